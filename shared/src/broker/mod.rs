@@ -1,0 +1,158 @@
+//! The broker: takes work in and spreads it over workers. RabbitMQ or a table in the store, behind one
+//! trait; one conformance suite (`shared/tests/broker.rs`) for both.
+
+pub mod message;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::domain::event::Event;
+pub use message::{Incoming, Message, Tag};
+
+/// Why the broker did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// Not connected, or the connection went away before the broker confirmed: whether it has the
+    /// message is not known. Try again; the receiver's side dedupes.
+    #[error("the broker cannot be reached now: {0}")]
+    Unavailable(String),
+    /// The broker refused the message (queue full, or it could not store it).
+    #[error("the broker refused the message: {0}")]
+    Refused(String),
+    /// The message reached no queue: the topology is not as it should be.
+    #[error("the message reached no queue (exchange {exchange}, routing key {routing_key}): run `posthaste doctor`")]
+    Unroutable {
+        /// Where it was published.
+        exchange: String,
+        /// With which key.
+        routing_key: String,
+    },
+    /// The broker's URL or TLS files cannot be used.
+    #[error("broker configuration: {0}")]
+    Configuration(String),
+    /// An exchange or queue exists with other arguments.
+    #[error("the broker's topology differs from what Posthaste declares: {0}")]
+    Topology(String),
+}
+
+/// A message queue with confirms and acknowledgements.
+#[async_trait]
+pub trait Broker: Send + Sync + 'static {
+    /// Publishes to the work queue: persistent, mandatory, all at once, and waits until the broker has
+    /// confirmed each. Answers in order.
+    async fn publish(&self, messages: Vec<Message>) -> Vec<Result<(), BrokerError>>;
+
+    /// Publishes events to the events exchange, routing key = type, and waits for the confirms. That
+    /// nobody has bound a queue for an event is no error. Answers in order.
+    async fn publish_events(&self, events: &[Event]) -> Vec<Result<(), BrokerError>>;
+
+    /// Starts taking work, at most `prefetch` messages unacknowledged at a time. The consumer outlives
+    /// lost connections: it comes back by itself.
+    async fn consume(&self, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError>;
+
+    /// Puts a message on the dead-letter queue with the reason, confirmed.
+    async fn dead_letter(&self, message: &Message, reason: DeadReason, detail: &str) -> Result<(), BrokerError>;
+
+    /// Looks at up to `limit` dead letters, the oldest first, and leaves them there.
+    async fn dead_letters(&self, limit: u32) -> Result<Vec<DeadLetter>, BrokerError>;
+
+    /// Puts dead letters back on the work queue: those with these ids, or up to `limit` of all.
+    /// Returns how many.
+    async fn redrive(&self, ids: Option<&[String]>, limit: u32) -> Result<u64, BrokerError>;
+
+    /// Whether it can take messages now.
+    async fn ping(&self) -> Result<(), BrokerError>;
+
+    /// Messages in each queue (`work`, `dead`): ready and unacknowledged together where that is known.
+    async fn depths(&self) -> Result<BTreeMap<&'static str, u64>, BrokerError>;
+
+    /// What it is and which objects it uses, for `posthaste doctor`; no secrets.
+    async fn describe(&self) -> Vec<(String, String)>;
+
+    /// Closes connections, giving back what is unacknowledged.
+    async fn close(&self);
+}
+
+/// Work that comes in.
+#[async_trait]
+pub trait Consumer: Send {
+    /// Waits for work; then as much as is there, at most `max` messages. `None` once the broker was closed
+    /// or the consumer stopped. Cancel-safe.
+    async fn next_batch(&mut self, max: usize) -> Option<Vec<Incoming>>;
+
+    /// Answers for messages; may be used from anywhere, also after `stop`.
+    fn acker(&self) -> Arc<dyn Acker>;
+
+    /// Takes no more work; what was handed out can still be acknowledged, what was not goes back.
+    async fn stop(&mut self);
+}
+
+/// Tells the broker what became of messages. A tag from a lost connection is ignored: the broker has
+/// redelivered that message already.
+#[async_trait]
+pub trait Acker: Send + Sync {
+    /// Done with these: never to come again. Contiguous runs go as one `multiple` acknowledgement.
+    async fn ack(&self, tags: Vec<Tag>);
+
+    /// Not done: back to the queue.
+    async fn requeue(&self, tags: Vec<Tag>);
+}
+
+/// Why a message is dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DeadReason {
+    /// Not a notification in JSON.
+    Undecodable,
+    /// Larger than the limit.
+    TooLarge,
+    /// Handling it panicked, or workers died with it in hand again and again.
+    Poisonous,
+    /// The store refuses to keep it.
+    Unrecordable,
+    /// The broker itself gave up on it (delivery limit).
+    DeliveryLimit,
+}
+
+impl DeadReason {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Undecodable, Self::TooLarge, Self::Poisonous, Self::Unrecordable, Self::DeliveryLimit];
+
+    /// The name in JSON, in headers and in metrics' labels.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Undecodable => "undecodable",
+            Self::TooLarge => "too_large",
+            Self::Poisonous => "poisonous",
+            Self::Unrecordable => "unrecordable",
+            Self::DeliveryLimit => "delivery_limit",
+        }
+    }
+
+    /// The reason of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == name)
+    }
+}
+
+/// A message on the dead-letter queue.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+pub struct DeadLetter {
+    /// Names it for `dead show` and `dead redrive`: the message's own id where it has one, else made from its body.
+    pub id: String,
+    /// Why.
+    pub reason: DeadReason,
+    /// Why, in a sentence.
+    pub detail: String,
+    /// When, where known.
+    pub died_at: Option<crate::domain::time::Timestamp>,
+    /// Bytes of the body.
+    pub size: u64,
+    /// The beginning of the body, as text.
+    pub body: String,
+}

@@ -1,0 +1,288 @@
+//! A delivery: one notification on its way to one endpoint. The unit of state and of retry.
+//!
+//! ```text
+//! pending ──► delivered | failed | expired | cancelled
+//!   ▲  │
+//!   └──┘ an attempt failed and another is due, or the endpoint does not admit it now (parked)
+//! ```
+//! A terminal delivery leaves its state only by an explicit replay, which starts a new round.
+
+use serde::{Deserialize, Serialize};
+
+use super::id::{DeliveryId, EndpointId, NotificationId, NotificationType, TenantId};
+use super::notification::Origin;
+use super::time::Timestamp;
+use super::wire_format::WireFormat;
+
+/// One notification on its way to one endpoint.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Delivery {
+    /// Name.
+    pub id: DeliveryId,
+    /// Of what.
+    pub notification_id: NotificationId,
+    /// Whose.
+    pub tenant: TenantId,
+    /// The notification's type.
+    pub kind: NotificationType,
+    /// Where to.
+    pub endpoint_id: EndpointId,
+    /// The endpoint's wire format when the delivery was made.
+    pub wire_format: WireFormat,
+    /// The one recipient that this delivery is for, where the wire format makes one for each.
+    pub recipient: Option<String>,
+    /// Where it stands.
+    pub state: DeliveryState,
+    /// From 1; each replay starts the next.
+    pub round: u32,
+    /// Attempts made, over all rounds.
+    pub attempt_count: u32,
+    /// `attempt_count` when the round began: retries are counted from here.
+    pub round_base: u32,
+    /// When the notification was accepted.
+    pub created_at: Timestamp,
+    /// Never sent after this.
+    pub expires_at: Option<Timestamp>,
+    /// What the provider calls the message, where its answer says so.
+    pub provider_message_id: Option<String>,
+    /// The provider's code for a failure, where its answer has one.
+    pub provider_error_code: Option<String>,
+    /// Why the last attempt failed, or why none was made, as a sentence.
+    pub last_error: Option<String>,
+    /// Where the notification comes from.
+    pub origin: Origin,
+}
+
+/// Where a delivery stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeliveryState {
+    /// Not at its end.
+    Pending(Wait),
+    /// The endpoint took it.
+    Delivered {
+        /// When.
+        at: Timestamp,
+    },
+    /// It will not be tried again.
+    Failed {
+        /// When.
+        at: Timestamp,
+        /// Why.
+        reason: FailureReason,
+    },
+    /// Its time ran out.
+    Expired {
+        /// When.
+        at: Timestamp,
+    },
+    /// Somebody cancelled it.
+    Cancelled {
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// What a pending delivery waits for. Each but `Parked` has a time at which somebody looks at it again,
+/// so that none is ever forgotten.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wait {
+    /// In a worker's hands; should that worker die, due again when the lease ends.
+    InFlight {
+        /// When the lease ends.
+        lease_until: Timestamp,
+    },
+    /// For the next attempt.
+    Retry {
+        /// When it is due.
+        due_at: Timestamp,
+    },
+    /// For its `deliver_at`.
+    Scheduled {
+        /// When it is due.
+        due_at: Timestamp,
+    },
+    /// For its endpoint to admit it; released endpoint by endpoint, the oldest first.
+    Parked {
+        /// What held it.
+        why: Hold,
+    },
+}
+
+/// What keeps a delivery from its endpoint now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Hold {
+    /// The endpoint has as many requests under way as it may have.
+    MaxInFlight,
+    /// The endpoint is disabled.
+    Disabled,
+    /// All slots of the worker were taken.
+    Slots,
+}
+
+impl Hold {
+    /// The name in JSON and in the store.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MaxInFlight => "max_in_flight",
+            Self::Disabled => "disabled",
+            Self::Slots => "slots",
+        }
+    }
+
+    /// The hold of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::MaxInFlight, Self::Disabled, Self::Slots].into_iter().find(|hold| hold.as_str() == name)
+    }
+}
+
+/// Why a delivery failed for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureReason {
+    /// The endpoint said no: a 4xx or a redirect.
+    Rejected,
+    /// The last retry failed too.
+    RetriesExhausted,
+    /// The endpoint's address is forbidden by the egress policy.
+    Blocked,
+    /// The endpoint answered 410 Gone.
+    Gone,
+    /// The notification cannot be written in the endpoint's wire format.
+    RenderError,
+    /// The endpoint does not exist (any more).
+    EndpointDeleted,
+    /// The provider behind the endpoint refused the message for good.
+    ProviderRejected,
+}
+
+impl FailureReason {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Rejected,
+        Self::RetriesExhausted,
+        Self::Blocked,
+        Self::Gone,
+        Self::RenderError,
+        Self::EndpointDeleted,
+        Self::ProviderRejected,
+    ];
+
+    /// The name in JSON and in the store.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rejected => "rejected",
+            Self::RetriesExhausted => "retries_exhausted",
+            Self::Blocked => "blocked",
+            Self::Gone => "gone",
+            Self::RenderError => "render_error",
+            Self::EndpointDeleted => "endpoint_deleted",
+            Self::ProviderRejected => "provider_rejected",
+        }
+    }
+
+    /// The reason of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == name)
+    }
+}
+
+/// A delivery's state in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Not at its end.
+    Pending,
+    /// The endpoint took it.
+    Delivered,
+    /// It will not be tried again.
+    Failed,
+    /// Its time ran out.
+    Expired,
+    /// Somebody cancelled it.
+    Cancelled,
+}
+
+impl Status {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Pending, Self::Delivered, Self::Failed, Self::Expired, Self::Cancelled];
+
+    /// The name in JSON, in the store and in metrics' labels.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Delivered => "delivered",
+            Self::Failed => "failed",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The status of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == name)
+    }
+}
+
+impl DeliveryState {
+    /// The state in one word.
+    #[must_use]
+    pub const fn status(&self) -> Status {
+        match self {
+            Self::Pending(_) => Status::Pending,
+            Self::Delivered { .. } => Status::Delivered,
+            Self::Failed { .. } => Status::Failed,
+            Self::Expired { .. } => Status::Expired,
+            Self::Cancelled { .. } => Status::Cancelled,
+        }
+    }
+
+    /// When the delivery came to its end, if it did.
+    #[must_use]
+    pub const fn finished_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Pending(_) => None,
+            Self::Delivered { at } | Self::Failed { at, .. } | Self::Expired { at } | Self::Cancelled { at } => {
+                Some(*at)
+            }
+        }
+    }
+
+    /// When somebody looks at it again; `None` for parked and finished ones.
+    #[must_use]
+    pub const fn due_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Pending(
+                Wait::InFlight { lease_until: at } | Wait::Retry { due_at: at } | Wait::Scheduled { due_at: at },
+            ) => Some(*at),
+            _ => None,
+        }
+    }
+}
+
+impl Wait {
+    /// The name in JSON and in the store.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::InFlight { .. } => "in_flight",
+            Self::Retry { .. } => "retry",
+            Self::Scheduled { .. } => "scheduled",
+            Self::Parked { .. } => "parked",
+        }
+    }
+}
+
+impl Delivery {
+    /// The number of the next attempt within the round, from 1.
+    #[must_use]
+    pub const fn next_attempt_in_round(&self) -> u32 {
+        self.attempt_count.saturating_sub(self.round_base) + 1
+    }
+}

@@ -1,0 +1,151 @@
+//! An endpoint: where notifications go, how, and within which limits.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::id::{EndpointId, TenantId};
+use super::retry::RetryPolicy;
+use super::secret::Secret;
+use super::subscription::Subscription;
+use super::time::Timestamp;
+use super::wire_format::WireFormat;
+
+/// Bounds of `timeout_ms`: 1 to 60 s, the whole exchange. The default is the mission's 5 s.
+pub const TIMEOUT_MS: std::ops::RangeInclusive<u64> = 1_000..=60_000;
+/// Default of `timeout_ms`.
+pub const DEFAULT_TIMEOUT_MS: u64 = 5_000;
+/// Bounds of `max_in_flight`, for each worker.
+pub const MAX_IN_FLIGHT: std::ops::RangeInclusive<u32> = 1..=10_000;
+/// Default of `max_in_flight`.
+pub const DEFAULT_MAX_IN_FLIGHT: u32 = 32;
+/// The most live signing secrets of an endpoint (the newest and those in their overlap).
+pub const MAX_SECRETS: usize = 5;
+
+/// A webhook with all that is needed to call it. Holds secrets: never serialised as it is; what is
+/// shown of it is [`super::view::EndpointView`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Endpoint {
+    /// Name.
+    pub id: EndpointId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Where requests go. Has no user or password in it, but may have a secret in its query: not logged.
+    pub url: Url,
+    /// How requests look.
+    pub wire_format: WireFormat,
+    /// What its owner says of it, up to 1,000 characters.
+    pub description: String,
+    /// Which notifications it wants.
+    pub subscription: Subscription,
+    /// What may not be shown: secrets, headers and settings, stored encrypted.
+    pub confidential: Confidential,
+    /// Time for the whole exchange: connect, send, response head and body.
+    pub timeout: Duration,
+    /// When failures are retried.
+    pub retry: RetryPolicy,
+    /// The most requests under way at once, for each worker.
+    pub max_in_flight: u32,
+    /// The most requests a second. `None`: no limit.
+    pub rate_limit_per_second: Option<f64>,
+    /// Whether it is called at all.
+    pub status: EndpointStatus,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+    /// The store's change number at its last change; grows with every change of any endpoint.
+    pub version: i64,
+}
+
+/// The part of an endpoint that is stored encrypted.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Confidential {
+    /// Signing secrets, the newest first. Those that were rotated out sign too until they retire.
+    pub secrets: Vec<SigningSecret>,
+    /// Static headers, sent with every request, in order.
+    pub headers: Vec<(String, Secret)>,
+    /// Settings of the wire format.
+    pub settings: serde_json::Map<String, serde_json::Value>,
+}
+
+/// One signing secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SigningSecret {
+    /// As the wire format spells it, such as `whsec_…`.
+    pub secret: Secret,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it stops signing; `None` for the newest.
+    pub retires_at: Option<Timestamp>,
+}
+
+/// Whether an endpoint is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EndpointStatus {
+    /// It is.
+    Enabled,
+    /// It is not; deliveries to it wait, until they expire or it is enabled again.
+    Disabled(DisabledReason),
+}
+
+/// Why an endpoint is disabled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DisabledReason {
+    /// Somebody disabled it.
+    Manual,
+    /// It answered 410 Gone.
+    Gone,
+    /// All its attempts failed for too long (default 5 days).
+    Failing,
+}
+
+impl DisabledReason {
+    /// The name in JSON and in the store.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Manual => "manual",
+            Self::Gone => "gone",
+            Self::Failing => "failing",
+        }
+    }
+
+    /// The reason of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Manual, Self::Gone, Self::Failing].into_iter().find(|reason| reason.as_str() == name)
+    }
+}
+
+impl Endpoint {
+    /// Whether it is called.
+    #[must_use]
+    pub fn is_enabled(&self) -> bool {
+        matches!(self.status, EndpointStatus::Enabled)
+    }
+}
+
+impl Confidential {
+    /// The secrets that sign at `now`: the newest, and older ones in their overlap.
+    pub fn live_secrets(&self, now: Timestamp) -> impl Iterator<Item = &Secret> {
+        self.secrets
+            .iter()
+            .filter(move |secret| secret.retires_at.is_none_or(|at| at > now))
+            .map(|secret| &secret.secret)
+    }
+
+    /// Makes `secret` the newest; the others sign on until `retire_at`, those that are past it and
+    /// those over [`MAX_SECRETS`] are dropped.
+    pub fn rotate(&mut self, secret: Secret, now: Timestamp, retire_at: Timestamp) {
+        self.secrets.retain(|old| old.retires_at.is_none_or(|at| at > now));
+        for old in &mut self.secrets {
+            old.retires_at = Some(old.retires_at.map_or(retire_at, |at| at.min(retire_at)));
+        }
+        self.secrets.insert(0, SigningSecret { secret, created_at: now, retires_at: None });
+        self.secrets.retain(|old| old.retires_at.is_none_or(|at| at > now));
+        self.secrets.truncate(MAX_SECRETS);
+    }
+}

@@ -1,0 +1,199 @@
+//! What Posthaste tells the outside about itself: CloudEvents 1.0, structured JSON.
+
+use serde::{Deserialize, Serialize};
+
+use super::attempt::Attempt;
+use super::delivery::{Delivery, DeliveryState};
+use super::endpoint::Endpoint;
+use super::id::{EventId, NotificationType, TenantId};
+use super::raw_json::RawJson;
+use super::time::Timestamp;
+use super::view::{AttemptView, DeliveryView};
+
+/// The `source` of every event.
+pub const SOURCE: &str = "/posthaste";
+
+/// What an event tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+pub enum EventType {
+    /// A delivery failed for good.
+    #[serde(rename = "delivery.failed")]
+    DeliveryFailed,
+    /// A delivery's time ran out.
+    #[serde(rename = "delivery.expired")]
+    DeliveryExpired,
+    /// A delivery was delivered (off by default).
+    #[serde(rename = "delivery.succeeded")]
+    DeliverySucceeded,
+    /// An endpoint is not called any more.
+    #[serde(rename = "endpoint.disabled")]
+    EndpointDisabled,
+    /// An endpoint is called again.
+    #[serde(rename = "endpoint.enabled")]
+    EndpointEnabled,
+}
+
+impl EventType {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::DeliveryFailed,
+        Self::DeliveryExpired,
+        Self::DeliverySucceeded,
+        Self::EndpointDisabled,
+        Self::EndpointEnabled,
+    ];
+
+    /// The CloudEvents `type`, also the routing key.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::DeliveryFailed => "delivery.failed",
+            Self::DeliveryExpired => "delivery.expired",
+            Self::DeliverySucceeded => "delivery.succeeded",
+            Self::EndpointDisabled => "endpoint.disabled",
+            Self::EndpointEnabled => "endpoint.enabled",
+        }
+    }
+
+    /// The type of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
+    /// As the type of the notification that carries the event to endpoints.
+    #[must_use]
+    pub fn notification_type(self) -> NotificationType {
+        #[expect(clippy::expect_used, reason = "each literal above fits the rule; the test below parses all of them")]
+        NotificationType::parse(self.as_str()).expect("event types are notification types")
+    }
+}
+
+/// One event, as it stands in the outbox.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Stable: the same outcome has the same id however often it is published.
+    pub id: EventId,
+    /// What it tells of.
+    pub kind: EventType,
+    /// Whose.
+    pub tenant: TenantId,
+    /// When it happened.
+    pub at: Timestamp,
+    /// The CloudEvent as JSON.
+    pub body: RawJson,
+}
+
+#[derive(Serialize)]
+struct CloudEvent<'a, T> {
+    specversion: &'static str,
+    id: EventId,
+    source: &'static str,
+    #[serde(rename = "type")]
+    kind: EventType,
+    subject: &'a str,
+    time: Timestamp,
+    datacontenttype: &'static str,
+    tenant: &'a TenantId,
+    data: T,
+}
+
+#[derive(Serialize)]
+struct DeliveryData {
+    delivery: DeliveryView,
+    last_attempt: Option<AttemptView>,
+}
+
+#[derive(Serialize)]
+struct EndpointData<'a> {
+    endpoint: EndpointSummary<'a>,
+}
+
+/// What an event shows of an endpoint: no header, no secret, no setting.
+#[derive(Serialize)]
+struct EndpointSummary<'a> {
+    id: &'a str,
+    url: &'a str,
+    wire_format: &'static str,
+    description: &'a str,
+    enabled: bool,
+    disabled_reason: Option<&'static str>,
+}
+
+impl Event {
+    /// The event of a delivery's outcome; `None` for a state that makes none (pending, cancelled).
+    #[must_use]
+    pub fn of_outcome(delivery: &Delivery, last_attempt: Option<&Attempt>) -> Option<Self> {
+        let (kind, at) = match delivery.state {
+            DeliveryState::Delivered { at } => (EventType::DeliverySucceeded, at),
+            DeliveryState::Failed { at, .. } => (EventType::DeliveryFailed, at),
+            DeliveryState::Expired { at } => (EventType::DeliveryExpired, at),
+            DeliveryState::Pending(_) | DeliveryState::Cancelled { .. } => return None,
+        };
+        let subject = delivery.id.to_string();
+        let id = EventId::of(&subject, &format!("{}\0{}", kind.as_str(), delivery.round));
+        let data =
+            DeliveryData { delivery: DeliveryView::from(delivery), last_attempt: last_attempt.map(AttemptView::from) };
+        Some(Self::build(id, kind, &delivery.tenant, at, &subject, data))
+    }
+
+    /// The event of an endpoint that was enabled or disabled at `at`.
+    #[must_use]
+    pub fn of_endpoint(endpoint: &Endpoint, at: Timestamp) -> Self {
+        use super::endpoint::EndpointStatus;
+        let (kind, reason) = match endpoint.status {
+            EndpointStatus::Enabled => (EventType::EndpointEnabled, None),
+            EndpointStatus::Disabled(reason) => (EventType::EndpointDisabled, Some(reason.as_str())),
+        };
+        let subject = endpoint.id.as_str();
+        let id = EventId::of(subject, &format!("{}\0{}", kind.as_str(), at.as_micros()));
+        let data = EndpointData {
+            endpoint: EndpointSummary {
+                id: subject,
+                url: endpoint.url.as_str(),
+                wire_format: endpoint.wire_format.as_str(),
+                description: &endpoint.description,
+                enabled: endpoint.is_enabled(),
+                disabled_reason: reason,
+            },
+        };
+        Self::build(id, kind, &endpoint.tenant, at, subject, data)
+    }
+
+    fn build<T: Serialize>(
+        id: EventId,
+        kind: EventType,
+        tenant: &TenantId,
+        at: Timestamp,
+        subject: &str,
+        data: T,
+    ) -> Self {
+        let cloud_event = CloudEvent {
+            specversion: "1.0",
+            id,
+            source: SOURCE,
+            kind,
+            subject,
+            time: at,
+            datacontenttype: "application/json",
+            tenant,
+            data,
+        };
+        #[expect(clippy::expect_used, reason = "structs of texts, numbers and times always serialise")]
+        let body = RawJson::of(&cloud_event).expect("an event is JSON");
+        Self { id, kind, tenant: tenant.clone(), at, body }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_event_type_is_a_notification_type() {
+        for kind in EventType::ALL {
+            assert_eq!(kind.notification_type().as_str(), kind.as_str());
+            assert_eq!(EventType::parse(kind.as_str()), Some(kind));
+        }
+    }
+}

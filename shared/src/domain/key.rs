@@ -1,0 +1,64 @@
+//! API keys and what they may do.
+
+use serde::{Deserialize, Serialize};
+
+use super::id::{KeyId, TenantId};
+use super::time::Timestamp;
+
+/// What a key may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// Enqueue notifications.
+    Enqueue,
+    /// Read notifications, deliveries, endpoints and events.
+    Read,
+    /// Everything, also managing endpoints, deliveries and dead letters.
+    Admin,
+}
+
+impl Scope {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Enqueue, Self::Read, Self::Admin];
+
+    /// The name in JSON and in the store.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enqueue => "enqueue",
+            Self::Read => "read",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The scope of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == name)
+    }
+}
+
+/// A stored API key; of the key itself only its SHA-256 is kept (it has 256 random bits, so a plain hash cannot be searched).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ApiKey {
+    /// Public name.
+    pub id: KeyId,
+    /// What its owner calls it.
+    pub name: String,
+    /// The tenant that it is bound to; none: every tenant.
+    pub tenant: Option<TenantId>,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it stopped working, if it did.
+    pub revoked_at: Option<Timestamp>,
+}
+
+impl ApiKey {
+    /// Whether the key may do what `scope` names. `admin` may do everything.
+    #[must_use]
+    pub fn allows(&self, scope: Scope) -> bool {
+        self.scopes.iter().any(|held| *held == scope || *held == Scope::Admin)
+    }
+}

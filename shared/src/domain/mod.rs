@@ -1,0 +1,17 @@
+//! The words of Posthaste as types. Nothing here does IO or knows a database, a broker or HTTP.
+//! What comes from outside is parsed into these types at the edge and not checked again inside.
+
+pub mod attempt;
+pub mod delivery;
+pub mod endpoint;
+pub mod event;
+pub mod id;
+pub mod key;
+pub mod notification;
+pub mod raw_json;
+pub mod retry;
+pub mod secret;
+pub mod subscription;
+pub mod time;
+pub mod view;
+pub mod wire_format;

@@ -1,0 +1,319 @@
+//! A notification: what a producer enqueues. [`NotificationDraft`] is what producers write (HTTP body
+//! and AMQP message alike); [`Notification`] is what it becomes once checked and accepted.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::id::{EndpointId, NotificationId, NotificationType, TenantId};
+use super::raw_json::RawJson;
+use super::time::Timestamp;
+
+/// The longest `delay_seconds`, `ttl_seconds` and distance of `deliver_at`: a year.
+pub const MAX_AHEAD: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// A notification as a producer writes it.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NotificationDraft {
+    /// Its name, 1 to 128 visible ASCII characters; enqueueing the same name twice delivers once. Default: a UUIDv7.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<NotificationId>,
+    /// Whose it is. Default: the key's tenant, else `default`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantId>,
+    /// What it tells of, such as `message.phone.received`.
+    #[serde(rename = "type")]
+    pub kind: NotificationType,
+    /// The one endpoint that gets it. Default: every enabled endpoint of the tenant whose subscription matches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint_id: Option<EndpointId>,
+    /// Any JSON value, carried through untouched.
+    pub payload: RawJson,
+    /// What the wire formats need beside the payload, such as `phone_number`: an object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient: Option<RawJson>,
+    /// Not before this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deliver_at: Option<Timestamp>,
+    /// Not before so many seconds after acceptance; excludes `deliver_at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay_seconds: Option<f64>,
+    /// Never after this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// Never after so many seconds after acceptance; excludes `expires_at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_seconds: Option<f64>,
+    /// `high` goes before `normal` where the broker can order (embedded; RabbitMQ 4). Default `normal`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
+    /// Overrides for each wire format: an object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overrides: Option<RawJson>,
+}
+
+/// Whether a notification goes before others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// In turn.
+    #[default]
+    Normal,
+    /// First.
+    High,
+}
+
+/// Where a notification comes from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// A producer.
+    #[default]
+    Producer,
+    /// Posthaste itself: an event on its way to an endpoint that subscribes to events. Its failure makes no further event.
+    Event,
+}
+
+/// An accepted notification.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Notification {
+    /// Name, unique in the tenant.
+    pub id: NotificationId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// What it tells of.
+    pub kind: NotificationType,
+    /// The one endpoint that gets it; `None`: all that subscribe.
+    pub target: Option<EndpointId>,
+    /// JSON, as given.
+    pub payload: RawJson,
+    /// JSON object, as given.
+    pub recipient: Option<RawJson>,
+    /// JSON object, as given.
+    pub overrides: Option<RawJson>,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// Not before.
+    pub deliver_at: Option<Timestamp>,
+    /// Never after.
+    pub expires_at: Option<Timestamp>,
+    /// Whether it goes first.
+    pub priority: Priority,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// W3C trace context of the enqueuer.
+    pub traceparent: Option<String>,
+}
+
+/// What the carrier of a draft (HTTP request, AMQP properties) adds to it.
+#[derive(Debug, Clone)]
+pub struct Acceptance {
+    /// Name for a draft without one.
+    pub id: NotificationId,
+    /// Tenant for a draft without one.
+    pub tenant: TenantId,
+    /// When it was accepted; relative times count from here.
+    pub at: Timestamp,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// W3C trace context.
+    pub traceparent: Option<String>,
+}
+
+/// Why a draft is refused: the member and what it must be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field} {problem}")]
+pub struct InvalidDraft {
+    /// The member.
+    pub field: &'static str,
+    /// What is wrong with it and what it must be.
+    pub problem: &'static str,
+}
+
+impl NotificationDraft {
+    /// A draft with nothing but what every notification needs.
+    #[must_use]
+    pub fn new(kind: NotificationType, payload: RawJson) -> Self {
+        Self {
+            id: None,
+            tenant: None,
+            kind,
+            endpoint_id: None,
+            payload,
+            recipient: None,
+            deliver_at: None,
+            delay_seconds: None,
+            expires_at: None,
+            ttl_seconds: None,
+            priority: None,
+            overrides: None,
+        }
+    }
+
+    /// Checks what the members' own types do not say and turns relative times into absolute ones.
+    ///
+    /// # Errors
+    /// The first member that is wrong.
+    pub fn accept(self, acceptance: Acceptance) -> Result<Notification, InvalidDraft> {
+        let at = acceptance.at;
+        let deliver_at = absolute("deliver_at", self.deliver_at, "delay_seconds", self.delay_seconds, at)?;
+        let expires_at = absolute("expires_at", self.expires_at, "ttl_seconds", self.ttl_seconds, at)?;
+        if let (Some(deliver), Some(expires)) = (deliver_at, expires_at)
+            && deliver >= expires
+        {
+            return Err(InvalidDraft { field: "expires_at", problem: "must be later than deliver_at" });
+        }
+        object("recipient", self.recipient.as_ref())?;
+        object("overrides", self.overrides.as_ref())?;
+        Ok(Notification {
+            id: self.id.unwrap_or(acceptance.id),
+            tenant: self.tenant.unwrap_or(acceptance.tenant),
+            kind: self.kind,
+            target: self.endpoint_id,
+            payload: self.payload,
+            recipient: self.recipient,
+            overrides: self.overrides,
+            accepted_at: at,
+            deliver_at: deliver_at.filter(|deliver| *deliver > at),
+            expires_at,
+            priority: self.priority.unwrap_or_default(),
+            origin: acceptance.origin,
+            traceparent: acceptance.traceparent,
+        })
+    }
+}
+
+impl From<Notification> for NotificationDraft {
+    /// The draft that says the same with absolute times: what goes over the broker.
+    fn from(notification: Notification) -> Self {
+        Self {
+            id: Some(notification.id),
+            tenant: Some(notification.tenant),
+            kind: notification.kind,
+            endpoint_id: notification.target,
+            payload: notification.payload,
+            recipient: notification.recipient,
+            deliver_at: notification.deliver_at,
+            delay_seconds: None,
+            expires_at: notification.expires_at,
+            ttl_seconds: None,
+            priority: Some(notification.priority).filter(|priority| *priority != Priority::Normal),
+            overrides: notification.overrides,
+        }
+    }
+}
+
+impl Notification {
+    /// Whether it may no longer be sent at `now`.
+    #[must_use]
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
+    }
+
+    /// The phone number that subscriptions filter by: `recipient.phone_number`, else `owner` in the
+    /// payload (where httpSMS's events have it).
+    #[must_use]
+    pub fn phone_number(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Recipient {
+            phone_number: Option<String>,
+        }
+        #[derive(Deserialize)]
+        struct Owner {
+            owner: Option<String>,
+        }
+        let recipient = self.recipient.as_ref().and_then(|raw| serde_json::from_str::<Recipient>(raw.as_str()).ok());
+        recipient.and_then(|recipient| recipient.phone_number).or_else(|| {
+            let owner = serde_json::from_str::<Owner>(self.payload.as_str()).ok()?;
+            owner.owner
+        })
+    }
+}
+
+fn absolute(
+    at_field: &'static str,
+    at: Option<Timestamp>,
+    seconds_field: &'static str,
+    seconds: Option<f64>,
+    accepted: Timestamp,
+) -> Result<Option<Timestamp>, InvalidDraft> {
+    let latest = accepted.after(MAX_AHEAD);
+    let time = match (at, seconds) {
+        (Some(_), Some(_)) => {
+            return Err(InvalidDraft {
+                field: seconds_field,
+                problem: "says the same as its absolute twin; give only one of the two",
+            });
+        }
+        (Some(at), None) => at,
+        (None, Some(seconds)) if (0.0..=MAX_AHEAD.as_secs_f64()).contains(&seconds) => {
+            accepted.after(Duration::from_secs_f64(seconds))
+        }
+        (None, Some(_)) => {
+            return Err(InvalidDraft { field: seconds_field, problem: "must be 0 to 31622400 (a year)" });
+        }
+        (None, None) => return Ok(None),
+    };
+    if time > latest {
+        return Err(InvalidDraft { field: at_field, problem: "must be within a year from now" });
+    }
+    Ok(Some(time))
+}
+
+fn object(field: &'static str, value: Option<&RawJson>) -> Result<(), InvalidDraft> {
+    match value {
+        Some(raw) if !raw.as_str().trim_start().starts_with('{') => {
+            Err(InvalidDraft { field, problem: "must be an object" })
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn acceptance() -> Acceptance {
+        Acceptance {
+            id: NotificationId::parse("n-1").unwrap(),
+            tenant: TenantId::default(),
+            at: Timestamp::parse("2026-01-01T00:00:00Z").unwrap(),
+            origin: Origin::Producer,
+            traceparent: None,
+        }
+    }
+
+    fn draft(json: &str) -> NotificationDraft {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn relative_times_count_from_acceptance() {
+        let accepted =
+            draft(r#"{"type":"a","payload":{},"delay_seconds":5,"ttl_seconds":7.5}"#).accept(acceptance()).unwrap();
+        assert_eq!(accepted.deliver_at.unwrap().to_string(), "2026-01-01T00:00:05Z");
+        assert_eq!(accepted.expires_at.unwrap().to_string(), "2026-01-01T00:00:07.5Z");
+    }
+
+    #[test]
+    fn the_payload_is_kept_as_it_was_written() {
+        let json = r#"{"type":"a","payload":{ "b" : 1.0e2 }}"#;
+        let accepted = draft(json).accept(acceptance()).unwrap();
+        let again = serde_json::to_string(&NotificationDraft::from(accepted)).unwrap();
+        assert!(again.contains(r#""payload":{ "b" : 1.0e2 }"#), "{again}");
+    }
+
+    #[test]
+    fn says_which_member_is_wrong() {
+        let field = |json: &str| draft(json).accept(acceptance()).unwrap_err().field;
+        assert_eq!(field(r#"{"type":"a","payload":1,"ttl_seconds":-1}"#), "ttl_seconds");
+        assert_eq!(field(r#"{"type":"a","payload":1,"delay_seconds":9,"ttl_seconds":3}"#), "expires_at");
+        assert_eq!(field(r#"{"type":"a","payload":1,"recipient":[]}"#), "recipient");
+        assert_eq!(
+            field(r#"{"type":"a","payload":1,"expires_at":"2026-01-01T00:00:00Z","ttl_seconds":3}"#),
+            "ttl_seconds"
+        );
+        let unknown = serde_json::from_str::<NotificationDraft>(r#"{"type":"a","payload":1,"ttl":3}"#).unwrap_err();
+        assert!(unknown.to_string().contains("unknown field `ttl`"), "{unknown}");
+    }
+}

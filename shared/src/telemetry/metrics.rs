@@ -1,0 +1,259 @@
+//! The metrics, their names and help texts in one place. Labels are bounded: no URL and no id.
+
+use std::time::Duration;
+
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    core::Collector,
+};
+
+use crate::broker::DeadReason;
+use crate::domain::attempt::AttemptResult;
+use crate::domain::delivery::Status;
+use crate::domain::event::EventType;
+use crate::domain::wire_format::WireFormat;
+
+/// Buckets of an attempt's duration, in seconds: from a loopback receiver to the longest timeout (60 s).
+const ATTEMPT_BUCKETS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
+/// Buckets of waiting times, in seconds: from the fast path to retries over a day.
+const LATENCY_BUCKETS: [f64; 16] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0, 600.0, 3600.0, 86400.0];
+/// Buckets of rows in one transaction of the store.
+const BATCH_BUCKETS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0];
+
+/// Where a notification came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// HTTP API.
+    Http,
+    /// Rust API.
+    Rust,
+    /// Published by another AMQP client, seen when a worker took it up.
+    Amqp,
+    /// Posthaste's own events on their way to endpoints.
+    Event,
+}
+
+impl Source {
+    const ALL: [Self; 4] = [Self::Http, Self::Rust, Self::Amqp, Self::Event];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Rust => "rust",
+            Self::Amqp => "amqp",
+            Self::Event => "event",
+        }
+    }
+}
+
+/// Every metric of a process. Make one, share it, and print it with [`Metrics::render`].
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    notifications_accepted: IntCounterVec,
+    deliveries: IntCounterVec,
+    attempts: IntCounterVec,
+    /// Whole attempts.
+    pub attempt_duration: Histogram,
+    /// Accepted → delivered.
+    pub delivery_latency: Histogram,
+    /// Accepted → first attempt.
+    pub queue_wait: Histogram,
+    /// Attempts under way in this process.
+    pub in_flight: IntGauge,
+    /// Pending deliveries by state (`ready`, `scheduled`, `parked`).
+    pub pending: IntGaugeVec,
+    /// How long the oldest due delivery has been due, in seconds.
+    pub oldest_due_age: IntGauge,
+    /// Endpoints by state (`admitting`, `limited`, `open`, `disabled`).
+    pub endpoints: IntGaugeVec,
+    events_published: IntCounterVec,
+    /// Events not yet published.
+    pub outbox_pending: IntGauge,
+    dead_letters: IntCounterVec,
+    /// Rows in one transaction.
+    pub store_batch_rows: Histogram,
+    /// Calls to the store that failed.
+    pub store_errors: IntCounter,
+    /// Connections to the broker made again.
+    pub broker_reconnects: IntCounter,
+    /// Messages in the broker's queues.
+    pub queue_messages: IntGaugeVec,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All metrics, at zero.
+    #[must_use]
+    #[expect(
+        clippy::expect_used,
+        reason = "names and labels are the constants below; any test that makes a Metrics proves them"
+    )]
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let counter = |name: &str, help: &str| registered(&registry, IntCounter::new(name, help).expect("valid name"));
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            registered(&registry, IntCounterVec::new(Opts::new(name, help), labels).expect("valid name"))
+        };
+        let gauge = |name: &str, help: &str| registered(&registry, IntGauge::new(name, help).expect("valid name"));
+        let gauges = |name: &str, help: &str, label: &str| {
+            registered(&registry, IntGaugeVec::new(Opts::new(name, help), &[label]).expect("valid name"))
+        };
+        let histogram = |name: &str, help: &str, buckets: &[f64]| {
+            let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+            registered(&registry, Histogram::with_opts(options).expect("valid buckets"))
+        };
+        let metrics = Self {
+            notifications_accepted: counters(
+                "posthaste_notifications_accepted_total",
+                "Notifications accepted, by where they came in",
+                &["source"],
+            ),
+            deliveries: counters(
+                "posthaste_deliveries_total",
+                "Deliveries that came to their end",
+                &["wire_format", "outcome"],
+            ),
+            attempts: counters("posthaste_attempts_total", "Attempts by result", &["wire_format", "result"]),
+            attempt_duration: histogram(
+                "posthaste_attempt_duration_seconds",
+                "Duration of attempts, from look-up to the answer's last byte",
+                &ATTEMPT_BUCKETS,
+            ),
+            delivery_latency: histogram(
+                "posthaste_delivery_latency_seconds",
+                "Time from acceptance to delivery",
+                &LATENCY_BUCKETS,
+            ),
+            queue_wait: histogram(
+                "posthaste_queue_wait_seconds",
+                "Time from acceptance to the first attempt",
+                &LATENCY_BUCKETS,
+            ),
+            in_flight: gauge("posthaste_deliveries_in_flight", "Attempts under way in this process"),
+            pending: gauges(
+                "posthaste_deliveries_pending",
+                "Pending deliveries in the store: ready (due or in flight), scheduled, parked",
+                "state",
+            ),
+            oldest_due_age: gauge(
+                "posthaste_oldest_due_age_seconds",
+                "How long the oldest due delivery has been due and not taken up",
+            ),
+            endpoints: gauges("posthaste_endpoints", "Endpoints by state, as this process sees them", "state"),
+            events_published: counters("posthaste_events_published_total", "Events published", &["type"]),
+            outbox_pending: gauge("posthaste_outbox_pending", "Events not yet published"),
+            dead_letters: counters(
+                "posthaste_dead_letters_total",
+                "Messages put on the dead-letter queue by this process",
+                &["reason"],
+            ),
+            store_batch_rows: histogram(
+                "posthaste_store_batch_rows",
+                "Results recorded in one transaction",
+                &BATCH_BUCKETS,
+            ),
+            store_errors: counter("posthaste_store_errors_total", "Calls to the store that failed"),
+            broker_reconnects: counter(
+                "posthaste_broker_reconnects_total",
+                "Connections to the broker made again after a loss",
+            ),
+            queue_messages: gauges("posthaste_queue_messages", "Messages in the broker's queues", "queue"),
+            registry,
+        };
+        metrics.start_at_zero();
+        metrics
+    }
+
+    /// Makes the series that alerts look at exist from the start.
+    fn start_at_zero(&self) {
+        for source in Source::ALL {
+            self.notifications_accepted.with_label_values(&[source.as_str()]);
+        }
+        for format in WireFormat::ALL {
+            for status in Status::ALL.into_iter().filter(|status| *status != Status::Pending) {
+                self.deliveries.with_label_values(&[format.as_str(), status.as_str()]);
+            }
+            for result in AttemptResult::ALL {
+                self.attempts.with_label_values(&[format.as_str(), result.as_str()]);
+            }
+        }
+        for kind in EventType::ALL {
+            self.events_published.with_label_values(&[kind.as_str()]);
+        }
+        for reason in DeadReason::ALL {
+            self.dead_letters.with_label_values(&[reason.as_str()]);
+        }
+        for state in ["ready", "scheduled", "parked"] {
+            self.pending.with_label_values(&[state]);
+        }
+        for state in ["admitting", "limited", "open", "disabled"] {
+            self.endpoints.with_label_values(&[state]);
+        }
+        for queue in ["work", "dead"] {
+            self.queue_messages.with_label_values(&[queue]);
+        }
+    }
+
+    /// Counts accepted notifications.
+    pub fn accepted(&self, source: Source, count: u64) {
+        self.notifications_accepted.with_label_values(&[source.as_str()]).inc_by(count);
+    }
+
+    /// Counts a delivery that came to its end.
+    pub fn finished(&self, format: WireFormat, status: Status) {
+        self.deliveries.with_label_values(&[format.as_str(), status.as_str()]).inc();
+    }
+
+    /// Counts an attempt.
+    pub fn attempted(&self, format: WireFormat, result: AttemptResult, duration: Duration) {
+        self.attempts.with_label_values(&[format.as_str(), result.as_str()]).inc();
+        self.attempt_duration.observe(duration.as_secs_f64());
+    }
+
+    /// Counts a published event.
+    pub fn published(&self, kind: EventType) {
+        self.events_published.with_label_values(&[kind.as_str()]).inc();
+    }
+
+    /// Counts a dead letter.
+    pub fn dead(&self, reason: DeadReason) {
+        self.dead_letters.with_label_values(&[reason.as_str()]).inc();
+    }
+
+    /// Everything in Prometheus' text format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+    }
+}
+
+#[expect(clippy::expect_used, reason = "each name is registered once, in one registry of its own")]
+fn registered<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> C {
+    registry.register(Box::new(collector.clone())).expect("a name of its own");
+    collector
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_there_from_the_start() {
+        let text = Metrics::new().render();
+        for name in [
+            "posthaste_notifications_accepted_total{source=\"http\"} 0",
+            "posthaste_deliveries_total{outcome=\"expired\",wire_format=\"standard\"} 0",
+            "posthaste_attempts_total{result=\"blocked\",wire_format=\"raw\"} 0",
+            "posthaste_oldest_due_age_seconds 0",
+        ] {
+            assert!(text.contains(name), "{name} is not in\n{text}");
+        }
+    }
+}
