@@ -1,9 +1,10 @@
 //! Admission: how a sick endpoint is kept from harming the others. In memory, for one worker.
 //!
 //! The worker has a number of slots; a delivery holds one while its request is under way, never while
-//! it waits. An endpoint may hold as many as its `max_in_flight` says, and never more than are still
-//! free: with N slots, k endpoints that hang come to rest at N / (k + 1) each, and as many stay free for
-//! the others. Work over an endpoint's share waits for a moment; when the endpoint makes no progress it
+//! it waits. An endpoint may hold as many as its `max_in_flight` says, but never more than are still free
+//! above a reserve of a quarter of the slots: k endpoints that hang come to rest at an equal share each,
+//! and as much again stays free. Of the reserve an endpoint gets at most an eighth of what is left, so
+//! that it takes very many sick endpoints to use it up. Work over an endpoint's share waits for a moment; when the endpoint makes no progress it
 //! is parked in the store at once. Rate limits and circuit breakers have their place in [`State::admits`].
 
 use std::collections::HashMap;
@@ -136,7 +137,9 @@ impl State {
     fn share(&self, endpoint: &Endpoint) -> usize {
         let free = self.slots - self.in_flight;
         let limit = usize::try_from(endpoint.max_in_flight).unwrap_or(usize::MAX);
-        if free == 0 { 0 } else { limit.min(free.max(1)) }
+        let above_reserve = free.saturating_sub(self.slots / 4);
+        let of_reserve = free.div_ceil(8);
+        limit.min(above_reserve.max(of_reserve))
     }
 
     fn admits(&mut self, endpoint: &Endpoint) -> Try {
@@ -217,5 +220,121 @@ impl Drop for Waiting<'_> {
             lane.freed.notify_one();
         }
         state.tidy(self.endpoint);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use posthaste_shared::domain::endpoint::{Confidential, DisabledReason, EndpointStatus};
+    use posthaste_shared::domain::id::TenantId;
+    use posthaste_shared::domain::retry::RetryPolicy;
+    use posthaste_shared::domain::subscription::Subscription;
+    use posthaste_shared::domain::time::Timestamp;
+    use posthaste_shared::domain::wire_format::WireFormat;
+
+    use super::*;
+
+    fn endpoint(id: &str, max_in_flight: u32) -> Endpoint {
+        Endpoint {
+            id: EndpointId::parse(id).unwrap(),
+            tenant: TenantId::default(),
+            url: "https://example.com".parse().unwrap(),
+            wire_format: WireFormat::Raw,
+            description: String::new(),
+            subscription: Subscription::default(),
+            confidential: Confidential::default(),
+            timeout: Duration::from_secs(5),
+            retry: RetryPolicy::default(),
+            max_in_flight,
+            rate_limit_per_second: None,
+            status: EndpointStatus::Enabled,
+            created_at: Timestamp::from_micros(0),
+            updated_at: Timestamp::from_micros(0),
+            version: 1,
+        }
+    }
+
+    async fn go(admission: &Admission, endpoint: &Endpoint) -> Permit {
+        match admission.admit(endpoint).await {
+            Admitted::Go(permit) => permit,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn fill(admission: &Admission, endpoint: &Endpoint) -> Vec<Permit> {
+        let mut held = Vec::new();
+        while let Admitted::Go(permit) = admission.admit(endpoint).await {
+            held.push(permit);
+        }
+        held
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn endpoints_that_hang_leave_room_for_the_others() {
+        let admission = Admission::new(100, CancellationToken::new());
+        let mut held = Vec::new();
+        for n in 0..9 {
+            held.push(fill(&admission, &endpoint(&format!("hangs-{n}"), 1_000)).await);
+        }
+        assert!(held.iter().all(|held| !held.is_empty()));
+        let healthy = endpoint("healthy", 10);
+        for _ in 0..1_000 {
+            drop(go(&admission, &healthy).await);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_endpoint_never_gets_more_than_it_may() {
+        let admission = Admission::new(1_000, CancellationToken::new());
+        let endpoint = endpoint("e", 32);
+        let held = fill(&admission, &endpoint).await;
+        assert_eq!(held.len(), 32);
+        assert_eq!(admission.room(&endpoint), 0);
+        drop(held);
+        assert_eq!((admission.room(&endpoint), admission.free_slots()), (32, 1_000));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_waits_a_moment_and_is_parked_at_once_where_nothing_moves() {
+        let admission = Admission::new(10, CancellationToken::new());
+        let endpoint = endpoint("e", 1);
+        let held = go(&admission, &endpoint).await;
+        let begun = Instant::now();
+        assert!(matches!(admission.admit(&endpoint).await, Admitted::Hold(Hold::MaxInFlight)));
+        assert_eq!(begun.elapsed().as_millis(), PATIENCE.as_millis());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        let begun = Instant::now();
+        assert!(matches!(admission.admit(&endpoint).await, Admitted::Hold(Hold::MaxInFlight)));
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        drop(held);
+        drop(go(&admission, &endpoint).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_goes_when_a_request_ends() {
+        let admission = Admission::new(10, CancellationToken::new());
+        let endpoint = endpoint("e", 1);
+        let held = go(&admission, &endpoint).await;
+        let waiting = (0..5).map(|_| {
+            let (admission, endpoint) = (admission.clone(), endpoint.clone());
+            tokio::spawn(async move { drop(go(&admission, &endpoint).await) })
+        });
+        let waiting: Vec<_> = waiting.collect();
+        tokio::task::yield_now().await;
+        drop(held);
+        for waiting in waiting {
+            waiting.await.unwrap();
+        }
+        assert!(admission.lock().lanes.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn disabled_endpoints_and_a_stopping_worker_turn_work_away() {
+        let stopping = CancellationToken::new();
+        let admission = Admission::new(10, stopping.clone());
+        let disabled = Endpoint { status: EndpointStatus::Disabled(DisabledReason::Manual), ..endpoint("e", 1) };
+        assert!(matches!(admission.admit(&disabled).await, Admitted::Hold(Hold::Disabled)));
+        stopping.cancel();
+        assert!(matches!(admission.admit(&endpoint("e", 1)).await, Admitted::Stopping));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use posthaste_shared::backoff::Reconnect;
-use posthaste_shared::broker::{Broker, Consumer, DeadReason, Incoming, Message, Tag};
+use posthaste_shared::broker::{Consumer, DeadReason, Incoming, Message, Tag};
 use posthaste_shared::domain::delivery::{Delivery, DeliveryState, FailureReason, Wait};
 use posthaste_shared::domain::id::DeliveryId;
 use posthaste_shared::domain::notification::{Notification, Origin};
@@ -233,4 +233,3 @@ impl Intake {
         }
     }
 }
-

@@ -102,7 +102,8 @@ fn report(endpoint: &Endpoint, request: SignedRequest, exchange: Exchange, now: 
     };
     let response = exchange.result.ok().map(|reply| {
         let shown = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
-            let value = if looks_secret(name.as_str()) { REDACTED.into() } else { String::from_utf8_lossy(value.as_bytes()) };
+            let value =
+                if looks_secret(name.as_str()) { REDACTED.into() } else { String::from_utf8_lossy(value.as_bytes()) };
             (name.to_string(), value.into_owned())
         };
         let cut = &reply.body[..reply.body.len().min(STORED_BODY_BYTES)];

@@ -153,7 +153,7 @@ impl Recording {
         if records.is_empty() {
             return;
         }
-        match self.until_reachable(async || self.store.record(records, self.clock.now()).await).await {
+        match self.record_when_reachable(records).await {
             Ok(answers) => {
                 self.metrics.store_batch_rows.observe(records.len() as f64);
                 for ((record, answer), custody) in records.iter().zip(answers).zip(custodies) {
@@ -176,29 +176,35 @@ impl Recording {
     }
 
     async fn keep_unmatched(&self, unmatched: &[Arc<Notification>]) {
-        let kept = self.until_reachable(async || self.store.record_unmatched(unmatched, self.clock.now()).await).await;
-        if let Err(error) = kept {
-            tracing::error!(%error, cause = cause(&error), "notifications that nobody wants could not be kept");
+        let mut backoff = Reconnect::default();
+        while let Err(error) = self.store.record_unmatched(unmatched, self.clock.now()).await {
+            if let Err(error) = self.wait_out(error, &mut backoff).await {
+                tracing::error!(%error, cause = cause(&error), "notifications that nobody wants could not be kept");
+                return;
+            }
         }
     }
 
-    /// Tries until the store can be reached; gives the answer, or the error that trying again does not mend.
-    async fn until_reachable<T>(&self, call: impl AsyncFn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    /// Tries until the store can be reached; an error that trying again does not mend comes back.
+    async fn record_when_reachable(&self, records: &[Record]) -> Result<Vec<Recorded>, StoreError> {
         let mut backoff = Reconnect::default();
         loop {
-            match call().await {
-                Err(error) if error.is_transient() => {
-                    self.metrics.store_errors.inc();
-                    tracing::warn!(%error, cause = cause(&error), "results wait for the store");
-                    tokio::time::sleep(backoff.next()).await;
-                }
-                Err(error) => {
-                    self.metrics.store_errors.inc();
-                    return Err(error);
-                }
-                Ok(answer) => return Ok(answer),
+            match self.store.record(records, self.clock.now()).await {
+                Ok(answers) => return Ok(answers),
+                Err(error) => self.wait_out(error, &mut backoff).await?,
             }
         }
+    }
+
+    /// Waits a little after an error that passes; gives any other back.
+    async fn wait_out(&self, error: StoreError, backoff: &mut Reconnect) -> Result<(), StoreError> {
+        self.metrics.store_errors.inc();
+        if !error.is_transient() {
+            return Err(error);
+        }
+        tracing::warn!(%error, cause = cause(&error), "results wait for the store");
+        tokio::time::sleep(backoff.next()).await;
+        Ok(())
     }
 
     /// Tells everybody concerned what was recorded.

@@ -118,7 +118,8 @@ impl Relay {
             .map(Message::of)
             .collect();
         self.metrics.accepted(Source::Event, messages.len() as u64);
-        let mut answers = if messages.is_empty() { Vec::new() } else { self.broker.publish(messages).await }.into_iter();
+        let mut answers =
+            if messages.is_empty() { Vec::new() } else { self.broker.publish(messages).await }.into_iter();
         Ok(wanted.into_iter().map(|wanted| if wanted { answers.next().unwrap_or(Ok(())) } else { Ok(()) }).collect())
     }
 }

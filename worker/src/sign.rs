@@ -71,7 +71,8 @@ pub fn sign(subject: &Subject<'_>, rendered: Rendered, now: Timestamp) -> Result
 
 impl SignedRequest {
     fn set(&mut self, header: Header) -> Result<(), RenderError> {
-        let problem = |problem: &str| RenderError { member: format!("headers.{}", header.name), problem: problem.to_owned() };
+        let problem =
+            |problem: &str| RenderError { member: format!("headers.{}", header.name), problem: problem.to_owned() };
         let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| problem("is no header name"))?;
         let mut value =
             HeaderValue::from_str(header.value.expose()).map_err(|_| problem("has a value that no header can have"))?;

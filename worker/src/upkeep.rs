@@ -67,24 +67,45 @@ pub struct Upkeep {
 impl Upkeep {
     /// All of it, until told to stop.
     pub async fn run(&self) {
-        tokio::join!(
-            self.every(GAUGES, "gauges", async || self.gauges().await),
-            self.every(HEALTH, "endpoint health", async || self.health().await),
-            self.every(REPLAYS, "replays", async || self.replays().await),
-            self.every(RETENTION, "retention", async || self.retention().await),
-        );
+        tokio::join!(self.run_gauges(), self.run_health(), self.run_replays(), self.run_retention());
     }
 
-    async fn every(&self, pause: Duration, what: &str, step: impl AsyncFn() -> Result<(), StoreError>) {
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = self.stopping.cancelled() => return,
-            }
-            if let Err(error) = step().await {
-                self.metrics.store_errors.inc();
-                tracing::warn!(%error, cause = cause(&error), "{what} could not be looked after; trying again");
-            }
+    async fn run_gauges(&self) {
+        while self.pause(GAUGES).await {
+            self.note("gauges", self.gauges().await);
+        }
+    }
+
+    async fn run_health(&self) {
+        while self.pause(HEALTH).await {
+            self.note("endpoint health", self.health().await);
+        }
+    }
+
+    async fn run_replays(&self) {
+        while self.pause(REPLAYS).await {
+            self.note("replays", self.replays().await);
+        }
+    }
+
+    async fn run_retention(&self) {
+        while self.pause(RETENTION).await {
+            self.note("retention", self.retention().await);
+        }
+    }
+
+    /// Whether to go on after the pause.
+    async fn pause(&self, pause: Duration) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => true,
+            () = self.stopping.cancelled() => false,
+        }
+    }
+
+    fn note(&self, what: &str, result: Result<(), StoreError>) {
+        if let Err(error) = result {
+            self.metrics.store_errors.inc();
+            tracing::warn!(%error, cause = cause(&error), "{what} could not be looked after; trying again");
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use posthaste_shared::broker::{Broker, BrokerError};
 use posthaste_shared::clock::Clock;
 use posthaste_shared::egress::EgressPolicy;
-use posthaste_shared::store::{Store, StoreError};
+use posthaste_shared::store::Store;
 use posthaste_shared::telemetry::metrics::Metrics;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -177,7 +177,9 @@ impl Worker {
         };
         let loops = vec![
             tokio::spawn(intake.run(consumer)),
-            tokio::spawn(async move { tokio::join!(scheduler.run_due(), scheduler.run_parked()); }),
+            tokio::spawn(async move {
+                tokio::join!(scheduler.run_due(), scheduler.run_parked());
+            }),
             tokio::spawn(async move { relay.run().await }),
             tokio::spawn(async move { upkeep.run().await }),
         ];

@@ -65,14 +65,17 @@ impl PhaseTimer {
 
     /// The address that was called, or would have been first.
     pub(super) fn address(&self) -> Option<String> {
-        lock(&self.0).address.map(|address| if address.port() == 0 { address.ip().to_string() } else { address.to_string() })
+        lock(&self.0)
+            .address
+            .map(|address| if address.port() == 0 { address.ip().to_string() } else { address.to_string() })
     }
 
     pub(super) fn phases(&self) -> Phases {
         let times = lock(&self.0);
         let between = |from: Option<Instant>, to: Option<Instant>| Some(to?.saturating_duration_since(from?));
         let tcp_done = times.tls_begun.or(times.connected);
-        let connect = between(times.connect_begun, tcp_done).map(|all| all.saturating_sub(times.dns.unwrap_or_default()));
+        let connect =
+            between(times.connect_begun, tcp_done).map(|all| all.saturating_sub(times.dns.unwrap_or_default()));
         Phases {
             dns: times.dns.map(millis),
             connect: connect.map(millis),

@@ -35,7 +35,11 @@ fn refused(reason: FailureReason, status: u16) -> Outcome {
 fn error(status: u16) -> AttemptError {
     let reason = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
     let note = if (300..=399).contains(&status) { "; redirects are not followed" } else { "" };
-    let text = format!("the endpoint answered {status}{}{}{note}", if reason.is_some() { " " } else { "" }, reason.unwrap_or(""));
+    let text = format!(
+        "the endpoint answered {status}{}{}{note}",
+        if reason.is_some() { " " } else { "" },
+        reason.unwrap_or("")
+    );
     AttemptError { code: "http_status".to_owned(), text }
 }
 
