@@ -2,6 +2,7 @@
 //! came back, and what Posthaste would have made of it.
 
 use posthaste_shared::domain::attempt::{AttemptError, Phases, STORED_BODY_BYTES};
+use posthaste_shared::domain::delivery::FailureReason;
 use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::id::{DeliveryId, NotificationId, NotificationType};
 use posthaste_shared::domain::notification::{Notification, Origin, Priority};
@@ -11,7 +12,7 @@ use posthaste_shared::domain::view::{REDACTED, looks_secret};
 
 use crate::classify::classify;
 use crate::decide::{Made, decide};
-use crate::outcome::{Outcome, Verdict};
+use crate::outcome::Verdict;
 use crate::send::{Exchange, Sender};
 use crate::sign::{SignedRequest, sign};
 use crate::wire::{self, RenderError, Subject};
@@ -21,16 +22,14 @@ use crate::wire::{self, RenderError, Subject};
 pub struct Probe {
     /// What went out; `None` when it could not be written.
     pub request: Option<SignedRequest>,
-    /// Why it could not be written.
-    pub render_error: Option<RenderError>,
     /// What came back: status, headers (secrets redacted), body.
     pub response: Option<ProbeResponse>,
     /// Why nothing came back, or what was wrong with it.
     pub error: Option<AttemptError>,
-    /// What Posthaste makes of it.
-    pub verdict: &'static str,
-    /// Whether the endpoint took it.
-    pub accepted: bool,
+    /// What would become of a delivery after this, as a sentence.
+    pub verdict: String,
+    /// The same in one word: `delivered`, `retry`, or the reason of a failure.
+    pub outcome: &'static str,
     /// How long it took, in milliseconds.
     pub duration_ms: f64,
     /// Where the time went.
@@ -94,11 +93,14 @@ pub async fn probe(sender: &Sender, endpoint: &Endpoint, notification: &Notifica
 fn report(endpoint: &Endpoint, request: SignedRequest, exchange: Exchange, now: Timestamp) -> Probe {
     let outcome = classify(endpoint, &exchange.result, now);
     let made = Made { number: 1, expires_at: None, now, jitter: 0.0 };
-    let verdict = match decide(&outcome, &endpoint.retry, made) {
-        Verdict::Complete => "delivered",
-        Verdict::RetryAt(_) => "failed, and would be retried",
-        Verdict::GiveUp(_) => "failed, and would not be retried",
-        Verdict::Expire => "expired",
+    let (outcome_word, verdict) = match decide(&outcome, &endpoint.retry, made) {
+        Verdict::Complete => ("delivered", "the endpoint took it".to_owned()),
+        Verdict::RetryAt(at) => {
+            let pause = at.since(now).as_secs_f64();
+            ("retry", format!("it would be tried again after {pause:.0} s, {} times in all", endpoint.retry.retries()))
+        }
+        Verdict::GiveUp(reason) => (reason.as_str(), "it would have failed for good".to_owned()),
+        Verdict::Expire => ("expired", "it would have expired".to_owned()),
     };
     let response = exchange.result.ok().map(|reply| {
         let shown = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
@@ -115,11 +117,10 @@ fn report(endpoint: &Endpoint, request: SignedRequest, exchange: Exchange, now: 
     });
     Probe {
         request: Some(request),
-        render_error: None,
         response,
         error: outcome.error().cloned(),
         verdict,
-        accepted: matches!(outcome, Outcome::Accepted { .. }),
+        outcome: outcome_word,
         duration_ms: exchange.duration.as_secs_f64() * 1e3,
         phases: exchange.phases,
         address: exchange.address,
@@ -130,10 +131,9 @@ fn unwritten(error: RenderError) -> Probe {
     Probe {
         request: None,
         error: Some(AttemptError { code: "render_error".to_owned(), text: error.to_string() }),
-        render_error: Some(error),
         response: None,
-        verdict: "failed: the notification cannot be written in the endpoint's wire format",
-        accepted: false,
+        verdict: "it would have failed: it cannot be written in the endpoint's wire format".to_owned(),
+        outcome: FailureReason::RenderError.as_str(),
         duration_ms: 0.0,
         phases: Phases::default(),
         address: None,
