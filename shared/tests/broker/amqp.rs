@@ -185,7 +185,7 @@ async fn collect(
     let batch = batch.unwrap();
     seen.extend(batch.iter().filter_map(|one| one.message.id.clone()));
     let acker = consumer.acker();
-    acker.ack(old.drain(..).collect()).await;
+    acker.ack(std::mem::take(old)).await;
     old.extend(batch.iter().map(|one| one.tag));
     acker.ack(old.clone()).await;
 }

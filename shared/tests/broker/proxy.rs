@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 
 /// Listens on a port of its own and passes everything on, until told otherwise.
 pub(crate) struct Proxy {
@@ -23,10 +25,19 @@ struct Shared {
 
 impl Proxy {
     pub(crate) async fn to(target: String) -> Self {
+        Self::start(target, None).await
+    }
+
+    /// Takes TLS connections and passes on what is inside.
+    pub(crate) async fn ending_tls(target: String, tls: ServerConfig) -> Self {
+        Self::start(target, Some(TlsAcceptor::from(Arc::new(tls)))).await
+    }
+
+    async fn start(target: String, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
-        let accepting = tokio::spawn(accept(listener, target, Arc::clone(&shared)));
+        let accepting = tokio::spawn(accept(listener, target, tls, Arc::clone(&shared)));
         Self { address, shared, accepting }
     }
 
@@ -59,22 +70,27 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, target: String, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, target: String, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
     loop {
         let Ok((mut client, _)) = listener.accept().await else { continue };
         if shared.refusing.load(Ordering::SeqCst) {
             continue;
         }
         let silent = shared.silent.load(Ordering::SeqCst);
-        let target = target.clone();
+        let (target, tls) = (target.clone(), tls.clone());
         let mut connections = shared.connections.lock().unwrap();
         while connections.try_join_next().is_some() {}
         connections.spawn(async move {
             if silent {
                 return std::future::pending().await;
             }
-            if let Ok(mut server) = TcpStream::connect(target).await {
-                drop(tokio::io::copy_bidirectional(&mut client, &mut server).await);
+            let Ok(mut server) = TcpStream::connect(target).await else { return };
+            match tls {
+                None => drop(tokio::io::copy_bidirectional(&mut client, &mut server).await),
+                Some(tls) => {
+                    let Ok(mut client) = tls.accept(client).await else { return };
+                    drop(tokio::io::copy_bidirectional(&mut client, &mut server).await);
+                }
             }
         });
     }
