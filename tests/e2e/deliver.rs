@@ -53,11 +53,11 @@ async fn by_batch(api: &Api, endpoint: &Value) -> Vec<String> {
 }
 
 async fn by_command(place: &Place, api: &Process, endpoint: &Value) -> Vec<String> {
-    let line = |n: usize| json!({"id": format!("line-{n}"), "type": "test.sent", "payload": n, "endpoint_id": endpoint["id"]});
+    let line =
+        |n: usize| json!({"id": format!("line-{n}"), "type": "test.sent", "payload": n, "endpoint_id": endpoint["id"]});
     let lines: Vec<String> = (0..EACH).map(|n| line(n).to_string()).collect();
     let arguments = ["send", "--file", "-", "--json"];
-    let output =
-        process::run(place, &arguments, &[("POSTHASTE_API_URL", &api.url)], Some(lines.join("\n"))).await;
+    let output = process::run(place, &arguments, &[("POSTHASTE_API_URL", &api.url)], Some(lines.join("\n"))).await;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     (0..EACH).map(|n| format!("line-{n}")).collect()
 }

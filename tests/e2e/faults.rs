@@ -83,8 +83,12 @@ async fn survives(place: Place, server: Server) {
     let api = Api::of(&api_process);
     let endpoint = api.endpoint(&receiver.url("/slow/20"), json!({"wire_format": "raw"})).await;
     let (stop, accepted) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
-    let enqueueing =
-        tokio::spawn(keep_enqueueing(Api::of(&api_process), endpoint.clone(), Arc::clone(&stop), Arc::clone(&accepted)));
+    let enqueueing = tokio::spawn(keep_enqueueing(
+        Api::of(&api_process),
+        endpoint.clone(),
+        Arc::clone(&stop),
+        Arc::clone(&accepted),
+    ));
     receiver.wait_for("/slow", 50).await;
 
     server.stop().await;

@@ -25,7 +25,8 @@ async fn garbage_is_set_aside_with_its_reason_and_the_rest_is_delivered() {
         ("good-1", good("good-1").into_bytes()),
         ("good-2", good("good-2").into_bytes()),
     ];
-    let connection = lapin::Connection::connect(&place.broker_url, lapin::ConnectionProperties::default()).await.unwrap();
+    let connection =
+        lapin::Connection::connect(&place.broker_url, lapin::ConnectionProperties::default()).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
     for (id, body) in &bodies {
         let exchange = format!("{}.notifications", place.prefix);
@@ -45,7 +46,9 @@ async fn garbage_is_set_aside_with_its_reason_and_the_rest_is_delivered() {
         (items.len() == 6).then_some(items)
     })
     .await;
-    let detail = |id: &str| -> &Value { &dead.iter().find(|letter| letter["id"] == id).unwrap_or_else(|| panic!("{id}: {dead:?}"))["detail"] };
+    let detail = |id: &str| -> &Value {
+        &dead.iter().find(|letter| letter["id"] == id).unwrap_or_else(|| panic!("{id}: {dead:?}"))["detail"]
+    };
     assert!(detail("wrong-type").as_str().unwrap().contains("type: invalid type"), "{}", detail("wrong-type"));
     assert!(detail("unknown-member").as_str().unwrap().contains("unknown field `ttl`"));
     assert!(detail("huge").as_str().unwrap().contains("bytes"));

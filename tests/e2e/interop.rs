@@ -25,7 +25,8 @@ async fn run(mut command: tokio::process::Command, input: &str) -> String {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().expect("the interpreter starts");
     child.stdin.take().expect("stdin").write_all(input.as_bytes()).await.expect("writing stdin");
-    let output = tokio::time::timeout(crate::support::DEADLINE, child.wait_with_output()).await.expect("it ends").unwrap();
+    let output =
+        tokio::time::timeout(crate::support::DEADLINE, child.wait_with_output()).await.expect("it ends").unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")
 }

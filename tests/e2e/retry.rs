@@ -29,13 +29,17 @@ async fn outcome(api: &Api, endpoint: &Value) -> Value {
 async fn a_503_is_tried_five_times_and_makes_one_event() {
     let place = Place::new(Backend::RabbitPostgres).await;
     let (_up, api, receiver) = up(&place).await;
-    let connection = lapin::Connection::connect(&place.broker_url, lapin::ConnectionProperties::default()).await.unwrap();
+    let connection =
+        lapin::Connection::connect(&place.broker_url, lapin::ConnectionProperties::default()).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
     let queue = format!("{}.test-events", place.prefix);
     channel.queue_declare(queue.clone().into(), QueueDeclareOptions::default(), FieldTable::default()).await.unwrap();
     let exchange = format!("{}.events", place.prefix);
     let bind = QueueBindOptions::default();
-    channel.queue_bind(queue.clone().into(), exchange.into(), "delivery.*".into(), bind, FieldTable::default()).await.unwrap();
+    channel
+        .queue_bind(queue.clone().into(), exchange.into(), "delivery.*".into(), bind, FieldTable::default())
+        .await
+        .unwrap();
 
     let endpoint = api.endpoint(&receiver.url("/status/503"), json!({})).await;
     let delivery = outcome(&api, &endpoint).await;
@@ -57,8 +61,10 @@ async fn a_503_is_tried_five_times_and_makes_one_event() {
     assert_eq!(first.header("webhook-id"), delivery["id"]);
     assert!(first.header("user-agent").starts_with("Posthaste/"));
 
-    let mut events =
-        channel.basic_consume(queue.into(), "t".into(), BasicConsumeOptions::default(), FieldTable::default()).await.unwrap();
+    let mut events = channel
+        .basic_consume(queue.into(), "t".into(), BasicConsumeOptions::default(), FieldTable::default())
+        .await
+        .unwrap();
     let event = tokio::time::timeout(Duration::from_secs(30), events.next()).await.expect("an event").unwrap().unwrap();
     assert_eq!(event.routing_key.as_str(), "delivery.failed");
     let event: Value = serde_json::from_slice(&event.data).unwrap();
@@ -186,14 +192,16 @@ async fn a_delivery_can_be_replayed_cancelled_and_brought_forward() {
     assert_eq!((&again["round"], &again["attempt_count"]), (&json!(2), &json!(2)));
 
     let waiting = api.enqueue_to(&endpoint, json!({"delay_seconds": 3600})).await;
-    let scheduled = eventually("a scheduled delivery", async || api.deliveries(&waiting).await.into_iter().next()).await;
+    let scheduled =
+        eventually("a scheduled delivery", async || api.deliveries(&waiting).await.into_iter().next()).await;
     assert_eq!(scheduled["waiting_for"], "scheduled");
     let path = format!("/v1/deliveries/{}", scheduled["id"].as_str().unwrap());
     api.post(&format!("{path}/cancel"), json!({})).await;
     assert_eq!(api.get(&path).await["status"], "cancelled");
 
     let waiting = api.enqueue_to(&endpoint, json!({"delay_seconds": 3600})).await;
-    let scheduled = eventually("a scheduled delivery", async || api.deliveries(&waiting).await.into_iter().next()).await;
+    let scheduled =
+        eventually("a scheduled delivery", async || api.deliveries(&waiting).await.into_iter().next()).await;
     api.post(&format!("/v1/deliveries/{}/retry", scheduled["id"].as_str().unwrap()), json!({})).await;
     receiver.wait_for("/fail", 3).await;
 }

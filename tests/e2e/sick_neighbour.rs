@@ -42,7 +42,11 @@ async fn healthy_endpoints_see_no_difference(backend: Backend) {
         .collect();
     latencies.sort();
     let p99 = latencies[latencies.len() * 99 / 100];
-    println!("healthy endpoints: p50 {:?}, p99 {p99:?}, max {:?}", latencies[latencies.len() / 2], latencies.last().unwrap());
+    println!(
+        "healthy endpoints: p50 {:?}, p99 {p99:?}, max {:?}",
+        latencies[latencies.len() / 2],
+        latencies.last().unwrap()
+    );
     assert!(p99 < Duration::from_secs(2), "p99 {p99:?}");
     let hanging = receiver.requests("/hang").len() as u64;
     assert!(hanging > 0 && hanging <= 32 * (SECONDS / 5 + 2), "{hanging} requests to the one that hangs");

@@ -28,6 +28,8 @@ const POLL: Duration = Duration::from_millis(250);
 const PAUSE: Duration = Duration::from_millis(20);
 /// How often parked deliveries are looked at.
 const PARKED: Duration = Duration::from_millis(200);
+/// How often deliveries of deleted endpoints are looked for.
+const ORPHANS: Duration = Duration::from_secs(1);
 /// The most deliveries taken in one step.
 const STEP: u32 = 500;
 
@@ -46,6 +48,11 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
+    /// Looks after all of it until told to stop.
+    pub async fn run(&self) {
+        tokio::join!(self.run_due(), self.run_parked(), self.run_orphans());
+    }
+
     /// Looks after due retries, schedules and expiries until told to stop.
     pub async fn run_due(&self) {
         while !self.stopping.is_cancelled() {
@@ -76,12 +83,33 @@ impl Scheduler {
         }
     }
 
+    /// Fails what waits for endpoints that were deleted, until told to stop.
+    pub async fn run_orphans(&self) {
+        while !self.stopping.is_cancelled() {
+            let pause = match self.store.fail_orphans(self.pipeline.clock.now(), STEP).await {
+                Ok(orphans) => {
+                    self.ended(&orphans);
+                    if orphans.len() == STEP as usize { PAUSE } else { ORPHANS }
+                }
+                Err(error) => self.failed("deliveries of deleted endpoints", &error),
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.stopping.cancelled() => {}
+            }
+        }
+    }
+
     /// One look at what is due: expiries, then attempts. Returns how many deliveries it moved.
     ///
     /// # Errors
     /// When the store cannot be asked.
     pub async fn due_step(&self) -> Result<usize, StoreError> {
         let now = self.pipeline.clock.now();
+        // A read first: looking for work that is not there takes no lock.
+        if self.store.next_due().await?.is_none_or(|next| next > now) {
+            return Ok(0);
+        }
         let expired = self.store.expire_due(now, STEP).await?;
         self.ended(&expired);
         let free = u32::try_from(self.pipeline.admission.free_slots()).unwrap_or(u32::MAX).min(STEP);
@@ -95,22 +123,23 @@ impl Scheduler {
         Ok(expired.len() + taken)
     }
 
-    /// One look at parked deliveries: takes as many for each endpoint as it has room for. Deliveries of
-    /// deleted endpoints fail. Returns how many deliveries it moved.
+    /// One look at parked deliveries: takes as many for each endpoint as it has room for. Returns how many
+    /// deliveries it moved.
     ///
     /// # Errors
     /// When the store cannot be asked.
     pub async fn parked_step(&self) -> Result<usize, StoreError> {
         let now = self.pipeline.clock.now();
-        self.store.release(&self.pipeline.hands.abandoned(), now).await?;
-        let orphans = self.store.fail_orphans(now, STEP).await?;
-        self.ended(&orphans);
-        let mut moved = orphans.len();
+        let abandoned = self.pipeline.hands.abandoned();
+        if !abandoned.is_empty() {
+            self.store.release(&abandoned, now).await?;
+        }
         let parked = self.store.endpoints_with_parked().await?;
         if parked.is_empty() {
-            return Ok(moved);
+            return Ok(0);
         }
         let endpoints = self.endpoints.refresh().await?;
+        let mut moved = 0;
         for id in parked {
             let Some(endpoint) = endpoints.get(&id).filter(|endpoint| endpoint.is_enabled()) else { continue };
             moved += self.release_parked(&endpoint, now).await?;

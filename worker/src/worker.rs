@@ -113,12 +113,9 @@ impl Worker {
     /// When the HTTP client cannot be made or the broker's configuration cannot be used. A store or broker
     /// that is down is no error: the worker waits for it.
     pub async fn start(parts: WorkerParts, settings: WorkerSettings) -> Result<Self, StartError> {
-        let (stopping, hard_stop) = (CancellationToken::new(), CancellationToken::new());
-        let (tasks, hands, wake) = (TaskTracker::new(), Hands::default(), Wake::default());
-        let health = Arc::new(Health::default());
-        let admission = Admission::new(settings.slots, stopping.clone());
-        let endpoints = Arc::new(EndpointCache::new(parts.store.clone()));
         let consumer = parts.broker.consume(settings.prefetch).await?;
+        let stopping = CancellationToken::new();
+        let (wake, health) = (Wake::default(), Arc::new(Health::default()));
         let (recorder, recording) = recorder(RecordingParts {
             store: parts.store.clone(),
             broker: Arc::clone(&parts.broker),
@@ -132,15 +129,16 @@ impl Worker {
             clock: Arc::clone(&parts.clock),
             metrics: Arc::clone(&parts.metrics),
             broker: Arc::clone(&parts.broker),
-            admission: admission.clone(),
+            admission: Admission::new(settings.slots, stopping.clone()),
             sender: Sender::new(settings.egress)?,
             recorder,
-            hands: hands.clone(),
+            hands: Hands::default(),
             events: settings.events,
             worker: settings.name,
-            tasks: tasks.clone(),
-            hard_stop: hard_stop.clone(),
+            tasks: TaskTracker::new(),
+            hard_stop: CancellationToken::new(),
         });
+        let endpoints = Arc::new(EndpointCache::new(parts.store.clone()));
         let intake = Intake {
             pipeline: Arc::clone(&pipeline),
             store: parts.store.clone(),
@@ -148,38 +146,30 @@ impl Worker {
             limits: settings.limits,
             stopping: stopping.clone(),
         };
+        let (tasks, hands, hard_stop) = (pipeline.tasks.clone(), pipeline.hands.clone(), pipeline.hard_stop.clone());
         let scheduler = Scheduler {
-            pipeline,
             store: parts.store.clone(),
             endpoints: Arc::clone(&endpoints),
             wake: wake.clone(),
             stopping: stopping.clone(),
+            pipeline: Arc::clone(&pipeline),
         };
-        let relay = Relay {
-            store: parts.store.clone(),
-            broker: Arc::clone(&parts.broker),
-            endpoints,
-            clock: Arc::clone(&parts.clock),
-            metrics: Arc::clone(&parts.metrics),
-            wake: wake.clone(),
-            stopping: stopping.clone(),
-        };
+        let relay = relay(&parts, endpoints, wake.clone(), stopping.clone());
         let upkeep = Upkeep {
             store: parts.store.clone(),
             broker: Arc::clone(&parts.broker),
             clock: Arc::clone(&parts.clock),
             metrics: Arc::clone(&parts.metrics),
-            admission,
+            admission: pipeline.admission.clone(),
             health,
             wake,
             settings: settings.upkeep,
             stopping: stopping.clone(),
         };
+        drop(pipeline);
         let loops = vec![
             tokio::spawn(intake.run(consumer)),
-            tokio::spawn(async move {
-                tokio::join!(scheduler.run_due(), scheduler.run_parked());
-            }),
+            tokio::spawn(async move { scheduler.run().await }),
             tokio::spawn(async move { relay.run().await }),
             tokio::spawn(async move { upkeep.run().await }),
         ];
@@ -212,5 +202,17 @@ impl Worker {
             tracing::warn!(%error, "leases could not be given back; they end by themselves");
         }
         if drained { Stopped::Drained } else { Stopped::CutOff(cut_off) }
+    }
+}
+
+fn relay(parts: &WorkerParts, endpoints: Arc<EndpointCache>, wake: Wake, stopping: CancellationToken) -> Relay {
+    Relay {
+        store: parts.store.clone(),
+        broker: Arc::clone(&parts.broker),
+        endpoints,
+        clock: Arc::clone(&parts.clock),
+        metrics: Arc::clone(&parts.metrics),
+        wake,
+        stopping,
     }
 }

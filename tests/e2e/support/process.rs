@@ -115,7 +115,13 @@ fn collect(stream: impl std::io::Read + Send + 'static, log: &Arc<Mutex<Vec<Stri
 fn url(log: &[String]) -> Option<String> {
     let line = log.iter().find(|line| line.contains("listening on http://"))?;
     let from = line.find("http://127.0.0.1:")?;
-    Some(line[from..].split(|c: char| c.is_whitespace() || c == '"' || c == ',').next()?.trim_end_matches('/').to_owned())
+    Some(
+        line[from..]
+            .split(|c: char| c.is_whitespace() || c == '"' || c == ',')
+            .next()?
+            .trim_end_matches('/')
+            .to_owned(),
+    )
 }
 
 impl Drop for Process {

@@ -43,3 +43,22 @@ async fn look_up(host: &str) -> Result<Vec<SocketAddr>, Refusal> {
     let addresses: Vec<SocketAddr> = addresses.collect();
     if addresses.is_empty() { Err(unresolvable("it has no address".to_owned())) } else { Ok(addresses) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn refusal(policy: EgressPolicy, name: &str) -> Option<String> {
+        let resolver = GuardedResolver::new(Arc::new(policy));
+        let resolved = resolver.resolve(name.parse().unwrap()).await;
+        resolved.err().map(|error| error.downcast_ref::<Refusal>().expect("a refusal").code().to_owned())
+    }
+
+    /// A name that was harmless when its endpoint was saved and points inward now.
+    #[tokio::test]
+    async fn a_name_that_points_inward_is_refused_when_it_is_called() {
+        assert_eq!(refusal(EgressPolicy::default(), "localhost").await.as_deref(), Some("private_address"));
+        let loopback = EgressPolicy::new("127.0.0.0/8,::1", false).unwrap();
+        assert_eq!(refusal(loopback, "localhost").await, None);
+    }
+}
