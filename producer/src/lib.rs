@@ -2,7 +2,7 @@
 //! ([`http::router`]). Both check drafts the same way ([`enqueue`]) and answer only once the broker has
 //! confirmed.
 
-pub mod asyncapi;
-pub mod client;
+
+
 pub mod enqueue;
 pub mod http;

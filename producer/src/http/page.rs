@@ -1,14 +1,9 @@
 //! Pages of lists.
 
-use posthaste_shared::store::page::{Cursor, Page, PageRequest};
+use posthaste_shared::store::page::{Cursor, DEFAULT_LIMIT, MAX_LIMIT, Page, PageRequest};
 use serde::{Deserialize, Serialize};
 
 use super::problem::{Code, Problem};
-
-/// The most items of a page.
-const MAX_LIMIT: u32 = 500;
-/// Items of a page when the client does not say.
-const DEFAULT_LIMIT: u32 = 50;
 
 /// A page of a list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -24,7 +19,7 @@ impl<T> PageView<T> {
     pub(super) fn of<S>(page: Page<S>, show: impl FnMut(S) -> T) -> Self {
         Self {
             items: page.items.into_iter().map(show).collect(),
-            next_cursor: page.next_cursor.map(|cursor| cursor.to_string()),
+            next_cursor: page.next_cursor.map(|cursor| cursor.encode()),
         }
     }
 }

@@ -7,11 +7,8 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 use posthaste_shared::domain::delivery::Status;
-use posthaste_shared::domain::id::{EndpointId, NotificationId, NotificationType, TenantId};
-use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::store::deliveries::DeliveryFilter;
 use posthaste_shared::store::replays::Replay;
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::auth::{Admin, Reader};
@@ -20,51 +17,17 @@ use super::json::parse;
 use super::problem::{Code, Problem};
 use super::state::Api;
 
-/// Which deliveries to send again: those that match all that is given. Something must be given besides the tenant.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ReplayRequest {
-    /// Where they stand; pending ones are never sent again. Default: every final state.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status: Option<Status>,
-    /// Where to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub endpoint_id: Option<EndpointId>,
-    /// Of what.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub notification_id: Option<NotificationId>,
-    /// Whose. Default: the key's tenant, else all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tenant: Option<TenantId>,
-    /// The notification's type.
-    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
-    pub kind: Option<NotificationType>,
-    /// Accepted at this time or later.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub since: Option<Timestamp>,
-    /// Accepted before this time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until: Option<Timestamp>,
-}
-
-impl ReplayRequest {
-    fn check(&self) -> Result<(), Problem> {
-        let Self { status, endpoint_id, notification_id, tenant: _, kind, since, until } = self;
-        if *status == Some(Status::Pending) {
-            return Err(Problem::field(Code::Invalid, "status", "must be a final one: pending deliveries are on their way"));
-        }
-        let names_something = status.is_some()
-            || endpoint_id.is_some()
-            || notification_id.is_some()
-            || kind.is_some()
-            || since.is_some()
-            || until.is_some();
-        if !names_something {
-            let problem = "must name at least one of status, endpoint_id, notification_id, type, since and until";
-            return Err(Problem::field(Code::Invalid, "", problem));
-        }
-        Ok(())
+/// Refuses a filter that would send everything again by mistake, and one that can match nothing.
+fn check(filter: &DeliveryFilter) -> Result<(), Problem> {
+    if filter.status == Some(Status::Pending) {
+        return Err(Problem::field(Code::Invalid, "status", "must be a final one: pending deliveries are on their way"));
     }
+    let everything = DeliveryFilter { tenant: filter.tenant.clone(), ..DeliveryFilter::default() };
+    if *filter == everything {
+        let problem = "must name at least one of status, endpoint_id, notification_id, type, since and until";
+        return Err(Problem::field(Code::Invalid, "", problem));
+    }
+    Ok(())
 }
 
 /// Send again all deliveries that match a filter
@@ -73,7 +36,7 @@ impl ReplayRequest {
 /// time has not run out, starts a new round of attempts.
 #[utoipa::path(
     post, path = "/v1/deliveries/replay", tag = "deliveries", operation_id = "replay_deliveries",
-    request_body = ReplayRequest,
+    request_body = DeliveryFilter,
     responses((status = 202, description = "The job has begun", body = Replay, headers(("Location" = String, description = "Where to follow the job"))))
 )]
 pub(super) async fn start(
@@ -81,17 +44,9 @@ pub(super) async fn start(
     Admin(caller): Admin,
     JsonBytes(body): JsonBytes,
 ) -> Result<Response, Problem> {
-    let request: ReplayRequest = parse(&body)?;
-    request.check()?;
-    let filter = DeliveryFilter {
-        tenant: caller.tenant(request.tenant.as_ref())?,
-        status: request.status,
-        endpoint_id: request.endpoint_id,
-        notification_id: request.notification_id,
-        kind: request.kind,
-        since: request.since,
-        until: request.until,
-    };
+    let mut filter: DeliveryFilter = parse(&body)?;
+    check(&filter)?;
+    filter.tenant = caller.tenant(filter.tenant.as_ref())?;
     let replay = api.store.create_replay(&filter, api.clock.now()).await?;
     let location = format!("/v1/replays/{}", replay.id);
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(replay)).into_response())
