@@ -55,10 +55,8 @@ pub async fn publish(broker: &dyn Broker, notifications: Vec<Notification>) -> V
     if notifications.is_empty() {
         return Vec::new();
     }
-    let receipt = |notification: &Notification| Accepted {
-        id: notification.id.clone(),
-        accepted_at: notification.accepted_at,
-    };
+    let receipt =
+        |notification: &Notification| Accepted { id: notification.id.clone(), accepted_at: notification.accepted_at };
     let receipts: Vec<Accepted> = notifications.iter().map(receipt).collect();
     let confirms = broker.publish(notifications.into_iter().map(Message::of).collect()).await;
     receipts.into_iter().zip(confirms).map(|(receipt, confirm)| confirm.map(|()| receipt)).collect()

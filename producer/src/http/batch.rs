@@ -65,7 +65,8 @@ pub(super) async fn enqueue_batch(
     let key = idempotency_key(&headers)?;
     let texts = split(&body, ndjson)?;
     if texts.len() > api.settings.max_batch {
-        let detail = format!("a batch may have at most {} notifications, this has {}", api.settings.max_batch, texts.len());
+        let detail =
+            format!("a batch may have at most {} notifications, this has {}", api.settings.max_batch, texts.len());
         return Err(Problem::new(Code::TooLarge, detail));
     }
     let item = |(index, text): (usize, &[u8])| {
@@ -91,7 +92,8 @@ fn split(body: &[u8], ndjson: bool) -> Result<Vec<&[u8]>, Problem> {
     if first == Some(&b'{') || (ndjson && first != Some(&b'[')) {
         return Ok(body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()).collect());
     }
-    let items: Vec<&RawValue> = serde_json::from_slice(body).map_err(|error| explain::<Vec<Box<RawValue>>>(body, &error))?;
+    let items: Vec<&RawValue> =
+        serde_json::from_slice(body).map_err(|error| explain::<Vec<Box<RawValue>>>(body, &error))?;
     Ok(items.into_iter().map(|item| item.get().as_bytes()).collect())
 }
 

@@ -184,13 +184,16 @@ mod tests {
     #[test]
     fn refuses_headers_that_are_ours_or_no_headers() {
         let problem = |name: &str, value: &str| header_problem(name, &Secret::new(value));
-        for name in ["Host", "Content-Length", "webhook-id", "Webhook-Signature", "Transfer-Encoding", "a b", "", "ä"] {
+        for name in ["Host", "Content-Length", "webhook-id", "Webhook-Signature", "Transfer-Encoding", "a b", "", "ä"]
+        {
             assert!(problem(name, "x").is_some(), "{name}");
         }
         for value in ["a\r\nEvil: 1", "a\0", " a", "a ", REDACTED] {
             assert!(problem("X-A", value).is_some(), "{value:?}");
         }
-        for (name, value) in [("Authorization", "Bearer x"), ("User-Agent", "me"), ("X-Empty", ""), ("Content-Type", "a/b")] {
+        for (name, value) in
+            [("Authorization", "Bearer x"), ("User-Agent", "me"), ("X-Empty", ""), ("Content-Type", "a/b")]
+        {
             assert_eq!(problem(name, value), None, "{name}");
         }
         let mut errors = Vec::new();
@@ -200,7 +203,14 @@ mod tests {
 
     #[test]
     fn knows_phone_numbers() {
-        for (text, is_one) in [("+18005550199", true), ("12345", true), ("+1", false), ("+1 800", false), ("", false), ("+1234567890123456", false)] {
+        for (text, is_one) in [
+            ("+18005550199", true),
+            ("12345", true),
+            ("+1", false),
+            ("+1 800", false),
+            ("", false),
+            ("+1234567890123456", false),
+        ] {
             assert_eq!(is_phone_number(text), is_one, "{text}");
         }
     }

@@ -147,7 +147,9 @@ fn state(delivery: &Delivery, endpoint: Option<&Endpoint>, now: Timestamp) -> St
         DeliveryState::Pending(Wait::InFlight { lease_until }) => {
             format!("A worker has it in hand, until {lease_until} at the latest.")
         }
-        DeliveryState::Pending(Wait::Retry { due_at }) => format!("{} (a retry).", due("The next attempt", *due_at, now)),
+        DeliveryState::Pending(Wait::Retry { due_at }) => {
+            format!("{} (a retry).", due("The next attempt", *due_at, now))
+        }
         DeliveryState::Pending(Wait::Scheduled { due_at }) => {
             format!("{} (its deliver_at).", due("The first attempt", *due_at, now))
         }

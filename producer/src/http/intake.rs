@@ -102,7 +102,8 @@ async fn check(
     let mut keys = Vec::new();
     keys.extend(idempotency_key.map(|key| format!("key:{key}")));
     keys.extend(draft.id.as_ref().map(|id| format!("id:{id}")));
-    let named = (!keys.is_empty()).then(|| Named { index: 0, fingerprint: fingerprint(&draft), draft: draft.clone(), keys });
+    let named =
+        (!keys.is_empty()).then(|| Named { index: 0, fingerprint: fingerprint(&draft), draft: draft.clone(), keys });
     let notification = accept(draft, tenant, now, traceparent.map(str::to_owned))?;
     Ok((notification, named))
 }

@@ -20,7 +20,11 @@ use super::state::Api;
 /// Refuses a filter that would send everything again by mistake, and one that can match nothing.
 fn check(filter: &DeliveryFilter) -> Result<(), Problem> {
     if filter.status == Some(Status::Pending) {
-        return Err(Problem::field(Code::Invalid, "status", "must be a final one: pending deliveries are on their way"));
+        return Err(Problem::field(
+            Code::Invalid,
+            "status",
+            "must be a final one: pending deliveries are on their way",
+        ));
     }
     let everything = DeliveryFilter { tenant: filter.tenant.clone(), ..DeliveryFilter::default() };
     if *filter == everything {
@@ -65,6 +69,7 @@ pub(super) async fn show(
 ) -> Result<Json<Replay>, Problem> {
     let replay = api.store.replay(id).await?;
     // A key that is bound to a tenant starts replays of that tenant alone, and sees no others.
-    let seen = replay.filter(|replay| caller.bound_to().is_none() || replay.filter.tenant.as_ref() == caller.bound_to());
+    let seen =
+        replay.filter(|replay| caller.bound_to().is_none() || replay.filter.tenant.as_ref() == caller.bound_to());
     seen.map(Json).ok_or_else(|| Problem::not_found("replay"))
 }

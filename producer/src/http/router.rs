@@ -15,7 +15,9 @@ use utoipa_axum::routes;
 
 use super::problem::{Code, Problem};
 use super::state::Api;
-use super::{batch, dead_letters, deliveries, endpoint_actions, endpoints, events, explain, keys, notifications, openapi};
+use super::{
+    batch, dead_letters, deliveries, endpoint_actions, endpoints, events, explain, keys, notifications, openapi,
+};
 use super::{replay, wire_format_list};
 
 /// The HTTP API, version 1, with `/openapi.json`.

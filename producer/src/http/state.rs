@@ -30,12 +30,7 @@ pub struct ApiSettings {
 
 impl Default for ApiSettings {
     fn default() -> Self {
-        Self {
-            max_body_bytes: 1024 * 1024,
-            max_batch: 1_000,
-            max_batch_body_bytes: 16 * 1024 * 1024,
-            admin_key: None,
-        }
+        Self { max_body_bytes: 1024 * 1024, max_batch: 1_000, max_batch_body_bytes: 16 * 1024 * 1024, admin_key: None }
     }
 }
 
