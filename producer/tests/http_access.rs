@@ -1,7 +1,5 @@
 //! Who may do what, and what holds for every route.
 
-#![expect(clippy::unwrap_used, reason = "test code")]
-
 mod support;
 
 use std::collections::BTreeSet;

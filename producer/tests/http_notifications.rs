@@ -1,7 +1,5 @@
 //! Enqueueing over HTTP: what is accepted, refused and deduplicated, and what reaches the queue.
 
-#![expect(clippy::unwrap_used, reason = "test code")]
-
 mod support;
 
 use std::sync::Arc;
