@@ -1,8 +1,43 @@
+#![allow(clippy::todo, dead_code)]
 //! The store: state, time and truth, in SQLite or Postgres. SQL lives here and nowhere else.
 //!
 //! [`Store`] is written once; what differs between the two databases is behind the [`db::Driver`]
 //! trait and its two implementations. One file an aggregate, one function a query, one conformance
 //! suite (`shared/tests/store.rs`) for both databases. `now` always comes in as an argument.
+
+pub mod accounting;
+pub mod cipher;
+pub mod claims;
+pub mod db;
+pub mod deliveries;
+pub mod endpoints;
+pub mod events;
+pub mod idempotency;
+pub mod keys;
+pub mod notifications;
+pub mod page;
+pub mod queue;
+pub mod record;
+pub mod replays;
+pub mod retention;
+mod rows;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cipher::Cipher;
+pub use db::DatabaseKind;
+use db::Driver;
+
+use crate::domain::secret::Secret;
+use crate::domain::time::Timestamp;
+
+/// Everything durable. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    driver: Arc<dyn Driver>,
+    cipher: Option<Arc<Cipher>>,
+}
 
 /// Why the store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +71,9 @@ pub enum StoreError {
         /// What is wrong with it.
         problem: String,
     },
+    /// Secrets are to be read or written and there is no master key, or it is not the one they were encrypted with.
+    #[error("{0}")]
+    Cipher(#[from] cipher::CipherError),
     /// A row holds what this program cannot read.
     #[error("{table} {id} in the store cannot be read: {problem}")]
     Corrupt {
@@ -53,5 +91,90 @@ impl StoreError {
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable(_))
+    }
+}
+
+/// How to open a store.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// `sqlite://PATH` or `postgres://…`.
+    pub url: Secret,
+    /// Encrypts endpoints' secrets, at least 32 characters. `None`: they can neither be read nor written.
+    pub master_key: Option<Secret>,
+    /// The most connections at once, 2 or more. SQLite has one writer whatever this says.
+    pub max_connections: u32,
+    /// How long to wait for a free connection, or for the database to come back, before a call fails.
+    pub acquire_timeout: Duration,
+}
+
+impl StoreOptions {
+    /// The defaults: no master key, 8 connections, 5 s.
+    #[must_use]
+    pub const fn new(url: Secret) -> Self {
+        Self { url, master_key: None, max_connections: 8, acquire_timeout: Duration::from_secs(5) }
+    }
+}
+
+/// What a migration did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Migrated {
+    /// The schema's version before; 0: there was none.
+    pub from: i64,
+    /// Its version now.
+    pub to: i64,
+}
+
+impl Store {
+    /// Opens the store; does not migrate it. A server that cannot be reached yet is no error here but at
+    /// the first call.
+    ///
+    /// # Errors
+    /// A URL or master key that cannot be used, or a SQLite file that cannot be opened.
+    pub async fn connect(options: &StoreOptions) -> Result<Self, StoreError> {
+        let _ = options;
+        todo!()
+    }
+
+    /// Brings the schema up to date. Several processes may do so at once.
+    ///
+    /// # Errors
+    /// [`StoreError::Migrate`]; [`StoreError::Schema`] when the schema is newer than this program.
+    pub async fn migrate(&self) -> Result<Migrated, StoreError> {
+        todo!()
+    }
+
+    /// Whether the schema is the one this program needs.
+    ///
+    /// # Errors
+    /// [`StoreError::Schema`] when it is not.
+    pub async fn check_schema(&self) -> Result<(), StoreError> {
+        todo!()
+    }
+
+    /// Whether the database answers, within 2 s.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        todo!()
+    }
+
+    /// The time by the database's clock.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn server_time(&self) -> Result<Timestamp, StoreError> {
+        todo!()
+    }
+
+    /// Which database it is.
+    #[must_use]
+    pub fn kind(&self) -> DatabaseKind {
+        todo!()
+    }
+
+    /// Closes all connections.
+    pub async fn close(&self) {
+        todo!()
     }
 }

@@ -1,0 +1,105 @@
+//! Keyset paging: a page ends with a cursor that names its last row, and the next page begins after it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+/// Items of a page when nobody says how many.
+pub const DEFAULT_LIMIT: u32 = 50;
+/// The most items of a page.
+pub const MAX_LIMIT: u32 = 500;
+
+/// Which part of a list is wanted.
+#[derive(Debug, Clone)]
+pub struct PageRequest {
+    /// The most items, 1 to [`MAX_LIMIT`]; what is outside is moved to the nearer bound.
+    pub limit: u32,
+    /// After which item; `None`: from the beginning.
+    pub cursor: Option<Cursor>,
+}
+
+impl Default for PageRequest {
+    fn default() -> Self {
+        Self { limit: DEFAULT_LIMIT, cursor: None }
+    }
+}
+
+/// A part of a list.
+#[derive(Debug, Clone)]
+pub struct Page<T> {
+    /// In the list's order.
+    pub items: Vec<T>,
+    /// Where the next page begins; `None`: this was the last.
+    pub next_cursor: Option<Cursor>,
+}
+
+/// Names a place in a list: opaque to whoever gets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor {
+    pub(super) micros: i64,
+    pub(super) id: String,
+}
+
+/// A text is no cursor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the cursor is not one that a list of this kind gave out")]
+pub struct InvalidCursor;
+
+impl Cursor {
+    /// Reads what [`Cursor::encode`] wrote.
+    ///
+    /// # Errors
+    /// [`InvalidCursor`] for any other text.
+    pub fn parse(text: &str) -> Result<Self, InvalidCursor> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| InvalidCursor)?;
+        let (micros, id) = bytes.split_first_chunk::<8>().ok_or(InvalidCursor)?;
+        let id = std::str::from_utf8(id).map_err(|_| InvalidCursor)?;
+        if id.is_empty() || id.len() > 128 || id.contains('\0') {
+            return Err(InvalidCursor);
+        }
+        Ok(Self { micros: i64::from_be_bytes(*micros), id: id.to_owned() })
+    }
+
+    /// As text, safe in a URL.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut bytes = self.micros.to_be_bytes().to_vec();
+        bytes.extend_from_slice(self.id.as_bytes());
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+}
+
+impl PageRequest {
+    /// How many rows to ask for: one more than the page holds, which tells whether there is another page.
+    pub(super) fn fetch(&self) -> i64 {
+        i64::from(self.size()) + 1
+    }
+
+    fn size(&self) -> u32 {
+        self.limit.clamp(1, MAX_LIMIT)
+    }
+}
+
+impl<T> Page<T> {
+    /// Makes the page of the rows that [`PageRequest::fetch`] asked for.
+    pub(super) fn of(mut items: Vec<T>, request: &PageRequest, cursor: impl Fn(&T) -> Cursor) -> Self {
+        let size = request.size() as usize;
+        let more = items.len() > size;
+        items.truncate(size);
+        let next_cursor = if more { items.last().map(cursor) } else { None };
+        Self { items, next_cursor }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_reads_back_and_nothing_else_does() {
+        let cursor = Cursor { micros: -5, id: "ep_1".to_owned() };
+        assert_eq!(Cursor::parse(&cursor.encode()), Ok(cursor));
+        for text in ["", "!!", "AAAAAAAAAAA", "AAAA"] {
+            assert_eq!(Cursor::parse(text), Err(InvalidCursor));
+        }
+    }
+}

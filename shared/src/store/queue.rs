@@ -1,0 +1,1 @@
+//! The tables of the embedded broker; used by [`crate::broker::embedded`] alone.

@@ -1,0 +1,1 @@
+//! Between the domain types and rows.
