@@ -194,8 +194,6 @@ impl Values {
             admin_key: self.key("admin_key")?,
             max_body_bytes: self.bytes("max_body_bytes")?,
             max_batch_bytes: self.bytes("max_batch_bytes")?,
-            idempotency_retention: self.duration("idempotency_retention")?,
-            secret_overlap: self.duration("secret_overlap")?,
         };
         if api.max_batch_bytes < api.max_body_bytes {
             return Err(self.invalid("max_batch_bytes", "must not be less than max_body_bytes"));
@@ -214,6 +212,7 @@ impl Values {
             disable_after: self.duration("disable_after")?,
             events_succeeded: self.require("events_succeeded", parse_bool)?,
             retention: self.duration("retention")?,
+            idempotency_retention: self.duration("idempotency_retention")?,
         })
     }
 

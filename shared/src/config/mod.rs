@@ -110,10 +110,6 @@ pub struct ApiConfig {
     pub max_body_bytes: usize,
     /// Largest body of a batch.
     pub max_batch_bytes: usize,
-    /// How long idempotency keys are remembered.
-    pub idempotency_retention: Duration,
-    /// How long a rotated secret goes on signing.
-    pub secret_overlap: Duration,
 }
 
 /// The worker's own settings.
@@ -133,6 +129,8 @@ pub struct WorkerConfig {
     pub events_succeeded: bool,
     /// When finished deliveries and published events are removed.
     pub retention: Duration,
+    /// How long idempotency keys are remembered.
+    pub idempotency_retention: Duration,
 }
 
 /// What the client commands need.

@@ -199,7 +199,7 @@ pub const SETTINGS: &[Setting] = &[
         "POSTHASTE_BROKER_CA_FILE",
         Kind::Path,
         UsedBy::Everything,
-        "PEM file with the certificate authorities that `amqps://` trusts, beside the system's.",
+        "PEM file with the certificate authorities that `amqps://` trusts, instead of the system's.",
     ),
     Setting::new(
         "broker_client_cert_file",
@@ -322,22 +322,6 @@ pub const SETTINGS: &[Setting] = &[
     )
     .default("16MiB"),
     Setting::new(
-        "idempotency_retention",
-        "POSTHASTE_IDEMPOTENCY_RETENTION",
-        Kind::Duration { min_seconds: 60, max_seconds: 30 * DAY },
-        UsedBy::Api,
-        "How long an `Idempotency-Key` is remembered.",
-    )
-    .default("24h"),
-    Setting::new(
-        "secret_overlap",
-        "POSTHASTE_SECRET_OVERLAP",
-        Kind::Duration { min_seconds: 0, max_seconds: 30 * DAY },
-        UsedBy::Api,
-        "How long an endpoint's old signing secret signs beside the new one after a rotation that does not say.",
-    )
-    .default("24h"),
-    Setting::new(
         "worker_slots",
         "POSTHASTE_WORKER_SLOTS",
         Kind::Integer { min: 1, max: 65_536 },
@@ -393,6 +377,14 @@ pub const SETTINGS: &[Setting] = &[
         "Finished deliveries, with their attempts and payloads, and published events are removed after so long.",
     )
     .default("30d"),
+    Setting::new(
+        "idempotency_retention",
+        "POSTHASTE_IDEMPOTENCY_RETENTION",
+        Kind::Duration { min_seconds: 60, max_seconds: 30 * DAY },
+        UsedBy::Worker,
+        "How long an `Idempotency-Key` is remembered.",
+    )
+    .default("24h"),
     Setting::new(
         "api_url",
         "POSTHASTE_API_URL",
