@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::failure::{Done, Failure};
-use crate::global::Global;
+use crate::failure::Done;
+use crate::global::{Global, ServiceFlags};
 use crate::{
     api, asyncapi, dead, delivery, doctor, endpoint, explain, key, listen, migrate, openapi, reconcile, replay, send,
     up, worker,
@@ -57,7 +57,7 @@ enum Command {
     /// Print the OpenAPI specification of the HTTP API
     Openapi,
     /// Print the AsyncAPI specification of messages and events
-    Asyncapi,
+    Asyncapi(ServiceFlags),
 }
 
 /// The groups of `posthaste --help`.
@@ -121,15 +121,9 @@ impl Cli {
             Command::Doctor(args) => Box::pin(doctor::run(&global, args)).await,
             Command::Reconcile(args) => reconcile::run(&global, args).await,
             Command::Openapi => openapi::run(&global),
-            Command::Asyncapi => asyncapi::run(&global),
+            Command::Asyncapi(args) => asyncapi::run(&global, &args),
         }
     }
-}
-
-/// What a command does whose part is not built in.
-#[expect(dead_code, reason = "for commands that a build leaves out")]
-pub(crate) fn missing(what: &str) -> Failure {
-    Failure::new(format!("{what} is not part of this build"))
 }
 
 #[cfg(test)]

@@ -19,7 +19,9 @@ const PAGE: u32 = 500;
 
 /// Look at deliveries; send one again or cancel it.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  posthaste delivery list --status failed --since 1h\n  posthaste delivery show 6b1f…\n  posthaste delivery retry 6b1f…")]
+#[command(
+    after_help = "Examples:\n  posthaste delivery list --status failed --since 1h\n  posthaste delivery show 6b1f…\n  posthaste delivery retry 6b1f…"
+)]
 pub(crate) struct DeliveryArgs {
     #[command(subcommand)]
     command: DeliveryCommand,

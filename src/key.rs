@@ -17,7 +17,9 @@ use crate::output::{Output, time};
 
 /// Manage API keys. These commands open the store, so they need its URL and not the API.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  posthaste key create --name billing --scope enqueue --tenant acme\n  posthaste key list\n  posthaste key revoke key_0192…")]
+#[command(
+    after_help = "Examples:\n  posthaste key create --name billing --scope enqueue --tenant acme\n  posthaste key list\n  posthaste key revoke key_0192…"
+)]
 pub(crate) struct KeyArgs {
     #[command(subcommand)]
     command: KeyCommand,
@@ -76,8 +78,14 @@ async fn create(global: &Global, args: CreateArgs) -> Done {
     let mut scopes = args.scopes;
     scopes.sort();
     scopes.dedup();
-    let info =
-        ApiKey { id: KeyId::generate(now), name: args.name, tenant: args.tenant, scopes, created_at: now, revoked_at: None };
+    let info = ApiKey {
+        id: KeyId::generate(now),
+        name: args.name,
+        tenant: args.tenant,
+        scopes,
+        created_at: now,
+        revoked_at: None,
+    };
     let (key, hash) = new_key();
     store.insert_key(&info, &hash).await?;
     store.close().await;

@@ -7,6 +7,6 @@ use crate::global::Global;
 
 /// Prints it as JSON.
 pub(crate) fn run(global: &Global) -> Done {
-    global.output().line(posthaste_producer::http::openapi().to_pretty_json()?)?;
+    global.output().document(&posthaste_producer::http::openapi())?;
     Ok(ExitCode::SUCCESS)
 }

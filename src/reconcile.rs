@@ -27,7 +27,9 @@ const LOOK_UP: usize = 1_000;
 /// Exit code 1 when something does not add up. While work is under way, messages on the work queue are not taken up
 /// yet; run it again when the queue is empty.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  posthaste reconcile\n  posthaste send --file batch.ndjson --json > accepted.ndjson && posthaste reconcile --accepted accepted.ndjson")]
+#[command(
+    after_help = "Examples:\n  posthaste reconcile\n  posthaste send --file batch.ndjson --json > accepted.ndjson && posthaste reconcile --accepted accepted.ndjson"
+)]
 pub(crate) struct ReconcileArgs {
     /// Ids that were accepted, one a line, or what `send --json` printed; lists those that no worker took up
     #[arg(long, value_name = "FILE")]
@@ -78,7 +80,11 @@ pub(crate) async fn run(global: &Global, args: ReconcileArgs) -> Done {
             Err(error) => output.line(format_args!("The broker did not say what is on its queues: {error}"))?,
         }
         if let Some(accepted) = &accepted {
-            output.line(format_args!("  {:>12}  accepted ids given, {} never taken up", accepted.len(), missing.len()))?;
+            output.line(format_args!(
+                "  {:>12}  accepted ids given, {} never taken up",
+                accepted.len(),
+                missing.len()
+            ))?;
         }
         for (tenant, id) in &missing {
             output.line(format_args!("never taken up: {id} (tenant {tenant})"))?;
@@ -89,7 +95,10 @@ pub(crate) async fn run(global: &Global, args: ReconcileArgs) -> Done {
 }
 
 fn print(output: Output, books: &Accounting, deliveries: u64) -> Result<(), Failure> {
-    output.line(format_args!("  {:>12}  notifications taken up, {} of them wanted by nobody", books.notifications, books.unmatched))?;
+    output.line(format_args!(
+        "  {:>12}  notifications taken up, {} of them wanted by nobody",
+        books.notifications, books.unmatched
+    ))?;
     output.line(format_args!("  {:>12}  deliveries expected of them", books.expected))?;
     output.line(format_args!("  {deliveries:>12}  deliveries there"))?;
     for (status, count) in &books.deliveries {

@@ -18,7 +18,9 @@ const POLL: Duration = Duration::from_millis(500);
 
 /// Send again all deliveries that match a filter: each starts a new round of attempts. Pending ones are left alone.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  posthaste replay --status failed --since 2h\n  posthaste replay --endpoint ep_0192… --status expired --no-wait")]
+#[command(
+    after_help = "Examples:\n  posthaste replay --status failed --since 2h\n  posthaste replay --endpoint ep_0192… --status expired --no-wait"
+)]
 pub(crate) struct ReplayArgs {
     #[command(flatten)]
     filter: Filter,
@@ -50,7 +52,9 @@ pub(crate) async fn run(global: &Global, args: ReplayArgs) -> Done {
         output.document(&job)?;
     } else if text(&job, "state") == "done" {
         let (matched, replayed, skipped) = (text(&job, "matched"), text(&job, "replayed"), text(&job, "skipped"));
-        output.line(format_args!("Looked at {matched} deliveries: {replayed} are sent again, {skipped} were left alone."))?;
+        output.line(format_args!(
+            "Looked at {matched} deliveries: {replayed} are sent again, {skipped} were left alone."
+        ))?;
     } else {
         output.line(format_args!("Replay {} has begun.", text(&job, "id")))?;
     }

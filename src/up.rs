@@ -7,7 +7,9 @@ use crate::global::{Global, ServiceFlags};
 
 /// Run everything in one process, on an embedded store and queue.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  posthaste up --demo\n  posthaste up --listen 127.0.0.1:8080 --data-dir ./posthaste-data")]
+#[command(
+    after_help = "Examples:\n  posthaste up --demo\n  posthaste up --listen 127.0.0.1:8080 --data-dir ./posthaste-data"
+)]
 pub(crate) struct UpArgs {
     /// Address of the API [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]

@@ -189,8 +189,25 @@ mod tests {
     #[test]
     fn flags_become_members() {
         let line = Line::try_parse_from([
-            "x", "--url", "https://a", "--type", "a.*", "--header", "X-A: b: c", "--setting", "n=1", "--setting", "s=text",
-            "--timeout", "1500ms", "--delays", "1s,5m", "--rate-limit", "none", "--max-retries", "2",
+            "x",
+            "--url",
+            "https://a",
+            "--type",
+            "a.*",
+            "--header",
+            "X-A: b: c",
+            "--setting",
+            "n=1",
+            "--setting",
+            "s=text",
+            "--timeout",
+            "1500ms",
+            "--delays",
+            "1s,5m",
+            "--rate-limit",
+            "none",
+            "--max-retries",
+            "2",
         ])
         .unwrap();
         let mut body = Map::new();

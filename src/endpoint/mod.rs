@@ -93,7 +93,9 @@ struct ListArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  posthaste endpoint set ep_0192… --max-in-flight 8\n  posthaste endpoint set ep_0192… --type 'order.*' --type refund.made")]
+#[command(
+    after_help = "Examples:\n  posthaste endpoint set ep_0192… --max-in-flight 8\n  posthaste endpoint set ep_0192… --type 'order.*' --type refund.made"
+)]
 struct SetArgs {
     /// Its id, ep_…
     id: EndpointId,
@@ -163,7 +165,8 @@ async fn add(output: Output, client: &Client, args: AddArgs) -> Result<(), Failu
         body.insert("secret".to_owned(), secret.into());
     }
     if !body.contains_key("url") {
-        return Err(Failure::wrong_use("an endpoint needs --url").hint("posthaste endpoint add --url https://example.com/hooks"));
+        return Err(Failure::wrong_use("an endpoint needs --url")
+            .hint("posthaste endpoint add --url https://example.com/hooks"));
     }
     let made: Value = client.post(&["v1", "endpoints"], &body).await?;
     show::endpoint(output, &made)

@@ -27,7 +27,13 @@ pub(super) fn endpoint(output: Output, endpoint: &Value) -> Result<(), Failure> 
         ("timeout", format!("{} ms", text(endpoint, "timeout_ms"))),
         ("retries", retries(endpoint)),
         ("max in flight", text(endpoint, "max_in_flight")),
-        ("rate limit", Some(text(endpoint, "rate_limit_per_second")).filter(|rate| !rate.is_empty()).map(|rate| format!("{rate}/s")).unwrap_or_default()),
+        (
+            "rate limit",
+            Some(text(endpoint, "rate_limit_per_second"))
+                .filter(|rate| !rate.is_empty())
+                .map(|rate| format!("{rate}/s"))
+                .unwrap_or_default(),
+        ),
         ("created", time(endpoint, "created_at")),
         ("updated", time(endpoint, "updated_at")),
         ("secret", secret.clone()),
@@ -123,7 +129,8 @@ fn list_of(endpoint: &Value, name: &str) -> String {
 
 fn pairs(endpoint: &Value, name: &str) -> String {
     let pairs = endpoint.get(name).and_then(Value::as_object).into_iter().flatten();
-    pairs.map(|(name, value)| format!("{name}: {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
+    pairs
+        .map(|(name, value)| format!("{name}: {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
         .collect::<Vec<_>>()
         .join("\n")
 }

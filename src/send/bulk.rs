@@ -186,7 +186,11 @@ impl Sender {
         let seconds = self.max_wait.as_secs_f64();
         let name = self.target.name();
         let first = waiting.first().map_or(0, |item| item.line);
-        let place = if first > 0 { format!(" at line {first}; {} were accepted before it", self.accepted) } else { String::new() };
+        let place = if first > 0 {
+            format!(" at line {first}; {} were accepted before it", self.accepted)
+        } else {
+            String::new()
+        };
         Failure::new(format!("{name} did not take it within {seconds} s ({why}); gave up{place}"))
             .hint("wait longer with --max-wait; give notifications ids of your own, so that sending them again is safe")
     }

@@ -108,7 +108,8 @@ fn read_result(result: &Value) -> Answer {
                     why = format!("{why}; {said}");
                 }
             }
-            let later = error.get("status").and_then(Value::as_u64).is_some_and(|status| status == 503 || status == 429);
+            let later =
+                error.get("status").and_then(Value::as_u64).is_some_and(|status| status == 503 || status == 429);
             if later { Answer::Later { why, retry_after: None } } else { Answer::Rejected(why) }
         }
     }
@@ -131,7 +132,9 @@ async fn send_to_broker(broker: &dyn Broker, items: &[Item]) -> Vec<Answer> {
     let mut confirms = publish(broker, good).await.into_iter();
     let settle = |answer: Option<Answer>| {
         answer.unwrap_or_else(|| match confirms.next() {
-            Some(Ok(accepted)) => Answer::Accepted { accepted_at: accepted.accepted_at.to_string(), deduplicated: false },
+            Some(Ok(accepted)) => {
+                Answer::Accepted { accepted_at: accepted.accepted_at.to_string(), deduplicated: false }
+            }
             Some(Err(error @ (BrokerError::Unavailable(_) | BrokerError::Refused(_)))) => {
                 Answer::Later { why: error.to_string(), retry_after: None }
             }
