@@ -1,9 +1,14 @@
 //! `posthaste api`: the HTTP API alone.
 
-use clap::Args;
+use std::process::ExitCode;
 
-use crate::failure::{Done, Failure};
+use clap::Args;
+use posthaste_shared::config::Profile;
+use tokio_util::sync::CancellationToken;
+
+use crate::failure::Done;
 use crate::global::{Global, ServiceFlags};
+use crate::service::{self, Node, Schema};
 
 /// Run the HTTP API.
 #[derive(Debug, Args)]
@@ -19,6 +24,19 @@ pub(crate) struct ApiArgs {
 }
 
 /// Runs until it is told to stop.
-pub(crate) async fn run(_global: &Global, _args: ApiArgs) -> Done {
-    Err(Failure::new("todo"))
+pub(crate) async fn run(global: &Global, args: ApiArgs) -> Done {
+    let mut flags = args.service.settings();
+    flags.extend(args.listen.map(|address| ("listen", address)));
+    flags.extend(args.metrics_listen.map(|address| ("metrics_listen", address)));
+    let config = global.start(Profile::Api, flags)?;
+    let node = Node::open(&config, Schema::Check).await?;
+    let shutdown = CancellationToken::new();
+    let servers = service::serve_api(&node, &config, &shutdown).await?;
+    service::until_signal().await?;
+    shutdown.cancel();
+    for server in servers.tasks {
+        service::stop_server(server, config.shutdown_grace).await;
+    }
+    node.close().await;
+    Ok(ExitCode::SUCCESS)
 }

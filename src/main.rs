@@ -8,6 +8,7 @@ mod client;
 mod connect;
 mod dead;
 mod delivery;
+mod demo;
 mod doctor;
 mod endpoint;
 mod explain;
@@ -21,8 +22,10 @@ mod output;
 mod reconcile;
 mod replay;
 mod send;
+mod service;
 mod up;
 mod when;
+mod wire_formats;
 mod worker;
 
 use std::process::ExitCode;

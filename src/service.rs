@@ -10,12 +10,13 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
-use posthaste_producer::http::{Api, ApiParts, ApiSettings, SystemResolver};
+use posthaste_producer::http::resolver::SystemResolver;
+use posthaste_producer::http::{Api, ApiParts, ApiSettings};
 use posthaste_shared::backoff::Reconnect;
 use posthaste_shared::broker::Broker;
 use posthaste_shared::clock::{Clock, SystemClock};
 use posthaste_shared::config::Config;
-use posthaste_shared::store::{Store, StoreError};
+use posthaste_shared::store::Store;
 use posthaste_shared::telemetry::metrics::Metrics;
 use posthaste_worker::conclude::EventSettings;
 use posthaste_worker::decode::Limits;
@@ -52,7 +53,7 @@ impl Node {
         let metrics = Arc::new(Metrics::new());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = open_store(config, schema).await?;
-        let broker = connect::broker(config, &store, &metrics, &clock).await?;
+        let broker = connect::broker(config, &store, &metrics).await?;
         Ok(Self { store, broker, clock, metrics })
     }
 
@@ -96,7 +97,7 @@ impl Node {
             events: EventSettings { succeeded: config.worker.events_succeeded },
             upkeep: UpkeepSettings {
                 retention: config.worker.retention,
-                idempotency_retention: config.api.idempotency_retention,
+                idempotency_retention: config.worker.idempotency_retention,
                 disable_after: config.worker.disable_after,
             },
             egress: config.egress.clone(),
@@ -122,25 +123,48 @@ impl Node {
 }
 
 async fn open_store(config: &Config, schema: Schema) -> Result<Store, Failure> {
+    let store = connect::store(config).await?;
     let mut backoff = Reconnect::default();
     loop {
-        let opened = async {
-            let store = connect::store(config).await?;
-            match schema {
-                Schema::Migrate => drop(store.migrate().await?),
-                Schema::Check => store.check_schema().await?,
-            }
-            Ok::<_, StoreError>(store)
+        let fits = match schema {
+            Schema::Migrate => store.migrate().await.map(drop),
+            Schema::Check => store.check_schema().await,
         };
-        match opened.await {
-            Ok(store) => return Ok(store),
+        match fits {
+            Ok(()) => return Ok(store),
             Err(error) if error.is_transient() => {
                 tracing::warn!(error = %crate::failure::chain(&error), "waiting for the store");
                 tokio::time::sleep(backoff.next()).await;
             }
-            Err(error) => return Err(connect::store_failure(error)),
+            Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// What serves the API.
+pub(crate) struct Servers {
+    /// Where the API is.
+    pub(crate) address: SocketAddr,
+    /// The API's server and, where they have an address of their own, that of health and metrics.
+    pub(crate) tasks: Vec<JoinHandle<()>>,
+}
+
+/// Serves the API, and health and metrics beside it or at an address of their own.
+pub(crate) async fn serve_api(node: &Node, config: &Config, shutdown: &CancellationToken) -> Result<Servers, Failure> {
+    let listener = listen("--listen", config.listen).await?;
+    let address = listener.local_addr()?;
+    let (mut api, mut tasks) = (node.api(config, shutdown.clone())?, Vec::new());
+    match config.metrics_listen {
+        None => api = node.operations().merge(api),
+        Some(own) => {
+            let own = listen("--metrics-listen", own).await?;
+            tracing::info!("health and metrics are at http://{}", own.local_addr()?);
+            tasks.push(serve(own, node.operations(), shutdown.clone()));
+        }
+    }
+    tasks.push(serve(listener, api, shutdown.clone()));
+    tracing::info!("listening on http://{address}");
+    Ok(Servers { address, tasks })
 }
 
 /// Whether accepted work would be safe: store and broker answer.

@@ -1,9 +1,15 @@
 //! `posthaste worker`: a delivery worker alone.
 
-use clap::Args;
+use std::process::ExitCode;
+use std::time::Duration;
 
-use crate::failure::{Done, Failure};
+use clap::Args;
+use posthaste_shared::config::Profile;
+use tokio_util::sync::CancellationToken;
+
+use crate::failure::Done;
 use crate::global::{Global, ServiceFlags};
+use crate::service::{self, Node, Schema};
 
 /// Run a delivery worker. Start as many as you like, on as many machines.
 #[derive(Debug, Args)]
@@ -19,6 +25,21 @@ pub(crate) struct WorkerArgs {
 }
 
 /// Runs until it is told to stop.
-pub(crate) async fn run(_global: &Global, _args: WorkerArgs) -> Done {
-    Err(Failure::new("todo"))
+pub(crate) async fn run(global: &Global, args: WorkerArgs) -> Done {
+    let mut flags = args.service.settings();
+    flags.extend(args.listen.map(|address| ("listen", address)));
+    flags.extend(args.slots.map(|slots| ("slots", slots.to_string())));
+    let config = global.start(Profile::Worker, flags)?;
+    let node = Node::open(&config, Schema::Check).await?;
+    let shutdown = CancellationToken::new();
+    let listener = service::listen("--listen", config.listen).await?;
+    tracing::info!("listening on http://{} for health and metrics", listener.local_addr()?);
+    let server = service::serve(listener, node.operations(), shutdown.clone());
+    let worker = node.start_worker(&config, service::worker_name()).await?;
+    service::until_signal().await?;
+    service::stop_worker(worker, config.shutdown_grace).await;
+    shutdown.cancel();
+    service::stop_server(server, Duration::from_secs(1)).await;
+    node.close().await;
+    Ok(ExitCode::SUCCESS)
 }

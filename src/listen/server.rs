@@ -84,7 +84,6 @@ pub(crate) fn serve(behaviour: Behaviour, verifier: Verifier, listener: TcpListe
 
 impl Handle {
     /// Where it listens.
-    #[expect(dead_code, reason = "for `up --demo`")]
     pub(crate) const fn address(&self) -> SocketAddr {
         self.address
     }
