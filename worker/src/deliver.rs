@@ -185,7 +185,13 @@ impl Pipeline {
         match outcome.error() {
             None => tracing::debug!(duration_ms, status = attempt.status_code, "delivered"),
             Some(error) => {
-                tracing::info!(duration_ms, status = attempt.status_code, error.code, error.text, "the attempt failed");
+                tracing::debug!(
+                    duration_ms,
+                    status = attempt.status_code,
+                    error.code,
+                    error.text,
+                    "the attempt failed"
+                );
             }
         }
     }
