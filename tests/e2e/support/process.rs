@@ -32,7 +32,8 @@ impl Process {
         collect(child.stderr.take().expect("stderr"), &log);
         let what = arguments.join(" ");
         let child = Mutex::new(child);
-        let url = within(Duration::from_secs(60), &format!("posthaste {what} listens"), async || {
+        let listens = format!("posthaste {what} listens");
+        let url = within(Duration::from_secs(60), &listens, async || {
             if let Some(status) = child.lock().expect("child").try_wait().expect("wait") {
                 panic!("posthaste {what} ended: {status}\n{}", log.lock().expect("log").join("\n"));
             }
