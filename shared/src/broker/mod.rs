@@ -2,6 +2,7 @@
 //! trait; one conformance suite (`shared/tests/broker.rs`) for both.
 
 pub mod embedded;
+pub mod amqp;
 pub mod message;
 
 use std::collections::BTreeMap;

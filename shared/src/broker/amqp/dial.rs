@@ -1,0 +1,90 @@
+//! One connection to RabbitMQ: the socket, TLS and the AMQP handshake, each with a deadline.
+
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use async_rs::TokioRuntime;
+use async_rs::traits::Reactor;
+use futures::{AsyncReadExt as _, AsyncWriteExt as _};
+use lapin::tcp::{AMQPUriTcpExt as _, RustlsConnector};
+use lapin::types::parsing::parse_field_table;
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::uri::AMQPScheme;
+use lapin::{AsyncTcpStream, Connection, ConnectionProperties};
+
+use super::options::Target;
+
+/// The bound for the socket with TLS, and for the AMQP handshake.
+const STEP_TIMEOUT: Duration = Duration::from_secs(5);
+/// What a client says first (AMQP 0-9-1, section 4.2.2).
+const PROTOCOL_HEADER: &[u8; 8] = b"AMQP\x00\x00\x09\x01";
+/// Frame type, channel and size before a frame's payload (section 4.2.3).
+const FRAME_HEADER: usize = 7;
+/// Class, method and protocol version before the server's properties in `connection.start`.
+const START_HEADER: usize = 6;
+/// RabbitMQ's `connection.start` has some 500 bytes.
+const LONGEST_START: usize = 64 * 1024;
+
+type Stream = AsyncTcpStream<<async_rs::Tokio as Reactor>::TcpStream>;
+
+/// Opens an AMQP connection.
+///
+/// A server that takes the socket and then says nothing makes this fail with `TimedOut`; the thread that lapin
+/// started for it lives on until the socket closes. Call [`greet`] before trying again.
+pub(super) async fn connect(target: &std::sync::Arc<Target>) -> lapin::Result<Connection> {
+    let properties = ConnectionProperties::default().with_connection_name("posthaste".into());
+    let dialled = std::sync::Arc::clone(target);
+    let open = async move |_uri, runtime: TokioRuntime| open_stream(&dialled, &runtime).await.map_err(Into::into);
+    let runtime = lapin::runtime::default_runtime()?;
+    let handshake = Connection::connector(target.uri.clone(), runtime, open, properties);
+    tokio::time::timeout(2 * STEP_TIMEOUT, handshake).await.unwrap_or_else(|_| Err(timed_out().into()))
+}
+
+/// What the server says of itself (`product`, `version`, …) when a client knocks, without logging in.
+pub(super) async fn greet(target: &Target) -> io::Result<Vec<(String, String)>> {
+    let runtime = TokioRuntime::tokio_current();
+    let mut stream = open_stream(target, &runtime).await?;
+    let start = within(async {
+        stream.write_all(PROTOCOL_HEADER).await?;
+        stream.flush().await?;
+        let mut header = [0; FRAME_HEADER];
+        stream.read_exact(&mut header).await?;
+        let size = u32::from_be_bytes([header[3], header[4], header[5], header[6]]) as usize;
+        let mut payload = vec![0; size.min(LONGEST_START)];
+        stream.read_exact(&mut payload).await?;
+        Ok(payload)
+    })
+    .await?;
+    let properties = start.get(START_HEADER..).and_then(|rest| parse_field_table(rest).ok());
+    Ok(properties.map(|(_, table)| texts(&table)).unwrap_or_default())
+}
+
+async fn open_stream(target: &Target, runtime: &TokioRuntime) -> io::Result<Stream> {
+    let mut plain = target.uri.clone();
+    plain.scheme = AMQPScheme::AMQP;
+    within(async {
+        let stream = plain.connect_async(runtime).await?;
+        match &target.tls {
+            Some(tls) => stream.into_rustls(&RustlsConnector::from(tls.clone()), &plain.authority.host).await,
+            None => Ok(stream),
+        }
+    })
+    .await
+}
+
+async fn within<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    tokio::time::timeout(STEP_TIMEOUT, work).await.unwrap_or_else(|_| Err(timed_out()))
+}
+
+fn timed_out() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "no answer in time")
+}
+
+fn texts(table: &FieldTable) -> Vec<(String, String)> {
+    let text = |value: &AMQPValue| match value {
+        AMQPValue::LongString(text) => Some(text.to_string()),
+        _ => None,
+    };
+    table.inner().iter().filter_map(|(name, value)| Some((name.as_str().to_owned(), text(value)?))).collect()
+}

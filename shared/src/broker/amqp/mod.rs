@@ -1,0 +1,209 @@
+//! RabbitMQ as the broker, by AMQP 0-9-1. Works on RabbitMQ 3.10 and later, needs no plugin.
+//!
+//! One connection publishes and answers questions; each consumer has a connection of its own. All of them come
+//! back by themselves, with the topology, for as long as the broker is not closed.
+
+mod acks;
+mod connection;
+mod consumer;
+mod dead_letters;
+mod dial;
+mod inbox;
+mod options;
+mod properties;
+mod publisher;
+mod tls;
+mod topology;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lapin::types::ShortString;
+use lapin::uri::AMQPScheme;
+use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use self::connection::{Link, close_channel};
+use self::consumer::AmqpConsumer;
+pub use self::options::AmqpOptions;
+use self::options::Target;
+use self::publisher::{Outgoing, Publisher};
+use self::topology::ROUTING_KEY;
+use super::{Broker, BrokerError, Consumer, DeadLetter, DeadReason, Message};
+use crate::clock::Clock;
+use crate::domain::event::Event;
+use crate::telemetry::metrics::Metrics;
+
+/// The bound of a `ping`: connection and one round trip.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long calls other than `publish` wait for a connection.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long `close` waits for the connections to close in good order.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// RabbitMQ.
+pub struct AmqpBroker {
+    target: Arc<Target>,
+    metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+    link: Link,
+    publisher: Publisher,
+    epochs: Arc<AtomicU64>,
+    tasks: TaskTracker,
+    closing: CancellationToken,
+    /// Ends the tasks of a broker that is dropped without `close`.
+    _end: DropGuard,
+}
+
+impl AmqpBroker {
+    /// Checks the options and starts to connect. That RabbitMQ cannot be reached now is no error here: [`Broker::ping`]
+    /// and the other calls tell. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`BrokerError::Configuration`] when the URL or a TLS file cannot be used.
+    pub async fn connect(
+        options: AmqpOptions,
+        metrics: Arc<Metrics>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, BrokerError> {
+        let target = tokio::task::spawn_blocking(move || Target::check(&options).map(Arc::new))
+            .await
+            .map_err(|error| BrokerError::Configuration(error.to_string()))??;
+        let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
+        let (link, keeper) = Link::start(Arc::clone(&target), Arc::clone(&metrics), closing.clone());
+        tasks.spawn(keeper);
+        let (publisher, lanes) = Publisher::start(link.clone(), target.confirm_timeout, &closing);
+        for lane in lanes {
+            tasks.spawn(lane);
+        }
+        let (epochs, end) = (Arc::default(), closing.clone().drop_guard());
+        Ok(Self { target, metrics, clock, link, publisher, epochs, tasks, closing, _end: end })
+    }
+
+    async fn publish_one(&self, message: Outgoing) -> Result<(), BrokerError> {
+        let answer = self.publisher.publish(vec![message]).await.pop();
+        answer.unwrap_or_else(|| Err(BrokerError::Unavailable("no answer".to_owned())))
+    }
+
+    async fn depth_of(&self, queue: &ShortString) -> Result<u64, BrokerError> {
+        let channel = self.link.session(PATIENCE).await?.channel().await?;
+        let depth = dead_letters::depth(&channel, queue).await?;
+        close_channel(&channel).await;
+        Ok(depth.into())
+    }
+
+    async fn round_trip(&self) -> Result<(), BrokerError> {
+        let channel = self.link.session(PING_TIMEOUT).await?.channel().await?;
+        dead_letters::depth(&channel, &self.target.names.work).await?;
+        close_channel(&channel).await;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Broker for AmqpBroker {
+    async fn publish(&self, messages: Vec<Message>) -> Vec<Result<(), BrokerError>> {
+        let outgoing = messages.into_iter().map(|message| Outgoing {
+            exchange: self.target.names.notifications.clone(),
+            routing_key: ROUTING_KEY.into(),
+            mandatory: true,
+            properties: properties::of_message(&message),
+            body: message.body,
+        });
+        self.publisher.publish(outgoing.collect()).await
+    }
+
+    async fn publish_events(&self, events: &[Event]) -> Vec<Result<(), BrokerError>> {
+        let outgoing = events.iter().map(|event| Outgoing {
+            exchange: self.target.names.events.clone(),
+            routing_key: event.kind.as_str().into(),
+            mandatory: false,
+            properties: properties::of_event(event),
+            body: event.body.as_str().to_owned().into(),
+        });
+        self.publisher.publish(outgoing.collect()).await
+    }
+
+    async fn consume(&self, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
+        if self.closing.is_cancelled() {
+            return Err(BrokerError::Unavailable("closed".to_owned()));
+        }
+        // Its connection is closed by its own task, after the last acknowledgement went out.
+        let end = CancellationToken::new();
+        let (link, keeper) = Link::start(Arc::clone(&self.target), Arc::clone(&self.metrics), end.clone());
+        let names = self.target.names.clone();
+        let epochs = Arc::clone(&self.epochs);
+        let (consumer, attendant) = AmqpConsumer::new(link, names, prefetch, epochs, self.closing.clone());
+        self.tasks.spawn(keeper);
+        self.tasks.spawn(async move {
+            let _end = end.drop_guard();
+            attendant.run().await;
+        });
+        Ok(Box::new(consumer))
+    }
+
+    async fn dead_letter(&self, message: &Message, reason: DeadReason, detail: &str) -> Result<(), BrokerError> {
+        self.publish_one(Outgoing {
+            exchange: self.target.names.dead.clone(),
+            routing_key: ShortString::default(),
+            mandatory: true,
+            properties: properties::of_dead(message, reason, detail, self.clock.now()),
+            body: message.body.clone(),
+        })
+        .await
+    }
+
+    async fn dead_letters(&self, limit: u32) -> Result<Vec<DeadLetter>, BrokerError> {
+        let session = self.link.session(PATIENCE).await?;
+        dead_letters::look(&session, &self.target.names.dead, limit).await
+    }
+
+    async fn redrive(&self, ids: Option<&[String]>, limit: u32) -> Result<u64, BrokerError> {
+        let session = self.link.session(PATIENCE).await?;
+        dead_letters::redrive(&session, &self.target.names, &self.publisher, ids, limit).await
+    }
+
+    async fn ping(&self) -> Result<(), BrokerError> {
+        let late = || BrokerError::Unavailable(format!("no answer within {PING_TIMEOUT:?}"));
+        timeout(PING_TIMEOUT + Duration::from_millis(100), self.round_trip()).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    async fn depths(&self) -> Result<BTreeMap<&'static str, u64>, BrokerError> {
+        let names = &self.target.names;
+        Ok(BTreeMap::from([("work", self.depth_of(&names.work).await?), ("dead", self.depth_of(&names.dead).await?)]))
+    }
+
+    async fn describe(&self) -> Vec<(String, String)> {
+        let (target, names) = (&self.target, &self.target.names);
+        let tls = if target.uri.scheme == AMQPScheme::AMQPS { "yes" } else { "no" };
+        let mut lines = vec![
+            ("kind", "RabbitMQ (AMQP 0-9-1)".to_owned()),
+            ("host", target.uri.authority.host.clone()),
+            ("port", target.uri.authority.port.to_string()),
+            ("vhost", target.uri.vhost.clone()),
+            ("user", target.uri.authority.userinfo.username.clone()),
+            ("tls", tls.to_owned()),
+            ("exchanges", format!("{}, {}, {}", names.notifications, names.events, names.dead)),
+            ("queues", format!("{}, {}", names.work, names.dead)),
+        ];
+        match timeout(PING_TIMEOUT, dial::greet(target)).await {
+            Ok(Ok(properties)) => {
+                let of = |name: &str| properties.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+                lines.push(("server", [of("product"), of("version")].map(|text| text.unwrap_or("?")).join(" ")));
+            }
+            Ok(Err(error)) => lines.push(("server", format!("no answer: {error}"))),
+            Err(_) => lines.push(("server", format!("no answer within {PING_TIMEOUT:?}"))),
+        }
+        lines.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    async fn close(&self) {
+        self.closing.cancel();
+        self.tasks.close();
+        drop(timeout(CLOSE_TIMEOUT, self.tasks.wait()).await);
+    }
+}

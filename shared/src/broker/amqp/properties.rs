@@ -1,0 +1,252 @@
+//! A [`Message`] as AMQP properties and headers, and back. Reading takes what any client may have sent:
+//! what is missing or makes no sense is left out.
+
+use bytes::Bytes;
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+
+use crate::broker::{DeadReason, Message, message};
+use crate::domain::event::Event;
+use crate::domain::notification::{Origin, Priority};
+use crate::domain::time::Timestamp;
+
+/// Stored on disk.
+const PERSISTENT: u8 = 2;
+/// Quorum queues of RabbitMQ 4 know two priorities: up to 4, and above.
+const HIGH: u8 = 9;
+const COUNT: &str = "x-delivery-count";
+const DEATHS: &str = "x-death";
+/// The last second of the year 9999. A larger `timestamp` is in other units or garbage.
+const LAST_SECOND: u64 = 253_402_300_799;
+/// A W3C `traceparent` has 55 characters; later versions may append.
+const LONGEST_TRACEPARENT: usize = 256;
+
+/// The properties of a message for the work queue.
+pub(super) fn of_message(message: &Message) -> BasicProperties {
+    let mut headers = FieldTable::default();
+    if let Some(at) = message.accepted_at {
+        insert(&mut headers, message::ACCEPTED_AT, &at.to_string());
+    }
+    if message.origin == Origin::Event {
+        insert(&mut headers, message::ORIGIN, "event");
+    }
+    if let Some(traceparent) = &message.traceparent {
+        insert(&mut headers, message::TRACEPARENT, traceparent);
+    }
+    let mut properties = persistent("application/json").with_headers(headers);
+    if let Some(id) = message.id.as_deref().and_then(|id| ShortString::try_new(id).ok()) {
+        properties = properties.with_message_id(id);
+    }
+    if let Some(seconds) = message.accepted_at.and_then(|at| u64::try_from(at.as_seconds()).ok()) {
+        properties = properties.with_timestamp(seconds);
+    }
+    match message.priority {
+        Priority::High => properties.with_priority(HIGH),
+        Priority::Normal => properties,
+    }
+}
+
+/// The properties of an event.
+pub(super) fn of_event(event: &Event) -> BasicProperties {
+    let properties =
+        persistent("application/cloudevents+json; charset=utf-8").with_message_id(event.id.to_string().into());
+    match u64::try_from(event.at.as_seconds()) {
+        Ok(seconds) => properties.with_timestamp(seconds),
+        Err(_) => properties,
+    }
+}
+
+/// The properties of a dead letter: the message's own, and why it is dead.
+pub(super) fn of_dead(message: &Message, reason: DeadReason, detail: &str, at: Timestamp) -> BasicProperties {
+    let properties = of_message(message);
+    let mut headers = properties.headers().clone().unwrap_or_default();
+    insert(&mut headers, message::DEAD_REASON, reason.as_str());
+    insert(&mut headers, message::DEAD_DETAIL, detail);
+    insert(&mut headers, message::DIED_AT, &at.to_string());
+    properties.with_headers(headers)
+}
+
+/// The properties of a dead letter that goes back to work: as they were before it died.
+pub(super) fn revived(properties: &BasicProperties) -> BasicProperties {
+    let mut headers = FieldTable::default();
+    for (name, value) in properties.headers().iter().flatten() {
+        let of_death = [message::DEAD_REASON, message::DEAD_DETAIL, message::DIED_AT, COUNT].contains(&name.as_str())
+            || ["x-death", "x-first-death-", "x-last-death-"].iter().any(|start| name.as_str().starts_with(start));
+        if !of_death {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
+    properties.clone().with_headers(headers).with_delivery_mode(PERSISTENT)
+}
+
+/// The message that came with these properties.
+pub(super) fn read(properties: &BasicProperties, body: Vec<u8>) -> Message {
+    Message {
+        id: properties.message_id().as_ref().map(|id| id.as_str().to_owned()).filter(|id| !id.is_empty()),
+        body: Bytes::from(body),
+        accepted_at: accepted_at(properties),
+        origin: match header(properties, message::ORIGIN).and_then(text).as_deref() {
+            Some("event") => Origin::Event,
+            _ => Origin::Producer,
+        },
+        traceparent: header(properties, message::TRACEPARENT)
+            .and_then(text)
+            .filter(|text| text.len() <= LONGEST_TRACEPARENT && text.chars().all(|c| c.is_ascii_graphic())),
+        priority: match properties.priority() {
+            Some(5..) => Priority::High,
+            _ => Priority::Normal,
+        },
+    }
+}
+
+/// How often the message was delivered before, as far as the broker says.
+pub(super) fn delivery_count(properties: &BasicProperties) -> u32 {
+    header(properties, COUNT).and_then(integer).and_then(|count| u32::try_from(count).ok()).unwrap_or(0)
+}
+
+/// Why and when a message died.
+pub(super) struct Death {
+    pub(super) reason: DeadReason,
+    pub(super) detail: String,
+    pub(super) at: Option<Timestamp>,
+}
+
+/// Reads a dead letter's headers: Posthaste's own, else the broker's.
+pub(super) fn death(properties: &BasicProperties) -> Death {
+    let own = header(properties, message::DEAD_REASON).and_then(text);
+    if let Some(reason) = own.as_deref().and_then(DeadReason::parse) {
+        let detail = header(properties, message::DEAD_DETAIL).and_then(text).unwrap_or_default();
+        return Death { reason, detail, at: header(properties, message::DIED_AT).and_then(time) };
+    }
+    let last = match header(properties, DEATHS) {
+        Some(AMQPValue::FieldArray(deaths)) => deaths.as_slice().first(),
+        _ => None,
+    };
+    let Some(AMQPValue::FieldTable(last)) = last else {
+        let detail = "no header says why it is here".to_owned();
+        return Death { reason: DeadReason::DeliveryLimit, detail, at: None };
+    };
+    let field = |name: &str| last.inner().get(name);
+    let word = |name: &str| field(name).and_then(text).unwrap_or_else(|| "?".to_owned());
+    Death {
+        reason: DeadReason::DeliveryLimit,
+        detail: format!("the broker took it off queue {}: {}", word("queue"), word("reason")),
+        at: field("time").and_then(time),
+    }
+}
+
+fn persistent(content_type: &str) -> BasicProperties {
+    BasicProperties::default().with_content_type(content_type.into()).with_delivery_mode(PERSISTENT)
+}
+
+fn accepted_at(properties: &BasicProperties) -> Option<Timestamp> {
+    let own = header(properties, message::ACCEPTED_AT).and_then(time);
+    own.or_else(|| properties.timestamp().and_then(seconds))
+}
+
+fn insert(headers: &mut FieldTable, name: &str, value: &str) {
+    headers.insert(name.into(), AMQPValue::LongString(value.into()));
+}
+
+fn header<'a>(properties: &'a BasicProperties, name: &str) -> Option<&'a AMQPValue> {
+    properties.headers().as_ref()?.inner().get(name)
+}
+
+fn text(value: &AMQPValue) -> Option<String> {
+    let bytes = match value {
+        AMQPValue::LongString(text) => text.as_bytes(),
+        AMQPValue::ShortString(text) => text.as_str().as_bytes(),
+        AMQPValue::ByteArray(bytes) => bytes.as_slice(),
+        _ => return None,
+    };
+    std::str::from_utf8(bytes).ok().map(str::to_owned)
+}
+
+fn time(value: &AMQPValue) -> Option<Timestamp> {
+    match value {
+        AMQPValue::Timestamp(time) => seconds(*time),
+        _ => Timestamp::parse(&text(value)?).ok(),
+    }
+}
+
+fn seconds(seconds: u64) -> Option<Timestamp> {
+    let seconds = i64::try_from(seconds).ok().filter(|_| seconds <= LAST_SECOND)?;
+    Some(Timestamp::from_micros(seconds * 1_000_000))
+}
+
+fn integer(value: &AMQPValue) -> Option<i64> {
+    match *value {
+        AMQPValue::ShortShortInt(n) => Some(n.into()),
+        AMQPValue::ShortShortUInt(n) => Some(n.into()),
+        AMQPValue::ShortInt(n) => Some(n.into()),
+        AMQPValue::ShortUInt(n) => Some(n.into()),
+        AMQPValue::LongInt(n) => Some(n.into()),
+        AMQPValue::LongUInt(n) => Some(n.into()),
+        AMQPValue::LongLongInt(n) => Some(n),
+        AMQPValue::Timestamp(n) => i64::try_from(n).ok(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message() -> Message {
+        Message {
+            id: Some("order-1".to_owned()),
+            body: Bytes::from_static(b"{}"),
+            accepted_at: Some(Timestamp::parse("2026-01-31T12:00:00.123456Z").unwrap()),
+            origin: Origin::Event,
+            traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
+            priority: Priority::High,
+        }
+    }
+
+    fn with_header(name: &str, value: AMQPValue) -> BasicProperties {
+        let mut headers = FieldTable::default();
+        headers.insert(name.into(), value);
+        BasicProperties::default().with_headers(headers)
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let sent = message();
+        let read = read(&of_message(&sent), b"{}".to_vec());
+        assert_eq!(format!("{read:?}"), format!("{sent:?}"));
+    }
+
+    #[test]
+    fn a_dead_letter_keeps_the_message_and_can_be_revived() {
+        let at = Timestamp::parse("2026-01-31T12:00:05Z").unwrap();
+        let dead = of_dead(&message(), DeadReason::Undecodable, "line 1", at);
+        let death = death(&dead);
+        assert_eq!((death.reason, death.detail.as_str(), death.at), (DeadReason::Undecodable, "line 1", Some(at)));
+        assert_eq!(revived(&dead), of_message(&message()));
+    }
+
+    #[test]
+    fn foreign_headers_are_read_as_far_as_they_make_sense() {
+        let nothing = read(&BasicProperties::default(), b"x".to_vec());
+        assert!(nothing.id.is_none() && nothing.accepted_at.is_none() && nothing.traceparent.is_none());
+
+        let garbage = with_header(message::ACCEPTED_AT, AMQPValue::Boolean(true)).with_timestamp(1_767_225_600);
+        assert_eq!(read(&garbage, vec![]).accepted_at, Some(Timestamp::parse("2026-01-01T00:00:00Z").unwrap()));
+        let milliseconds = BasicProperties::default().with_timestamp(1_767_225_600_000);
+        assert_eq!(read(&milliseconds, vec![]).accepted_at, None);
+
+        let bytes = with_header(message::TRACEPARENT, AMQPValue::ByteArray(b"00-ab".to_vec().into()));
+        assert_eq!(read(&bytes, vec![]).traceparent.as_deref(), Some("00-ab"));
+        let broken = with_header(message::TRACEPARENT, AMQPValue::LongString(b"a\r\nb".to_vec().into()));
+        assert_eq!(read(&broken, vec![]).traceparent, None);
+    }
+
+    #[test]
+    fn the_delivery_count_is_read_in_every_width() {
+        for value in [AMQPValue::ShortShortUInt(7), AMQPValue::LongInt(7), AMQPValue::LongLongInt(7)] {
+            assert_eq!(delivery_count(&with_header(COUNT, value)), 7);
+        }
+        assert_eq!(delivery_count(&with_header(COUNT, AMQPValue::LongLongInt(-1))), 0);
+        assert_eq!(delivery_count(&BasicProperties::default()), 0);
+    }
+}

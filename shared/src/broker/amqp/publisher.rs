@@ -1,0 +1,281 @@
+//! Publishing with confirms. Callers hand their messages to a few lanes. A lane has a channel of its own; it
+//! publishes whatever has gathered, waits for all the confirms, then takes what gathered meanwhile.
+//!
+//! One batch at a time on a channel, because of returned messages: RabbitMQ names them only by their content,
+//! and lapin hands each to any one of the confirms that arrive together. Within a batch they can be told apart.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::join_all;
+use futures::{StreamExt as _, stream};
+use lapin::message::BasicReturnMessage;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::ShortString;
+use lapin::{BasicProperties, Channel, Confirmation};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::connection::{Link, Session, in_time};
+use crate::broker::BrokerError;
+
+/// Channels that publish side by side: while one waits for RabbitMQ to sync its disk, others fill.
+pub(super) const LANES: usize = 4;
+/// The most messages that one caller has in one batch, and (twice it, less one) that a lane sends at once.
+const CHUNK: usize = 500;
+/// How many callers' chunks may wait for a lane.
+const WAITING: usize = 1024;
+/// How long a caller waits for a connection before it is told that there is none.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+type Answer = Result<(), BrokerError>;
+
+/// A message to publish.
+#[derive(Debug, Clone)]
+pub(super) struct Outgoing {
+    pub(super) exchange: ShortString,
+    pub(super) routing_key: ShortString,
+    /// Whether it must reach a queue.
+    pub(super) mandatory: bool,
+    pub(super) body: Bytes,
+    pub(super) properties: BasicProperties,
+}
+
+struct Request {
+    messages: Vec<Outgoing>,
+    reply: oneshot::Sender<Vec<Answer>>,
+}
+
+/// Takes messages from any number of callers.
+pub(super) struct Publisher {
+    link: Link,
+    requests: mpsc::Sender<Request>,
+    confirm_timeout: Duration,
+}
+
+impl Publisher {
+    /// A publisher and its lanes: spawn each of those.
+    pub(super) fn start(
+        link: Link,
+        confirm_timeout: Duration,
+        stop: &CancellationToken,
+    ) -> (Self, Vec<impl Future<Output = ()> + Send + 'static>) {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        let requests = Arc::new(Mutex::new(receiver));
+        let lanes = (0..LANES).map(|_| {
+            let requests = Arc::clone(&requests);
+            Lane { link: link.clone(), requests, confirm_timeout, open: None }.run(stop.clone())
+        });
+        let lanes = lanes.collect();
+        (Self { link, requests: sender, confirm_timeout }, lanes)
+    }
+
+    /// Publishes all and waits for their confirms. Answers in order.
+    pub(super) async fn publish(&self, messages: Vec<Outgoing>) -> Vec<Answer> {
+        let count = messages.len();
+        if let Err(error) = self.link.session(PATIENCE.min(self.confirm_timeout)).await {
+            return all(count, &error);
+        }
+        let mut messages = messages.into_iter();
+        let chunks = (0..count.div_ceil(CHUNK)).map(|_| messages.by_ref().take(CHUNK).collect::<Vec<_>>());
+        let chunks: Vec<_> = chunks.collect();
+        stream::iter(chunks).map(|chunk| self.request(chunk)).buffered(LANES).concat().await
+    }
+
+    async fn request(&self, messages: Vec<Outgoing>) -> Vec<Answer> {
+        let count = messages.len();
+        let (reply, answers) = oneshot::channel();
+        let work = async {
+            self.requests.send(Request { messages, reply }).await.ok()?;
+            answers.await.ok()
+        };
+        match timeout(self.confirm_timeout, work).await {
+            Ok(Some(answers)) => answers,
+            Ok(None) => all(count, &BrokerError::Unavailable("closed".to_owned())),
+            Err(_) => all(count, &no_confirm(self.confirm_timeout)),
+        }
+    }
+}
+
+struct Lane {
+    link: Link,
+    requests: Arc<Mutex<mpsc::Receiver<Request>>>,
+    confirm_timeout: Duration,
+    /// The channel, and the number of the connection that it belongs to.
+    open: Option<(u64, Channel)>,
+}
+
+impl Lane {
+    async fn run(mut self, stop: CancellationToken) {
+        loop {
+            let batch = tokio::select! {
+                () = stop.cancelled() => return,
+                batch = self.gather() => batch,
+            };
+            if batch.is_empty() {
+                return;
+            }
+            self.serve(batch).await;
+        }
+    }
+
+    /// What is waiting; at least one request, unless the publisher is gone. Whoever gave up waiting is left out.
+    async fn gather(&self) -> Vec<Request> {
+        let mut requests = self.requests.lock().await;
+        let mut batch = Vec::new();
+        let Some(first) = requests.recv().await else { return batch };
+        let mut size = first.messages.len();
+        batch.push(first);
+        while size < CHUNK
+            && let Ok(request) = requests.try_recv()
+        {
+            if !request.reply.is_closed() {
+                size += request.messages.len();
+                batch.push(request);
+            }
+        }
+        batch
+    }
+
+    async fn serve(&mut self, batch: Vec<Request>) {
+        let messages: Vec<&Outgoing> = batch.iter().flat_map(|request| &request.messages).collect();
+        let deadline = Instant::now() + self.confirm_timeout;
+        let answers = match timeout_at(deadline, self.channel()).await {
+            Ok(Ok(session)) => self.publish_all(&session, &messages, deadline).await,
+            Ok(Err(error)) => all(messages.len(), &error),
+            Err(_) => all(messages.len(), &no_confirm(self.confirm_timeout)),
+        };
+        let mut answers = answers.into_iter();
+        for request in batch {
+            let own = answers.by_ref().take(request.messages.len()).collect();
+            drop(request.reply.send(own));
+        }
+    }
+
+    /// Makes sure of an open channel on the current connection. A channel that RabbitMQ closed means that
+    /// something was missing: everything is declared again before the next one.
+    async fn channel(&mut self) -> Result<Arc<Session>, BrokerError> {
+        let session = self.link.session(Duration::ZERO).await?;
+        if let Some((number, channel)) = &self.open
+            && *number == session.number
+        {
+            if channel.status().connected() {
+                return Ok(session);
+            }
+            self.open = None;
+            session.declare().await?;
+        }
+        self.open = None;
+        let channel = session.channel().await?;
+        in_time(channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        self.open = Some((session.number, channel));
+        Ok(session)
+    }
+
+    /// Publishes; what reached no queue once more, after declaring the topology again.
+    async fn publish_all(&mut self, session: &Session, messages: &[&Outgoing], deadline: Instant) -> Vec<Answer> {
+        let mut answers = self.publish_once(messages, deadline).await;
+        let unroutable = |answer: &Answer| matches!(answer, Err(BrokerError::Unroutable { .. }));
+        let again: Vec<usize> = (0..answers.len()).filter(|index| unroutable(&answers[*index])).collect();
+        if !again.is_empty() && session.declare().await.is_ok() {
+            tracing::warn!(messages = again.len(), "messages reached no queue: declared the queues again");
+            let second: Vec<&Outgoing> = again.iter().map(|index| messages[*index]).collect();
+            for (index, answer) in again.into_iter().zip(self.publish_once(&second, deadline).await) {
+                answers[index] = answer;
+            }
+        }
+        answers
+    }
+
+    async fn publish_once(&mut self, messages: &[&Outgoing], deadline: Instant) -> Vec<Answer> {
+        let Some((_, channel)) = &self.open else {
+            return all(messages.len(), &BrokerError::Unavailable("no channel".to_owned()));
+        };
+        let sent = messages.iter().map(|message| publish_one(channel, message));
+        let confirms = join_all(sent.map(|sent| async {
+            match timeout_at(deadline, sent).await {
+                Ok(confirmation) => confirmation.map_err(|error| super::connection::broker_error(&error)),
+                Err(_) => Err(no_confirm(self.confirm_timeout)),
+            }
+        }))
+        .await;
+        let late = Instant::now() >= deadline;
+        let answers = settle(messages, confirms);
+        if late {
+            // What comes late on this channel must not be taken for the confirms of the next batch.
+            self.open = None;
+        }
+        answers
+    }
+}
+
+async fn publish_one(channel: &Channel, message: &Outgoing) -> lapin::Result<Confirmation> {
+    let options = BasicPublishOptions { mandatory: message.mandatory, ..BasicPublishOptions::default() };
+    let (exchange, key) = (message.exchange.clone(), message.routing_key.clone());
+    channel.basic_publish(exchange, key, options, &message.body, message.properties.clone()).await?.await
+}
+
+/// Turns confirms into answers. A confirm may carry a returned message, not necessarily the one it confirms.
+fn settle(messages: &[&Outgoing], confirms: Vec<Result<Confirmation, BrokerError>>) -> Vec<Answer> {
+    let mut returned = Vec::new();
+    let mut answers: Vec<Answer> = confirms
+        .into_iter()
+        .map(|confirm| {
+            let (answer, message) = match confirm? {
+                Confirmation::Ack(message) => (Ok(()), message),
+                Confirmation::Nack(message) => (Err(refused()), message),
+                Confirmation::NotRequested => (Err(BrokerError::Unavailable("no confirms".to_owned())), None),
+            };
+            returned.extend(message);
+            answer
+        })
+        .collect();
+    for message in returned {
+        let owner = (0..messages.len()).find(|index| answers[*index].is_ok() && is_same(messages[*index], &message));
+        match owner {
+            Some(index) => answers[index] = Err(unroutable(messages[index])),
+            // Some message reached no queue, and it cannot be said which.
+            None => return messages.iter().map(|message| Err(unroutable(message))).collect(),
+        }
+    }
+    answers
+}
+
+/// Two messages that are the same in all of this are as good as each other.
+fn is_same(sent: &Outgoing, returned: &BasicReturnMessage) -> bool {
+    sent.properties.message_id() == returned.properties.message_id()
+        && sent.routing_key == returned.routing_key
+        && sent.exchange == returned.exchange
+        && sent.body == returned.data
+}
+
+fn unroutable(message: &Outgoing) -> BrokerError {
+    BrokerError::Unroutable { exchange: message.exchange.to_string(), routing_key: message.routing_key.to_string() }
+}
+
+fn refused() -> BrokerError {
+    BrokerError::Refused("RabbitMQ could not store it, or the queue is at its length limit".to_owned())
+}
+
+fn no_confirm(waited: Duration) -> BrokerError {
+    BrokerError::Unavailable(format!("no confirm within {waited:?}"))
+}
+
+/// The same error for each of `count` messages.
+fn all(count: usize, error: &BrokerError) -> Vec<Answer> {
+    (0..count).map(|_| Err(copy(error))).collect()
+}
+
+fn copy(error: &BrokerError) -> BrokerError {
+    match error {
+        BrokerError::Unavailable(text) => BrokerError::Unavailable(text.clone()),
+        BrokerError::Refused(text) => BrokerError::Refused(text.clone()),
+        BrokerError::Configuration(text) => BrokerError::Configuration(text.clone()),
+        BrokerError::Topology(text) => BrokerError::Topology(text.clone()),
+        BrokerError::Unroutable { exchange, routing_key } => {
+            BrokerError::Unroutable { exchange: exchange.clone(), routing_key: routing_key.clone() }
+        }
+    }
+}
