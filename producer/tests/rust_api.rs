@@ -4,15 +4,17 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
+use lapin::{Connection, ConnectionProperties};
 use posthaste_producer::{Draft, EnqueueError, Producer, ProducerOptions};
 use posthaste_shared::broker::amqp::{AmqpBroker, AmqpOptions};
 use posthaste_shared::broker::{Broker, Consumer};
 use posthaste_shared::domain::notification::NotificationDraft;
 use posthaste_shared::domain::raw_json::RawJson;
 use posthaste_shared::domain::secret::Secret;
-use std::sync::Arc;
 use support::TestApi;
 
 fn draft(id: &str) -> NotificationDraft {
@@ -49,7 +51,7 @@ async fn enqueues_into_rabbitmq() {
         "POSTHASTE_TEST_AMQP_URL names no RabbitMQ: set it, such as amqp://guest:guest@127.0.0.1:5672, or use ./tests/run.sh",
     );
     let name_prefix = format!("producer-{}", uuid::Uuid::new_v4().simple());
-    let options = AmqpOptions { name_prefix: name_prefix.clone(), ..AmqpOptions::new(Secret::new(url)) };
+    let options = AmqpOptions { name_prefix: name_prefix.clone(), ..AmqpOptions::new(Secret::new(url.clone())) };
     let producer = Producer::connect(ProducerOptions::Amqp(options.clone())).await.unwrap();
     enqueue_some(&producer).await;
 
@@ -66,6 +68,19 @@ async fn enqueues_into_rabbitmq() {
     consumer.stop().await;
     broker.close().await;
     producer.close().await;
+    remove_topology(&url, &name_prefix).await;
+}
+
+async fn remove_topology(url: &str, prefix: &str) {
+    let connection = Connection::connect(url, ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    for queue in ["work", "dead"] {
+        channel.queue_delete(format!("{prefix}.{queue}").into(), QueueDeleteOptions::default()).await.unwrap();
+    }
+    for exchange in ["notifications", "dead", "events"] {
+        channel.exchange_delete(format!("{prefix}.{exchange}").into(), ExchangeDeleteOptions::default()).await.unwrap();
+    }
+    connection.close(200, "OK".into()).await.unwrap();
 }
 
 #[tokio::test]
