@@ -50,6 +50,7 @@ impl Default for Reconnect {
 
 impl Reconnect {
     /// How long to wait before the next try.
+    #[expect(clippy::should_implement_trait, reason = "an endless series, not something to loop over")]
     pub fn next(&mut self) -> Duration {
         self.0.next_backoff().unwrap_or(Duration::from_secs(5))
     }

@@ -8,9 +8,10 @@ use posthaste_shared::store::idempotency::{Begun, IdempotencyClaim};
 use posthaste_shared::telemetry::metrics::Source;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 
 use super::auth::Caller;
-use super::problem::{Code, Problem};
+use super::problem::{Code, Problem, log_refusal};
 use super::state::Api;
 use crate::enqueue::{accept, publish};
 
@@ -50,12 +51,12 @@ pub(super) async fn take_in(
     traceparent: Option<&str>,
     items: Vec<Result<Item, Problem>>,
 ) -> Vec<Result<AcceptedView, Problem>> {
-    let now = api.clock.now();
+    let (now, asked_at) = (api.clock.now(), Instant::now());
     let mut stages = Vec::with_capacity(items.len());
     let mut named = Vec::new();
     for (index, item) in items.into_iter().enumerate() {
         let checked = match item {
-            Ok(item) => check(api, caller, traceparent, item, now).await,
+            Ok(item) => check(api, caller, traceparent, item, (now, asked_at)).await,
             Err(problem) => Err(problem),
         };
         let (stage, names) = match checked {
@@ -68,7 +69,7 @@ pub(super) async fn take_in(
     if !named.is_empty() {
         claim(api, &mut stages, named).await;
     }
-    let results = publish_checked(api, &mut stages).await;
+    let results = publish_checked(api, &stages).await;
     finish(api, &stages, &results).await;
     results
 }
@@ -88,12 +89,12 @@ async fn check(
     caller: &Caller,
     traceparent: Option<&str>,
     item: Item,
-    now: Timestamp,
+    (now, asked_at): (Timestamp, Instant),
 ) -> Result<(Notification, Option<Named>), Problem> {
     let Item { mut draft, idempotency_key } = item;
     let tenant = caller.tenant_or_default(draft.tenant.as_ref())?;
     if let Some(endpoint) = &draft.endpoint_id
-        && !api.directory.has(&api.store, &tenant, endpoint).await?
+        && !api.directory.has(&api.store, &tenant, endpoint, asked_at).await?
     {
         let problem = format!("names no endpoint of the tenant {tenant}");
         return Err(Problem::field(Code::UnknownEndpoint, "endpoint_id", problem));
@@ -205,28 +206,29 @@ fn conflict() -> Problem {
 }
 
 /// Publishes what is to be published and gives each item its answer.
-async fn publish_checked(api: &Api, stages: &mut [Stage]) -> Vec<Result<AcceptedView, Problem>> {
+async fn publish_checked(api: &Api, stages: &[Stage]) -> Vec<Result<AcceptedView, Problem>> {
     let checked = stages.iter().filter_map(|stage| match stage {
         Stage::Checked { notification, .. } => Some(notification.clone()),
         Stage::Known(_) | Stage::Refused(_) => None,
     });
-    let mut confirms = publish(&*api.broker, checked.collect()).await.into_iter();
-    let mut accepted = 0;
-    let results = stages.iter().map(|stage| match stage {
+    let confirms = publish(&*api.broker, checked.collect()).await;
+    let accepted = confirms.iter().filter(|confirm| confirm.is_ok()).count();
+    api.metrics.accepted(Source::Http, accepted as u64);
+    if let Some(Err(error)) = confirms.iter().find(|confirm| confirm.is_err()) {
+        log_refusal(error, confirms.len() - accepted);
+    }
+    let mut confirms = confirms.into_iter();
+    let answer = |stage: &Stage| match stage {
         Stage::Known(view) => Ok(view.clone()),
         Stage::Refused(problem) => Err(problem.clone()),
         Stage::Checked { .. } => match confirms.next() {
             Some(Ok(receipt)) => {
-                accepted += 1;
                 Ok(AcceptedView { id: receipt.id, accepted_at: receipt.accepted_at, deduplicated: false })
             }
-            Some(Err(error)) => Err(error.into()),
-            None => Err(Problem::internal()),
+            Some(Err(_)) | None => Err(Problem::unconfirmed()),
         },
-    });
-    let results = results.collect();
-    api.metrics.accepted(Source::Http, accepted);
-    results
+    };
+    stages.iter().map(answer).collect()
 }
 
 /// Marks the names of what was published as done. Should that fail, the next request with such a name

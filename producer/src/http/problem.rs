@@ -164,6 +164,12 @@ impl Problem {
         Self::new(Code::Internal, "the fault is in Posthaste and is in its log")
     }
 
+    /// The broker did not confirm, for whatever reason: nothing is safe, and the client should try again.
+    #[must_use]
+    pub fn unconfirmed() -> Self {
+        Self::new(Code::Unavailable, "the broker did not confirm; try again")
+    }
+
     /// What goes over the wire.
     #[must_use]
     pub fn body(&self) -> ProblemBody {
@@ -212,17 +218,21 @@ impl From<StoreError> for Problem {
 }
 
 impl From<BrokerError> for Problem {
-    /// Whatever the broker's reason: the notification is not safe, and the client should try again.
     fn from(error: BrokerError) -> Self {
-        match &error {
-            BrokerError::Unavailable(_) | BrokerError::Refused(_) => {
-                tracing::warn!(error = %error, "the broker did not confirm: a request was refused");
-            }
-            BrokerError::Unroutable { .. } | BrokerError::Configuration(_) | BrokerError::Topology(_) => {
-                tracing::error!(error = %error, "the broker cannot take messages as it is: a request was refused");
-            }
+        log_refusal(&error, 1);
+        Self::unconfirmed()
+    }
+}
+
+/// Logs why `count` messages or calls were refused, once for all.
+pub(super) fn log_refusal(error: &BrokerError, count: usize) {
+    match error {
+        BrokerError::Unavailable(_) | BrokerError::Refused(_) => {
+            tracing::warn!(error = %error, count, "the broker did not confirm: refused");
         }
-        Self::new(Code::Unavailable, "the broker did not confirm the message; try again")
+        BrokerError::Unroutable { .. } | BrokerError::Configuration(_) | BrokerError::Topology(_) => {
+            tracing::error!(error = %error, count, "the broker cannot take messages as it is: refused");
+        }
     }
 }
 

@@ -1,7 +1,13 @@
 //! The API on a real socket, with a real store (SQLite) and the embedded broker, and a receiver's worth
 //! of wire formats.
 
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    unreachable_pub,
+    reason = "test code; each test file uses its part"
+)]
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};

@@ -2,10 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::page::{Page, PageRequest};
-use super::{Store, StoreError};
+use uuid::Uuid;
+
+use super::db::{Answer, Param, Transaction};
+use super::page::{Cursor, Page, PageRequest};
+use super::query::Query;
+use super::record::{Change, update};
+use super::rows::{attempt_columns, delivery_columns};
+use super::{Store, StoreError, rows};
 use crate::domain::attempt::Attempt;
-use crate::domain::delivery::{Delivery, Status};
+use crate::domain::delivery::{Delivery, DeliveryState, Status, Wait};
 use crate::domain::id::{DeliveryId, EndpointId, NotificationId, NotificationType, TenantId};
 use crate::domain::time::Timestamp;
 
@@ -83,8 +89,19 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn delivery(&self, id: DeliveryId) -> Result<Option<(Delivery, Vec<Attempt>)>, StoreError> {
-        let _ = id;
-        todo!()
+        const SQL: &str =
+            concat!("-- deliveries.get\nSELECT ", delivery_columns!(), " FROM deliveries d WHERE d.id = $1");
+        const ATTEMPTS: &str = concat!(
+            "-- attempts.of_delivery\nSELECT ",
+            attempt_columns!(),
+            " FROM attempts a WHERE a.delivery_id = $1 ORDER BY a.number"
+        );
+        let answer = self.driver.read(SQL, vec![Param::uuid(id.0)]).await?;
+        let Some(row) = answer.rows.into_iter().next() else { return Ok(None) };
+        let delivery = rows::delivery(&mut row.reader("deliveries"))?;
+        let attempts = self.driver.read(ATTEMPTS, vec![Param::uuid(id.0)]).await?.rows.into_iter();
+        let attempts = attempts.map(|row| rows::attempt(&mut row.reader("attempts")));
+        Ok(Some((delivery, attempts.collect::<Result<_, _>>()?)))
     }
 
     /// Deliveries that match, the newest first.
@@ -92,8 +109,18 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn deliveries(&self, filter: &DeliveryFilter, page: &PageRequest) -> Result<Page<Delivery>, StoreError> {
-        let _ = (filter, page);
-        todo!()
+        let mut query =
+            Query::new(concat!("-- deliveries.list\nSELECT ", delivery_columns!(), " FROM deliveries d WHERE true"));
+        filter.add_to(&mut query);
+        if let Some(cursor) = &page.cursor {
+            let id = Uuid::parse_str(&cursor.id).unwrap_or_default();
+            query.and("(d.created_at, d.id) < (?, ?)", [Param::int(cursor.micros), Param::uuid(id)]);
+        }
+        query.end(" ORDER BY d.created_at DESC, d.id DESC LIMIT ?", [Param::int(page.fetch())]);
+        let deliveries = read_all(query.read(self).await?)?;
+        let cursor =
+            |delivery: &Delivery| Cursor { micros: delivery.created_at.as_micros(), id: delivery.id.to_string() };
+        Ok(Page::of(deliveries, page, cursor))
     }
 
     /// Cancels a pending delivery that is not under a running lease.
@@ -101,8 +128,19 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn cancel(&self, id: DeliveryId, now: Timestamp) -> Result<Cancelled, StoreError> {
-        let _ = (id, now);
-        todo!()
+        let mut tx = self.driver.begin().await?;
+        let Some((mut delivery, _)) = locked(tx.as_mut(), id).await? else { return Ok(Cancelled::NotFound) };
+        let status = delivery.state.status();
+        if status != Status::Pending {
+            return Ok(Cancelled::NotPending(status));
+        }
+        if is_in_flight(&delivery, now) {
+            return Ok(Cancelled::InFlight);
+        }
+        let change = Change::to(&mut delivery, DeliveryState::Cancelled { at: now });
+        update(tx.as_mut(), std::iter::once(change)).await?;
+        tx.commit().await?;
+        Ok(Cancelled::Done)
     }
 
     /// Makes a delivery due now: a pending one as it is, a finished one in a new round.
@@ -110,8 +148,22 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn retry_now(&self, id: DeliveryId, now: Timestamp) -> Result<RetriedNow, StoreError> {
-        let _ = (id, now);
-        todo!()
+        let mut tx = self.driver.begin().await?;
+        let Some((mut delivery, endpoint)) = locked(tx.as_mut(), id).await? else {
+            return Ok(RetriedNow::NotFound);
+        };
+        if is_in_flight(&delivery, now) {
+            return Ok(RetriedNow::InFlight);
+        }
+        if delivery.expires_at.is_some_and(|at| at <= now) {
+            return Ok(RetriedNow::Expired);
+        }
+        if endpoint == EndpointThere::No {
+            return Ok(RetriedNow::EndpointGone);
+        }
+        update(tx.as_mut(), std::iter::once(again(&mut delivery, now))).await?;
+        tx.commit().await?;
+        Ok(RetriedNow::Done(delivery))
     }
 
     /// Counts pending deliveries, for gauges.
@@ -119,7 +171,95 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn backlog(&self, now: Timestamp) -> Result<Backlog, StoreError> {
-        let _ = now;
-        todo!()
+        // Each of these reads a small partial index alone.
+        const SQL: &str = "-- deliveries.backlog
+            SELECT (SELECT count(*) FROM deliveries
+                    WHERE due_at IS NOT NULL AND (due_at <= $1 OR wait = 'in_flight')),
+                (SELECT count(*) FROM deliveries WHERE due_at IS NOT NULL AND due_at > $1 AND wait <> 'in_flight'),
+                (SELECT count(*) FROM deliveries WHERE wait = 'parked'),
+                (SELECT due_at FROM deliveries
+                    WHERE due_at IS NOT NULL AND due_at <= $1 AND wait <> 'in_flight' ORDER BY due_at LIMIT 1)";
+        let answer = self.driver.read(SQL, vec![Param::time(now)]).await?;
+        let Some(row) = answer.rows.into_iter().next() else { return Ok(Backlog::default()) };
+        let mut row = row.reader("deliveries");
+        Ok(Backlog { ready: row.total()?, scheduled: row.total()?, parked: row.total()?, oldest_due: row.time_opt()? })
     }
+}
+
+impl DeliveryFilter {
+    pub(super) fn add_to(&self, query: &mut Query) {
+        query.and_opt("d.tenant = ?", self.tenant.as_ref().map(|tenant| Param::text(tenant.as_str())));
+        query.and_opt("d.endpoint_id = ?", self.endpoint_id.as_ref().map(|id| Param::text(id.as_str())));
+        query.and_opt("d.notification_id = ?", self.notification_id.as_ref().map(|id| Param::text(id.as_str())));
+        query.and_opt("d.type = ?", self.kind.as_ref().map(|kind| Param::text(kind.as_str())));
+        query.and_opt("d.created_at >= ?", self.since.map(Param::time));
+        query.and_opt("d.created_at < ?", self.until.map(Param::time));
+        if let Some(status) = self.status {
+            query.and(status_condition(status), []);
+        }
+    }
+}
+
+/// Spelt out, since an index on some statuses alone is of no use to a query whose status is a parameter.
+const fn status_condition(status: Status) -> &'static str {
+    match status {
+        Status::Pending => "d.status = 'pending' AND d.status <> 'delivered'",
+        Status::Delivered => "d.status = 'delivered'",
+        Status::Failed => "d.status = 'failed' AND d.status <> 'delivered'",
+        Status::Expired => "d.status = 'expired' AND d.status <> 'delivered'",
+        Status::Cancelled => "d.status = 'cancelled' AND d.status <> 'delivered'",
+    }
+}
+
+pub(super) fn read_all(answer: Answer) -> Result<Vec<Delivery>, StoreError> {
+    answer.rows.into_iter().map(|row| rows::delivery(&mut row.reader("deliveries"))).collect()
+}
+
+/// Whether a delivery's endpoint is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum EndpointThere {
+    Yes,
+    No,
+}
+
+/// A delivery, locked for this transaction.
+async fn locked(tx: &mut dyn Transaction, id: DeliveryId) -> Result<Option<(Delivery, EndpointThere)>, StoreError> {
+    const SQL: &str = concat!(
+        "-- deliveries.lock
+        SELECT ",
+        delivery_columns!(),
+        ",
+            (SELECT e.id FROM endpoints e WHERE e.id = d.endpoint_id AND e.deleted_at IS NULL)
+        FROM deliveries d WHERE d.id = $1 {lock}"
+    );
+    let answer = tx.run(SQL, vec![Param::uuid(id.0)]).await?;
+    let Some(row) = answer.rows.into_iter().next() else { return Ok(None) };
+    let mut row = row.reader("deliveries");
+    let delivery = rows::delivery(&mut row)?;
+    let endpoint = if row.text_opt()?.is_some() { EndpointThere::Yes } else { EndpointThere::No };
+    Ok(Some((delivery, endpoint)))
+}
+
+fn is_in_flight(delivery: &Delivery, now: Timestamp) -> bool {
+    matches!(delivery.state, DeliveryState::Pending(Wait::InFlight { lease_until }) if lease_until > now)
+}
+
+impl<'a> Change<'a> {
+    /// The change of a delivery, as it was read under a lock, to another state.
+    pub(super) fn to(delivery: &'a mut Delivery, state: DeliveryState) -> Self {
+        let (was, round, attempt_count) = (delivery.state.status(), delivery.round, delivery.attempt_count);
+        delivery.state = state;
+        Self { delivery, was, round, attempt_count }
+    }
+}
+
+/// The change that makes a delivery due at `now`; one that was finished begins its next round.
+pub(super) fn again(delivery: &mut Delivery, now: Timestamp) -> Change<'_> {
+    let (was, round, attempt_count) = (delivery.state.status(), delivery.round, delivery.attempt_count);
+    if was != Status::Pending {
+        delivery.round += 1;
+        delivery.round_base = attempt_count;
+    }
+    delivery.state = DeliveryState::Pending(Wait::Retry { due_at: now });
+    Change { delivery, was, round, attempt_count }
 }

@@ -1,11 +1,21 @@
 //! Endpoints. Each change of any of them takes the next change number, by which workers follow.
 
-use super::page::{Page, PageRequest};
-use super::{Store, StoreError};
-use crate::domain::endpoint::Endpoint;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use url::Url;
+
+use super::cipher::CipherError;
+use super::db::{Answer, Batch, Kind, Param, Reader, Row, Transaction};
+use super::events::{insert_events, version};
+use super::page::{Cursor, Page, PageRequest};
+use super::query::Query;
+use super::{Store, StoreError, rows};
+use crate::domain::endpoint::{Confidential, DisabledReason, Endpoint, EndpointStatus};
 use crate::domain::event::Event;
 use crate::domain::id::{EndpointId, TenantId};
 use crate::domain::time::Timestamp;
+use crate::domain::wire_format::WireFormat;
 
 /// One endpoint that changed.
 #[derive(Debug, Clone)]
@@ -45,13 +55,27 @@ pub enum Saved {
     NotFound,
 }
 
+/// The columns of an endpoint, as `Store::read_endpoints` reads them.
+macro_rules! columns {
+    () => {
+        columns!("e")
+    };
+    ($table:literal) => {
+        concat!(
+            $table,
+            ".id, tenant, url, wire_format, description, subscription, confidential, timeout_ms, retry, ",
+            "max_in_flight, rate_limit_per_second, status, disabled_reason, created_at, updated_at, version"
+        )
+    };
+}
+
 impl Store {
     /// The endpoints' change number.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn endpoints_version(&self) -> Result<i64, StoreError> {
-        todo!()
+        version(self, "endpoints").await
     }
 
     /// What changed after `since_version`; 0 for all that there is.
@@ -59,8 +83,26 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn endpoint_changes(&self, since_version: i64) -> Result<EndpointChanges, StoreError> {
-        let _ = since_version;
-        todo!()
+        const SQL: &str = concat!(
+            "-- endpoints.changes
+            SELECT v.value, e.deleted_at, ",
+            columns!(),
+            "
+            FROM versions v LEFT JOIN endpoints e ON e.version > $1
+            WHERE v.name = 'endpoints' ORDER BY e.version"
+        );
+        let mut found = EndpointChanges { version: since_version, changes: Vec::new() };
+        for row in self.driver.read(SQL, vec![Param::int(since_version)]).await?.rows {
+            let mut row = row.reader("endpoints");
+            found.version = row.int()?;
+            let deleted_at = row.time_opt()?;
+            let Some(id) = row.word_opt(|text| EndpointId::parse(text).ok())? else { continue };
+            found.changes.push(match deleted_at {
+                Some(_) => EndpointChange::Deleted(id),
+                None => EndpointChange::Saved(Box::new(self.read_endpoint(id, &mut row)?)),
+            });
+        }
+        Ok(found)
     }
 
     /// Keeps a new endpoint; returns it with its version.
@@ -68,8 +110,17 @@ impl Store {
     /// # Errors
     /// [`StoreError`], also when there is one of that name.
     pub async fn insert_endpoint(&self, endpoint: &Endpoint) -> Result<Endpoint, StoreError> {
-        let _ = endpoint;
-        todo!()
+        const SQL: &str = "-- endpoints.insert
+            INSERT INTO endpoints (id, tenant, url, wire_format, description, subscription, confidential, timeout_ms,
+                retry, max_in_flight, rate_limit_per_second, status, disabled_reason, updated_at, created_at, version)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 0)";
+        let mut params = self.endpoint_params(endpoint)?;
+        params.push(Param::time(endpoint.created_at));
+        let mut tx = self.driver.begin().await?;
+        tx.run(SQL, params).await?;
+        let version = next_version(tx.as_mut(), std::iter::once(&endpoint.id)).await?;
+        tx.commit().await?;
+        Ok(Endpoint { version, ..endpoint.clone() })
     }
 
     /// One endpoint; `None` also when it was deleted.
@@ -77,8 +128,13 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn endpoint(&self, id: &EndpointId) -> Result<Option<Endpoint>, StoreError> {
-        let _ = id;
-        todo!()
+        const SQL: &str = concat!(
+            "-- endpoints.get\nSELECT ",
+            columns!(),
+            " FROM endpoints e WHERE e.id = $1 AND e.deleted_at IS NULL"
+        );
+        let answer = self.driver.read(SQL, vec![Param::text(id.as_str())]).await?;
+        Ok(self.read_endpoints(answer)?.pop())
     }
 
     /// Endpoints that match, the oldest first.
@@ -86,8 +142,24 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn endpoints(&self, filter: &EndpointFilter, page: &PageRequest) -> Result<Page<Endpoint>, StoreError> {
-        let _ = (filter, page);
-        todo!()
+        let mut query = Query::new(concat!(
+            "-- endpoints.list\nSELECT ",
+            columns!(),
+            " FROM endpoints e WHERE e.deleted_at IS NULL"
+        ));
+        query.and_opt("e.tenant = ?", filter.tenant.as_ref().map(|tenant| Param::text(tenant.as_str())));
+        let status = filter.enabled.map(|enabled| if enabled { "enabled" } else { "disabled" });
+        query.and_opt("e.status = ?", status.map(Param::text));
+        if let Some(cursor) = &page.cursor {
+            query.and("(e.created_at, e.id) > (?, ?)", [Param::int(cursor.micros), Param::text(&cursor.id)]);
+        }
+        query.end(" ORDER BY e.created_at, e.id LIMIT ?", [Param::int(page.fetch())]);
+        let endpoints = self.read_endpoints(query.read(self).await?)?;
+        let cursor = |endpoint: &Endpoint| Cursor {
+            micros: endpoint.created_at.as_micros(),
+            id: endpoint.id.as_str().to_owned(),
+        };
+        Ok(Page::of(endpoints, page, cursor))
     }
 
     /// Saves all members, if nobody changed it since `endpoint.version`, with the event in the same transaction.
@@ -95,8 +167,27 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn update_endpoint(&self, endpoint: &Endpoint, event: Option<&Event>) -> Result<Saved, StoreError> {
-        let _ = (endpoint, event);
-        todo!()
+        // What changes where it goes to or whether it is called begins its health anew.
+        const SQL: &str = "-- endpoints.update
+            UPDATE endpoints SET tenant = $2, url = $3, wire_format = $4, description = $5, subscription = $6,
+                confidential = $7, timeout_ms = $8, retry = $9, max_in_flight = $10, rate_limit_per_second = $11,
+                failing_since = CASE WHEN url = $3 AND status = $12 THEN failing_since END,
+                status = $12, disabled_reason = $13, updated_at = $14
+            WHERE id = $1 AND version = $15 AND deleted_at IS NULL";
+        let mut params = self.endpoint_params(endpoint)?;
+        params.push(Param::int(endpoint.version));
+        let mut tx = self.driver.begin().await?;
+        if tx.run(SQL, params).await?.affected == 0 {
+            drop(tx);
+            return Ok(match self.endpoint(&endpoint.id).await? {
+                Some(_) => Saved::Conflict,
+                None => Saved::NotFound,
+            });
+        }
+        let version = next_version(tx.as_mut(), std::iter::once(&endpoint.id)).await?;
+        insert_events(tx.as_mut(), event.as_slice()).await?;
+        tx.commit().await?;
+        Ok(Saved::Saved(Endpoint { version, ..endpoint.clone() }))
     }
 
     /// Deletes an endpoint and wipes what was confidential; its name stays, so that workers learn of it.
@@ -105,8 +196,16 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn delete_endpoint(&self, id: &EndpointId, now: Timestamp) -> Result<bool, StoreError> {
-        let _ = (id, now);
-        todo!()
+        const SQL: &str = "-- endpoints.delete
+            UPDATE endpoints SET deleted_at = $2, updated_at = $2, confidential = NULL, failing_since = NULL
+            WHERE id = $1 AND deleted_at IS NULL";
+        let mut tx = self.driver.begin().await?;
+        if tx.run(SQL, vec![Param::text(id.as_str()), Param::time(now)]).await?.affected == 0 {
+            return Ok(false);
+        }
+        next_version(tx.as_mut(), std::iter::once(id)).await?;
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// Notes since when endpoints only fail (the first time stays), and which had a success.
@@ -118,8 +217,25 @@ impl Store {
         failing: &[(EndpointId, Timestamp)],
         healthy: &[EndpointId],
     ) -> Result<(), StoreError> {
-        let _ = (failing, healthy);
-        todo!()
+        const SQL: &str = "-- endpoints.note_health
+            UPDATE endpoints SET failing_since = u.since
+            FROM {rows}
+            WHERE endpoints.id = u.key AND endpoints.deleted_at IS NULL
+                AND (endpoints.failing_since IS NULL) <> (u.since IS NULL)";
+        // One that is in both lists had a success: it is healthy.
+        let mut each: BTreeMap<&EndpointId, Option<Timestamp>> = BTreeMap::new();
+        each.extend(failing.iter().map(|(id, since)| (id, Some(*since))));
+        each.extend(healthy.iter().map(|id| (id, None)));
+        let mut batch = Batch::new(&[("key", Kind::Text), ("since", Kind::Int)]);
+        for (id, since) in each {
+            batch.push([Param::text(id.as_str()), Param::time_opt(since)]);
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.driver.begin().await?;
+        tx.run_batch(SQL, batch).await?;
+        tx.commit().await
     }
 
     /// Disables enabled endpoints that only failed since `before` or longer, with events. Returns them.
@@ -127,8 +243,39 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn disable_failing(&self, before: Timestamp, now: Timestamp) -> Result<Vec<Endpoint>, StoreError> {
-        let _ = (before, now);
-        todo!()
+        const SQL: &str = concat!(
+            "-- endpoints.failing
+            SELECT ",
+            columns!("d"),
+            " FROM endpoints d
+            WHERE d.failing_since IS NOT NULL AND d.failing_since <= $1 AND d.status = 'enabled'
+                AND d.deleted_at IS NULL
+            ORDER BY d.id LIMIT 100 {skip_locked}"
+        );
+        const DISABLE: &str = "-- endpoints.disable_failing
+            UPDATE endpoints SET status = 'disabled', disabled_reason = 'failing', failing_since = NULL,
+                updated_at = u.updated_at
+            FROM {rows} WHERE endpoints.id = u.key";
+        let mut tx = self.driver.begin().await?;
+        let mut endpoints = self.read_endpoints(tx.run(SQL, vec![Param::time(before)]).await?)?;
+        if endpoints.is_empty() {
+            return Ok(endpoints);
+        }
+        let mut batch = Batch::new(&[("key", Kind::Text), ("updated_at", Kind::Int)]);
+        for endpoint in &mut endpoints {
+            endpoint.status = EndpointStatus::Disabled(DisabledReason::Failing);
+            endpoint.updated_at = now;
+            batch.push([Param::text(endpoint.id.as_str()), Param::time(now)]);
+        }
+        tx.run_batch(DISABLE, batch).await?;
+        let version = next_version(tx.as_mut(), endpoints.iter().map(|endpoint| &endpoint.id)).await?;
+        for endpoint in &mut endpoints {
+            endpoint.version = version;
+        }
+        let events: Vec<Event> = endpoints.iter().map(|endpoint| Event::of_endpoint(endpoint, now)).collect();
+        insert_events(tx.as_mut(), &events.iter().collect::<Vec<_>>()).await?;
+        tx.commit().await?;
+        Ok(endpoints)
     }
 
     /// How many endpoints are enabled, and how many disabled.
@@ -136,6 +283,111 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn endpoint_counts(&self) -> Result<(u64, u64), StoreError> {
-        todo!()
+        const SQL: &str = "-- endpoints.count
+            SELECT COALESCE(sum(CASE WHEN status = 'enabled' THEN 1 ELSE 0 END), 0),
+                COALESCE(sum(CASE WHEN status = 'disabled' THEN 1 ELSE 0 END), 0)
+            FROM endpoints WHERE deleted_at IS NULL";
+        let answer = self.driver.read(SQL, vec![]).await?;
+        let Some(row) = answer.rows.into_iter().next() else { return Ok((0, 0)) };
+        let mut row = row.reader("endpoints");
+        Ok((row.total()?, row.total()?))
     }
+
+    /// The members that are written, in the order of the statements; `created_at` or `version` follows.
+    fn endpoint_params(&self, endpoint: &Endpoint) -> Result<Vec<Param>, StoreError> {
+        let cipher = self.cipher.as_ref().ok_or(CipherError::NoKey)?;
+        #[expect(clippy::expect_used, reason = "texts and times always serialise")]
+        let plain = serde_json::to_vec(&endpoint.confidential).expect("JSON of our own types");
+        let (status, reason) = match endpoint.status {
+            EndpointStatus::Enabled => ("enabled", None),
+            EndpointStatus::Disabled(reason) => ("disabled", Some(reason.as_str())),
+        };
+        Ok(vec![
+            Param::text(endpoint.id.as_str()),
+            Param::text(endpoint.tenant.as_str()),
+            Param::text(endpoint.url.as_str()),
+            Param::text(endpoint.wire_format.as_str()),
+            Param::text(&endpoint.description),
+            rows::json_param(&endpoint.subscription),
+            Param::bytes(cipher.seal(endpoint.id.as_str(), &plain)),
+            Param::int(i64::try_from(endpoint.timeout.as_millis()).unwrap_or(i64::MAX)),
+            rows::json_param(&endpoint.retry),
+            Param::count(endpoint.max_in_flight),
+            Param::Real(endpoint.rate_limit_per_second),
+            Param::text(status),
+            Param::text_opt(reason),
+            Param::time(endpoint.updated_at),
+        ])
+    }
+
+    fn read_endpoints(&self, answer: Answer) -> Result<Vec<Endpoint>, StoreError> {
+        let read = |row: Row| {
+            let mut row = row.reader("endpoints");
+            let id = row.word(|text| EndpointId::parse(text).ok())?;
+            self.read_endpoint(id, &mut row)
+        };
+        answer.rows.into_iter().map(read).collect()
+    }
+
+    fn read_endpoint(&self, id: EndpointId, row: &mut Reader) -> Result<Endpoint, StoreError> {
+        row.named(&id);
+        Ok(Endpoint {
+            tenant: row.word(|text| TenantId::parse(text).ok())?,
+            url: row.word(|text| Url::parse(text).ok())?,
+            wire_format: row.word(WireFormat::parse)?,
+            description: row.text()?,
+            subscription: row.json()?,
+            confidential: self.open_confidential(&id, row)?,
+            timeout: Duration::from_millis(row.total()?),
+            retry: row.json()?,
+            max_in_flight: row.count()?,
+            rate_limit_per_second: row.real_opt()?,
+            status: status(row)?,
+            created_at: row.time()?,
+            updated_at: row.time()?,
+            version: row.int()?,
+            id,
+        })
+    }
+
+    fn open_confidential(&self, id: &EndpointId, row: &mut Reader) -> Result<Confidential, StoreError> {
+        let sealed = row.bytes()?;
+        let cipher = self.cipher.as_ref().ok_or(CipherError::NoKey)?;
+        let plain = cipher.open(id.as_str(), &sealed)?;
+        serde_json::from_slice(&plain).map_err(|error| row.corrupt(error))
+    }
+}
+
+fn status(row: &mut Reader) -> Result<EndpointStatus, StoreError> {
+    let status = row.text()?;
+    match (status.as_str(), row.word_opt(DisabledReason::parse)?) {
+        ("enabled", None) => Ok(EndpointStatus::Enabled),
+        ("disabled", Some(reason)) => Ok(EndpointStatus::Disabled(reason)),
+        _ => Err(row.corrupt(format!("its status is {status:?}"))),
+    }
+}
+
+/// Gives endpoints that this transaction has changed the next change number. To be called once in a
+/// transaction, after all its changes of endpoints: its row is locked until the commit, so numbers
+/// become visible in their order.
+pub(super) async fn next_version<'a>(
+    tx: &mut dyn Transaction,
+    changed: impl Iterator<Item = &'a EndpointId>,
+) -> Result<i64, StoreError> {
+    const NEXT: &str = "-- endpoints.next_version
+        UPDATE versions SET value = value + 1 WHERE name = 'endpoints' RETURNING value";
+    const SQL: &str = "-- endpoints.set_version
+        UPDATE endpoints SET version = u.version FROM {rows} WHERE endpoints.id = u.key";
+    let changed: Vec<&EndpointId> = changed.collect();
+    if changed.is_empty() {
+        return Ok(0);
+    }
+    let answer = tx.run(NEXT, vec![]).await?;
+    let version = answer.rows.into_iter().next().map_or(Ok(0), |row| row.reader("versions").int())?;
+    let mut batch = Batch::new(&[("key", Kind::Text), ("version", Kind::Int)]);
+    for id in changed {
+        batch.push([Param::text(id.as_str()), Param::int(version)]);
+    }
+    tx.run_batch(SQL, batch).await?;
+    Ok(version)
 }

@@ -1,9 +1,17 @@
 //! API keys: only their hashes are kept.
 
+use super::db::{Param, Row};
 use super::{Store, StoreError};
-use crate::domain::id::KeyId;
-use crate::domain::key::ApiKey;
+use crate::domain::id::{KeyId, TenantId};
+use crate::domain::key::{ApiKey, Scope};
 use crate::domain::time::Timestamp;
+
+/// The columns of a key, as [`read`] reads them.
+macro_rules! columns {
+    () => {
+        "id, name, tenant, scopes, created_at, revoked_at"
+    };
+}
 
 impl Store {
     /// Keeps a new key by the SHA-256 of its text.
@@ -11,8 +19,20 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn insert_key(&self, key: &ApiKey, hash: &[u8; 32]) -> Result<(), StoreError> {
-        let _ = (key, hash);
-        todo!()
+        const SQL: &str = "-- api_keys.insert
+            INSERT INTO api_keys (id, hash, name, tenant, scopes, created_at, revoked_at)
+            VALUES ($1, $2, $3, $4, $5, $6, $7)";
+        let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
+        let params = vec![
+            Param::text(key.id.as_str()),
+            Param::bytes(hash),
+            Param::text(&key.name),
+            Param::text_opt(key.tenant.as_ref().map(TenantId::as_str)),
+            Param::text(scopes.join(",")),
+            Param::time(key.created_at),
+            Param::time_opt(key.revoked_at),
+        ];
+        self.driver.write(SQL, params).await.map(drop)
     }
 
     /// The key with that hash, also when it was revoked.
@@ -20,8 +40,9 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn key_by_hash(&self, hash: &[u8; 32]) -> Result<Option<ApiKey>, StoreError> {
-        let _ = hash;
-        todo!()
+        const SQL: &str = concat!("-- api_keys.by_hash\nSELECT ", columns!(), " FROM api_keys WHERE hash = $1");
+        let answer = self.driver.read(SQL, vec![Param::bytes(hash)]).await?;
+        answer.rows.into_iter().next().map(read).transpose()
     }
 
     /// All keys, the oldest first.
@@ -29,7 +50,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn keys(&self) -> Result<Vec<ApiKey>, StoreError> {
-        todo!()
+        const SQL: &str = concat!("-- api_keys.list\nSELECT ", columns!(), " FROM api_keys ORDER BY created_at, id");
+        self.driver.read(SQL, vec![]).await?.rows.into_iter().map(read).collect()
     }
 
     /// The key works no longer. Returns whether it did until now.
@@ -37,7 +59,23 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn revoke_key(&self, id: &KeyId, now: Timestamp) -> Result<bool, StoreError> {
-        let _ = (id, now);
-        todo!()
+        const SQL: &str =
+            "-- api_keys.revoke\nUPDATE api_keys SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL";
+        let answer = self.driver.write(SQL, vec![Param::text(id.as_str()), Param::time(now)]).await?;
+        Ok(answer.affected == 1)
     }
+}
+
+fn read(row: Row) -> Result<ApiKey, StoreError> {
+    let mut row = row.reader("api_keys");
+    let id = row.word(|text| KeyId::parse(text).ok())?;
+    row.named(&id);
+    Ok(ApiKey {
+        id,
+        name: row.text()?,
+        tenant: row.word_opt(|text| TenantId::parse(text).ok())?,
+        scopes: row.word(|text| text.split(',').filter(|name| !name.is_empty()).map(Scope::parse).collect())?,
+        created_at: row.time()?,
+        revoked_at: row.time_opt()?,
+    })
 }

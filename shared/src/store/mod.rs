@@ -8,7 +8,7 @@
 pub mod accounting;
 pub mod cipher;
 pub mod claims;
-pub mod db;
+mod db;
 pub mod deliveries;
 pub mod endpoints;
 pub mod events;
@@ -16,6 +16,7 @@ pub mod idempotency;
 pub mod keys;
 pub mod notifications;
 pub mod page;
+mod query;
 pub mod queue;
 pub mod record;
 pub mod replays;
@@ -28,6 +29,8 @@ use std::time::Duration;
 use cipher::Cipher;
 pub use db::DatabaseKind;
 use db::Driver;
+use db::postgres::PostgresDriver;
+use db::sqlite::SqliteDriver;
 
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
@@ -124,6 +127,9 @@ pub struct Migrated {
     pub to: i64,
 }
 
+/// How long [`Store::ping`] waits.
+const PING_DEADLINE: Duration = Duration::from_secs(2);
+
 impl Store {
     /// Opens the store; does not migrate it. A server that cannot be reached yet is no error here but at
     /// the first call.
@@ -131,8 +137,14 @@ impl Store {
     /// # Errors
     /// A URL or master key that cannot be used, or a SQLite file that cannot be opened.
     pub async fn connect(options: &StoreOptions) -> Result<Self, StoreError> {
-        let _ = options;
-        todo!()
+        let cipher = options.master_key.as_ref().map(Cipher::new).transpose()?.map(Arc::new);
+        let scheme = options.url.expose().split(':').next().unwrap_or_default();
+        let driver: Arc<dyn Driver> = match scheme {
+            "sqlite" => Arc::new(SqliteDriver::open(options).await?),
+            "postgres" | "postgresql" => Arc::new(PostgresDriver::open(options)?),
+            _ => return Err(StoreError::Url { problem: "is of no known kind".to_owned() }),
+        };
+        Ok(Self { driver, cipher })
     }
 
     /// Brings the schema up to date. Several processes may do so at once.
@@ -140,7 +152,13 @@ impl Store {
     /// # Errors
     /// [`StoreError::Migrate`]; [`StoreError::Schema`] when the schema is newer than this program.
     pub async fn migrate(&self) -> Result<Migrated, StoreError> {
-        todo!()
+        let from = self.driver.schema_version().await?;
+        let to = self.driver.needed_version();
+        if from > to {
+            return Err(StoreError::Schema { found: from, needed: to });
+        }
+        self.driver.migrate().await?;
+        Ok(Migrated { from, to })
     }
 
     /// Whether the schema is the one this program needs.
@@ -148,7 +166,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Schema`] when it is not.
     pub async fn check_schema(&self) -> Result<(), StoreError> {
-        todo!()
+        let (found, needed) = (self.driver.schema_version().await?, self.driver.needed_version());
+        if found == needed { Ok(()) } else { Err(StoreError::Schema { found, needed }) }
     }
 
     /// Whether the database answers, within 2 s.
@@ -156,7 +175,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`] when it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        todo!()
+        match tokio::time::timeout(PING_DEADLINE, self.driver.read("-- ping\nSELECT 1", vec![])).await {
+            Ok(answer) => answer.map(drop),
+            Err(_) => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
+        }
     }
 
     /// The time by the database's clock.
@@ -164,17 +186,17 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn server_time(&self) -> Result<Timestamp, StoreError> {
-        todo!()
+        self.driver.server_time().await
     }
 
     /// Which database it is.
     #[must_use]
     pub fn kind(&self) -> DatabaseKind {
-        todo!()
+        self.driver.kind()
     }
 
     /// Closes all connections.
     pub async fn close(&self) {
-        todo!()
+        self.driver.close().await;
     }
 }

@@ -1,8 +1,10 @@
 //! Notifications, as they were accepted.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use super::{Store, StoreError};
+use super::db::{Batch, Kind, Param, Reader};
+use super::rows::{delivery_columns, notification_columns};
+use super::{Store, StoreError, rows};
 use crate::domain::delivery::Delivery;
 use crate::domain::id::{DeliveryId, NotificationId, TenantId};
 use crate::domain::notification::Notification;
@@ -25,6 +27,24 @@ pub struct KnownNotification {
     pub deliveries: Vec<DeliveryId>,
 }
 
+impl LookUp {
+    /// Adds a row: of a notification, or, without names, of the change number. With several statements
+    /// the earliest number counts.
+    fn add(&mut self, row: &mut Reader) -> Result<(), StoreError> {
+        let number = row.int()?;
+        let tenant = row.word_opt(|text| TenantId::parse(text).ok())?;
+        let id = row.word_opt(|text| NotificationId::parse(text).ok())?;
+        let (Some(tenant), Some(id)) = (tenant, id) else {
+            self.endpoints_version = self.endpoints_version.min(number);
+            return Ok(());
+        };
+        let fan_out = u32::try_from(number).map_err(|error| row.corrupt(error))?;
+        let known = self.known.entry((tenant, id)).or_insert(KnownNotification { fan_out, deliveries: Vec::new() });
+        known.deliveries.extend(row.uuid_opt()?.map(DeliveryId));
+        Ok(())
+    }
+}
+
 impl Store {
     /// Which of these notifications were taken up already, and the endpoints' change number: one round
     /// trip, on the hot path of every batch.
@@ -32,8 +52,26 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn look_up(&self, ids: &[(TenantId, NotificationId)]) -> Result<LookUp, StoreError> {
-        let _ = ids;
-        todo!()
+        const SQL: &str = "-- notifications.look_up
+            SELECT value, CAST(NULL AS TEXT), CAST(NULL AS TEXT), CAST(NULL AS UUID)
+            FROM versions WHERE name = 'endpoints'
+            UNION ALL
+            SELECT n.fan_out, n.tenant, n.id, d.id
+            FROM {rows} JOIN notifications n ON n.tenant = u.tenant AND n.id = u.id
+                LEFT JOIN deliveries d ON d.notification_id = n.id AND d.tenant = n.tenant";
+        if ids.is_empty() {
+            return Ok(LookUp { endpoints_version: self.endpoints_version().await?, known: HashMap::new() });
+        }
+        let mut batch = Batch::new(&[("tenant", Kind::Text), ("id", Kind::Text)]);
+        let each: BTreeSet<&(TenantId, NotificationId)> = ids.iter().collect();
+        for (tenant, id) in each {
+            batch.push([Param::text(tenant.as_str()), Param::text(id.as_str())]);
+        }
+        let mut found = LookUp { endpoints_version: i64::MAX, known: HashMap::new() };
+        for row in self.driver.read_batch(SQL, batch).await?.rows {
+            found.add(&mut row.reader("notifications"))?;
+        }
+        Ok(found)
     }
 
     /// One notification with its deliveries. Without a tenant: the oldest of that name of any tenant.
@@ -45,7 +83,27 @@ impl Store {
         tenant: Option<&TenantId>,
         id: &NotificationId,
     ) -> Result<Option<(Notification, Vec<Delivery>)>, StoreError> {
-        let _ = (tenant, id);
-        todo!()
+        const SQL: &str = concat!(
+            "-- notifications.get
+            SELECT ",
+            notification_columns!(),
+            " FROM notifications n
+            WHERE n.id = $1 AND ($2 IS NULL OR n.tenant = $2) ORDER BY n.accepted_at LIMIT 1"
+        );
+        const DELIVERIES: &str = concat!(
+            "-- deliveries.of_notification
+            SELECT ",
+            delivery_columns!(),
+            " FROM deliveries d
+            WHERE d.notification_id = $1 AND d.tenant = $2 ORDER BY d.endpoint_id, d.id"
+        );
+        let params = vec![Param::text(id.as_str()), Param::text_opt(tenant.map(TenantId::as_str))];
+        let answer = self.driver.read(SQL, params).await?;
+        let Some(row) = answer.rows.into_iter().next() else { return Ok(None) };
+        let notification = rows::notification(&mut row.reader("notifications"))?;
+        let params = vec![Param::text(id.as_str()), Param::text(notification.tenant.as_str())];
+        let deliveries = self.driver.read(DELIVERIES, params).await?.rows.into_iter();
+        let deliveries = deliveries.map(|row| rows::delivery(&mut row.reader("deliveries")));
+        Ok(Some((notification, deliveries.collect::<Result<_, _>>()?)))
     }
 }

@@ -1,12 +1,18 @@
 //! The results of attempts: one transaction a batch.
 
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use super::{Store, StoreError};
+use super::db::{Answer, Batch, Kind, Param, Transaction};
+use super::endpoints::next_version;
+use super::events::insert_events;
+use super::{Store, StoreError, rows};
 use crate::domain::attempt::Attempt;
-use crate::domain::delivery::Delivery;
-use crate::domain::endpoint::Endpoint;
+use crate::domain::delivery::{Delivery, Status};
+use crate::domain::endpoint::{Endpoint, EndpointStatus};
 use crate::domain::event::Event;
+use crate::domain::id::{DeliveryId, EndpointId, NotificationId, TenantId};
 use crate::domain::notification::Notification;
 use crate::domain::time::Timestamp;
 
@@ -69,8 +75,35 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; then nothing of the batch was written.
     pub async fn record(&self, batch: &[Record], now: Timestamp) -> Result<Vec<Recorded>, StoreError> {
-        let _ = (batch, now);
-        todo!()
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        // In the order of their ids, so that two batches never wait for each other in a circle.
+        let mut records: BTreeMap<DeliveryId, &Record> = BTreeMap::new();
+        let firsts: Vec<bool> = batch
+            .iter()
+            .map(|record| match records.entry(record.delivery.id) {
+                Entry::Vacant(entry) => {
+                    entry.insert(record);
+                    true
+                }
+                Entry::Occupied(_) => false,
+            })
+            .collect();
+        let mut tx = self.driver.begin().await?;
+        let mut kept = insert_new(tx.as_mut(), &records).await?;
+        kept.extend(update_known(tx.as_mut(), &records).await?);
+        records.retain(|id, _| kept.contains(id));
+        insert_attempts(tx.as_mut(), records.values().copied()).await?;
+        let mut events: Vec<&Event> = records.values().filter_map(|record| record.event.as_ref()).collect();
+        let disables: Vec<&DisableEndpoint> = records.values().filter_map(|record| record.disable.as_ref()).collect();
+        events.extend(disable(tx.as_mut(), &disables, now).await?);
+        insert_events(tx.as_mut(), &events).await?;
+        tx.commit().await?;
+        let answer = |(record, first): (&Record, bool)| {
+            if first && kept.contains(&record.delivery.id) { Recorded::Kept } else { Recorded::Stale }
+        };
+        Ok(batch.iter().zip(firsts).map(answer).collect())
     }
 
     /// Keeps notifications that no endpoint wants, so that they can be seen. Idempotent.
@@ -80,9 +113,180 @@ impl Store {
     pub async fn record_unmatched(
         &self,
         notifications: &[Arc<Notification>],
-        now: Timestamp,
+        _now: Timestamp,
     ) -> Result<(), StoreError> {
-        let _ = (notifications, now);
-        todo!()
+        if notifications.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.driver.begin().await?;
+        insert_notifications(tx.as_mut(), notifications.iter().map(|notification| (notification, 0))).await?;
+        tx.commit().await
     }
+}
+
+/// Returns those that were not there.
+async fn insert_new(
+    tx: &mut dyn Transaction,
+    records: &BTreeMap<DeliveryId, &Record>,
+) -> Result<HashSet<DeliveryId>, StoreError> {
+    const SQL: &str = "-- deliveries.insert_batch
+        INSERT INTO deliveries (id, notification_id, tenant, type, endpoint_id, wire_format, recipient,
+            status, wait, hold, due_at, reason, finished_at, round, attempt_count, round_base,
+            created_at, expires_at, provider_message_id, provider_error_code, last_error, origin)
+        SELECT u.id, u.notification_id, u.tenant, u.type, u.endpoint_id, u.wire_format, u.recipient,
+            u.status, u.wait, u.hold, u.due_at, u.reason, u.finished_at, u.round, u.attempt_count, u.round_base,
+            u.created_at, u.expires_at, u.provider_message_id, u.provider_error_code, u.last_error, u.origin
+        FROM {rows} WHERE true
+        ON CONFLICT DO NOTHING RETURNING id";
+    let new: Vec<(&Record, &Arc<Notification>, u32)> = records
+        .values()
+        .filter_map(|record| match &record.before {
+            Before::New { notification, fan_out } => Some((*record, notification, *fan_out)),
+            Before::Known { .. } => None,
+        })
+        .collect();
+    let deliveries = rows::delivery_batch(new.iter().map(|(record, ..)| &record.delivery));
+    let kept = delivery_ids(tx.run_batch(SQL, deliveries).await?)?;
+    let kept_notifications = new
+        .iter()
+        .filter(|(record, ..)| kept.contains(&record.delivery.id))
+        .map(|(_, notification, fan_out)| (*notification, *fan_out));
+    insert_notifications(tx, kept_notifications).await?;
+    Ok(kept)
+}
+
+async fn insert_notifications(
+    tx: &mut dyn Transaction,
+    notifications: impl Iterator<Item = (&Arc<Notification>, u32)>,
+) -> Result<(), StoreError> {
+    const SQL: &str = "-- notifications.insert_batch
+        INSERT INTO notifications (tenant, id, type, target, payload, recipient, overrides, accepted_at, deliver_at,
+            expires_at, priority, origin, traceparent, fan_out)
+        SELECT u.tenant, u.id, u.type, u.target, u.payload, u.recipient, u.overrides, u.accepted_at, u.deliver_at,
+            u.expires_at, u.priority, u.origin, u.traceparent, u.fan_out
+        FROM {rows} WHERE true
+        ON CONFLICT DO NOTHING";
+    let each: BTreeMap<(&TenantId, &NotificationId), (&Arc<Notification>, u32)> =
+        notifications.map(|(it, fan_out)| ((&it.tenant, &it.id), (it, fan_out))).collect();
+    tx.run_batch(SQL, rows::notification_batch(each.into_values())).await?;
+    Ok(())
+}
+
+async fn update_known(
+    tx: &mut dyn Transaction,
+    records: &BTreeMap<DeliveryId, &Record>,
+) -> Result<HashSet<DeliveryId>, StoreError> {
+    let changes = records.values().filter_map(|record| match record.before {
+        Before::Known { round, attempt_count } => {
+            Some(Change { delivery: &record.delivery, was: Status::Pending, round, attempt_count })
+        }
+        Before::New { .. } => None,
+    });
+    update(tx, changes).await
+}
+
+/// A change of a delivery that is there, with what must hold before.
+pub(super) struct Change<'a> {
+    pub(super) delivery: &'a Delivery,
+    pub(super) was: Status,
+    pub(super) round: u32,
+    pub(super) attempt_count: u32,
+}
+
+/// Writes changes of deliveries, given in the order of their ids. Returns those that were as they had to be.
+pub(super) async fn update<'a>(
+    tx: &mut dyn Transaction,
+    changes: impl Iterator<Item = Change<'a>>,
+) -> Result<HashSet<DeliveryId>, StoreError> {
+    const SQL: &str = "-- deliveries.update_batch
+        UPDATE deliveries SET
+            status = u.status, wait = u.wait, hold = u.hold, due_at = u.due_at, reason = u.reason,
+            finished_at = u.finished_at, round = u.round, attempt_count = u.attempt_count, round_base = u.round_base,
+            provider_message_id = u.provider_message_id, provider_error_code = u.provider_error_code,
+            last_error = u.last_error
+        FROM {rows}
+        WHERE deliveries.id = u.key AND deliveries.status = u.was
+            AND deliveries.round = u.was_round AND deliveries.attempt_count = u.was_count
+        RETURNING deliveries.id";
+    use Kind::{Int, Text, Uuid};
+    let mut batch = Batch::new(&[
+        ("key", Uuid),
+        ("was", Text),
+        ("was_round", Int),
+        ("was_count", Int),
+        ("status", Text),
+        ("wait", Text),
+        ("hold", Text),
+        ("due_at", Int),
+        ("reason", Text),
+        ("finished_at", Int),
+        ("round", Int),
+        ("attempt_count", Int),
+        ("round_base", Int),
+        ("provider_message_id", Text),
+        ("provider_error_code", Text),
+        ("last_error", Text),
+    ]);
+    for Change { delivery, was, round, attempt_count } in changes {
+        let [status, wait, hold, due_at, reason, finished_at] = rows::state_params(&delivery.state);
+        batch.push([
+            Param::uuid(delivery.id.0),
+            Param::text(was.as_str()),
+            Param::count(round),
+            Param::count(attempt_count),
+            status,
+            wait,
+            hold,
+            due_at,
+            reason,
+            finished_at,
+            Param::count(delivery.round),
+            Param::count(delivery.attempt_count),
+            Param::count(delivery.round_base),
+            Param::text_opt(delivery.provider_message_id.as_ref()),
+            Param::text_opt(delivery.provider_error_code.as_ref()),
+            Param::text_opt(delivery.last_error.as_ref()),
+        ]);
+    }
+    delivery_ids(tx.run_batch(SQL, batch).await?)
+}
+
+fn delivery_ids(answer: Answer) -> Result<HashSet<DeliveryId>, StoreError> {
+    answer.rows.into_iter().map(|row| row.reader("deliveries").uuid().map(DeliveryId)).collect()
+}
+
+async fn insert_attempts(tx: &mut dyn Transaction, records: impl Iterator<Item = &Record>) -> Result<(), StoreError> {
+    const SQL: &str = "-- attempts.insert_batch
+        INSERT INTO attempts (delivery_id, number, round, started_at, duration_us, phases, result, status_code,
+            error_code, error_text, response_body, resolved_address, request_headers, worker)
+        SELECT u.delivery_id, u.number, u.round, u.started_at, u.duration_us, u.phases, u.result, u.status_code,
+            u.error_code, u.error_text, u.response_body, u.resolved_address, u.request_headers, u.worker
+        FROM {rows} WHERE true
+        ON CONFLICT DO NOTHING";
+    let attempts = records.filter_map(|record| Some((record.delivery.id, record.attempt.as_ref()?)));
+    tx.run_batch(SQL, rows::attempt_batch(attempts)).await?;
+    Ok(())
+}
+
+/// Disables those endpoints that are enabled; returns their events.
+async fn disable<'a>(
+    tx: &mut dyn Transaction,
+    disables: &[&'a DisableEndpoint],
+    now: Timestamp,
+) -> Result<Vec<&'a Event>, StoreError> {
+    const SQL: &str = "-- endpoints.disable
+        UPDATE endpoints SET status = 'disabled', disabled_reason = $2, updated_at = $3
+        WHERE id = $1 AND status = 'enabled' AND deleted_at IS NULL";
+    let each: BTreeMap<&EndpointId, &'a DisableEndpoint> =
+        disables.iter().map(|disable| (&disable.endpoint.id, *disable)).collect();
+    let mut disabled = Vec::new();
+    for (id, disable) in each {
+        let EndpointStatus::Disabled(reason) = disable.endpoint.status else { continue };
+        let params = vec![Param::text(id.as_str()), Param::text(reason.as_str()), Param::time(now)];
+        if tx.run(SQL, params).await?.affected == 1 {
+            disabled.push(disable);
+        }
+    }
+    next_version(tx, disabled.iter().map(|disable| &disable.endpoint.id)).await?;
+    Ok(disabled.into_iter().map(|disable| &disable.event).collect())
 }

@@ -3,8 +3,14 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::deliveries::DeliveryFilter;
-use super::{Store, StoreError};
+use super::db::{Param, Row, Transaction};
+use super::deliveries::{DeliveryFilter, again};
+use super::query::Query;
+use super::record::update;
+use super::rows::delivery_columns;
+use super::{Store, StoreError, rows};
+use crate::domain::delivery::{Delivery, Status};
+use crate::domain::id::uuid_v7;
 use crate::domain::time::Timestamp;
 
 /// A replay and how far it is.
@@ -38,14 +44,51 @@ pub enum ReplayState {
     Done,
 }
 
+impl ReplayState {
+    /// The name in JSON and in the store.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Done => "done",
+        }
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        [Self::Running, Self::Done].into_iter().find(|state| state.as_str() == name)
+    }
+}
+
+/// The columns of a replay `d`, as [`read`] reads them.
+macro_rules! columns {
+    () => {
+        "d.id, d.filter, d.state, d.matched, d.replayed, d.skipped, d.created_at, d.finished_at, \
+         d.cursor_at, d.cursor_id"
+    };
+}
+
 impl Store {
     /// Asks for a replay of the finished deliveries that match and were created before `now`.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn create_replay(&self, filter: &DeliveryFilter, now: Timestamp) -> Result<Replay, StoreError> {
-        let _ = (filter, now);
-        todo!()
+        const SQL: &str = "-- replays.insert
+            INSERT INTO replays (id, filter, state, matched, replayed, skipped, created_at)
+            VALUES ($1, $2, 'running', 0, 0, 0, $3)";
+        let replay = Replay {
+            id: uuid_v7(now),
+            filter: filter.clone(),
+            state: ReplayState::Running,
+            matched: 0,
+            replayed: 0,
+            skipped: 0,
+            created_at: now,
+            finished_at: None,
+        };
+        let params = vec![Param::uuid(replay.id), rows::json_param(filter), Param::time(now)];
+        self.driver.write(SQL, params).await?;
+        Ok(replay)
     }
 
     /// One replay.
@@ -53,8 +96,9 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn replay(&self, id: Uuid) -> Result<Option<Replay>, StoreError> {
-        let _ = id;
-        todo!()
+        const SQL: &str = concat!("-- replays.get\nSELECT ", columns!(), " FROM replays d WHERE d.id = $1");
+        let answer = self.driver.read(SQL, vec![Param::uuid(id)]).await?;
+        answer.rows.into_iter().next().map(|row| read(row).map(|(replay, _)| replay)).transpose()
     }
 
     /// Takes one running replay a step of up to `limit` deliveries further. Several workers may call it
@@ -63,7 +107,106 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn step_replay(&self, now: Timestamp, limit: u32) -> Result<Option<Replay>, StoreError> {
-        let _ = (now, limit);
-        todo!()
+        const SQL: &str = concat!(
+            "-- replays.next
+            SELECT ",
+            columns!(),
+            " FROM replays d WHERE d.state = 'running'
+            ORDER BY d.created_at LIMIT 1 {skip_locked}"
+        );
+        let mut tx = self.driver.begin().await?;
+        let answer = tx.run(SQL, vec![]).await?;
+        let Some(row) = answer.rows.into_iter().next() else { return Ok(None) };
+        let (mut replay, place) = read(row)?;
+        let mut found = next_deliveries(tx.as_mut(), &replay, place, limit).await?;
+        let last = found.last().map(|(delivery, _)| (delivery.created_at, delivery.id.0));
+        replay.matched += found.len() as u64;
+        if found.len() < limit as usize {
+            replay.state = ReplayState::Done;
+            replay.finished_at = Some(now);
+        }
+        found.sort_unstable_by_key(|(delivery, _)| delivery.id);
+        let changes = found
+            .iter_mut()
+            .filter(|(delivery, endpoint)| {
+                let expired = delivery.expires_at.is_some_and(|at| at <= now);
+                endpoint.is_some() && !expired && delivery.state.status() != Status::Pending
+            })
+            .map(|(delivery, _)| again(delivery, now));
+        let replayed = update(tx.as_mut(), changes).await?.len();
+        replay.replayed += replayed as u64;
+        replay.skipped += (found.len() - replayed) as u64;
+        save(tx.as_mut(), &replay, last.or(place)).await?;
+        tx.commit().await?;
+        Ok(Some(replay))
     }
+}
+
+/// Where a replay stands: it goes from new deliveries to old ones.
+type Place = (Timestamp, Uuid);
+
+async fn next_deliveries(
+    tx: &mut dyn Transaction,
+    replay: &Replay,
+    place: Option<Place>,
+    limit: u32,
+) -> Result<Vec<(Delivery, Option<String>)>, StoreError> {
+    let mut query = Query::new(concat!(
+        "-- replays.deliveries
+        SELECT ",
+        delivery_columns!(),
+        ",
+            (SELECT e.id FROM endpoints e WHERE e.id = d.endpoint_id AND e.deleted_at IS NULL)
+        FROM deliveries d WHERE true"
+    ));
+    replay.filter.add_to(&mut query);
+    query.and("d.created_at < ?", [Param::time(replay.created_at)]);
+    if let Some((at, id)) = place {
+        query.and("(d.created_at, d.id) < (?, ?)", [Param::time(at), Param::uuid(id)]);
+    }
+    query.end(" ORDER BY d.created_at DESC, d.id DESC LIMIT ? {lock}", [Param::count(limit)]);
+    let (text, params) = query.parts();
+    let read = |row: Row| {
+        let mut row = row.reader("deliveries");
+        Ok((rows::delivery(&mut row)?, row.text_opt()?))
+    };
+    tx.run(&text, params).await?.rows.into_iter().map(read).collect()
+}
+
+async fn save(tx: &mut dyn Transaction, replay: &Replay, place: Option<Place>) -> Result<(), StoreError> {
+    const SQL: &str = "-- replays.save
+        UPDATE replays SET state = $2, matched = $3, replayed = $4, skipped = $5, finished_at = $6,
+            cursor_at = $7, cursor_id = $8
+        WHERE id = $1";
+    let total = |count: u64| Param::int(i64::try_from(count).unwrap_or(i64::MAX));
+    let params = vec![
+        Param::uuid(replay.id),
+        Param::text(replay.state.as_str()),
+        total(replay.matched),
+        total(replay.replayed),
+        total(replay.skipped),
+        Param::time_opt(replay.finished_at),
+        Param::time_opt(place.map(|(at, _)| at)),
+        Param::Uuid(place.map(|(_, id)| id)),
+    ];
+    tx.run(SQL, params).await?;
+    Ok(())
+}
+
+fn read(row: Row) -> Result<(Replay, Option<Place>), StoreError> {
+    let mut row = row.reader("replays");
+    let id = row.uuid()?;
+    row.named(id);
+    let replay = Replay {
+        id,
+        filter: row.json()?,
+        state: row.word(ReplayState::parse)?,
+        matched: row.total()?,
+        replayed: row.total()?,
+        skipped: row.total()?,
+        created_at: row.time()?,
+        finished_at: row.time_opt()?,
+    };
+    let place = row.time_opt()?.zip(row.uuid_opt()?);
+    Ok((replay, place))
 }

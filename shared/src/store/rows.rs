@@ -1,1 +1,356 @@
-//! Between the domain types and rows.
+//! Between the domain types and rows: which columns in which order, read and written in one place.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::StoreError;
+use super::db::{Batch, Kind, Param, Reader};
+use crate::domain::attempt::{Attempt, AttemptError, AttemptResult};
+use crate::domain::delivery::{Delivery, DeliveryState, FailureReason, Hold, Status, Wait};
+use crate::domain::event::{Event, EventType};
+use crate::domain::id::{DeliveryId, EndpointId, EventId, NotificationId, NotificationType, TenantId};
+use crate::domain::notification::{Notification, Origin, Priority};
+use crate::domain::raw_json::RawJson;
+use crate::domain::time::Timestamp;
+use crate::domain::wire_format::WireFormat;
+
+/// The columns of a delivery `d`, as [`delivery`] reads them.
+macro_rules! delivery_columns {
+    () => {
+        "d.id, d.notification_id, d.tenant, d.type, d.endpoint_id, d.wire_format, d.recipient, \
+         d.status, d.wait, d.hold, d.due_at, d.reason, d.finished_at, d.round, d.attempt_count, d.round_base, \
+         d.created_at, d.expires_at, d.provider_message_id, d.provider_error_code, d.last_error, d.origin"
+    };
+}
+
+/// The columns of a notification `n`, as [`notification`] reads them.
+macro_rules! notification_columns {
+    () => {
+        "n.tenant, n.id, n.type, n.target, n.payload, n.recipient, n.overrides, n.accepted_at, n.deliver_at, \
+         n.expires_at, n.priority, n.origin, n.traceparent"
+    };
+}
+
+/// The columns of an attempt `a`, as [`attempt`] reads them.
+macro_rules! attempt_columns {
+    () => {
+        "a.number, a.round, a.started_at, a.duration_us, a.phases, a.result, a.status_code, a.error_code, \
+         a.error_text, a.response_body, a.resolved_address, a.request_headers, a.worker"
+    };
+}
+pub(super) use {attempt_columns, delivery_columns, notification_columns};
+
+pub(super) fn delivery(row: &mut Reader) -> Result<Delivery, StoreError> {
+    let id = DeliveryId(row.uuid()?);
+    row.named(id);
+    Ok(Delivery {
+        id,
+        notification_id: row.word(|text| NotificationId::parse(text).ok())?,
+        tenant: row.word(|text| TenantId::parse(text).ok())?,
+        kind: row.word(|text| NotificationType::parse(text).ok())?,
+        endpoint_id: row.word(|text| EndpointId::parse(text).ok())?,
+        wire_format: row.word(WireFormat::parse)?,
+        recipient: row.text_opt()?,
+        state: state(row)?,
+        round: row.count()?,
+        attempt_count: row.count()?,
+        round_base: row.count()?,
+        created_at: row.time()?,
+        expires_at: row.time_opt()?,
+        provider_message_id: row.text_opt()?,
+        provider_error_code: row.text_opt()?,
+        last_error: row.text_opt()?,
+        origin: row.word(parse_origin)?,
+    })
+}
+
+fn state(row: &mut Reader) -> Result<DeliveryState, StoreError> {
+    let status = row.word(Status::parse)?;
+    let wait = row.text_opt()?;
+    let hold = row.word_opt(Hold::parse)?;
+    let due_at = row.time_opt()?;
+    let reason = row.word_opt(FailureReason::parse)?;
+    let finished_at = row.time_opt()?;
+    let state = match (status, finished_at, reason) {
+        (Status::Pending, None, None) => waiting(wait.as_deref(), due_at, hold).map(DeliveryState::Pending),
+        (Status::Delivered, Some(at), None) => Some(DeliveryState::Delivered { at }),
+        (Status::Failed, Some(at), Some(reason)) => Some(DeliveryState::Failed { at, reason }),
+        (Status::Expired, Some(at), None) => Some(DeliveryState::Expired { at }),
+        (Status::Cancelled, Some(at), None) => Some(DeliveryState::Cancelled { at }),
+        _ => None,
+    };
+    state.ok_or_else(|| row.corrupt(format!("its state is {status:?} with wait {wait:?} and reason {reason:?}")))
+}
+
+fn waiting(wait: Option<&str>, due_at: Option<Timestamp>, hold: Option<Hold>) -> Option<Wait> {
+    match (wait?, due_at, hold) {
+        ("in_flight", Some(lease_until), None) => Some(Wait::InFlight { lease_until }),
+        ("retry", Some(due_at), None) => Some(Wait::Retry { due_at }),
+        ("scheduled", Some(due_at), None) => Some(Wait::Scheduled { due_at }),
+        ("parked", None, Some(why)) => Some(Wait::Parked { why }),
+        _ => None,
+    }
+}
+
+/// A delivery's state as columns: status, wait, hold, due_at, reason, finished_at.
+pub(super) fn state_params(state: &DeliveryState) -> [Param; 6] {
+    let (wait, hold) = match state {
+        DeliveryState::Pending(Wait::Parked { why }) => (Some("parked"), Some(why.as_str())),
+        DeliveryState::Pending(wait) => (Some(wait.as_str()), None),
+        _ => (None, None),
+    };
+    let reason = match state {
+        DeliveryState::Failed { reason, .. } => Some(reason.as_str()),
+        _ => None,
+    };
+    [
+        Param::text(state.status().as_str()),
+        Param::text_opt(wait),
+        Param::text_opt(hold),
+        Param::time_opt(state.due_at()),
+        Param::text_opt(reason),
+        Param::time_opt(state.finished_at()),
+    ]
+}
+
+/// Deliveries to insert.
+pub(super) fn delivery_batch<'a>(deliveries: impl Iterator<Item = &'a Delivery>) -> Batch {
+    use Kind::{Int, Text, Uuid};
+    let mut batch = Batch::new(&[
+        ("id", Uuid),
+        ("notification_id", Text),
+        ("tenant", Text),
+        ("type", Text),
+        ("endpoint_id", Text),
+        ("wire_format", Text),
+        ("recipient", Text),
+        ("status", Text),
+        ("wait", Text),
+        ("hold", Text),
+        ("due_at", Int),
+        ("reason", Text),
+        ("finished_at", Int),
+        ("round", Int),
+        ("attempt_count", Int),
+        ("round_base", Int),
+        ("created_at", Int),
+        ("expires_at", Int),
+        ("provider_message_id", Text),
+        ("provider_error_code", Text),
+        ("last_error", Text),
+        ("origin", Text),
+    ]);
+    for delivery in deliveries {
+        let [status, wait, hold, due_at, reason, finished_at] = state_params(&delivery.state);
+        batch.push([
+            Param::uuid(delivery.id.0),
+            Param::text(delivery.notification_id.as_str()),
+            Param::text(delivery.tenant.as_str()),
+            Param::text(delivery.kind.as_str()),
+            Param::text(delivery.endpoint_id.as_str()),
+            Param::text(delivery.wire_format.as_str()),
+            Param::text_opt(delivery.recipient.as_ref()),
+            status,
+            wait,
+            hold,
+            due_at,
+            reason,
+            finished_at,
+            Param::count(delivery.round),
+            Param::count(delivery.attempt_count),
+            Param::count(delivery.round_base),
+            Param::time(delivery.created_at),
+            Param::time_opt(delivery.expires_at),
+            Param::text_opt(delivery.provider_message_id.as_ref()),
+            Param::text_opt(delivery.provider_error_code.as_ref()),
+            Param::text_opt(delivery.last_error.as_ref()),
+            Param::text(origin_name(delivery.origin)),
+        ]);
+    }
+    batch
+}
+
+pub(super) fn notification(row: &mut Reader) -> Result<Notification, StoreError> {
+    let tenant = row.word(|text| TenantId::parse(text).ok())?;
+    let id = row.word(|text| NotificationId::parse(text).ok())?;
+    row.named(&id);
+    Ok(Notification {
+        id,
+        tenant,
+        kind: row.word(|text| NotificationType::parse(text).ok())?,
+        target: row.word_opt(|text| EndpointId::parse(text).ok())?,
+        payload: raw_json(row)?,
+        recipient: raw_json_opt(row)?,
+        overrides: raw_json_opt(row)?,
+        accepted_at: row.time()?,
+        deliver_at: row.time_opt()?,
+        expires_at: row.time_opt()?,
+        priority: row.word(parse_priority)?,
+        origin: row.word(parse_origin)?,
+        traceparent: row.text_opt()?,
+    })
+}
+
+/// Notifications to insert, each with its number of deliveries.
+pub(super) fn notification_batch<'a>(notifications: impl Iterator<Item = (&'a Arc<Notification>, u32)>) -> Batch {
+    use Kind::{Bytes, Int, Text};
+    let mut batch = Batch::new(&[
+        ("tenant", Text),
+        ("id", Text),
+        ("type", Text),
+        ("target", Text),
+        ("payload", Bytes),
+        ("recipient", Bytes),
+        ("overrides", Bytes),
+        ("accepted_at", Int),
+        ("deliver_at", Int),
+        ("expires_at", Int),
+        ("priority", Text),
+        ("origin", Text),
+        ("traceparent", Text),
+        ("fan_out", Int),
+    ]);
+    for (notification, fan_out) in notifications {
+        batch.push([
+            Param::text(notification.tenant.as_str()),
+            Param::text(notification.id.as_str()),
+            Param::text(notification.kind.as_str()),
+            Param::text_opt(notification.target.as_ref().map(EndpointId::as_str)),
+            Param::bytes(notification.payload.as_str()),
+            Param::bytes_opt(notification.recipient.as_ref().map(RawJson::as_str)),
+            Param::bytes_opt(notification.overrides.as_ref().map(RawJson::as_str)),
+            Param::time(notification.accepted_at),
+            Param::time_opt(notification.deliver_at),
+            Param::time_opt(notification.expires_at),
+            Param::text(priority_name(notification.priority)),
+            Param::text(origin_name(notification.origin)),
+            Param::text_opt(notification.traceparent.as_ref()),
+            Param::count(fan_out),
+        ]);
+    }
+    batch
+}
+
+pub(super) fn attempt(row: &mut Reader) -> Result<Attempt, StoreError> {
+    let number = row.count()?;
+    row.named(number);
+    Ok(Attempt {
+        number,
+        round: row.count()?,
+        started_at: row.time()?,
+        duration: Duration::from_micros(row.total()?),
+        phases: row.json()?,
+        result: row.word(AttemptResult::parse)?,
+        status_code: row.int_opt()?.and_then(|code| u16::try_from(code).ok()),
+        error: attempt_error(row)?,
+        response_body: row.text_opt()?,
+        resolved_address: row.text_opt()?,
+        request_headers: row.json()?,
+        worker: row.text()?,
+    })
+}
+
+fn attempt_error(row: &mut Reader) -> Result<Option<AttemptError>, StoreError> {
+    let (code, text) = (row.text_opt()?, row.text_opt()?);
+    Ok(code.map(|code| AttemptError { code, text: text.unwrap_or_default() }))
+}
+
+/// Attempts to insert.
+pub(super) fn attempt_batch<'a>(attempts: impl Iterator<Item = (DeliveryId, &'a Attempt)>) -> Batch {
+    use Kind::{Int, Text, Uuid};
+    let mut batch = Batch::new(&[
+        ("delivery_id", Uuid),
+        ("number", Int),
+        ("round", Int),
+        ("started_at", Int),
+        ("duration_us", Int),
+        ("phases", Text),
+        ("result", Text),
+        ("status_code", Int),
+        ("error_code", Text),
+        ("error_text", Text),
+        ("response_body", Text),
+        ("resolved_address", Text),
+        ("request_headers", Text),
+        ("worker", Text),
+    ]);
+    for (delivery, attempt) in attempts {
+        batch.push([
+            Param::uuid(delivery.0),
+            Param::count(attempt.number),
+            Param::count(attempt.round),
+            Param::time(attempt.started_at),
+            Param::int(i64::try_from(attempt.duration.as_micros()).unwrap_or(i64::MAX)),
+            json_param(&attempt.phases),
+            Param::text(attempt.result.as_str()),
+            Param::Int(attempt.status_code.map(i64::from)),
+            Param::text_opt(attempt.error.as_ref().map(|error| &error.code)),
+            Param::text_opt(attempt.error.as_ref().map(|error| &error.text)),
+            Param::text_opt(attempt.response_body.as_ref()),
+            Param::text_opt(attempt.resolved_address.as_ref()),
+            json_param(&attempt.request_headers),
+            Param::text(&attempt.worker),
+        ]);
+    }
+    batch
+}
+
+/// Reads id, type, tenant, at, body.
+pub(super) fn event(row: &mut Reader) -> Result<Event, StoreError> {
+    let id = EventId(row.uuid()?);
+    row.named(id);
+    Ok(Event {
+        id,
+        kind: row.word(EventType::parse)?,
+        tenant: row.word(|text| TenantId::parse(text).ok())?,
+        at: row.time()?,
+        body: raw_json(row)?,
+    })
+}
+
+/// The final event of a delivery, unless it delivers an event itself.
+pub(super) fn outcome_event(delivery: &Delivery, last_attempt: Option<&Attempt>) -> Option<Event> {
+    match delivery.origin {
+        Origin::Producer => Event::of_outcome(delivery, last_attempt),
+        Origin::Event => None,
+    }
+}
+
+/// A value of our own types as JSON.
+pub(super) fn json_param<T: serde::Serialize>(value: &T) -> Param {
+    #[expect(clippy::expect_used, reason = "structs and lists of texts and numbers always serialise")]
+    let text = serde_json::to_string(value).expect("JSON of our own types");
+    Param::text(text)
+}
+
+fn raw_json(row: &mut Reader) -> Result<RawJson, StoreError> {
+    raw_json_opt(row)?.ok_or_else(|| row.corrupt("JSON expected, NULL found"))
+}
+
+fn raw_json_opt(row: &mut Reader) -> Result<Option<RawJson>, StoreError> {
+    let Some(bytes) = row.bytes_opt()? else { return Ok(None) };
+    let text = String::from_utf8(bytes).map_err(|error| row.corrupt(error))?;
+    RawJson::parse(text).map(Some).map_err(|error| row.corrupt(error))
+}
+
+pub(super) const fn origin_name(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Producer => "producer",
+        Origin::Event => "event",
+    }
+}
+
+pub(super) fn parse_origin(name: &str) -> Option<Origin> {
+    [Origin::Producer, Origin::Event].into_iter().find(|origin| origin_name(*origin) == name)
+}
+
+const fn priority_name(priority: Priority) -> &'static str {
+    match priority {
+        Priority::Normal => "normal",
+        Priority::High => "high",
+    }
+}
+
+fn parse_priority(name: &str) -> Option<Priority> {
+    [Priority::Normal, Priority::High].into_iter().find(|priority| priority_name(*priority) == name)
+}

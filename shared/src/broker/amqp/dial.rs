@@ -15,8 +15,8 @@ use lapin::{AsyncTcpStream, Connection, ConnectionProperties};
 
 use super::options::Target;
 
-/// The bound for the socket with TLS, and for the AMQP handshake. RabbitMQ's own bound is 10 s.
-const STEP_TIMEOUT: Duration = Duration::from_secs(10);
+/// The bound for the socket with TLS, and for the AMQP handshake.
+const STEP_TIMEOUT: Duration = Duration::from_secs(5);
 /// What a client says first (AMQP 0-9-1, section 4.2.2).
 const PROTOCOL_HEADER: &[u8; 8] = b"AMQP\x00\x00\x09\x01";
 /// Frame type, channel and size before a frame's payload (section 4.2.3).

@@ -1,4 +1,16 @@
-//! What differs between SQLite and Postgres.
+//! What differs between SQLite and Postgres: connections, transactions, and how many rows go into one
+//! statement. Queries are written once, in the SQL that both understand.
+
+pub(super) mod postgres;
+pub(super) mod row;
+pub(super) mod sqlite;
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use super::StoreError;
+use crate::domain::time::Timestamp;
+pub(super) use row::{Reader, Row};
 
 /// Which database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,4 +22,187 @@ pub enum DatabaseKind {
 }
 
 /// A database that the store speaks to.
-pub trait Driver: Send + Sync {}
+///
+/// Statements carry their name as first-line comment. Parameters are `$1`, `$2`, … In a batch
+/// statement `{rows}` stands for the batch as a table named `u`; such a statement has no other
+/// parameters. `{skip_locked}` stands for what passes over rows that another transaction holds.
+#[async_trait]
+pub(super) trait Driver: Send + Sync {
+    fn kind(&self) -> DatabaseKind;
+    /// A query that changes nothing.
+    async fn read(&self, sql: &str, params: Vec<Param>) -> Result<Answer, StoreError>;
+    /// A query over a batch that changes nothing. An empty batch answers nothing.
+    async fn read_batch(&self, sql: &'static str, batch: Batch) -> Result<Answer, StoreError>;
+    /// One statement in a transaction of its own.
+    async fn write(&self, sql: &str, params: Vec<Param>) -> Result<Answer, StoreError>;
+    async fn begin(&self) -> Result<Box<dyn Transaction>, StoreError>;
+    async fn migrate(&self) -> Result<(), StoreError>;
+    /// The schema's version; 0 when there is none.
+    async fn schema_version(&self) -> Result<i64, StoreError>;
+    /// The version that this program needs.
+    fn needed_version(&self) -> i64;
+    async fn server_time(&self) -> Result<Timestamp, StoreError>;
+    async fn close(&self);
+}
+
+/// An open transaction; rolled back when dropped.
+#[async_trait]
+pub(super) trait Transaction: Send {
+    async fn run(&mut self, sql: &str, params: Vec<Param>) -> Result<Answer, StoreError>;
+    /// An empty batch does nothing.
+    async fn run_batch(&mut self, sql: &'static str, batch: Batch) -> Result<Answer, StoreError>;
+    async fn commit(self: Box<Self>) -> Result<(), StoreError>;
+}
+
+/// What a statement answered.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    pub(super) rows: Vec<Row>,
+    /// Rows inserted, updated or deleted.
+    pub(super) affected: u64,
+}
+
+/// A parameter, typed also when it is NULL, as Postgres wants it.
+#[derive(Debug, Clone)]
+pub(super) enum Param {
+    Text(Option<String>),
+    Int(Option<i64>),
+    Real(Option<f64>),
+    Bytes(Option<Vec<u8>>),
+    Uuid(Option<Uuid>),
+}
+
+/// A column's type in a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    Int,
+    Bytes,
+    Uuid,
+}
+
+impl Param {
+    /// Text. Postgres cannot hold U+0000, so that becomes U+FFFD in both databases.
+    pub(super) fn text(text: impl AsRef<str>) -> Self {
+        Self::Text(Some(clean(text.as_ref())))
+    }
+
+    pub(super) fn text_opt(text: Option<impl AsRef<str>>) -> Self {
+        Self::Text(text.map(|text| clean(text.as_ref())))
+    }
+
+    pub(super) const fn int(number: i64) -> Self {
+        Self::Int(Some(number))
+    }
+
+    pub(super) fn count(number: u32) -> Self {
+        Self::Int(Some(i64::from(number)))
+    }
+
+    pub(super) const fn time(at: Timestamp) -> Self {
+        Self::Int(Some(at.as_micros()))
+    }
+
+    pub(super) fn time_opt(at: Option<Timestamp>) -> Self {
+        Self::Int(at.map(Timestamp::as_micros))
+    }
+
+    pub(super) fn bytes(bytes: impl AsRef<[u8]>) -> Self {
+        Self::Bytes(Some(bytes.as_ref().to_vec()))
+    }
+
+    pub(super) fn bytes_opt(bytes: Option<impl AsRef<[u8]>>) -> Self {
+        Self::Bytes(bytes.map(|bytes| bytes.as_ref().to_vec()))
+    }
+
+    pub(super) const fn uuid(id: Uuid) -> Self {
+        Self::Uuid(Some(id))
+    }
+}
+
+fn clean(text: &str) -> String {
+    if text.contains('\0') { text.replace('\0', "\u{FFFD}") } else { text.to_owned() }
+}
+
+/// Rows that go to the database in one statement, or a few.
+#[derive(Debug)]
+pub(super) struct Batch {
+    columns: &'static [(&'static str, Kind)],
+    /// Row after row.
+    values: Vec<Param>,
+}
+
+impl Batch {
+    pub(super) const fn new(columns: &'static [(&'static str, Kind)]) -> Self {
+        Self { columns, values: Vec::new() }
+    }
+
+    /// Adds a row: a value for each column, in order.
+    pub(super) fn push<const N: usize>(&mut self, row: [Param; N]) {
+        debug_assert_eq!(N, self.columns.len(), "a row has a value for each column");
+        self.values.extend(row);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.values.len() / self.columns.len()
+    }
+}
+
+/// The error of a statement: passing, or our fault.
+fn failed(sql: &str, error: sqlx::Error) -> StoreError {
+    if is_passing(&error) {
+        return StoreError::Unavailable(error);
+    }
+    let first = sql.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    let query = first.trim().trim_start_matches("--").trim().to_owned();
+    StoreError::Refused { query, source: error }
+}
+
+/// Whether the same statement may go through later.
+fn is_passing(error: &sqlx::Error) -> bool {
+    use sqlx::Error as E;
+    match error {
+        E::Io(_) | E::Tls(_) | E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed | E::BeginFailed | E::Protocol(_) => {
+            true
+        }
+        E::Database(database) => database.code().is_some_and(|code| is_passing_code(&code)),
+        _ => false,
+    }
+}
+
+/// SQLSTATE of Postgres (five characters), or the extended result code of SQLite (a number).
+fn is_passing_code(code: &str) -> bool {
+    if code.len() == 5 {
+        // 08 connection, 40 serialization and deadlock, 53 out of resources, 57 shut down or starting,
+        // 55P03 lock not available, 25006 read-only: a standby after a failover.
+        return ["08", "40", "53", "57"].iter().any(|class| code.starts_with(class))
+            || matches!(code, "55P03" | "25006");
+    }
+    // Primary codes: BUSY, LOCKED, IOERR, FULL, CANTOPEN, PROTOCOL (locking).
+    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 10 | 13 | 14 | 15))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_passing_errors_from_our_own() {
+        for code in ["40001", "40P01", "57P01", "57P03", "08006", "53300", "5", "6", "261", "517"] {
+            assert!(is_passing_code(code), "{code}");
+        }
+        for code in ["23505", "22021", "42601", "1", "19", "1555", "2067"] {
+            assert!(!is_passing_code(code), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_refused_query_is_named() {
+        let error = failed("-- deliveries.list\nSELECT 1", sqlx::Error::RowNotFound);
+        assert!(matches!(error, StoreError::Refused { query, .. } if query == "deliveries.list"));
+    }
+}

@@ -1,0 +1,224 @@
+//! Postgres 13 and later.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::TryStreamExt as _;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, Column as _, Either, Postgres, Row as _, TypeInfo as _};
+use uuid::Uuid;
+
+use super::row::Value;
+use super::{Answer, Batch, DatabaseKind, Driver, Kind, Param, Row, Transaction, failed};
+use crate::domain::time::Timestamp;
+use crate::store::{StoreError, StoreOptions};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
+
+/// A pool of connections to a Postgres server.
+pub(in crate::store) struct PostgresDriver {
+    pool: PgPool,
+}
+
+impl PostgresDriver {
+    /// Makes the pool; connects at the first call.
+    pub(in crate::store) fn open(options: &StoreOptions) -> Result<Self, StoreError> {
+        let connect: PgConnectOptions = options.url.expose().parse().map_err(|_| StoreError::Url {
+            // The parser's own words may hold the password.
+            problem: "is not one of Postgres".to_owned(),
+        })?;
+        let connect = connect.application_name("posthaste").statement_cache_capacity(500);
+        let pool = PgPoolOptions::new()
+            .max_connections(options.max_connections.max(2))
+            .acquire_timeout(options.acquire_timeout)
+            .max_lifetime(Duration::from_secs(30 * 60))
+            .connect_lazy_with(connect);
+        Ok(Self { pool })
+    }
+
+    async fn connection(&self, sql: &str) -> Result<sqlx::pool::PoolConnection<Postgres>, StoreError> {
+        self.pool.acquire().await.map_err(|error| failed(sql, error))
+    }
+}
+
+#[async_trait]
+impl Driver for PostgresDriver {
+    fn kind(&self) -> DatabaseKind {
+        DatabaseKind::Postgres
+    }
+
+    async fn read(&self, sql: &str, params: Vec<Param>) -> Result<Answer, StoreError> {
+        let mut connection = self.connection(sql).await?;
+        run(&mut connection, sql, params).await
+    }
+
+    async fn read_batch(&self, sql: &'static str, batch: Batch) -> Result<Answer, StoreError> {
+        let mut connection = self.connection(sql).await?;
+        run_batch(&mut connection, sql, batch).await
+    }
+
+    async fn write(&self, sql: &str, params: Vec<Param>) -> Result<Answer, StoreError> {
+        self.read(sql, params).await
+    }
+
+    async fn begin(&self) -> Result<Box<dyn Transaction>, StoreError> {
+        let transaction = self.pool.begin().await.map_err(|error| failed("-- begin", error))?;
+        Ok(Box::new(PostgresTransaction(transaction)))
+    }
+
+    async fn migrate(&self) -> Result<(), StoreError> {
+        MIGRATIONS.run(&self.pool).await.map_err(StoreError::Migrate)
+    }
+
+    async fn schema_version(&self) -> Result<i64, StoreError> {
+        let there = self.read("-- schema.exists\nSELECT to_regclass('_sqlx_migrations')::text", vec![]).await?;
+        if there.rows.into_iter().next().map(|row| row.reader("schema").text_opt()).transpose()?.flatten().is_none() {
+            return Ok(0);
+        }
+        let version = self.read(super::sqlite::SCHEMA_VERSION, vec![]).await?;
+        version.rows.into_iter().next().map_or(Ok(0), |row| row.reader("schema").int())
+    }
+
+    fn needed_version(&self) -> i64 {
+        MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+    }
+
+    async fn server_time(&self) -> Result<Timestamp, StoreError> {
+        const SQL: &str = "-- server.time\nSELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+        let answer = self.read(SQL, vec![]).await?;
+        answer.rows.into_iter().next().map_or(Ok(Timestamp::from_micros(0)), |row| row.reader("server").time())
+    }
+
+    async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+struct PostgresTransaction(sqlx::Transaction<'static, Postgres>);
+
+#[async_trait]
+impl Transaction for PostgresTransaction {
+    async fn run(&mut self, sql: &str, params: Vec<Param>) -> Result<Answer, StoreError> {
+        run(&mut self.0, sql, params).await
+    }
+
+    async fn run_batch(&mut self, sql: &'static str, batch: Batch) -> Result<Answer, StoreError> {
+        run_batch(&mut self.0, sql, batch).await
+    }
+
+    async fn commit(self: Box<Self>) -> Result<(), StoreError> {
+        self.0.commit().await.map_err(|error| failed("-- commit", error))
+    }
+}
+
+async fn run(connection: &mut PgConnection, sql: &str, params: Vec<Param>) -> Result<Answer, StoreError> {
+    let text = sql.replace("{skip_locked}", "FOR UPDATE OF d SKIP LOCKED").replace("{lock}", "FOR UPDATE OF d");
+    let mut query = sqlx::query(AssertSqlSafe(text));
+    for param in params {
+        query = match param {
+            Param::Text(value) => query.bind(value),
+            Param::Int(value) => query.bind(value),
+            Param::Real(value) => query.bind(value),
+            Param::Bytes(value) => query.bind(value),
+            Param::Uuid(value) => query.bind(value),
+        };
+    }
+    answer(connection, query).await.map_err(|error| failed(sql, error))
+}
+
+/// A batch is one statement: each column is an array.
+async fn run_batch(connection: &mut PgConnection, sql: &'static str, batch: Batch) -> Result<Answer, StoreError> {
+    if batch.is_empty() {
+        return Ok(Answer::default());
+    }
+    let mut query = sqlx::query(AssertSqlSafe(sql.replace("{rows}", &source(&batch))));
+    for column in columns(batch) {
+        query = match column {
+            Column::Text(values) => query.bind(values),
+            Column::Int(values) => query.bind(values),
+            Column::Bytes(values) => query.bind(values),
+            Column::Uuid(values) => query.bind(values),
+        };
+    }
+    answer(connection, query).await.map_err(|error| failed(sql, error))
+}
+
+fn source(batch: &Batch) -> String {
+    let arrays: Vec<String> = batch
+        .columns
+        .iter()
+        .enumerate()
+        .map(|(index, (_, kind))| {
+            let kind = match kind {
+                Kind::Text => "text",
+                Kind::Int => "bigint",
+                Kind::Bytes => "bytea",
+                Kind::Uuid => "uuid",
+            };
+            format!("${}::{kind}[]", index + 1)
+        })
+        .collect();
+    let names: Vec<&str> = batch.columns.iter().map(|(name, _)| *name).collect();
+    format!("UNNEST({}) AS u({})", arrays.join(", "), names.join(", "))
+}
+
+enum Column {
+    Text(Vec<Option<String>>),
+    Int(Vec<Option<i64>>),
+    Bytes(Vec<Option<Vec<u8>>>),
+    Uuid(Vec<Option<Uuid>>),
+}
+
+/// The batch column by column. A value of another type than its column's would be a mistake of ours; it
+/// becomes NULL, which the tests on Postgres would find.
+fn columns(batch: Batch) -> Vec<Column> {
+    let empty = |(_, kind): &(&str, Kind)| match kind {
+        Kind::Text => Column::Text(Vec::new()),
+        Kind::Int => Column::Int(Vec::new()),
+        Kind::Bytes => Column::Bytes(Vec::new()),
+        Kind::Uuid => Column::Uuid(Vec::new()),
+    };
+    let mut columns: Vec<Column> = batch.columns.iter().map(empty).collect();
+    let width = columns.len();
+    for (index, value) in batch.values.into_iter().enumerate() {
+        match (&mut columns[index % width], value) {
+            (Column::Text(values), Param::Text(value)) => values.push(value),
+            (Column::Int(values), Param::Int(value)) => values.push(value),
+            (Column::Bytes(values), Param::Bytes(value)) => values.push(value),
+            (Column::Uuid(values), Param::Uuid(value)) => values.push(value),
+            (_, value) => debug_assert!(false, "{value:?} in a column of another type"),
+        }
+    }
+    columns
+}
+
+async fn answer(connection: &mut PgConnection, query: Query<'_, Postgres, PgArguments>) -> Result<Answer, sqlx::Error> {
+    let mut answer = Answer::default();
+    #[expect(deprecated, reason = "the one call that gives both the rows and their count")]
+    let mut stream = query.fetch_many(connection);
+    while let Some(step) = stream.try_next().await? {
+        match step {
+            Either::Left(result) => answer.affected += result.rows_affected(),
+            Either::Right(row) => answer.rows.push(decode(&row)?),
+        }
+    }
+    Ok(answer)
+}
+
+fn decode(row: &PgRow) -> Result<Row, sqlx::Error> {
+    let values = row.columns().iter().enumerate().map(|(index, column)| {
+        let value = match column.type_info().name() {
+            "TEXT" | "VARCHAR" | "NAME" => row.try_get::<Option<String>, _>(index)?.map(Value::Text),
+            "INT8" => row.try_get::<Option<i64>, _>(index)?.map(Value::Int),
+            "INT4" => row.try_get::<Option<i32>, _>(index)?.map(|number| Value::Int(number.into())),
+            "FLOAT8" => row.try_get::<Option<f64>, _>(index)?.map(Value::Real),
+            "BYTEA" => row.try_get::<Option<Vec<u8>>, _>(index)?.map(Value::Bytes),
+            "UUID" => row.try_get::<Option<Uuid>, _>(index)?.map(Value::Uuid),
+            other => return Err(sqlx::Error::TypeNotFound { type_name: other.to_owned() }),
+        };
+        Ok(value.unwrap_or(Value::Null))
+    });
+    values.collect::<Result<_, _>>().map(Row)
+}

@@ -1,0 +1,251 @@
+//! SQLite: one file, in WAL mode, one writer at a time. Several processes may have it open.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::TryStreamExt as _;
+use sqlx::migrate::Migrator;
+use sqlx::query::Query;
+use sqlx::sqlite::{
+    SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteRow, SqliteSynchronous,
+};
+use sqlx::{AssertSqlSafe, Either, Row as _, Sqlite, TypeInfo as _, ValueRef as _};
+
+use super::row::Value;
+use super::{Answer, Batch, DatabaseKind, Driver, Param, Row, Transaction, failed};
+use crate::domain::time::Timestamp;
+use crate::store::{StoreError, StoreOptions};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
+
+pub(super) const SCHEMA_VERSION: &str =
+    "-- schema.version\nSELECT CAST(COALESCE(max(version), 0) AS BIGINT) FROM _sqlx_migrations WHERE success";
+
+/// How long a statement waits for another process's transaction.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+const READERS: u32 = 4;
+/// Rows in one statement. Few sizes, so that prepared statements are used again and again; the largest
+/// stays far below SQLite's 32,766 parameters with some twenty columns.
+const CHUNKS: [usize; 5] = [256, 64, 16, 4, 1];
+
+/// A SQLite file.
+pub(in crate::store) struct SqliteDriver {
+    writer: SqlitePool,
+    readers: SqlitePool,
+    texts: Texts,
+}
+
+impl SqliteDriver {
+    /// Opens the file and makes it, readable for its owner alone, when there is none.
+    pub(in crate::store) async fn open(options: &StoreOptions) -> Result<Self, StoreError> {
+        let path = path_of(options.url.expose())?;
+        create(&path).map_err(|error| failed("-- open", sqlx::Error::Io(error)))?;
+        // FULL: a commit is on the disk before it is confirmed, also when the power fails.
+        let connect = SqliteConnectOptions::new()
+            .filename(&path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(false)
+            .busy_timeout(BUSY_TIMEOUT)
+            .statement_cache_capacity(500);
+        let pool = |size| {
+            SqlitePoolOptions::new()
+                .max_connections(size)
+                .acquire_timeout(options.acquire_timeout.max(BUSY_TIMEOUT))
+                .idle_timeout(None)
+                .max_lifetime(None)
+        };
+        let writer = pool(1).connect_with(connect.clone()).await.map_err(|error| failed("-- open", error))?;
+        let readers = pool(READERS).connect_lazy_with(connect.pragma("query_only", "ON"));
+        Ok(Self { writer, readers, texts: Texts::default() })
+    }
+}
+
+fn path_of(url: &str) -> Result<PathBuf, StoreError> {
+    let path = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")).unwrap_or_default();
+    if path.is_empty() || path.contains(":memory:") || path.contains('?') {
+        return Err(StoreError::Url { problem: "does not name a file".to_owned() });
+    }
+    Ok(PathBuf::from(path))
+}
+
+fn create(path: &Path) -> std::io::Result<()> {
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}
+
+#[async_trait]
+impl Driver for SqliteDriver {
+    fn kind(&self) -> DatabaseKind {
+        DatabaseKind::Sqlite
+    }
+
+    async fn read(&self, sql: &str, params: Vec<Param>) -> Result<Answer, StoreError> {
+        let mut connection = self.readers.acquire().await.map_err(|error| failed(sql, error))?;
+        run(&mut connection, sql, params).await
+    }
+
+    async fn read_batch(&self, sql: &'static str, batch: Batch) -> Result<Answer, StoreError> {
+        let mut connection = self.readers.acquire().await.map_err(|error| failed(sql, error))?;
+        run_batch(&mut connection, &self.texts, sql, batch).await
+    }
+
+    async fn write(&self, sql: &str, params: Vec<Param>) -> Result<Answer, StoreError> {
+        let mut connection = self.writer.acquire().await.map_err(|error| failed(sql, error))?;
+        run(&mut connection, sql, params).await
+    }
+
+    async fn begin(&self) -> Result<Box<dyn Transaction>, StoreError> {
+        // IMMEDIATE: waits here for other processes; a transaction that begins by reading could not wait later.
+        let begun = self.writer.begin_with("BEGIN IMMEDIATE").await;
+        let transaction = begun.map_err(|error| failed("-- begin", error))?;
+        Ok(Box::new(SqliteTransaction { transaction, texts: self.texts.clone() }))
+    }
+
+    async fn migrate(&self) -> Result<(), StoreError> {
+        MIGRATIONS.run(&self.writer).await.map_err(StoreError::Migrate)
+    }
+
+    async fn schema_version(&self) -> Result<i64, StoreError> {
+        const EXISTS: &str = "-- schema.exists\nSELECT name FROM sqlite_master WHERE name = '_sqlx_migrations'";
+        if self.read(EXISTS, vec![]).await?.rows.is_empty() {
+            return Ok(0);
+        }
+        let version = self.read(SCHEMA_VERSION, vec![]).await?;
+        version.rows.into_iter().next().map_or(Ok(0), |row| row.reader("schema").int())
+    }
+
+    fn needed_version(&self) -> i64 {
+        MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+    }
+
+    async fn server_time(&self) -> Result<Timestamp, StoreError> {
+        const SQL: &str = "-- server.time\nSELECT CAST(round(unixepoch('subsec') * 1000000.0) AS INTEGER)";
+        let answer = self.read(SQL, vec![]).await?;
+        answer.rows.into_iter().next().map_or(Ok(Timestamp::from_micros(0)), |row| row.reader("server").time())
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+struct SqliteTransaction {
+    transaction: sqlx::Transaction<'static, Sqlite>,
+    texts: Texts,
+}
+
+#[async_trait]
+impl Transaction for SqliteTransaction {
+    async fn run(&mut self, sql: &str, params: Vec<Param>) -> Result<Answer, StoreError> {
+        run(&mut self.transaction, sql, params).await
+    }
+
+    async fn run_batch(&mut self, sql: &'static str, batch: Batch) -> Result<Answer, StoreError> {
+        run_batch(&mut self.transaction, &self.texts, sql, batch).await
+    }
+
+    async fn commit(self: Box<Self>) -> Result<(), StoreError> {
+        self.transaction.commit().await.map_err(|error| failed("-- commit", error))
+    }
+}
+
+/// The texts of batch statements, by the statement's address and its number of rows.
+#[derive(Clone, Default)]
+struct Texts(Arc<Mutex<HashMap<(usize, usize), Arc<str>>>>);
+
+impl Texts {
+    fn of(&self, sql: &'static str, batch: &Batch, rows: usize) -> Arc<str> {
+        let mut texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (sql.as_ptr().addr(), rows);
+        texts.entry(key).or_insert_with(|| sql.replace("{rows}", &source(batch, rows)).into()).clone()
+    }
+}
+
+fn source(batch: &Batch, rows: usize) -> String {
+    let names: Vec<String> =
+        batch.columns.iter().enumerate().map(|(index, (name, _))| format!("column{} AS {name}", index + 1)).collect();
+    let row = format!("({})", vec!["?"; batch.columns.len()].join(","));
+    format!("(SELECT {} FROM (VALUES {})) AS u", names.join(", "), vec![row; rows].join(","))
+}
+
+async fn run(connection: &mut SqliteConnection, sql: &str, params: Vec<Param>) -> Result<Answer, StoreError> {
+    let text = sql.replace("{skip_locked}", "").replace("{lock}", "");
+    let query = params.into_iter().fold(sqlx::query(AssertSqlSafe(text)), bind);
+    let mut answer = Answer::default();
+    collect(connection, query, &mut answer).await.map_err(|error| failed(sql, error))?;
+    Ok(answer)
+}
+
+async fn run_batch(
+    connection: &mut SqliteConnection,
+    texts: &Texts,
+    sql: &'static str,
+    mut batch: Batch,
+) -> Result<Answer, StoreError> {
+    let mut answer = Answer::default();
+    let mut left = batch.len();
+    let mut values = std::mem::take(&mut batch.values).into_iter();
+    for size in CHUNKS {
+        while left >= size {
+            left -= size;
+            let query = sqlx::query(AssertSqlSafe(texts.of(sql, &batch, size)));
+            let query = values.by_ref().take(size * batch.columns.len()).fold(query, bind);
+            collect(connection, query, &mut answer).await.map_err(|error| failed(sql, error))?;
+        }
+    }
+    Ok(answer)
+}
+
+fn bind(query: Query<'_, Sqlite, SqliteArguments>, param: Param) -> Query<'_, Sqlite, SqliteArguments> {
+    match param {
+        Param::Text(value) => query.bind(value),
+        Param::Int(value) => query.bind(value),
+        Param::Real(value) => query.bind(value),
+        Param::Bytes(value) => query.bind(value),
+        Param::Uuid(value) => query.bind(value),
+    }
+}
+
+async fn collect(
+    connection: &mut SqliteConnection,
+    query: Query<'_, Sqlite, SqliteArguments>,
+    answer: &mut Answer,
+) -> Result<(), sqlx::Error> {
+    #[expect(deprecated, reason = "the one call that gives both the rows and their count")]
+    let mut stream = query.fetch_many(connection);
+    while let Some(step) = stream.try_next().await? {
+        match step {
+            Either::Left(result) => answer.affected += result.rows_affected(),
+            Either::Right(row) => answer.rows.push(decode(&row)?),
+        }
+    }
+    Ok(())
+}
+
+fn decode(row: &SqliteRow) -> Result<Row, sqlx::Error> {
+    let values = (0..row.len()).map(|index| {
+        let raw = row.try_get_raw(index)?;
+        if raw.is_null() {
+            return Ok(Value::Null);
+        }
+        match raw.type_info().name() {
+            "INTEGER" => row.try_get_unchecked(index).map(Value::Int),
+            "REAL" => row.try_get_unchecked(index).map(Value::Real),
+            "BLOB" => row.try_get_unchecked(index).map(Value::Bytes),
+            _ => row.try_get_unchecked(index).map(Value::Text),
+        }
+    });
+    values.collect::<Result<_, _>>().map(Row)
+}

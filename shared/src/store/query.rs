@@ -1,0 +1,47 @@
+//! A query whose conditions depend on a filter. Texts are literals; values are always parameters.
+
+use super::db::{Answer, Param};
+use super::{Store, StoreError};
+
+pub(super) struct Query {
+    text: String,
+    params: Vec<Param>,
+}
+
+impl Query {
+    /// Begins with a text that ends in a WHERE clause.
+    pub(super) fn new(text: &'static str) -> Self {
+        Self { text: text.to_owned(), params: Vec::new() }
+    }
+
+    /// Adds a condition; each `?` in it stands for one of the parameters, in order.
+    pub(super) fn and<const N: usize>(&mut self, condition: &'static str, params: [Param; N]) {
+        self.text.push_str(" AND ");
+        self.end(condition, params);
+    }
+
+    /// Adds a condition of one parameter, if that is given.
+    pub(super) fn and_opt(&mut self, condition: &'static str, param: Option<Param>) {
+        if let Some(param) = param {
+            self.and(condition, [param]);
+        }
+    }
+
+    /// Adds any text.
+    pub(super) fn end<const N: usize>(&mut self, text: &'static str, params: [Param; N]) {
+        let mut parts = text.split('?');
+        self.text.push_str(parts.next().unwrap_or_default());
+        for (part, param) in parts.zip(params) {
+            self.params.push(param);
+            self.text.push_str(&format!("${}{part}", self.params.len()));
+        }
+    }
+
+    pub(super) fn parts(self) -> (String, Vec<Param>) {
+        (self.text, self.params)
+    }
+
+    pub(super) async fn read(self, store: &Store) -> Result<Answer, StoreError> {
+        store.driver.read(&self.text, self.params).await
+    }
+}
