@@ -174,3 +174,25 @@ async fn everything_wrong_is_a_problem() {
     let document = answer(api.request("GET", "/openapi.json")).await;
     assert_eq!((document.status, &document.body["openapi"]), (200, &json!("3.1.0")));
 }
+
+#[tokio::test]
+async fn a_store_that_is_away_is_503() {
+    let api = TestApi::start().await;
+    let id = api.endpoint("default").await;
+    api.store.close().await;
+    for path in ["/v1/endpoints".to_owned(), format!("/v1/endpoints/{id}"), "/v1/deliveries".to_owned()] {
+        let refused = api.call("GET", &path, Value::Null).await;
+        assert_eq!((refused.status, refused.code()), (503, "unavailable"), "{path}");
+        assert!(refused.headers.contains_key("retry-after"));
+    }
+    for body in [
+        json!({ "type": "a", "payload": 1 }),
+        json!({ "type": "a", "payload": 1, "id": "n-1" }),
+        json!({ "type": "a", "payload": 1, "endpoint_id": "ep_none" }),
+    ] {
+        let refused = api.call("POST", "/v1/notifications", body.clone()).await;
+        assert_eq!((refused.status, refused.code()), (503, "unavailable"), "{body}");
+    }
+    let unknown = api.call_as("ph_unknown", "GET", "/v1/endpoints", Value::Null).await;
+    assert_eq!((unknown.status, unknown.code()), (503, "unavailable"));
+}

@@ -20,6 +20,9 @@ use super::notifications::{TenantQuery, unknown};
 use super::problem::Problem;
 use super::state::Api;
 
+/// The most deliveries of a notification that are explained in one answer: each costs two visits to the store.
+const MAX_EXPLAINED: usize = 50;
+
 /// Why a delivery is where it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct DeliveryExplanation {
@@ -77,15 +80,16 @@ pub(super) async fn notification(
 ) -> Result<Json<NotificationExplanation>, Problem> {
     let tenant = caller.tenant(query.tenant.as_ref())?;
     let (notification, found) = api.store.notification(tenant.as_ref(), &id).await?.ok_or_else(unknown)?;
-    let mut explained = Vec::with_capacity(found.len());
-    for delivery in found {
-        explained.push(with_attempts(&api, &caller, &delivery).await?);
-    }
-    let summary = match explained.len() {
+    let summary = match found.len() {
         0 => "No endpoint wanted it when it was taken up: no enabled endpoint's subscription matched.".to_owned(),
-        1 => "It went to one endpoint.".to_owned(),
-        count => format!("It went to {count} endpoints."),
+        1 => "It has one delivery.".to_owned(),
+        count @ 2..=MAX_EXPLAINED => format!("It has {count} deliveries."),
+        count => format!("It has {count} deliveries; the first {MAX_EXPLAINED} are explained here."),
     };
+    let mut explained = Vec::with_capacity(found.len().min(MAX_EXPLAINED));
+    for delivery in found.iter().take(MAX_EXPLAINED) {
+        explained.push(with_attempts(&api, &caller, delivery).await?);
+    }
     let accepted_at = notification.accepted_at;
     Ok(Json(NotificationExplanation { summary, notification_id: id, accepted_at, deliveries: explained }))
 }
