@@ -8,7 +8,7 @@ use posthaste_shared::broker::embedded::{EmbeddedBroker, EmbeddedOptions};
 use posthaste_shared::clock::{Clock, SystemClock};
 use posthaste_shared::config::{BrokerKind, Config};
 use posthaste_shared::domain::secret::Secret;
-use posthaste_shared::store::{Store, StoreOptions};
+use posthaste_shared::store::{Store, StoreError, StoreOptions};
 use posthaste_shared::telemetry::metrics::Metrics;
 
 use crate::failure::Failure;
@@ -21,9 +21,16 @@ pub(crate) async fn store(config: &Config) -> Result<Store, Failure> {
     let mut options = StoreOptions::new(config.database.url.clone());
     options.master_key.clone_from(&config.master_key);
     options.max_connections = config.database.max_connections;
-    Store::connect(&options).await.map_err(|error| {
-        Failure::from(error).hint("the store is set by POSTHASTE_DATABASE_URL; `posthaste doctor` shows what counts")
-    })
+    Store::connect(&options).await.map_err(with_hint)
+}
+
+fn with_hint(error: StoreError) -> Failure {
+    let schema = matches!(error, StoreError::Schema { .. });
+    let failure = Failure::from(error);
+    if schema {
+        return failure;
+    }
+    failure.hint("the store is set by POSTHASTE_DATABASE_URL; `posthaste doctor` shows what counts")
 }
 
 /// Opens the store and makes sure that its schema fits.
@@ -32,7 +39,7 @@ pub(crate) async fn store(config: &Config) -> Result<Store, Failure> {
 /// The store cannot be opened, or needs `posthaste migrate`.
 pub(crate) async fn migrated_store(config: &Config) -> Result<Store, Failure> {
     let store = store(config).await?;
-    store.check_schema().await?;
+    store.check_schema().await.map_err(with_hint)?;
     Ok(store)
 }
 

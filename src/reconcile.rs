@@ -89,6 +89,10 @@ pub(crate) async fn run(global: &Global, args: ReconcileArgs) -> Done {
         for (tenant, id) in &missing {
             output.line(format_args!("never taken up: {id} (tenant {tenant})"))?;
         }
+        let queued = queues.as_ref().ok().and_then(|depths| depths.get("work").copied()).unwrap_or(0);
+        if !missing.is_empty() && queued > 0 {
+            output.line("There is still work on the queue: run this again when it is empty.")?;
+        }
         output.line(if adds_up { "It adds up." } else { "It does not add up." })?;
     }
     Ok(if adds_up { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -10,7 +10,7 @@ use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::egress::EgressPolicy;
 use posthaste_shared::store::endpoints::EndpointFilter;
 use posthaste_shared::store::page::PageRequest;
-use posthaste_shared::store::{Store, StoreError};
+use posthaste_shared::store::{DatabaseKind, Store, StoreError};
 use posthaste_shared::telemetry::metrics::Metrics;
 use serde_json::Value;
 
@@ -39,7 +39,7 @@ pub(super) async fn store_and_broker(config: &Config) -> Vec<Check> {
             return checks;
         }
     };
-    checks.push(Check::ok("store", format!("{:?} answers", store.kind())));
+    checks.push(Check::ok("store", format!("{} answers", database(store.kind()))));
     let schema = store.check_schema().await;
     let migrated = schema.is_ok();
     checks.push(match schema {
@@ -69,6 +69,13 @@ async fn open(config: &Config) -> Result<Store, Check> {
     match store.ping().await {
         Ok(()) => Ok(store),
         Err(error) => Err(Check::fail("store", chain(&error), remedy)),
+    }
+}
+
+const fn database(kind: DatabaseKind) -> &'static str {
+    match kind {
+        DatabaseKind::Sqlite => "SQLite",
+        DatabaseKind::Postgres => "Postgres",
     }
 }
 

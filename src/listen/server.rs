@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
@@ -23,6 +24,9 @@ use super::verify::{Verified, Verifier};
 const MAX_BODY: usize = 64 * 1024 * 1024;
 /// Received requests that may wait to be looked at; more make senders wait.
 const QUEUE: usize = 1_024;
+
+/// How long answers under way may take when the receiver stops, beside their own delay.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// A request that came in, and how it was answered.
 #[derive(Debug, Clone)]
@@ -50,6 +54,7 @@ pub(crate) struct Handle {
     address: SocketAddr,
     received: mpsc::Receiver<Received>,
     stop: CancellationToken,
+    linger: Duration,
     task: JoinHandle<()>,
 }
 
@@ -64,22 +69,19 @@ struct Receiver {
 /// [`Handle::next`], else senders wait after the first thousand requests.
 pub(crate) fn serve(behaviour: Behaviour, verifier: Verifier, listener: TcpListener) -> Handle {
     let address = listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 0)));
+    // What is never answered is not waited for.
+    let linger = if behaviour.hang { Duration::ZERO } else { behaviour.delay + LINGER };
     let (sender, received) = mpsc::channel(QUEUE);
     let receiver = Receiver { behaviour, verifier, course: Mutex::default(), received: sender };
     let app = Router::new().fallback(receive).with_state(Arc::new(receiver));
     let stop = CancellationToken::new();
-    let stopped = stop.clone();
+    let stopped = stop.clone().cancelled_owned();
     let task = tokio::spawn(async move {
-        tokio::select! {
-            served = async { axum::serve(listener, app).await } => {
-                if let Err(error) = served {
-                    tracing::error!(%error, "the receiver stopped");
-                }
-            }
-            () = stopped.cancelled() => {}
+        if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stopped).await {
+            tracing::error!(%error, "the receiver stopped");
         }
     });
-    Handle { address, received, stop, task }
+    Handle { address, received, stop, linger, task }
 }
 
 impl Handle {
@@ -93,13 +95,13 @@ impl Handle {
         self.received.recv().await
     }
 
-    /// Stops listening, and waits until it has.
+    /// Stops listening, and waits until what is under way is answered.
     pub(crate) async fn stop(mut self) {
         self.stop.cancel();
-        if let Err(error) = (&mut self.task).await
-            && error.is_panic()
-        {
-            tracing::error!(%error, "the receiver panicked");
+        match tokio::time::timeout(self.linger, &mut self.task).await {
+            Ok(Err(error)) if error.is_panic() => tracing::error!(%error, "the receiver panicked"),
+            Ok(_) => {}
+            Err(_) => self.task.abort(),
         }
     }
 }

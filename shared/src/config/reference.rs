@@ -59,7 +59,8 @@ fn write_setting(page: &mut String, setting: &Setting) {
     }
     let _ = writeln!(page, "- default: {}", default(setting));
     if setting.secret {
-        page.push_str("- secret: never shown or logged\n");
+        let what = if setting.kind == Kind::Url { "a password in it is" } else { "it is" };
+        let _ = writeln!(page, "- secret: {what} never shown or logged");
     }
 }
 
