@@ -1,8 +1,8 @@
 //! The broker: takes work in and spreads it over workers. RabbitMQ or a table in the store, behind one
 //! trait; one conformance suite (`shared/tests/broker.rs`) for both.
 
-pub mod embedded;
 pub mod amqp;
+pub mod embedded;
 pub mod message;
 
 use std::collections::BTreeMap;
