@@ -167,8 +167,17 @@ pub(crate) async fn a_replay_starts_new_rounds(bench: &Bench) {
 
 /// The planner, asked for the statements as the store words them, uses the index that was made for each.
 pub(crate) async fn scans_use_their_indexes(bench: &Bench) {
-    let batch: Vec<Record> =
-        (0..2000).map(|n| new(&notification(&format!("n-{n}")), &format!("ep_{}", n % 50), delivered(n))).collect();
+    let batch: Vec<Record> = (0..4000)
+        .map(|n| {
+            let state = match n % 8 {
+                0 => retry(n),
+                1 => parked(),
+                2 => failed(n),
+                _ => delivered(n),
+            };
+            new(&expiring(&format!("n-{n}"), 10_000 + n), &format!("ep_{}", n % 50), state)
+        })
+        .collect();
     bench.store.record(&batch, at(0)).await.unwrap();
     let explain = match bench.store.kind() {
         DatabaseKind::Sqlite => "EXPLAIN QUERY PLAN",
