@@ -1,6 +1,7 @@
 //! One conformance suite for every broker, and what only RabbitMQ must do.
 //!
-//! RabbitMQ's URL is taken from `POSTHASTE_TEST_AMQP_URL`; each test has queues of its own.
+//! URLs are taken from `POSTHASTE_TEST_AMQP_URL` and `POSTHASTE_TEST_POSTGRES_URL`; each test has queues,
+//! a schema or a file of its own.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
@@ -8,6 +9,8 @@
 mod amqp;
 #[path = "broker/bench.rs"]
 mod bench;
+#[path = "broker/embedded.rs"]
+mod embedded;
 #[path = "broker/proxy.rs"]
 mod proxy;
 #[path = "broker/suite.rs"]
@@ -50,3 +53,5 @@ macro_rules! conformance {
 }
 
 conformance!(rabbitmq, amqp::RabbitMq::new());
+conformance!(embedded_sqlite, embedded::Embedded::on_sqlite().await);
+conformance!(embedded_postgres, embedded::Embedded::on_postgres().await);

@@ -1,0 +1,170 @@
+//! The embedded broker, and what only it must do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use posthaste_shared::broker::embedded::{EmbeddedBroker, EmbeddedOptions};
+use posthaste_shared::broker::{Broker, Message};
+use posthaste_shared::clock::ManualClock;
+use posthaste_shared::domain::notification::Priority;
+use posthaste_shared::domain::secret::Secret;
+use posthaste_shared::domain::time::Timestamp;
+use posthaste_shared::store::{Store, StoreOptions};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+use tempfile::TempDir;
+
+use super::bench::{Bench, ids, message, messages, publish, run, take, until};
+
+/// A queue in a database of its own. Each client has a store of its own, as another process would.
+pub(crate) struct Embedded {
+    url: String,
+    clock: Arc<ManualClock>,
+    options: EmbeddedOptions,
+    place: Place,
+}
+
+enum Place {
+    File(TempDir),
+    Schema { server: String, name: String },
+}
+
+impl Embedded {
+    pub(crate) async fn on_sqlite() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("posthaste.db").display());
+        Self::new(url, Place::File(folder)).await
+    }
+
+    pub(crate) async fn on_postgres() -> Self {
+        let server = std::env::var("POSTHASTE_TEST_POSTGRES_URL").expect(
+            "set POSTHASTE_TEST_POSTGRES_URL to a Postgres, such as postgres://postgres@127.0.0.1:5432/postgres",
+        );
+        let name = format!("test_{}", uuid::Uuid::new_v4().simple());
+        run_sql(&server, format!("CREATE SCHEMA {name}")).await;
+        let separator = if server.contains('?') { '&' } else { '?' };
+        let url = format!("{server}{separator}options=-csearch_path%3D{name}");
+        Self::new(url, Place::Schema { server, name }).await
+    }
+
+    async fn new(url: String, place: Place) -> Self {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_767_225_600_000_000)));
+        let options = EmbeddedOptions { heartbeat: Duration::from_millis(50), ..EmbeddedOptions::default() };
+        let bench = Self { url, clock, options, place };
+        let store = bench.store().await;
+        store.migrate().await.unwrap();
+        store.close().await;
+        bench
+    }
+
+    async fn store(&self) -> Store {
+        let options = StoreOptions { max_connections: 4, ..StoreOptions::new(Secret::new(&self.url)) };
+        Store::connect(&options).await.unwrap()
+    }
+
+    async fn open(&self, options: EmbeddedOptions) -> EmbeddedBroker {
+        let clock = Arc::clone(&self.clock);
+        EmbeddedBroker::new(self.store().await, clock, options)
+    }
+}
+
+async fn run_sql(url: &str, text: String) {
+    let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
+    connection.execute(AssertSqlSafe(text)).await.unwrap();
+}
+
+#[async_trait]
+impl Bench for Embedded {
+    async fn client(&self) -> Arc<dyn Broker> {
+        Arc::new(self.open(self.options.clone()).await)
+    }
+
+    async fn clean_up(&self) {
+        match &self.place {
+            Place::File(folder) => assert!(folder.path().exists()),
+            Place::Schema { server, name } => run_sql(server, format!("DROP SCHEMA {name} CASCADE")).await,
+        }
+    }
+}
+
+struct Handle(Arc<Embedded>);
+
+#[async_trait]
+impl Bench for Handle {
+    async fn client(&self) -> Arc<dyn Broker> {
+        self.0.client().await
+    }
+
+    async fn clean_up(&self) {
+        self.0.clean_up().await;
+    }
+}
+
+/// Makes each test once for each database.
+macro_rules! embedded_tests {
+    ($($name:ident: |$bench:ident| $body:block)*) => {
+        $(async fn $name($bench: Arc<Embedded>) $body)*
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let bench = super::Arc::new(super::Embedded::on_sqlite().await);
+                super::run(super::Handle(super::Arc::clone(&bench)), async |_: &dyn super::Bench| super::$name(bench).await).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let bench = super::Arc::new(super::Embedded::on_postgres().await);
+                super::run(super::Handle(super::Arc::clone(&bench)), async |_: &dyn super::Bench| super::$name(bench).await).await;
+            })*
+        }
+    };
+}
+
+embedded_tests! {
+    high_priority_goes_first: |bench| {
+        let broker = bench.client().await;
+        let high = |id: &str| Message { priority: Priority::High, ..message(id) };
+        publish(&*broker, vec![message("1"), high("2"), message("3"), high("4")]).await;
+        let mut consumer = broker.consume(10).await.unwrap();
+        let got = take(&mut *consumer, 4).await;
+        let order: Vec<_> = got.iter().map(|one| one.message.id.as_deref().unwrap()).collect();
+        assert_eq!(order, ["2", "4", "1", "3"]);
+        broker.close().await;
+    }
+
+    a_dead_consumers_messages_go_to_others: |bench| {
+        // Its heartbeat comes once only: as if the process had died.
+        let silent = EmbeddedOptions { heartbeat: Duration::from_secs(3600), ..bench.options.clone() };
+        let dying = bench.open(silent).await;
+        publish(&dying, messages(6)).await;
+        let mut held = dying.consume(6).await.unwrap();
+        let lost = take(&mut *held, 4).await;
+        held.acker().ack(vec![lost[0].tag]).await;
+        until("acknowledged", async || dying.depths().await.unwrap()["work"] == 5).await;
+
+        let living = bench.client().await;
+        let mut consumer = living.consume(10).await.unwrap();
+        assert!(super::bench::is_quiet(&mut *consumer).await, "before its time is over");
+        bench.clock.advance(Duration::from_secs(16));
+        let got = take(&mut *consumer, 5).await;
+        assert!(got.iter().all(|one| one.delivery_count == 1));
+        // What the dead one says now counts no more.
+        held.acker().ack(lost.iter().map(|one| one.tag).collect()).await;
+        held.stop().await;
+        assert_eq!(living.depths().await.unwrap()["work"], 5);
+        living.close().await;
+        dying.close().await;
+    }
+
+    a_dropped_consumer_gives_its_messages_back: |bench| {
+        let broker = bench.client().await;
+        publish(&*broker, messages(4)).await;
+        let mut consumer = broker.consume(4).await.unwrap();
+        take(&mut *consumer, 2).await;
+        drop(consumer);
+        let mut other = broker.consume(10).await.unwrap();
+        assert_eq!(ids(&take(&mut *other, 4).await).len(), 4);
+        broker.close().await;
+    }
+}

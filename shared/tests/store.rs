@@ -1,0 +1,88 @@
+//! One conformance suite for the store, run on SQLite and on Postgres.
+//!
+//! Postgres's URL is taken from `POSTHASTE_TEST_POSTGRES_URL`; each test has a schema, or a file, of its own.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+#[path = "store/admin.rs"]
+mod admin;
+#[path = "store/bench.rs"]
+mod bench;
+#[path = "store/endpoints.rs"]
+mod endpoints;
+#[path = "store/lists.rs"]
+mod lists;
+#[path = "store/record.rs"]
+mod record;
+#[path = "store/waiting.rs"]
+mod waiting;
+
+/// Makes each test once for each database.
+macro_rules! conformance {
+    ($($module:ident: [$($test:ident),* $(,)?]),* $(,)?) => {
+        mod sqlite {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    super::bench::on_sqlite(super::$module::$test).await;
+                }
+            )*)*
+        }
+        mod postgres {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    super::bench::on_postgres(super::$module::$test).await;
+                }
+            )*)*
+        }
+    };
+}
+
+conformance!(
+    record: [
+        a_new_delivery_is_kept_once,
+        a_known_delivery_changes_only_from_the_state_it_was_read_in,
+        the_second_change_in_a_batch_is_stale,
+        two_workers_record_the_same_delivery_once,
+        a_gone_endpoint_is_disabled_once,
+        everything_reads_back_as_it_was,
+        unmatched_notifications_are_seen,
+        large_batches_are_kept_whole,
+        zero_characters_do_no_harm,
+    ],
+    waiting: [
+        what_is_due_is_claimed_oldest_first,
+        two_workers_never_claim_the_same,
+        an_ended_lease_is_due_again,
+        released_leases_are_due_at_once,
+        expiry_comes_with_one_event,
+        a_running_lease_is_not_expired,
+        parked_deliveries_wait_for_their_endpoint,
+        deliveries_of_deleted_endpoints_fail,
+        the_next_due_time_is_told,
+        the_backlog_is_counted,
+    ],
+    lists: [
+        deliveries_are_paged_and_filtered,
+        events_are_published_once_and_streamed_in_order,
+        cancelling_keeps_the_rules,
+        retrying_keeps_the_rules,
+        a_replay_starts_new_rounds,
+        scans_use_their_indexes,
+    ],
+    endpoints: [
+        an_endpoint_reads_back_and_is_locked_optimistically,
+        changes_are_followed,
+        secrets_are_encrypted_where_they_lie,
+        endpoints_are_paged,
+        endpoints_that_only_fail_are_disabled,
+    ],
+    admin: [
+        migrating_twice_does_nothing,
+        keys_are_found_by_hash,
+        idempotency_keys_stand_for_one_notification,
+        old_deliveries_are_removed,
+        the_accounting_finds_what_is_wrong,
+    ],
+);

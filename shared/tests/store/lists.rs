@@ -1,0 +1,211 @@
+//! Lists, and changes that people ask for.
+
+use std::sync::Arc;
+
+use posthaste_shared::domain::delivery::{DeliveryState, Status};
+use posthaste_shared::domain::event::{Event, EventType};
+use posthaste_shared::domain::id::{DeliveryId, NotificationId, NotificationType, TenantId};
+use posthaste_shared::domain::notification::Notification;
+use posthaste_shared::store::deliveries::{Cancelled, DeliveryFilter, RetriedNow};
+use posthaste_shared::store::events::EventFilter;
+use posthaste_shared::store::page::PageRequest;
+use posthaste_shared::store::record::Record;
+use posthaste_shared::store::replays::ReplayState;
+use posthaste_shared::store::{DatabaseKind, Store};
+
+use super::bench::{
+    Bench, at, delivered, endpoint, endpoint_id, expiring, failed, in_flight, new, notification, parked, put, put_as,
+    retry,
+};
+
+async fn all(store: &Store, filter: &DeliveryFilter, limit: u32) -> Vec<DeliveryId> {
+    let mut page = PageRequest { limit, cursor: None };
+    let mut found = Vec::new();
+    loop {
+        let part = store.deliveries(filter, &page).await.unwrap();
+        assert!(part.items.len() <= limit as usize);
+        found.extend(part.items.iter().map(|delivery| delivery.id));
+        match part.next_cursor {
+            Some(cursor) => page.cursor = Some(cursor),
+            None => return found,
+        }
+    }
+}
+
+pub(crate) async fn deliveries_are_paged_and_filtered(bench: &Bench) {
+    let store = &bench.store;
+    let record = |n: i64| {
+        let made = Notification {
+            accepted_at: at(n / 3),
+            tenant: TenantId::parse(if n % 2 == 0 { "even" } else { "odd" }).unwrap(),
+            kind: NotificationType::parse(if n % 5 == 0 { "five" } else { "other" }).unwrap(),
+            ..(*notification(&format!("n-{n}"))).clone()
+        };
+        let state = if n % 4 == 0 { failed(9) } else { delivered(9) };
+        new(&Arc::new(made), if n % 10 == 0 { "ep_ten" } else { "ep_1" }, state)
+    };
+    let batch: Vec<Record> = (0..1000).map(record).collect();
+    store.record(&batch, at(9)).await.unwrap();
+    let none = DeliveryFilter::default();
+    let everything = all(store, &none, 77).await;
+    assert_eq!(everything.len(), 1000);
+    let mut expected: Vec<_> = batch.iter().map(|it| (it.delivery.created_at, it.delivery.id)).collect();
+    expected.sort_by(|a, b| b.cmp(a));
+    assert_eq!(everything, expected.into_iter().map(|(_, id)| id).collect::<Vec<_>>());
+    let tenant = Some(TenantId::parse("even").unwrap());
+    let (status, endpoint) = (Some(Status::Failed), Some(endpoint_id("ep_ten")));
+    let five = Some(NotificationType::parse("five").unwrap());
+    for (filter, count) in [
+        (DeliveryFilter { tenant: tenant.clone(), ..none.clone() }, 500),
+        (DeliveryFilter { status, ..none.clone() }, 250),
+        (DeliveryFilter { status: Some(Status::Delivered), tenant: tenant.clone(), ..none.clone() }, 250),
+        (DeliveryFilter { status, tenant, ..none.clone() }, 250),
+        (DeliveryFilter { endpoint_id: endpoint.clone(), ..none.clone() }, 100),
+        (DeliveryFilter { endpoint_id: endpoint, status, ..none.clone() }, 50),
+        (DeliveryFilter { kind: five, ..none.clone() }, 200),
+        (DeliveryFilter { notification_id: NotificationId::parse("n-7").ok(), ..none.clone() }, 1),
+        (DeliveryFilter { since: Some(at(100)), until: Some(at(101)), ..none.clone() }, 3),
+    ] {
+        assert_eq!(all(store, &filter, 100).await.len(), count, "{filter:?}");
+    }
+}
+
+pub(crate) async fn events_are_published_once_and_streamed_in_order(bench: &Bench) {
+    let store = &bench.store;
+    for n in 1..=5 {
+        put(store, &format!("n-{n}"), "ep_1", failed(n)).await;
+    }
+    let another = bench.another().await;
+    let first = store.claim_unpublished(at(10), at(20), 3).await.unwrap();
+    let second = another.claim_unpublished(at(10), at(20), 3).await.unwrap();
+    assert_eq!((first.len(), second.len()), (3, 2));
+    assert!(first.iter().zip(1..).all(|(event, n)| event.at == at(n)), "the oldest first");
+    let ids: Vec<_> = first.iter().map(|event| event.id).collect();
+    store.mark_published(&ids, at(11)).await.unwrap();
+    store.mark_published(&ids, at(12)).await.unwrap();
+    assert_eq!(store.outbox_pending().await.unwrap(), 2);
+    assert_eq!(store.claim_unpublished(at(20), at(30), 9).await.unwrap(), second, "an ended lease");
+
+    let none = EventFilter::default();
+    let listed = store.events(&none, &PageRequest { limit: 2, cursor: None }).await.unwrap();
+    assert_eq!(listed.items.iter().map(|event| event.at).collect::<Vec<_>>(), [at(5), at(4)]);
+    let next = PageRequest { limit: 9, cursor: listed.next_cursor };
+    assert_eq!(store.events(&none, &next).await.unwrap().items.len(), 3);
+    let other = EventFilter { kind: Some(EventType::EndpointDisabled), ..none.clone() };
+    assert!(store.events(&other, &PageRequest::default()).await.unwrap().items.is_empty());
+
+    let last = store.last_event_sequence().await.unwrap();
+    let streamed: Vec<(i64, Event)> = store.events_after(None, &none, 4).await.unwrap();
+    assert_eq!(streamed.len(), 4);
+    assert!(streamed.is_sorted_by_key(|(sequence, _)| *sequence));
+    assert_eq!(store.events_after(Some(streamed[3].0), &none, 9).await.unwrap()[0].0, last);
+    assert!(store.events_after(Some(last), &none, 9).await.unwrap().is_empty());
+}
+
+pub(crate) async fn cancelling_keeps_the_rules(bench: &Bench) {
+    let store = &bench.store;
+    let waiting = put(store, "a", "ep_1", parked()).await;
+    let busy = put(store, "b", "ep_1", in_flight(9)).await;
+    let done = put(store, "c", "ep_1", delivered(1)).await;
+    assert_eq!(store.cancel(waiting.id, at(2)).await.unwrap(), Cancelled::Done);
+    assert_eq!(store.cancel(waiting.id, at(2)).await.unwrap(), Cancelled::NotPending(Status::Cancelled));
+    assert_eq!(store.cancel(busy.id, at(2)).await.unwrap(), Cancelled::InFlight);
+    assert_eq!(store.cancel(busy.id, at(9)).await.unwrap(), Cancelled::Done, "the lease has ended");
+    assert_eq!(store.cancel(done.id, at(2)).await.unwrap(), Cancelled::NotPending(Status::Delivered));
+    let unknown = DeliveryId::of(&NotificationId::parse("z").unwrap(), &endpoint_id("ep_1"), None);
+    assert_eq!(store.cancel(unknown, at(2)).await.unwrap(), Cancelled::NotFound);
+    let state = store.delivery(waiting.id).await.unwrap().unwrap().0.state;
+    assert_eq!(state, DeliveryState::Cancelled { at: at(2) });
+    assert_eq!(store.outbox_pending().await.unwrap(), 0);
+}
+
+pub(crate) async fn retrying_keeps_the_rules(bench: &Bench) {
+    let store = &bench.store;
+    store.insert_endpoint(&endpoint("ep_1")).await.unwrap();
+    let waiting = put(store, "a", "ep_1", parked()).await;
+    let busy = put(store, "b", "ep_1", in_flight(9)).await;
+    let late = put_as(store, expiring("c", 3), "ep_1", failed(1)).await;
+    let homeless = put(store, "d", "ep_gone", failed(1)).await;
+    let mut tried = new(&notification("e"), "ep_1", failed(1));
+    tried.delivery.attempt_count = 5;
+    store.record(&[tried.clone()], at(1)).await.unwrap();
+
+    assert!(matches!(store.retry_now(waiting.id, at(4)).await.unwrap(),
+        RetriedNow::Done(delivery) if delivery.state == retry(4) && delivery.round == 1));
+    assert_eq!(store.retry_now(busy.id, at(4)).await.unwrap(), RetriedNow::InFlight);
+    assert_eq!(store.retry_now(late.id, at(4)).await.unwrap(), RetriedNow::Expired);
+    assert_eq!(store.retry_now(homeless.id, at(4)).await.unwrap(), RetriedNow::EndpointGone);
+    let RetriedNow::Done(again) = store.retry_now(tried.delivery.id, at(4)).await.unwrap() else { panic!() };
+    assert_eq!((again.round, again.round_base, again.attempt_count), (2, 5, 5));
+    assert_eq!(store.delivery(again.id).await.unwrap().unwrap().0, again);
+    assert_eq!(store.claim_due(at(4), at(60), 9).await.unwrap().len(), 2);
+}
+
+pub(crate) async fn a_replay_starts_new_rounds(bench: &Bench) {
+    let store = &bench.store;
+    store.insert_endpoint(&endpoint("ep_1")).await.unwrap();
+    for n in 0..25 {
+        put(store, &format!("n-{n}"), "ep_1", failed(1)).await;
+    }
+    put_as(store, expiring("late", 3), "ep_1", failed(1)).await;
+    put(store, "fine", "ep_1", delivered(1)).await;
+    let new = Notification { accepted_at: at(10), ..(*notification("new")).clone() };
+    put_as(store, Arc::new(new), "ep_1", failed(11)).await;
+    assert_eq!(store.step_replay(at(10), 10).await.unwrap(), None);
+    let filter = DeliveryFilter { status: Some(Status::Failed), ..DeliveryFilter::default() };
+    let replay = store.create_replay(&filter, at(10)).await.unwrap();
+    let mut steps = 0;
+    while let Some(step) = store.step_replay(at(11), 10).await.unwrap() {
+        steps += 1;
+        assert_eq!(step.id, replay.id);
+    }
+    let done = store.replay(replay.id).await.unwrap().unwrap();
+    assert_eq!((done.state, done.matched, done.replayed, done.skipped), (ReplayState::Done, 26, 25, 1));
+    assert_eq!((steps, done.finished_at, &done.filter), (3, Some(at(11)), &filter));
+    assert_eq!(store.claim_due(at(11), at(60), 100).await.unwrap().len(), 25);
+}
+
+/// The planner, asked for the statements as the store words them, uses the index that was made for each.
+pub(crate) async fn scans_use_their_indexes(bench: &Bench) {
+    let batch: Vec<Record> = (0..4000)
+        .map(|n| {
+            let state = match n % 8 {
+                0 => retry(n),
+                1 => parked(),
+                2 => failed(n),
+                _ => delivered(n),
+            };
+            new(&expiring(&format!("n-{n}"), 10_000 + n), &format!("ep_{}", n % 50), state)
+        })
+        .collect();
+    bench.store.record(&batch, at(0)).await.unwrap();
+    let explain = match bench.store.kind() {
+        DatabaseKind::Sqlite => "EXPLAIN QUERY PLAN",
+        DatabaseKind::Postgres => "SET enable_seqscan = off; SET enable_bitmapscan = off; EXPLAIN",
+    };
+    bench.sql("ANALYZE").await;
+    for (query, index) in [
+        (
+            "due_at IS NOT NULL AND due_at <= 5 AND (expires_at IS NULL OR expires_at > 5) ORDER BY due_at LIMIT 9",
+            "deliveries_due",
+        ),
+        (
+            "status = 'pending' AND expires_at IS NOT NULL AND expires_at <= 5 ORDER BY expires_at LIMIT 9",
+            "deliveries_expiring",
+        ),
+        ("wait = 'parked' AND endpoint_id = 'x' ORDER BY created_at, id LIMIT 9", "deliveries_parked"),
+        ("true ORDER BY created_at DESC, id DESC LIMIT 9", "deliveries_by_time"),
+        ("tenant = 'x' ORDER BY created_at DESC, id DESC LIMIT 9", "deliveries_by_tenant"),
+        ("endpoint_id = 'ep_1' ORDER BY created_at DESC, id DESC LIMIT 9", "deliveries_by_endpoint"),
+        (
+            "status = 'failed' AND status <> 'delivered' ORDER BY created_at DESC, id DESC LIMIT 9",
+            "deliveries_by_status",
+        ),
+        ("finished_at IS NOT NULL AND finished_at < 5 ORDER BY finished_at LIMIT 9", "deliveries_finished"),
+    ] {
+        let plan =
+            bench.sql(&format!("{explain} SELECT id, last_error FROM deliveries WHERE {query}")).await.join("\n");
+        assert!(plan.contains(index), "{query}:\n{plan}");
+        assert!(!plan.contains("Sort") && !plan.contains("TEMP B-TREE"), "{query}:\n{plan}");
+    }
+}
