@@ -28,7 +28,7 @@ pub(crate) struct WorkerArgs {
 pub(crate) async fn run(global: &Global, args: WorkerArgs) -> Done {
     let mut flags = args.service.settings();
     flags.extend(args.listen.map(|address| ("listen", address)));
-    flags.extend(args.slots.map(|slots| ("slots", slots.to_string())));
+    flags.extend(args.slots.map(|slots| ("worker_slots", slots.to_string())));
     let config = global.start(Profile::Worker, flags)?;
     let node = Node::open(&config, Schema::Check).await?;
     let shutdown = CancellationToken::new();

@@ -18,7 +18,6 @@ use tokio::net::TcpListener;
 pub(crate) use self::behaviour::{Behaviour, Rate};
 pub(crate) use self::server::serve;
 pub(crate) use self::verify::{Format, Verifier};
-#[expect(unused_imports, reason = "for `up --demo`")]
 pub(crate) use self::{
     server::{Handle, Received},
     verify::Verified,
