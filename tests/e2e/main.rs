@@ -1,6 +1,7 @@
 //! End-to-end tests: the built program, as its users run it, with real brokers, databases, sockets and
 //! signals. Each test has its own data; every wait has a deadline.
 
+#[allow(unreachable_pub, reason = "a module of this one test")]
 mod support;
 
 mod deliver;
