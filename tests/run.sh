@@ -32,14 +32,6 @@ install_packages() {
   fi
 }
 
-free_port() {
-  local port
-  while :; do
-    port=$((20000 + RANDOM % 20000))
-    (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port"; return; }
-  done
-}
-
 missing=()
 tests/services.sh have rabbitmq || missing+=(rabbitmq-server)
 tests/services.sh have postgres || missing+=(postgresql)
@@ -49,15 +41,15 @@ command -v cc >/dev/null || missing+=(gcc libc6-dev)
 [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
 
 if [ -z "${POSTHASTE_TEST_AMQP_URL:-}" ]; then
-  port=$(free_port)
   started+=(rabbitmq)
-  tests/services.sh rabbitmq start "$work/rabbitmq" "$port"
+  tests/services.sh rabbitmq start "$work/rabbitmq"
+  port=$(cat "$work/rabbitmq/port")
   export POSTHASTE_TEST_AMQP_URL="amqp://guest:guest@127.0.0.1:$port"
 fi
 if [ -z "${POSTHASTE_TEST_POSTGRES_URL:-}" ]; then
-  port=$(free_port)
   started+=(postgres)
-  tests/services.sh postgres start "$work/postgres" "$port"
+  tests/services.sh postgres start "$work/postgres"
+  port=$(cat "$work/postgres/port")
   export POSTHASTE_TEST_POSTGRES_URL="postgres://postgres@127.0.0.1:$port/postgres"
 fi
 

@@ -2,13 +2,12 @@
 # Starts and stops private, throw-away RabbitMQ and Postgres servers on loopback, from whatever
 # installation the machine has. Used by run.sh for the whole suite, and by tests that take a server down.
 #
-#   tests/services.sh rabbitmq start DIR PORT     (DIR: an empty or an earlier instance's directory)
-#   tests/services.sh rabbitmq stop  DIR
-#   tests/services.sh postgres start DIR PORT
-#   tests/services.sh postgres stop  DIR
-#   tests/services.sh have rabbitmq|postgres      (exit 0 when its programs are installed)
+#   tests/services.sh rabbitmq|postgres start DIR   (DIR: a new directory, or that of an earlier instance)
+#   tests/services.sh rabbitmq|postgres stop  DIR
+#   tests/services.sh have rabbitmq|postgres        (exit 0 when its programs are installed)
 #
-# `start` returns when the server answers. `stop` ends it the hard way, as a crash would, and keeps DIR.
+# `start` returns when the server answers; its port stands in DIR/port and stays the same. `stop` ends it
+# the hard way, as a crash would, and keeps DIR.
 set -euo pipefail
 
 rabbitmq_home() {
@@ -28,6 +27,20 @@ postgres_bin() {
     if [ -x "$bin/initdb" ] && [ -x "$bin/pg_ctl" ]; then echo "$bin"; return; fi
   done
   return 1
+}
+
+# Writes a port to DIR/port that is free, with the two behind it. Below the range that outgoing connections take.
+choose_port() {
+  local port
+  if [ -s "$1/port" ]; then return; fi
+  while :; do
+    port=$((20000 + 3 * (RANDOM % 4000)))
+    if ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && ! (exec 3<>"/dev/tcp/127.0.0.1/$((port + 1))") 2>/dev/null &&
+      ! (exec 3<>"/dev/tcp/127.0.0.1/$((port + 2))") 2>/dev/null; then
+      echo "$port" >"$1/port"
+      return
+    fi
+  done
 }
 
 # Postgres refuses to run as root: then its own user runs it.
@@ -51,16 +64,17 @@ rabbitmq_env() {
   export RABBITMQ_CONFIG_FILE=$dir/rabbitmq RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="+S 2:2 +sbwt none"
   export RABBITMQ_NODE_IP_ADDRESS=127.0.0.1 ERL_EPMD_ADDRESS=127.0.0.1
   RABBITMQ_NODE_PORT=$(cat "$dir/port") && export RABBITMQ_NODE_PORT
-  export RABBITMQ_DIST_PORT=$((RABBITMQ_NODE_PORT + 20000 > 65000 ? RABBITMQ_NODE_PORT - 20000 : RABBITMQ_NODE_PORT + 20000))
+  export RABBITMQ_DIST_PORT=$((RABBITMQ_NODE_PORT + 1))
   # A name server of its own, so that stopping it harms nobody.
-  export ERL_EPMD_PORT=$((RABBITMQ_DIST_PORT + 1))
+  export ERL_EPMD_PORT=$((RABBITMQ_NODE_PORT + 2))
 }
 
 rabbitmq_start() {
-  local dir=$1 port=$2 bin
+  local dir=$1 port bin
   bin=$(rabbitmq_home) || { echo "RabbitMQ is not installed (Debian: apt-get install rabbitmq-server)" >&2; exit 3; }
   mkdir -p "$dir"/data "$dir"/log
-  echo "$port" >"$dir/port"
+  choose_port "$dir"
+  port=$(cat "$dir/port")
   echo '[].' >"$dir/enabled_plugins"
   touch "$dir/env.conf"
   # Nothing here is worth a disk alarm.
@@ -92,9 +106,11 @@ rabbitmq_stop() {
 }
 
 postgres_start() {
-  local dir=$1 port=$2 bin
+  local dir=$1 port bin
   bin=$(postgres_bin) || { echo "Postgres is not installed (Debian: apt-get install postgresql)" >&2; exit 3; }
   mkdir -p "$dir"
+  choose_port "$dir"
+  port=$(cat "$dir/port")
   if [ ! -d "$dir/data" ]; then
     if [ "$(id -u)" = 0 ]; then chown postgres "$dir"; fi
     as_postgres "$bin/initdb" -D "$dir/data" -U postgres -A trust -E UTF8 --locale=C.UTF-8 -N >"$dir/initdb.log" 2>&1 ||
@@ -113,11 +129,11 @@ postgres_stop() {
 }
 
 case "${1:-} ${2:-}" in
-  "rabbitmq start") rabbitmq_start "$3" "$4" ;;
+  "rabbitmq start") rabbitmq_start "$3" ;;
   "rabbitmq stop") rabbitmq_stop "$3" ;;
-  "postgres start") postgres_start "$3" "$4" ;;
+  "postgres start") postgres_start "$3" ;;
   "postgres stop") postgres_stop "$3" ;;
   "have rabbitmq") rabbitmq_home >/dev/null ;;
   "have postgres") postgres_bin >/dev/null ;;
-  *) sed -n '2,13p' "$0" >&2; exit 2 ;;
+  *) sed -n '2,11p' "$0" >&2; exit 2 ;;
 esac

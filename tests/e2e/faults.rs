@@ -25,23 +25,25 @@ impl Server {
         // Postgres runs as a user of its own and must get in.
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(root.path(), mode).expect("permissions");
-        let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
-        let server = Self { kind, dir: root.path().join(format!("{kind}{port}")), port, _root: root };
+        let dir = root.path().join(format!("{kind}-{}", uuid::Uuid::new_v4().simple()));
+        let mut server = Self { kind, dir, port: 0, _root: root };
         server.again().await;
+        let port = std::fs::read_to_string(server.dir.join("port")).expect("its port");
+        server.port = port.trim().parse().expect("a port");
         server
     }
 
     async fn again(&self) {
-        self.script("start", &[self.port.to_string()]).await;
+        self.script("start").await;
     }
 
     async fn stop(&self) {
-        self.script("stop", &[]).await;
+        self.script("stop").await;
     }
 
-    async fn script(&self, verb: &str, more: &[String]) {
+    async fn script(&self, verb: &str) {
         let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/services.sh"));
-        command.arg(self.kind).arg(verb).arg(&self.dir).args(more);
+        command.arg(self.kind).arg(verb).arg(&self.dir);
         let done = tokio::task::spawn_blocking(move || command.status()).await.expect("no panic").expect("the script");
         assert!(done.success(), "services.sh {} {verb}", self.kind);
     }
