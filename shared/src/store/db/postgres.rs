@@ -17,6 +17,11 @@ use crate::store::{StoreError, StoreOptions};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
 
+/// The longest that a statement may take, should the server fall silent.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// The same for a query outside a transaction: the accounting reads whole tables.
+const READ_DEADLINE: Duration = Duration::from_secs(600);
+
 /// A pool of connections to a Postgres server.
 pub(in crate::store) struct PostgresDriver {
     pool: PgPool,
@@ -51,20 +56,22 @@ impl Driver for PostgresDriver {
 
     async fn read(&self, sql: &str, params: Vec<Param>) -> Result<Answer, StoreError> {
         let mut connection = self.connection(sql).await?;
-        run(&mut connection, sql, params).await
+        in_time(READ_DEADLINE, run(&mut connection, sql, params)).await
     }
 
     async fn read_batch(&self, sql: &'static str, batch: Batch) -> Result<Answer, StoreError> {
         let mut connection = self.connection(sql).await?;
-        run_batch(&mut connection, sql, batch).await
+        in_time(DEADLINE, run_batch(&mut connection, sql, batch)).await
     }
 
     async fn write(&self, sql: &str, params: Vec<Param>) -> Result<Answer, StoreError> {
-        self.read(sql, params).await
+        let mut connection = self.connection(sql).await?;
+        in_time(DEADLINE, run(&mut connection, sql, params)).await
     }
 
     async fn begin(&self) -> Result<Box<dyn Transaction>, StoreError> {
-        let transaction = self.pool.begin().await.map_err(|error| failed("-- begin", error))?;
+        let begin = async { self.pool.begin().await.map_err(|error| failed("-- begin", error)) };
+        let transaction = in_time(DEADLINE, begin).await?;
         Ok(Box::new(PostgresTransaction(transaction)))
     }
 
@@ -101,16 +108,20 @@ struct PostgresTransaction(sqlx::Transaction<'static, Postgres>);
 #[async_trait]
 impl Transaction for PostgresTransaction {
     async fn run(&mut self, sql: &str, params: Vec<Param>) -> Result<Answer, StoreError> {
-        run(&mut self.0, sql, params).await
+        in_time(DEADLINE, run(&mut self.0, sql, params)).await
     }
 
     async fn run_batch(&mut self, sql: &'static str, batch: Batch) -> Result<Answer, StoreError> {
-        run_batch(&mut self.0, sql, batch).await
+        in_time(DEADLINE, run_batch(&mut self.0, sql, batch)).await
     }
 
     async fn commit(self: Box<Self>) -> Result<(), StoreError> {
-        self.0.commit().await.map_err(|error| failed("-- commit", error))
+        in_time(DEADLINE, async { self.0.commit().await.map_err(|error| failed("-- commit", error)) }).await
     }
+}
+
+async fn in_time<T>(limit: Duration, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    tokio::time::timeout(limit, work).await.unwrap_or(Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)))
 }
 
 async fn run(connection: &mut PgConnection, sql: &str, params: Vec<Param>) -> Result<Answer, StoreError> {
