@@ -1,1 +1,53 @@
-fn main() {}
+//! `posthaste`: a durable delivery queue for webhooks. This binary parses the command line and wires the
+//! parts together; each command has its file.
+
+mod api;
+mod asyncapi;
+mod cli;
+mod client;
+mod connect;
+mod dead;
+mod delivery;
+mod demo;
+mod doctor;
+mod endpoint;
+mod explain;
+mod failure;
+mod global;
+mod key;
+mod listen;
+mod migrate;
+mod openapi;
+mod output;
+mod reconcile;
+mod replay;
+mod send;
+mod service;
+mod up;
+mod when;
+mod wire_formats;
+mod worker;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use failure::Failure;
+
+/// How long background work (a blocked read of stdin, say) may hold the end of the program up.
+const LINGER: Duration = Duration::from_millis(100);
+
+fn main() -> ExitCode {
+    let cli = cli::parse();
+    // Only fails when a provider is installed already, and then there is one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::from(error).report(),
+    };
+    let done = runtime.block_on(cli.run());
+    runtime.shutdown_timeout(LINGER);
+    match done {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}

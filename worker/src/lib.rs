@@ -1,1 +1,28 @@
-//! x
+//! Posthaste's worker: takes notifications from the broker, delivers them to webhooks, and records what
+//! came of it. [`deliver`] reads as the list of the steps; the other files are one step each.
+//!
+//! Who calls what: [`worker`] puts the parts together; [`intake`] and [`schedule`] start deliveries,
+//! from the broker and from the store; [`deliver`] makes them; [`record`] writes the results and then
+//! acknowledges; [`relay`] publishes the events; [`upkeep`] does the slow work beside.
+
+pub mod admit;
+pub mod classify;
+pub mod conclude;
+pub mod decide;
+pub mod decode;
+pub mod deliver;
+pub mod endpoints;
+pub mod intake;
+pub mod job;
+pub mod outcome;
+pub mod probe;
+pub mod record;
+pub mod relay;
+pub mod route;
+pub mod schedule;
+pub mod send;
+pub mod sign;
+pub mod upkeep;
+pub mod wake;
+pub mod wire;
+pub mod worker;

@@ -1,1 +1,269 @@
-//! Configuration.
+//! Configuration: flags, then environment, then `posthaste.toml`, then defaults, read once at the start
+//! into a checked [`Config`]. What can be set is in one table, [`settings::SETTINGS`].
+
+mod check;
+mod reference;
+pub mod settings;
+mod source;
+#[cfg(test)]
+mod tests;
+pub mod value;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::domain::secret::Secret;
+use crate::egress::EgressPolicy;
+
+pub use reference::reference_markdown;
+pub use settings::Profile;
+pub use source::{DEFAULT_FILE, Inputs, Source};
+
+/// The database's file in the data directory.
+pub const DATABASE_FILE: &str = "posthaste.db";
+/// The master key's file in the data directory.
+pub const MASTER_KEY_FILE: &str = "master-key";
+/// The file in the data directory in which `up` leaves its first API key for the client commands.
+pub const API_KEY_FILE: &str = "api-key";
+
+/// The whole configuration, checked. `Debug` shows no secret.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// For which program it was read.
+    pub profile: Profile,
+    /// Where `up` keeps its things.
+    pub data_dir: PathBuf,
+    /// The store.
+    pub database: DatabaseConfig,
+    /// The broker.
+    pub broker: BrokerConfig,
+    /// The key that encrypts secrets in the store.
+    pub master_key: Option<Secret>,
+    /// Which addresses may be called.
+    pub egress: EgressPolicy,
+    /// The HTTP API's or a worker's own address.
+    pub listen: SocketAddr,
+    /// Health and metrics of the API, when they have an address of their own.
+    pub metrics_listen: Option<SocketAddr>,
+    /// How long work in hand goes on after SIGTERM.
+    pub shutdown_grace: Duration,
+    /// The HTTP API.
+    pub api: ApiConfig,
+    /// The worker.
+    pub worker: WorkerConfig,
+    /// The client commands.
+    pub client: ClientConfig,
+    /// Logs.
+    pub log: LogConfig,
+    effective: Vec<Effective>,
+}
+
+/// How to reach the store.
+#[derive(Debug, Clone)]
+pub struct DatabaseConfig {
+    /// `sqlite://…` or `postgres://…`.
+    pub url: Secret,
+    /// For each process.
+    pub max_connections: u32,
+}
+
+/// How to reach the broker.
+#[derive(Debug, Clone)]
+pub struct BrokerConfig {
+    /// Which one.
+    pub kind: BrokerKind,
+    /// Certificate authorities, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// Client certificate and its key, PEM.
+    pub client_certificate: Option<ClientCertificate>,
+    /// Prefix of exchanges and queues.
+    pub name_prefix: String,
+}
+
+/// Which broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BrokerKind {
+    /// A table in the store.
+    Embedded,
+    /// RabbitMQ at this URL (`amqp://` or `amqps://`).
+    Amqp(Secret),
+}
+
+/// A client certificate for `amqps://`.
+#[derive(Debug, Clone)]
+pub struct ClientCertificate {
+    /// PEM file with the chain.
+    pub certificate_file: PathBuf,
+    /// PEM file with the private key.
+    pub key_file: PathBuf,
+}
+
+/// The HTTP API's own settings.
+#[derive(Debug, Clone)]
+pub struct ApiConfig {
+    /// A key with every scope that is not in the store.
+    pub admin_key: Option<Secret>,
+    /// Largest body of a request.
+    pub max_body_bytes: usize,
+    /// Largest body of a batch.
+    pub max_batch_bytes: usize,
+}
+
+/// The worker's own settings.
+#[derive(Debug, Clone)]
+pub struct WorkerConfig {
+    /// The most attempts under way at once.
+    pub slots: usize,
+    /// The most messages unacknowledged.
+    pub prefetch: u16,
+    /// Larger messages are dead letters.
+    pub max_payload_bytes: usize,
+    /// A message that came back so often is poison.
+    pub poison_after: u32,
+    /// An endpoint that only failed for so long is disabled.
+    pub disable_after: Duration,
+    /// Whether `delivery.succeeded` is emitted.
+    pub events_succeeded: bool,
+    /// When finished deliveries and published events are removed.
+    pub retention: Duration,
+    /// How long idempotency keys are remembered.
+    pub idempotency_retention: Duration,
+}
+
+/// What the client commands need.
+#[derive(Debug, Clone)]
+pub struct ClientConfig {
+    /// The API.
+    pub api_url: Url,
+    /// What is shown to it.
+    pub api_key: Option<Secret>,
+}
+
+/// What is logged and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// Directives, as in `info,posthaste_worker=debug`.
+    pub filter: String,
+    /// Lines for people or for programs.
+    pub format: LogFormat,
+}
+
+/// How logs look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// A setting as it counts, fit to be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effective {
+    /// The setting.
+    pub key: &'static str,
+    /// Its value; secrets and passwords redacted. Empty when it is not set.
+    pub shown: String,
+    /// Where the value came from.
+    pub source: Source,
+}
+
+/// Why there is no configuration. Every message names the setting, where its value came from, and what to write.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A value is not what it must be.
+    #[error("{key} (from {from}){} {problem}", shown.as_ref().map(|shown| format!(" is {shown:?}, but")).unwrap_or_default())]
+    Invalid {
+        /// The setting.
+        key: &'static str,
+        /// Where the value came from.
+        from: Source,
+        /// The value, unless it is secret.
+        shown: Option<String>,
+        /// What it must be.
+        problem: String,
+    },
+    /// The configuration file has a key that no setting has.
+    #[error("{}: there is no setting {key:?}{}", path.display(), nearest.map_or_else(|| "; docs/configuration.md lists them".to_owned(), |name| format!("; did you mean {name:?}?")))]
+    UnknownKey {
+        /// As it is written; section and key joined by `_`.
+        key: String,
+        /// The file.
+        path: PathBuf,
+        /// A known name like it.
+        nearest: Option<&'static str>,
+    },
+    /// The configuration file cannot be read.
+    #[error("the configuration file {} cannot be read: {problem}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        problem: String,
+    },
+    /// A file that a `…_FILE` variable or a flag names cannot be read.
+    #[error("{variable} names {}, which cannot be read", path.display())]
+    ValueFile {
+        /// The variable.
+        variable: String,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A value and a file with the value.
+    #[error("{variable} and {variable}_FILE are both set: unset one of them")]
+    Both {
+        /// The variable without `_FILE`.
+        variable: &'static str,
+    },
+    /// A variable is not UTF-8.
+    #[error("{variable} is not UTF-8 text")]
+    NotText {
+        /// The variable.
+        variable: String,
+    },
+}
+
+impl Config {
+    /// Reads and checks the configuration for a program.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with what to write instead.
+    pub fn load(profile: Profile, inputs: &Inputs) -> Result<Self, ConfigError> {
+        check::check(profile, source::gather(inputs, profile)?)
+    }
+
+    /// Every setting with the value that counts and where it came from, in the table's order; fit to be shown.
+    #[must_use]
+    pub fn effective(&self) -> &[Effective] {
+        &self.effective
+    }
+
+    /// Where `up` keeps the master key.
+    #[must_use]
+    pub fn master_key_path(&self) -> PathBuf {
+        self.data_dir.join(MASTER_KEY_FILE)
+    }
+
+    /// Where `up` leaves its first API key.
+    #[must_use]
+    pub fn api_key_path(&self) -> PathBuf {
+        self.data_dir.join(API_KEY_FILE)
+    }
+}
+
+/// Environment variables that look like ours but are none, with the name that may have been meant. They are not
+/// refused, because Kubernetes sets such for a service named `posthaste`; `doctor` warns of them.
+#[must_use]
+pub fn mistyped_variables(inputs: &Inputs) -> Vec<(String, &'static str)> {
+    let known = || settings::SETTINGS.iter().map(|setting| setting.env);
+    let ours = inputs.environment.keys().filter(|name| name.starts_with("POSTHASTE_"));
+    ours.filter(|name| !known().any(|env| name.strip_suffix("_FILE").unwrap_or(name) == env || *name == env))
+        .filter_map(|name| Some((name.clone(), settings::nearest(name, known())?)))
+        .collect()
+}

@@ -116,12 +116,12 @@ rabbitmq_test!(a_deleted_queue_is_declared_again, bench, {
     publish(&*broker, messages(1)).await;
     take(&mut *consumer, 1).await;
     let (connection, channel) = bench.channel().await;
-    for _ in 0..2 {
+    for id in ["first", "second"] {
         channel.queue_delete(bench.name("work"), QueueDeleteOptions::default()).await.unwrap();
         publish(&*broker, messages(700)).await;
+        publish(&*broker, vec![message(id)]).await;
+        while ids(&take(&mut *consumer, 1).await) != [id] {}
     }
-    publish(&*broker, vec![message("after")]).await;
-    until("the consumer goes on", async || ids(&take(&mut *consumer, 1).await) == ["after"]).await;
     channel.exchange_delete(bench.name("notifications"), ExchangeDeleteOptions::default()).await.unwrap();
     until("published again", async || broker.publish(vec![message("last")]).await[0].is_ok()).await;
     connection.close(200, "OK".into()).await.unwrap();

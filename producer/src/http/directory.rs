@@ -1,0 +1,98 @@
+//! Which endpoints there are and whose, in memory, so that a notification for one endpoint is checked
+//! without asking the store each time.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use posthaste_shared::domain::id::{EndpointId, TenantId};
+use posthaste_shared::store::endpoints::EndpointChange;
+use posthaste_shared::store::{Store, StoreError};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::problem::{Code, Problem};
+
+/// How long what was read is believed.
+const TRUST: Duration = Duration::from_secs(1);
+
+/// The endpoints known here.
+#[derive(Default)]
+pub(super) struct Directory(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    version: i64,
+    read_at: Option<Instant>,
+    failed_at: Option<Instant>,
+    tenants: HashMap<EndpointId, TenantId>,
+}
+
+impl Directory {
+    /// Whether `tenant` has this endpoint, as of a request that came at `asked_at`. One that is known here
+    /// is believed for a second, and longer while the store is away. One that is not is looked for in the
+    /// store, once for all items of a request.
+    ///
+    /// # Errors
+    /// The store failed, and the endpoint is not known here.
+    pub(super) async fn has(
+        &self,
+        store: &Store,
+        tenant: &TenantId,
+        id: &EndpointId,
+        asked_at: Instant,
+    ) -> Result<bool, Problem> {
+        let mut known = self.0.lock().await;
+        let read_for_this = known.read_at.is_some_and(|at| at >= asked_at);
+        let recent = |at: Option<Instant>| at.is_some_and(|at| at.elapsed() < TRUST);
+        let believed = recent(known.read_at) || recent(known.failed_at);
+        if read_for_this || (believed && known.has(tenant, id)) {
+            return Ok(known.has(tenant, id));
+        }
+        if known.failed_at.is_none_or(|at| at < asked_at) {
+            match known.refresh(store).await {
+                Ok(()) => return Ok(known.has(tenant, id)),
+                Err(error) if error.is_transient() => known.failed(&error),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if known.has(tenant, id) {
+            return Ok(true);
+        }
+        Err(Problem::new(
+            Code::Unavailable,
+            "the store cannot be reached now, so endpoint_id cannot be checked; try again",
+        ))
+    }
+}
+
+impl Known {
+    fn has(&self, tenant: &TenantId, id: &EndpointId) -> bool {
+        self.tenants.get(id) == Some(tenant)
+    }
+
+    async fn refresh(&mut self, store: &Store) -> Result<(), StoreError> {
+        let read_at = Instant::now();
+        if store.endpoints_version().await? != self.version {
+            let changes = store.endpoint_changes(self.version).await?;
+            self.version = changes.version;
+            for change in changes.changes {
+                match change {
+                    EndpointChange::Saved(endpoint) => {
+                        self.tenants.insert(endpoint.id, endpoint.tenant);
+                    }
+                    EndpointChange::Deleted(id) => {
+                        self.tenants.remove(&id);
+                    }
+                }
+            }
+        }
+        self.read_at = Some(read_at);
+        Ok(())
+    }
+
+    /// Requests that came before now need not wait for the store in vain, and what is known is believed on.
+    fn failed(&mut self, error: &StoreError) {
+        tracing::warn!(error = %error, "the endpoints could not be read from the store");
+        self.failed_at = Some(Instant::now());
+    }
+}

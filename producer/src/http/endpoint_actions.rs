@@ -1,0 +1,168 @@
+//! What can be done with an endpoint besides changing it: enable, disable, rotate its secret, test it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use posthaste_shared::domain::id::EndpointId;
+use posthaste_shared::domain::notification::NotificationDraft;
+use posthaste_shared::domain::secret::Secret;
+use posthaste_shared::domain::time::Timestamp;
+use posthaste_shared::domain::view::EndpointView;
+use serde::{Deserialize, Serialize};
+
+use super::auth::Admin;
+use super::endpoints::{edit, find, switch};
+use super::extract::{Id, JsonBytes};
+use super::json::parse_or_default;
+use super::problem::{Code, Problem};
+use super::state::Api;
+use super::wire_formats::TestReport;
+use crate::enqueue::accept;
+
+/// How long an old secret signs on when the client does not say: a day.
+const DEFAULT_OVERLAP_SECONDS: u64 = 24 * 3600;
+/// The longest that an old secret may sign on: 30 days.
+const MAX_OVERLAP_SECONDS: u64 = 30 * 24 * 3600;
+
+/// Enable an endpoint
+///
+/// What waited for it is sent.
+#[utoipa::path(
+    post, path = "/v1/endpoints/{id}/enable", tag = "endpoints", operation_id = "enable_endpoint",
+    params(("id" = String, Path, description = "The endpoint's id")),
+    responses((status = 200, description = "The endpoint", body = EndpointView))
+)]
+pub(super) async fn enable(
+    State(api): State<Arc<Api>>,
+    Admin(caller): Admin,
+    Id(id): Id<EndpointId>,
+) -> Result<Json<EndpointView>, Problem> {
+    let endpoint = edit(&api, &caller, &id, |endpoint| {
+        switch(endpoint, true);
+        Ok(())
+    });
+    Ok(Json(EndpointView::of(&endpoint.await?, api.clock.now())))
+}
+
+/// Disable an endpoint
+///
+/// Deliveries to it wait until they expire or it is enabled again.
+#[utoipa::path(
+    post, path = "/v1/endpoints/{id}/disable", tag = "endpoints", operation_id = "disable_endpoint",
+    params(("id" = String, Path, description = "The endpoint's id")),
+    responses((status = 200, description = "The endpoint", body = EndpointView))
+)]
+pub(super) async fn disable(
+    State(api): State<Arc<Api>>,
+    Admin(caller): Admin,
+    Id(id): Id<EndpointId>,
+) -> Result<Json<EndpointView>, Problem> {
+    let endpoint = edit(&api, &caller, &id, |endpoint| {
+        switch(endpoint, false);
+        Ok(())
+    });
+    Ok(Json(EndpointView::of(&endpoint.await?, api.clock.now())))
+}
+
+/// How to rotate.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RotateRequest {
+    /// How long the old secret signs on beside the new one, 0 to 2,592,000 (30 days). Default 86,400 (a day).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlap_seconds: Option<u64>,
+    /// The new secret. Default: made for you, and shown once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Secret>,
+}
+
+/// A rotated secret.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct RotatedSecret {
+    /// The new secret, shown this once; only where Posthaste made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Secret>,
+    /// When the old secret stops signing.
+    pub old_secret_retires_at: Timestamp,
+    /// The endpoint.
+    pub endpoint: EndpointView,
+}
+
+/// Rotate an endpoint's signing secret
+///
+/// Requests are signed with the new and the old secret until the overlap ends.
+#[utoipa::path(
+    post, path = "/v1/endpoints/{id}/rotate-secret", tag = "endpoints", operation_id = "rotate_secret",
+    params(("id" = String, Path, description = "The endpoint's id")),
+    request_body = Option<RotateRequest>,
+    responses((status = 200, description = "The new secret", body = RotatedSecret))
+)]
+pub(super) async fn rotate_secret(
+    State(api): State<Arc<Api>>,
+    Admin(caller): Admin,
+    Id(id): Id<EndpointId>,
+    JsonBytes(body): JsonBytes,
+) -> Result<Json<RotatedSecret>, Problem> {
+    let request: RotateRequest = parse_or_default(&body)?;
+    let overlap = request.overlap_seconds.unwrap_or(DEFAULT_OVERLAP_SECONDS);
+    if overlap > MAX_OVERLAP_SECONDS {
+        return Err(Problem::field(Code::Invalid, "overlap_seconds", format!("must be 0 to {MAX_OVERLAP_SECONDS}")));
+    }
+    let format = find(&api, &caller, &id).await?.wire_format;
+    let Some(made) = api.wire_formats.new_secret(format) else {
+        return Err(Problem::field(Code::Invalid, "wire_format", format!("{format} does not sign")));
+    };
+    if let Some(own) = &request.secret {
+        let refused = |problem: String| Problem::field(Code::Invalid, "secret", problem);
+        api.wire_formats.check_secret(format, own).map_err(refused)?;
+    }
+    let shown = if request.secret.is_none() { Some(made.clone()) } else { None };
+    let secret = request.secret.unwrap_or(made);
+    let now = api.clock.now();
+    let retires_at = now.after(Duration::from_secs(overlap));
+    let endpoint = edit(&api, &caller, &id, |endpoint| {
+        endpoint.confidential.rotate(secret.clone(), now, retires_at);
+        Ok(())
+    })
+    .await?;
+    let endpoint = EndpointView::of(&endpoint, now);
+    Ok(Json(RotatedSecret { secret: shown, old_secret_retires_at: retires_at, endpoint }))
+}
+
+/// What to send. Default: a small notification that says that it is a test.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TestEndpointRequest {
+    /// This notification.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notification: Option<NotificationDraft>,
+}
+
+/// Send a test notification now
+///
+/// One request, not queued, not retried and not recorded; the answer tells all about it.
+#[utoipa::path(
+    post, path = "/v1/endpoints/{id}/test", tag = "endpoints", operation_id = "test_endpoint",
+    params(("id" = String, Path, description = "The endpoint's id")),
+    request_body = Option<TestEndpointRequest>,
+    responses((status = 200, description = "What came of it", body = TestReport))
+)]
+pub(super) async fn test(
+    State(api): State<Arc<Api>>,
+    Admin(caller): Admin,
+    Id(id): Id<EndpointId>,
+    JsonBytes(body): JsonBytes,
+) -> Result<Json<TestReport>, Problem> {
+    let request: TestEndpointRequest = parse_or_default(&body)?;
+    let endpoint = find(&api, &caller, &id).await?;
+    let notification = match request.notification {
+        Some(mut draft) => {
+            draft.tenant = Some(endpoint.tenant.clone());
+            Some(accept(draft, endpoint.tenant.clone(), api.clock.now(), None)?)
+        }
+        None => None,
+    };
+    Ok(Json(api.wire_formats.test(&endpoint, notification).await))
+}

@@ -1,0 +1,217 @@
+//! The rules of an endpoint's members, whoever wrote them: all that are broken are named at once.
+
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use posthaste_shared::domain::endpoint::{Endpoint, MAX_IN_FLIGHT, TIMEOUT_MS};
+use posthaste_shared::domain::secret::Secret;
+use posthaste_shared::domain::view::REDACTED;
+use posthaste_shared::egress::Refusal;
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::problem::{Code, FieldProblem, Problem};
+use super::resolver;
+use super::state::Api;
+
+/// The longest description, in characters.
+const MAX_DESCRIPTION: usize = 1_000;
+/// The most static headers.
+const MAX_HEADERS: usize = 50;
+/// The longest value of a header, in bytes; common servers refuse 8 KiB and more.
+const MAX_HEADER_VALUE: usize = 4_096;
+/// The most types and phone numbers of a subscription.
+const MAX_SUBSCRIBED: usize = 1_000;
+/// The highest rate limit that makes sense.
+const MAX_RATE: f64 = 1_000_000.0;
+
+/// Headers that belong to the connection (RFC 9110, section 7.6.1) or that are written for each request.
+const RESERVED_HEADERS: [&str; 17] = [
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "webhook-id",
+    "webhook-signature",
+    "webhook-timestamp",
+    "traceparent",
+];
+
+/// Checks an endpoint's URL, its name's addresses included.
+///
+/// # Errors
+/// `blocked_url` naming `url`.
+pub(super) async fn check_url(api: &Api, text: &str) -> Result<Url, Problem> {
+    resolver::check_url(&api.egress, &*api.resolver, text).await.map_err(|refusal: Refusal| {
+        let code = if matches!(refusal, Refusal::InvalidUrl(_)) { Code::Invalid } else { Code::BlockedUrl };
+        Problem::field(code, "url", format!("is refused: {refusal}"))
+    })
+}
+
+/// Checks all members but the URL.
+///
+/// # Errors
+/// `invalid` with every member that breaks its rule.
+pub(super) fn check(api: &Api, endpoint: &Endpoint) -> Result<(), Problem> {
+    let mut errors = Vec::new();
+    check_members(endpoint, &mut errors);
+    check_subscription(endpoint, &mut errors);
+    check_headers(&endpoint.confidential.headers, &mut errors);
+    check_settings(&endpoint.confidential.settings, "settings", &mut errors);
+    if errors.is_empty()
+        && let Err(of_format) = api.wire_formats.check(endpoint)
+    {
+        errors.extend(of_format);
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Problem::fields(Code::Invalid, errors)) }
+}
+
+fn check_members(endpoint: &Endpoint, errors: &mut Vec<FieldProblem>) {
+    let mut rule = |holds: bool, field: &str, rule: String| {
+        if !holds {
+            errors.push(FieldProblem::new(field, rule));
+        }
+    };
+    rule(
+        endpoint.description.chars().count() <= MAX_DESCRIPTION,
+        "description",
+        format!("must have at most {MAX_DESCRIPTION} characters"),
+    );
+    let (shortest, longest) = (Duration::from_millis(*TIMEOUT_MS.start()), Duration::from_millis(*TIMEOUT_MS.end()));
+    rule(
+        (shortest..=longest).contains(&endpoint.timeout),
+        "timeout_ms",
+        format!("must be {} to {}", TIMEOUT_MS.start(), TIMEOUT_MS.end()),
+    );
+    rule(
+        MAX_IN_FLIGHT.contains(&endpoint.max_in_flight),
+        "max_in_flight",
+        format!("must be {} to {}", MAX_IN_FLIGHT.start(), MAX_IN_FLIGHT.end()),
+    );
+    rule(
+        endpoint.rate_limit_per_second.is_none_or(|rate| rate > 0.0 && rate <= MAX_RATE),
+        "rate_limit_per_second",
+        format!("must be more than 0 and at most {MAX_RATE}, or null for no limit"),
+    );
+    if let Err(invalid) = endpoint.retry.check() {
+        rule(false, invalid.field, format!("must be {}", invalid.rule));
+    }
+}
+
+fn check_subscription(endpoint: &Endpoint, errors: &mut Vec<FieldProblem>) {
+    let subscription = &endpoint.subscription;
+    for (field, length) in [("types", subscription.types.len()), ("phone_numbers", subscription.phone_numbers.len())] {
+        if length > MAX_SUBSCRIBED {
+            errors.push(FieldProblem::new(
+                format!("subscription.{field}"),
+                format!("must have at most {MAX_SUBSCRIBED} entries"),
+            ));
+        }
+    }
+    for (index, number) in subscription.phone_numbers.iter().enumerate() {
+        if !is_phone_number(number) {
+            let field = format!("subscription.phone_numbers[{index}]");
+            errors.push(FieldProblem::new(field, "must be in E.164, such as +18005550199"));
+        }
+    }
+}
+
+/// E.164 (`+` and up to 15 digits); short codes without the `+` are let through.
+fn is_phone_number(text: &str) -> bool {
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    (3..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn check_headers(headers: &[(String, Secret)], errors: &mut Vec<FieldProblem>) {
+    if headers.len() > MAX_HEADERS {
+        errors.push(FieldProblem::new("headers", format!("must have at most {MAX_HEADERS} members")));
+    }
+    for (index, (name, value)) in headers.iter().enumerate() {
+        let twice = headers[..index].iter().any(|(other, _)| other.eq_ignore_ascii_case(name));
+        let problem = if twice { Some("is there twice") } else { header_problem(name, value) };
+        errors.extend(problem.map(|problem| FieldProblem::new(format!("headers.{name}"), problem)));
+    }
+}
+
+fn header_problem(name: &str, value: &Secret) -> Option<&'static str> {
+    let Ok(name) = HeaderName::try_from(name) else {
+        return Some("is not a header's name (RFC 9110: letters, digits and !#$%&'*+-.^_`|~)");
+    };
+    if RESERVED_HEADERS.contains(&name.as_str()) {
+        return Some("is written by Posthaste itself and cannot be set");
+    }
+    let text = value.expose();
+    if text == REDACTED {
+        return Some("has the value that stands for a secret: there is no secret of that name to keep");
+    }
+    if text.len() > MAX_HEADER_VALUE {
+        return Some("has a value of more than 4096 bytes");
+    }
+    match HeaderValue::from_str(text) {
+        Ok(_) if text.trim() == text => None,
+        Ok(_) => Some("has a value that begins or ends with a space"),
+        Err(_) => Some("has a value with control characters"),
+    }
+}
+
+fn check_settings(settings: &Map<String, Value>, path: &str, errors: &mut Vec<FieldProblem>) {
+    for (name, value) in settings {
+        let path = format!("{path}.{name}");
+        match value {
+            Value::String(text) if text == REDACTED => {
+                let problem = "has the value that stands for a secret: there is no secret of that name to keep";
+                errors.push(FieldProblem::new(path, problem));
+            }
+            Value::Object(inner) => check_settings(inner, &path, errors),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_headers_that_are_ours_or_no_headers() {
+        let problem = |name: &str, value: &str| header_problem(name, &Secret::new(value));
+        for name in ["Host", "Content-Length", "webhook-id", "Webhook-Signature", "Transfer-Encoding", "a b", "", "ä"]
+        {
+            assert!(problem(name, "x").is_some(), "{name}");
+        }
+        for value in ["a\r\nEvil: 1", "a\0", " a", "a ", REDACTED] {
+            assert!(problem("X-A", value).is_some(), "{value:?}");
+        }
+        for (name, value) in
+            [("Authorization", "Bearer x"), ("User-Agent", "me"), ("X-Empty", ""), ("Content-Type", "a/b")]
+        {
+            assert_eq!(problem(name, value), None, "{name}");
+        }
+        let mut errors = Vec::new();
+        check_headers(&[("X-A".into(), Secret::new("1")), ("x-a".into(), Secret::new("2"))], &mut errors);
+        assert_eq!(errors[0].field, "headers.x-a");
+    }
+
+    #[test]
+    fn knows_phone_numbers() {
+        for (text, is_one) in [
+            ("+18005550199", true),
+            ("12345", true),
+            ("+1", false),
+            ("+1 800", false),
+            ("", false),
+            ("+1234567890123456", false),
+        ] {
+            assert_eq!(is_phone_number(text), is_one, "{text}");
+        }
+    }
+}

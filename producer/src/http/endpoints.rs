@@ -1,0 +1,202 @@
+//! `/v1/endpoints`: making, showing, changing and deleting endpoints.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{StatusCode, header};
+use posthaste_shared::domain::endpoint::Endpoint;
+use posthaste_shared::domain::event::Event;
+use posthaste_shared::domain::id::{EndpointId, TenantId};
+use posthaste_shared::domain::secret::Secret;
+use posthaste_shared::domain::time::Timestamp;
+use posthaste_shared::domain::view::EndpointView;
+use posthaste_shared::store::endpoints::{EndpointFilter, Saved};
+use serde::{Deserialize, Serialize};
+
+use super::auth::{Admin, Caller, Reader};
+use super::endpoint_check::{check, check_url};
+use super::endpoint_input::{EndpointDraft, EndpointPatch};
+use super::endpoint_make::{apply, make, status};
+use super::extract::{Id, JsonBytes, Params};
+use super::json::parse;
+use super::page::{PageView, page_request};
+use super::problem::{Code, Problem};
+use super::state::Api;
+
+/// How often a change is tried when others change the same endpoint at the same time.
+const TRIES: u32 = 5;
+
+/// An endpoint that was made.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct CreatedEndpoint {
+    /// The endpoint.
+    #[serde(flatten)]
+    pub endpoint: EndpointView,
+    /// The signing secret, shown this once; only where Posthaste made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Secret>,
+}
+
+/// Make an endpoint
+#[utoipa::path(
+    post, path = "/v1/endpoints", tag = "endpoints", operation_id = "create_endpoint",
+    request_body = EndpointDraft,
+    responses((status = 201, description = "The endpoint, with its new secret", body = CreatedEndpoint, headers(("Location" = String, description = "Where the endpoint is"))))
+)]
+pub(super) async fn create(
+    State(api): State<Arc<Api>>,
+    Admin(caller): Admin,
+    JsonBytes(body): JsonBytes,
+) -> Result<Response, Problem> {
+    let draft: EndpointDraft = parse(&body)?;
+    let tenant = caller.tenant_or_default(draft.tenant.as_ref())?;
+    let url = check_url(&api, &draft.url).await?;
+    let now = api.clock.now();
+    let (endpoint, secret) = make(&api, draft, tenant, url, now)?;
+    check(&api, &endpoint)?;
+    let saved = api.store.insert_endpoint(&endpoint).await?;
+    let location = format!("/v1/endpoints/{}", saved.id);
+    let view = CreatedEndpoint { endpoint: EndpointView::of(&saved, now), secret };
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(view)).into_response())
+}
+
+/// Which endpoints.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct EndpointQuery {
+    /// Whose. Default: the key's tenant, else all.
+    tenant: Option<TenantId>,
+    /// Whether they are called.
+    enabled: Option<bool>,
+    /// 1 to 500. Default 50.
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// List endpoints, the oldest first
+#[utoipa::path(
+    get, path = "/v1/endpoints", tag = "endpoints", operation_id = "list_endpoints",
+    params(EndpointQuery),
+    responses((status = 200, description = "A page", body = PageView<EndpointView>))
+)]
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    Reader(caller): Reader,
+    Params(query): Params<EndpointQuery>,
+) -> Result<Json<PageView<EndpointView>>, Problem> {
+    let page = page_request(query.limit, query.cursor.as_deref())?;
+    let filter = EndpointFilter { tenant: caller.tenant(query.tenant.as_ref())?, enabled: query.enabled };
+    let now = api.clock.now();
+    let found = api.store.endpoints(&filter, &page).await?;
+    Ok(Json(PageView::of(found, |endpoint| EndpointView::of(&endpoint, now))))
+}
+
+/// Show an endpoint
+#[utoipa::path(
+    get, path = "/v1/endpoints/{id}", tag = "endpoints", operation_id = "show_endpoint",
+    params(("id" = String, Path, description = "The endpoint's id")),
+    responses((status = 200, description = "The endpoint", body = EndpointView))
+)]
+pub(super) async fn show(
+    State(api): State<Arc<Api>>,
+    Reader(caller): Reader,
+    Id(id): Id<EndpointId>,
+) -> Result<Json<EndpointView>, Problem> {
+    let endpoint = find(&api, &caller, &id).await?;
+    Ok(Json(EndpointView::of(&endpoint, api.clock.now())))
+}
+
+/// Change an endpoint
+#[utoipa::path(
+    patch, path = "/v1/endpoints/{id}", tag = "endpoints", operation_id = "change_endpoint",
+    params(("id" = String, Path, description = "The endpoint's id")),
+    request_body(content((EndpointPatch = "application/json"), (EndpointPatch = "application/merge-patch+json"))),
+    responses((status = 200, description = "The endpoint", body = EndpointView))
+)]
+pub(super) async fn change(
+    State(api): State<Arc<Api>>,
+    Admin(caller): Admin,
+    Id(id): Id<EndpointId>,
+    JsonBytes(body): JsonBytes,
+) -> Result<Json<EndpointView>, Problem> {
+    let patch: EndpointPatch = parse(&body)?;
+    find(&api, &caller, &id).await?;
+    let url = match &patch.url {
+        Some(text) => Some(check_url(&api, text).await?),
+        None => None,
+    };
+    let changed = edit(&api, &caller, &id, |endpoint| {
+        if let Some(url) = &url {
+            endpoint.url = url.clone();
+        }
+        if let Some(enabled) = patch.enabled {
+            switch(endpoint, enabled);
+        }
+        apply(patch.clone(), endpoint)?;
+        check(&api, endpoint)
+    })
+    .await?;
+    Ok(Json(EndpointView::of(&changed, api.clock.now())))
+}
+
+/// Delete an endpoint
+///
+/// Its pending deliveries fail with `endpoint_deleted`.
+#[utoipa::path(
+    delete, path = "/v1/endpoints/{id}", tag = "endpoints", operation_id = "delete_endpoint",
+    params(("id" = String, Path, description = "The endpoint's id")),
+    responses((status = 204, description = "It is deleted"))
+)]
+pub(super) async fn delete(
+    State(api): State<Arc<Api>>,
+    Admin(caller): Admin,
+    Id(id): Id<EndpointId>,
+) -> Result<StatusCode, Problem> {
+    find(&api, &caller, &id).await?;
+    let deleted = api.store.delete_endpoint(&id, api.clock.now()).await?;
+    if deleted { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::not_found("endpoint")) }
+}
+
+/// The endpoint, if there is one that this caller may see.
+pub(super) async fn find(api: &Api, caller: &Caller, id: &EndpointId) -> Result<Endpoint, Problem> {
+    let found = api.store.endpoint(id).await?;
+    found.filter(|endpoint| caller.sees(&endpoint.tenant)).ok_or_else(|| Problem::not_found("endpoint"))
+}
+
+/// Enables or disables; an endpoint that is disabled already keeps its reason.
+pub(super) fn switch(endpoint: &mut Endpoint, enabled: bool) {
+    if endpoint.is_enabled() != enabled {
+        endpoint.status = status(enabled);
+    }
+}
+
+/// Changes an endpoint and saves it, on top of what others change meanwhile. Enabling and disabling write
+/// their event in the same transaction.
+pub(super) async fn edit(
+    api: &Api,
+    caller: &Caller,
+    id: &EndpointId,
+    mut change: impl FnMut(&mut Endpoint) -> Result<(), Problem>,
+) -> Result<Endpoint, Problem> {
+    for _ in 0..TRIES {
+        let before = find(api, caller, id).await?;
+        let mut after = before.clone();
+        change(&mut after)?;
+        if after == before {
+            return Ok(before);
+        }
+        let now: Timestamp = api.clock.now();
+        after.updated_at = now;
+        let event = (after.is_enabled() != before.is_enabled()).then(|| Event::of_endpoint(&after, now));
+        match api.store.update_endpoint(&after, event.as_ref()).await? {
+            Saved::Saved(saved) => return Ok(saved),
+            Saved::Conflict => {}
+            Saved::NotFound => return Err(Problem::not_found("endpoint")),
+        }
+    }
+    Err(Problem::new(Code::EditConflict, "others keep changing this endpoint; try again"))
+}

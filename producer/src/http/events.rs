@@ -1,0 +1,144 @@
+//! `/v1/events` and `/v1/events/stream`: what Posthaste tells about itself.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::sse::{self, KeepAlive, Sse};
+use futures::stream::{self, Stream, StreamExt};
+use http::HeaderMap;
+use posthaste_shared::domain::event::{Event, EventType};
+use posthaste_shared::domain::id::TenantId;
+use posthaste_shared::domain::raw_json::RawJson;
+use posthaste_shared::domain::time::Timestamp;
+use posthaste_shared::store::StoreError;
+use posthaste_shared::store::events::EventFilter;
+use serde::Deserialize;
+
+use super::auth::Reader;
+use super::cloud_event::CloudEvent;
+use super::extract::Params;
+use super::page::{PageView, page_request};
+use super::problem::{Code, Problem};
+use super::state::Api;
+
+/// How often the store is asked for new events, for each open stream.
+const POLL: Duration = Duration::from_millis(500);
+/// How often a comment is sent so that proxies keep a quiet stream open.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// The most events read at once.
+const BATCH: u32 = 100;
+
+/// Which events.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct EventQuery {
+    /// Whose. Default: the key's tenant, else all.
+    tenant: Option<TenantId>,
+    /// What they tell of.
+    #[serde(rename = "type")]
+    kind: Option<EventType>,
+    /// At this time or later.
+    since: Option<Timestamp>,
+    /// Before this time.
+    until: Option<Timestamp>,
+    /// 1 to 500. Default 50.
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// List events, the newest first
+#[utoipa::path(
+    get, path = "/v1/events", tag = "events", operation_id = "list_events",
+    params(EventQuery),
+    responses((status = 200, description = "A page of CloudEvents", body = PageView<CloudEvent>))
+)]
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    Reader(caller): Reader,
+    Params(query): Params<EventQuery>,
+) -> Result<Json<PageView<RawJson>>, Problem> {
+    let page = page_request(query.limit, query.cursor.as_deref())?;
+    let filter = EventFilter {
+        tenant: caller.tenant(query.tenant.as_ref())?,
+        kind: query.kind,
+        since: query.since,
+        until: query.until,
+    };
+    let found = api.store.events(&filter, &page).await?;
+    Ok(Json(PageView::of(found, |event| event.body)))
+}
+
+/// Which events to stream.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct StreamQuery {
+    /// Whose. Default: the key's tenant, else all.
+    tenant: Option<TenantId>,
+    /// What they tell of.
+    #[serde(rename = "type")]
+    kind: Option<EventType>,
+}
+
+/// Follow events as they happen
+///
+/// Server-Sent Events: `event` is the type, `data` the CloudEvent, `id` a number to come back with in
+/// `Last-Event-ID`, which sends what was missed. Without it the stream begins now.
+#[utoipa::path(
+    get, path = "/v1/events/stream", tag = "events", operation_id = "stream_events",
+    params(StreamQuery, ("Last-Event-ID" = Option<i64>, Header, description = "The id of the last event that was seen")),
+    responses((status = 200, description = "Events", content_type = "text/event-stream", body = String))
+)]
+pub(super) async fn follow(
+    State(api): State<Arc<Api>>,
+    Reader(caller): Reader,
+    headers: HeaderMap,
+    Params(query): Params<StreamQuery>,
+) -> Result<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>, Problem> {
+    let filter =
+        EventFilter { tenant: caller.tenant(query.tenant.as_ref())?, kind: query.kind, since: None, until: None };
+    let cursor = match last_event_id(&headers)? {
+        Some(id) => id,
+        None => api.store.last_event_sequence().await?,
+    };
+    let shutdown = api.shutdown.clone();
+    let batches = stream::unfold((api, filter, cursor), next_batch);
+    let events = batches.flat_map(stream::iter).take_until(shutdown.cancelled_owned());
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+}
+
+fn last_event_id(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
+    let Some(value) = headers.get("last-event-id") else { return Ok(None) };
+    let id = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+    let wrong = || Problem::field(Code::InvalidHeader, "Last-Event-ID", "must be the id of an event of this stream");
+    id.map(Some).ok_or_else(wrong)
+}
+
+type Position = (Arc<Api>, EventFilter, i64);
+
+/// Waits for events after the position. A store that is away is asked again at the next turn.
+async fn next_batch((api, filter, cursor): Position) -> Option<(Vec<Result<sse::Event, Infallible>>, Position)> {
+    let found: Result<Vec<(i64, Event)>, StoreError> = api.store.events_after(Some(cursor), &filter, BATCH).await;
+    let events = match found {
+        Ok(events) => events,
+        Err(error) => {
+            tracing::warn!(error = %error, "an event stream could not read the store; it tries again");
+            Vec::new()
+        }
+    };
+    if events.is_empty() {
+        tokio::time::sleep(POLL).await;
+    }
+    let next = events.last().map_or(cursor, |(sequence, _)| *sequence);
+    let shown = events.iter().map(|(sequence, event)| Ok(server_sent(*sequence, event))).collect();
+    Some((shown, (api, filter, next)))
+}
+
+fn server_sent(sequence: i64, event: &Event) -> sse::Event {
+    sse::Event::default().id(sequence.to_string()).event(event.kind.as_str()).data(event.body.as_str())
+}

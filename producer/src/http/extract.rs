@@ -1,0 +1,123 @@
+//! What handlers take out of a request. Each says no with a problem, never with plain text.
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, header};
+use serde::de::DeserializeOwned;
+
+use super::problem::{Code, Problem};
+use super::state::Api;
+
+/// How long a body may take to arrive, so that slow senders do not pile up.
+const BODY_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A JSON body of up to `max_body_bytes`, not yet read as JSON.
+pub(super) struct JsonBytes(pub(super) Bytes);
+
+impl FromRequest<Arc<Api>> for JsonBytes {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Problem> {
+        match media_type(request.headers()) {
+            MediaType::Json | MediaType::None => {}
+            MediaType::Ndjson | MediaType::Other => return Err(unsupported("application/json")),
+        }
+        read(request, api.settings.max_body_bytes).await.map(Self)
+    }
+}
+
+/// A batch of up to `max_batch_body_bytes`, and whether it says that it is NDJSON.
+pub(super) struct BatchBytes {
+    /// The body.
+    pub(super) body: Bytes,
+    /// By its content type.
+    pub(super) ndjson: bool,
+}
+
+impl FromRequest<Arc<Api>> for BatchBytes {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Problem> {
+        let ndjson = match media_type(request.headers()) {
+            MediaType::Json | MediaType::None => false,
+            MediaType::Ndjson => true,
+            MediaType::Other => return Err(unsupported("application/json or application/x-ndjson")),
+        };
+        let body = read(request, api.settings.max_batch_body_bytes).await?;
+        Ok(Self { body, ndjson })
+    }
+}
+
+enum MediaType {
+    None,
+    Json,
+    Ndjson,
+    Other,
+}
+
+fn media_type(headers: &HeaderMap) -> MediaType {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return MediaType::None };
+    let essence = value.to_str().unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    match essence.as_str() {
+        "application/json" => MediaType::Json,
+        "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/x-jsonlines" => {
+            MediaType::Ndjson
+        }
+        other if other.starts_with("application/") && other.ends_with("+json") => MediaType::Json,
+        _ => MediaType::Other,
+    }
+}
+
+fn unsupported(wanted: &str) -> Problem {
+    Problem::new(Code::UnsupportedMediaType, format!("the content type must be {wanted}"))
+}
+
+async fn read(request: Request, limit: usize) -> Result<Bytes, Problem> {
+    let too_large = || Problem::new(Code::TooLarge, format!("the body may have at most {limit} bytes"));
+    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length: u64| length > limit as u64) {
+        return Err(too_large());
+    }
+    let body = axum::body::to_bytes(request.into_body(), limit);
+    match tokio::time::timeout(BODY_DEADLINE, body).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        // With a length announced within the limit, what failed is the connection, and nobody reads the answer.
+        Ok(Err(_)) => Err(too_large()),
+        Err(_) => Err(Problem::new(Code::RequestTimeout, "the body must arrive within 30 s")),
+    }
+}
+
+/// The query string as `T`, unknown parameters refused by `T`.
+pub(super) struct Params<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Api>> for Params<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
+        let query: Result<Query<T>, QueryRejection> = Query::from_request_parts(parts, api).await;
+        query.map(|Query(params)| Self(params)).map_err(|rejection| {
+            let text = rejection.body_text();
+            let reason = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+            Problem::new(Code::InvalidQuery, reason)
+        })
+    }
+}
+
+/// The `{id}` of the path. A text that cannot be an id is the id of nothing: 404.
+pub(super) struct Id<T>(pub(super) T);
+
+impl<T: FromStr> FromRequestParts<Arc<Api>> for Id<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
+        let nothing = || Problem::not_found("id");
+        let Path(text) = Path::<String>::from_request_parts(parts, api).await.map_err(|_| nothing())?;
+        text.parse().map(Self).map_err(|_| nothing())
+    }
+}

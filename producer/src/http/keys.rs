@@ -1,0 +1,110 @@
+//! `/v1/keys`: API keys. Only for keys that are bound to no tenant: a new key may have any tenant and scope.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use http::StatusCode;
+use posthaste_shared::domain::id::{KeyId, TenantId};
+use posthaste_shared::domain::key::{ApiKey, Scope};
+use posthaste_shared::domain::secret::Secret;
+use serde::{Deserialize, Serialize};
+
+use super::auth::{Admin, new_key};
+use super::extract::{Id, JsonBytes};
+use super::json::parse;
+use super::problem::{Code, Problem};
+use super::state::Api;
+
+/// The longest name of a key, in characters.
+const MAX_NAME: usize = 200;
+
+/// A key to be made.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyDraft {
+    /// What its owner calls it, 1 to 200 characters.
+    pub name: String,
+    /// The tenant that it is bound to. Default: every tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantId>,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+}
+
+/// A key that was made.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct CreatedKey {
+    /// What is known of it.
+    #[serde(flatten)]
+    pub info: ApiKey,
+    /// The key itself, shown this once.
+    pub key: Secret,
+}
+
+/// All keys, those that were revoked too.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct KeysView {
+    /// The keys.
+    pub items: Vec<ApiKey>,
+}
+
+/// Make an API key
+#[utoipa::path(
+    post, path = "/v1/keys", tag = "keys", operation_id = "create_key",
+    request_body = KeyDraft,
+    responses((status = 201, description = "The key, shown this once", body = CreatedKey))
+)]
+pub(super) async fn create(
+    State(api): State<Arc<Api>>,
+    Admin(caller): Admin,
+    JsonBytes(body): JsonBytes,
+) -> Result<(StatusCode, Json<CreatedKey>), Problem> {
+    caller.must_be_unbound()?;
+    let KeyDraft { name, tenant, mut scopes } = parse(&body)?;
+    let length = name.chars().count();
+    if !(1..=MAX_NAME).contains(&length) {
+        return Err(Problem::field(Code::Invalid, "name", format!("must have 1 to {MAX_NAME} characters")));
+    }
+    scopes.sort();
+    scopes.dedup();
+    if scopes.is_empty() {
+        return Err(Problem::field(Code::Invalid, "scopes", "must have at least one of enqueue, read and admin"));
+    }
+    let now = api.clock.now();
+    let (key, hash) = new_key();
+    let info = ApiKey { id: KeyId::generate(now), name, tenant, scopes, created_at: now, revoked_at: None };
+    api.store.insert_key(&info, &hash).await?;
+    Ok((StatusCode::CREATED, Json(CreatedKey { info, key })))
+}
+
+/// List API keys
+#[utoipa::path(
+    get, path = "/v1/keys", tag = "keys", operation_id = "list_keys",
+    responses((status = 200, description = "The keys, without the keys themselves", body = KeysView))
+)]
+pub(super) async fn list(State(api): State<Arc<Api>>, Admin(caller): Admin) -> Result<Json<KeysView>, Problem> {
+    caller.must_be_unbound()?;
+    Ok(Json(KeysView { items: api.store.keys().await? }))
+}
+
+/// Revoke an API key
+///
+/// It stops working within 5 s everywhere.
+#[utoipa::path(
+    delete, path = "/v1/keys/{id}", tag = "keys", operation_id = "revoke_key",
+    params(("id" = String, Path, description = "The key's id")),
+    responses((status = 204, description = "It is revoked"))
+)]
+pub(super) async fn revoke(
+    State(api): State<Arc<Api>>,
+    Admin(caller): Admin,
+    Id(id): Id<KeyId>,
+) -> Result<StatusCode, Problem> {
+    caller.must_be_unbound()?;
+    if !api.store.revoke_key(&id, api.clock.now()).await? {
+        return Err(Problem::not_found("key that still works"));
+    }
+    api.keys.forget_id(&id);
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,49 @@
+//! The HTTP API, version 1. [`router`] is served by the binary; the handlers are one file for each part of it.
+
+mod auth;
+mod batch;
+mod cloud_event;
+mod dead_letters;
+mod deliveries;
+mod directory;
+mod endpoint_actions;
+mod endpoint_check;
+mod endpoint_input;
+mod endpoint_make;
+mod endpoints;
+mod events;
+mod explain;
+mod extract;
+mod intake;
+mod json;
+mod keys;
+mod notifications;
+mod openapi;
+mod page;
+pub mod problem;
+mod replay;
+pub mod resolver;
+mod router;
+mod state;
+mod wire_format_list;
+pub mod wire_formats;
+
+pub use auth::{hash_key, new_key};
+pub use openapi::openapi;
+pub use router::router;
+pub use state::{Api, ApiParts, ApiSettings};
+
+/// Bodies of requests and answers, for clients of the API.
+pub mod body {
+    pub use super::batch::{BatchItem, BatchView};
+    pub use super::cloud_event::{CloudEvent, CloudEventData, EventEndpoint};
+    pub use super::dead_letters::{DeadLettersView, RedriveRequest, RedriveView};
+    pub use super::endpoint_actions::{RotateRequest, RotatedSecret, TestEndpointRequest};
+    pub use super::endpoint_input::{EndpointDraft, EndpointPatch};
+    pub use super::endpoints::CreatedEndpoint;
+    pub use super::explain::{DeliveryExplanation, NotificationExplanation};
+    pub use super::intake::AcceptedView;
+    pub use super::keys::{CreatedKey, KeyDraft, KeysView};
+    pub use super::page::PageView;
+    pub use super::wire_format_list::WireFormatsView;
+}

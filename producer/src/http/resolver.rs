@@ -1,0 +1,54 @@
+//! Looking up the name in an endpoint's URL when it is saved: a name that leads to an address that may
+//! not be called is refused at once. The worker checks again at every connection, as names change.
+
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use posthaste_shared::egress::{EgressPolicy, Refusal};
+use url::{Host, Url};
+
+/// How long a look-up may take while somebody waits for the answer.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// Looks host names up.
+#[async_trait]
+pub trait Resolve: Send + Sync + 'static {
+    /// Every address of `host`.
+    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<IpAddr>>;
+}
+
+/// The machine's resolver.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemResolver;
+
+#[async_trait]
+impl Resolve for SystemResolver {
+    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<IpAddr>> {
+        Ok(tokio::net::lookup_host((host, port)).await?.map(|address| address.ip()).collect())
+    }
+}
+
+/// Reads an endpoint's URL and checks it, every address of its name included.
+///
+/// # Errors
+/// Why it may not be called.
+pub(super) async fn check_url(policy: &EgressPolicy, resolver: &dyn Resolve, text: &str) -> Result<Url, Refusal> {
+    let url = policy.parse_url(text)?;
+    let Some(Host::Domain(host)) = url.host() else { return Ok(url) };
+    let unresolvable = |problem: String| Refusal::Unresolvable { host: host.to_owned(), problem };
+    let look_up = resolver.resolve(host, url.port_or_known_default().unwrap_or(443));
+    let addresses = match tokio::time::timeout(DEADLINE, look_up).await {
+        Ok(Ok(addresses)) => addresses,
+        Ok(Err(error)) => return Err(unresolvable(error.to_string())),
+        Err(_) => return Err(unresolvable("no answer within 2 s".to_owned())),
+    };
+    if addresses.is_empty() {
+        return Err(unresolvable("it has no address".to_owned()));
+    }
+    for address in addresses {
+        policy.check_address(Some(host), address)?;
+    }
+    Ok(url)
+}

@@ -1,0 +1,79 @@
+//! The routes, and what is wrapped around all of them.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::{Method, Uri};
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::problem::{Code, Problem};
+use super::state::Api;
+use super::{
+    batch, dead_letters, deliveries, endpoint_actions, endpoints, events, explain, keys, notifications, openapi,
+};
+use super::{replay, wire_format_list};
+
+/// The HTTP API, version 1, with `/openapi.json`.
+pub fn router(api: Arc<Api>) -> Router {
+    let (routes, _) = routes().split_for_parts();
+    routes
+        .route("/openapi.json", get(openapi::serve))
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(method_not_allowed)
+        // Bodies are read with limits of our own, see `extract`.
+        .layer(DefaultBodyLimit::disable())
+        .layer(CatchPanicLayer::custom(panicked))
+        .with_state(api)
+}
+
+/// All routes, with their part of the OpenAPI document.
+pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::with_openapi(openapi::Whole::openapi())
+        .routes(routes!(notifications::enqueue))
+        .routes(routes!(batch::enqueue_batch))
+        .routes(routes!(notifications::show))
+        .routes(routes!(explain::notification))
+        .routes(routes!(deliveries::list))
+        .routes(routes!(replay::start))
+        .routes(routes!(deliveries::show))
+        .routes(routes!(explain::delivery))
+        .routes(routes!(deliveries::retry))
+        .routes(routes!(deliveries::cancel))
+        .routes(routes!(replay::show))
+        .routes(routes!(endpoints::create, endpoints::list))
+        .routes(routes!(endpoints::show, endpoints::change, endpoints::delete))
+        .routes(routes!(endpoint_actions::enable))
+        .routes(routes!(endpoint_actions::disable))
+        .routes(routes!(endpoint_actions::rotate_secret))
+        .routes(routes!(endpoint_actions::test))
+        .routes(routes!(events::list))
+        .routes(routes!(events::follow))
+        .routes(routes!(dead_letters::list))
+        .routes(routes!(dead_letters::redrive))
+        .routes(routes!(keys::create, keys::list))
+        .routes(routes!(keys::revoke))
+        .routes(routes!(wire_format_list::list))
+}
+
+async fn unknown_route(method: Method, uri: Uri) -> Problem {
+    let detail = format!("{method} {} is no route of this API: see /openapi.json", uri.path());
+    Problem::new(Code::UnknownRoute, detail)
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
+    Problem::new(Code::MethodNotAllowed, format!("{} cannot be used with {method}: see /openapi.json", uri.path()))
+}
+
+/// A handler panicked: our fault. The panic's text goes to the log alone.
+fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    tracing::error!(panic = text.unwrap_or("without a text"), "handling a request panicked");
+    Problem::internal().into_response()
+}

@@ -1,0 +1,95 @@
+//! What the handlers share.
+
+use std::sync::Arc;
+
+use posthaste_shared::broker::Broker;
+use posthaste_shared::clock::Clock;
+use posthaste_shared::domain::secret::Secret;
+use posthaste_shared::egress::EgressPolicy;
+use posthaste_shared::store::Store;
+use posthaste_shared::telemetry::metrics::Metrics;
+use tokio_util::sync::CancellationToken;
+
+use super::auth::Keys;
+use super::directory::Directory;
+use super::resolver::Resolve;
+use super::wire_formats::WireFormats;
+
+/// Limits of the API, and its bootstrap key.
+#[derive(Debug, Clone)]
+pub struct ApiSettings {
+    /// The largest body of a request, and the largest item of a batch. Default 1 MiB.
+    pub max_body_bytes: usize,
+    /// The most notifications in a batch. Default 1,000.
+    pub max_batch: usize,
+    /// The largest body of a batch. Default 16 MiB.
+    pub max_batch_body_bytes: usize,
+    /// A key with every scope and tenant that is not in the store (`POSTHASTE_ADMIN_KEY`). Default none.
+    pub admin_key: Option<Secret>,
+}
+
+impl Default for ApiSettings {
+    fn default() -> Self {
+        Self { max_body_bytes: 1024 * 1024, max_batch: 1_000, max_batch_body_bytes: 16 * 1024 * 1024, admin_key: None }
+    }
+}
+
+/// What the API is made of.
+pub struct ApiParts {
+    /// State.
+    pub store: Store,
+    /// Where notifications go.
+    pub broker: Arc<dyn Broker>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Which addresses endpoints may have.
+    pub egress: EgressPolicy,
+    /// What the wire formats know and do.
+    pub wire_formats: Arc<dyn WireFormats>,
+    /// Looks the names of endpoints up when they are saved.
+    pub resolver: Arc<dyn Resolve>,
+    /// Ends event streams.
+    pub shutdown: CancellationToken,
+    /// Limits.
+    pub settings: ApiSettings,
+}
+
+/// What the handlers share.
+pub struct Api {
+    pub(super) store: Store,
+    pub(super) broker: Arc<dyn Broker>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) egress: EgressPolicy,
+    pub(super) wire_formats: Arc<dyn WireFormats>,
+    pub(super) resolver: Arc<dyn Resolve>,
+    pub(super) shutdown: CancellationToken,
+    pub(super) settings: ApiSettings,
+    pub(super) keys: Keys,
+    pub(super) directory: Directory,
+}
+
+impl Api {
+    /// An API, to be served by [`super::router`].
+    #[must_use]
+    pub fn new(parts: ApiParts) -> Arc<Self> {
+        let ApiParts { store, broker, clock, metrics, egress, wire_formats, resolver, shutdown, settings } = parts;
+        let keys = Keys::new(settings.admin_key.as_ref());
+        let directory = Directory::default();
+        Arc::new(Self {
+            store,
+            broker,
+            clock,
+            metrics,
+            egress,
+            wire_formats,
+            resolver,
+            shutdown,
+            settings,
+            keys,
+            directory,
+        })
+    }
+}

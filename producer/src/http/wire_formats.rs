@@ -1,0 +1,96 @@
+//! What the API needs to know of wire formats. They live with the worker, which this crate does not
+//! know: the binary puts the two together through [`WireFormats`].
+
+use async_trait::async_trait;
+use posthaste_shared::domain::attempt::{AttemptError, Phases};
+use posthaste_shared::domain::endpoint::Endpoint;
+use posthaste_shared::domain::notification::Notification;
+use posthaste_shared::domain::secret::Secret;
+use posthaste_shared::domain::wire_format::WireFormat;
+use serde::{Deserialize, Serialize};
+
+use super::problem::FieldProblem;
+
+/// Knows the wire formats and can send with them.
+#[async_trait]
+pub trait WireFormats: Send + Sync + 'static {
+    /// All wire formats.
+    fn catalogue(&self) -> Vec<WireFormatInfo>;
+
+    /// Checks an endpoint's settings, and that its wire format has all that it needs.
+    ///
+    /// # Errors
+    /// Every member that is wrong.
+    fn check(&self, endpoint: &Endpoint) -> Result<(), Vec<FieldProblem>>;
+
+    /// A new signing secret; `None` for a wire format that does not sign.
+    fn new_secret(&self, format: WireFormat) -> Option<Secret>;
+
+    /// Checks a secret that somebody brings along.
+    ///
+    /// # Errors
+    /// What it must be.
+    fn check_secret(&self, format: WireFormat, secret: &Secret) -> Result<(), String>;
+
+    /// Sends a test notification to the endpoint now, once, and tells all about it. Nothing is recorded.
+    async fn test(&self, endpoint: &Endpoint, notification: Option<Notification>) -> TestReport;
+}
+
+/// A wire format as it is listed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct WireFormatInfo {
+    /// Its name, as in an endpoint's `wire_format`.
+    pub name: WireFormat,
+    /// What it is for.
+    pub description: String,
+    /// Whether its requests are signed.
+    pub signs: bool,
+    /// JSON Schema of an endpoint's `settings`.
+    #[schema(value_type = Object)]
+    pub settings_schema: serde_json::Value,
+}
+
+/// What came of a test.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct TestReport {
+    /// What was sent, or would have been.
+    pub request: Option<TestRequest>,
+    /// What was answered.
+    pub response: Option<TestResponse>,
+    /// Why there is no answer.
+    pub error: Option<AttemptError>,
+    /// What would become of a delivery after this, as a sentence.
+    pub verdict: String,
+    /// The same in one word: `delivered`, `retry`, or the reason of a failure.
+    pub outcome: String,
+    /// How long it took.
+    pub duration_ms: f64,
+    /// Where the time went, in milliseconds.
+    pub phases_ms: Phases,
+    /// The address that was called.
+    pub resolved_address: Option<String>,
+}
+
+/// The request of a test.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct TestRequest {
+    /// Such as `POST`.
+    pub method: String,
+    /// Where to.
+    pub url: String,
+    /// Name and value, secrets redacted.
+    pub headers: Vec<(String, String)>,
+    /// As text.
+    pub body: String,
+}
+
+/// The answer of a test.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct TestResponse {
+    /// HTTP status.
+    pub status: u16,
+    /// Name and value.
+    pub headers: Vec<(String, String)>,
+    /// Its beginning, as text.
+    pub body: String,
+}

@@ -1,0 +1,214 @@
+//! Deliveries, replays, events and dead letters over HTTP, on rows that the store really has.
+
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use posthaste_producer::enqueue::accept;
+use posthaste_shared::broker::{DeadReason, Message};
+use posthaste_shared::domain::delivery::{Delivery, DeliveryState, FailureReason, Wait};
+use posthaste_shared::domain::event::Event;
+use posthaste_shared::domain::id::{DeliveryId, EndpointId, TenantId};
+use posthaste_shared::domain::key::Scope;
+use posthaste_shared::domain::notification::{NotificationDraft, Origin};
+use posthaste_shared::domain::wire_format::WireFormat;
+use posthaste_shared::store::record::{Before, Record};
+use serde_json::{Value, json};
+use support::{ADMIN_KEY, TestApi};
+
+/// Records a delivery in that state, with the event that its state makes.
+async fn recorded(api: &TestApi, tenant: &str, name: &str, state: impl FnOnce() -> DeliveryState) -> DeliveryId {
+    let now = api.clock.now();
+    let endpoint = EndpointId::parse(&api.endpoint(tenant).await).unwrap();
+    let draft: NotificationDraft =
+        serde_json::from_value(json!({ "id": name, "type": "a.b", "payload": {"n": 1}, "ttl_seconds": 600 })).unwrap();
+    let notification = accept(draft, TenantId::parse(tenant).unwrap(), now, None).unwrap();
+    let delivery = Delivery {
+        id: DeliveryId::of(&notification.id, &endpoint, None),
+        notification_id: notification.id.clone(),
+        tenant: notification.tenant.clone(),
+        kind: notification.kind.clone(),
+        endpoint_id: endpoint,
+        wire_format: WireFormat::Standard,
+        recipient: None,
+        state: state(),
+        round: 1,
+        attempt_count: 0,
+        round_base: 0,
+        created_at: now,
+        expires_at: notification.expires_at,
+        provider_message_id: None,
+        provider_error_code: None,
+        last_error: None,
+        origin: Origin::Producer,
+    };
+    let (id, event) = (delivery.id, Event::of_outcome(&delivery, None));
+    let before = Before::New { notification: Arc::new(notification), fan_out: 1 };
+    let record = Record { delivery, before, attempt: None, event, disable: None };
+    api.store.record(&[record], now).await.unwrap();
+    id
+}
+
+fn failed(api: &TestApi) -> impl FnOnce() -> DeliveryState + use<> {
+    let at = api.clock.now();
+    move || DeliveryState::Failed { at, reason: FailureReason::Rejected }
+}
+
+fn waiting(api: &TestApi) -> impl FnOnce() -> DeliveryState + use<> {
+    let due_at = api.clock.now().after(Duration::from_secs(60));
+    move || DeliveryState::Pending(Wait::Retry { due_at })
+}
+
+#[tokio::test]
+async fn deliveries_are_listed_filtered_shown_and_explained() {
+    let api = TestApi::start().await;
+    let failed_one = recorded(&api, "acme", "n-1", failed(&api)).await;
+    let waiting_one = recorded(&api, "other", "n-2", waiting(&api)).await;
+    let ids = |answer: support::Answer| -> Vec<String> {
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let items = answer.body["items"].as_array().unwrap().clone();
+        items.iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect()
+    };
+    for (query, expected) in [
+        ("", vec![waiting_one, failed_one]),
+        ("?status=failed", vec![failed_one]),
+        ("?tenant=other", vec![waiting_one]),
+        ("?notification_id=n-1", vec![failed_one]),
+        ("?type=a.b&status=pending", vec![waiting_one]),
+        ("?type=c", vec![]),
+        ("?until=2020-01-01T00:00:00Z", vec![]),
+        ("?since=2020-01-01T00:00:00Z&limit=1", vec![waiting_one]),
+    ] {
+        let listed = ids(api.call("GET", &format!("/v1/deliveries{query}"), Value::Null).await);
+        assert_eq!(listed, expected.iter().map(ToString::to_string).collect::<Vec<_>>(), "{query}");
+    }
+    let refused = api.call("GET", "/v1/deliveries?status=lost", Value::Null).await;
+    assert_eq!((refused.status, refused.code()), (422, "invalid_query"));
+
+    let shown = api.call("GET", &format!("/v1/deliveries/{failed_one}"), Value::Null).await;
+    assert_eq!((&shown.body["status"], &shown.body["reason"]), (&json!("failed"), &json!("rejected")), "{shown:?}");
+    assert_eq!(shown.body["attempts"], json!([]));
+    let explained = api.call("GET", &format!("/v1/deliveries/{waiting_one}/explain"), Value::Null).await;
+    let summary = explained.body["summary"].as_str().unwrap();
+    assert!(summary.contains("The next attempt is due at") && summary.contains("It expires at"), "{summary}");
+    assert_eq!(explained.body["endpoint"]["enabled"], true);
+
+    let notification = api.call("GET", "/v1/notifications/n-1", Value::Null).await;
+    assert_eq!((notification.status, &notification.body["payload"]), (200, &json!({"n": 1})), "{notification:?}");
+    assert_eq!(notification.body["deliveries"][0]["id"], failed_one.to_string());
+    let explained = api.call("GET", "/v1/notifications/n-1/explain", Value::Null).await;
+    assert_eq!(explained.body["deliveries"][0]["delivery"]["status"], "failed", "{explained:?}");
+
+    let bound = api.key(&[Scope::Admin], Some("acme")).await;
+    assert_eq!(ids(api.call_as(&bound, "GET", "/v1/deliveries", Value::Null).await), [failed_one.to_string()]);
+    for (method, path) in [
+        ("GET", format!("/v1/deliveries/{waiting_one}")),
+        ("GET", format!("/v1/deliveries/{waiting_one}/explain")),
+        ("POST", format!("/v1/deliveries/{waiting_one}/retry")),
+        ("POST", format!("/v1/deliveries/{waiting_one}/cancel")),
+        ("GET", "/v1/notifications/n-2".to_owned()),
+    ] {
+        let refused = api.call_as(&bound, method, &path, Value::Null).await;
+        assert_eq!((refused.status, refused.code()), (404, "not_found"), "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn deliveries_are_cancelled_and_sent_again() {
+    let api = TestApi::start().await;
+    let waiting_one = recorded(&api, "default", "n-1", waiting(&api)).await;
+    let cancelled = api.call("POST", &format!("/v1/deliveries/{waiting_one}/cancel"), Value::Null).await;
+    assert_eq!((cancelled.status, &cancelled.body["status"]), (200, &json!("cancelled")), "{cancelled:?}");
+    let again = api.call("POST", &format!("/v1/deliveries/{waiting_one}/cancel"), Value::Null).await;
+    assert_eq!((again.status, again.code()), (409, "wrong_state"));
+    let retried = api.call("POST", &format!("/v1/deliveries/{waiting_one}/retry"), Value::Null).await;
+    assert_eq!((retried.status, &retried.body["status"], &retried.body["round"]), (200, &json!("pending"), &json!(2)));
+    let gone = api.call("POST", &format!("/v1/deliveries/{}/retry", uuid::Uuid::nil()), Value::Null).await;
+    assert_eq!((gone.status, gone.code()), (404, "not_found"));
+}
+
+#[tokio::test]
+async fn a_replay_is_a_job_to_follow() {
+    let api = TestApi::start().await;
+    recorded(&api, "acme", "n-1", failed(&api)).await;
+    let started = api.call("POST", "/v1/deliveries/replay", json!({ "status": "failed" })).await;
+    assert_eq!((started.status, &started.body["state"]), (202, &json!("running")), "{started:?}");
+    let location = started.headers["location"].to_str().unwrap().to_owned();
+    while api.store.step_replay(api.clock.now(), 100).await.unwrap().is_some() {}
+    let done = api.call("GET", &location, Value::Null).await;
+    assert_eq!((&done.body["state"], &done.body["replayed"]), (&json!("done"), &json!(1)), "{done:?}");
+    for (filter, field) in [
+        (json!({}), ""),
+        (json!({ "tenant": "acme" }), ""),
+        (json!({ "status": "pending" }), "status"),
+        (json!({ "colour": "red" }), "colour"),
+    ] {
+        let refused = api.call("POST", "/v1/deliveries/replay", filter.clone()).await;
+        assert_eq!((refused.status, refused.fields()), (422, vec![field]), "{filter}");
+    }
+    let bound = api.key(&[Scope::Admin], Some("acme")).await;
+    assert_eq!(api.call_as(&bound, "GET", &location, Value::Null).await.status, 404);
+    let own = api.call_as(&bound, "POST", "/v1/deliveries/replay", json!({ "status": "failed" })).await;
+    assert_eq!((own.status, &own.body["filter"]["tenant"]), (202, &json!("acme")));
+}
+
+#[tokio::test]
+async fn events_are_listed_and_streamed_from_where_one_left_off() {
+    let api = TestApi::start().await;
+    recorded(&api, "acme", "n-1", failed(&api)).await;
+    let listed = api.call("GET", "/v1/events?type=delivery.failed", Value::Null).await;
+    assert_eq!(listed.body["items"][0]["specversion"], "1.0", "{listed:?}");
+    assert_eq!(listed.body["items"][0]["data"]["delivery"]["notification_id"], "n-1");
+
+    let request = api.request("GET", "/v1/events/stream?type=delivery.failed").bearer_auth(ADMIN_KEY);
+    let response = request.header("Last-Event-ID", "0").send().await.unwrap();
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let mut stream = response.bytes_stream();
+    let mut text = String::new();
+    let mut read_until = async |wanted: &str| {
+        let reading = async {
+            while !text.contains(wanted) {
+                text.push_str(&String::from_utf8_lossy(&stream.next().await.unwrap().unwrap()));
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), reading).await.expect("the event in time");
+        text.clone()
+    };
+    let first = read_until("n-1").await;
+    assert!(first.contains("event: delivery.failed") && first.contains("id: "), "{first}");
+    recorded(&api, "acme", "n-2", failed(&api)).await;
+    read_until("n-2").await;
+    api.shutdown.cancel();
+    let end = tokio::time::timeout(Duration::from_secs(10), async { while let Some(Ok(_)) = stream.next().await {} });
+    end.await.expect("the stream ends on shutdown");
+}
+
+#[tokio::test]
+async fn a_stream_wants_an_id_that_it_gave() {
+    let api = TestApi::start().await;
+    let request = api.request("GET", "/v1/events/stream").bearer_auth(ADMIN_KEY).header("Last-Event-ID", "x");
+    let refused = support::answer(request).await;
+    assert_eq!((refused.status, refused.code()), (400, "invalid_header"));
+}
+
+#[tokio::test]
+async fn dead_letters_are_seen_and_driven_again() {
+    let api = TestApi::start().await;
+    let message = Message { id: Some("m-1".to_owned()), body: "not JSON".into(), ..Message::default() };
+    api.broker.dead_letter(&message, DeadReason::Undecodable, "expected a value").await.unwrap();
+    let listed = api.call("GET", "/v1/dead-letters?limit=10", Value::Null).await;
+    assert_eq!((listed.status, &listed.body["items"][0]["reason"]), (200, &json!("undecodable")), "{listed:?}");
+    for wrong in [json!({}), json!({ "ids": [] }), json!({ "ids": ["m-1"], "all": true }), json!({ "every": true })] {
+        assert_eq!(api.call("POST", "/v1/dead-letters/redrive", wrong.clone()).await.status, 422, "{wrong}");
+    }
+    let ids = json!({ "ids": [listed.body["items"][0]["id"]] });
+    let redriven = api.call("POST", "/v1/dead-letters/redrive", ids).await;
+    assert_eq!((redriven.status, &redriven.body["redriven"]), (200, &json!(1)), "{redriven:?}");
+    assert_eq!(api.queued(1).await[0].message.body, "not JSON");
+    let none = api.call("POST", "/v1/dead-letters/redrive", json!({ "all": true })).await;
+    assert_eq!(none.body["redriven"], 0);
+}

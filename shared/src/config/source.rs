@@ -1,0 +1,198 @@
+//! Where values come from: flags, environment, `posthaste.toml`, defaults, in this order.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::ConfigError;
+use super::settings::{self, Profile, SETTINGS, Setting};
+
+/// The file that is read when `--config` names none and it exists.
+pub const DEFAULT_FILE: &str = "posthaste.toml";
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A flag of the command line, such as `--listen`.
+    Flag(String),
+    /// An environment variable.
+    Environment(String),
+    /// A file that an environment variable names.
+    EnvironmentFile {
+        /// The variable, `…_FILE`.
+        variable: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// The configuration file.
+    File(PathBuf),
+    /// A file in the data directory, made by `posthaste up`.
+    DataDirectory(PathBuf),
+    /// Nobody set it.
+    Default,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(flag) => f.write_str(flag),
+            Self::Environment(variable) => f.write_str(variable),
+            Self::EnvironmentFile { variable, path } => write!(f, "{variable}={}", path.display()),
+            Self::File(path) | Self::DataDirectory(path) => path.display().fmt(f),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// All that configuration is read from, so that tests can give it.
+#[derive(Debug, Clone, Default)]
+pub struct Inputs {
+    /// Values of flags: a setting's key and its text.
+    pub flags: Vec<(&'static str, String)>,
+    /// `--config`.
+    pub file: Option<PathBuf>,
+    /// Environment variables.
+    pub environment: BTreeMap<String, String>,
+    /// Where `posthaste.toml` is looked for when `file` is not given; `None`: nowhere.
+    pub directory: Option<PathBuf>,
+}
+
+impl Inputs {
+    /// The process's environment and working directory.
+    ///
+    /// # Errors
+    /// A variable of ours that is not UTF-8.
+    pub fn of_process() -> Result<Self, ConfigError> {
+        let mut environment = BTreeMap::new();
+        for (name, value) in std::env::vars_os() {
+            let Ok(name) = name.into_string() else { continue };
+            match value.into_string() {
+                Ok(value) => drop(environment.insert(name, value)),
+                Err(_) if name.starts_with("POSTHASTE_") => return Err(ConfigError::NotText { variable: name }),
+                Err(_) => {}
+            }
+        }
+        Ok(Self { environment, directory: Some(PathBuf::from(".")), ..Self::default() })
+    }
+}
+
+/// A value before it is checked.
+#[derive(Clone)]
+pub(super) struct Raw {
+    pub(super) text: String,
+    pub(super) source: Source,
+}
+
+/// For every setting that has one, the value that counts.
+pub(super) fn gather(inputs: &Inputs, profile: Profile) -> Result<BTreeMap<&'static str, Raw>, ConfigError> {
+    let file = read_file(inputs)?;
+    let mut values = BTreeMap::new();
+    for setting in SETTINGS {
+        let raw = match (from_flag(inputs, setting), from_environment(inputs, setting)?) {
+            (Some(raw), _) | (None, Some(raw)) => Some(raw),
+            (None, None) => file.get(setting.key).cloned(),
+        };
+        let default = || {
+            let text = setting.default_for(profile)?.to_owned();
+            Some(Raw { text, source: Source::Default })
+        };
+        if let Some(raw) = raw.or_else(default) {
+            values.insert(setting.key, raw);
+        }
+    }
+    Ok(values)
+}
+
+fn from_flag(inputs: &Inputs, setting: &Setting) -> Option<Raw> {
+    let (_, text) = inputs.flags.iter().find(|(key, _)| *key == setting.key)?;
+    Some(Raw { text: text.clone(), source: Source::Flag(format!("--{}", setting.key.replace('_', "-"))) })
+}
+
+/// An empty variable counts as not set: compose files and shells leave such behind.
+fn from_environment(inputs: &Inputs, setting: &Setting) -> Result<Option<Raw>, ConfigError> {
+    let variable = |name: &str| inputs.environment.get(name).filter(|value| !value.trim().is_empty());
+    let file_variable = format!("{}_FILE", setting.env);
+    match (variable(setting.env), variable(&file_variable)) {
+        (Some(_), Some(_)) => Err(ConfigError::Both { variable: setting.env }),
+        (Some(text), None) => Ok(Some(Raw { text: text.clone(), source: Source::Environment(setting.env.to_owned()) })),
+        (None, Some(path)) => {
+            let path = PathBuf::from(path);
+            let text = read_value(&path).map_err(|source| ConfigError::ValueFile {
+                variable: file_variable.clone(),
+                path: path.clone(),
+                source,
+            })?;
+            Ok(Some(Raw { text, source: Source::EnvironmentFile { variable: file_variable, path } }))
+        }
+        (None, None) => Ok(setting.other_env.and_then(|name| {
+            Some(Raw { text: variable(name)?.clone(), source: Source::Environment(name.to_owned()) })
+        })),
+    }
+}
+
+/// The content of a file that holds one value, without the newline at its end.
+pub(super) fn read_value(path: &Path) -> std::io::Result<String> {
+    let text = std::fs::read_to_string(path)?;
+    Ok(text.trim_end_matches(['\n', '\r']).to_owned())
+}
+
+fn read_file(inputs: &Inputs) -> Result<BTreeMap<&'static str, Raw>, ConfigError> {
+    let Some(path) = config_path(inputs) else { return Ok(BTreeMap::new()) };
+    let unreadable = |problem: String| ConfigError::File { path: path.clone(), problem };
+    let text = std::fs::read_to_string(&path).map_err(|error| unreadable(error.to_string()))?;
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| unreadable(error.to_string()))?;
+    let mut values = BTreeMap::new();
+    for (key, value) in &table {
+        match value {
+            toml::Value::Table(section) => {
+                for (inner, value) in section {
+                    insert(&mut values, &path, &format!("{key}_{inner}"), value)?;
+                }
+            }
+            value => insert(&mut values, &path, key, value)?,
+        }
+    }
+    Ok(values)
+}
+
+fn config_path(inputs: &Inputs) -> Option<PathBuf> {
+    inputs.file.clone().or_else(|| {
+        let path = inputs.directory.as_ref()?.join(DEFAULT_FILE);
+        path.exists().then_some(path)
+    })
+}
+
+fn insert(
+    values: &mut BTreeMap<&'static str, Raw>,
+    path: &Path,
+    key: &str,
+    value: &toml::Value,
+) -> Result<(), ConfigError> {
+    let Some(setting) = settings::find(key) else {
+        let nearest = settings::nearest(key, SETTINGS.iter().map(|setting| setting.key));
+        return Err(ConfigError::UnknownKey { key: key.to_owned(), path: path.to_owned(), nearest });
+    };
+    let source = Source::File(path.to_owned());
+    let Some(text) = as_text(value) else {
+        let problem = format!("must be a text, a number, true or false, not a TOML {}", value.type_str());
+        return Err(ConfigError::Invalid { key: setting.key, from: source, shown: None, problem });
+    };
+    if values.insert(setting.key, Raw { text, source }).is_some() {
+        return Err(ConfigError::File { path: path.to_owned(), problem: format!("{key} is set twice") });
+    }
+    Ok(())
+}
+
+fn as_text(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::Integer(number) => Some(number.to_string()),
+        toml::Value::Float(number) => Some(number.to_string()),
+        toml::Value::Boolean(flag) => Some(flag.to_string()),
+        toml::Value::Array(items) => {
+            let texts: Option<Vec<&str>> = items.iter().map(toml::Value::as_str).collect();
+            texts.map(|texts| texts.join(","))
+        }
+        toml::Value::Datetime(_) | toml::Value::Table(_) => None,
+    }
+}

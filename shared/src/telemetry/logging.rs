@@ -1,0 +1,65 @@
+//! Logs: to stderr, as lines for people or as JSON objects. Called once, at the start of the program.
+
+use std::io::IsTerminal as _;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::config::{LogConfig, LogFormat};
+
+/// Why logging did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum LoggingError {
+    /// The filter cannot be read.
+    #[error("the log filter {filter:?} {problem}")]
+    Filter {
+        /// As it was given.
+        filter: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Somebody installed a logger before.
+    #[error("logging was started twice")]
+    Twice,
+}
+
+/// Starts logging. Colours only on a terminal, and not when `NO_COLOR` is set.
+///
+/// # Errors
+/// [`LoggingError`]: a filter that cannot be read, or a second call.
+pub fn init(log: &LogConfig) -> Result<(), LoggingError> {
+    let filter =
+        parse_filter(&log.filter).map_err(|problem| LoggingError::Filter { filter: log.filter.clone(), problem })?;
+    let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let colours = std::io::stderr().is_terminal() && !no_colour;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    let started = match log.format {
+        LogFormat::Text => builder.finish().try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).finish().try_init(),
+    };
+    started.map_err(|_| LoggingError::Twice)
+}
+
+/// What is wrong with a filter and what to write; `None` when it is good.
+#[must_use]
+pub fn problem_of_filter(filter: &str) -> Option<String> {
+    parse_filter(filter).err()
+}
+
+fn parse_filter(filter: &str) -> Result<EnvFilter, String> {
+    EnvFilter::builder().parse(filter).map_err(|error| {
+        format!("cannot be read ({error}): write a level (info) or levels for parts (info,posthaste_worker=debug)")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_filter_is_an_error_and_no_panic() {
+        assert_eq!(problem_of_filter("info,lapin=warn,posthaste_worker=debug"), None);
+        assert!(problem_of_filter("posthaste=loud").is_some());
+        assert!(problem_of_filter("a=b=c").is_some());
+    }
+}

@@ -1,0 +1,198 @@
+//! The command tree, and its help grouped by what one is after.
+
+use std::fmt::Write as _;
+
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use crate::failure::Done;
+use crate::global::{Global, ServiceFlags};
+use crate::{
+    api, asyncapi, dead, delivery, doctor, endpoint, explain, key, listen, migrate, openapi, reconcile, replay, send,
+    up, worker,
+};
+
+/// A durable delivery queue for webhooks
+///
+/// Hand a notification over and forget it: Posthaste gets it to every webhook that should have it, or says, durably
+/// and once, why it could not.
+#[derive(Debug, Parser)]
+#[command(name = "posthaste", version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run everything in one process, on an embedded store and queue
+    Up(up::UpArgs),
+    /// Run the HTTP API
+    Api(api::ApiArgs),
+    /// Run a delivery worker
+    Worker(worker::WorkerArgs),
+    /// Bring the store's schema up to date
+    Migrate(migrate::MigrateArgs),
+    /// Enqueue notifications, one or many
+    Send(Box<send::SendArgs>),
+    /// Manage endpoints (webhooks)
+    Endpoint(Box<endpoint::EndpointArgs>),
+    /// Look at deliveries; send one again or cancel it
+    Delivery(delivery::DeliveryArgs),
+    /// Send again all deliveries that match a filter
+    Replay(replay::ReplayArgs),
+    /// Say why a notification or delivery is where it is
+    Explain(explain::ExplainArgs),
+    /// Look at the dead-letter queue and re-drive it
+    Dead(dead::DeadArgs),
+    /// Manage API keys
+    Key(key::KeyArgs),
+    /// Receive webhooks locally, print them and verify their signatures
+    Listen(listen::ListenArgs),
+    /// Check configuration, store, broker and clocks
+    Doctor(doctor::DoctorArgs),
+    /// Prove that everything accepted is accounted for
+    Reconcile(reconcile::ReconcileArgs),
+    /// Print the OpenAPI specification of the HTTP API
+    Openapi,
+    /// Print the AsyncAPI specification of messages and events
+    Asyncapi(ServiceFlags),
+}
+
+/// The groups of `posthaste --help`.
+const GROUPS: &[(&str, &[&str])] = &[
+    ("Run it", &["up", "api", "worker", "migrate"]),
+    ("Use it", &["send", "endpoint", "delivery", "replay", "explain"]),
+    ("Operate it", &["doctor", "reconcile", "dead", "key"]),
+    ("Develop against it", &["listen", "openapi", "asyncapi"]),
+];
+
+/// Parses the command line; prints help or what is wrong with it and ends the program (2: wrong use).
+pub(crate) fn parse() -> Cli {
+    let mut command = command();
+    let matches = command.get_matches_mut();
+    match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.format(&mut command).exit(),
+    }
+}
+
+fn command() -> clap::Command {
+    let command = Cli::command();
+    let template = help_template(&command);
+    command.help_template(template)
+}
+
+fn help_template(command: &clap::Command) -> String {
+    let mut template = "{about-with-newline}\n{usage-heading} {usage}\n".to_owned();
+    for (title, names) in GROUPS {
+        let _ = write!(template, "\n{title}:\n");
+        for name in *names {
+            let about = command.find_subcommand(name).and_then(clap::Command::get_about).map(ToString::to_string);
+            let _ = writeln!(template, "  {name:<10} {}", about.unwrap_or_default());
+        }
+    }
+    template.push_str("\n{all-args}\n\nStart with `posthaste up --demo`. `posthaste <command> --help` has examples.\n");
+    // The subcommands are listed above; {all-args} would list them again.
+    template.replace("{all-args}", "Options:\n{options}")
+}
+
+impl Cli {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// Why it could not be done.
+    pub(crate) async fn run(self) -> Done {
+        let Self { global, command } = self;
+        match command {
+            Command::Up(args) => up::run(&global, args).await,
+            Command::Api(args) => api::run(&global, args).await,
+            Command::Worker(args) => worker::run(&global, args).await,
+            Command::Migrate(args) => migrate::run(&global, args).await,
+            Command::Send(args) => Box::pin(send::run(&global, *args)).await,
+            Command::Endpoint(args) => endpoint::run(&global, *args).await,
+            Command::Delivery(args) => delivery::run(&global, args).await,
+            Command::Replay(args) => replay::run(&global, args).await,
+            Command::Explain(args) => explain::run(&global, args).await,
+            Command::Dead(args) => dead::run(&global, args).await,
+            Command::Key(args) => key::run(&global, args).await,
+            Command::Listen(args) => listen::run(&global, args).await,
+            Command::Doctor(args) => Box::pin(doctor::run(&global, args)).await,
+            Command::Reconcile(args) => reconcile::run(&global, args).await,
+            Command::Openapi => openapi::run(&global),
+            Command::Asyncapi(args) => asyncapi::run(&global, &args),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parses(line: &str) -> Result<Cli, clap::Error> {
+        let matches = command().try_get_matches_from(line.split_whitespace())?;
+        Cli::from_arg_matches(&matches)
+    }
+
+    #[test]
+    fn the_tree_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_its_group() {
+        let mut grouped: Vec<&str> = GROUPS.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+        let command = Cli::command();
+        let mut all: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        grouped.sort_unstable();
+        all.sort_unstable();
+        assert_eq!(grouped, all);
+    }
+
+    #[test]
+    fn common_lines_parse() {
+        for line in [
+            "posthaste up --listen 127.0.0.1:1 --data-dir /tmp/x --demo",
+            "posthaste worker --listen 0.0.0.0:9090 --slots 12",
+            "posthaste send --type a.b --payload {} --endpoint ep_1 --ttl 3s --delay 5s --json",
+            "posthaste send --file x.ndjson --broker --broker-url amqp://h",
+            "posthaste send -",
+            "posthaste endpoint add --url https://x --type a --type b.* --delays 1s,5s,5m --header X-A:b --setting k=1",
+            "posthaste endpoint set ep_1 --max-in-flight 3",
+            "posthaste endpoint rotate-secret ep_1 --overlap 1h",
+            "posthaste delivery list --status failed --since 1h",
+            "posthaste delivery cancel 6b1f0a0e-0000-5000-8000-000000000000",
+            "posthaste replay --status failed --no-wait",
+            "posthaste dead redrive --all",
+            "posthaste key create --name ci --scope enqueue --scope read --tenant acme",
+            "posthaste listen --secret whsec_YQ== --status 503 --fail-first 2 --rate-limit 5/s --exit-after 3",
+            "posthaste reconcile --accepted ids.txt",
+            "posthaste --json doctor",
+        ] {
+            if let Err(error) = parses(line) {
+                panic!("{line}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_use_is_refused() {
+        for line in [
+            "posthaste sendd",
+            "posthaste send --type a --payload {} --ttl 3 --expires-at 2026-01-01T00:00:00Z",
+            "posthaste send --type a --payload {} --ttl 3",
+            "posthaste send --api --broker -",
+            "posthaste endpoint add --wire-format soap --url https://x",
+            "posthaste endpoint add --url https://x --secret a --secret-file b",
+            "posthaste delivery list --status lost",
+            "posthaste delivery show not-a-uuid",
+            "posthaste dead redrive",
+            "posthaste key create --scope root",
+            "posthaste listen --status 99",
+        ] {
+            let error = parses(line).map(|_| line).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The HTTP API's client for the commands. Errors come out as sentences that say what to do.
+
+use std::time::Duration;
+
+use posthaste_shared::config::{API_KEY_FILE, Config};
+use posthaste_shared::domain::secret::Secret;
+use reqwest::{Method, RequestBuilder, StatusCode, Url, header};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::failure::{Failure, chain};
+
+/// How long an answer of the API may take; the longest is `endpoint test`, which waits for the endpoint (60 s at most).
+const TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Speaks to the API.
+pub(crate) struct Client {
+    http: reqwest::Client,
+    url: Url,
+    key: Option<Secret>,
+    key_file: std::path::PathBuf,
+}
+
+/// Why a request was not answered as hoped.
+pub(crate) enum ApiError {
+    /// Nobody there, or the connection broke.
+    Unreachable(Failure),
+    /// The API says to come again (503, 429), perhaps after so long.
+    Busy {
+        /// `Retry-After`.
+        retry_after: Option<Duration>,
+        /// What it said.
+        failure: Failure,
+    },
+    /// Asking again will not help.
+    Refused {
+        /// HTTP status.
+        status: StatusCode,
+        /// What it said.
+        failure: Failure,
+    },
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
+        match error {
+            ApiError::Unreachable(failure) | ApiError::Busy { failure, .. } | ApiError::Refused { failure, .. } => {
+                failure
+            }
+        }
+    }
+}
+
+impl Client {
+    /// A client for the API that the configuration names.
+    ///
+    /// # Errors
+    /// The HTTP client cannot be made.
+    pub(crate) fn new(config: &Config) -> Result<Self, Failure> {
+        let http = reqwest::Client::builder()
+            .user_agent(concat!("posthaste-cli/", env!("CARGO_PKG_VERSION")))
+            .timeout(TIMEOUT)
+            .build()?;
+        let (url, key) = (config.client.api_url.clone(), config.client.api_key.clone());
+        Ok(Self { http, url, key, key_file: config.data_dir.join(API_KEY_FILE) })
+    }
+
+    /// Where the API is.
+    pub(crate) const fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// `GET`, with a query; members without a value are left out.
+    pub(crate) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, Option<String>)],
+    ) -> Result<T, ApiError> {
+        let mut url = self.at(path);
+        for (name, value) in query {
+            if let Some(value) = value {
+                url.query_pairs_mut().append_pair(name, value);
+            }
+        }
+        self.send(self.http.get(url)).await
+    }
+
+    /// `POST` with a JSON body.
+    pub(crate) async fn post<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> Result<T, ApiError> {
+        self.send(self.http.post(self.at(path)).json(body)).await
+    }
+
+    /// `POST` with lines of JSON.
+    pub(crate) async fn post_lines<T: DeserializeOwned>(&self, path: &[&str], lines: String) -> Result<T, ApiError> {
+        let request = self.http.post(self.at(path)).header(header::CONTENT_TYPE, "application/x-ndjson").body(lines);
+        self.send(request).await
+    }
+
+    /// `PATCH` with a JSON body.
+    pub(crate) async fn patch<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> Result<T, ApiError> {
+        self.send(self.http.patch(self.at(path)).json(body)).await
+    }
+
+    /// `DELETE`.
+    pub(crate) async fn delete(&self, path: &[&str]) -> Result<(), ApiError> {
+        self.send::<Value>(self.http.request(Method::DELETE, self.at(path))).await.map(drop)
+    }
+
+    fn at(&self, path: &[&str]) -> Url {
+        let mut url = self.url.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        url
+    }
+
+    async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ApiError> {
+        let request = match &self.key {
+            Some(key) => request.bearer_auth(key.expose()),
+            None => request,
+        };
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+        if status.is_success() {
+            let body: &[u8] = if body.is_empty() { b"null" } else { &body };
+            return serde_json::from_slice(body).map_err(|error| {
+                let message = format!("the answer of {} cannot be read: {error}", self.url);
+                let hint = "is it Posthaste, and of the same version?";
+                ApiError::Refused { status, failure: Failure::new(message).hint(hint) }
+            });
+        }
+        let retry_after = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let failure = self.refusal(status, &body);
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+            return Err(ApiError::Busy { retry_after: retry_after.map(Duration::from_secs), failure });
+        }
+        Err(ApiError::Refused { status, failure })
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> ApiError {
+        let failure = if error.is_connect() {
+            let message = format!("nothing answers at {}: {}", self.url, root(error));
+            Failure::new(message)
+                .hint("start `posthaste up` or `posthaste api`, or say where it is with --api-url or POSTHASTE_API_URL")
+        } else if error.is_timeout() {
+            Failure::new(format!("{} did not answer within {} s", self.url, TIMEOUT.as_secs()))
+        } else {
+            Failure::new(chain(error))
+        };
+        ApiError::Unreachable(failure)
+    }
+
+    /// Problem details (RFC 9457) as sentences.
+    fn refusal(&self, status: StatusCode, body: &[u8]) -> Failure {
+        let problem: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+        let member = |name: &str| problem.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let mut message = match (member("title"), member("detail")) {
+            (Some(title), Some(detail)) => format!("{title}: {detail}"),
+            (Some(text), None) | (None, Some(text)) => text.to_owned(),
+            (None, None) => format!("{} answered {status}", self.url),
+        };
+        for error in problem.get("errors").and_then(Value::as_array).into_iter().flatten() {
+            let field = error.get("field").and_then(Value::as_str).unwrap_or_default();
+            let said = error.get("problem").and_then(Value::as_str).unwrap_or_default();
+            if !message.contains(said) {
+                message.push_str(&format!("\n  {field} {said}"));
+            }
+        }
+        let failure = Failure::new(message);
+        match status {
+            StatusCode::UNAUTHORIZED => failure.hint(self.key_hint()),
+            StatusCode::FORBIDDEN => failure.hint("use another key, or make one: posthaste key create --scope admin"),
+            _ => failure,
+        }
+    }
+
+    fn key_hint(&self) -> String {
+        format!(
+            "set POSTHASTE_API_KEY, or name its file with --api-key-file (looked for {}); \
+             make a key with `posthaste key create`",
+            self.key_file.display()
+        )
+    }
+}
+
+/// The innermost cause, which says what the operating system said.
+fn root(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,234 @@
+//! `posthaste delivery`: looking at deliveries, sending one again, cancelling one.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use posthaste_shared::domain::delivery::Status;
+use posthaste_shared::domain::id::{DeliveryId, EndpointId, NotificationId, NotificationType, TenantId};
+use posthaste_shared::domain::time::Timestamp;
+use serde_json::{Value, json};
+
+use crate::client::Client;
+use crate::failure::{Done, Failure};
+use crate::global::{ClientFlags, Global};
+use crate::output::{Output, items, text, time};
+use crate::when;
+
+/// The most items of a page of the API.
+const PAGE: u32 = 500;
+
+/// Look at deliveries; send one again or cancel it.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  posthaste delivery list --status failed --since 1h\n  posthaste delivery show 6b1f…\n  posthaste delivery retry 6b1f…"
+)]
+pub(crate) struct DeliveryArgs {
+    #[command(subcommand)]
+    command: DeliveryCommand,
+    #[command(flatten)]
+    client: ClientFlags,
+}
+
+#[derive(Debug, Subcommand)]
+enum DeliveryCommand {
+    /// List deliveries, the newest first
+    List(ListArgs),
+    /// Show a delivery with its attempts
+    Show {
+        /// Its id
+        id: DeliveryId,
+    },
+    /// Send it now: a waiting one at once, a finished one in a new round of attempts
+    Retry {
+        /// Its id
+        id: DeliveryId,
+    },
+    /// Never send it
+    Cancel {
+        /// Its id
+        id: DeliveryId,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ListArgs {
+    #[command(flatten)]
+    filter: Filter,
+    /// At most so many
+    #[arg(long, default_value_t = 50)]
+    limit: u32,
+}
+
+/// Which deliveries.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Filter {
+    /// pending, delivered, failed, expired or cancelled
+    #[arg(long, value_parser = parse_status)]
+    pub(crate) status: Option<Status>,
+    /// To this endpoint
+    #[arg(long, value_name = "ID")]
+    pub(crate) endpoint: Option<EndpointId>,
+    /// Of this notification
+    #[arg(long, value_name = "ID")]
+    pub(crate) notification: Option<NotificationId>,
+    /// Of this tenant
+    #[arg(long)]
+    pub(crate) tenant: Option<TenantId>,
+    /// Of notifications of this type
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) kind: Option<NotificationType>,
+    /// Accepted then or later: a time, or how long ago (2h)
+    #[arg(long, value_name = "TIME", value_parser = when::past)]
+    pub(crate) since: Option<Timestamp>,
+    /// Accepted before: a time, or how long ago (5m)
+    #[arg(long, value_name = "TIME", value_parser = when::past)]
+    pub(crate) until: Option<Timestamp>,
+}
+
+fn parse_status(text: &str) -> Result<Status, String> {
+    let names = Status::ALL.map(Status::as_str).join(", ");
+    Status::parse(text).ok_or_else(|| format!("must be one of {names}"))
+}
+
+impl Filter {
+    /// As members of the API's queries and bodies.
+    pub(crate) fn members(&self) -> Vec<(&'static str, Option<String>)> {
+        vec![
+            ("status", self.status.map(|status| status.as_str().to_owned())),
+            ("endpoint_id", self.endpoint.as_ref().map(ToString::to_string)),
+            ("notification_id", self.notification.as_ref().map(ToString::to_string)),
+            ("tenant", self.tenant.as_ref().map(ToString::to_string)),
+            ("type", self.kind.as_ref().map(ToString::to_string)),
+            ("since", self.since.map(|at| at.to_string())),
+            ("until", self.until.map(|at| at.to_string())),
+        ]
+    }
+}
+
+/// Does it.
+pub(crate) async fn run(global: &Global, args: DeliveryArgs) -> Done {
+    let client = global.client(&args.client)?;
+    let output = global.output();
+    match args.command {
+        DeliveryCommand::List(args) => list(output, &client, &args).await?,
+        DeliveryCommand::Show { id } => {
+            let delivery: Value = client.get(&["v1", "deliveries", &id.to_string()], &[]).await?;
+            if output.json { output.document(&delivery)? } else { print_delivery(output, &delivery)? }
+        }
+        DeliveryCommand::Retry { id } => act(output, &client, id, "retry").await?,
+        DeliveryCommand::Cancel { id } => act(output, &client, id, "cancel").await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn act(output: Output, client: &Client, id: DeliveryId, what: &str) -> Result<(), Failure> {
+    let delivery: Value = client.post(&["v1", "deliveries", &id.to_string(), what], &json!({})).await?;
+    if output.json {
+        return Ok(output.document(&delivery)?);
+    }
+    let done = if what == "retry" { "is due now" } else { "is cancelled" };
+    Ok(output.line(format_args!("{id} {done}."))?)
+}
+
+async fn list(output: Output, client: &Client, args: &ListArgs) -> Result<(), Failure> {
+    let mut found: Vec<Value> = Vec::new();
+    let mut query = args.filter.members();
+    loop {
+        let wanted = args.limit.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
+        let mut page_query = query.clone();
+        page_query.push(("limit", Some(wanted.clamp(1, PAGE).to_string())));
+        let page: Value = client.get(&["v1", "deliveries"], &page_query).await?;
+        found.extend(items(&page).iter().cloned());
+        let cursor = text(&page, "next_cursor");
+        if cursor.is_empty() || found.len() >= args.limit as usize {
+            break;
+        }
+        query.retain(|(name, _)| *name != "cursor");
+        query.push(("cursor", Some(cursor)));
+    }
+    if output.json {
+        return Ok(output.document(&json!({ "items": found }))?);
+    }
+    Ok(output.table(
+        &["id", "status", "type", "endpoint", "attempts", "created", "next attempt", "why"],
+        found.iter().map(row).collect(),
+    )?)
+}
+
+fn row(delivery: &Value) -> Vec<String> {
+    vec![
+        text(delivery, "id"),
+        text(delivery, "status"),
+        text(delivery, "type"),
+        text(delivery, "endpoint_id"),
+        text(delivery, "attempt_count"),
+        time(delivery, "created_at"),
+        time(delivery, "next_attempt_at"),
+        why(delivery),
+    ]
+}
+
+/// Why a delivery is where it is, in a word or two.
+fn why(delivery: &Value) -> String {
+    let first = ["reason", "held_by", "waiting_for"].map(|name| text(delivery, name));
+    first.into_iter().find(|text| !text.is_empty()).unwrap_or_default()
+}
+
+fn print_delivery(output: Output, delivery: &Value) -> Result<(), Failure> {
+    output.facts(&[
+        ("delivery", text(delivery, "id")),
+        ("notification", text(delivery, "notification_id")),
+        ("type", text(delivery, "type")),
+        ("tenant", text(delivery, "tenant")),
+        ("endpoint", format!("{} ({})", text(delivery, "endpoint_id"), text(delivery, "wire_format"))),
+        ("recipient", text(delivery, "recipient")),
+        ("status", text(delivery, "status")),
+        ("why", why(delivery)),
+        ("last error", text(delivery, "last_error")),
+        ("created", time(delivery, "created_at")),
+        ("next attempt", time(delivery, "next_attempt_at")),
+        ("expires", time(delivery, "expires_at")),
+        ("finished", time(delivery, "finished_at")),
+        ("provider's id", text(delivery, "provider_message_id")),
+        ("provider's code", text(delivery, "provider_error_code")),
+    ])?;
+    print_attempts(output, delivery)
+}
+
+/// The attempts of a delivery, one a row.
+pub(crate) fn print_attempts(output: Output, delivery: &Value) -> Result<(), Failure> {
+    let attempts = delivery.get("attempts").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    if attempts.is_empty() {
+        return Ok(());
+    }
+    output.line("")?;
+    let row = |attempt: &Value| {
+        vec![
+            text(attempt, "number"),
+            time(attempt, "started_at"),
+            text(attempt, "result"),
+            text(attempt, "status_code"),
+            milliseconds(attempt, "duration_ms"),
+            phases(attempt),
+            text(attempt, "resolved_address"),
+            text(attempt, "error.text"),
+        ]
+    };
+    Ok(output.table(
+        &["#", "started", "result", "status", "took", "phases", "address", "error"],
+        attempts.iter().map(row).collect(),
+    )?)
+}
+
+fn milliseconds(value: &Value, name: &str) -> String {
+    value.get(name).and_then(Value::as_f64).map(|ms| format!("{ms:.1} ms")).unwrap_or_default()
+}
+
+/// `dns 0.2, connect 0.1, wait 3.4`
+fn phases(attempt: &Value) -> String {
+    let phase = |name: &&str| {
+        let ms = attempt.get("phases_ms")?.get(*name)?.as_f64()?;
+        Some(format!("{name} {ms:.1}"))
+    };
+    ["dns", "connect", "tls", "wait", "body"].iter().filter_map(phase).collect::<Vec<_>>().join(", ")
+}

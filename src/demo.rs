@@ -1,0 +1,202 @@
+//! `up --demo`: receivers of every temper, a notification to each, and what became of them. Everything
+//! goes the way that a user's notifications go: through the HTTP API, the queue and real sockets.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use posthaste_producer::http::new_key;
+use posthaste_shared::config::Config;
+use posthaste_shared::domain::id::{KeyId, TenantId};
+use posthaste_shared::domain::key::{ApiKey, Scope};
+use posthaste_shared::domain::secret::Secret;
+use posthaste_shared::domain::wire_format::WireFormat;
+use posthaste_worker::wire;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::listen::{self, Behaviour, Format, Verifier};
+use crate::output::{Output, text};
+use crate::service::Node;
+
+/// How long the demonstration may take; it needs some four seconds.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// The tenant that the demonstration's endpoints belong to.
+const TENANT: &str = "demo";
+
+/// One notification and the receiver it goes to.
+struct Scene {
+    what: &'static str,
+    format: WireFormat,
+    behaviour: Behaviour,
+    ttl_seconds: Option<f64>,
+}
+
+/// The receivers; they answer as long as this lives.
+pub(crate) struct Receivers(Vec<JoinHandle<()>>);
+
+impl Drop for Receivers {
+    fn drop(&mut self) {
+        for receiver in &self.0 {
+            receiver.abort();
+        }
+    }
+}
+
+/// Shows what Posthaste does.
+pub(crate) async fn run(node: &Node, config: &Config, api: SocketAddr, output: Output) -> Result<Receivers, Failure> {
+    let key = Key::make(node).await?;
+    let mut mine = config.clone();
+    mine.client.api_url = format!("http://{api}")
+        .parse()
+        .map_err(|error| Failure::new(format!("the API's address {api} makes no URL: {error}")))?;
+    mine.client.api_key = Some(key.secret.clone());
+    let client = Client::new(&mine)?;
+    forget_earlier(&client).await?;
+    output.line("\nDemonstration: a notification to each of these receivers (takes some 4 s)")?;
+    let (mut receivers, mut sent) = (Receivers(Vec::new()), Vec::new());
+    for scene in scenes() {
+        let (receiver, url) = start_receiver(&scene).await?;
+        receivers.0.push(receiver.task);
+        sent.push((scene.what, scene.format, send(&client, &scene, &url, receiver.secret).await?));
+    }
+    let rows = watch(&client, &sent).await?;
+    output.table(&["notification to", "wire format", "outcome", "attempts", "took", "because"], rows)?;
+    key.revoke(node).await?;
+    output.line(format_args!(
+        "\nGoing on at http://{api}. In another terminal:\n  posthaste delivery list --tenant {TENANT}\n  posthaste endpoint list"
+    ))?;
+    Ok(receivers)
+}
+
+fn scenes() -> Vec<Scene> {
+    let plain = |format: WireFormat| Scene {
+        what: match format {
+            WireFormat::Standard => "one that takes it, signature checked",
+            WireFormat::Raw => "one that takes the bare payload",
+        },
+        format,
+        behaviour: Behaviour::default(),
+        ttl_seconds: None,
+    };
+    let odd = |what, behaviour, ttl_seconds| Scene { what, format: WireFormat::Standard, behaviour, ttl_seconds };
+    let failing = |status| Behaviour { status, ..Behaviour::default() };
+    let recovering = Behaviour { fail_first: Some(2), status: 503, ..Behaviour::default() };
+    let mut scenes: Vec<Scene> = WireFormat::ALL.into_iter().map(plain).collect();
+    scenes.push(odd("one that is down (503) and recovers", recovering, None));
+    scenes.push(odd("one that refuses it (400)", failing(400), None));
+    scenes.push(odd("one that stays down (503) for its 3 s", failing(503), Some(3.0)));
+    scenes
+}
+
+struct Started {
+    task: JoinHandle<()>,
+    secret: Option<Secret>,
+}
+
+async fn start_receiver(scene: &Scene) -> Result<(Started, String), Failure> {
+    let secret = wire::of(scene.format).new_secret();
+    let verifier = Verifier::new(Format::Auto, secret.as_slice()).map_err(Failure::new)?;
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let mut receiver = listen::serve(scene.behaviour.clone(), verifier, listener);
+    let url = format!("http://{}/webhook", receiver.address());
+    let task = tokio::spawn(async move { while receiver.next().await.is_some() {} });
+    Ok((Started { task, secret }, url))
+}
+
+/// Makes the endpoint and enqueues the notification; returns the notification's id.
+async fn send(client: &Client, scene: &Scene, url: &str, secret: Option<Secret>) -> Result<String, Failure> {
+    let mut endpoint = json!({"url": url, "wire_format": scene.format, "description": scene.what});
+    if let Some(secret) = secret {
+        endpoint["secret"] = json!(secret.expose());
+    }
+    let endpoint: Value = client.post(&["v1", "endpoints"], &endpoint).await?;
+    let mut notification = json!({
+        "type": "order.paid",
+        "payload": {"order": 42, "amount": "19.90", "currency": "EUR"},
+        "endpoint_id": endpoint["id"],
+    });
+    if let Some(ttl) = scene.ttl_seconds {
+        notification["ttl_seconds"] = json!(ttl);
+    }
+    let accepted: Value = client.post(&["v1", "notifications"], &notification).await?;
+    Ok(text(&accepted, "id"))
+}
+
+/// Waits for all outcomes; a row for each.
+async fn watch(client: &Client, sent: &[(&str, WireFormat, String)]) -> Result<Vec<Vec<String>>, Failure> {
+    let (begun, mut rows) = (Instant::now(), Vec::new());
+    for (what, format, id) in sent {
+        let delivery = loop {
+            let found: Value = client.get(&["v1", "deliveries"], &[("notification_id", Some(id.clone()))]).await?;
+            match found["items"].get(0) {
+                Some(delivery) if delivery["status"] != "pending" => break delivery.clone(),
+                _ if begun.elapsed() > DEADLINE => {
+                    return Err(Failure::new(format!("notification {id} did not come to its end in time"))
+                        .hint(format!("`posthaste explain {id}` says why")));
+                }
+                _ => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        };
+        rows.push(row(what, *format, &delivery));
+    }
+    Ok(rows)
+}
+
+fn row(what: &str, format: WireFormat, delivery: &Value) -> Vec<String> {
+    let took = match (moment(delivery, "created_at"), moment(delivery, "finished_at")) {
+        (Some(from), Some(to)) => format!("{:.3} s", to.since(from).as_secs_f64()),
+        _ => String::new(),
+    };
+    vec![
+        what.to_owned(),
+        format.to_string(),
+        text(delivery, "status"),
+        delivery["attempt_count"].to_string(),
+        took,
+        if delivery["status"] == "delivered" { String::new() } else { text(delivery, "last_error") },
+    ]
+}
+
+fn moment(delivery: &Value, member: &str) -> Option<posthaste_shared::domain::time::Timestamp> {
+    posthaste_shared::domain::time::Timestamp::parse(delivery[member].as_str()?).ok()
+}
+
+/// Removes the endpoints of an earlier demonstration, whose receivers are gone.
+async fn forget_earlier(client: &Client) -> Result<(), Failure> {
+    let found: Value = client.get(&["v1", "endpoints"], &[("limit", Some("100".to_owned()))]).await?;
+    for endpoint in found["items"].as_array().into_iter().flatten() {
+        client.delete(&["v1", "endpoints", &text(endpoint, "id")]).await?;
+    }
+    Ok(())
+}
+
+/// A key of the demonstration's own, for its tenant alone.
+struct Key {
+    id: KeyId,
+    secret: Secret,
+}
+
+impl Key {
+    async fn make(node: &Node) -> Result<Self, Failure> {
+        let now = node.clock.now();
+        let info = ApiKey {
+            id: KeyId::generate(now),
+            name: "demonstration".to_owned(),
+            tenant: Some(TenantId::parse(TENANT)?),
+            scopes: vec![Scope::Admin],
+            created_at: now,
+            revoked_at: None,
+        };
+        let (secret, hash) = new_key();
+        node.store.insert_key(&info, &hash).await?;
+        Ok(Self { id: info.id, secret })
+    }
+
+    async fn revoke(self, node: &Node) -> Result<(), Failure> {
+        node.store.revoke_key(&self.id, node.clock.now()).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,247 @@
+//! `posthaste endpoint`: webhooks, through the API.
+
+mod fields;
+mod show;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use posthaste_shared::domain::id::{EndpointId, TenantId};
+use posthaste_shared::domain::wire_format::WireFormat;
+use serde_json::{Map, Value, json};
+
+use self::fields::{Fields, SecretFlags};
+use crate::client::Client;
+use crate::failure::{Done, Failure};
+use crate::global::{ClientFlags, Global};
+use crate::output::{Output, items, text};
+use crate::when;
+
+/// Manage endpoints: the webhooks that notifications go to.
+#[derive(Debug, Args)]
+pub(crate) struct EndpointArgs {
+    #[command(subcommand)]
+    command: EndpointCommand,
+    #[command(flatten)]
+    client: ClientFlags,
+}
+
+#[derive(Debug, Subcommand)]
+enum EndpointCommand {
+    /// Make an endpoint; prints its signing secret, this once
+    #[command(after_help = ADD_EXAMPLES)]
+    Add(Box<AddArgs>),
+    /// List endpoints
+    List(ListArgs),
+    /// Show an endpoint; its secrets are never shown
+    Show {
+        /// Its id, ep_…
+        id: EndpointId,
+    },
+    /// Change an endpoint; what is not named stays
+    Set(Box<SetArgs>),
+    /// Call it again; what waited for it is sent
+    Enable {
+        /// Its id, ep_…
+        id: EndpointId,
+    },
+    /// Do not call it; deliveries to it wait until they expire or it is enabled
+    Disable {
+        /// Its id, ep_…
+        id: EndpointId,
+    },
+    /// Delete it; what waits for it fails
+    Delete {
+        /// Its id, ep_…
+        id: EndpointId,
+    },
+    /// Send a test notification now and show request, answer and verdict
+    Test(TestArgs),
+    /// Make a new signing secret; the old one signs beside it for a while
+    RotateSecret(RotateArgs),
+}
+
+const ADD_EXAMPLES: &str = "Examples:
+  posthaste endpoint add --url https://example.com/hooks --type 'message.*'
+  posthaste endpoint add --url https://example.com/hooks --delays 1s,5s,5m,30m --timeout 10s --header 'X-Team: billing'
+  posthaste endpoint add --url http://127.0.0.1:9000/ --wire-format raw
+  posthaste endpoint add --from-json endpoint.json";
+
+#[derive(Debug, Args)]
+struct AddArgs {
+    /// How requests look [default: standard]
+    #[arg(long, value_parser = parse_wire_format)]
+    wire_format: Option<WireFormat>,
+    /// Whose it is [default: the key's tenant, else default]
+    #[arg(long)]
+    tenant: Option<TenantId>,
+    #[command(flatten)]
+    secret: SecretFlags,
+    #[command(flatten)]
+    fields: Fields,
+}
+
+#[derive(Debug, Args)]
+struct ListArgs {
+    /// Only this tenant's
+    #[arg(long)]
+    tenant: Option<TenantId>,
+    /// Only those that are enabled (true) or disabled (false)
+    #[arg(long)]
+    enabled: Option<bool>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  posthaste endpoint set ep_0192… --max-in-flight 8\n  posthaste endpoint set ep_0192… --type 'order.*' --type refund.made"
+)]
+struct SetArgs {
+    /// Its id, ep_…
+    id: EndpointId,
+    #[command(flatten)]
+    fields: Fields,
+}
+
+#[derive(Debug, Args)]
+struct TestArgs {
+    /// Its id, ep_…
+    id: EndpointId,
+    /// The test notification's type [default: made up]
+    #[arg(long = "type", value_name = "TYPE", requires = "payload")]
+    kind: Option<String>,
+    /// The test notification's payload: JSON, or @FILE [default: made up]
+    #[arg(long, value_name = "JSON", requires = "kind")]
+    payload: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct RotateArgs {
+    /// Its id, ep_…
+    id: EndpointId,
+    /// How long the old secret signs, too [default: 24h]
+    #[arg(long, value_name = "DURATION", value_parser = when::duration)]
+    overlap: Option<Duration>,
+    #[command(flatten)]
+    secret: SecretFlags,
+}
+
+fn parse_wire_format(text: &str) -> Result<WireFormat, String> {
+    let names = WireFormat::ALL.map(WireFormat::as_str).join(", ");
+    WireFormat::parse(text).ok_or_else(|| format!("must be one of {names}"))
+}
+
+/// Does it.
+pub(crate) async fn run(global: &Global, args: EndpointArgs) -> Done {
+    let client = global.client(&args.client)?;
+    let output = global.output();
+    match args.command {
+        EndpointCommand::Add(args) => add(output, &client, *args).await?,
+        EndpointCommand::List(args) => list(output, &client, &args).await?,
+        EndpointCommand::Show { id } => {
+            show::endpoint(output, &client.get(&["v1", "endpoints", id.as_str()], &[]).await?)?;
+        }
+        EndpointCommand::Set(args) => set(output, &client, *args).await?,
+        EndpointCommand::Enable { id } => switch(output, &client, &id, "enable").await?,
+        EndpointCommand::Disable { id } => switch(output, &client, &id, "disable").await?,
+        EndpointCommand::Delete { id } => delete(output, &client, &id).await?,
+        EndpointCommand::Test(args) => return test(output, &client, &args).await,
+        EndpointCommand::RotateSecret(args) => rotate(output, &client, &args).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn add(output: Output, client: &Client, args: AddArgs) -> Result<(), Failure> {
+    let mut body = args.fields.base()?;
+    args.fields.write(&mut body)?;
+    if let Some(format) = args.wire_format {
+        body.insert("wire_format".to_owned(), format.as_str().into());
+    }
+    body.entry("wire_format").or_insert_with(|| WireFormat::Standard.as_str().into());
+    if let Some(tenant) = &args.tenant {
+        body.insert("tenant".to_owned(), tenant.as_str().into());
+    }
+    if let Some(secret) = args.secret.read()? {
+        body.insert("secret".to_owned(), secret.into());
+    }
+    if !body.contains_key("url") {
+        return Err(Failure::wrong_use("an endpoint needs --url")
+            .hint("posthaste endpoint add --url https://example.com/hooks"));
+    }
+    let made: Value = client.post(&["v1", "endpoints"], &body).await?;
+    show::endpoint(output, &made)
+}
+
+async fn set(output: Output, client: &Client, args: SetArgs) -> Result<(), Failure> {
+    let path = ["v1", "endpoints", args.id.as_str()];
+    let mut patch = args.fields.base()?;
+    if args.fields.merges() {
+        // Headers and settings are replaced as a whole: what is there and not named goes back as it was shown.
+        let now: Value = client.get(&path, &[]).await?;
+        for name in ["headers", "settings"] {
+            let shown = now.get(name).cloned().unwrap_or_else(|| json!({}));
+            patch.entry(name).or_insert(shown);
+        }
+    }
+    args.fields.write(&mut patch)?;
+    if patch.is_empty() {
+        return Err(Failure::wrong_use("nothing to change").hint("posthaste endpoint set --help lists what can be set"));
+    }
+    show::endpoint(output, &client.patch(&path, &patch).await?)
+}
+
+async fn list(output: Output, client: &Client, args: &ListArgs) -> Result<(), Failure> {
+    let mut found: Vec<Value> = Vec::new();
+    let mut cursor = None;
+    loop {
+        let query = [
+            ("tenant", args.tenant.as_ref().map(ToString::to_string)),
+            ("enabled", args.enabled.map(|enabled| enabled.to_string())),
+            ("limit", Some("500".to_owned())),
+            ("cursor", cursor),
+        ];
+        let page: Value = client.get(&["v1", "endpoints"], &query).await?;
+        found.extend(items(&page).iter().cloned());
+        cursor = Some(text(&page, "next_cursor")).filter(|cursor| !cursor.is_empty());
+        if cursor.is_none() {
+            break;
+        }
+    }
+    show::list(output, &found)
+}
+
+async fn switch(output: Output, client: &Client, id: &EndpointId, what: &str) -> Result<(), Failure> {
+    let endpoint: Value = client.post(&["v1", "endpoints", id.as_str(), what], &json!({})).await?;
+    if output.json {
+        return Ok(output.document(&endpoint)?);
+    }
+    Ok(output.line(format_args!("{id} is {what}d."))?)
+}
+
+async fn delete(output: Output, client: &Client, id: &EndpointId) -> Result<(), Failure> {
+    client.delete(&["v1", "endpoints", id.as_str()]).await?;
+    if output.json {
+        return Ok(output.document(&json!({"id": id, "deleted": true}))?);
+    }
+    Ok(output.line(format_args!("{id} is deleted."))?)
+}
+
+/// Exit code 1 when the endpoint did not take the test.
+async fn test(output: Output, client: &Client, args: &TestArgs) -> Done {
+    let mut body = Map::new();
+    if let (Some(kind), Some(payload)) = (&args.kind, &args.payload) {
+        let payload = fields::json_or_file("--payload", payload)?;
+        body.insert("notification".to_owned(), json!({"type": kind, "payload": payload}));
+    }
+    let report: Value = client.post(&["v1", "endpoints", args.id.as_str(), "test"], &body).await?;
+    show::test_report(output, &report)?;
+    Ok(if text(&report, "outcome") == "delivered" { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn rotate(output: Output, client: &Client, args: &RotateArgs) -> Result<(), Failure> {
+    let mut body = Map::new();
+    body.extend(args.overlap.map(|overlap| ("overlap_seconds".to_owned(), overlap.as_secs().into())));
+    body.extend(args.secret.read()?.map(|secret| ("secret".to_owned(), secret.into())));
+    let rotated: Value = client.post(&["v1", "endpoints", args.id.as_str(), "rotate-secret"], &body).await?;
+    show::rotated(output, &rotated)
+}

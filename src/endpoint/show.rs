@@ -1,0 +1,152 @@
+//! Endpoints and tests of them, printed.
+
+use serde_json::Value;
+
+use crate::failure::Failure;
+use crate::output::{Output, text, time};
+
+/// One endpoint; with its secret where the answer hands it out.
+pub(super) fn endpoint(output: Output, endpoint: &Value) -> Result<(), Failure> {
+    if output.json {
+        return Ok(output.document(endpoint)?);
+    }
+    let secret = text(endpoint, "secret");
+    output.facts(&[
+        ("endpoint", text(endpoint, "id")),
+        ("tenant", text(endpoint, "tenant")),
+        ("url", text(endpoint, "url")),
+        ("wire format", text(endpoint, "wire_format")),
+        ("description", text(endpoint, "description")),
+        ("types", list_of(endpoint, "types")),
+        ("phone numbers", list_of(endpoint, "phone_numbers")),
+        ("state", state(endpoint)),
+        ("signs", text(endpoint, "has_secret")),
+        ("retiring secrets", text(endpoint, "retiring_secrets")),
+        ("headers", pairs(endpoint, "headers")),
+        ("settings", pairs(endpoint, "settings")),
+        ("timeout", format!("{} ms", text(endpoint, "timeout_ms"))),
+        ("retries", retries(endpoint)),
+        ("max in flight", text(endpoint, "max_in_flight")),
+        (
+            "rate limit",
+            Some(text(endpoint, "rate_limit_per_second"))
+                .filter(|rate| !rate.is_empty())
+                .map(|rate| format!("{rate}/s"))
+                .unwrap_or_default(),
+        ),
+        ("created", time(endpoint, "created_at")),
+        ("updated", time(endpoint, "updated_at")),
+        ("secret", secret.clone()),
+    ])?;
+    if !secret.is_empty() {
+        output.line("Keep the secret: it is shown this once.")?;
+    }
+    Ok(())
+}
+
+/// Endpoints, one a row.
+pub(super) fn list(output: Output, endpoints: &[Value]) -> Result<(), Failure> {
+    if output.json {
+        return Ok(output.document(&serde_json::json!({ "items": endpoints }))?);
+    }
+    let row = |endpoint: &Value| {
+        vec![
+            text(endpoint, "id"),
+            text(endpoint, "tenant"),
+            text(endpoint, "wire_format"),
+            text(endpoint, "url"),
+            state(endpoint),
+            Some(list_of(endpoint, "types")).filter(|types| !types.is_empty()).unwrap_or_else(|| "all".to_owned()),
+            text(endpoint, "description"),
+        ]
+    };
+    Ok(output.table(
+        &["id", "tenant", "wire format", "url", "state", "types", "description"],
+        endpoints.iter().map(row).collect(),
+    )?)
+}
+
+/// A new secret.
+pub(super) fn rotated(output: Output, rotated: &Value) -> Result<(), Failure> {
+    if output.json {
+        return Ok(output.document(rotated)?);
+    }
+    output.facts(&[
+        ("endpoint", text(rotated, "endpoint.id")),
+        ("secret", text(rotated, "secret")),
+        ("old one signs until", time(rotated, "old_secret_retires_at")),
+    ])?;
+    Ok(output.line("Keep the secret: it is shown this once.")?)
+}
+
+/// Request, answer and verdict of a test.
+pub(super) fn test_report(output: Output, report: &Value) -> Result<(), Failure> {
+    if output.json {
+        return Ok(output.document(report)?);
+    }
+    if report.get("request").is_some_and(Value::is_object) {
+        output.line(format_args!("> {} {}", text(report, "request.method"), text(report, "request.url")))?;
+        message(output, '>', report, "request")?;
+    }
+    if report.get("response").is_some_and(Value::is_object) {
+        output.line(format_args!("< {}", text(report, "response.status")))?;
+        message(output, '<', report, "response")?;
+    }
+    let took = report.get("duration_ms").and_then(Value::as_f64).map(|ms| format!("{ms:.1} ms")).unwrap_or_default();
+    output.facts(&[
+        ("verdict", text(report, "verdict")),
+        ("error", text(report, "error.text")),
+        ("address", text(report, "resolved_address")),
+        ("took", took),
+    ])?;
+    Ok(())
+}
+
+fn message(output: Output, mark: char, report: &Value, which: &str) -> Result<(), Failure> {
+    for header in report[which]["headers"].as_array().into_iter().flatten() {
+        let part = |index: usize| header.get(index).and_then(Value::as_str).unwrap_or_default();
+        output.line(format_args!("{mark} {}: {}", part(0), part(1)))?;
+    }
+    output.line(format_args!("{mark}"))?;
+    for line in text(&report[which], "body").lines() {
+        output.line(format_args!("{mark} {line}"))?;
+    }
+    Ok(output.line("")?)
+}
+
+fn state(endpoint: &Value) -> String {
+    match (endpoint.get("enabled").and_then(Value::as_bool), text(endpoint, "disabled_reason")) {
+        (Some(false), reason) if !reason.is_empty() => format!("disabled ({reason})"),
+        (Some(false), _) => "disabled".to_owned(),
+        _ => "enabled".to_owned(),
+    }
+}
+
+fn list_of(endpoint: &Value, name: &str) -> String {
+    let items = endpoint["subscription"].get(name).and_then(Value::as_array);
+    items.into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn pairs(endpoint: &Value, name: &str) -> String {
+    let pairs = endpoint.get(name).and_then(Value::as_object).into_iter().flatten();
+    pairs
+        .map(|(name, value)| format!("{name}: {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn retries(endpoint: &Value) -> String {
+    let retry = &endpoint["retry"];
+    match retry.get("delays_ms").and_then(Value::as_array) {
+        Some(delays) => {
+            let delays: Vec<String> = delays.iter().filter_map(Value::as_u64).map(|ms| format!("{ms} ms")).collect();
+            format!("after {}", delays.join(", "))
+        }
+        None => format!(
+            "{}, from {} ms, times {}",
+            text(retry, "max_retries"),
+            text(retry, "initial_delay_ms"),
+            text(retry, "multiplier")
+        ),
+    }
+}

@@ -1,0 +1,122 @@
+//! Flags that several commands share, and what becomes of them: configuration, logging, output.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use posthaste_shared::config::{Config, Inputs, Profile};
+use posthaste_shared::telemetry::logging;
+
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// Flags of every command.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Configuration file [default: ./posthaste.toml if it exists]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where `up` keeps its database and keys [default: ./posthaste-data]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// What is logged to stderr: a level, or levels for parts (info,posthaste_worker=debug)
+    #[arg(long, global = true, value_name = "FILTER", help_heading = "Global options")]
+    pub(crate) log: Option<String>,
+    /// Print JSON instead of tables
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) json: bool,
+}
+
+/// Flags of the commands that open the store or the broker.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ServiceFlags {
+    /// The store: sqlite://PATH or postgres://… (also POSTHASTE_DATABASE_URL; a password here is seen in `ps`)
+    #[arg(long, value_name = "URL")]
+    pub(crate) database_url: Option<String>,
+    /// The broker: amqp://…, amqps://… or embedded (also POSTHASTE_BROKER_URL; a password here is seen in `ps`)
+    #[arg(long, value_name = "URL")]
+    pub(crate) broker_url: Option<String>,
+    /// Prefix of exchanges and queues [default: posthaste]
+    #[arg(long, value_name = "PREFIX")]
+    pub(crate) name_prefix: Option<String>,
+}
+
+/// Flags of the commands that speak to the HTTP API.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ClientFlags {
+    /// The API [default: POSTHASTE_API_URL, else http://127.0.0.1:8080]
+    #[arg(long, value_name = "URL", help_heading = "API options")]
+    pub(crate) api_url: Option<String>,
+    /// File with the API key [default: POSTHASTE_API_KEY, else the key that `up` left in its data directory]
+    #[arg(long, value_name = "FILE", help_heading = "API options")]
+    pub(crate) api_key_file: Option<PathBuf>,
+}
+
+/// Values for settings that came as flags.
+pub(crate) type SettingFlags = Vec<(&'static str, String)>;
+
+impl ServiceFlags {
+    /// As settings.
+    pub(crate) fn settings(&self) -> SettingFlags {
+        let flags = [
+            ("database_url", &self.database_url),
+            ("broker_url", &self.broker_url),
+            ("name_prefix", &self.name_prefix),
+        ];
+        flags.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect()
+    }
+}
+
+impl ClientFlags {
+    /// As settings.
+    ///
+    /// # Errors
+    /// The key's file cannot be read.
+    pub(crate) fn settings(&self) -> Result<SettingFlags, Failure> {
+        let mut flags = SettingFlags::new();
+        flags.extend(self.api_url.clone().map(|url| ("api_url", url)));
+        if let Some(path) = &self.api_key_file {
+            let key = std::fs::read_to_string(path).map_err(|error| {
+                Failure::wrong_use(format!("--api-key-file: {} cannot be read: {error}", path.display()))
+            })?;
+            flags.push(("api_key", key.trim().to_owned()));
+        }
+        Ok(flags)
+    }
+}
+
+impl Global {
+    /// What configuration is read from: these flags and the process's environment.
+    ///
+    /// # Errors
+    /// An environment variable that is not text.
+    pub(crate) fn inputs(&self, mut flags: SettingFlags) -> Result<Inputs, Failure> {
+        flags.extend(self.data_dir.as_ref().map(|dir| ("data_dir", dir.to_string_lossy().into_owned())));
+        flags.extend(self.log.clone().map(|filter| ("log", filter)));
+        Ok(Inputs { flags, file: self.config.clone(), ..Inputs::of_process()? })
+    }
+
+    /// Reads the configuration and starts logging.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration.
+    pub(crate) fn start(&self, profile: Profile, flags: SettingFlags) -> Result<Config, Failure> {
+        let config = Config::load(profile, &self.inputs(flags)?)?;
+        logging::init(&config.log)?;
+        Ok(config)
+    }
+
+    /// Reads the configuration and makes the API's client.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration.
+    pub(crate) fn client(&self, flags: &ClientFlags) -> Result<Client, Failure> {
+        let config = self.start(Profile::Tool, flags.settings()?)?;
+        Client::new(&config)
+    }
+
+    /// How to print.
+    pub(crate) fn output(&self) -> Output {
+        Output::new(self.json)
+    }
+}

@@ -1,0 +1,149 @@
+//! `posthaste key`: API keys. Opens the store itself, because the first key cannot come through the API.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use posthaste_producer::http::new_key;
+use posthaste_shared::clock::{Clock as _, SystemClock};
+use posthaste_shared::config::Profile;
+use posthaste_shared::domain::id::{KeyId, TenantId};
+use posthaste_shared::domain::key::{ApiKey, Scope};
+use serde_json::json;
+
+use crate::connect;
+use crate::failure::{Done, Failure};
+use crate::global::{Global, ServiceFlags};
+use crate::output::{Output, time};
+
+/// Manage API keys. These commands open the store, so they need its URL and not the API.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  posthaste key create --name billing --scope enqueue --tenant acme\n  posthaste key list\n  posthaste key revoke key_0192…"
+)]
+pub(crate) struct KeyArgs {
+    #[command(subcommand)]
+    command: KeyCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum KeyCommand {
+    /// Make a key and print it, this once
+    Create(CreateArgs),
+    /// List keys, revoked ones too
+    List(ServiceFlags),
+    /// Make a key stop working
+    Revoke(RevokeArgs),
+}
+
+#[derive(Debug, Args)]
+struct CreateArgs {
+    /// What you call it
+    #[arg(long, default_value = "cli")]
+    name: String,
+    /// What it may do: enqueue, read or admin (everything); repeatable
+    #[arg(long = "scope", value_name = "SCOPE", value_parser = parse_scope, default_value = "admin")]
+    scopes: Vec<Scope>,
+    /// Bind it to one tenant [default: every tenant]
+    #[arg(long)]
+    tenant: Option<TenantId>,
+    #[command(flatten)]
+    service: ServiceFlags,
+}
+
+#[derive(Debug, Args)]
+struct RevokeArgs {
+    /// The key's id, key_…
+    id: KeyId,
+    #[command(flatten)]
+    service: ServiceFlags,
+}
+
+fn parse_scope(text: &str) -> Result<Scope, String> {
+    Scope::parse(text).ok_or_else(|| "must be enqueue, read or admin".to_owned())
+}
+
+/// Does it.
+pub(crate) async fn run(global: &Global, args: KeyArgs) -> Done {
+    match args.command {
+        KeyCommand::Create(args) => create(global, args).await,
+        KeyCommand::List(service) => list(global, &service).await,
+        KeyCommand::Revoke(args) => revoke(global, &args).await,
+    }
+}
+
+async fn create(global: &Global, args: CreateArgs) -> Done {
+    let config = global.start(Profile::Tool, args.service.settings())?;
+    let store = connect::migrated_store(&config).await?;
+    let now = SystemClock.now();
+    let mut scopes = args.scopes;
+    scopes.sort();
+    scopes.dedup();
+    let info = ApiKey {
+        id: KeyId::generate(now),
+        name: args.name,
+        tenant: args.tenant,
+        scopes,
+        created_at: now,
+        revoked_at: None,
+    };
+    let (key, hash) = new_key();
+    store.insert_key(&info, &hash).await?;
+    store.close().await;
+    let output = global.output();
+    if output.json {
+        let mut shown = serde_json::to_value(&info)?;
+        shown["key"] = json!(key.expose());
+        output.document(&shown)?;
+    } else {
+        output.line(key.expose())?;
+        eprintln_quietly(&format!("This is key {}. It is shown this once; only its hash is kept.", info.id));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A remark beside the output; nothing depends on it.
+fn eprintln_quietly(text: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+async fn list(global: &Global, service: &ServiceFlags) -> Done {
+    let config = global.start(Profile::Tool, service.settings())?;
+    let store = connect::migrated_store(&config).await?;
+    let keys = store.keys().await?;
+    store.close().await;
+    print_list(global.output(), &keys)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_list(output: Output, keys: &[ApiKey]) -> Result<(), Failure> {
+    if output.json {
+        return Ok(output.document(&json!({ "items": keys }))?);
+    }
+    let row = |key: &ApiKey| -> Result<Vec<String>, Failure> {
+        let value = serde_json::to_value(key)?;
+        let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
+        let tenant = key.tenant.as_ref().map_or("every", TenantId::as_str).to_owned();
+        let (created, revoked) = (time(&value, "created_at"), time(&value, "revoked_at"));
+        Ok(vec![key.id.to_string(), key.name.clone(), tenant, scopes.join(","), created, revoked])
+    };
+    let rows = keys.iter().map(row).collect::<Result<_, _>>()?;
+    Ok(output.table(&["id", "name", "tenant", "scopes", "created", "revoked"], rows)?)
+}
+
+async fn revoke(global: &Global, args: &RevokeArgs) -> Done {
+    let config = global.start(Profile::Tool, args.service.settings())?;
+    let store = connect::migrated_store(&config).await?;
+    let revoked = store.revoke_key(&args.id, SystemClock.now()).await?;
+    store.close().await;
+    if !revoked {
+        return Err(Failure::new(format!("there is no key {} that still works", args.id)).hint("posthaste key list"));
+    }
+    let output = global.output();
+    if output.json {
+        output.document(&json!({"id": args.id, "revoked": true}))?;
+    } else {
+        output.line(format_args!("{} is revoked; it stops working within seconds.", args.id))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

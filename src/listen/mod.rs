@@ -1,0 +1,130 @@
+//! `posthaste listen`: a local receiver that prints what arrives and verifies signatures. Its core, [`serve`], is
+//! also the receiver of `posthaste up --demo`.
+
+mod behaviour;
+mod print;
+mod server;
+mod verify;
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use posthaste_shared::config::Profile;
+use posthaste_shared::domain::secret::Secret;
+use tokio::net::TcpListener;
+
+pub(crate) use self::behaviour::{Behaviour, Rate};
+pub(crate) use self::server::serve;
+pub(crate) use self::verify::{Format, Verifier};
+pub(crate) use self::{
+    server::{Handle, Received},
+    verify::Verified,
+};
+
+use crate::failure::{Done, Failure};
+use crate::global::Global;
+use crate::when;
+
+const EXAMPLES: &str = "Examples:
+  posthaste listen --secret whsec_…             print requests and verify their signatures
+  posthaste listen --status 503                 fail everything: watch the retries
+  posthaste listen --fail-first 2               fail twice, then take it
+  posthaste listen --rate-limit 5/s --retry-after 3
+  posthaste listen --hang                       never answer: watch the timeout
+  posthaste listen --json --exit-after 10 > received.ndjson
+
+The exit code is 1 when a signature did not verify. Send something here:
+  posthaste endpoint add --url http://127.0.0.1:9000/ && posthaste send --type test --payload '{}'";
+
+/// Receive webhooks locally: print each request and verify its signature. Can be told to fail, hang or throttle.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ListenArgs {
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9000")]
+    listen: SocketAddr,
+    /// Signing secret to verify with (whsec_…); repeatable: one of them must fit
+    #[arg(long = "secret", value_name = "SECRET", env = "POSTHASTE_LISTEN_SECRET", hide_env_values = true)]
+    secrets: Vec<String>,
+    /// Wire format of the signatures: auto (told by the headers), standard or none
+    #[arg(long, value_name = "FORMAT", default_value = "auto", value_parser = Format::parse)]
+    format: Format,
+    /// Status of the answers
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u16).range(200..=599))]
+    status: u16,
+    /// Answer the first N requests with a failure (--status if that is one, else 503), those after with 200
+    #[arg(long, value_name = "N")]
+    fail_first: Option<u64>,
+    /// Never answer
+    #[arg(long)]
+    hang: bool,
+    /// Wait before each answer
+    #[arg(long, value_name = "DURATION", value_parser = when::duration)]
+    delay: Option<Duration>,
+    /// Retry-After header, in seconds, of answers that are failures
+    #[arg(long, value_name = "SECONDS")]
+    retry_after: Option<u64>,
+    /// Answer 429 to what comes faster, such as 10/s
+    #[arg(long, value_name = "N/s", value_parser = Rate::parse)]
+    rate_limit: Option<Rate>,
+    /// Body of the answers
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    body: String,
+    /// Print counts once a second instead of requests
+    #[arg(long, short)]
+    quiet: bool,
+    /// End after N requests
+    #[arg(long, value_name = "N")]
+    exit_after: Option<u64>,
+}
+
+impl ListenArgs {
+    fn behaviour(&self) -> Behaviour {
+        Behaviour {
+            status: self.status,
+            fail_first: self.fail_first,
+            hang: self.hang,
+            delay: self.delay.unwrap_or_default(),
+            retry_after: self.retry_after,
+            rate_limit: self.rate_limit,
+            body: self.body.clone(),
+        }
+    }
+}
+
+/// Receives until it is told to stop, or `--exit-after` requests were answered.
+pub(crate) async fn run(global: &Global, args: ListenArgs) -> Done {
+    global.start(Profile::Tool, Vec::new())?;
+    let secrets: Vec<Secret> = args.secrets.iter().map(Secret::new).collect();
+    let verifier = Verifier::new(args.format, &secrets).map_err(Failure::wrong_use)?;
+    let listener = TcpListener::bind(args.listen).await.map_err(|error| {
+        Failure::new(format!("cannot listen on {}: {error}", args.listen)).hint("choose another address with --listen")
+    })?;
+    let address = listener.local_addr()?;
+    let printer = print::Printer::new(global.output(), args.quiet);
+    printer.start(address, verifier.is_checking())?;
+    let mut receiver = serve(args.behaviour(), verifier, listener);
+    let mut counts = print::Counts::default();
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    let stop = tokio::signal::ctrl_c();
+    tokio::pin!(stop);
+    loop {
+        tokio::select! {
+            received = receiver.next() => {
+                let Some(received) = received else { break };
+                counts.add(&received);
+                printer.received(&received)?;
+            }
+            _ = ticks.tick() => printer.counts(&mut counts)?,
+            _ = &mut stop => break,
+        }
+        if args.exit_after.is_some_and(|wanted| counts.requests() >= wanted) {
+            break;
+        }
+    }
+    receiver.stop().await;
+    printer.end(&counts)?;
+    Ok(if counts.unverified() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,234 @@
+//! Sending: in batches, with patience while the other side is away, results as they come.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use indicatif::ProgressBar;
+use posthaste_shared::backoff::Reconnect;
+use posthaste_shared::clock::{Clock as _, SystemClock};
+use posthaste_shared::domain::id::NotificationId;
+use posthaste_shared::domain::notification::NotificationDraft;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::lines::{Line, Lines, count};
+use super::target::{Answer, Item, Target};
+use crate::client::ApiError;
+use crate::failure::Failure;
+use crate::output::{self, Output};
+
+/// A batch is sent when it has so many bytes, however few notifications: well under the API's default bound.
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+
+/// Sends notifications and counts what became of them.
+pub(super) struct Sender {
+    target: Target,
+    output: Output,
+    max_wait: Duration,
+    quiet: bool,
+    bar: ProgressBar,
+    accepted: u64,
+    rejected: u64,
+}
+
+/// What became of the items of one try.
+#[derive(Default)]
+struct Settled {
+    waiting: Vec<Item>,
+    why: String,
+    retry_after: Option<Duration>,
+}
+
+impl Sender {
+    pub(super) fn new(target: Target, output: Output, max_wait: Duration, quiet: bool) -> Self {
+        Self { target, output, max_wait, quiet, bar: ProgressBar::hidden(), accepted: 0, rejected: 0 }
+    }
+
+    /// Whether everything got in.
+    pub(super) const fn all_accepted(&self) -> bool {
+        self.rejected == 0
+    }
+
+    /// Lets go of connections.
+    pub(super) async fn close(&self) {
+        self.target.close().await;
+    }
+
+    /// Sends the notification that came from flags.
+    ///
+    /// # Errors
+    /// It could not be sent.
+    pub(super) async fn one(&mut self, draft: NotificationDraft) -> Result<(), Failure> {
+        self.batch(vec![Item { line: 0, draft: named(draft) }]).await
+    }
+
+    /// Sends every line of a file.
+    ///
+    /// # Errors
+    /// The file cannot be read, nobody is there, or the wait was too long.
+    pub(super) async fn lines(&mut self, path: &Path, batch_size: usize) -> Result<(), Failure> {
+        let unreadable = |error| Failure::wrong_use(format!("{} cannot be read: {error}", path.display()));
+        let mut lines = Lines::open(path).await.map_err(unreadable)?;
+        self.bar = output::progress(count(path).await, "sent");
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while let Some(line) = lines.next().await? {
+            match read(line) {
+                Ok((draft, length)) => {
+                    bytes += length;
+                    batch.push(Item { line: lines.number, draft });
+                }
+                Err(problem) => self.reject(lines.number, None, &problem)?,
+            }
+            if batch.len() >= batch_size || bytes >= BATCH_BYTES {
+                bytes = 0;
+                self.batch(std::mem::take(&mut batch)).await?;
+            }
+        }
+        self.batch(batch).await?;
+        self.bar.finish_and_clear();
+        if self.rejected > 0 {
+            return self.tell(&format!("{} notifications were sent, {} were not", self.accepted, self.rejected));
+        }
+        Ok(())
+    }
+
+    /// Sends a batch, again and again while the other side is away.
+    async fn batch(&mut self, items: Vec<Item>) -> Result<(), Failure> {
+        let mut pause = Reconnect::default();
+        let deadline = Instant::now() + self.max_wait;
+        let mut waiting = items;
+        while !waiting.is_empty() {
+            let settled = self.try_once(waiting).await?;
+            waiting = settled.waiting;
+            if waiting.is_empty() {
+                break;
+            }
+            let wait = pause.next().max(settled.retry_after.unwrap_or_default());
+            if Instant::now() + wait > deadline {
+                return Err(self.give_up(&waiting, &settled.why));
+            }
+            self.bar.set_message("waiting");
+            tokio::time::sleep(wait).await;
+            self.bar.set_message("sent");
+        }
+        Ok(())
+    }
+
+    async fn try_once(&mut self, items: Vec<Item>) -> Result<Settled, Failure> {
+        let answers = match self.target.send(&items).await {
+            Ok(answers) => answers,
+            Err(ApiError::Busy { retry_after, failure }) => {
+                return Ok(Settled { waiting: items, why: failure.message().to_owned(), retry_after });
+            }
+            // Nobody was ever there: waiting would only hide a wrong address.
+            Err(ApiError::Unreachable(failure)) if self.accepted > 0 => {
+                return Ok(Settled { waiting: items, why: failure.message().to_owned(), retry_after: None });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.settle(items, answers)
+    }
+
+    fn settle(&mut self, items: Vec<Item>, answers: Vec<Answer>) -> Result<Settled, Failure> {
+        let mut settled = Settled::default();
+        let mut page = String::new();
+        for (item, answer) in items.into_iter().zip(answers) {
+            match answer {
+                Answer::Accepted { accepted_at, deduplicated } => {
+                    self.accepted += 1;
+                    self.bar.inc(1);
+                    let _ = writeln!(page, "{}", self.show(&item, &accepted_at, deduplicated));
+                }
+                Answer::Rejected(problem) => self.reject(item.line, Some(&item.draft), &problem)?,
+                Answer::Later { why, retry_after } => {
+                    settled.why = why;
+                    settled.retry_after = settled.retry_after.max(retry_after);
+                    settled.waiting.push(item);
+                }
+            }
+        }
+        if !self.quiet && !page.is_empty() {
+            self.bar.suspend(|| self.output.line(page.trim_end()))?;
+        }
+        Ok(settled)
+    }
+
+    fn show(&self, item: &Item, accepted_at: &str, deduplicated: bool) -> String {
+        let id = item.draft.id.as_ref().map(NotificationId::as_str).unwrap_or_default();
+        if !self.output.json {
+            return id.to_owned();
+        }
+        let mut result = json!({"id": id, "accepted_at": accepted_at, "deduplicated": deduplicated});
+        if item.line > 0 {
+            result["line"] = item.line.into();
+        }
+        if let Some(tenant) = &item.draft.tenant {
+            result["tenant"] = tenant.as_str().into();
+        }
+        result.to_string()
+    }
+
+    /// Says that an item was refused; the others go on.
+    fn reject(&mut self, line: u64, draft: Option<&NotificationDraft>, problem: &str) -> Result<(), Failure> {
+        self.rejected += 1;
+        self.bar.inc(1);
+        if self.output.json {
+            let id = draft.and_then(|draft| draft.id.as_ref()).map(NotificationId::as_str);
+            let result = json!({"line": line, "id": id, "error": problem});
+            self.bar.suspend(|| self.output.ndjson(&result))?;
+        }
+        let place = if line > 0 { format!("line {line}: ") } else { String::new() };
+        self.tell(&format!("{place}{problem}"))
+    }
+
+    fn give_up(&self, waiting: &[Item], why: &str) -> Failure {
+        let seconds = self.max_wait.as_secs_f64();
+        let name = self.target.name();
+        let first = waiting.first().map_or(0, |item| item.line);
+        let place = if first > 0 {
+            format!(" at line {first}; {} were accepted before it", self.accepted)
+        } else {
+            String::new()
+        };
+        Failure::new(format!("{name} did not take it within {seconds} s ({why}); gave up{place}"))
+            .hint("wait longer with --max-wait; give notifications ids of your own, so that sending them again is safe")
+    }
+
+    fn tell(&self, text: &str) -> Result<(), Failure> {
+        use std::io::Write as _;
+        Ok(self.bar.suspend(|| writeln!(std::io::stderr(), "posthaste: {text}"))?)
+    }
+}
+
+fn read(line: Line) -> Result<(NotificationDraft, usize), String> {
+    let text = match line {
+        Line::Text(text) => text,
+        Line::TooLong => return Err("the line is longer than 64 MiB".to_owned()),
+    };
+    // What serde says of the position counts within the line, so only the column is of use.
+    let draft: NotificationDraft = serde_json::from_slice(&text)
+        .map_err(|error| error.to_string().replace(" at line 1 column ", " at column "))?;
+    Ok((named(draft), text.len()))
+}
+
+/// With an id, so that a second try is known for what it is.
+fn named(mut draft: NotificationDraft) -> NotificationDraft {
+    draft.id.get_or_insert_with(|| NotificationId::generate(SystemClock.now()));
+    draft
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_get_ids_and_errors_say_where() {
+        let (draft, _) = read(Line::Text(br#"{"type":"a","payload":{ "x": 1 }}"#.to_vec())).unwrap();
+        assert!(draft.id.is_some());
+        assert_eq!(draft.payload.as_str(), r#"{ "x": 1 }"#);
+        let problem = read(Line::Text(br#"{"type":"a","payload":1,"typ":2}"#.to_vec())).err().unwrap();
+        assert!(problem.contains("unknown field `typ`") && problem.contains("at column"), "{problem}");
+        assert!(read(Line::TooLong).is_err());
+    }
+}

@@ -1,0 +1,93 @@
+//! One notification from flags.
+
+use std::time::Duration;
+
+use clap::Args;
+use posthaste_shared::domain::id::{EndpointId, NotificationId, NotificationType, TenantId};
+use posthaste_shared::domain::notification::{NotificationDraft, Priority};
+use posthaste_shared::domain::raw_json::RawJson;
+use posthaste_shared::domain::time::Timestamp;
+
+use crate::failure::Failure;
+use crate::when;
+
+/// A notification's members.
+#[derive(Debug, Args)]
+pub(super) struct DraftFlags {
+    /// What it tells of, such as order.paid
+    #[arg(long = "type", value_name = "TYPE", requires = "payload")]
+    kind: Option<NotificationType>,
+    /// The payload: JSON, or @FILE (@- for stdin)
+    #[arg(long, value_name = "JSON", requires = "kind")]
+    payload: Option<String>,
+    /// Only to this endpoint [default: every enabled endpoint whose subscription matches]
+    #[arg(long, value_name = "ID", requires = "kind")]
+    endpoint: Option<EndpointId>,
+    /// Whose it is [default: the key's tenant, else default]
+    #[arg(long, requires = "kind")]
+    tenant: Option<TenantId>,
+    /// Its name; the same name is delivered once [default: a UUIDv7]
+    #[arg(long, requires = "kind")]
+    id: Option<NotificationId>,
+    /// What the wire formats need beside the payload: a JSON object, or @FILE
+    #[arg(long, value_name = "JSON", requires = "kind")]
+    recipient: Option<String>,
+    /// Not before so long from now
+    #[arg(long, value_name = "DURATION", value_parser = when::duration, requires = "kind", conflicts_with = "deliver_at")]
+    delay: Option<Duration>,
+    /// Not before this time
+    #[arg(long, value_name = "TIME", value_parser = when::time, requires = "kind")]
+    deliver_at: Option<Timestamp>,
+    /// Never after so long from now
+    #[arg(long, value_name = "DURATION", value_parser = when::duration, requires = "kind", conflicts_with = "expires_at")]
+    ttl: Option<Duration>,
+    /// Never after this time
+    #[arg(long, value_name = "TIME", value_parser = when::time, requires = "kind")]
+    expires_at: Option<Timestamp>,
+    /// high goes before normal, where the broker can order
+    #[arg(long, value_parser = ["normal", "high"], requires = "kind")]
+    priority: Option<String>,
+    /// Overrides for single wire formats: a JSON object, or @FILE
+    #[arg(long, value_name = "JSON", requires = "kind")]
+    overrides: Option<String>,
+}
+
+impl DraftFlags {
+    /// Whether a notification was given.
+    pub(super) fn is_given(&self) -> bool {
+        self.kind.is_some()
+    }
+
+    /// The draft.
+    pub(super) fn read(self) -> Result<NotificationDraft, Failure> {
+        let (Some(kind), Some(payload)) = (self.kind, self.payload) else {
+            return Err(Failure::wrong_use("a notification needs --type and --payload"));
+        };
+        let mut draft = NotificationDraft::new(kind, raw("--payload", &payload)?);
+        draft.id = self.id;
+        draft.tenant = self.tenant;
+        draft.endpoint_id = self.endpoint;
+        draft.recipient = self.recipient.as_deref().map(|text| raw("--recipient", text)).transpose()?;
+        draft.overrides = self.overrides.as_deref().map(|text| raw("--overrides", text)).transpose()?;
+        draft.delay_seconds = self.delay.map(|delay| delay.as_secs_f64());
+        draft.deliver_at = self.deliver_at;
+        draft.ttl_seconds = self.ttl.map(|ttl| ttl.as_secs_f64());
+        draft.expires_at = self.expires_at;
+        draft.priority = self.priority.map(|word| if word == "high" { Priority::High } else { Priority::Normal });
+        Ok(draft)
+    }
+}
+
+/// JSON from a flag, byte for byte: the value itself, or `@FILE`.
+fn raw(flag: &str, text: &str) -> Result<RawJson, Failure> {
+    let content = match text.strip_prefix('@') {
+        None => Ok(text.to_owned()),
+        Some("-") => std::io::read_to_string(std::io::stdin()),
+        Some(path) => std::fs::read_to_string(path),
+    };
+    let content = content.map_err(|error| Failure::wrong_use(format!("{flag}: {text} cannot be read: {error}")))?;
+    RawJson::parse(content.trim().to_owned()).map_err(|error| {
+        Failure::wrong_use(format!("{flag} is not JSON: {error}"))
+            .hint("texts need quotes: --payload '\"hello\"'; a file is named with @: --payload @order.json")
+    })
+}

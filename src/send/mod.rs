@@ -1,0 +1,94 @@
+//! `posthaste send`: enqueues from the shell, through the API or straight to the broker.
+
+mod bulk;
+mod draft;
+mod lines;
+mod target;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use posthaste_shared::config::Profile;
+
+use self::draft::DraftFlags;
+use self::target::Target;
+use crate::client::Client;
+use crate::connect;
+use crate::failure::{Done, Failure};
+use crate::global::{ClientFlags, Global, ServiceFlags};
+use crate::when;
+
+const EXAMPLES: &str = "Examples:
+  posthaste send --type order.paid --payload '{\"order\": 7}'
+  posthaste send --type order.paid --payload @order.json --endpoint ep_0192… --ttl 10m
+  posthaste send --type reminder --payload '{}' --delay 1h
+  posthaste send --file notifications.ndjson
+  generate | posthaste send - --json > accepted.ndjson
+  posthaste send --file notifications.ndjson --broker --broker-url amqp://127.0.0.1
+
+Each line of NDJSON is a notification as in the API: {\"type\": …, \"payload\": …, \"id\": …}. Lines that are wrong are
+named on stderr, the others are sent, and the exit code is 1. Lines without an id get one before they are first sent,
+so that a retry never delivers them twice.";
+
+/// Enqueue notifications: one from flags, or many as NDJSON. Prints the id of each.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct SendArgs {
+    #[command(flatten)]
+    draft: DraftFlags,
+    /// NDJSON file, a notification a line; `-` for stdin
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["kind", "payload", "stdin"])]
+    file: Option<PathBuf>,
+    /// `-`: NDJSON from stdin
+    #[arg(value_name = "-", value_parser = ["-"], conflicts_with_all = ["kind", "payload"])]
+    stdin: Option<String>,
+    /// Through the HTTP API (the default)
+    #[arg(long, conflicts_with = "broker")]
+    api: bool,
+    /// Straight to the broker
+    #[arg(long)]
+    broker: bool,
+    /// How long to go on trying while the API or the broker is away
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = when::duration)]
+    max_wait: Duration,
+    /// Notifications in a request
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    batch: u16,
+    /// Do not print ids
+    #[arg(long, short)]
+    quiet: bool,
+    #[command(flatten)]
+    client: ClientFlags,
+    #[command(flatten)]
+    service: ServiceFlags,
+}
+
+/// Does it.
+pub(crate) async fn run(global: &Global, args: SendArgs) -> Done {
+    let input = args.file.or_else(|| args.stdin.map(PathBuf::from));
+    if input.is_none() && !args.draft.is_given() {
+        return Err(Failure::wrong_use("nothing to send: give --type and --payload, --file FILE, or - for stdin"));
+    }
+    let mut flags = args.client.settings()?;
+    flags.extend(args.service.settings());
+    let config = global.start(Profile::Tool, flags)?;
+    let (target, store) = if args.broker {
+        let (broker, store) = connect::publisher(&config).await?;
+        (Target::Broker(broker), store)
+    } else {
+        (Target::Api(Client::new(&config)?), None)
+    };
+    let mut sender = bulk::Sender::new(target, global.output(), args.max_wait, args.quiet);
+    let sent = match input {
+        None => sender.one(args.draft.read()?).await,
+        Some(path) => sender.lines(&path, usize::from(args.batch)).await,
+    };
+    sender.close().await;
+    if let Some(store) = store {
+        store.close().await;
+    }
+    sent?;
+    Ok(if sender.all_accepted() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

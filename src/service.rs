@@ -1,0 +1,249 @@
+//! What the commands that go on running share: opening store and broker, health and metrics, serving,
+//! and ending on a signal.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::get;
+use posthaste_producer::http::resolver::SystemResolver;
+use posthaste_producer::http::{Api, ApiParts, ApiSettings};
+use posthaste_shared::backoff::Reconnect;
+use posthaste_shared::broker::Broker;
+use posthaste_shared::clock::{Clock, SystemClock};
+use posthaste_shared::config::Config;
+use posthaste_shared::store::Store;
+use posthaste_shared::telemetry::metrics::Metrics;
+use posthaste_worker::conclude::EventSettings;
+use posthaste_worker::decode::Limits;
+use posthaste_worker::send::Sender;
+use posthaste_worker::upkeep::UpkeepSettings;
+use posthaste_worker::worker::{Stopped, Worker, WorkerParts, WorkerSettings};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::connect;
+use crate::failure::Failure;
+use crate::wire_formats::WorkerWireFormats;
+
+/// A process's parts.
+#[derive(Clone)]
+pub(crate) struct Node {
+    pub(crate) store: Store,
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// Whether the schema is brought up to date, or only looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Schema {
+    Migrate,
+    Check,
+}
+
+impl Node {
+    /// Opens the store, waiting for one that cannot be reached yet, and the broker.
+    pub(crate) async fn open(config: &Config, schema: Schema) -> Result<Self, Failure> {
+        let metrics = Arc::new(Metrics::new());
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let store = open_store(config, schema).await?;
+        let broker = connect::broker(config, &store, &metrics).await?;
+        Ok(Self { store, broker, clock, metrics })
+    }
+
+    /// The HTTP API, to be served.
+    pub(crate) fn api(&self, config: &Config, shutdown: CancellationToken) -> Result<Router, Failure> {
+        let sender = Sender::new(config.egress.clone())?;
+        let parts = ApiParts {
+            store: self.store.clone(),
+            broker: Arc::clone(&self.broker),
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&self.metrics),
+            egress: config.egress.clone(),
+            wire_formats: Arc::new(WorkerWireFormats { sender, clock: Arc::clone(&self.clock) }),
+            resolver: Arc::new(SystemResolver),
+            shutdown,
+            settings: ApiSettings {
+                max_body_bytes: config.api.max_body_bytes,
+                max_batch_body_bytes: config.api.max_batch_bytes,
+                admin_key: config.api.admin_key.clone(),
+                ..ApiSettings::default()
+            },
+        };
+        Ok(posthaste_producer::http::router(Api::new(parts)))
+    }
+
+    /// Starts a worker.
+    pub(crate) async fn start_worker(&self, config: &Config, name: String) -> Result<Worker, Failure> {
+        let parts = WorkerParts {
+            store: self.store.clone(),
+            broker: Arc::clone(&self.broker),
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&self.metrics),
+        };
+        let settings = WorkerSettings {
+            slots: config.worker.slots,
+            prefetch: config.worker.prefetch,
+            limits: Limits {
+                max_message_bytes: config.worker.max_payload_bytes,
+                poison_after: config.worker.poison_after,
+            },
+            events: EventSettings { succeeded: config.worker.events_succeeded },
+            upkeep: UpkeepSettings {
+                retention: config.worker.retention,
+                idempotency_retention: config.worker.idempotency_retention,
+                disable_after: config.worker.disable_after,
+            },
+            egress: config.egress.clone(),
+            name,
+        };
+        Ok(Worker::start(parts, settings).await?)
+    }
+
+    /// Health and metrics. No key is needed.
+    pub(crate) fn operations(&self) -> Router {
+        Router::new()
+            .route("/healthz", get(async || "ok\n"))
+            .route("/readyz", get(ready))
+            .route("/metrics", get(metrics))
+            .with_state(self.clone())
+    }
+
+    /// Lets go of broker and store.
+    pub(crate) async fn close(self) {
+        self.broker.close().await;
+        self.store.close().await;
+    }
+}
+
+async fn open_store(config: &Config, schema: Schema) -> Result<Store, Failure> {
+    let store = connect::store(config).await?;
+    let mut backoff = Reconnect::default();
+    loop {
+        let fits = match schema {
+            Schema::Migrate => store.migrate().await.map(drop),
+            Schema::Check => store.check_schema().await,
+        };
+        match fits {
+            Ok(()) => return Ok(store),
+            Err(error) if error.is_transient() => {
+                tracing::warn!(error = %crate::failure::chain(&error), "waiting for the store");
+                tokio::time::sleep(backoff.next()).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// What serves the API.
+pub(crate) struct Servers {
+    /// Where the API is.
+    pub(crate) address: SocketAddr,
+    /// The API's server and, where they have an address of their own, that of health and metrics.
+    pub(crate) tasks: Vec<JoinHandle<()>>,
+}
+
+/// Serves the API, and health and metrics beside it or at an address of their own.
+pub(crate) async fn serve_api(node: &Node, config: &Config, shutdown: &CancellationToken) -> Result<Servers, Failure> {
+    let listener = listen("--listen", config.listen).await?;
+    let address = listener.local_addr()?;
+    let (mut api, mut tasks) = (node.api(config, shutdown.clone())?, Vec::new());
+    match config.metrics_listen {
+        None => api = node.operations().merge(api),
+        Some(own) => {
+            let own = listen("--metrics-listen", own).await?;
+            tracing::info!("health and metrics are at http://{}", own.local_addr()?);
+            tasks.push(serve(own, node.operations(), shutdown.clone()));
+        }
+    }
+    tasks.push(serve(listener, api, shutdown.clone()));
+    tracing::info!("listening on http://{address}");
+    Ok(Servers { address, tasks })
+}
+
+/// Whether accepted work would be safe: store and broker answer.
+async fn ready(State(node): State<Node>) -> Response {
+    let (store, broker) = tokio::join!(node.store.ping(), node.broker.ping());
+    let ok = store.is_ok() && broker.is_ok();
+    let word = |ok: bool| if ok { "ok" } else { "unreachable" };
+    let body = serde_json::json!({
+        "ready": ok,
+        "store": word(store.is_ok()),
+        "broker": word(broker.is_ok()),
+    });
+    let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(body)).into_response()
+}
+
+async fn metrics(State(node): State<Node>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], node.metrics.render())
+}
+
+/// Listens on `address`.
+pub(crate) async fn listen(setting: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| {
+        Failure::new(format!("{address} cannot be listened on: {error}"))
+            .hint(format!("choose another address with {setting}, or end what uses this one"))
+    })
+}
+
+/// Serves in the background until the token is cancelled.
+pub(crate) fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let served = axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await;
+        if let Err(error) = served {
+            tracing::error!(%error, "serving HTTP ended");
+        }
+    })
+}
+
+/// Returns at SIGTERM or SIGINT. From then on a second one ends the process at once.
+pub(crate) async fn until_signal() -> Result<(), Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping; a second signal stops at once");
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        // 128 + SIGINT, as shells report it.
+        std::process::exit(130);
+    });
+    Ok(())
+}
+
+/// Ends a worker and says how it went.
+pub(crate) async fn stop_worker(worker: Worker, grace: Duration) {
+    match worker.stop(grace).await {
+        Stopped::Drained => tracing::info!("stopped; everything in hand was finished"),
+        Stopped::CutOff(count) => {
+            tracing::warn!(count, "stopped; deliveries were cut off after the grace period and will be made again");
+        }
+    }
+}
+
+/// Waits for a server to end its last requests, but not for long.
+pub(crate) async fn stop_server(server: JoinHandle<()>, grace: Duration) {
+    let abort = server.abort_handle();
+    if tokio::time::timeout(grace, server).await.is_err() {
+        abort.abort();
+    }
+}
+
+/// A worker's name: host and process, enough to tell workers apart.
+pub(crate) fn worker_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| host.trim().to_owned());
+    format!("{}:{}", if host.is_empty() { "worker" } else { &host }, std::process::id())
+}

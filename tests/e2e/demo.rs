@@ -1,0 +1,39 @@
+//! The first thing that anybody runs.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::{Api, Backend, Place, Process, within};
+
+#[tokio::test]
+async fn the_demonstration_shows_each_outcome_and_goes_on_serving() {
+    let place = Place::new(Backend::EmbeddedSqlite).await;
+    // As a newcomer runs it: nothing set.
+    let unset = ["POSTHASTE_DATABASE_URL", "POSTHASTE_MASTER_KEY", "POSTHASTE_EGRESS_ALLOW", "POSTHASTE_EGRESS_HTTP"];
+    let environment: Vec<(&str, &str)> = unset.iter().map(|name| (*name, "")).collect();
+    let demo = Process::start_with(&place, &["up", "--demo"], &environment).await;
+    let shown = within(Duration::from_secs(60), "the demonstration's table", async || {
+        let log = demo.log();
+        (log.contains("expired") && log.contains("failed") && log.contains("delivered")).then_some(log)
+    })
+    .await;
+    assert!(shown.matches("delivered").count() >= 2, "{shown}");
+    let api = Api::of(&demo);
+    let status = api.get("/v1/deliveries?tenant=demo").await;
+    let mut ends: Vec<_> = status["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|delivery| (delivery["status"].as_str().unwrap().to_owned(), delivery["attempt_count"].as_u64().unwrap()))
+        .collect();
+    ends.sort();
+    for expected in ["delivered", "failed", "expired"] {
+        assert!(ends.iter().any(|(status, _)| status == expected), "{ends:?}");
+    }
+    assert!(ends.contains(&("delivered".to_owned(), 3)), "one is delivered after retries: {ends:?}");
+    api.endpoint("http://127.0.0.1:9/", json!({})).await;
+    assert!(demo.stop().await.success());
+    let key = std::fs::metadata(place.dir.path().join("posthaste-data/api-key")).expect("the first key's file");
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&key.permissions()) & 0o777, 0o600);
+}

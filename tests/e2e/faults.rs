@@ -1,0 +1,142 @@
+//! Losing the broker or the store for a while stops progress, not data. Each test has servers of its own
+//! to take down.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{Api, Backend, Place, Process, Receiver, eventually, process, within};
+
+/// A private RabbitMQ or Postgres.
+struct Server {
+    kind: &'static str,
+    dir: PathBuf,
+    port: u16,
+    _root: tempfile::TempDir,
+}
+
+impl Server {
+    async fn start(kind: &'static str) -> Self {
+        let root = tempfile::tempdir().expect("a directory");
+        // Postgres runs as a user of its own and must get in.
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(root.path(), mode).expect("permissions");
+        let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+        let server = Self { kind, dir: root.path().join(format!("{kind}{port}")), port, _root: root };
+        server.again().await;
+        server
+    }
+
+    async fn again(&self) {
+        self.script("start", &[self.port.to_string()]).await;
+    }
+
+    async fn stop(&self) {
+        self.script("stop", &[]).await;
+    }
+
+    async fn script(&self, verb: &str, more: &[String]) {
+        let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/services.sh"));
+        command.arg(self.kind).arg(verb).arg(&self.dir).args(more);
+        let done = tokio::task::spawn_blocking(move || command.status()).await.expect("no panic").expect("the script");
+        assert!(done.success(), "services.sh {} {verb}", self.kind);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/services.sh");
+        let _ = Command::new(script).arg(self.kind).arg("stop").arg(&self.dir).status();
+    }
+}
+
+async fn ready(process: &Process) -> u16 {
+    reqwest::get(format!("{}/readyz", process.url)).await.map_or(0, |answer| answer.status().as_u16())
+}
+
+/// Enqueues one after the other, whatever happens, until told to stop; remembers what was accepted.
+async fn keep_enqueueing(api: Api, endpoint: Value, stop: Arc<AtomicBool>, accepted: Arc<Mutex<Vec<String>>>) {
+    let mut n = 0;
+    while !stop.load(Ordering::Relaxed) {
+        n += 1;
+        let id = format!("n-{n}");
+        let body = json!({"id": id, "type": "a", "payload": n, "endpoint_id": endpoint["id"]});
+        let (status, answer) = api.call(reqwest::Method::POST, "/v1/notifications", Some(body)).await;
+        match status.as_u16() {
+            202 => accepted.lock().unwrap().push(id),
+            503 => assert!(answer["code"] == "unavailable", "{answer}"),
+            other => panic!("{other}: {answer}"),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn survives(place: Place, server: Server) {
+    let receiver = Receiver::start().await;
+    assert!(process::run(&place, &["migrate"], &[], None).await.status.success());
+    let api_process = Process::start(&place, &["api"]).await;
+    let worker = Process::start(&place, &["worker"]).await;
+    let api = Api::of(&api_process);
+    let endpoint = api.endpoint(&receiver.url("/slow/20"), json!({"wire_format": "raw"})).await;
+    let (stop, accepted) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+    let enqueueing = tokio::spawn(keep_enqueueing(
+        Api::of(&api_process),
+        endpoint.clone(),
+        Arc::clone(&stop),
+        Arc::clone(&accepted),
+    ));
+    receiver.wait_for("/slow", 50).await;
+
+    server.stop().await;
+    for process in [&api_process, &worker] {
+        within(Duration::from_secs(20), "readyz says 503", async || (ready(process).await == 503).then_some(())).await;
+    }
+    server.again().await;
+    for process in [&api_process, &worker] {
+        within(Duration::from_secs(60), "readyz says 200", async || (ready(process).await == 200).then_some(())).await;
+    }
+    let before = accepted.lock().unwrap().len();
+    eventually("enqueueing goes on", async || (accepted.lock().unwrap().len() > before + 50).then_some(())).await;
+    stop.store(true, Ordering::Relaxed);
+    enqueueing.await.unwrap();
+
+    let accepted = accepted.lock().unwrap().clone();
+    // What was claimed when the store went away comes back with the end of its lease.
+    within(Duration::from_secs(180), "everything accepted is delivered", async || {
+        let delivered = api.all_deliveries("&status=delivered").await;
+        let ids: std::collections::BTreeSet<_> =
+            delivered.iter().map(|delivery| delivery["notification_id"].as_str().unwrap().to_owned()).collect();
+        accepted.iter().all(|id| ids.contains(id)).then_some(())
+    })
+    .await;
+    let reconciled = process::run(&place, &["reconcile"], &[], None).await;
+    assert!(reconciled.status.success(), "{}", String::from_utf8_lossy(&reconciled.stdout));
+}
+
+#[tokio::test]
+async fn rabbitmq_goes_away_and_comes_back() {
+    let server = Server::start("rabbitmq").await;
+    let mut place = Place::new(Backend::RabbitPostgres).await;
+    place.broker_url = format!("amqp://guest:guest@127.0.0.1:{}", server.port);
+    survives(place, server).await;
+}
+
+#[tokio::test]
+async fn postgres_goes_away_and_comes_back() {
+    let server = Server::start("postgres").await;
+    let mut place = Place::new(Backend::RabbitSqlite).await;
+    place.database_url = format!("postgres://postgres@127.0.0.1:{}/postgres", server.port);
+    survives(place, server).await;
+}
+
+#[tokio::test]
+async fn postgres_goes_away_and_comes_back_under_the_embedded_broker() {
+    let server = Server::start("postgres").await;
+    let mut place = Place::new(Backend::EmbeddedSqlite).await;
+    place.database_url = format!("postgres://postgres@127.0.0.1:{}/postgres", server.port);
+    survives(place, server).await;
+}

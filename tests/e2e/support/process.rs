@@ -1,0 +1,136 @@
+//! A process of the built program.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::{Place, within};
+
+/// A long-running `posthaste`. Killed when dropped; its log is printed when the test fails.
+pub struct Process {
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+    /// Where its HTTP side listens, such as `http://127.0.0.1:34567`.
+    pub url: String,
+    what: String,
+}
+
+impl Process {
+    /// Starts a command and waits until it says where it listens.
+    pub async fn start(place: &Place, arguments: &[&str]) -> Self {
+        Self::start_with(place, arguments, &[]).await
+    }
+
+    /// [`Self::start`] with further environment.
+    pub async fn start_with(place: &Place, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut command = command(place, arguments);
+        command.envs(environment.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        let log = Arc::new(Mutex::new(Vec::new()));
+        collect(child.stdout.take().expect("stdout"), &log);
+        collect(child.stderr.take().expect("stderr"), &log);
+        let what = arguments.join(" ");
+        let child = Mutex::new(child);
+        let listens = format!("posthaste {what} listens");
+        let url = within(Duration::from_secs(60), &listens, async || {
+            if let Some(status) = child.lock().expect("child").try_wait().expect("wait") {
+                panic!("posthaste {what} ended: {status}\n{}", log.lock().expect("log").join("\n"));
+            }
+            url(&log.lock().expect("log"))
+        });
+        let url = url.await;
+        let child = child.into_inner().expect("child");
+        Self { child, log, url, what }
+    }
+
+    /// Everything it has printed.
+    pub fn log(&self) -> String {
+        self.log.lock().expect("log").join("\n")
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().expect("kill");
+        assert!(sent.success(), "{signal} to {}", self.what);
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self, deadline: Duration) -> ExitStatus {
+        let end = std::time::Instant::now() + deadline;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("wait") {
+                return status;
+            }
+            assert!(std::time::Instant::now() < end, "posthaste {} did not end\n{}", self.what, self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// SIGTERM, and its end.
+    pub async fn stop(mut self) -> ExitStatus {
+        self.signal("-TERM");
+        self.ended(Duration::from_secs(30)).await
+    }
+
+    /// SIGKILL.
+    pub async fn kill(mut self) {
+        self.signal("-KILL");
+        self.ended(Duration::from_secs(10)).await;
+    }
+}
+
+/// Runs a command to its end.
+pub async fn run(place: &Place, arguments: &[&str], environment: &[(&str, &str)], input: Option<String>) -> Output {
+    let mut command = command(place, arguments);
+    command.envs(environment.iter().copied());
+    command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let run = tokio::task::spawn_blocking(move || {
+        use std::io::Write as _;
+        let mut child = command.spawn().expect("the program starts");
+        if let Some(input) = input {
+            child.stdin.take().expect("stdin").write_all(input.as_bytes()).expect("writing stdin");
+        }
+        child.wait_with_output().expect("output")
+    });
+    tokio::time::timeout(super::DEADLINE, run).await.expect("the command ends").expect("no panic")
+}
+
+fn command(place: &Place, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_posthaste"));
+    command.args(arguments).current_dir(place.dir.path()).envs(place.environment()).env("NO_COLOR", "1");
+    command.stdin(Stdio::null());
+    command
+}
+
+fn collect(stream: impl std::io::Read + Send + 'static, log: &Arc<Mutex<Vec<String>>>) {
+    let log = Arc::clone(log);
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            log.lock().expect("log").push(line);
+        }
+    });
+}
+
+fn url(log: &[String]) -> Option<String> {
+    let line = log.iter().find(|line| line.contains("listening on http://"))?;
+    let from = line.find("http://127.0.0.1:")?;
+    Some(
+        line[from..]
+            .split(|c: char| c.is_whitespace() || c == '"' || c == ',')
+            .next()?
+            .trim_end_matches('/')
+            .to_owned(),
+    )
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- posthaste {}\n{}", self.what, self.log());
+        }
+    }
+}

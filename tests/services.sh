@@ -1,0 +1,123 @@
+#!/usr/bin/env bash
+# Starts and stops private, throw-away RabbitMQ and Postgres servers on loopback, from whatever
+# installation the machine has. Used by run.sh for the whole suite, and by tests that take a server down.
+#
+#   tests/services.sh rabbitmq start DIR PORT     (DIR: an empty or an earlier instance's directory)
+#   tests/services.sh rabbitmq stop  DIR
+#   tests/services.sh postgres start DIR PORT
+#   tests/services.sh postgres stop  DIR
+#   tests/services.sh have rabbitmq|postgres      (exit 0 when its programs are installed)
+#
+# `start` returns when the server answers. `stop` ends it the hard way, as a crash would, and keeps DIR.
+set -euo pipefail
+
+rabbitmq_home() {
+  local home
+  for home in /usr/lib/rabbitmq /opt/rabbitmq "${RABBITMQ_HOME:-/nonexistent}" \
+    "$(dirname "$(dirname "$(command -v rabbitmqctl 2>/dev/null || echo /nonexistent/x/y)")")/lib/rabbitmq"; do
+    for bin in "$home/bin" "$home/sbin"; do
+      if [ -x "$bin/rabbitmq-server" ]; then echo "$bin"; return; fi
+    done
+  done
+  return 1
+}
+
+postgres_bin() {
+  local bin
+  for bin in $(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -rV) "$(dirname "$(command -v initdb 2>/dev/null || echo /nonexistent/x)")"; do
+    if [ -x "$bin/initdb" ] && [ -x "$bin/pg_ctl" ]; then echo "$bin"; return; fi
+  done
+  return 1
+}
+
+# Postgres refuses to run as root: then its own user runs it.
+as_postgres() {
+  if [ "$(id -u)" = 0 ]; then
+    if command -v setpriv >/dev/null; then
+      setpriv --reuid=postgres --regid=postgres --clear-groups -- "$@"
+    else
+      su postgres -s /bin/sh -c "$(printf '%q ' "$@")"
+    fi
+  else
+    "$@"
+  fi
+}
+
+rabbitmq_env() {
+  local dir=$1
+  export HOME=$dir RABBITMQ_NODENAME="posthaste-test-$(basename "$dir" | tr -dc a-zA-Z0-9)@localhost"
+  export RABBITMQ_MNESIA_BASE=$dir/data RABBITMQ_LOG_BASE=$dir/log RABBITMQ_PID_FILE=$dir/pid
+  export RABBITMQ_ENABLED_PLUGINS_FILE=$dir/enabled_plugins RABBITMQ_CONF_ENV_FILE=$dir/env.conf
+  export RABBITMQ_CONFIG_FILE=$dir/rabbitmq RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="+S 2:2 +sbwt none"
+  export RABBITMQ_NODE_IP_ADDRESS=127.0.0.1 ERL_EPMD_ADDRESS=127.0.0.1
+  RABBITMQ_NODE_PORT=$(cat "$dir/port") && export RABBITMQ_NODE_PORT
+  export RABBITMQ_DIST_PORT=$((RABBITMQ_NODE_PORT + 20000 > 65000 ? RABBITMQ_NODE_PORT - 20000 : RABBITMQ_NODE_PORT + 20000))
+  # A name server of its own, so that stopping it harms nobody.
+  export ERL_EPMD_PORT=$((RABBITMQ_DIST_PORT + 1))
+}
+
+rabbitmq_start() {
+  local dir=$1 port=$2 bin
+  bin=$(rabbitmq_home) || { echo "RabbitMQ is not installed (Debian: apt-get install rabbitmq-server)" >&2; exit 3; }
+  mkdir -p "$dir"/data "$dir"/log
+  echo "$port" >"$dir/port"
+  echo '[].' >"$dir/enabled_plugins"
+  touch "$dir/env.conf"
+  # Nothing here is worth a disk alarm.
+  printf 'disk_free_limit.absolute = 10MB\nlog.console = false\n' >"$dir/rabbitmq.conf"
+  rabbitmq_env "$dir"
+  "$bin/rabbitmq-server" >"$dir/log/out" 2>&1 </dev/null &
+  for _ in $(seq 1 600); do
+    if [ -s "$dir/pid" ] && "$bin/rabbitmqctl" -q status >/dev/null 2>&1 && (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+      return
+    fi
+    sleep 0.1
+  done
+  echo "RabbitMQ did not start; its log:" >&2
+  tail -n 40 "$dir"/log/* >&2
+  exit 1
+}
+
+rabbitmq_stop() {
+  local dir=$1 bin pid
+  bin=$(rabbitmq_home)
+  rabbitmq_env "$dir"
+  pid=$(cat "$dir/pid" 2>/dev/null || true)
+  if [ -n "$pid" ]; then
+    kill -KILL "$pid" 2>/dev/null || true
+    while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
+  fi
+  rm -f "$dir/pid"
+  epmd -port "$ERL_EPMD_PORT" -kill >/dev/null 2>&1 || true
+}
+
+postgres_start() {
+  local dir=$1 port=$2 bin
+  bin=$(postgres_bin) || { echo "Postgres is not installed (Debian: apt-get install postgresql)" >&2; exit 3; }
+  mkdir -p "$dir"
+  if [ ! -d "$dir/data" ]; then
+    if [ "$(id -u)" = 0 ]; then chown postgres "$dir"; fi
+    as_postgres "$bin/initdb" -D "$dir/data" -U postgres -A trust -E UTF8 --locale=C.UTF-8 -N >"$dir/initdb.log" 2>&1 ||
+      { cat "$dir/initdb.log" >&2; exit 1; }
+  fi
+  # Killing the server loses nothing without fsync; only a crash of the machine would.
+  as_postgres "$bin/pg_ctl" -D "$dir/data" -w -t 60 -l "$dir/log" \
+    -o "-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off -c max_connections=200" start >/dev/null ||
+    { tail -n 40 "$dir/log" >&2; exit 1; }
+}
+
+postgres_stop() {
+  local dir=$1 bin
+  bin=$(postgres_bin)
+  as_postgres "$bin/pg_ctl" -D "$dir/data" -w -t 60 -m immediate stop >/dev/null 2>&1 || true
+}
+
+case "${1:-} ${2:-}" in
+  "rabbitmq start") rabbitmq_start "$3" "$4" ;;
+  "rabbitmq stop") rabbitmq_stop "$3" ;;
+  "postgres start") postgres_start "$3" "$4" ;;
+  "postgres stop") postgres_stop "$3" ;;
+  "have rabbitmq") rabbitmq_home >/dev/null ;;
+  "have postgres") postgres_bin >/dev/null ;;
+  *) sed -n '2,13p' "$0" >&2; exit 2 ;;
+esac

@@ -1,0 +1,340 @@
+//! Admission: how a sick endpoint is kept from harming the others. In memory, for one worker.
+//!
+//! The worker has a number of slots; a delivery holds one while its request is under way, never while
+//! it waits. An endpoint may hold as many as its `max_in_flight` says, but never more than are still free
+//! above a reserve of a quarter of the slots: k endpoints that hang come to rest at an equal share each,
+//! and as much again stays free. Of the reserve an endpoint gets at most an eighth of what is left, so
+//! that it takes very many sick endpoints to use it up. Work over an endpoint's share waits for a moment; when the endpoint makes no progress it
+//! is parked in the store at once. Rate limits and circuit breakers have their place in [`State::admits`].
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use posthaste_shared::domain::delivery::Hold;
+use posthaste_shared::domain::endpoint::Endpoint;
+use posthaste_shared::domain::id::EndpointId;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// How long work waits in memory for its endpoint before it is parked: long enough for a healthy
+/// endpoint to make room (a round trip or two), short enough to be no burden.
+pub const PATIENCE: Duration = Duration::from_millis(250);
+
+/// Whether a delivery may go on.
+#[derive(Debug)]
+pub enum Admitted {
+    /// It may; the permit is given back when it is dropped.
+    Go(Permit),
+    /// Not now: park it.
+    Hold(Hold),
+    /// The worker is stopping: leave it to another.
+    Stopping,
+}
+
+/// A place among the requests under way.
+#[derive(Debug)]
+pub struct Permit {
+    admission: Admission,
+    endpoint: EndpointId,
+}
+
+/// Who may go. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Admission(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    state: Mutex<State>,
+    stopping: CancellationToken,
+}
+
+#[derive(Debug)]
+struct State {
+    slots: usize,
+    in_flight: usize,
+    lanes: HashMap<EndpointId, Lane>,
+}
+
+/// One endpoint's requests.
+#[derive(Debug)]
+struct Lane {
+    in_flight: usize,
+    waiting: usize,
+    /// When a request last began on an idle lane, or ended.
+    progress: Instant,
+    freed: Arc<Notify>,
+}
+
+enum Try {
+    Go,
+    Wait(Arc<Notify>),
+    Stalled,
+}
+
+impl Admission {
+    /// `slots` requests at once; `stopping` turns new work away.
+    #[must_use]
+    pub fn new(slots: usize, stopping: CancellationToken) -> Self {
+        let state = State { slots, in_flight: 0, lanes: HashMap::new() };
+        Self(Arc::new(Inner { state: Mutex::new(state), stopping }))
+    }
+
+    /// Waits, for at most [`PATIENCE`], until the endpoint may get another request.
+    pub async fn admit(&self, endpoint: &Endpoint) -> Admitted {
+        if !endpoint.is_enabled() {
+            return Admitted::Hold(Hold::Disabled);
+        }
+        let patience = Instant::now() + PATIENCE;
+        let mut waiting = None;
+        loop {
+            if self.0.stopping.is_cancelled() {
+                return Admitted::Stopping;
+            }
+            let freed = match self.lock().admits(endpoint) {
+                Try::Go => return Admitted::Go(Permit { admission: self.clone(), endpoint: endpoint.id.clone() }),
+                Try::Wait(freed) => freed,
+                Try::Stalled => return Admitted::Hold(Hold::MaxInFlight),
+            };
+            waiting.get_or_insert_with(|| Waiting::new(self, &endpoint.id));
+            tokio::select! {
+                () = freed.notified() => {}
+                () = tokio::time::sleep_until(patience) => return Admitted::Hold(self.lock().hold(endpoint)),
+                () = self.0.stopping.cancelled() => return Admitted::Stopping,
+            }
+        }
+    }
+
+    /// How many more requests the endpoint could get now, beside those that already wait for it.
+    #[must_use]
+    pub fn room(&self, endpoint: &Endpoint) -> usize {
+        let state = self.lock();
+        let (in_flight, waiting) = state.lanes.get(&endpoint.id).map_or((0, 0), |lane| (lane.in_flight, lane.waiting));
+        state.share(endpoint).saturating_sub(in_flight + waiting)
+    }
+
+    /// Slots that no request holds.
+    #[must_use]
+    pub fn free_slots(&self) -> usize {
+        let state = self.lock();
+        state.slots - state.in_flight
+    }
+
+    /// How many endpoints have as many requests under way as they may have.
+    #[must_use]
+    pub fn limited(&self) -> usize {
+        self.lock().lanes.values().filter(|lane| lane.waiting > 0).count()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The most requests that the endpoint may have under way, as things stand.
+    fn share(&self, endpoint: &Endpoint) -> usize {
+        let free = self.slots - self.in_flight;
+        let limit = usize::try_from(endpoint.max_in_flight).unwrap_or(usize::MAX);
+        let above_reserve = free.saturating_sub(self.slots / 4);
+        let of_reserve = free.div_ceil(8);
+        limit.min(above_reserve.max(of_reserve))
+    }
+
+    fn admits(&mut self, endpoint: &Endpoint) -> Try {
+        let share = self.share(endpoint);
+        let now = Instant::now();
+        let lane = self.lanes.entry(endpoint.id.clone()).or_insert_with(|| Lane::new(now));
+        if lane.in_flight < share {
+            if lane.in_flight == 0 {
+                lane.progress = now;
+            }
+            lane.in_flight += 1;
+            self.in_flight += 1;
+            return Try::Go;
+        }
+        if lane.in_flight > 0 && now.duration_since(lane.progress) > PATIENCE {
+            return Try::Stalled;
+        }
+        Try::Wait(Arc::clone(&lane.freed))
+    }
+
+    /// What held work that waited in vain.
+    fn hold(&self, endpoint: &Endpoint) -> Hold {
+        if self.in_flight >= self.slots || !self.lanes.get(&endpoint.id).is_some_and(|lane| lane.in_flight > 0) {
+            Hold::Slots
+        } else {
+            Hold::MaxInFlight
+        }
+    }
+
+    /// Forgets a lane that nobody uses, so that the map does not grow with every endpoint ever called.
+    fn tidy(&mut self, endpoint: &EndpointId) {
+        if self.lanes.get(endpoint).is_some_and(|lane| lane.in_flight == 0 && lane.waiting == 0) {
+            self.lanes.remove(endpoint);
+        }
+    }
+}
+
+impl Lane {
+    fn new(now: Instant) -> Self {
+        Self { in_flight: 0, waiting: 0, progress: now, freed: Arc::new(Notify::new()) }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut state = self.admission.lock();
+        state.in_flight -= 1;
+        if let Some(lane) = state.lanes.get_mut(&self.endpoint) {
+            lane.in_flight -= 1;
+            lane.progress = Instant::now();
+            lane.freed.notify_one();
+        }
+        state.tidy(&self.endpoint);
+    }
+}
+
+/// Counts a delivery among those that wait for its lane, for as long as it lives.
+struct Waiting<'a> {
+    admission: &'a Admission,
+    endpoint: &'a EndpointId,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(admission: &'a Admission, endpoint: &'a EndpointId) -> Self {
+        if let Some(lane) = admission.lock().lanes.get_mut(endpoint) {
+            lane.waiting += 1;
+        }
+        Self { admission, endpoint }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut state = self.admission.lock();
+        if let Some(lane) = state.lanes.get_mut(self.endpoint) {
+            lane.waiting = lane.waiting.saturating_sub(1);
+            // Whoever gives up, or goes, may have taken a wake-up that was meant for the next in line.
+            lane.freed.notify_one();
+        }
+        state.tidy(self.endpoint);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use posthaste_shared::domain::endpoint::{Confidential, DisabledReason, EndpointStatus};
+    use posthaste_shared::domain::id::TenantId;
+    use posthaste_shared::domain::retry::RetryPolicy;
+    use posthaste_shared::domain::subscription::Subscription;
+    use posthaste_shared::domain::time::Timestamp;
+    use posthaste_shared::domain::wire_format::WireFormat;
+
+    use super::*;
+
+    fn endpoint(id: &str, max_in_flight: u32) -> Endpoint {
+        Endpoint {
+            id: EndpointId::parse(id).unwrap(),
+            tenant: TenantId::default(),
+            url: "https://example.com".parse().unwrap(),
+            wire_format: WireFormat::Raw,
+            description: String::new(),
+            subscription: Subscription::default(),
+            confidential: Confidential::default(),
+            timeout: Duration::from_secs(5),
+            retry: RetryPolicy::default(),
+            max_in_flight,
+            rate_limit_per_second: None,
+            status: EndpointStatus::Enabled,
+            created_at: Timestamp::from_micros(0),
+            updated_at: Timestamp::from_micros(0),
+            version: 1,
+        }
+    }
+
+    async fn go(admission: &Admission, endpoint: &Endpoint) -> Permit {
+        match admission.admit(endpoint).await {
+            Admitted::Go(permit) => permit,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn fill(admission: &Admission, endpoint: &Endpoint) -> Vec<Permit> {
+        let mut held = Vec::new();
+        while let Admitted::Go(permit) = admission.admit(endpoint).await {
+            held.push(permit);
+        }
+        held
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn endpoints_that_hang_leave_room_for_the_others() {
+        let admission = Admission::new(100, CancellationToken::new());
+        let mut held = Vec::new();
+        for n in 0..9 {
+            held.push(fill(&admission, &endpoint(&format!("hangs-{n}"), 1_000)).await);
+        }
+        assert!(held.iter().all(|held| !held.is_empty()));
+        let healthy = endpoint("healthy", 10);
+        for _ in 0..1_000 {
+            drop(go(&admission, &healthy).await);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_endpoint_never_gets_more_than_it_may() {
+        let admission = Admission::new(1_000, CancellationToken::new());
+        let endpoint = endpoint("e", 32);
+        let held = fill(&admission, &endpoint).await;
+        assert_eq!(held.len(), 32);
+        assert_eq!(admission.room(&endpoint), 0);
+        drop(held);
+        assert_eq!((admission.room(&endpoint), admission.free_slots()), (32, 1_000));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_waits_a_moment_and_is_parked_at_once_where_nothing_moves() {
+        let admission = Admission::new(10, CancellationToken::new());
+        let endpoint = endpoint("e", 1);
+        let held = go(&admission, &endpoint).await;
+        let begun = Instant::now();
+        assert!(matches!(admission.admit(&endpoint).await, Admitted::Hold(Hold::MaxInFlight)));
+        assert_eq!(begun.elapsed().as_millis(), PATIENCE.as_millis());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        let begun = Instant::now();
+        assert!(matches!(admission.admit(&endpoint).await, Admitted::Hold(Hold::MaxInFlight)));
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        drop(held);
+        drop(go(&admission, &endpoint).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_goes_when_a_request_ends() {
+        let admission = Admission::new(10, CancellationToken::new());
+        let endpoint = endpoint("e", 1);
+        let held = go(&admission, &endpoint).await;
+        let waiting = (0..5).map(|_| {
+            let (admission, endpoint) = (admission.clone(), endpoint.clone());
+            tokio::spawn(async move { drop(go(&admission, &endpoint).await) })
+        });
+        let waiting: Vec<_> = waiting.collect();
+        tokio::task::yield_now().await;
+        drop(held);
+        for waiting in waiting {
+            waiting.await.unwrap();
+        }
+        assert!(admission.lock().lanes.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn disabled_endpoints_and_a_stopping_worker_turn_work_away() {
+        let stopping = CancellationToken::new();
+        let admission = Admission::new(10, stopping.clone());
+        let disabled = Endpoint { status: EndpointStatus::Disabled(DisabledReason::Manual), ..endpoint("e", 1) };
+        assert!(matches!(admission.admit(&disabled).await, Admitted::Hold(Hold::Disabled)));
+        stopping.cancel();
+        assert!(matches!(admission.admit(&endpoint("e", 1)).await, Admitted::Stopping));
+    }
+}

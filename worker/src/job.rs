@@ -1,0 +1,143 @@
+//! A delivery in a worker's hands, and who is told when its result is in the store.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use posthaste_shared::broker::{Message, Tag};
+use posthaste_shared::domain::delivery::Delivery;
+use posthaste_shared::domain::endpoint::Endpoint;
+use posthaste_shared::domain::id::DeliveryId;
+use posthaste_shared::domain::notification::Notification;
+use posthaste_shared::domain::time::Timestamp;
+use posthaste_shared::store::record::Before;
+
+/// One delivery to be attempted now.
+#[derive(Debug)]
+pub struct Job {
+    /// As it stands before the attempt.
+    pub delivery: Delivery,
+    /// What is delivered.
+    pub notification: Arc<Notification>,
+    /// Where to.
+    pub endpoint: Arc<Endpoint>,
+    /// What the store must hold for the result to count.
+    pub before: Before,
+    /// Who is told.
+    pub custody: Custody,
+}
+
+/// Why this worker has the delivery in hand.
+#[derive(Debug)]
+pub enum Custody {
+    /// From a message of the broker, which is acknowledged once every delivery of it is recorded.
+    Message(Arc<Ticket>, InHand),
+    /// From the store, under a lease.
+    Lease(InHand),
+}
+
+/// A message that waits to be acknowledged.
+#[derive(Debug)]
+pub struct Ticket {
+    /// The message, should it turn out to be poison.
+    pub message: Message,
+    /// What to acknowledge it by.
+    pub tag: Tag,
+    outstanding: AtomicUsize,
+}
+
+impl Ticket {
+    /// For a message that makes `deliveries` deliveries.
+    #[must_use]
+    pub fn new(message: Message, tag: Tag, deliveries: usize) -> Arc<Self> {
+        Arc::new(Self { message, tag, outstanding: AtomicUsize::new(deliveries) })
+    }
+
+    /// One of its deliveries is recorded; the tag when it was the last.
+    #[must_use]
+    pub fn settle_one(&self) -> Option<Tag> {
+        (self.outstanding.fetch_sub(1, Ordering::AcqRel) == 1).then_some(self.tag)
+    }
+}
+
+impl Custody {
+    /// The result is in the store; the tag to acknowledge, if there is one.
+    #[must_use]
+    pub fn settled(self) -> Option<Tag> {
+        match self {
+            Self::Message(ticket, in_hand) => {
+                in_hand.settled();
+                ticket.settle_one()
+            }
+            Self::Lease(in_hand) => {
+                in_hand.settled();
+                None
+            }
+        }
+    }
+}
+
+/// The deliveries that this worker has in hand: so that a redelivered message does not start one twice,
+/// and so that leases that nobody works on any more are given back.
+#[derive(Debug, Clone, Default)]
+pub struct Hands(Arc<Mutex<Held>>);
+
+#[derive(Debug, Default)]
+struct Held {
+    deliveries: HashMap<DeliveryId, Option<Timestamp>>,
+    abandoned: Vec<(DeliveryId, Timestamp)>,
+}
+
+/// One delivery in hand, until this is dropped.
+#[derive(Debug)]
+pub struct InHand {
+    hands: Hands,
+    id: DeliveryId,
+    settled: bool,
+}
+
+impl Hands {
+    /// Takes a delivery in hand, with the end of its lease if it comes from the store. `None` when this
+    /// worker has it already.
+    #[must_use]
+    pub fn take(&self, id: DeliveryId, lease_until: Option<Timestamp>) -> Option<InHand> {
+        let mut held = self.lock();
+        if held.deliveries.contains_key(&id) {
+            return None;
+        }
+        held.deliveries.insert(id, lease_until);
+        Some(InHand { hands: self.clone(), id, settled: false })
+    }
+
+    /// Whether this worker has the delivery in hand.
+    #[must_use]
+    pub fn has(&self, id: DeliveryId) -> bool {
+        self.lock().deliveries.contains_key(&id)
+    }
+
+    /// The leases that were dropped without a result since the last call.
+    #[must_use]
+    pub fn abandoned(&self) -> Vec<(DeliveryId, Timestamp)> {
+        std::mem::take(&mut self.lock().abandoned)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl InHand {
+    fn settled(mut self) {
+        self.settled = true;
+    }
+}
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        let mut held = self.hands.lock();
+        let lease = held.deliveries.remove(&self.id).flatten();
+        if let (false, Some(lease_until)) = (self.settled, lease) {
+            held.abandoned.push((self.id, lease_until));
+        }
+    }
+}

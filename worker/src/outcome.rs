@@ -1,0 +1,74 @@
+//! What happened in an attempt (`Outcome`) and what we do next (`Verdict`): kept apart, so that reading
+//! answers (the wire format's business) and policy (the endpoint's) do not mix.
+
+use std::time::Duration;
+
+use posthaste_shared::domain::attempt::AttemptError;
+use posthaste_shared::domain::delivery::FailureReason;
+use posthaste_shared::domain::retry::RetryOn;
+use posthaste_shared::domain::time::Timestamp;
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The endpoint took it.
+    Accepted {
+        /// What the provider calls the message, if its answer says so.
+        provider_message_id: Option<String>,
+    },
+    /// The endpoint, or our own policy, said no for good.
+    Refused {
+        /// Why.
+        reason: FailureReason,
+        /// In words.
+        error: AttemptError,
+        /// The provider's code.
+        provider_error_code: Option<String>,
+    },
+    /// It did not work this time.
+    Transient {
+        /// The kind of failure, which a policy may retry.
+        kind: RetryOn,
+        /// In words.
+        error: AttemptError,
+        /// How long the endpoint asked us to wait.
+        retry_after: Option<Duration>,
+        /// The provider's code.
+        provider_error_code: Option<String>,
+    },
+}
+
+impl Outcome {
+    /// What went wrong, if anything did.
+    #[must_use]
+    pub const fn error(&self) -> Option<&AttemptError> {
+        match self {
+            Self::Accepted { .. } => None,
+            Self::Refused { error, .. } | Self::Transient { error, .. } => Some(error),
+        }
+    }
+
+    /// The provider's code for a failure, if its answer has one.
+    #[must_use]
+    pub fn provider_error_code(&self) -> Option<&str> {
+        match self {
+            Self::Accepted { .. } => None,
+            Self::Refused { provider_error_code, .. } | Self::Transient { provider_error_code, .. } => {
+                provider_error_code.as_deref()
+            }
+        }
+    }
+}
+
+/// What we do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing: it is delivered.
+    Complete,
+    /// Another attempt.
+    RetryAt(Timestamp),
+    /// Nothing: it failed.
+    GiveUp(FailureReason),
+    /// Nothing: its time ran out while we tried.
+    Expire,
+}

@@ -1,0 +1,100 @@
+//! Reading an answer by its status, as most wire formats do.
+
+use std::time::Duration;
+
+use http::header::RETRY_AFTER;
+use posthaste_shared::domain::attempt::AttemptError;
+use posthaste_shared::domain::delivery::FailureReason;
+use posthaste_shared::domain::retry::RetryOn;
+use posthaste_shared::domain::time::Timestamp;
+
+use super::Reply;
+use crate::outcome::Outcome;
+
+/// 2xx is success; 408, 425, 429 and 5xx may be tried again; 410 means gone; all else is a refusal,
+/// redirects too: they are never followed.
+#[must_use]
+pub fn classify(reply: &Reply, now: Timestamp) -> Outcome {
+    match (reply.status, RetryOn::of_status(reply.status)) {
+        (200..=299, _) => Outcome::Accepted { provider_message_id: None },
+        (_, Some(kind)) => Outcome::Transient {
+            kind,
+            error: error(reply.status),
+            retry_after: retry_after(reply, now),
+            provider_error_code: None,
+        },
+        (410, None) => refused(FailureReason::Gone, reply.status),
+        (_, None) => refused(FailureReason::Rejected, reply.status),
+    }
+}
+
+fn refused(reason: FailureReason, status: u16) -> Outcome {
+    Outcome::Refused { reason, error: error(status), provider_error_code: None }
+}
+
+fn error(status: u16) -> AttemptError {
+    let reason = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+    let note = if (300..=399).contains(&status) { "; redirects are not followed" } else { "" };
+    let text = format!(
+        "the endpoint answered {status}{}{}{note}",
+        if reason.is_some() { " " } else { "" },
+        reason.unwrap_or("")
+    );
+    AttemptError { code: "http_status".to_owned(), text }
+}
+
+/// `Retry-After` in seconds or as an HTTP date (RFC 9110, section 10.2.3); `None` when it is absent or neither.
+fn retry_after(reply: &Reply, now: Timestamp) -> Option<Duration> {
+    let text = reply.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    let since_epoch = date.duration_since(std::time::UNIX_EPOCH).ok()?;
+    let at = Timestamp::from_micros(i64::try_from(since_epoch.as_micros()).ok()?);
+    Some(at.since(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(status: u16, retry_after: Option<&str>) -> Reply {
+        let mut headers = http::HeaderMap::new();
+        if let Some(value) = retry_after {
+            headers.insert(RETRY_AFTER, value.parse().unwrap());
+        }
+        Reply { status, headers, body: bytes::Bytes::new() }
+    }
+
+    fn classified(status: u16, after: Option<&str>) -> Outcome {
+        classify(&reply(status, after), Timestamp::parse("2026-01-01T00:00:00Z").unwrap())
+    }
+
+    #[test]
+    fn each_status_has_its_class() {
+        for status in [200, 201, 204, 299] {
+            assert!(matches!(classified(status, None), Outcome::Accepted { .. }), "{status}");
+        }
+        for status in [408, 425, 429, 500, 501, 503, 599] {
+            assert!(matches!(classified(status, None), Outcome::Transient { .. }), "{status}");
+        }
+        for status in [301, 302, 307, 400, 401, 404, 418] {
+            let refused = matches!(classified(status, None), Outcome::Refused { reason: FailureReason::Rejected, .. });
+            assert!(refused, "{status}");
+        }
+        assert!(matches!(classified(410, None), Outcome::Refused { reason: FailureReason::Gone, .. }));
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let asked = |value| match classified(503, Some(value)) {
+            Outcome::Transient { retry_after, .. } => retry_after,
+            _ => None,
+        };
+        assert_eq!(asked("3"), Some(Duration::from_secs(3)));
+        assert_eq!(asked("Thu, 01 Jan 2026 00:01:00 GMT"), Some(Duration::from_secs(60)));
+        assert_eq!(asked("Wed, 31 Dec 2025 00:00:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(asked("soon"), None);
+    }
+}
