@@ -22,6 +22,11 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// The same for a query outside a transaction: the accounting reads whole tables.
 const READ_DEADLINE: Duration = Duration::from_secs(600);
 
+/// The most bytes of parameters in a statement, roughly. sqlx does not set TCP_NODELAY, so that the end
+/// of a longer message waits up to 40 ms for a delayed acknowledgement (measured: 5 ms for 50 rows, 95 ms
+/// for 100); several short statements are far quicker.
+const STATEMENT_BYTES: usize = 12 * 1024;
+
 /// A pool of connections to a Postgres server.
 pub(in crate::store) struct PostgresDriver {
     pool: PgPool,
@@ -139,11 +144,18 @@ async fn run(connection: &mut PgConnection, sql: &str, params: Vec<Param>) -> Re
     answer(connection, query).await.map_err(|error| failed(sql, error))
 }
 
-/// A batch is one statement: each column is an array.
+/// A batch is one statement, or a few: each column is an array.
 async fn run_batch(connection: &mut PgConnection, sql: &'static str, batch: Batch) -> Result<Answer, StoreError> {
-    if batch.is_empty() {
-        return Ok(Answer::default());
+    let mut whole = Answer::default();
+    for piece in batch.pieces(STATEMENT_BYTES) {
+        let answer = run_piece(connection, sql, piece).await?;
+        whole.rows.extend(answer.rows);
+        whole.affected += answer.affected;
     }
+    Ok(whole)
+}
+
+async fn run_piece(connection: &mut PgConnection, sql: &'static str, batch: Batch) -> Result<Answer, StoreError> {
     let mut query = sqlx::query(AssertSqlSafe(sql.replace("{rows}", &source(&batch))));
     for column in columns(batch) {
         query = match column {
