@@ -50,7 +50,8 @@ impl Embedded {
 
     async fn new(url: String, place: Place) -> Self {
         let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_767_225_600_000_000)));
-        let options = EmbeddedOptions { heartbeat: Duration::from_millis(50), ..EmbeddedOptions::default() };
+        let (poll, heartbeat) = (Duration::from_millis(5), Duration::from_millis(50));
+        let options = EmbeddedOptions { poll, heartbeat, ..EmbeddedOptions::default() };
         let bench = Self { url, clock, options, place };
         let store = bench.store().await;
         store.migrate().await.unwrap();
