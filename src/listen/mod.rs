@@ -17,9 +17,9 @@ use tokio::net::TcpListener;
 
 pub(crate) use self::behaviour::{Behaviour, Rate};
 pub(crate) use self::server::serve;
-pub(crate) use self::verify::{Format, Verifier};
 use self::server::{Handle, Received};
 use self::verify::Verified;
+pub(crate) use self::verify::{Format, Verifier};
 
 use crate::failure::{Done, Failure};
 use crate::global::Global;

@@ -5,7 +5,8 @@
 //! above a reserve of a quarter of the slots: k endpoints that hang come to rest at an equal share each,
 //! and as much again stays free. Of the reserve an endpoint gets at most an eighth of what is left, so
 //! that it takes very many sick endpoints to use it up. Work over an endpoint's share waits for a moment; when the endpoint makes no progress it
-//! is parked in the store at once. Rate limits and circuit breakers have their place in [`State::admits`].
+//! is parked in the store at once. A rate limit spaces an endpoint's requests evenly. A circuit breaker has
+//! its place in [`State::admits`].
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -64,6 +65,8 @@ struct Lane {
     waiting: usize,
     /// When a request last began on an idle lane, or ended.
     progress: Instant,
+    /// With a rate limit: when the next request may begin.
+    next_turn: Instant,
     freed: Arc<Notify>,
 }
 
@@ -85,6 +88,13 @@ impl Admission {
     pub async fn admit(&self, endpoint: &Endpoint) -> Admitted {
         if !endpoint.is_enabled() {
             return Admitted::Hold(Hold::Disabled);
+        }
+        let Some(turn) = self.lock().turn(endpoint) else { return Admitted::Hold(Hold::RateLimit) };
+        if let Some(turn) = turn {
+            tokio::select! {
+                () = tokio::time::sleep_until(turn) => {}
+                () = self.0.stopping.cancelled() => return Admitted::Stopping,
+            }
         }
         let patience = Instant::now() + PATIENCE;
         let mut waiting = None;
@@ -110,8 +120,17 @@ impl Admission {
     #[must_use]
     pub fn room(&self, endpoint: &Endpoint) -> usize {
         let state = self.lock();
-        let (in_flight, waiting) = state.lanes.get(&endpoint.id).map_or((0, 0), |lane| (lane.in_flight, lane.waiting));
-        state.share(endpoint).saturating_sub(in_flight + waiting)
+        let lane = state.lanes.get(&endpoint.id);
+        let (in_flight, waiting) = lane.map_or((0, 0), |lane| (lane.in_flight, lane.waiting));
+        let room = state.share(endpoint).saturating_sub(in_flight + waiting);
+        match endpoint.rate_limit_per_second {
+            None => room,
+            // As many turns as come within the patience.
+            Some(rate) => {
+                let ahead = lane.map_or(Duration::ZERO, |lane| lane.next_turn.duration_since(Instant::now()));
+                room.min((PATIENCE.saturating_sub(ahead).as_secs_f64() * rate).ceil() as usize)
+            }
+        }
     }
 
     /// Slots that no request holds.
@@ -142,6 +161,20 @@ impl State {
         limit.min(above_reserve.max(of_reserve))
     }
 
+    /// Takes the endpoint's next turn under its rate limit: when it is, if it is not now. `None` when it is
+    /// too far off to wait for.
+    fn turn(&mut self, endpoint: &Endpoint) -> Option<Option<Instant>> {
+        let Some(rate) = endpoint.rate_limit_per_second else { return Some(None) };
+        let now = Instant::now();
+        let lane = self.lanes.entry(endpoint.id.clone()).or_insert_with(|| Lane::new(now));
+        let turn = lane.next_turn.max(now);
+        if turn > now + PATIENCE {
+            return None;
+        }
+        lane.next_turn = turn + Duration::from_secs_f64(1.0 / rate.clamp(1e-6, 1e6));
+        Some((turn > now).then_some(turn))
+    }
+
     fn admits(&mut self, endpoint: &Endpoint) -> Try {
         let share = self.share(endpoint);
         let now = Instant::now();
@@ -162,7 +195,7 @@ impl State {
 
     /// What held work that waited in vain.
     fn hold(&self, endpoint: &Endpoint) -> Hold {
-        if self.in_flight >= self.slots || !self.lanes.get(&endpoint.id).is_some_and(|lane| lane.in_flight > 0) {
+        if self.in_flight >= self.slots || self.lanes.get(&endpoint.id).is_none_or(|lane| lane.in_flight == 0) {
             Hold::Slots
         } else {
             Hold::MaxInFlight
@@ -171,7 +204,8 @@ impl State {
 
     /// Forgets a lane that nobody uses, so that the map does not grow with every endpoint ever called.
     fn tidy(&mut self, endpoint: &EndpointId) {
-        if self.lanes.get(endpoint).is_some_and(|lane| lane.in_flight == 0 && lane.waiting == 0) {
+        let idle = |lane: &Lane| lane.in_flight == 0 && lane.waiting == 0 && lane.next_turn <= Instant::now();
+        if self.lanes.get(endpoint).is_some_and(idle) {
             self.lanes.remove(endpoint);
         }
     }
@@ -179,7 +213,7 @@ impl State {
 
 impl Lane {
     fn new(now: Instant) -> Self {
-        Self { in_flight: 0, waiting: 0, progress: now, freed: Arc::new(Notify::new()) }
+        Self { in_flight: 0, waiting: 0, progress: now, next_turn: now, freed: Arc::new(Notify::new()) }
     }
 }
 
@@ -326,6 +360,31 @@ mod tests {
             waiting.await.unwrap();
         }
         assert!(admission.lock().lanes.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rate_limit_spaces_requests_evenly() {
+        let admission = Admission::new(100, CancellationToken::new());
+        let endpoint = Endpoint { rate_limit_per_second: Some(10.0), ..endpoint("e", 32) };
+        let begun = Instant::now();
+        for turn in 0..20 {
+            drop(go(&admission, &endpoint).await);
+            assert!(begun.elapsed() >= Duration::from_millis(100 * turn));
+        }
+        assert!(begun.elapsed() < Duration::from_millis(2_100));
+        // More at once than have a turn within the patience.
+        let crowd: Vec<_> = (0..10)
+            .map(|_| {
+                let (admission, endpoint) = (admission.clone(), endpoint.clone());
+                tokio::spawn(async move { matches!(admission.admit(&endpoint).await, Admitted::Hold(Hold::RateLimit)) })
+            })
+            .collect();
+        let mut held = 0;
+        for admitted in crowd {
+            held += usize::from(admitted.await.unwrap());
+        }
+        assert_eq!(held, 8);
+        assert_eq!(admission.room(&endpoint), 2);
     }
 
     #[tokio::test(start_paused = true)]

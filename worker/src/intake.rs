@@ -177,7 +177,7 @@ impl Intake {
         let fresh = Wait::InFlight { lease_until: now };
         let deliveries = match route(&work.notification, endpoints, &fresh) {
             Routed::To(deliveries) => deliveries,
-            Routed::NoSuchEndpoint(delivery) => return self.no_such_endpoint(work, delivery).await,
+            Routed::NoSuchEndpoint(delivery) => return self.no_such_endpoint(work, *delivery).await,
         };
         let fan_out = u32::try_from(deliveries.len()).unwrap_or(u32::MAX);
         let missing: Vec<_> = deliveries.into_iter().filter(|(delivery, _)| !already.contains(&delivery.id)).collect();

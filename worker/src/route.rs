@@ -17,7 +17,7 @@ pub enum Routed {
     /// These deliveries; none when nobody subscribes.
     To(Vec<(Delivery, Arc<Endpoint>)>),
     /// It names an endpoint that its tenant does not have: the one delivery that says so.
-    NoSuchEndpoint(Delivery),
+    NoSuchEndpoint(Box<Delivery>),
 }
 
 /// The deliveries of a notification, with `fresh` as their state.
@@ -26,7 +26,7 @@ pub fn route(notification: &Notification, endpoints: &EndpointSet, fresh: &Wait)
     let chosen: Vec<Arc<Endpoint>> = match &notification.target {
         Some(target) => match endpoints.get(target).filter(|endpoint| endpoint.tenant == notification.tenant) {
             Some(endpoint) => vec![endpoint],
-            None => return Routed::NoSuchEndpoint(missing(notification, target, fresh)),
+            None => return Routed::NoSuchEndpoint(Box::new(missing(notification, target, fresh))),
         },
         None => subscribers(notification, endpoints),
     };
