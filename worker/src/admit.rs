@@ -260,7 +260,14 @@ impl Lane {
     }
 
     fn new(now: Instant) -> Self {
-        Self { in_flight: 0, waiting: 0, waiting_from_store: 0, progress: now, next_turn: now, freed: Arc::new(Notify::new()) }
+        Self {
+            in_flight: 0,
+            waiting: 0,
+            waiting_from_store: 0,
+            progress: now,
+            next_turn: now,
+            freed: Arc::new(Notify::new()),
+        }
     }
 }
 
@@ -373,6 +380,7 @@ mod tests {
         let endpoint = endpoint("e", 32);
         let held = fill(&admission, &endpoint).await;
         assert_eq!(held.len(), 32);
+        tokio::time::advance(Duration::from_millis(1)).await;
         assert_eq!(admission.room(&endpoint), 0, "it does not move");
         drop(held);
         assert_eq!((admission.room(&endpoint), admission.free_slots()), (64, 1_000));
@@ -426,7 +434,9 @@ mod tests {
         let crowd: Vec<_> = (0..10)
             .map(|_| {
                 let (admission, endpoint) = (admission.clone(), endpoint.clone());
-                tokio::spawn(async move { matches!(admission.admit(&endpoint, From::Broker).await, Admitted::Hold(Hold::RateLimit)) })
+                tokio::spawn(async move {
+                    matches!(admission.admit(&endpoint, From::Broker).await, Admitted::Hold(Hold::RateLimit))
+                })
             })
             .collect();
         let mut held = 0;

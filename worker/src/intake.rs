@@ -213,7 +213,9 @@ impl Intake {
                 let state = DeliveryState::Failed { at: now, reason: FailureReason::EndpointDeleted };
                 return self.end(work, *delivery, state, Some(why)).await;
             }
-            Routed::Unreadable(delivery) => return self.end(work, *delivery, conclude::parked(Hold::Disabled), None).await,
+            Routed::Unreadable(delivery) => {
+                return self.end(work, *delivery, conclude::parked(Hold::Disabled), None).await;
+            }
         };
         let fan_out = u32::try_from(deliveries.len()).unwrap_or(u32::MAX);
         let missing: Vec<_> = deliveries.into_iter().filter(|(delivery, _)| !already.contains(&delivery.id)).collect();
