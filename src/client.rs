@@ -157,8 +157,8 @@ impl Client {
         let problem: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
         let member = |name: &str| problem.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
         let mut message = match (member("title"), member("detail")) {
-            (Some(title), Some(detail)) => format!("{title}: {detail}"),
-            (Some(text), None) | (None, Some(text)) => text.to_owned(),
+            // The detail is a sentence by itself; the title only names its kind.
+            (_, Some(text)) | (Some(text), None) => text.to_owned(),
             (None, None) => format!("{} answered {status}", self.url),
         };
         for error in problem.get("errors").and_then(Value::as_array).into_iter().flatten() {

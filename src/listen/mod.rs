@@ -18,8 +18,6 @@ use tokio::net::TcpListener;
 pub(crate) use self::behaviour::{Behaviour, Rate};
 pub(crate) use self::server::serve;
 pub(crate) use self::verify::{Format, Verifier};
-use self::server::{Handle, Received};
-use self::verify::Verified;
 
 use crate::failure::{Done, Failure};
 use crate::global::Global;

@@ -131,7 +131,7 @@ fn summary(delivery: &Delivery, endpoint: Option<&Endpoint>, now: Timestamp) -> 
         sentences.push(format!("The last error: {}.", error.trim_end_matches('.')));
     }
     if let (DeliveryState::Pending(_), Some(expires_at)) = (&delivery.state, delivery.expires_at) {
-        sentences.push(format!("It expires at {expires_at} ({}).", ahead(expires_at, now)));
+        sentences.push(format!("It expires at {} ({}).", second(expires_at), ahead(expires_at, now)));
     }
     if endpoint.is_none() {
         sentences.push("Its endpoint was deleted.".to_owned());
@@ -141,15 +141,18 @@ fn summary(delivery: &Delivery, endpoint: Option<&Endpoint>, now: Timestamp) -> 
 
 fn state(delivery: &Delivery, endpoint: Option<&Endpoint>, now: Timestamp) -> String {
     match &delivery.state {
-        DeliveryState::Delivered { at } => format!("Delivered at {at}."),
-        DeliveryState::Failed { at, reason } => format!("Failed at {at}: {}.", failure(*reason)),
-        DeliveryState::Expired { at } => format!("Expired at {at}: its time ran out before the endpoint took it."),
-        DeliveryState::Cancelled { at } => format!("Cancelled at {at}."),
+        DeliveryState::Delivered { at } => format!("Delivered at {}.", second(*at)),
+        DeliveryState::Failed { at, reason } => format!("Failed at {}: {}.", second(*at), failure(*reason)),
+        DeliveryState::Expired { at } => {
+            format!("Expired at {}: its time ran out before the endpoint took it.", second(*at))
+        }
+        DeliveryState::Cancelled { at } => format!("Cancelled at {}.", second(*at)),
         DeliveryState::Pending(Wait::InFlight { lease_until }) if *lease_until <= now => {
-            format!("A worker had it in hand and did not come back; since {lease_until} any worker may take it.")
+            let since = second(*lease_until);
+            format!("A worker had it in hand and did not come back; since {since} any worker may take it.")
         }
         DeliveryState::Pending(Wait::InFlight { lease_until }) => {
-            format!("A worker has it in hand, until {lease_until} at the latest.")
+            format!("A worker has it in hand, until {} at the latest.", second(*lease_until))
         }
         DeliveryState::Pending(Wait::Retry { due_at }) => {
             format!("{} (a retry).", due("The next attempt", *due_at, now))
@@ -196,7 +199,17 @@ const fn failure(reason: FailureReason) -> &'static str {
 }
 
 fn due(what: &str, at: Timestamp, now: Timestamp) -> String {
-    if at <= now { format!("{what} is due since {at}") } else { format!("{what} is due at {at}, {}", ahead(at, now)) }
+    let time = second(at);
+    if at <= now {
+        format!("{what} is due since {time}")
+    } else {
+        format!("{what} is due at {time}, {}", ahead(at, now))
+    }
+}
+
+/// The time without its fraction: nobody reads microseconds in a sentence.
+const fn second(at: Timestamp) -> Timestamp {
+    Timestamp::from_micros(at.as_micros() - at.as_micros().rem_euclid(1_000_000))
 }
 
 /// `in 5 s`, or `now`.

@@ -52,7 +52,14 @@ fn member(path: &str, error: &serde_json::Error) -> String {
 fn sentence(error: &serde_json::Error) -> String {
     let message = error.to_string();
     let position = format!(" at line {} column {}", error.line(), error.column());
-    format!("is refused: {}", message.strip_suffix(&position).unwrap_or(&message))
+    let message = message.strip_suffix(&position).unwrap_or(&message);
+    if message.starts_with("missing field ") {
+        return "is missing".to_owned();
+    }
+    match message.strip_prefix("unknown field ").and_then(|rest| rest.split_once(", ")) {
+        Some((_, expected)) => format!("is not known: {expected}"),
+        None => format!("is refused: {message}"),
+    }
 }
 
 #[cfg(test)]
@@ -92,6 +99,8 @@ mod tests {
             assert_eq!(problem.errors[0].field, field, "{text}: {problem:?}");
             assert!(!problem.detail.contains("line "), "{text}: {}", problem.detail);
         }
+        assert_eq!(draft_problem(r#"{"type":"a"}"#).detail, "payload is missing");
+        assert!(draft_problem(r#"{"type":"a","payload":1,"ttl":3}"#).detail.starts_with("ttl is not known: expected"));
         let nested = br#"{"url":"https://x.example","wire_format":"raw","retry":{"jitter":"much"}}"#;
         assert_eq!(parse::<EndpointDraft>(nested).unwrap_err().errors[0].field, "retry.jitter");
     }
