@@ -14,6 +14,9 @@ use crate::failure::{Failure, chain};
 /// How long an answer of the API may take; the longest is `endpoint test`, which waits for the endpoint (60 s at most).
 const TIMEOUT: Duration = Duration::from_secs(90);
 
+/// How much is shown of an answer that is no problem of ours, in characters.
+const MAX_SHOWN: usize = 200;
+
 /// Speaks to the API.
 pub(crate) struct Client {
     http: reqwest::Client,
@@ -159,7 +162,10 @@ impl Client {
         let mut message = match (member("title"), member("detail")) {
             // The detail is a sentence by itself; the title only names its kind.
             (_, Some(text)) | (Some(text), None) => text.to_owned(),
-            (None, None) => format!("{} answered {status}", self.url),
+            (None, None) => {
+                let text: String = String::from_utf8_lossy(body).trim().chars().take(MAX_SHOWN).collect();
+                format!("{} answered {status}{}{text}", self.url, if text.is_empty() { "" } else { ": " })
+            }
         };
         for error in problem.get("errors").and_then(Value::as_array).into_iter().flatten() {
             let field = error.get("field").and_then(Value::as_str).unwrap_or_default();

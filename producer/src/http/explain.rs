@@ -133,6 +133,10 @@ fn summary(delivery: &Delivery, endpoint: Option<&Endpoint>, now: Timestamp) -> 
     if let (DeliveryState::Pending(_), Some(expires_at)) = (&delivery.state, delivery.expires_at) {
         sentences.push(format!("It expires at {} ({}).", second(expires_at), ahead(expires_at, now)));
     }
+    let waits_for_time = matches!(delivery.state, DeliveryState::Pending(Wait::Retry { .. } | Wait::Scheduled { .. }));
+    if let (true, Some(Endpoint { status: EndpointStatus::Disabled(reason), .. })) = (waits_for_time, endpoint) {
+        sentences.push(format!("Its endpoint is disabled ({}): until it is enabled, it waits.", because(*reason)));
+    }
     if endpoint.is_none() {
         sentences.push("Its endpoint was deleted.".to_owned());
     }
@@ -166,16 +170,12 @@ fn state(delivery: &Delivery, endpoint: Option<&Endpoint>, now: Timestamp) -> St
 
 fn parked(why: Hold, endpoint: Option<&Endpoint>) -> String {
     match (why, endpoint) {
-        (Hold::Disabled, Some(Endpoint { status: EndpointStatus::Enabled, .. })) => {
-            "It waited because its endpoint was disabled; that is enabled again, and it goes out soon.".to_owned()
+        // Whatever held it first: now this does.
+        (_, Some(Endpoint { status: EndpointStatus::Disabled(reason), .. })) => {
+            format!("It waits: its endpoint is disabled ({}). Enable the endpoint to send it.", because(*reason))
         }
-        (Hold::Disabled, Some(Endpoint { status: EndpointStatus::Disabled(reason), .. })) => {
-            let because = match reason {
-                DisabledReason::Manual => "by hand",
-                DisabledReason::Gone => "because it answered 410 Gone",
-                DisabledReason::Failing => "because all its attempts failed for too long",
-            };
-            format!("It waits: its endpoint is disabled ({because}). Enable the endpoint to send it.")
+        (Hold::Disabled, Some(_)) => {
+            "It waited because its endpoint was disabled; that is enabled again, and it goes out soon.".to_owned()
         }
         (Hold::Disabled, None) => "It waits for an endpoint that was disabled.".to_owned(),
         (Hold::MaxInFlight, endpoint) => {
@@ -183,6 +183,14 @@ fn parked(why: Hold, endpoint: Option<&Endpoint>) -> String {
             format!("It waits: its endpoint has as many requests under way as max_in_flight allows{limit}.")
         }
         (Hold::Slots, _) => "It waits: every slot of the worker was taken.".to_owned(),
+    }
+}
+
+const fn because(reason: DisabledReason) -> &'static str {
+    match reason {
+        DisabledReason::Manual => "by hand",
+        DisabledReason::Gone => "because it answered 410 Gone",
+        DisabledReason::Failing => "because all its attempts failed for too long",
     }
 }
 

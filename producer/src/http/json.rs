@@ -10,6 +10,10 @@ use super::problem::{Code, FieldProblem, Problem};
 /// # Errors
 /// `invalid_json` with line and column, or `invalid` with the member.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // serde would take an array for a struct, its items for the members in order.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Problem::fields(Code::Invalid, vec![FieldProblem::new("", "must be a JSON object, not an array")]));
+    }
     serde_json::from_slice(bytes).map_err(|error| explain::<T>(bytes, &error))
 }
 
