@@ -242,7 +242,7 @@ fn absolute(
         (Some(_), Some(_)) => {
             return Err(InvalidDraft {
                 field: seconds_field,
-                problem: "says the same as its absolute twin; give only one of the two",
+                problem: "says the same as the absolute time that was given too: give one of the two",
             });
         }
         (Some(at), None) => at,
