@@ -45,7 +45,7 @@ impl EndpointSet {
                 EndpointChange::Saved(endpoint) => {
                     by_id.insert(endpoint.id.clone(), Arc::new(*endpoint));
                 }
-                EndpointChange::Deleted(id) => {
+                EndpointChange::Deleted(id) | EndpointChange::Unreadable(id) => {
                     by_id.remove(&id);
                 }
             }

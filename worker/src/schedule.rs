@@ -19,9 +19,9 @@ use crate::job::{Custody, Job};
 use crate::record::cause;
 use crate::wake::Wake;
 
-/// How long a claimed delivery may be in a worker's hands: the longest timeout (60 s), the wait for
+/// How long a claimed delivery may be in a worker's hands beyond its endpoint's timeout: the wait for
 /// admission, and time to record.
-const LEASE: Duration = Duration::from_secs(120);
+const LEASE_MARGIN: Duration = Duration::from_secs(10);
 /// How often the store is asked for what other processes recorded.
 const POLL: Duration = Duration::from_millis(250);
 /// The shortest pause between two looks.
@@ -116,10 +116,9 @@ impl Scheduler {
         if free == 0 {
             return Ok(expired.len());
         }
-        let lease_until = now.after(LEASE);
-        let claimed = self.store.claim_due(now, lease_until, free).await?;
+        let claimed = self.store.claim_due(now, LEASE_MARGIN, free).await?;
         let taken = claimed.len();
-        self.begin(claimed, lease_until).await?;
+        self.begin(claimed).await?;
         Ok(expired.len() + taken)
     }
 
@@ -152,20 +151,19 @@ impl Scheduler {
         if room == 0 {
             return Ok(0);
         }
-        let lease_until = now.after(LEASE);
-        let claimed = self.store.claim_parked(&endpoint.id, now, lease_until, room).await?;
+        let claimed = self.store.claim_parked(&endpoint.id, now, LEASE_MARGIN, room).await?;
         let taken = claimed.len();
-        self.begin(claimed, lease_until).await?;
+        self.begin(claimed).await?;
         Ok(taken)
     }
 
     /// Starts what was claimed. What has no endpoint any more is left to `fail_orphans`.
-    async fn begin(&self, claimed: Vec<Claimed>, lease_until: Timestamp) -> Result<(), StoreError> {
+    async fn begin(&self, claimed: Vec<Claimed>) -> Result<(), StoreError> {
         if claimed.is_empty() {
             return Ok(());
         }
         let endpoints = self.endpoints.refresh().await?;
-        for Claimed { delivery, notification } in claimed {
+        for Claimed { delivery, notification, lease_until } in claimed {
             let Some(in_hand) = self.pipeline.hands.take(delivery.id, Some(lease_until)) else { continue };
             let Some(endpoint) = endpoints.get(&delivery.endpoint_id) else { continue };
             let before = Before::Known { round: delivery.round, attempt_count: delivery.attempt_count };
