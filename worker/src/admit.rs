@@ -7,7 +7,7 @@
 //! that it takes very many sick endpoints to use it up. Work over an endpoint's share waits for a moment; when the endpoint makes no progress it
 //! is parked in the store at once. While an endpoint has parked work, fresh work gets at most half of its
 //! share, so that the older is not overtaken without end. A rate limit spaces an endpoint's requests evenly. A circuit breaker has
-//! its place in [`State::admits`].
+//! its place in `State::admits`.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -73,7 +73,7 @@ impl Relay {
         }
     }
 
-    /// Publishes up to [`STEP`] events and marks them. Returns how many.
+    /// Publishes up to 200 events and marks them. Returns how many.
     ///
     /// # Errors
     /// When the store or the broker does not answer; what was not marked is published again.
