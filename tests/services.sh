@@ -6,8 +6,7 @@
 #   tests/services.sh rabbitmq|postgres stop  DIR
 #   tests/services.sh have rabbitmq|postgres        (exit 0 when its programs are installed)
 #
-# `start` returns when the server answers; its port stands in DIR/port and stays the same. `stop` ends it
-# the hard way, as a crash would, and keeps DIR.
+# `start` returns when the server answers; its port stands in DIR/port and stays the same. `stop` keeps DIR.
 set -euo pipefail
 
 rabbitmq_home() {
@@ -98,8 +97,13 @@ rabbitmq_stop() {
   rabbitmq_env "$dir"
   pid=$(cat "$dir/pid" 2>/dev/null || true)
   if [ -n "$pid" ]; then
+    # Not the hard way: RabbitMQ 3.10 may not find the leader of a young quorum queue again after that.
+    kill -TERM "$pid" 2>/dev/null || true
+    for _ in $(seq 1 400); do
+      kill -0 "$pid" 2>/dev/null || break
+      sleep 0.05
+    done
     kill -KILL "$pid" 2>/dev/null || true
-    while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
   fi
   rm -f "$dir/pid"
   epmd -port "$ERL_EPMD_PORT" -kill >/dev/null 2>&1 || true

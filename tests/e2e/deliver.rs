@@ -178,3 +178,21 @@ async fn enqueueing_the_same_twice_delivers_once() {
     api.finished(&id, 1).await;
     assert_eq!(receiver.requests("/ok").len(), 2);
 }
+
+#[tokio::test]
+async fn a_rate_limit_is_kept_and_everything_arrives() {
+    let place = Place::new(Backend::EmbeddedSqlite).await;
+    let receiver = Receiver::start().await;
+    let up = Process::start(&place, &["up"]).await;
+    let api = Api::of(&up);
+    let limited = json!({"wire_format": "raw", "rate_limit_per_second": 20, "settings": {"traceparent": true}});
+    let endpoint = api.endpoint(&receiver.url("/ok"), limited).await;
+    let item = |n: usize| json!({"type": "a", "payload": n, "endpoint_id": endpoint["id"]});
+    api.post("/v1/notifications/batch", (0..60).map(item).collect()).await;
+    let requests = receiver.wait_for("/ok", 60).await;
+    for window in requests.windows(21) {
+        let took = (window[20].at - window[0].at).as_secs_f64();
+        // Twenty turns of 50 ms; a request may be held up on its way, and the next not.
+        assert!(took > 0.7, "21 requests in {took} s");
+    }
+}

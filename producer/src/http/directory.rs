@@ -83,6 +83,8 @@ impl Known {
                     EndpointChange::Deleted(id) => {
                         self.tenants.remove(&id);
                     }
+                    // Whose it is has not changed.
+                    EndpointChange::Unreadable(_) => {}
                 }
             }
         }

@@ -182,6 +182,7 @@ fn parked(why: Hold, endpoint: Option<&Endpoint>) -> String {
             let limit = endpoint.map_or_else(String::new, |endpoint| format!(" ({})", endpoint.max_in_flight));
             format!("It waits: its endpoint has as many requests under way as max_in_flight allows{limit}.")
         }
+        (Hold::RateLimit, _) => "It waits for its turn under the endpoint's rate_limit_per_second.".to_owned(),
         (Hold::Slots, _) => "It waits: every slot of the worker was taken.".to_owned(),
     }
 }

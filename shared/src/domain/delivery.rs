@@ -116,6 +116,8 @@ pub enum Hold {
     MaxInFlight,
     /// The endpoint is disabled.
     Disabled,
+    /// The endpoint has had as many requests as it may have in this moment.
+    RateLimit,
     /// All slots of the worker were taken.
     Slots,
 }
@@ -127,6 +129,7 @@ impl Hold {
         match self {
             Self::MaxInFlight => "max_in_flight",
             Self::Disabled => "disabled",
+            Self::RateLimit => "rate_limit",
             Self::Slots => "slots",
         }
     }
@@ -134,7 +137,7 @@ impl Hold {
     /// The hold of that name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::MaxInFlight, Self::Disabled, Self::Slots].into_iter().find(|hold| hold.as_str() == name)
+        [Self::MaxInFlight, Self::Disabled, Self::RateLimit, Self::Slots].into_iter().find(|hold| hold.as_str() == name)
     }
 }
 

@@ -57,6 +57,7 @@ pub enum Cancelled {
 
 /// What became of a wish to try a delivery now.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "made once a request, and taken apart at once")]
 pub enum RetriedNow {
     /// It is due now; for a finished delivery in a new round.
     Done(Delivery),

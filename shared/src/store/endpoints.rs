@@ -46,6 +46,7 @@ pub struct EndpointFilter {
 
 /// What became of a change of an endpoint.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "made once a request, and taken apart at once")]
 pub enum Saved {
     /// It is durable; the endpoint has its new version.
     Saved(Endpoint),

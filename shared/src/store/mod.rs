@@ -1,7 +1,6 @@
-#![allow(clippy::todo, dead_code)]
 //! The store: state, time and truth, in SQLite or Postgres. SQL lives here and nowhere else.
 //!
-//! [`Store`] is written once; what differs between the two databases is behind the [`db::Driver`]
+//! [`Store`] is written once; what differs between the two databases is behind the `db::Driver`
 //! trait and its two implementations. One file an aggregate, one function a query, one conformance
 //! suite (`shared/tests/store.rs`) for both databases. `now` always comes in as an argument.
 
@@ -17,7 +16,7 @@ pub mod keys;
 pub mod notifications;
 pub mod page;
 mod query;
-pub mod queue;
+pub(crate) mod queue;
 pub mod record;
 pub mod replays;
 pub mod retention;

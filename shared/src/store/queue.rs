@@ -1,4 +1,4 @@
-//! The tables of the embedded broker; used by [`crate::broker::embedded`] alone. A row of `queue` is a
+//! The tables of the embedded broker; used by `broker::embedded` alone. A row of `queue` is a
 //! message; it is ready while it has no consumer, and goes when it is acknowledged.
 
 use std::collections::BTreeSet;

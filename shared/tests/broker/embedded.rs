@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use posthaste_shared::broker::embedded::{EmbeddedBroker, EmbeddedOptions};
-use posthaste_shared::broker::{Broker, Message};
+use posthaste_shared::broker::{Broker, BrokerError, Message};
 use posthaste_shared::clock::ManualClock;
 use posthaste_shared::domain::notification::Priority;
 use posthaste_shared::domain::secret::Secret;
@@ -15,6 +15,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 use tempfile::TempDir;
 
 use super::bench::{Bench, ids, message, messages, publish, run, take, until};
+use super::proxy::Proxy;
 
 /// A queue in a database of its own. Each client has a store of its own, as another process would.
 pub(crate) struct Embedded {
@@ -49,7 +50,8 @@ impl Embedded {
 
     async fn new(url: String, place: Place) -> Self {
         let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_767_225_600_000_000)));
-        let options = EmbeddedOptions { heartbeat: Duration::from_millis(50), ..EmbeddedOptions::default() };
+        let (poll, heartbeat) = (Duration::from_millis(5), Duration::from_millis(50));
+        let options = EmbeddedOptions { poll, heartbeat, ..EmbeddedOptions::default() };
         let bench = Self { url, clock, options, place };
         let store = bench.store().await;
         store.migrate().await.unwrap();
@@ -167,4 +169,42 @@ embedded_tests! {
         assert_eq!(ids(&take(&mut *other, 4).await).len(), 4);
         broker.close().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_queue_goes_on_after_its_database_was_away() {
+    let bench = Arc::new(Embedded::on_postgres().await);
+    run(Handle(Arc::clone(&bench)), async |_: &dyn Bench| {
+        let mut url = url::Url::parse(&bench.url).unwrap();
+        let proxy = Proxy::to(format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5432))).await;
+        url.set_host(Some("127.0.0.1")).unwrap();
+        url.set_port(Some(proxy.address.port())).unwrap();
+        let options = StoreOptions {
+            acquire_timeout: Duration::from_millis(300),
+            ..StoreOptions::new(Secret::new(url.as_str()))
+        };
+        let store = Store::connect(&options).await.unwrap();
+        let clock = Arc::clone(&bench.clock);
+        let broker = EmbeddedBroker::new(store, clock, bench.options.clone());
+        let mut consumer = broker.consume(10).await.unwrap();
+        publish(&broker, messages(2)).await;
+        let got = take(&mut *consumer, 2).await;
+
+        proxy.refuse(true);
+        proxy.cut();
+        let answers = broker.publish(vec![message("lost")]).await;
+        assert!(matches!(answers[..], [Err(BrokerError::Unavailable(_))]), "{answers:?}");
+        assert!(broker.ping().await.is_err());
+        consumer.acker().ack(got.iter().map(|one| one.tag).collect()).await;
+
+        proxy.refuse(false);
+        until("it answers", async || broker.ping().await.is_ok()).await;
+        publish(&broker, vec![message("after")]).await;
+        let after = take(&mut *consumer, 1).await;
+        assert_eq!(ids(&after), ["after"]);
+        consumer.acker().ack(vec![after[0].tag]).await;
+        until("acknowledged", async || broker.depths().await.is_ok_and(|depths| depths["work"] == 0)).await;
+        broker.close().await;
+    })
+    .await;
 }

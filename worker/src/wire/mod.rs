@@ -164,6 +164,21 @@ fn settings<T: serde::de::DeserializeOwned>(endpoint: &Endpoint) -> Result<T, Re
         .map_err(|error| RenderError { member: "settings".to_owned(), problem: format!("is refused: {error}") })
 }
 
+/// The enqueuer's trace context as a header, where the endpoint's setting asks for it.
+fn trace_header(asked: bool, notification: &Notification) -> Option<Header> {
+    let context = notification.traceparent.as_ref().filter(|_| asked)?;
+    Some(Header::open("traceparent", context.clone()))
+}
+
+/// JSON Schema of the setting `traceparent`.
+fn trace_schema() -> serde_json::Value {
+    serde_json::json!({
+        "type": "boolean",
+        "default": false,
+        "description": "whether the request carries the enqueuer's W3C trace context, traceparent"
+    })
+}
+
 impl From<RenderError> for FieldProblem {
     fn from(error: RenderError) -> Self {
         Self { field: error.member, problem: error.problem }

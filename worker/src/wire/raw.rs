@@ -21,11 +21,12 @@ struct Settings {
     content_type: Option<String>,
     payload: PayloadEncoding,
     webhook_id: bool,
+    traceparent: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { content_type: None, payload: PayloadEncoding::Json, webhook_id: true }
+        Self { content_type: None, payload: PayloadEncoding::Json, webhook_id: true, traceparent: false }
     }
 }
 
@@ -63,7 +64,8 @@ impl Wire for Raw {
                         "type": "boolean",
                         "default": true,
                         "description": "whether the request carries webhook-id, the delivery's id, to dedupe by"
-                    }
+                    },
+                    "traceparent": super::trace_schema()
                 }
             }),
         }
@@ -92,7 +94,8 @@ impl Wire for Raw {
         };
         let id = settings.webhook_id.then(|| Header::open("webhook-id", subject.delivery.to_string()));
         let content_type = settings.content_type.unwrap_or_else(|| default_type.to_owned());
-        Ok(Rendered { body, content_type, headers: id.into_iter().collect() })
+        let trace = super::trace_header(settings.traceparent, subject.notification);
+        Ok(Rendered { body, content_type, headers: id.into_iter().chain(trace).collect() })
     }
 
     fn sign(&self, _subject: &Subject<'_>, _rendered: &Rendered, _now: Timestamp) -> Result<Vec<Header>, RenderError> {

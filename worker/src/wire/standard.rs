@@ -27,6 +27,7 @@ pub(super) struct Standard;
 #[serde(deny_unknown_fields, default)]
 struct Settings {
     body: BodyShape,
+    traceparent: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -61,7 +62,8 @@ impl Wire for Standard {
                         "enum": ["envelope", "payload"],
                         "default": "envelope",
                         "description": "envelope: {\"type\", \"timestamp\", \"data\"} as Standard Webhooks advises; payload: the payload alone, as given"
-                    }
+                    },
+                    "traceparent": super::trace_schema()
                 }
             }),
         }
@@ -81,7 +83,8 @@ impl Wire for Standard {
 
     fn render(&self, subject: &Subject<'_>) -> Result<Rendered, RenderError> {
         let notification = subject.notification;
-        let body = match super::settings::<Settings>(subject.endpoint)?.body {
+        let settings: Settings = super::settings(subject.endpoint)?;
+        let body = match settings.body {
             BodyShape::Payload => notification.payload.as_str().as_bytes().to_vec(),
             BodyShape::Envelope => {
                 let envelope = Envelope {
@@ -93,7 +96,8 @@ impl Wire for Standard {
                     .map_err(|error| RenderError { member: "payload".into(), problem: error.to_string() })?
             }
         };
-        Ok(Rendered { body: body.into(), content_type: "application/json".into(), headers: Vec::new() })
+        let headers = super::trace_header(settings.traceparent, notification).into_iter().collect();
+        Ok(Rendered { body: body.into(), content_type: "application/json".into(), headers })
     }
 
     fn sign(&self, subject: &Subject<'_>, rendered: &Rendered, now: Timestamp) -> Result<Vec<Header>, RenderError> {

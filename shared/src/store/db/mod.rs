@@ -120,6 +120,18 @@ impl Param {
     }
 }
 
+impl Param {
+    /// Bytes that it takes on the wire.
+    fn size(&self) -> usize {
+        4 + match self {
+            Self::Text(text) => text.as_ref().map_or(0, String::len),
+            Self::Bytes(bytes) => bytes.as_ref().map_or(0, Vec::len),
+            Self::Int(_) | Self::Real(_) => 8,
+            Self::Uuid(_) => 16,
+        }
+    }
+}
+
 fn clean(text: &str) -> String {
     if text.contains('\0') { text.replace('\0', "\u{FFFD}") } else { text.to_owned() }
 }
@@ -141,6 +153,27 @@ impl Batch {
     pub(super) fn push<const N: usize>(&mut self, row: [Param; N]) {
         debug_assert_eq!(N, self.columns.len(), "a row has a value for each column");
         self.values.extend(row);
+    }
+
+    /// The same rows in pieces of about `bytes` at the most; a longer row is a piece of its own.
+    fn pieces(self, bytes: usize) -> Vec<Self> {
+        let width = self.columns.len();
+        let mut pieces: Vec<Self> = Vec::new();
+        let mut room = 0;
+        let mut values = self.values.into_iter();
+        while values.len() > 0 {
+            let row: Vec<Param> = values.by_ref().take(width).collect();
+            let size: usize = row.iter().map(Param::size).sum();
+            if pieces.is_empty() || size > room {
+                pieces.push(Self::new(self.columns));
+                room = bytes;
+            }
+            room = room.saturating_sub(size);
+            if let Some(piece) = pieces.last_mut() {
+                piece.values.extend(row);
+            }
+        }
+        pieces
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -54,9 +54,16 @@ impl Reader {
     getters! {
         text, text_opt, String, "a text", Value::Text(text) => text;
         int, int_opt, i64, "a number", Value::Int(number) => number;
-        real, real_opt, f64, "a number", Value::Real(number) => number, Value::Int(number) => number as f64;
         bytes, bytes_opt, Vec<u8>, "bytes", Value::Bytes(bytes) => bytes;
         raw_uuid, raw_uuid_opt, Value, "a UUID", value @ (Value::Uuid(_) | Value::Bytes(_)) => value;
+    }
+
+    pub(in crate::store) fn real_opt(&mut self) -> Result<Option<f64>, StoreError> {
+        match self.values.next() {
+            Some(Value::Null) => Ok(None),
+            Some(Value::Real(number)) => Ok(Some(number)),
+            other => Err(self.corrupt(format!("a number expected, {other:?} found"))),
+        }
     }
 
     /// Which row it is, for errors.

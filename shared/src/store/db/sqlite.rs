@@ -161,9 +161,12 @@ impl Transaction for SqliteTransaction {
     }
 }
 
-/// The texts of batch statements, by the statement's address and its number of rows.
+/// A batch statement by its address, and its number of rows.
+type TextKey = (usize, usize);
+
+/// The texts of batch statements, each made once.
 #[derive(Clone, Default)]
-struct Texts(Arc<Mutex<HashMap<(usize, usize), Arc<str>>>>);
+struct Texts(Arc<Mutex<HashMap<TextKey, Arc<str>>>>);
 
 impl Texts {
     fn of(&self, sql: &'static str, batch: &Batch, rows: usize) -> Arc<str> {
