@@ -14,6 +14,8 @@ mod endpoints;
 mod lists;
 #[path = "store/record.rs"]
 mod record;
+#[path = "store/unreadable.rs"]
+mod unreadable;
 #[path = "store/waiting.rs"]
 mod waiting;
 
@@ -46,6 +48,8 @@ conformance!(
         the_second_change_in_a_batch_is_stale,
         two_workers_record_the_same_delivery_once,
         a_gone_endpoint_is_disabled_once,
+        a_gone_endpoint_that_was_repaired_stays_enabled,
+        values_at_fault_are_told_from_a_database_at_fault,
         everything_reads_back_as_it_was,
         unmatched_notifications_are_seen,
         large_batches_are_kept_whole,
@@ -55,6 +59,7 @@ conformance!(
         what_is_due_is_claimed_oldest_first,
         two_workers_never_claim_the_same,
         an_ended_lease_is_due_again,
+        a_lease_is_as_long_as_the_endpoints_timeout,
         released_leases_are_due_at_once,
         expiry_comes_with_one_event,
         a_running_lease_is_not_expired,
@@ -62,6 +67,14 @@ conformance!(
         deliveries_of_deleted_endpoints_fail,
         the_next_due_time_is_told,
         the_backlog_is_counted,
+    ],
+    unreadable: [
+        what_is_due_behind_unreadable_deliveries_is_claimed,
+        what_is_parked_behind_unreadable_deliveries_is_claimed,
+        what_expires_behind_unreadable_deliveries_expires,
+        orphans_behind_unreadable_ones_fail,
+        a_replay_passes_over_what_it_cannot_read,
+        an_unreadable_endpoint_leaves_the_others_usable,
     ],
     lists: [
         deliveries_are_paged_and_filtered,

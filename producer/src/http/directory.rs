@@ -1,7 +1,7 @@
 //! Which endpoints there are and whose, in memory, so that a notification for one endpoint is checked
 //! without asking the store each time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use posthaste_shared::domain::id::{EndpointId, TenantId};
@@ -25,6 +25,8 @@ struct Known {
     read_at: Option<Instant>,
     failed_at: Option<Instant>,
     tenants: HashMap<EndpointId, TenantId>,
+    /// Those that are there and cannot be read by this process.
+    unreadable: HashSet<EndpointId>,
 }
 
 impl Directory {
@@ -33,7 +35,7 @@ impl Directory {
     /// store, once for all items of a request.
     ///
     /// # Errors
-    /// The store failed, and the endpoint is not known here.
+    /// The store failed and the endpoint is not known here, or this process cannot read it.
     pub(super) async fn has(
         &self,
         store: &Store,
@@ -46,11 +48,11 @@ impl Directory {
         let recent = |at: Option<Instant>| at.is_some_and(|at| at.elapsed() < TRUST);
         let believed = recent(known.read_at) || recent(known.failed_at);
         if read_for_this || (believed && known.has(tenant, id)) {
-            return Ok(known.has(tenant, id));
+            return known.answer(tenant, id);
         }
         if known.failed_at.is_none_or(|at| at < asked_at) {
             match known.refresh(store).await {
-                Ok(()) => return Ok(known.has(tenant, id)),
+                Ok(()) => return known.answer(tenant, id),
                 Err(error) if error.is_transient() => known.failed(&error),
                 Err(error) => return Err(error.into()),
             }
@@ -70,6 +72,15 @@ impl Known {
         self.tenants.get(id) == Some(tenant)
     }
 
+    /// Of an endpoint that never could be read it is not known whose it is.
+    fn answer(&self, tenant: &TenantId, id: &EndpointId) -> Result<bool, Problem> {
+        if self.unreadable.contains(id) && !self.tenants.contains_key(id) {
+            let problem = "endpoint_id names an endpoint that this server cannot read; its log tells why";
+            return Err(Problem::new(Code::Unavailable, problem));
+        }
+        Ok(self.has(tenant, id))
+    }
+
     async fn refresh(&mut self, store: &Store) -> Result<(), StoreError> {
         let read_at = Instant::now();
         if store.endpoints_version().await? != self.version {
@@ -78,13 +89,16 @@ impl Known {
             for change in changes.changes {
                 match change {
                     EndpointChange::Saved(endpoint) => {
+                        self.unreadable.remove(&endpoint.id);
                         self.tenants.insert(endpoint.id, endpoint.tenant);
                     }
                     EndpointChange::Deleted(id) => {
                         self.tenants.remove(&id);
+                        self.unreadable.remove(&id);
                     }
-                    // Whose it is has not changed.
-                    EndpointChange::Unreadable(_) => {}
+                    EndpointChange::Unreadable(id) => {
+                        self.unreadable.insert(id);
+                    }
                 }
             }
         }

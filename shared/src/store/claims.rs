@@ -1,15 +1,13 @@
 //! What is due: deliveries that wait in the store, taken with a lease so that two workers never hold the same.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::db::{Answer, Batch, Kind, Param, Transaction};
-use super::events::insert_events;
-use super::record::{Change, update};
-use super::rows::{attempt_columns, delivery_columns, notification_columns};
+use super::db::{Batch, Kind, Param, Reader, Transaction};
+use super::rows::{delivery_columns, notification_columns};
+use super::unreadable::{MAX_PASSES, put_aside};
 use super::{Store, StoreError, rows};
-use crate::domain::attempt::Attempt;
-use crate::domain::delivery::{Delivery, DeliveryState, FailureReason, Status};
+use crate::domain::delivery::Delivery;
 use crate::domain::id::{DeliveryId, EndpointId};
 use crate::domain::notification::Notification;
 use crate::domain::time::Timestamp;
@@ -21,36 +19,49 @@ pub struct Claimed {
     pub delivery: Delivery,
     /// What it delivers.
     pub notification: Arc<Notification>,
+    /// When the lease ends: from then on any worker may take the delivery.
+    pub lease_until: Timestamp,
+}
+
+/// What every claim selects: how long one attempt may take, in milliseconds, and the delivery with its
+/// notification. The longest timeout that an endpoint may have stands in for that of one that is gone.
+macro_rules! claimed_columns {
+    () => {
+        concat!("COALESCE(e.timeout_ms, 60000), d.id, ", delivery_columns!(), ", ", notification_columns!())
+    };
+}
+
+/// Where from.
+macro_rules! claimed_tables {
+    () => {
+        "deliveries d JOIN notifications n ON n.tenant = d.tenant AND n.id = d.notification_id
+                LEFT JOIN endpoints e ON e.id = d.endpoint_id AND e.deleted_at IS NULL"
+    };
 }
 
 impl Store {
     /// Takes up to `limit` pending deliveries that are due at `now` (retries, scheduled ones, ended
-    /// leases), the one that is due longest first. Never one that has expired.
+    /// leases), the one that is due longest first. Never one that has expired. Each lease ends `margin`
+    /// after the endpoint's timeout. What cannot be read is logged and put aside for a minute.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn claim_due(
-        &self,
-        now: Timestamp,
-        lease_until: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<Claimed>, StoreError> {
+    pub async fn claim_due(&self, now: Timestamp, margin: Duration, limit: u32) -> Result<Vec<Claimed>, StoreError> {
         const SQL: &str = concat!(
             "-- claims.due
             SELECT ",
-            delivery_columns!(),
-            ", ",
-            notification_columns!(),
+            claimed_columns!(),
+            " FROM ",
+            claimed_tables!(),
             "
-            FROM deliveries d JOIN notifications n ON n.tenant = d.tenant AND n.id = d.notification_id
             WHERE d.due_at IS NOT NULL AND d.due_at <= $1 AND (d.expires_at IS NULL OR d.expires_at > $1)
             ORDER BY d.due_at LIMIT $2 {skip_locked}"
         );
-        let params = vec![Param::time(now), Param::count(limit)];
-        self.claim(SQL, params, lease_until).await
+        self.claim(SQL, |left| vec![Param::time(now), Param::count(left)], Lease { now, margin }, limit).await
     }
 
     /// Takes up to `limit` parked deliveries of one endpoint, the oldest first. Never one that has expired.
+    /// Leases and what cannot be read: as with [`Store::claim_due`].
     ///
     /// # Errors
     /// [`StoreError`].
@@ -58,22 +69,21 @@ impl Store {
         &self,
         endpoint: &EndpointId,
         now: Timestamp,
-        lease_until: Timestamp,
+        margin: Duration,
         limit: u32,
     ) -> Result<Vec<Claimed>, StoreError> {
         const SQL: &str = concat!(
             "-- claims.parked
             SELECT ",
-            delivery_columns!(),
-            ", ",
-            notification_columns!(),
+            claimed_columns!(),
+            " FROM ",
+            claimed_tables!(),
             "
-            FROM deliveries d JOIN notifications n ON n.tenant = d.tenant AND n.id = d.notification_id
             WHERE d.wait = 'parked' AND d.endpoint_id = $3 AND (d.expires_at IS NULL OR d.expires_at > $1)
             ORDER BY d.created_at, d.id LIMIT $2 {skip_locked}"
         );
-        let params = vec![Param::time(now), Param::count(limit), Param::text(endpoint.as_str())];
-        self.claim(SQL, params, lease_until).await
+        let params = |left| vec![Param::time(now), Param::count(left), Param::text(endpoint.as_str())];
+        self.claim(SQL, params, Lease { now, margin }, limit).await
     }
 
     /// The endpoints that have parked deliveries. One index probe for each, however many are parked.
@@ -136,133 +146,77 @@ impl Store {
         Ok(times.into_iter().flatten().min())
     }
 
-    /// Expires up to `limit` pending deliveries whose time ran out, except those under a running lease,
-    /// each with its final event. Returns them.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn expire_due(&self, now: Timestamp, limit: u32) -> Result<Vec<Delivery>, StoreError> {
-        const SQL: &str = concat!(
-            "-- claims.expired
-            SELECT ",
-            delivery_columns!(),
-            " FROM deliveries d
-            WHERE d.status = 'pending' AND d.expires_at IS NOT NULL AND d.expires_at <= $1
-                AND (d.wait <> 'in_flight' OR d.due_at <= $1)
-            ORDER BY d.expires_at LIMIT $2 {skip_locked}"
-        );
-        let params = vec![Param::time(now), Param::count(limit)];
-        self.finish_found(SQL, params, &DeliveryState::Expired { at: now }).await
-    }
-
-    /// Fails up to `limit` pending deliveries of deleted endpoints, except those under a running lease,
-    /// each with its final event. Returns them.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn fail_orphans(&self, now: Timestamp, limit: u32) -> Result<Vec<Delivery>, StoreError> {
-        // CROSS JOIN keeps SQLite from beginning with the deliveries, of which there are far more.
-        const SQL: &str = concat!(
-            "-- claims.orphans
-            SELECT ",
-            delivery_columns!(),
-            " FROM endpoints e CROSS JOIN deliveries d
-            WHERE e.deleted_at IS NOT NULL AND d.endpoint_id = e.id
-                AND d.status = 'pending' AND d.status <> 'delivered'
-                AND (d.wait <> 'in_flight' OR d.due_at <= $1)
-            LIMIT $2 {skip_locked}"
-        );
-        let params = vec![Param::time(now), Param::count(limit)];
-        let state = DeliveryState::Failed { at: now, reason: FailureReason::EndpointDeleted };
-        self.finish_found(SQL, params, &state).await
-    }
-
-    /// Takes the deliveries that the query finds.
+    /// Takes the deliveries that the query finds; `params` are its parameters for so many rows.
     async fn claim(
         &self,
         sql: &'static str,
-        params: Vec<Param>,
-        lease_until: Timestamp,
+        params: impl Fn(u32) -> Vec<Param>,
+        lease: Lease,
+        limit: u32,
     ) -> Result<Vec<Claimed>, StoreError> {
-        const LEASE: &str = "-- claims.lease
-            UPDATE deliveries SET wait = 'in_flight', hold = NULL, due_at = u.lease_until
-            FROM {rows} WHERE deliveries.id = u.key";
         let mut tx = self.driver.begin().await?;
-        let claimed = claimed(tx.run(sql, params).await?)?;
-        if claimed.is_empty() {
-            return Ok(claimed);
+        let mut claimed: Vec<Claimed> = Vec::new();
+        for _ in 0..MAX_PASSES {
+            let left = limit.saturating_sub(u32::try_from(claimed.len()).unwrap_or(u32::MAX));
+            let answer = tx.run(sql, params(left)).await?;
+            let (mut taken, mut unreadable) = (Vec::new(), Vec::new());
+            for row in answer.rows {
+                let mut row = row.reader("deliveries");
+                let until = lease.until(&mut row)?;
+                let id = row.uuid()?;
+                match read_claimed(&mut row, until) {
+                    Ok(one) => taken.push(one),
+                    Err(error) => {
+                        self.unreadable.tell("delivery", &id, &error);
+                        unreadable.push(id);
+                    }
+                }
+            }
+            hold(tx.as_mut(), taken.iter().map(|one| (one.delivery.id, one.lease_until))).await?;
+            put_aside(tx.as_mut(), &unreadable, lease.now).await?;
+            claimed.append(&mut taken);
+            // Others may be waiting behind those that cannot be read.
+            if unreadable.is_empty() || claimed.len() >= limit as usize {
+                break;
+            }
         }
-        let mut batch = Batch::new(&[("key", Kind::Uuid), ("lease_until", Kind::Int)]);
-        for taken in &claimed {
-            batch.push([Param::uuid(taken.delivery.id.0), Param::time(lease_until)]);
-        }
-        tx.run_batch(LEASE, batch).await?;
         tx.commit().await?;
         Ok(claimed)
     }
+}
 
-    /// Puts the pending deliveries that the query finds into a final state, with their events.
-    async fn finish_found(
-        &self,
-        sql: &'static str,
-        params: Vec<Param>,
-        state: &DeliveryState,
-    ) -> Result<Vec<Delivery>, StoreError> {
-        let mut tx = self.driver.begin().await?;
-        let answer = tx.run(sql, params).await?;
-        let found = answer.rows.into_iter().map(|row| rows::delivery(&mut row.reader("deliveries")));
-        let mut finished = found.collect::<Result<Vec<Delivery>, _>>()?;
-        if finished.is_empty() {
-            return Ok(finished);
-        }
-        finished.sort_unstable_by_key(|delivery| delivery.id);
-        for delivery in &mut finished {
-            delivery.state = state.clone();
-        }
-        let changes = finished.iter().map(|delivery| Change {
-            delivery,
-            was: Status::Pending,
-            round: delivery.round,
-            attempt_count: delivery.attempt_count,
-        });
-        let kept = update(tx.as_mut(), changes).await?;
-        finished.retain(|delivery| kept.contains(&delivery.id));
-        let attempts = last_attempts(tx.as_mut(), &finished).await?;
-        let events = finished.iter().filter_map(|delivery| rows::outcome_event(delivery, attempts.get(&delivery.id)));
-        let events: Vec<_> = events.collect();
-        insert_events(tx.as_mut(), &events.iter().collect::<Vec<_>>()).await?;
-        tx.commit().await?;
-        Ok(finished)
+/// How long leases are.
+#[derive(Debug, Clone, Copy)]
+struct Lease {
+    now: Timestamp,
+    /// Added to the endpoint's timeout.
+    margin: Duration,
+}
+
+impl Lease {
+    /// When the lease ends; reads the endpoint's timeout from the row.
+    fn until(self, row: &mut Reader) -> Result<Timestamp, StoreError> {
+        let timeout = Duration::from_millis(row.total()?);
+        Ok(self.now.after(timeout).after(self.margin))
     }
 }
 
-fn claimed(answer: Answer) -> Result<Vec<Claimed>, StoreError> {
-    let claim = |row: super::db::Row| {
-        let mut row = row.reader("deliveries");
-        let delivery = rows::delivery(&mut row)?;
-        Ok(Claimed { delivery, notification: Arc::new(rows::notification(&mut row)?) })
-    };
-    answer.rows.into_iter().map(claim).collect()
+fn read_claimed(row: &mut Reader, lease_until: Timestamp) -> Result<Claimed, StoreError> {
+    let delivery = rows::delivery(row)?;
+    Ok(Claimed { delivery, notification: Arc::new(rows::notification(row)?), lease_until })
 }
 
-async fn last_attempts(
+/// Puts deliveries under leases, each with its end.
+pub(super) async fn hold(
     tx: &mut dyn Transaction,
-    deliveries: &[Delivery],
-) -> Result<HashMap<DeliveryId, Attempt>, StoreError> {
-    const SQL: &str = concat!(
-        "-- attempts.last_batch
-        SELECT a.delivery_id, ",
-        attempt_columns!(),
-        "
-        FROM {rows} JOIN attempts a ON a.delivery_id = u.key AND a.number = u.number"
-    );
-    let mut batch = Batch::new(&[("key", Kind::Uuid), ("number", Kind::Int)]);
-    for delivery in deliveries.iter().filter(|delivery| delivery.attempt_count > 0) {
-        batch.push([Param::uuid(delivery.id.0), Param::count(delivery.attempt_count)]);
+    leases: impl Iterator<Item = (DeliveryId, Timestamp)>,
+) -> Result<(), StoreError> {
+    const SQL: &str = "-- claims.lease
+        UPDATE deliveries SET wait = 'in_flight', hold = NULL, due_at = u.lease_until
+        FROM {rows} WHERE deliveries.id = u.key";
+    let mut batch = Batch::new(&[("key", Kind::Uuid), ("lease_until", Kind::Int)]);
+    for (id, until) in leases {
+        batch.push([Param::uuid(id.0), Param::time(until)]);
     }
-    let read = |row: super::db::Row| {
-        let mut row = row.reader("attempts");
-        Ok((DeliveryId(row.uuid()?), rows::attempt(&mut row)?))
-    };
-    tx.run_batch(SQL, batch).await?.rows.into_iter().map(read).collect()
+    tx.run_batch(SQL, batch).await.map(drop)
 }

@@ -1,6 +1,6 @@
 //! Endpoints. Each change of any of them takes the next change number, by which workers follow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use url::Url;
@@ -24,6 +24,9 @@ pub enum EndpointChange {
     Saved(Box<Endpoint>),
     /// It is gone.
     Deleted(EndpointId),
+    /// It is there, and this program cannot read it: its secrets were encrypted with another master key,
+    /// there is no master key, or a newer version wrote it.
+    Unreadable(EndpointId),
 }
 
 /// What changed since a change number.
@@ -79,7 +82,7 @@ impl Store {
         version(self, "endpoints").await
     }
 
-    /// What changed after `since_version`; 0 for all that there is.
+    /// What changed after `since_version`; 0 for all that there is. What cannot be read is logged once.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -100,7 +103,13 @@ impl Store {
             let Some(id) = row.word_opt(|text| EndpointId::parse(text).ok())? else { continue };
             found.changes.push(match deleted_at {
                 Some(_) => EndpointChange::Deleted(id),
-                None => EndpointChange::Saved(Box::new(self.read_endpoint(id, &mut row)?)),
+                None => match self.read_endpoint(id.clone(), &mut row) {
+                    Ok(endpoint) => EndpointChange::Saved(Box::new(endpoint)),
+                    Err(error) => {
+                        self.unreadable.tell("endpoint", &id, &error);
+                        EndpointChange::Unreadable(id)
+                    }
+                },
             });
         }
         Ok(found)
@@ -239,26 +248,37 @@ impl Store {
         tx.commit().await
     }
 
-    /// Disables enabled endpoints that only failed since `before` or longer, with events. Returns them.
+    /// Disables those of the enabled endpoints `failing_now` that only failed since `before` or longer, with
+    /// events. Returns them. `failing_now` are those that only failed in the time that was looked at last: an
+    /// endpoint that failed once and was not called since is no failing one.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn disable_failing(&self, before: Timestamp, now: Timestamp) -> Result<Vec<Endpoint>, StoreError> {
+    pub async fn disable_failing(
+        &self,
+        before: Timestamp,
+        failing_now: &[EndpointId],
+        now: Timestamp,
+    ) -> Result<Vec<Endpoint>, StoreError> {
         const SQL: &str = concat!(
             "-- endpoints.failing
             SELECT ",
             columns!("d"),
-            " FROM endpoints d
-            WHERE d.failing_since IS NOT NULL AND d.failing_since <= $1 AND d.status = 'enabled'
+            " FROM {rows} JOIN endpoints d ON d.id = u.key
+            WHERE d.failing_since IS NOT NULL AND d.failing_since <= u.since AND d.status = 'enabled'
                 AND d.deleted_at IS NULL
-            ORDER BY d.id LIMIT 100 {skip_locked}"
+            {skip_locked}"
         );
         const DISABLE: &str = "-- endpoints.disable_failing
             UPDATE endpoints SET status = 'disabled', disabled_reason = 'failing', failing_since = NULL,
                 updated_at = u.updated_at
             FROM {rows} WHERE endpoints.id = u.key";
         let mut tx = self.driver.begin().await?;
-        let mut endpoints = self.read_endpoints(tx.run(SQL, vec![Param::time(before)]).await?)?;
+        let mut candidates = Batch::new(&[("key", Kind::Text), ("since", Kind::Int)]);
+        for id in failing_now.iter().collect::<BTreeSet<_>>() {
+            candidates.push([Param::text(id.as_str()), Param::time(before)]);
+        }
+        let mut endpoints = self.read_readable(tx.run_batch(SQL, candidates).await?)?;
         if endpoints.is_empty() {
             return Ok(endpoints);
         }
@@ -328,6 +348,20 @@ impl Store {
             self.read_endpoint(id, &mut row)
         };
         answer.rows.into_iter().map(read).collect()
+    }
+
+    /// Those that can be read; the others are logged.
+    fn read_readable(&self, answer: Answer) -> Result<Vec<Endpoint>, StoreError> {
+        let mut endpoints = Vec::new();
+        for row in answer.rows {
+            let mut row = row.reader("endpoints");
+            let id = row.word(|text| EndpointId::parse(text).ok())?;
+            match self.read_endpoint(id.clone(), &mut row) {
+                Ok(endpoint) => endpoints.push(endpoint),
+                Err(error) => self.unreadable.tell("endpoint", &id, &error),
+            }
+        }
+        Ok(endpoints)
     }
 
     fn read_endpoint(&self, id: EndpointId, row: &mut Reader) -> Result<Endpoint, StoreError> {

@@ -11,6 +11,7 @@ mod db;
 pub mod deliveries;
 pub mod endpoints;
 pub mod events;
+mod expiry;
 pub mod idempotency;
 pub mod keys;
 pub mod notifications;
@@ -21,6 +22,7 @@ pub mod record;
 pub mod replays;
 pub mod retention;
 mod rows;
+mod unreadable;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +32,7 @@ pub use db::DatabaseKind;
 use db::Driver;
 use db::postgres::PostgresDriver;
 use db::sqlite::SqliteDriver;
+use unreadable::Unreadable;
 
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
@@ -39,6 +42,7 @@ use crate::domain::time::Timestamp;
 pub struct Store {
     driver: Arc<dyn Driver>,
     cipher: Option<Arc<Cipher>>,
+    unreadable: Arc<Unreadable>,
 }
 
 /// Why the store did not do what was asked.
@@ -94,6 +98,13 @@ impl StoreError {
     pub const fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable(_))
     }
+
+    /// Whether the very values that were to be written are at fault, so that no repair of the database
+    /// mends it: they break a constraint, are too large, or are no values of the column's type.
+    #[must_use]
+    pub fn is_about_data(&self) -> bool {
+        matches!(self, Self::Refused { source, .. } if db::is_about_data(source))
+    }
 }
 
 /// How to open a store.
@@ -128,6 +139,8 @@ pub struct Migrated {
 
 /// How long [`Store::ping`] waits.
 const PING_DEADLINE: Duration = Duration::from_secs(2);
+/// How long [`Store::close`] waits.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
 impl Store {
     /// Opens the store; does not migrate it. A server that cannot be reached yet is no error here but at
@@ -143,7 +156,7 @@ impl Store {
             "postgres" | "postgresql" => Arc::new(PostgresDriver::open(options)?),
             _ => return Err(StoreError::Url { problem: "is of no known kind".to_owned() }),
         };
-        Ok(Self { driver, cipher })
+        Ok(Self { driver, cipher, unreadable: Arc::default() })
     }
 
     /// Brings the schema up to date. Several processes may do so at once.
@@ -194,8 +207,10 @@ impl Store {
         self.driver.kind()
     }
 
-    /// Closes all connections.
+    /// Closes all connections, within 2 s: a server that says nothing is left alone.
     pub async fn close(&self) {
-        self.driver.close().await;
+        if tokio::time::timeout(CLOSE_DEADLINE, self.driver.close()).await.is_err() {
+            tracing::warn!("the store does not answer; its connections end with this process");
+        }
     }
 }

@@ -53,7 +53,8 @@ pub enum Before {
 /// An endpoint that is to be disabled.
 #[derive(Debug, Clone)]
 pub struct DisableEndpoint {
-    /// As it will be: with its status disabled.
+    /// As it will be: with its status disabled. Its version is that of the endpoint that was called; one that
+    /// was changed since may have been repaired, and stays as it is.
     pub endpoint: Endpoint,
     /// The event that tells of it; kept only if the endpoint was enabled until now.
     pub event: Event,
@@ -268,7 +269,7 @@ async fn insert_attempts(tx: &mut dyn Transaction, records: impl Iterator<Item =
     Ok(())
 }
 
-/// Disables those endpoints that are enabled; returns their events.
+/// Disables those endpoints that are enabled and as they were when they were called; returns their events.
 async fn disable<'a>(
     tx: &mut dyn Transaction,
     disables: &[&'a DisableEndpoint],
@@ -276,13 +277,19 @@ async fn disable<'a>(
 ) -> Result<Vec<&'a Event>, StoreError> {
     const SQL: &str = "-- endpoints.disable
         UPDATE endpoints SET status = 'disabled', disabled_reason = $2, updated_at = $3
-        WHERE id = $1 AND status = 'enabled' AND deleted_at IS NULL";
-    let each: BTreeMap<&EndpointId, &'a DisableEndpoint> =
-        disables.iter().map(|disable| (&disable.endpoint.id, *disable)).collect();
+        WHERE id = $1 AND status = 'enabled' AND deleted_at IS NULL AND version = $4";
+    let mut each: BTreeMap<&EndpointId, &'a DisableEndpoint> = BTreeMap::new();
+    for disable in disables {
+        let newest = each.entry(&disable.endpoint.id).or_insert(disable);
+        if disable.endpoint.version > newest.endpoint.version {
+            *newest = disable;
+        }
+    }
     let mut disabled = Vec::new();
     for (id, disable) in each {
         let EndpointStatus::Disabled(reason) = disable.endpoint.status else { continue };
-        let params = vec![Param::text(id.as_str()), Param::text(reason.as_str()), Param::time(now)];
+        let version = Param::int(disable.endpoint.version);
+        let params = vec![Param::text(id.as_str()), Param::text(reason.as_str()), Param::time(now), version];
         if tx.run(SQL, params).await?.affected == 1 {
             disabled.push(disable);
         }

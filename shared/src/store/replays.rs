@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::db::{Param, Row, Transaction};
+use super::db::{Param, Reader, Transaction};
 use super::deliveries::{DeliveryFilter, again};
 use super::query::Query;
 use super::record::update;
@@ -98,7 +98,7 @@ impl Store {
     pub async fn replay(&self, id: Uuid) -> Result<Option<Replay>, StoreError> {
         const SQL: &str = concat!("-- replays.get\nSELECT ", columns!(), " FROM replays d WHERE d.id = $1");
         let answer = self.driver.read(SQL, vec![Param::uuid(id)]).await?;
-        answer.rows.into_iter().next().map(|row| read(row).map(|(replay, _)| replay)).transpose()
+        answer.rows.into_iter().next().map(|row| Ok(read(&mut row.reader("replays"))?.0)).transpose()
     }
 
     /// Takes one running replay a step of up to `limit` deliveries further. Several workers may call it
@@ -107,21 +107,11 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn step_replay(&self, now: Timestamp, limit: u32) -> Result<Option<Replay>, StoreError> {
-        const SQL: &str = concat!(
-            "-- replays.next
-            SELECT ",
-            columns!(),
-            " FROM replays d WHERE d.state = 'running'
-            ORDER BY d.created_at LIMIT 1 {skip_locked}"
-        );
         let mut tx = self.driver.begin().await?;
-        let answer = tx.run(SQL, vec![]).await?;
-        let Some(row) = answer.rows.into_iter().next() else { return Ok(None) };
-        let (mut replay, place) = read(row)?;
-        let mut found = next_deliveries(tx.as_mut(), &replay, place, limit).await?;
-        let last = found.last().map(|(delivery, _)| (delivery.created_at, delivery.id.0));
-        replay.matched += found.len() as u64;
-        if found.len() < limit as usize {
+        let Some((mut replay, place)) = self.next_replay(tx.as_mut()).await? else { return Ok(None) };
+        let Step { mut found, matched, last } = self.next_deliveries(tx.as_mut(), &replay, place, limit).await?;
+        replay.matched += matched as u64;
+        if matched < limit as usize {
             replay.state = ReplayState::Done;
             replay.finished_at = Some(now);
         }
@@ -135,42 +125,81 @@ impl Store {
             .map(|(delivery, _)| again(delivery, now));
         let replayed = update(tx.as_mut(), changes).await?.len();
         replay.replayed += replayed as u64;
-        replay.skipped += (found.len() - replayed) as u64;
+        replay.skipped += (matched - replayed) as u64;
         save(tx.as_mut(), &replay, last.or(place)).await?;
         tx.commit().await?;
         Ok(Some(replay))
+    }
+
+    /// The running replay that was asked for first, of those that can be read and nobody else has in hand.
+    async fn next_replay(&self, tx: &mut dyn Transaction) -> Result<Option<(Replay, Option<Place>)>, StoreError> {
+        const SQL: &str = concat!(
+            "-- replays.next
+            SELECT d.created_at, d.id, ",
+            columns!(),
+            " FROM replays d WHERE d.state = 'running' AND (d.created_at, d.id) > ($1, $2)
+            ORDER BY d.created_at, d.id LIMIT 1 {skip_locked}"
+        );
+        let mut after = (Timestamp::from_micros(i64::MIN), Uuid::nil());
+        loop {
+            let answer = tx.run(SQL, vec![Param::time(after.0), Param::uuid(after.1)]).await?;
+            let Some(row) = answer.rows.into_iter().next() else { return Ok(None) };
+            let mut row = row.reader("replays");
+            after = (row.time()?, row.uuid()?);
+            match read(&mut row) {
+                Ok(found) => return Ok(Some(found)),
+                Err(error) => self.unreadable.tell("replay", &after.1, &error),
+            }
+        }
+    }
+
+    async fn next_deliveries(
+        &self,
+        tx: &mut dyn Transaction,
+        replay: &Replay,
+        place: Option<Place>,
+        limit: u32,
+    ) -> Result<Step, StoreError> {
+        let mut query = Query::new(concat!(
+            "-- replays.deliveries
+            SELECT d.created_at, d.id,
+                (SELECT e.id FROM endpoints e WHERE e.id = d.endpoint_id AND e.deleted_at IS NULL), ",
+            delivery_columns!(),
+            " FROM deliveries d WHERE true"
+        ));
+        replay.filter.add_to(&mut query);
+        query.and("d.created_at < ?", [Param::time(replay.created_at)]);
+        if let Some((at, id)) = place {
+            query.and("(d.created_at, d.id) < (?, ?)", [Param::time(at), Param::uuid(id)]);
+        }
+        query.end(" ORDER BY d.created_at DESC, d.id DESC LIMIT ? {lock}", [Param::count(limit)]);
+        let (text, params) = query.parts();
+        let mut step = Step { found: Vec::new(), matched: 0, last: None };
+        for row in tx.run(&text, params).await?.rows {
+            let mut row = row.reader("deliveries");
+            let (at, id) = (row.time()?, row.uuid()?);
+            let endpoint = row.text_opt()?;
+            step.matched += 1;
+            step.last = Some((at, id));
+            match rows::delivery(&mut row) {
+                Ok(delivery) => step.found.push((delivery, endpoint)),
+                Err(error) => self.unreadable.tell("delivery", &id, &error),
+            }
+        }
+        Ok(step)
     }
 }
 
 /// Where a replay stands: it goes from new deliveries to old ones.
 type Place = (Timestamp, Uuid);
 
-async fn next_deliveries(
-    tx: &mut dyn Transaction,
-    replay: &Replay,
-    place: Option<Place>,
-    limit: u32,
-) -> Result<Vec<(Delivery, Option<String>)>, StoreError> {
-    let mut query = Query::new(concat!(
-        "-- replays.deliveries
-        SELECT ",
-        delivery_columns!(),
-        ",
-            (SELECT e.id FROM endpoints e WHERE e.id = d.endpoint_id AND e.deleted_at IS NULL)
-        FROM deliveries d WHERE true"
-    ));
-    replay.filter.add_to(&mut query);
-    query.and("d.created_at < ?", [Param::time(replay.created_at)]);
-    if let Some((at, id)) = place {
-        query.and("(d.created_at, d.id) < (?, ?)", [Param::time(at), Param::uuid(id)]);
-    }
-    query.end(" ORDER BY d.created_at DESC, d.id DESC LIMIT ? {lock}", [Param::count(limit)]);
-    let (text, params) = query.parts();
-    let read = |row: Row| {
-        let mut row = row.reader("deliveries");
-        Ok((rows::delivery(&mut row)?, row.text_opt()?))
-    };
-    tx.run(&text, params).await?.rows.into_iter().map(read).collect()
+/// The deliveries of one step.
+struct Step {
+    /// Those that can be read, each with its endpoint if that is there.
+    found: Vec<(Delivery, Option<String>)>,
+    /// How many there are, with those that cannot be read.
+    matched: usize,
+    last: Option<Place>,
 }
 
 async fn save(tx: &mut dyn Transaction, replay: &Replay, place: Option<Place>) -> Result<(), StoreError> {
@@ -193,8 +222,7 @@ async fn save(tx: &mut dyn Transaction, replay: &Replay, place: Option<Place>) -
     Ok(())
 }
 
-fn read(row: Row) -> Result<(Replay, Option<Place>), StoreError> {
-    let mut row = row.reader("replays");
+fn read(row: &mut Reader) -> Result<(Replay, Option<Place>), StoreError> {
     let id = row.uuid()?;
     row.named(id);
     let replay = Replay {

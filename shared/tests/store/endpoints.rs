@@ -100,13 +100,17 @@ pub(crate) async fn endpoints_that_only_fail_are_disabled(bench: &Bench) {
         store.insert_endpoint(&endpoint(name)).await.unwrap();
     }
     let [one, two, three] = ["ep_1", "ep_2", "ep_3"].map(endpoint_id);
+    let all = [one.clone(), two.clone(), three.clone()];
     store.note_health(&[(one.clone(), at(1)), (two.clone(), at(1)), (three.clone(), at(9))], &[]).await.unwrap();
     store.note_health(&[(one.clone(), at(5))], std::slice::from_ref(&two)).await.unwrap();
-    assert!(store.disable_failing(at(0), at(10)).await.unwrap().is_empty());
-    let disabled = store.disable_failing(at(2), at(10)).await.unwrap();
+    assert!(store.disable_failing(at(0), &all, at(10)).await.unwrap().is_empty());
+    let quiet = store.disable_failing(at(2), &[two.clone(), three.clone()], at(10)).await.unwrap();
+    assert!(quiet.is_empty(), "one that was not called since it failed");
+    assert!(store.disable_failing(at(2), &[], at(10)).await.unwrap().is_empty());
+    let disabled = store.disable_failing(at(2), &all, at(10)).await.unwrap();
     assert_eq!(disabled.iter().map(|it| &it.id).collect::<Vec<_>>(), [&one], "the first failure counts");
     assert_eq!(disabled[0].status, EndpointStatus::Disabled(DisabledReason::Failing));
     assert_eq!(store.endpoint(&one).await.unwrap().as_ref(), Some(&disabled[0]));
     assert_eq!(store.outbox_pending().await.unwrap(), 1);
-    assert!(store.disable_failing(at(2), at(11)).await.unwrap().is_empty());
+    assert!(store.disable_failing(at(2), &all, at(11)).await.unwrap().is_empty());
 }

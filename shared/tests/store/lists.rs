@@ -14,8 +14,8 @@ use posthaste_shared::store::replays::ReplayState;
 use posthaste_shared::store::{DatabaseKind, Store};
 
 use super::bench::{
-    Bench, at, delivered, endpoint, endpoint_id, expiring, failed, in_flight, new, notification, parked, put, put_as,
-    retry,
+    Bench, MARGIN, at, delivered, endpoint, endpoint_id, expiring, failed, in_flight, new, notification, parked, put,
+    put_as, retry,
 };
 
 async fn all(store: &Store, filter: &DeliveryFilter, limit: u32) -> Vec<DeliveryId> {
@@ -138,7 +138,7 @@ pub(crate) async fn retrying_keeps_the_rules(bench: &Bench) {
     let RetriedNow::Done(again) = store.retry_now(tried.delivery.id, at(4)).await.unwrap() else { panic!() };
     assert_eq!((again.round, again.round_base, again.attempt_count), (2, 5, 5));
     assert_eq!(store.delivery(again.id).await.unwrap().unwrap().0, again);
-    assert_eq!(store.claim_due(at(4), at(60), 9).await.unwrap().len(), 2);
+    assert_eq!(store.claim_due(at(4), MARGIN, 9).await.unwrap().len(), 2);
 }
 
 pub(crate) async fn a_replay_starts_new_rounds(bench: &Bench) {
@@ -162,7 +162,7 @@ pub(crate) async fn a_replay_starts_new_rounds(bench: &Bench) {
     let done = store.replay(replay.id).await.unwrap().unwrap();
     assert_eq!((done.state, done.matched, done.replayed, done.skipped), (ReplayState::Done, 26, 25, 1));
     assert_eq!((steps, done.finished_at, &done.filter), (3, Some(at(11)), &filter));
-    assert_eq!(store.claim_due(at(11), at(60), 100).await.unwrap().len(), 25);
+    assert_eq!(store.claim_due(at(11), MARGIN, 100).await.unwrap().len(), 25);
 }
 
 /// The planner, asked for the statements as the store words them, uses the index that was made for each.

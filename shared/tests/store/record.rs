@@ -8,6 +8,7 @@ use posthaste_shared::domain::event::{Event, EventType};
 use posthaste_shared::domain::id::{EndpointId, TenantId};
 use posthaste_shared::domain::notification::{Notification, Priority};
 use posthaste_shared::domain::raw_json::RawJson;
+use posthaste_shared::store::endpoints::Saved;
 use posthaste_shared::store::events::EventFilter;
 use posthaste_shared::store::page::PageRequest;
 use posthaste_shared::store::record::{Before, DisableEndpoint, Record, Recorded};
@@ -94,6 +95,34 @@ pub(crate) async fn a_gone_endpoint_is_disabled_once(bench: &Bench) {
     assert_eq!(found.status, gone.status);
     assert!(found.version > saved.version);
     assert_eq!(store.endpoints_version().await.unwrap(), found.version);
+}
+
+pub(crate) async fn a_gone_endpoint_that_was_repaired_stays_enabled(bench: &Bench) {
+    let store = &bench.store;
+    let called = store.insert_endpoint(&endpoint("ep_1")).await.unwrap();
+    let moved = Endpoint { url: "https://example.com/new".parse().unwrap(), ..called.clone() };
+    assert!(matches!(store.update_endpoint(&moved, None).await.unwrap(), Saved::Saved(_)));
+    let gone = Endpoint { status: EndpointStatus::Disabled(DisabledReason::Gone), ..called };
+    let event = Event::of_endpoint(&gone, at(1));
+    let record = Record {
+        disable: Some(DisableEndpoint { endpoint: gone.clone(), event }),
+        ..new(&notification("n-1"), "ep_1", delivered(1))
+    };
+    assert_eq!(store.record(&[record], at(1)).await.unwrap(), [Recorded::Kept]);
+    assert_eq!(store.endpoint(&gone.id).await.unwrap().unwrap().status, EndpointStatus::Enabled);
+    assert_eq!(store.outbox_pending().await.unwrap(), 0);
+}
+
+pub(crate) async fn values_at_fault_are_told_from_a_database_at_fault(bench: &Bench) {
+    let store = &bench.store;
+    let mut impossible = new(&notification("n-1"), "ep_1", delivered(1));
+    impossible.delivery.round = 0;
+    let error = store.record(&[impossible], at(1)).await.unwrap_err();
+    assert!(error.is_about_data() && !error.is_transient(), "{error:?}");
+    bench.sql("DROP TABLE deliveries").await;
+    let fine = new(&notification("n-2"), "ep_1", delivered(1));
+    let error = store.record(&[fine], at(1)).await.unwrap_err();
+    assert!(!error.is_about_data(), "{error:?}");
 }
 
 pub(crate) async fn everything_reads_back_as_it_was(bench: &Bench) {

@@ -12,8 +12,8 @@ use posthaste_shared::store::record::{Record, Recorded};
 use std::sync::Arc;
 
 use super::bench::{
-    Bench, at, attempt, delivered, endpoint, endpoint_id, expiring, in_flight, new, notification, parked, put, put_as,
-    retry,
+    Bench, MARGIN, at, attempt, delivered, endpoint, endpoint_id, expiring, in_flight, new, notification, parked, put,
+    put_as, retry,
 };
 
 pub(crate) async fn what_is_due_is_claimed_oldest_first(bench: &Bench) {
@@ -24,15 +24,15 @@ pub(crate) async fn what_is_due_is_claimed_oldest_first(bench: &Bench) {
     }
     put_as(store, expiring("expired", 2), "ep_1", retry(1)).await;
     put(store, "parked", "ep_1", parked()).await;
-    let first = store.claim_due(at(3), at(60), 2).await.unwrap();
+    let first = store.claim_due(at(3), MARGIN, 2).await.unwrap();
     let names: Vec<&str> = first.iter().map(|it| it.notification.id.as_str()).collect();
     assert_eq!(names, ["a", "b"]);
     assert_eq!(first[0].delivery.state, retry(1), "as it was before the claim");
     assert_eq!(*first[0].notification, *notification("a"));
-    let second = store.claim_due(at(3), at(60), 10).await.unwrap();
+    let second = store.claim_due(at(3), MARGIN, 10).await.unwrap();
     assert_eq!(second.len(), 1);
-    assert_eq!(store.delivery(second[0].delivery.id).await.unwrap().unwrap().0.state, in_flight(60));
-    assert!(store.claim_due(at(3), at(60), 10).await.unwrap().is_empty());
+    assert_eq!(store.delivery(second[0].delivery.id).await.unwrap().unwrap().0.state, in_flight(73));
+    assert!(store.claim_due(at(3), MARGIN, 10).await.unwrap().is_empty());
 }
 
 pub(crate) async fn two_workers_never_claim_the_same(bench: &Bench) {
@@ -41,7 +41,7 @@ pub(crate) async fn two_workers_never_claim_the_same(bench: &Bench) {
     let claim = |store: posthaste_shared::store::Store| async move {
         let mut claimed = Vec::new();
         loop {
-            let some = store.claim_due(at(2), at(60), 7).await.unwrap();
+            let some = store.claim_due(at(2), MARGIN, 7).await.unwrap();
             if some.is_empty() {
                 return claimed;
             }
@@ -58,10 +58,31 @@ pub(crate) async fn two_workers_never_claim_the_same(bench: &Bench) {
 pub(crate) async fn an_ended_lease_is_due_again(bench: &Bench) {
     let store = &bench.store;
     put(store, "n-1", "ep_1", retry(1)).await;
-    assert_eq!(store.claim_due(at(1), at(30), 9).await.unwrap().len(), 1);
-    assert!(store.claim_due(at(29), at(60), 9).await.unwrap().is_empty());
-    let again = store.claim_due(at(30), at(60), 9).await.unwrap();
-    assert_eq!(again[0].delivery.state, in_flight(30));
+    assert_eq!(store.claim_due(at(1), MARGIN, 9).await.unwrap().len(), 1);
+    assert!(store.claim_due(at(70), MARGIN, 9).await.unwrap().is_empty());
+    let again = store.claim_due(at(71), MARGIN, 9).await.unwrap();
+    assert_eq!(again[0].delivery.state, in_flight(71));
+}
+
+pub(crate) async fn a_lease_is_as_long_as_the_endpoints_timeout(bench: &Bench) {
+    let store = &bench.store;
+    for name in ["ep_quick", "ep_deleted"] {
+        store.insert_endpoint(&endpoint(name)).await.unwrap();
+    }
+    store.delete_endpoint(&endpoint_id("ep_deleted"), at(1)).await.unwrap();
+    for name in ["ep_quick", "ep_deleted", "ep_never"] {
+        put(store, name, name, retry(1)).await;
+    }
+    put(store, "parked", "ep_quick", parked()).await;
+    let mut claimed = store.claim_due(at(2), MARGIN, 9).await.unwrap();
+    claimed.extend(store.claim_parked(&endpoint_id("ep_quick"), at(2), MARGIN, 9).await.unwrap());
+    let mut ends: Vec<_> = claimed.iter().map(|it| (it.notification.id.as_str(), it.lease_until)).collect();
+    ends.sort_unstable();
+    assert_eq!(ends, [("ep_deleted", at(72)), ("ep_never", at(72)), ("ep_quick", at(17)), ("parked", at(17))]);
+    for one in &claimed {
+        let stored = store.delivery(one.delivery.id).await.unwrap().unwrap().0;
+        assert_eq!(stored.state, DeliveryState::Pending(Wait::InFlight { lease_until: one.lease_until }));
+    }
 }
 
 pub(crate) async fn released_leases_are_due_at_once(bench: &Bench) {
@@ -70,7 +91,7 @@ pub(crate) async fn released_leases_are_due_at_once(bench: &Bench) {
     let other = put(store, "n-2", "ep_1", in_flight(40)).await;
     assert_eq!(store.release(&[(one.id, at(30)), (other.id, at(30))], at(5)).await.unwrap(), 1);
     assert_eq!(store.release(&[], at(5)).await.unwrap(), 0);
-    let claimed = store.claim_due(at(5), at(60), 9).await.unwrap();
+    let claimed = store.claim_due(at(5), MARGIN, 9).await.unwrap();
     assert_eq!(claimed.len(), 1);
     assert_eq!(claimed[0].delivery.state, retry(5));
 }
@@ -102,7 +123,7 @@ pub(crate) async fn a_running_lease_is_not_expired(bench: &Bench) {
     put_as(store, expiring("n-1", 3), "ep_1", in_flight(9)).await;
     assert!(store.expire_due(at(8), 10).await.unwrap().is_empty());
     assert_eq!(store.next_due().await.unwrap(), Some(at(9)), "nothing to do before the lease ends");
-    assert!(store.claim_due(at(9), at(60), 9).await.unwrap().is_empty());
+    assert!(store.claim_due(at(9), MARGIN, 9).await.unwrap().is_empty());
     assert_eq!(store.expire_due(at(9), 10).await.unwrap().len(), 1);
 }
 
@@ -118,10 +139,10 @@ pub(crate) async fn parked_deliveries_wait_for_their_endpoint(bench: &Bench) {
     let mut held = store.endpoints_with_parked().await.unwrap();
     held.sort();
     assert_eq!(held, [endpoint_id("ep_1"), endpoint_id("ep_2")]);
-    let claimed = store.claim_parked(&endpoint_id("ep_2"), at(5), at(60), 2).await.unwrap();
+    let claimed = store.claim_parked(&endpoint_id("ep_2"), at(5), MARGIN, 2).await.unwrap();
     assert_eq!(claimed.iter().map(|it| it.notification.id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!(claimed[0].delivery.state, parked());
-    assert_eq!(store.claim_parked(&endpoint_id("ep_2"), at(5), at(60), 9).await.unwrap().len(), 1);
+    assert_eq!(store.claim_parked(&endpoint_id("ep_2"), at(5), MARGIN, 9).await.unwrap().len(), 1);
     assert_eq!(store.endpoints_with_parked().await.unwrap(), [endpoint_id("ep_1")]);
 }
 

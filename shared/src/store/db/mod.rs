@@ -25,7 +25,7 @@ pub enum DatabaseKind {
 ///
 /// Statements carry their name as first-line comment. Parameters are `$1`, `$2`, … In a batch
 /// statement `{rows}` stands for the batch as a table named `u`; such a statement has no other
-/// parameters. `{skip_locked}` stands for what passes over rows that another transaction holds.
+/// parameters. `{skip_locked}` stands for what passes over rows `d` that another transaction holds.
 #[async_trait]
 pub(super) trait Driver: Send + Sync {
     fn kind(&self) -> DatabaseKind;
@@ -207,16 +207,32 @@ fn is_passing(error: &sqlx::Error) -> bool {
     }
 }
 
+/// Whether the values that were to be written are at fault.
+pub(super) fn is_about_data(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| is_data_code(&code))
+}
+
+fn is_data_code(code: &str) -> bool {
+    if code.len() == 5 {
+        // 22 data exception, 23 integrity constraint, 54000 program limit exceeded.
+        return code.starts_with("22") || code.starts_with("23") || code == "54000";
+    }
+    // Primary codes: TOOBIG, CONSTRAINT, MISMATCH.
+    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 18..=20))
+}
+
 /// SQLSTATE of Postgres (five characters), or the extended result code of SQLite (a number).
 fn is_passing_code(code: &str) -> bool {
     if code.len() == 5 {
-        // 08 connection, 40 serialization and deadlock, 53 out of resources, 57 shut down or starting,
-        // 55P03 lock not available, 25006 read-only: a standby after a failover.
-        return ["08", "40", "53", "57"].iter().any(|class| code.starts_with(class))
-            || matches!(code, "55P03" | "25006");
+        // 08 connection, 28 password or role, 40 serialization and deadlock, 53 out of resources, 57 shut
+        // down or starting, 58 the server's own disk; 55P03 lock not available, 55000 not in the state for
+        // it, 25006 read-only: a standby after a failover; 3D000, 42501, 42P01: the database, the right or
+        // the table is missing, as while a server is restored or roles are changed.
+        return ["08", "28", "40", "53", "57", "58"].iter().any(|class| code.starts_with(class))
+            || matches!(code, "55P03" | "55000" | "25006" | "3D000" | "42501" | "42P01");
     }
-    // Primary codes: BUSY, LOCKED, IOERR, FULL, CANTOPEN, PROTOCOL (locking).
-    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 10 | 13 | 14 | 15))
+    // Primary codes: PERM, BUSY, LOCKED, NOMEM, READONLY, IOERR, FULL, CANTOPEN, PROTOCOL (locking).
+    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 3 | 5..=8 | 10 | 13..=15))
 }
 
 #[cfg(test)]
@@ -225,11 +241,24 @@ mod tests {
 
     #[test]
     fn tells_passing_errors_from_our_own() {
-        for code in ["40001", "40P01", "57P01", "57P03", "08006", "53300", "5", "6", "261", "517"] {
+        for code in [
+            "40001", "40P01", "57P01", "57P03", "08006", "53300", "28P01", "3D000", "42501", "42P01", "55000", "5",
+            "6", "8", "14", "261", "517", "3850",
+        ] {
             assert!(is_passing_code(code), "{code}");
         }
         for code in ["23505", "22021", "42601", "1", "19", "1555", "2067"] {
             assert!(!is_passing_code(code), "{code}");
+        }
+    }
+
+    #[test]
+    fn tells_values_at_fault_from_a_database_at_fault() {
+        for code in ["22021", "22003", "23505", "23514", "54000", "18", "19", "20", "1555", "2067", "275"] {
+            assert!(is_data_code(code) && !is_passing_code(code), "{code}");
+        }
+        for code in ["42601", "42P01", "42703", "28P01", "53100", "XX000", "1", "5", "8", "10", "13", "14", "26"] {
+            assert!(!is_data_code(code), "{code}");
         }
     }
 

@@ -130,8 +130,7 @@ async fn in_time<T>(limit: Duration, work: impl Future<Output = Result<T, StoreE
 }
 
 async fn run(connection: &mut PgConnection, sql: &str, params: Vec<Param>) -> Result<Answer, StoreError> {
-    let text = sql.replace("{skip_locked}", "FOR UPDATE OF d SKIP LOCKED").replace("{lock}", "FOR UPDATE OF d");
-    let mut query = sqlx::query(AssertSqlSafe(text));
+    let mut query = sqlx::query(AssertSqlSafe(with_locks(sql)));
     for param in params {
         query = match param {
             Param::Text(value) => query.bind(value),
@@ -142,6 +141,10 @@ async fn run(connection: &mut PgConnection, sql: &str, params: Vec<Param>) -> Re
         };
     }
     answer(connection, query).await.map_err(|error| failed(sql, error))
+}
+
+fn with_locks(sql: &str) -> String {
+    sql.replace("{skip_locked}", "FOR UPDATE OF d SKIP LOCKED").replace("{lock}", "FOR UPDATE OF d")
 }
 
 /// A batch is one statement, or a few: each column is an array.
@@ -156,7 +159,7 @@ async fn run_batch(connection: &mut PgConnection, sql: &'static str, batch: Batc
 }
 
 async fn run_piece(connection: &mut PgConnection, sql: &'static str, batch: Batch) -> Result<Answer, StoreError> {
-    let mut query = sqlx::query(AssertSqlSafe(sql.replace("{rows}", &source(&batch))));
+    let mut query = sqlx::query(AssertSqlSafe(with_locks(sql).replace("{rows}", &source(&batch))));
     for column in columns(batch) {
         query = match column {
             Column::Text(values) => query.bind(values),

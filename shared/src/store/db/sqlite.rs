@@ -172,7 +172,7 @@ impl Texts {
     fn of(&self, sql: &'static str, batch: &Batch, rows: usize) -> Arc<str> {
         let mut texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (sql.as_ptr().addr(), rows);
-        texts.entry(key).or_insert_with(|| sql.replace("{rows}", &source(batch, rows)).into()).clone()
+        texts.entry(key).or_insert_with(|| without_locks(sql).replace("{rows}", &source(batch, rows)).into()).clone()
     }
 }
 
@@ -183,9 +183,13 @@ fn source(batch: &Batch, rows: usize) -> String {
     format!("(SELECT {} FROM (VALUES {})) AS u", names.join(", "), vec![row; rows].join(","))
 }
 
+/// There is one writer: nothing to lock.
+fn without_locks(sql: &str) -> String {
+    sql.replace("{skip_locked}", "").replace("{lock}", "")
+}
+
 async fn run(connection: &mut SqliteConnection, sql: &str, params: Vec<Param>) -> Result<Answer, StoreError> {
-    let text = sql.replace("{skip_locked}", "").replace("{lock}", "");
-    let query = params.into_iter().fold(sqlx::query(AssertSqlSafe(text)), bind);
+    let query = params.into_iter().fold(sqlx::query(AssertSqlSafe(without_locks(sql))), bind);
     let mut answer = Answer::default();
     collect(connection, query, &mut answer).await.map_err(|error| failed(sql, error))?;
     Ok(answer)

@@ -1,0 +1,147 @@
+//! Deliveries that come to their end without an attempt: their time ran out, or their endpoint is gone.
+
+use std::collections::HashMap;
+
+use super::db::{Batch, Kind, Param, Transaction};
+use super::events::insert_events;
+use super::record::{Change, update};
+use super::rows::{attempt_columns, delivery_columns};
+use super::unreadable::{MAX_PASSES, Unreadable, put_aside};
+use super::{Store, StoreError, rows};
+use crate::domain::attempt::Attempt;
+use crate::domain::delivery::{Delivery, DeliveryState, FailureReason, Status};
+use crate::domain::id::DeliveryId;
+use crate::domain::time::Timestamp;
+
+impl Store {
+    /// Expires up to `limit` pending deliveries whose time ran out, except those under a running lease,
+    /// each with its final event. Returns them.
+    /// What cannot be read is logged and put aside for a minute.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn expire_due(&self, now: Timestamp, limit: u32) -> Result<Vec<Delivery>, StoreError> {
+        const SQL: &str = concat!(
+            "-- claims.expired
+            SELECT d.id, ",
+            delivery_columns!(),
+            " FROM deliveries d
+            WHERE d.status = 'pending' AND d.expires_at IS NOT NULL AND d.expires_at <= $1
+                AND (d.wait <> 'in_flight' OR d.due_at <= $1)
+            ORDER BY d.expires_at LIMIT $2 {skip_locked}"
+        );
+        self.finish_found(SQL, now, limit, &DeliveryState::Expired { at: now }).await
+    }
+
+    /// Fails up to `limit` pending deliveries of deleted endpoints, except those under a running lease,
+    /// each with its final event. Returns them.
+    /// What cannot be read is logged and put aside for a minute.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn fail_orphans(&self, now: Timestamp, limit: u32) -> Result<Vec<Delivery>, StoreError> {
+        // CROSS JOIN keeps SQLite from beginning with the deliveries, of which there are far more.
+        const SQL: &str = concat!(
+            "-- claims.orphans
+            SELECT d.id, ",
+            delivery_columns!(),
+            " FROM endpoints e CROSS JOIN deliveries d
+            WHERE e.deleted_at IS NOT NULL AND d.endpoint_id = e.id
+                AND d.status = 'pending' AND d.status <> 'delivered'
+                AND (d.wait <> 'in_flight' OR d.due_at <= $1)
+            LIMIT $2 {skip_locked}"
+        );
+        let state = DeliveryState::Failed { at: now, reason: FailureReason::EndpointDeleted };
+        self.finish_found(SQL, now, limit, &state).await
+    }
+
+    /// Puts the pending deliveries that the query finds into a final state, with their events.
+    async fn finish_found(
+        &self,
+        sql: &'static str,
+        now: Timestamp,
+        limit: u32,
+        state: &DeliveryState,
+    ) -> Result<Vec<Delivery>, StoreError> {
+        let mut tx = self.driver.begin().await?;
+        let mut finished = self.find_to_finish(tx.as_mut(), sql, now, limit).await?;
+        finished.sort_unstable_by_key(|delivery| delivery.id);
+        for delivery in &mut finished {
+            delivery.state = state.clone();
+        }
+        let changes = finished.iter().map(|delivery| Change {
+            delivery,
+            was: Status::Pending,
+            round: delivery.round,
+            attempt_count: delivery.attempt_count,
+        });
+        let kept = update(tx.as_mut(), changes).await?;
+        finished.retain(|delivery| kept.contains(&delivery.id));
+        let attempts = last_attempts(tx.as_mut(), &finished, &self.unreadable).await?;
+        let events = finished.iter().filter_map(|delivery| rows::outcome_event(delivery, attempts.get(&delivery.id)));
+        let events: Vec<_> = events.collect();
+        insert_events(tx.as_mut(), &events.iter().collect::<Vec<_>>()).await?;
+        tx.commit().await?;
+        Ok(finished)
+    }
+
+    /// Up to `limit` deliveries that the query finds and that can be read; the others are put aside.
+    async fn find_to_finish(
+        &self,
+        tx: &mut dyn Transaction,
+        sql: &'static str,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Delivery>, StoreError> {
+        let mut found = Vec::new();
+        for _ in 0..MAX_PASSES {
+            found.clear();
+            let mut unreadable = Vec::new();
+            for row in tx.run(sql, vec![Param::time(now), Param::count(limit)]).await?.rows {
+                let mut row = row.reader("deliveries");
+                let id = row.uuid()?;
+                match rows::delivery(&mut row) {
+                    Ok(delivery) => found.push(delivery),
+                    Err(error) => {
+                        self.unreadable.tell("delivery", &id, &error);
+                        unreadable.push(id);
+                    }
+                }
+            }
+            put_aside(tx, &unreadable, now).await?;
+            if unreadable.is_empty() || !found.is_empty() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+}
+
+async fn last_attempts(
+    tx: &mut dyn Transaction,
+    deliveries: &[Delivery],
+    unreadable: &Unreadable,
+) -> Result<HashMap<DeliveryId, Attempt>, StoreError> {
+    const SQL: &str = concat!(
+        "-- attempts.last_batch
+        SELECT a.delivery_id, ",
+        attempt_columns!(),
+        "
+        FROM {rows} JOIN attempts a ON a.delivery_id = u.key AND a.number = u.number"
+    );
+    let mut batch = Batch::new(&[("key", Kind::Uuid), ("number", Kind::Int)]);
+    for delivery in deliveries.iter().filter(|delivery| delivery.attempt_count > 0) {
+        batch.push([Param::uuid(delivery.id.0), Param::count(delivery.attempt_count)]);
+    }
+    let mut attempts = HashMap::new();
+    for row in tx.run_batch(SQL, batch).await?.rows {
+        let mut row = row.reader("attempts");
+        let id = row.uuid()?;
+        // An event without its last attempt is better than none.
+        match rows::attempt(&mut row) {
+            Ok(attempt) => drop(attempts.insert(DeliveryId(id), attempt)),
+            Err(error) => unreadable.tell("last attempt of delivery", &id, &error),
+        }
+    }
+    Ok(attempts)
+}
