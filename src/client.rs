@@ -14,6 +14,9 @@ use crate::failure::{Failure, chain};
 /// How long an answer of the API may take; the longest is `endpoint test`, which waits for the endpoint (60 s at most).
 const TIMEOUT: Duration = Duration::from_secs(90);
 
+/// How much is shown of an answer that is no problem of ours, in characters.
+const MAX_SHOWN: usize = 200;
+
 /// Speaks to the API.
 pub(crate) struct Client {
     http: reqwest::Client,
@@ -157,9 +160,12 @@ impl Client {
         let problem: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
         let member = |name: &str| problem.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
         let mut message = match (member("title"), member("detail")) {
-            (Some(title), Some(detail)) => format!("{title}: {detail}"),
-            (Some(text), None) | (None, Some(text)) => text.to_owned(),
-            (None, None) => format!("{} answered {status}", self.url),
+            // The detail is a sentence by itself; the title only names its kind.
+            (_, Some(text)) | (Some(text), None) => text.to_owned(),
+            (None, None) => {
+                let text: String = String::from_utf8_lossy(body).trim().chars().take(MAX_SHOWN).collect();
+                format!("{} answered {status}{}{text}", self.url, if text.is_empty() { "" } else { ": " })
+            }
         };
         for error in problem.get("errors").and_then(Value::as_array).into_iter().flatten() {
             let field = error.get("field").and_then(Value::as_str).unwrap_or_default();

@@ -113,8 +113,13 @@ async fn redrive(global: &Global, client: &Client, ids: &[String], all: bool) ->
     if output.json {
         output.document(&json!({ "redriven": redriven }))?;
     } else {
-        output.line(format_args!("{redriven} dead letters are back on the work queue."))?;
+        let (letters, are) = if redriven == 1 { ("letter", "is") } else { ("letters", "are") };
+        output.line(format_args!("{redriven} dead {letters} {are} back on the work queue."))?;
     }
-    let found_all = all || redriven >= ids.len() as u64;
-    Ok(if found_all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let missing = (ids.len() as u64).saturating_sub(redriven);
+    if missing > 0 {
+        let message = format!("{missing} of the {} ids named no dead letter", ids.len());
+        return Err(Failure::new(message).hint("posthaste dead list"));
+    }
+    Ok(ExitCode::SUCCESS)
 }

@@ -45,10 +45,10 @@ pub(crate) struct ServiceFlags {
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct ClientFlags {
     /// The API [default: POSTHASTE_API_URL, else http://127.0.0.1:8080]
-    #[arg(long, value_name = "URL", help_heading = "API options")]
+    #[arg(long, global = true, value_name = "URL", help_heading = "API options")]
     pub(crate) api_url: Option<String>,
     /// File with the API key [default: POSTHASTE_API_KEY, else the key that `up` left in its data directory]
-    #[arg(long, value_name = "FILE", help_heading = "API options")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "API options")]
     pub(crate) api_key_file: Option<PathBuf>,
 }
 

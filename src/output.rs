@@ -1,11 +1,11 @@
 //! What goes to stdout: tables for people, JSON for programs. Colours only on a terminal, and not with `NO_COLOR`.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -97,11 +97,16 @@ pub(crate) fn progress(total: u64, what: &str) -> ProgressBar {
     let bar = if total == 0 { ProgressBar::no_length() } else { ProgressBar::new(total) };
     bar.set_draw_target(target);
     let template = if total == 0 {
-        "{spinner} {msg} {human_pos} ({per_sec})"
+        "{spinner} {msg} {human_pos} ({rate})"
     } else {
-        "{msg} [{bar:30}] {human_pos}/{human_len} ({per_sec}, {eta})"
+        "{msg} [{bar:30}] {human_pos}/{human_len} ({rate}, {eta})"
     };
-    bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let rate = |state: &ProgressState, to: &mut dyn fmt::Write| {
+        // A bar has nowhere to report that it cannot be written.
+        let _ = write!(to, "{:.0}/s", state.per_sec());
+    };
+    bar.set_style(style.with_key("rate", rate));
     bar.set_message(what.to_owned());
     bar.enable_steady_tick(Duration::from_millis(200));
     bar

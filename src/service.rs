@@ -31,6 +31,9 @@ use crate::connect;
 use crate::failure::Failure;
 use crate::wire_formats::WorkerWireFormats;
 
+/// How long closing connections may take.
+const CLOSE: Duration = Duration::from_secs(7);
+
 /// A process's parts.
 #[derive(Clone)]
 pub(crate) struct Node {
@@ -117,8 +120,14 @@ impl Node {
 
     /// Lets go of broker and store.
     pub(crate) async fn close(self) {
-        self.broker.close().await;
-        self.store.close().await;
+        let closed = async {
+            self.broker.close().await;
+            self.store.close().await;
+        };
+        // A server that has gone silent does not hold up the end.
+        if tokio::time::timeout(CLOSE, closed).await.is_err() {
+            tracing::warn!("the connections could not be closed in time");
+        }
     }
 }
 
@@ -221,6 +230,17 @@ pub(crate) async fn until_signal() -> Result<(), Failure> {
         std::process::exit(130);
     });
     Ok(())
+}
+
+/// Returns at SIGTERM or SIGINT; an error when the worker ended by itself before.
+pub(crate) async fn until_signal_or_failure(worker: &mut Worker) -> Result<(), Failure> {
+    tokio::select! {
+        told = until_signal() => told,
+        () = worker.failed() => {
+            let failure = Failure::new("a part of the worker ended by itself; the log above says why");
+            Err(failure.hint("nothing is lost: start it again, and please report this as a bug of Posthaste"))
+        }
+    }
 }
 
 /// Ends a worker and says how it went.

@@ -44,7 +44,7 @@ pub(crate) async fn run(global: &Global, args: UpArgs) -> Done {
     let node = Node::open(&config, Schema::Migrate).await?;
     let shutdown = CancellationToken::new();
     let servers = service::serve_api(&node, &config, &shutdown).await?;
-    let worker = node.start_worker(&config, service::worker_name()).await?;
+    let mut worker = node.start_worker(&config, service::worker_name()).await?;
 
     let output = global.output();
     output.line(format_args!("Posthaste is up: http://{}, data in {}", servers.address, config.data_dir.display()))?;
@@ -52,19 +52,21 @@ pub(crate) async fn run(global: &Global, args: UpArgs) -> Done {
         output.line(format_args!("API key, shown this once: {}", key.expose()))?;
         output.line(format_args!("(it is also in {}, where the commands find it)", config.api_key_path().display()))?;
     }
-    let stopped = service::until_signal();
-    tokio::pin!(stopped);
-    if args.demo {
-        tokio::select! {
-            shown = demo::run(&node, &config, servers.address, output) => {
-                // The receivers live as long as this does.
-                let _receivers = shown?;
-                stopped.await?;
+    {
+        let stopped = service::until_signal_or_failure(&mut worker);
+        tokio::pin!(stopped);
+        if args.demo {
+            tokio::select! {
+                shown = demo::run(&node, &config, servers.address, output) => {
+                    // The receivers live as long as this does.
+                    let _receivers = shown?;
+                    stopped.await?;
+                }
+                early = &mut stopped => early?,
             }
-            early = &mut stopped => early?,
+        } else {
+            stopped.await?;
         }
-    } else {
-        stopped.await?;
     }
 
     service::stop_worker(worker, config.shutdown_grace).await;

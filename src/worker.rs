@@ -35,8 +35,8 @@ pub(crate) async fn run(global: &Global, args: WorkerArgs) -> Done {
     let listener = service::listen("--listen", config.listen).await?;
     tracing::info!("listening on http://{} for health and metrics", listener.local_addr()?);
     let server = service::serve(listener, node.operations(), shutdown.clone());
-    let worker = node.start_worker(&config, service::worker_name()).await?;
-    service::until_signal().await?;
+    let mut worker = node.start_worker(&config, service::worker_name()).await?;
+    service::until_signal_or_failure(&mut worker).await?;
     service::stop_worker(worker, config.shutdown_grace).await;
     shutdown.cancel();
     service::stop_server(server, Duration::from_secs(1)).await;

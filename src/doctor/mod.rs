@@ -5,7 +5,9 @@ mod checks;
 use std::process::ExitCode;
 
 use clap::Args;
-use posthaste_shared::config::{Config, Effective, Inputs, Profile, Source, mistyped_variables};
+use posthaste_shared::config::{
+    BrokerKind, Config, ConfigError, Effective, Inputs, Profile, Source, mistyped_variables,
+};
 use posthaste_shared::telemetry::logging;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -64,7 +66,7 @@ pub(crate) async fn run(global: &Global, args: DoctorArgs) -> Done {
     flags.extend(args.service.settings());
     let inputs = global.inputs(flags)?;
     let output = global.output();
-    let config = match Config::load(Profile::Tool, &inputs) {
+    let config = match load(&inputs) {
         Ok(config) => config,
         Err(error) => {
             let check =
@@ -80,6 +82,18 @@ pub(crate) async fn run(global: &Global, args: DoctorArgs) -> Done {
     report(output, config.effective(), &checks)?;
     let failed = checks.iter().any(|check| check.verdict == Verdict::Fail);
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The configuration, with the defaults of `up` where nothing else can be meant: an embedded broker in SQLite.
+fn load(inputs: &Inputs) -> Result<Config, ConfigError> {
+    let config = Config::load(Profile::Tool, inputs)?;
+    let embedded = config.broker.kind == BrokerKind::Embedded && config.database.url.expose().starts_with("sqlite:");
+    if !embedded {
+        return Ok(config);
+    }
+    let mut as_up = Config::load(Profile::Up, inputs)?;
+    as_up.log = config.log;
+    Ok(as_up)
 }
 
 fn configuration(inputs: &Inputs) -> Check {

@@ -20,8 +20,7 @@ pub(super) fn endpoint(output: Output, endpoint: &Value) -> Result<(), Failure> 
         ("types", list_of(endpoint, "types")),
         ("phone numbers", list_of(endpoint, "phone_numbers")),
         ("state", state(endpoint)),
-        ("signs", text(endpoint, "has_secret")),
-        ("retiring secrets", text(endpoint, "retiring_secrets")),
+        ("signs", signs(endpoint)),
         ("headers", pairs(endpoint, "headers")),
         ("settings", pairs(endpoint, "settings")),
         ("timeout", format!("{} ms", text(endpoint, "timeout_ms"))),
@@ -42,6 +41,15 @@ pub(super) fn endpoint(output: Output, endpoint: &Value) -> Result<(), Failure> 
         output.line("Keep the secret: it is shown this once.")?;
     }
     Ok(())
+}
+
+fn signs(endpoint: &Value) -> String {
+    match (text(endpoint, "has_secret").as_str(), text(endpoint, "retiring_secrets").as_str()) {
+        ("true", "" | "0") => "yes".to_owned(),
+        ("true", "1") => "yes, with one retiring secret, too".to_owned(),
+        ("true", count) => format!("yes, with {count} retiring secrets, too"),
+        _ => "no".to_owned(),
+    }
 }
 
 /// Endpoints, one a row.

@@ -17,8 +17,6 @@ use tokio::net::TcpListener;
 
 pub(crate) use self::behaviour::{Behaviour, Rate};
 pub(crate) use self::server::serve;
-use self::server::{Handle, Received};
-use self::verify::Verified;
 pub(crate) use self::verify::{Format, Verifier};
 
 use crate::failure::{Done, Failure};

@@ -28,9 +28,9 @@ const EXAMPLES: &str = "Examples:
   generate | posthaste send - --json > accepted.ndjson
   posthaste send --file notifications.ndjson --broker --broker-url amqp://127.0.0.1
 
-Each line of NDJSON is a notification as in the API: {\"type\": …, \"payload\": …, \"id\": …}. Lines that are wrong are
-named on stderr, the others are sent, and the exit code is 1. Lines without an id get one before they are first sent,
-so that a retry never delivers them twice.";
+Each line of NDJSON is a notification as in the API: {\"type\": …, \"payload\": …, \"id\": …}. \
+Lines that are wrong are named on stderr, the others are sent, and the exit code is 1. \
+Lines without an id get one before they are first sent, so that a retry never delivers them twice.";
 
 /// Enqueue notifications: one from flags, or many as NDJSON. Prints the id of each.
 #[derive(Debug, Args)]
@@ -41,8 +41,8 @@ pub(crate) struct SendArgs {
     /// NDJSON file, a notification a line; `-` for stdin
     #[arg(long, value_name = "FILE", conflicts_with_all = ["kind", "payload", "stdin"])]
     file: Option<PathBuf>,
-    /// `-`: NDJSON from stdin
-    #[arg(value_name = "-", value_parser = ["-"], conflicts_with_all = ["kind", "payload"])]
+    /// NDJSON from stdin
+    #[arg(value_name = "-", value_parser = ["-"], hide_possible_values = true, conflicts_with_all = ["kind", "payload"])]
     stdin: Option<String>,
     /// Through the HTTP API (the default)
     #[arg(long, conflicts_with = "broker")]

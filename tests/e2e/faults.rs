@@ -49,6 +49,18 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Sends a signal to Postgres and all its processes: `-STOP` makes it silent without closing a connection.
+    fn signal_all(&self, signal: &str) {
+        let file = std::fs::read_to_string(self.dir.join("data/postmaster.pid")).expect("its pid file");
+        let postmaster = file.lines().next().expect("a pid").to_owned();
+        let children = Command::new("pgrep").args(["-P", &postmaster]).output().expect("pgrep").stdout;
+        let children = String::from_utf8(children).expect("pids");
+        let status = Command::new("kill").arg(signal).arg(&postmaster).args(children.split_whitespace()).status();
+        assert!(status.expect("kill").success(), "{signal} to Postgres");
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/services.sh");
@@ -141,4 +153,23 @@ async fn postgres_goes_away_and_comes_back_under_the_embedded_broker() {
     let mut place = Place::new(Backend::EmbeddedSqlite).await;
     place.database_url = format!("postgres://postgres@127.0.0.1:{}/postgres", server.port);
     survives(place, server).await;
+}
+
+#[tokio::test]
+async fn a_process_that_is_told_to_stop_while_postgres_is_silent_ends_all_the_same() {
+    let server = Server::start("postgres").await;
+    let mut place = Place::new(Backend::EmbeddedSqlite).await;
+    place.database_url = format!("postgres://postgres@127.0.0.1:{}/postgres", server.port);
+    let receiver = Receiver::start().await;
+    let mut up = Process::start_with(&place, &["up"], &[("POSTHASTE_SHUTDOWN_GRACE", "2s")]).await;
+    let api = Api::of(&up);
+    let endpoint = api.endpoint(&receiver.url("/slow/1000"), json!({"wire_format": "raw"})).await;
+    api.enqueue_to(&endpoint, json!({})).await;
+    receiver.wait_for("/slow", 1).await;
+    server.signal_all("-STOP");
+    within(Duration::from_secs(20), "readyz says 503", async || (ready(&up).await == 503).then_some(())).await;
+    up.signal("-TERM");
+    let ended = up.ended(Duration::from_secs(30)).await;
+    server.signal_all("-CONT");
+    assert!(ended.success(), "{ended}");
 }

@@ -9,7 +9,7 @@ use crate::support::receiver::Received;
 use crate::support::{Api, Backend, Place, Process, Receiver, required};
 
 /// Runs a Python script with the test libraries; panics when it fails.
-pub async fn python(script: &str, arguments: &[&str], input: &str) -> String {
+pub(crate) async fn python(script: &str, arguments: &[&str], input: &str) -> String {
     let mut command = tokio::process::Command::new(required("POSTHASTE_TEST_PYTHON"));
     command.arg("-c").arg(script).args(arguments);
     run(command, input).await
@@ -32,7 +32,7 @@ async fn run(mut command: tokio::process::Command, input: &str) -> String {
 }
 
 /// The official Standard Webhooks libraries verify a request.
-pub async fn verify_by_libraries(request: &Received, secret: &str) {
+pub(crate) async fn verify_by_libraries(request: &Received, secret: &str) {
     let headers = json!({
         "webhook-id": request.header("webhook-id"),
         "webhook-timestamp": request.header("webhook-timestamp"),

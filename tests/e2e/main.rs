@@ -4,6 +4,7 @@
 #[allow(unreachable_pub, reason = "a module of this one test")]
 mod support;
 
+mod commands;
 mod deliver;
 mod demo;
 mod egress;

@@ -5,10 +5,11 @@
 //! above a reserve of a quarter of the slots: k endpoints that hang come to rest at an equal share each,
 //! and as much again stays free. Of the reserve an endpoint gets at most an eighth of what is left, so
 //! that it takes very many sick endpoints to use it up. Work over an endpoint's share waits for a moment; when the endpoint makes no progress it
-//! is parked in the store at once. A rate limit spaces an endpoint's requests evenly. A circuit breaker has
+//! is parked in the store at once. While an endpoint has parked work, fresh work gets at most half of its
+//! share, so that the older is not overtaken without end. A rate limit spaces an endpoint's requests evenly. A circuit breaker has
 //! its place in [`State::admits`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,15 @@ use tokio_util::sync::CancellationToken;
 /// How long work waits in memory for its endpoint before it is parked: long enough for a healthy
 /// endpoint to make room (a round trip or two), short enough to be no burden.
 pub const PATIENCE: Duration = Duration::from_millis(250);
+
+/// Where a delivery comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    /// From a message of the broker.
+    Broker,
+    /// From the store, where it waited.
+    Store,
+}
 
 /// Whether a delivery may go on.
 #[derive(Debug)]
@@ -56,6 +66,8 @@ struct State {
     slots: usize,
     in_flight: usize,
     lanes: HashMap<EndpointId, Lane>,
+    /// Endpoints with parked work, as last seen.
+    backlogged: HashSet<EndpointId>,
 }
 
 /// One endpoint's requests.
@@ -63,6 +75,8 @@ struct State {
 struct Lane {
     in_flight: usize,
     waiting: usize,
+    /// Of those that wait, how many come from the store.
+    waiting_from_store: usize,
     /// When a request last began on an idle lane, or ended.
     progress: Instant,
     /// With a rate limit: when the next request may begin.
@@ -73,19 +87,19 @@ struct Lane {
 enum Try {
     Go,
     Wait(Arc<Notify>),
-    Stalled,
+    Full,
 }
 
 impl Admission {
     /// `slots` requests at once; `stopping` turns new work away.
     #[must_use]
     pub fn new(slots: usize, stopping: CancellationToken) -> Self {
-        let state = State { slots, in_flight: 0, lanes: HashMap::new() };
+        let state = State { slots, in_flight: 0, lanes: HashMap::new(), backlogged: HashSet::new() };
         Self(Arc::new(Inner { state: Mutex::new(state), stopping }))
     }
 
     /// Waits, for at most [`PATIENCE`], until the endpoint may get another request.
-    pub async fn admit(&self, endpoint: &Endpoint) -> Admitted {
+    pub async fn admit(&self, endpoint: &Endpoint, from: From) -> Admitted {
         if !endpoint.is_enabled() {
             return Admitted::Hold(Hold::Disabled);
         }
@@ -102,12 +116,17 @@ impl Admission {
             if self.0.stopping.is_cancelled() {
                 return Admitted::Stopping;
             }
-            let freed = match self.lock().admits(endpoint) {
-                Try::Go => return Admitted::Go(Permit { admission: self.clone(), endpoint: endpoint.id.clone() }),
-                Try::Wait(freed) => freed,
-                Try::Stalled => return Admitted::Hold(Hold::MaxInFlight),
+            let freed = {
+                let mut state = self.lock();
+                match state.admits(endpoint, from) {
+                    Try::Go => return Admitted::Go(Permit { admission: self.clone(), endpoint: endpoint.id.clone() }),
+                    Try::Wait(freed) => {
+                        waiting.get_or_insert_with(|| Waiting::new(self, &mut state, &endpoint.id, from));
+                        freed
+                    }
+                    Try::Full => return Admitted::Hold(Hold::MaxInFlight),
+                }
             };
-            waiting.get_or_insert_with(|| Waiting::new(self, &endpoint.id));
             tokio::select! {
                 () = freed.notified() => {}
                 () = tokio::time::sleep_until(patience) => return Admitted::Hold(self.lock().hold(endpoint)),
@@ -116,13 +135,18 @@ impl Admission {
         }
     }
 
-    /// How many more requests the endpoint could get now, beside those that already wait for it.
+    /// How many deliveries it is worth taking out of the store for the endpoint now: as many as it has
+    /// room for and once more its share, which will find room within the patience of an endpoint that is well.
     #[must_use]
     pub fn room(&self, endpoint: &Endpoint) -> usize {
         let state = self.lock();
         let lane = state.lanes.get(&endpoint.id);
-        let (in_flight, waiting) = lane.map_or((0, 0), |lane| (lane.in_flight, lane.waiting));
-        let room = state.share(endpoint).saturating_sub(in_flight + waiting);
+        let share = state.share(endpoint);
+        if lane.is_some_and(|lane| lane.is_stalled(share, Instant::now())) {
+            return 0;
+        }
+        let taken = lane.map_or(0, |lane| lane.in_flight + lane.waiting_from_store);
+        let room = (2 * share).saturating_sub(taken);
         match endpoint.rate_limit_per_second {
             None => room,
             // As many turns as come within the patience.
@@ -131,6 +155,21 @@ impl Admission {
                 room.min((PATIENCE.saturating_sub(ahead).as_secs_f64() * rate).ceil() as usize)
             }
         }
+    }
+
+    /// Notes whether the endpoint has parked work.
+    pub fn note_backlog(&self, endpoint: &EndpointId, backlogged: bool) {
+        let mut state = self.lock();
+        if backlogged {
+            state.backlogged.insert(endpoint.clone());
+        } else {
+            state.backlogged.remove(endpoint);
+        }
+    }
+
+    /// Forgets every backlog but those of `endpoints`.
+    pub fn keep_backlogs(&self, endpoints: &[EndpointId]) {
+        self.lock().backlogged.retain(|held| endpoints.contains(held));
     }
 
     /// Slots that no request holds.
@@ -175,8 +214,10 @@ impl State {
         Some((turn > now).then_some(turn))
     }
 
-    fn admits(&mut self, endpoint: &Endpoint) -> Try {
-        let share = self.share(endpoint);
+    fn admits(&mut self, endpoint: &Endpoint, from: From) -> Try {
+        let whole = self.share(endpoint);
+        let yields = from == From::Broker && self.backlogged.contains(&endpoint.id);
+        let share = if yields { whole / 2 } else { whole };
         let now = Instant::now();
         let lane = self.lanes.entry(endpoint.id.clone()).or_insert_with(|| Lane::new(now));
         if lane.in_flight < share {
@@ -187,8 +228,9 @@ impl State {
             self.in_flight += 1;
             return Try::Go;
         }
-        if lane.in_flight > 0 && now.duration_since(lane.progress) > PATIENCE {
-            return Try::Stalled;
+        // Behind parked work, or an endpoint that does not move: no use to wait.
+        if yields || lane.is_stalled(share, now) {
+            return Try::Full;
         }
         Try::Wait(Arc::clone(&lane.freed))
     }
@@ -212,8 +254,20 @@ impl State {
 }
 
 impl Lane {
+    /// Whether it is full and no request has ended for longer than anybody waits.
+    fn is_stalled(&self, share: usize, now: Instant) -> bool {
+        self.in_flight > 0 && self.in_flight >= share && now.duration_since(self.progress) > PATIENCE
+    }
+
     fn new(now: Instant) -> Self {
-        Self { in_flight: 0, waiting: 0, progress: now, next_turn: now, freed: Arc::new(Notify::new()) }
+        Self {
+            in_flight: 0,
+            waiting: 0,
+            waiting_from_store: 0,
+            progress: now,
+            next_turn: now,
+            freed: Arc::new(Notify::new()),
+        }
     }
 }
 
@@ -234,14 +288,16 @@ impl Drop for Permit {
 struct Waiting<'a> {
     admission: &'a Admission,
     endpoint: &'a EndpointId,
+    from: From,
 }
 
 impl<'a> Waiting<'a> {
-    fn new(admission: &'a Admission, endpoint: &'a EndpointId) -> Self {
-        if let Some(lane) = admission.lock().lanes.get_mut(endpoint) {
+    fn new(admission: &'a Admission, state: &mut State, endpoint: &'a EndpointId, from: From) -> Self {
+        if let Some(lane) = state.lanes.get_mut(endpoint) {
             lane.waiting += 1;
+            lane.waiting_from_store += usize::from(from == From::Store);
         }
-        Self { admission, endpoint }
+        Self { admission, endpoint, from }
     }
 }
 
@@ -249,7 +305,8 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let mut state = self.admission.lock();
         if let Some(lane) = state.lanes.get_mut(self.endpoint) {
-            lane.waiting = lane.waiting.saturating_sub(1);
+            lane.waiting -= 1;
+            lane.waiting_from_store -= usize::from(self.from == From::Store);
             // Whoever gives up, or goes, may have taken a wake-up that was meant for the next in line.
             lane.freed.notify_one();
         }
@@ -289,7 +346,7 @@ mod tests {
     }
 
     async fn go(admission: &Admission, endpoint: &Endpoint) -> Permit {
-        match admission.admit(endpoint).await {
+        match admission.admit(endpoint, From::Broker).await {
             Admitted::Go(permit) => permit,
             other => panic!("{other:?}"),
         }
@@ -297,7 +354,7 @@ mod tests {
 
     async fn fill(admission: &Admission, endpoint: &Endpoint) -> Vec<Permit> {
         let mut held = Vec::new();
-        while let Admitted::Go(permit) = admission.admit(endpoint).await {
+        while let Admitted::Go(permit) = admission.admit(endpoint, From::Broker).await {
             held.push(permit);
         }
         held
@@ -323,9 +380,10 @@ mod tests {
         let endpoint = endpoint("e", 32);
         let held = fill(&admission, &endpoint).await;
         assert_eq!(held.len(), 32);
-        assert_eq!(admission.room(&endpoint), 0);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(admission.room(&endpoint), 0, "it does not move");
         drop(held);
-        assert_eq!((admission.room(&endpoint), admission.free_slots()), (32, 1_000));
+        assert_eq!((admission.room(&endpoint), admission.free_slots()), (64, 1_000));
     }
 
     #[tokio::test(start_paused = true)]
@@ -334,11 +392,11 @@ mod tests {
         let endpoint = endpoint("e", 1);
         let held = go(&admission, &endpoint).await;
         let begun = Instant::now();
-        assert!(matches!(admission.admit(&endpoint).await, Admitted::Hold(Hold::MaxInFlight)));
+        assert!(matches!(admission.admit(&endpoint, From::Broker).await, Admitted::Hold(Hold::MaxInFlight)));
         assert_eq!(begun.elapsed().as_millis(), PATIENCE.as_millis());
         tokio::time::advance(Duration::from_millis(1)).await;
         let begun = Instant::now();
-        assert!(matches!(admission.admit(&endpoint).await, Admitted::Hold(Hold::MaxInFlight)));
+        assert!(matches!(admission.admit(&endpoint, From::Broker).await, Admitted::Hold(Hold::MaxInFlight)));
         assert_eq!(begun.elapsed(), Duration::ZERO);
         drop(held);
         drop(go(&admission, &endpoint).await);
@@ -376,7 +434,9 @@ mod tests {
         let crowd: Vec<_> = (0..10)
             .map(|_| {
                 let (admission, endpoint) = (admission.clone(), endpoint.clone());
-                tokio::spawn(async move { matches!(admission.admit(&endpoint).await, Admitted::Hold(Hold::RateLimit)) })
+                tokio::spawn(async move {
+                    matches!(admission.admit(&endpoint, From::Broker).await, Admitted::Hold(Hold::RateLimit))
+                })
             })
             .collect();
         let mut held = 0;
@@ -388,12 +448,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn fresh_work_leaves_room_for_what_was_parked_before() {
+        let admission = Admission::new(1_000, CancellationToken::new());
+        let endpoint = endpoint("e", 10);
+        admission.note_backlog(&endpoint.id, true);
+        let fresh = fill(&admission, &endpoint).await;
+        assert_eq!(fresh.len(), 5);
+        assert!(matches!(admission.admit(&endpoint, From::Store).await, Admitted::Go(_)));
+        admission.keep_backlogs(&[]);
+        assert_eq!(fill(&admission, &endpoint).await.len(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn disabled_endpoints_and_a_stopping_worker_turn_work_away() {
         let stopping = CancellationToken::new();
         let admission = Admission::new(10, stopping.clone());
         let disabled = Endpoint { status: EndpointStatus::Disabled(DisabledReason::Manual), ..endpoint("e", 1) };
-        assert!(matches!(admission.admit(&disabled).await, Admitted::Hold(Hold::Disabled)));
+        assert!(matches!(admission.admit(&disabled, From::Broker).await, Admitted::Hold(Hold::Disabled)));
         stopping.cancel();
-        assert!(matches!(admission.admit(&endpoint("e", 1)).await, Admitted::Stopping));
+        assert!(matches!(admission.admit(&endpoint("e", 1), From::Broker).await, Admitted::Stopping));
     }
 }

@@ -5,7 +5,8 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures::FutureExt as _;
-use posthaste_shared::broker::{Broker, DeadReason};
+use posthaste_shared::backoff::Reconnect;
+use posthaste_shared::broker::{Broker, DeadReason, Message};
 use posthaste_shared::clock::Clock;
 use posthaste_shared::domain::attempt::{Attempt, STORED_BODY_BYTES};
 use posthaste_shared::domain::delivery::{DeliveryState, FailureReason};
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use crate::admit::{Admission, Admitted};
+use crate::admit::{Admission, Admitted, From};
 use crate::classify::{classify, result};
 use crate::conclude::{self, EventSettings};
 use crate::decide::{Made, decide};
@@ -61,7 +62,8 @@ impl Pipeline {
             return self.end(job, DeliveryState::Expired { at: now }, None).await;
         }
         // admit
-        let permit = match self.admission.admit(&job.endpoint).await {
+        let from = if matches!(job.custody, Custody::Lease(_)) { From::Store } else { From::Broker };
+        let permit = match self.admission.admit(&job.endpoint, from).await {
             Admitted::Go(permit) => permit,
             Admitted::Hold(why) => return self.end(job, conclude::parked(why), None).await,
             Admitted::Stopping => return,
@@ -122,21 +124,31 @@ impl Pipeline {
         );
     }
 
-    /// A delivery whose handling panics is poison: its message goes to the dead-letter queue.
+    /// A delivery whose handling panics is poison: its message goes to the dead-letter queue, or, where it
+    /// came from the store, it fails.
     async fn deliver_or_bury(&self, job: Job) {
-        let ticket = match &job.custody {
-            Custody::Message(ticket, _) => Some(Arc::clone(ticket)),
-            Custody::Lease(_) => None,
+        let held = match &job.custody {
+            Custody::Message(ticket, _) => Ok(Arc::clone(ticket)),
+            Custody::Lease(_) | Custody::Nobody => Err((job.delivery.clone(), job.before.clone())),
         };
         if AssertUnwindSafe(self.deliver(job)).catch_unwind().await.is_ok() {
             return;
         }
         tracing::error!("handling a delivery panicked: please report this as a bug of Posthaste");
-        let Some(ticket) = ticket else { return };
-        let detail = "handling it panicked; the worker's log has the place";
-        if self.broker.dead_letter(&ticket.message, DeadReason::Poisonous, detail).await.is_ok() {
-            self.metrics.dead(DeadReason::Poisonous);
-            self.recorder.ack(ticket.tag).await;
+        match held {
+            Ok(ticket) => {
+                let detail = "handling it panicked; the worker's log has the place";
+                bury(self.broker.as_ref(), &self.metrics, &ticket.message, DeadReason::Poisonous, detail).await;
+                if let Some(tag) = ticket.settle_one() {
+                    self.recorder.ack(tag).await;
+                }
+            }
+            Err((delivery, before)) => {
+                let state = DeliveryState::Failed { at: self.clock.now(), reason: FailureReason::RenderError };
+                let why = "handling it panicked; the worker's log has the place".to_owned();
+                let record = conclude::untried(delivery, before, state, Some(why));
+                self.recorder.put(Finished { record, custody: Custody::Nobody }).await;
+            }
         }
     }
 
@@ -195,6 +207,16 @@ impl Pipeline {
             }
         }
     }
+}
+
+/// Puts a message on the dead-letter queue; tries until the broker takes it.
+pub(crate) async fn bury(broker: &dyn Broker, metrics: &Metrics, message: &Message, reason: DeadReason, detail: &str) {
+    let mut backoff = Reconnect::default();
+    while let Err(error) = broker.dead_letter(message, reason, detail).await {
+        tracing::warn!(%error, "a message waits for the dead-letter queue");
+        tokio::time::sleep(backoff.next()).await;
+    }
+    metrics.dead(reason);
 }
 
 fn prepare(job: &Job, now: Timestamp) -> Result<SignedRequest, RenderError> {

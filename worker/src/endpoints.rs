@@ -1,7 +1,7 @@
 //! The endpoints, cached. The store counts changes; every look at the store brings the count along, so
 //! a worker routes by endpoints as they stood when it took the notification up.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -17,6 +17,7 @@ pub struct EndpointSet {
     version: i64,
     by_id: HashMap<EndpointId, Arc<Endpoint>>,
     enabled: HashMap<TenantId, Vec<Arc<Endpoint>>>,
+    unreadable: HashSet<EndpointId>,
 }
 
 impl EndpointSet {
@@ -24,6 +25,13 @@ impl EndpointSet {
     #[must_use]
     pub fn get(&self, id: &EndpointId) -> Option<Arc<Endpoint>> {
         self.by_id.get(id).cloned()
+    }
+
+    /// Whether there is such an endpoint, which this process cannot read (its secrets are encrypted with
+    /// another master key, or a newer version wrote it). Its work waits, as for a disabled one.
+    #[must_use]
+    pub fn is_unreadable(&self, id: &EndpointId) -> bool {
+        self.unreadable.contains(id)
     }
 
     /// A tenant's enabled endpoints, in order of their names.
@@ -39,14 +47,20 @@ impl EndpointSet {
 
     /// The set after `changes`, which lead to `version`.
     fn changed(&self, version: i64, changes: Vec<EndpointChange>) -> Self {
-        let mut by_id = self.by_id.clone();
+        let (mut by_id, mut unreadable) = (self.by_id.clone(), self.unreadable.clone());
         for change in changes {
             match change {
                 EndpointChange::Saved(endpoint) => {
+                    unreadable.remove(&endpoint.id);
                     by_id.insert(endpoint.id.clone(), Arc::new(*endpoint));
                 }
-                EndpointChange::Deleted(id) | EndpointChange::Unreadable(id) => {
+                EndpointChange::Deleted(id) => {
                     by_id.remove(&id);
+                    unreadable.remove(&id);
+                }
+                EndpointChange::Unreadable(id) => {
+                    by_id.remove(&id);
+                    unreadable.insert(id);
                 }
             }
         }
@@ -57,7 +71,7 @@ impl EndpointSet {
         for endpoints in enabled.values_mut() {
             endpoints.sort_by(|one, other| one.id.cmp(&other.id));
         }
-        Self { version, by_id, enabled }
+        Self { version, by_id, enabled, unreadable }
     }
 }
 

@@ -1,23 +1,25 @@
 //! Takes messages from the broker and turns them into deliveries under way: decode, look up, route.
 
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use posthaste_shared::backoff::Reconnect;
 use posthaste_shared::broker::{Consumer, DeadReason, Incoming, Message, Tag};
-use posthaste_shared::domain::delivery::{Delivery, DeliveryState, FailureReason, Wait};
+use posthaste_shared::domain::delivery::{Delivery, DeliveryState, FailureReason, Hold, Wait};
 use posthaste_shared::domain::id::DeliveryId;
 use posthaste_shared::domain::notification::{Notification, Origin};
 use posthaste_shared::store::notifications::LookUp;
 use posthaste_shared::store::record::Before;
 use posthaste_shared::store::{Store, StoreError};
 use posthaste_shared::telemetry::metrics::Source;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::conclude;
 use crate::decode::{Decoded, Limits, decode};
-use crate::deliver::Pipeline;
+use crate::deliver::{Pipeline, bury};
 use crate::endpoints::{EndpointCache, EndpointSet};
 use crate::job::{Custody, Job, Ticket};
 use crate::record::{Finished, cause};
@@ -42,6 +44,14 @@ pub struct Intake {
     pub stopping: CancellationToken,
 }
 
+/// What is to be handled next.
+enum Batch {
+    /// Messages that just came in.
+    New(Vec<Incoming>),
+    /// Messages that were put off.
+    Again(Vec<Work>),
+}
+
 /// A notification and the message that brought it.
 struct Work {
     notification: Arc<Notification>,
@@ -52,74 +62,89 @@ struct Work {
 impl Intake {
     /// Takes work until told to stop; then gives back what was not begun.
     pub async fn run(self, mut consumer: Box<dyn Consumer>) {
-        let mut deferred = Vec::new();
+        let (mut deferred, mut look_again) = (Vec::new(), Instant::now());
         loop {
             let batch = tokio::select! {
                 biased;
                 () = self.stopping.cancelled() => break,
-                () = tokio::time::sleep(DEFERRED), if !deferred.is_empty() => std::mem::take(&mut deferred),
+                () = tokio::time::sleep_until(look_again), if !deferred.is_empty() => Batch::Again(std::mem::take(&mut deferred)),
                 batch = consumer.next_batch(MAX_BATCH) => match batch {
-                    Some(batch) => self.readable(batch).await,
+                    Some(batch) => Batch::New(batch),
                     None => break,
                 },
             };
-            tokio::select! {
+            let again = tokio::select! {
                 biased;
+                // What is not begun is not acknowledged, so it comes again.
                 () = self.stopping.cancelled() => break,
-                again = self.take_up(batch) => deferred.extend(again),
+                again = self.handle(batch) => again,
+            };
+            if deferred.is_empty() {
+                look_again = Instant::now() + DEFERRED;
             }
+            deferred.extend(again);
         }
         consumer.stop().await;
+    }
+
+    /// Starts a batch. Gives back what must be looked at again in a moment.
+    async fn handle(&self, batch: Batch) -> Vec<Work> {
+        let works = match batch {
+            Batch::New(batch) => self.readable(batch).await,
+            Batch::Again(works) => works,
+        };
+        self.take_up(works).await
     }
 
     /// Sorts out what is no notification, and what has no name yet.
     async fn readable(&self, batch: Vec<Incoming>) -> Vec<Work> {
         let now = self.pipeline.clock.now();
-        let (mut works, mut unnamed) = (Vec::with_capacity(batch.len()), Vec::new());
+        let (mut works, mut unnamed, mut unreadable) = (Vec::with_capacity(batch.len()), Vec::new(), Vec::new());
         for incoming in batch {
-            match decode(&incoming, self.limits, now) {
+            let decoded = catch_unwind(AssertUnwindSafe(|| decode(&incoming, self.limits, now)));
+            let panicked = |_| Decoded::Unreadable(DeadReason::Poisonous, "reading it panicked".to_owned());
+            match decoded.unwrap_or_else(panicked) {
                 Decoded::Work(notification) => {
                     let Incoming { message, tag, .. } = incoming;
                     works.push(Work { notification: Arc::new(*notification), message, tag });
                 }
                 Decoded::Unnamed(named) => unnamed.push((named, incoming.tag)),
-                Decoded::Unreadable(reason, detail) => self.bury(&incoming, reason, &detail).await,
+                Decoded::Unreadable(reason, detail) => unreadable.push((incoming, reason, detail)),
             }
         }
-        self.name(unnamed).await;
+        let bury = unreadable.iter().map(|(incoming, reason, detail)| self.bury(incoming, *reason, detail));
+        tokio::join!(futures::future::join_all(bury), self.name(unnamed));
         works
     }
 
-    /// Puts messages back under a name, and only then takes the nameless ones off the queue.
-    async fn name(&self, unnamed: Vec<(Message, Tag)>) {
-        if unnamed.is_empty() {
-            return;
-        }
-        let (messages, tags): (Vec<_>, Vec<_>) = unnamed.into_iter().unzip();
-        let answers = self.pipeline.broker.publish(messages).await;
-        for (answer, tag) in answers.into_iter().zip(tags) {
-            match answer {
-                Ok(()) => self.pipeline.recorder.ack(tag).await,
-                Err(error) => {
-                    tracing::warn!(%error, "a message without an id could not be given one; it goes back to the queue");
-                    self.pipeline.recorder.requeue(tag).await;
+    /// Puts messages back under a name, and only then takes the nameless ones off the queue. Waits for a
+    /// broker that does not take them: giving them back would count against them.
+    async fn name(&self, mut unnamed: Vec<(Message, Tag)>) {
+        let mut backoff = Reconnect::default();
+        while !unnamed.is_empty() {
+            let messages = unnamed.iter().map(|(message, _)| message.clone()).collect();
+            let answers = self.pipeline.broker.publish(messages).await;
+            let mut left = Vec::new();
+            for ((message, tag), answer) in unnamed.into_iter().zip(answers) {
+                match answer {
+                    Ok(()) => self.pipeline.recorder.ack(tag).await,
+                    Err(error) => {
+                        tracing::warn!(%error, "a message without an id waits for the broker to be given one");
+                        left.push((message, tag));
+                    }
                 }
+            }
+            unnamed = left;
+            if !unnamed.is_empty() {
+                tokio::time::sleep(backoff.next()).await;
             }
         }
     }
 
     async fn bury(&self, incoming: &Incoming, reason: DeadReason, detail: &str) {
         tracing::warn!(reason = reason.as_str(), detail, "a message goes to the dead-letter queue");
-        match self.pipeline.broker.dead_letter(&incoming.message, reason, detail).await {
-            Ok(()) => {
-                self.pipeline.metrics.dead(reason);
-                self.pipeline.recorder.ack(incoming.tag).await;
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the dead-letter queue did not take the message; it goes back to the queue");
-                self.pipeline.recorder.requeue(incoming.tag).await;
-            }
-        }
+        bury(self.pipeline.broker.as_ref(), &self.pipeline.metrics, &incoming.message, reason, detail).await;
+        self.pipeline.recorder.ack(incoming.tag).await;
     }
 
     /// Starts the deliveries of a batch. Gives back what must be looked at again in a moment.
@@ -175,9 +200,22 @@ impl Intake {
     async fn begin(&self, work: Work, already: &HashSet<DeliveryId>, endpoints: &EndpointSet) -> Option<Work> {
         let now = self.pipeline.clock.now();
         let fresh = Wait::InFlight { lease_until: now };
-        let deliveries = match route(&work.notification, endpoints, &fresh) {
+        let routed = catch_unwind(AssertUnwindSafe(|| route(&work.notification, endpoints, &fresh)));
+        let Ok(routed) = routed else {
+            let incoming = Incoming { message: work.message, tag: work.tag, delivery_count: 0 };
+            self.bury(&incoming, DeadReason::Poisonous, "routing it panicked").await;
+            return None;
+        };
+        let deliveries = match routed {
             Routed::To(deliveries) => deliveries,
-            Routed::NoSuchEndpoint(delivery) => return self.no_such_endpoint(work, *delivery).await,
+            Routed::NoSuchEndpoint(delivery) => {
+                let why = format!("there is no endpoint {} in tenant {}", delivery.endpoint_id, delivery.tenant);
+                let state = DeliveryState::Failed { at: now, reason: FailureReason::EndpointDeleted };
+                return self.end(work, *delivery, state, Some(why)).await;
+            }
+            Routed::Unreadable(delivery) => {
+                return self.end(work, *delivery, conclude::parked(Hold::Disabled), None).await;
+            }
         };
         let fan_out = u32::try_from(deliveries.len()).unwrap_or(u32::MAX);
         let missing: Vec<_> = deliveries.into_iter().filter(|(delivery, _)| !already.contains(&delivery.id)).collect();
@@ -196,7 +234,12 @@ impl Intake {
         }
         let scheduled = notification.deliver_at.filter(|at| *at > now);
         for (delivery, endpoint) in missing {
-            let Some(in_hand) = self.pipeline.hands.take(delivery.id, None) else { continue };
+            let Some(in_hand) = self.pipeline.hands.take(delivery.id, None) else {
+                if let Some(tag) = ticket.settle_one() {
+                    self.pipeline.recorder.ack(tag).await;
+                }
+                continue;
+            };
             let before = Before::New { notification: Arc::clone(&notification), fan_out };
             let custody = Custody::Message(Arc::clone(&ticket), in_hand);
             let job = Job { delivery, notification: Arc::clone(&notification), endpoint, before, custody };
@@ -214,14 +257,13 @@ impl Intake {
         self.pipeline.recorder.put(Finished { record, custody: job.custody }).await;
     }
 
-    async fn no_such_endpoint(&self, work: Work, delivery: Delivery) -> Option<Work> {
+    /// Records the one delivery of a notification without an attempt.
+    async fn end(&self, work: Work, delivery: Delivery, state: DeliveryState, why: Option<String>) -> Option<Work> {
         let Some(in_hand) = self.pipeline.hands.take(delivery.id, None) else { return Some(work) };
         self.count(&work);
-        let why = format!("there is no endpoint {} in tenant {}", delivery.endpoint_id, delivery.tenant);
-        let state = DeliveryState::Failed { at: self.pipeline.clock.now(), reason: FailureReason::EndpointDeleted };
         let before = Before::New { notification: work.notification, fan_out: 1 };
         let custody = Custody::Message(Ticket::new(work.message, work.tag, 1), in_hand);
-        let record = conclude::untried(delivery, before, state, Some(why));
+        let record = conclude::untried(delivery, before, state, why);
         self.pipeline.recorder.put(Finished { record, custody }).await;
         None
     }

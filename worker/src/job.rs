@@ -34,6 +34,8 @@ pub enum Custody {
     Message(Arc<Ticket>, InHand),
     /// From the store, under a lease.
     Lease(InHand),
+    /// Nobody: it was let go of already.
+    Nobody,
 }
 
 /// A message that waits to be acknowledged.
@@ -73,6 +75,7 @@ impl Custody {
                 in_hand.settled();
                 None
             }
+            Self::Nobody => None,
         }
     }
 }
@@ -119,6 +122,11 @@ impl Hands {
     #[must_use]
     pub fn abandoned(&self) -> Vec<(DeliveryId, Timestamp)> {
         std::mem::take(&mut self.lock().abandoned)
+    }
+
+    /// Leases that could not be given back, to be tried again.
+    pub fn abandon(&self, leases: Vec<(DeliveryId, Timestamp)>) {
+        self.lock().abandoned.extend(leases);
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {

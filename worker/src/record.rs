@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use posthaste_shared::backoff::Reconnect;
-use posthaste_shared::broker::{Acker, Broker, DeadReason, Tag};
+use posthaste_shared::broker::{Acker, Broker, DeadReason, Message, Tag};
 use posthaste_shared::clock::Clock;
-use posthaste_shared::domain::delivery::{DeliveryState, Status};
+use posthaste_shared::domain::delivery::{DeliveryState, FailureReason, Status};
 use posthaste_shared::domain::id::EndpointId;
 use posthaste_shared::domain::notification::Notification;
 use posthaste_shared::domain::time::Timestamp;
@@ -17,6 +17,8 @@ use posthaste_shared::store::{Store, StoreError};
 use posthaste_shared::telemetry::metrics::Metrics;
 use tokio::sync::mpsc;
 
+use crate::conclude;
+use crate::deliver::bury;
 use crate::job::{Custody, Ticket};
 use crate::wake::Wake;
 
@@ -41,8 +43,6 @@ enum Entry {
     Unmatched(Arc<Notification>, Arc<Ticket>),
     /// A message that is done with otherwise.
     Done(Tag),
-    /// A message that goes back.
-    Back(Tag),
 }
 
 /// Takes results. Cheap to clone; the last clone that goes ends the recording.
@@ -63,11 +63,6 @@ impl Recorder {
     /// Acknowledges a message that needs no record.
     pub async fn ack(&self, tag: Tag) {
         self.send(Entry::Done(tag)).await;
-    }
-
-    /// Gives a message back to the queue.
-    pub async fn requeue(&self, tag: Tag) {
-        self.send(Entry::Back(tag)).await;
     }
 
     async fn send(&self, entry: Entry) {
@@ -120,26 +115,19 @@ impl Recording {
         let mut entries = Vec::with_capacity(MAX_BATCH);
         while self.entries.recv_many(&mut entries, MAX_BATCH).await > 0 {
             let (mut records, mut custodies) = (Vec::new(), Vec::new());
-            let (mut unmatched, mut tags, mut back) = (Vec::new(), Vec::new(), Vec::new());
+            let (mut unmatched, mut tags) = (Vec::new(), Vec::new());
             for entry in entries.drain(..) {
                 match entry {
                     Entry::Result(finished) => {
                         records.push(finished.record);
                         custodies.push(finished.custody);
                     }
-                    Entry::Unmatched(notification, ticket) => {
-                        unmatched.push(notification);
-                        tags.push(ticket.tag);
-                    }
+                    Entry::Unmatched(notification, ticket) => unmatched.push((notification, ticket)),
                     Entry::Done(tag) => tags.push(tag),
-                    Entry::Back(tag) => back.push(tag),
                 }
             }
-            if !back.is_empty() {
-                self.acker.requeue(back).await;
-            }
             if !unmatched.is_empty() {
-                self.keep_unmatched(&unmatched).await;
+                self.keep_unmatched(unmatched, &mut tags).await;
             }
             self.keep(&records, custodies, &mut tags).await;
             if !tags.is_empty() {
@@ -175,17 +163,23 @@ impl Recording {
         }
     }
 
-    async fn keep_unmatched(&self, unmatched: &[Arc<Notification>]) {
+    async fn keep_unmatched(&self, unmatched: Vec<(Arc<Notification>, Arc<Ticket>)>, tags: &mut Vec<Tag>) {
+        let notifications: Vec<_> = unmatched.iter().map(|(notification, _)| Arc::clone(notification)).collect();
         let mut backoff = Reconnect::default();
-        while let Err(error) = self.store.record_unmatched(unmatched, self.clock.now()).await {
+        while let Err(error) = self.store.record_unmatched(&notifications, self.clock.now()).await {
             if let Err(error) = self.wait_out(error, &mut backoff).await {
-                tracing::error!(%error, cause = cause(&error), "notifications that nobody wants could not be kept");
-                return;
+                for (notification, ticket) in &unmatched {
+                    tracing::error!(notification.id = %notification.id, %error, "a notification cannot be kept");
+                    let detail = format!("the store refuses it: {}", cause(&error));
+                    self.bury_message(&ticket.message, &detail).await;
+                }
+                break;
             }
         }
+        tags.extend(unmatched.iter().map(|(_, ticket)| ticket.tag));
     }
 
-    /// Tries until the store can be reached; an error that trying again does not mend comes back.
+    /// Tries until the store takes it; an error that lies in the data comes back.
     async fn record_when_reachable(&self, records: &[Record]) -> Result<Vec<Recorded>, StoreError> {
         let mut backoff = Reconnect::default();
         loop {
@@ -196,10 +190,10 @@ impl Recording {
         }
     }
 
-    /// Waits a little after an error that passes; gives any other back.
+    /// Waits a little after an error that may pass, as all do but those that lie in the data; gives these back.
     async fn wait_out(&self, error: StoreError, backoff: &mut Reconnect) -> Result<(), StoreError> {
         self.metrics.store_errors.inc();
-        if !error.is_transient() {
+        if error.is_about_data() {
             return Err(error);
         }
         tracing::warn!(%error, cause = cause(&error), "results wait for the store");
@@ -232,19 +226,26 @@ impl Recording {
         }
     }
 
-    /// A result that the database refuses: its message goes to the dead-letter queue.
+    /// A result that the database refuses for what is in it: its message goes to the dead-letter queue; a
+    /// delivery that came from the store fails, without the attempt.
     async fn bury(&self, record: &Record, custody: Custody, error: &StoreError, tags: &mut Vec<Tag>) {
         let delivery = &record.delivery;
         tracing::error!(delivery.id = %delivery.id, %error, cause = cause(error), "a result cannot be recorded");
+        let detail = format!("the store refuses its result: {}", cause(error));
         if let Custody::Message(ticket, _) = &custody {
-            let detail = format!("the store refuses its result: {}", cause(error));
-            match self.broker.dead_letter(&ticket.message, DeadReason::Unrecordable, &detail).await {
-                Ok(()) => self.metrics.dead(DeadReason::Unrecordable),
-                // Not acknowledged, so it comes again.
-                Err(_) => return,
+            self.bury_message(&ticket.message, &detail).await;
+        } else {
+            let state = DeliveryState::Failed { at: self.clock.now(), reason: FailureReason::RenderError };
+            let failed = conclude::untried(delivery.clone(), record.before.clone(), state, Some(detail));
+            if let Err(error) = self.record_when_reachable(&[failed]).await {
+                tracing::error!(delivery.id = %delivery.id, cause = cause(&error), "nor that it failed; it comes again");
             }
-            tags.extend(custody.settled());
         }
+        tags.extend(custody.settled());
+    }
+
+    async fn bury_message(&self, message: &Message, detail: &str) {
+        bury(self.broker.as_ref(), &self.metrics, message, DeadReason::Unrecordable, detail).await;
     }
 }
 

@@ -18,6 +18,8 @@ pub enum Routed {
     To(Vec<(Delivery, Arc<Endpoint>)>),
     /// It names an endpoint that its tenant does not have: the one delivery that says so.
     NoSuchEndpoint(Box<Delivery>),
+    /// It names an endpoint that this worker cannot read: the one delivery, which waits.
+    Unreadable(Box<Delivery>),
 }
 
 /// The deliveries of a notification, with `fresh` as their state.
@@ -26,6 +28,10 @@ pub fn route(notification: &Notification, endpoints: &EndpointSet, fresh: &Wait)
     let chosen: Vec<Arc<Endpoint>> = match &notification.target {
         Some(target) => match endpoints.get(target).filter(|endpoint| endpoint.tenant == notification.tenant) {
             Some(endpoint) => vec![endpoint],
+            None if endpoints.is_unreadable(target) => {
+                let id = DeliveryId::of(&notification.id, target, None);
+                return Routed::Unreadable(Box::new(delivery(notification, id, target, WireFormat::Raw, None, fresh)));
+            }
             None => return Routed::NoSuchEndpoint(Box::new(missing(notification, target, fresh))),
         },
         None => subscribers(notification, endpoints),

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use posthaste_shared::domain::delivery::Delivery;
+use posthaste_shared::domain::delivery::{Delivery, Hold};
 use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::store::claims::Claimed;
@@ -13,14 +13,15 @@ use posthaste_shared::store::record::Before;
 use posthaste_shared::store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
+use crate::conclude;
 use crate::deliver::Pipeline;
-use crate::endpoints::EndpointCache;
+use crate::endpoints::{EndpointCache, EndpointSet};
 use crate::job::{Custody, Job};
-use crate::record::cause;
+use crate::record::{Finished, cause};
 use crate::wake::Wake;
 
-/// How long a claimed delivery may be in a worker's hands beyond its endpoint's timeout: the wait for
-/// admission, and time to record.
+/// How much longer than its endpoint's timeout a claimed delivery may be in a worker's hands: the wait
+/// for admission and the time to record. After that another worker takes it, should this one have died.
 const LEASE_MARGIN: Duration = Duration::from_secs(10);
 /// How often the store is asked for what other processes recorded.
 const POLL: Duration = Duration::from_millis(250);
@@ -73,7 +74,8 @@ impl Scheduler {
     pub async fn run_parked(&self) {
         while !self.stopping.is_cancelled() {
             let pause = match self.parked_step().await {
-                Ok(_) => PARKED,
+                Ok(0) => PARKED,
+                Ok(_) => PAUSE,
                 Err(error) => self.failed("parked deliveries", &error),
             };
             tokio::select! {
@@ -116,9 +118,11 @@ impl Scheduler {
         if free == 0 {
             return Ok(expired.len());
         }
+        // Before claiming: what is claimed must not be left lying because this fails.
+        let endpoints = self.endpoints.refresh().await?;
         let claimed = self.store.claim_due(now, LEASE_MARGIN, free).await?;
         let taken = claimed.len();
-        self.begin(claimed).await?;
+        self.begin(claimed, &endpoints).await;
         Ok(expired.len() + taken)
     }
 
@@ -130,10 +134,14 @@ impl Scheduler {
     pub async fn parked_step(&self) -> Result<usize, StoreError> {
         let now = self.pipeline.clock.now();
         let abandoned = self.pipeline.hands.abandoned();
-        if !abandoned.is_empty() {
-            self.store.release(&abandoned, now).await?;
+        if !abandoned.is_empty()
+            && let Err(error) = self.store.release(&abandoned, now).await
+        {
+            self.pipeline.hands.abandon(abandoned);
+            return Err(error);
         }
         let parked = self.store.endpoints_with_parked().await?;
+        self.pipeline.admission.keep_backlogs(&parked);
         if parked.is_empty() {
             return Ok(0);
         }
@@ -141,36 +149,45 @@ impl Scheduler {
         let mut moved = 0;
         for id in parked {
             let Some(endpoint) = endpoints.get(&id).filter(|endpoint| endpoint.is_enabled()) else { continue };
-            moved += self.release_parked(&endpoint, now).await?;
+            moved += self.release_parked(&endpoint, &endpoints, now).await?;
         }
         Ok(moved)
     }
 
-    async fn release_parked(&self, endpoint: &Endpoint, now: Timestamp) -> Result<usize, StoreError> {
-        let room = u32::try_from(self.pipeline.admission.room(endpoint)).unwrap_or(u32::MAX).min(STEP);
+    async fn release_parked(
+        &self,
+        endpoint: &Endpoint,
+        endpoints: &EndpointSet,
+        now: Timestamp,
+    ) -> Result<usize, StoreError> {
+        let admission = &self.pipeline.admission;
+        admission.note_backlog(&endpoint.id, true);
+        let room = u32::try_from(admission.room(endpoint)).unwrap_or(u32::MAX).min(STEP);
         if room == 0 {
             return Ok(0);
         }
         let claimed = self.store.claim_parked(&endpoint.id, now, LEASE_MARGIN, room).await?;
         let taken = claimed.len();
-        self.begin(claimed).await?;
+        admission.note_backlog(&endpoint.id, taken == room as usize);
+        self.begin(claimed, endpoints).await;
         Ok(taken)
     }
 
     /// Starts what was claimed. What has no endpoint any more is left to `fail_orphans`.
-    async fn begin(&self, claimed: Vec<Claimed>) -> Result<(), StoreError> {
-        if claimed.is_empty() {
-            return Ok(());
-        }
-        let endpoints = self.endpoints.refresh().await?;
+    async fn begin(&self, claimed: Vec<Claimed>, endpoints: &EndpointSet) {
         for Claimed { delivery, notification, lease_until } in claimed {
             let Some(in_hand) = self.pipeline.hands.take(delivery.id, Some(lease_until)) else { continue };
-            let Some(endpoint) = endpoints.get(&delivery.endpoint_id) else { continue };
             let before = Before::Known { round: delivery.round, attempt_count: delivery.attempt_count };
             let custody = Custody::Lease(in_hand);
+            let Some(endpoint) = endpoints.get(&delivery.endpoint_id) else {
+                if endpoints.is_unreadable(&delivery.endpoint_id) {
+                    let record = conclude::untried(delivery, before, conclude::parked(Hold::Disabled), None);
+                    self.pipeline.recorder.put(Finished { record, custody }).await;
+                }
+                continue;
+            };
             self.pipeline.start(Job { delivery, notification, endpoint, before, custody });
         }
-        Ok(())
     }
 
     fn ended(&self, deliveries: &[Delivery]) {

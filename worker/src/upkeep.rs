@@ -145,7 +145,7 @@ impl Upkeep {
             self.store.note_health(&failing, &healthy).await?;
         }
         let now = self.clock.now();
-        let failing: Vec<_> = failing.into_iter().map(|(id, _)| id).collect();
+        let failing: Vec<_> = failing.into_iter().map(|(endpoint, _)| endpoint).collect();
         for endpoint in self.store.disable_failing(now.before(self.settings.disable_after), &failing, now).await? {
             tracing::warn!(endpoint.id = %endpoint.id, "the endpoint is disabled: all attempts failed for too long");
             self.wake.events();

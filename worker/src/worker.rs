@@ -8,7 +8,7 @@ use posthaste_shared::clock::Clock;
 use posthaste_shared::egress::EgressPolicy;
 use posthaste_shared::store::Store;
 use posthaste_shared::telemetry::metrics::Metrics;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,6 +28,11 @@ use crate::wake::Wake;
 
 /// How long results may take to get into the store after the last delivery of a worker that stops.
 const FLUSH: Duration = Duration::from_secs(5);
+
+/// How long the worker's loops may take to end.
+const LOOPS: Duration = Duration::from_secs(1);
+/// How long giving leases back may take.
+const RELEASE: Duration = Duration::from_secs(2);
 
 /// What a worker is told.
 #[derive(Debug, Clone)]
@@ -91,7 +96,7 @@ pub struct Worker {
     stopping: CancellationToken,
     hard_stop: CancellationToken,
     tasks: TaskTracker,
-    loops: Vec<JoinHandle<()>>,
+    loops: JoinSet<()>,
     recording: JoinHandle<()>,
     hands: Hands,
     parts: WorkerParts,
@@ -102,7 +107,7 @@ pub struct Worker {
 pub enum Stopped {
     /// Everything that was under way is finished and recorded.
     Drained,
-    /// So many deliveries were cut off; another worker will make them again.
+    /// So many deliveries, and those whose results could not be recorded, will be made again.
     CutOff(usize),
 }
 
@@ -167,41 +172,59 @@ impl Worker {
             stopping: stopping.clone(),
         };
         drop(pipeline);
-        let loops = vec![
-            tokio::spawn(intake.run(consumer)),
-            tokio::spawn(async move { scheduler.run().await }),
-            tokio::spawn(async move { relay.run().await }),
-            tokio::spawn(async move { upkeep.run().await }),
-        ];
+        let mut loops = JoinSet::new();
+        loops.spawn(intake.run(consumer));
+        loops.spawn(async move { scheduler.run().await });
+        loops.spawn(async move { relay.run().await });
+        loops.spawn(async move { upkeep.run().await });
         Ok(Self { stopping, hard_stop, tasks, loops, recording: tokio::spawn(recording.run()), hands, parts })
     }
 
-    /// Takes no more work, gives what is under way `grace` to finish, leaves the rest to other workers.
-    pub async fn stop(self, grace: Duration) -> Stopped {
+    /// Returns when a part of the worker ended by itself, which it never should: the process had better end
+    /// and be started again.
+    pub async fn failed(&mut self) {
+        tokio::select! {
+            _ = self.loops.join_next() => {}
+            _ = &mut self.recording => {}
+        }
+    }
+
+    /// Takes no more work, gives what is under way `grace` to finish, leaves the rest to other workers. Takes
+    /// at most some seconds longer than `grace`, whatever store and broker do.
+    pub async fn stop(mut self, grace: Duration) -> Stopped {
         self.stopping.cancel();
         self.tasks.close();
         let drained = tokio::time::timeout(grace, self.tasks.wait()).await.is_ok();
         let cut_off = self.tasks.len();
         self.hard_stop.cancel();
         self.tasks.wait().await;
-        for task in self.loops {
-            // The loops end by themselves; one that waits for a store that is down does not hold up the end.
-            let abort = task.abort_handle();
-            if tokio::time::timeout(Duration::from_secs(1), task).await.is_err() {
-                abort.abort();
-            }
+        // The loops end by themselves; one that waits for a store that is down does not hold up the end.
+        let ended = async { while self.loops.join_next().await.is_some() {} };
+        if tokio::time::timeout(LOOPS, ended).await.is_err() {
+            self.loops.shutdown().await;
         }
         // With every other part gone the recorder's queue closes, and recording ends when it is empty.
         let flush = self.recording.abort_handle();
-        if tokio::time::timeout(FLUSH, self.recording).await.is_err() {
+        let flushed = tokio::time::timeout(FLUSH, &mut self.recording).await.is_ok();
+        if !flushed {
             tracing::warn!("results could not be recorded in time; their deliveries will be made again");
             flush.abort();
         }
+        self.give_back_leases().await;
+        if drained && flushed { Stopped::Drained } else { Stopped::CutOff(cut_off) }
+    }
+
+    async fn give_back_leases(&self) {
         let leases = self.hands.abandoned();
-        if let Err(error) = self.parts.store.release(&leases, self.parts.clock.now()).await {
-            tracing::warn!(%error, "leases could not be given back; they end by themselves");
+        if leases.is_empty() {
+            return;
         }
-        if drained { Stopped::Drained } else { Stopped::CutOff(cut_off) }
+        let released = self.parts.store.release(&leases, self.parts.clock.now());
+        match tokio::time::timeout(RELEASE, released).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "leases could not be given back; they end by themselves"),
+            Err(_) => tracing::warn!("leases could not be given back in time; they end by themselves"),
+        }
     }
 }
 

@@ -131,7 +131,11 @@ fn summary(delivery: &Delivery, endpoint: Option<&Endpoint>, now: Timestamp) -> 
         sentences.push(format!("The last error: {}.", error.trim_end_matches('.')));
     }
     if let (DeliveryState::Pending(_), Some(expires_at)) = (&delivery.state, delivery.expires_at) {
-        sentences.push(format!("It expires at {expires_at} ({}).", ahead(expires_at, now)));
+        sentences.push(format!("It expires at {} ({}).", second(expires_at), ahead(expires_at, now)));
+    }
+    let waits_for_time = matches!(delivery.state, DeliveryState::Pending(Wait::Retry { .. } | Wait::Scheduled { .. }));
+    if let (true, Some(Endpoint { status: EndpointStatus::Disabled(reason), .. })) = (waits_for_time, endpoint) {
+        sentences.push(format!("Its endpoint is disabled ({}): until it is enabled, it waits.", because(*reason)));
     }
     if endpoint.is_none() {
         sentences.push("Its endpoint was deleted.".to_owned());
@@ -141,15 +145,18 @@ fn summary(delivery: &Delivery, endpoint: Option<&Endpoint>, now: Timestamp) -> 
 
 fn state(delivery: &Delivery, endpoint: Option<&Endpoint>, now: Timestamp) -> String {
     match &delivery.state {
-        DeliveryState::Delivered { at } => format!("Delivered at {at}."),
-        DeliveryState::Failed { at, reason } => format!("Failed at {at}: {}.", failure(*reason)),
-        DeliveryState::Expired { at } => format!("Expired at {at}: its time ran out before the endpoint took it."),
-        DeliveryState::Cancelled { at } => format!("Cancelled at {at}."),
+        DeliveryState::Delivered { at } => format!("Delivered at {}.", second(*at)),
+        DeliveryState::Failed { at, reason } => format!("Failed at {}: {}.", second(*at), failure(*reason)),
+        DeliveryState::Expired { at } => {
+            format!("Expired at {}: its time ran out before the endpoint took it.", second(*at))
+        }
+        DeliveryState::Cancelled { at } => format!("Cancelled at {}.", second(*at)),
         DeliveryState::Pending(Wait::InFlight { lease_until }) if *lease_until <= now => {
-            format!("A worker had it in hand and did not come back; since {lease_until} any worker may take it.")
+            let since = second(*lease_until);
+            format!("A worker had it in hand and did not come back; since {since} any worker may take it.")
         }
         DeliveryState::Pending(Wait::InFlight { lease_until }) => {
-            format!("A worker has it in hand, until {lease_until} at the latest.")
+            format!("A worker has it in hand, until {} at the latest.", second(*lease_until))
         }
         DeliveryState::Pending(Wait::Retry { due_at }) => {
             format!("{} (a retry).", due("The next attempt", *due_at, now))
@@ -163,23 +170,28 @@ fn state(delivery: &Delivery, endpoint: Option<&Endpoint>, now: Timestamp) -> St
 
 fn parked(why: Hold, endpoint: Option<&Endpoint>) -> String {
     match (why, endpoint) {
-        (Hold::Disabled, Some(Endpoint { status: EndpointStatus::Enabled, .. })) => {
-            "It waited because its endpoint was disabled; that is enabled again, and it goes out soon.".to_owned()
+        // Whatever held it first: now this does.
+        (_, Some(Endpoint { status: EndpointStatus::Disabled(reason), .. })) => {
+            format!("It waits: its endpoint is disabled ({}). Enable the endpoint to send it.", because(*reason))
         }
-        (Hold::Disabled, Some(Endpoint { status: EndpointStatus::Disabled(reason), .. })) => {
-            let because = match reason {
-                DisabledReason::Manual => "by hand",
-                DisabledReason::Gone => "because it answered 410 Gone",
-                DisabledReason::Failing => "because all its attempts failed for too long",
-            };
-            format!("It waits: its endpoint is disabled ({because}). Enable the endpoint to send it.")
+        (Hold::Disabled, Some(_)) => {
+            "It waited because its endpoint was disabled; that is enabled again, and it goes out soon.".to_owned()
         }
         (Hold::Disabled, None) => "It waits for an endpoint that was disabled.".to_owned(),
         (Hold::MaxInFlight, endpoint) => {
             let limit = endpoint.map_or_else(String::new, |endpoint| format!(" ({})", endpoint.max_in_flight));
             format!("It waits: its endpoint has as many requests under way as max_in_flight allows{limit}.")
         }
+        (Hold::RateLimit, _) => "It waits for its turn under the endpoint's rate_limit_per_second.".to_owned(),
         (Hold::Slots, _) => "It waits: every slot of the worker was taken.".to_owned(),
+    }
+}
+
+const fn because(reason: DisabledReason) -> &'static str {
+    match reason {
+        DisabledReason::Manual => "by hand",
+        DisabledReason::Gone => "because it answered 410 Gone",
+        DisabledReason::Failing => "because all its attempts failed for too long",
     }
 }
 
@@ -196,7 +208,17 @@ const fn failure(reason: FailureReason) -> &'static str {
 }
 
 fn due(what: &str, at: Timestamp, now: Timestamp) -> String {
-    if at <= now { format!("{what} is due since {at}") } else { format!("{what} is due at {at}, {}", ahead(at, now)) }
+    let time = second(at);
+    if at <= now {
+        format!("{what} is due since {time}")
+    } else {
+        format!("{what} is due at {time}, {}", ahead(at, now))
+    }
+}
+
+/// The time without its fraction: nobody reads microseconds in a sentence.
+const fn second(at: Timestamp) -> Timestamp {
+    Timestamp::from_micros(at.as_micros() - at.as_micros().rem_euclid(1_000_000))
 }
 
 /// `in 5 s`, or `now`.

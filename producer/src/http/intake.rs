@@ -1,6 +1,8 @@
 //! Taking notifications in over HTTP, one or a thousand: check → claim names → publish → finish. Only
 //! notifications that bring a name (an id or an idempotency key) cost a visit to the store.
 
+use std::collections::HashMap;
+
 use posthaste_shared::domain::id::{NotificationId, TenantId};
 use posthaste_shared::domain::notification::{Notification, NotificationDraft};
 use posthaste_shared::domain::time::Timestamp;
@@ -40,6 +42,8 @@ enum Stage {
     Checked { notification: Notification, claimed: Vec<String> },
     /// In already.
     Known(AcceptedView),
+    /// The same as an earlier item of this batch, that with this index.
+    Twin(usize),
     /// Not taken.
     Refused(Problem),
 }
@@ -139,12 +143,17 @@ async fn claim(api: &Api, stages: &mut [Stage], named: Vec<Named>) {
             return;
         }
     };
+    let mut first_with: HashMap<(TenantId, String), usize> = HashMap::new();
     for item in named {
         let begun: Vec<Begun> = answers.by_ref().take(item.keys.len()).collect();
         let index = item.index;
         if let Stage::Checked { notification, claimed } = &mut stages[index] {
+            let tenant = notification.tenant.clone();
+            let twin = item.keys.iter().find_map(|key| first_with.get(&(tenant.clone(), key.clone())).copied());
+            first_with.extend(item.keys.iter().map(|key| ((tenant.clone(), key.clone()), twin.unwrap_or(index))));
             match settle(begun) {
                 Settled::Fresh => *claimed = item.keys,
+                Settled::Again { .. } if let Some(twin) = twin => stages[index] = Stage::Twin(twin),
                 Settled::Again { id, at } => match again(notification, item.draft, id, at) {
                     Ok(earlier) => (*notification, *claimed) = (earlier, item.keys),
                     Err(problem) => stages[index] = Stage::Refused(problem),
@@ -209,7 +218,7 @@ fn conflict() -> Problem {
 async fn publish_checked(api: &Api, stages: &[Stage]) -> Vec<Result<AcceptedView, Problem>> {
     let checked = stages.iter().filter_map(|stage| match stage {
         Stage::Checked { notification, .. } => Some(notification.clone()),
-        Stage::Known(_) | Stage::Refused(_) => None,
+        Stage::Known(_) | Stage::Twin(_) | Stage::Refused(_) => None,
     });
     let confirms = publish(&*api.broker, checked.collect()).await;
     let accepted = confirms.iter().filter(|confirm| confirm.is_ok()).count();
@@ -218,17 +227,21 @@ async fn publish_checked(api: &Api, stages: &[Stage]) -> Vec<Result<AcceptedView
         log_refusal(error, confirms.len() - accepted);
     }
     let mut confirms = confirms.into_iter();
-    let answer = |stage: &Stage| match stage {
-        Stage::Known(view) => Ok(view.clone()),
-        Stage::Refused(problem) => Err(problem.clone()),
-        Stage::Checked { .. } => match confirms.next() {
-            Some(Ok(receipt)) => {
-                Ok(AcceptedView { id: receipt.id, accepted_at: receipt.accepted_at, deduplicated: false })
-            }
-            Some(Err(_)) | None => Err(Problem::unconfirmed()),
-        },
-    };
-    stages.iter().map(answer).collect()
+    let mut answers: Vec<Result<AcceptedView, Problem>> = Vec::with_capacity(stages.len());
+    for stage in stages {
+        answers.push(match stage {
+            Stage::Known(view) => Ok(view.clone()),
+            Stage::Refused(problem) => Err(problem.clone()),
+            Stage::Twin(first) => answers[*first].clone().map(|view| AcceptedView { deduplicated: true, ..view }),
+            Stage::Checked { .. } => match confirms.next() {
+                Some(Ok(receipt)) => {
+                    Ok(AcceptedView { id: receipt.id, accepted_at: receipt.accepted_at, deduplicated: false })
+                }
+                Some(Err(_)) | None => Err(Problem::unconfirmed()),
+            },
+        });
+    }
+    answers
 }
 
 /// Marks the names of what was published as done. Should that fail, the next request with such a name

@@ -10,6 +10,10 @@ use super::problem::{Code, FieldProblem, Problem};
 /// # Errors
 /// `invalid_json` with line and column, or `invalid` with the member.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // serde would take an array for a struct, its items for the members in order.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Problem::fields(Code::Invalid, vec![FieldProblem::new("", "must be a JSON object, not an array")]));
+    }
     serde_json::from_slice(bytes).map_err(|error| explain::<T>(bytes, &error))
 }
 
@@ -52,7 +56,14 @@ fn member(path: &str, error: &serde_json::Error) -> String {
 fn sentence(error: &serde_json::Error) -> String {
     let message = error.to_string();
     let position = format!(" at line {} column {}", error.line(), error.column());
-    format!("is refused: {}", message.strip_suffix(&position).unwrap_or(&message))
+    let message = message.strip_suffix(&position).unwrap_or(&message);
+    if message.starts_with("missing field ") {
+        return "is missing".to_owned();
+    }
+    match message.strip_prefix("unknown field ").and_then(|rest| rest.split_once(", ")) {
+        Some((_, expected)) => format!("is not known: {expected}"),
+        None => format!("is refused: {message}"),
+    }
 }
 
 #[cfg(test)]
@@ -92,6 +103,8 @@ mod tests {
             assert_eq!(problem.errors[0].field, field, "{text}: {problem:?}");
             assert!(!problem.detail.contains("line "), "{text}: {}", problem.detail);
         }
+        assert_eq!(draft_problem(r#"{"type":"a"}"#).detail, "payload is missing");
+        assert!(draft_problem(r#"{"type":"a","payload":1,"ttl":3}"#).detail.starts_with("ttl is not known: expected"));
         let nested = br#"{"url":"https://x.example","wire_format":"raw","retry":{"jitter":"much"}}"#;
         assert_eq!(parse::<EndpointDraft>(nested).unwrap_err().errors[0].field, "retry.jitter");
     }

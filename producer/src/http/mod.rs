@@ -17,6 +17,7 @@ mod extract;
 mod intake;
 mod json;
 mod keys;
+mod log_gate;
 mod notifications;
 mod openapi;
 mod page;

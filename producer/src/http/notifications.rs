@@ -95,7 +95,7 @@ pub(super) async fn show(
 pub(super) fn unknown() -> Problem {
     Problem::new(
         Code::NotFound,
-        "no worker has taken up a notification with this id: if it was accepted just now, it is with the broker still; \
-         else there is none, or it was removed after its retention time",
+        "nothing is recorded of a notification with this id: if it was accepted just now, it is with the broker or its \
+         first attempt is under way; else there is none, or it was removed after its retention time",
     )
 }

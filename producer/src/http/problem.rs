@@ -6,10 +6,16 @@ use http::{HeaderValue, StatusCode, header};
 use posthaste_shared::broker::BrokerError;
 use posthaste_shared::domain::notification::InvalidDraft;
 use posthaste_shared::store::StoreError;
+use posthaste_shared::store::cipher::CipherError;
 use serde::{Deserialize, Serialize};
+
+use super::log_gate::LogGate;
 
 /// Seconds after which a client should try again when the broker or the store is away.
 const RETRY_AFTER_SECONDS: u64 = 2;
+/// While the broker or the store is away, every request fails alike: one line of log now and then tells it.
+static BROKER_AWAY: LogGate = LogGate::new();
+static STORE_AWAY: LogGate = LogGate::new();
 /// The media type of RFC 9457.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
@@ -117,6 +123,10 @@ codes! {
     TooLarge = "too_large", PAYLOAD_TOO_LARGE, "The request is too large";
     /// Not JSON by its content type.
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The content type is not supported";
+    /// Secrets are to be stored or read, and there is no master key.
+    NoMasterKey = "no_master_key", INTERNAL_SERVER_ERROR, "No usable master key is configured";
+    /// The master key is not the one that the stored secrets were encrypted with.
+    WrongMasterKey = "wrong_master_key", INTERNAL_SERVER_ERROR, "The configured master key is the wrong one";
     /// Our fault.
     Internal = "internal", INTERNAL_SERVER_ERROR, "Something went wrong inside";
     /// The broker or the store is away.
@@ -209,8 +219,19 @@ impl IntoResponse for Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         if error.is_transient() {
-            tracing::warn!(error = %chain(&error), "the store is not available: a request was refused");
+            if let Some(held_back) = STORE_AWAY.pass() {
+                tracing::warn!(error = %chain(&error), held_back, "the store is not available: a request was refused");
+            }
             return Self::new(Code::Unavailable, "the store cannot be reached now; try again");
+        }
+        // What is wrong with the key is the operator's to mend, and no secret: the client may know.
+        if let StoreError::Cipher(key) = &error {
+            tracing::error!(error = %key, "secrets cannot be encrypted or decrypted: a request was refused");
+            let code = match key {
+                CipherError::NoKey | CipherError::ShortKey { .. } => Code::NoMasterKey,
+                CipherError::WrongKey { .. } => Code::WrongMasterKey,
+            };
+            return Self::new(code, key.to_string());
         }
         tracing::error!(error = %chain(&error), "the store failed: a request was refused");
         Self::internal()
@@ -228,7 +249,9 @@ impl From<BrokerError> for Problem {
 pub(super) fn log_refusal(error: &BrokerError, count: usize) {
     match error {
         BrokerError::Unavailable(_) | BrokerError::Refused(_) => {
-            tracing::warn!(error = %error, count, "the broker did not confirm: refused");
+            if let Some(held_back) = BROKER_AWAY.pass() {
+                tracing::warn!(error = %error, count, held_back, "the broker did not confirm: refused");
+            }
         }
         BrokerError::Unroutable { .. } | BrokerError::Configuration(_) | BrokerError::Topology(_) => {
             tracing::error!(error = %error, count, "the broker cannot take messages as it is: refused");

@@ -261,9 +261,15 @@ impl Config {
 /// refused, because Kubernetes sets such for a service named `posthaste`; `doctor` warns of them.
 #[must_use]
 pub fn mistyped_variables(inputs: &Inputs) -> Vec<(String, &'static str)> {
+    const PREFIX: &str = "POSTHASTE_";
     let known = || settings::SETTINGS.iter().map(|setting| setting.env);
-    let ours = inputs.environment.keys().filter(|name| name.starts_with("POSTHASTE_"));
+    let ours = inputs.environment.keys().filter(|name| name.starts_with(PREFIX));
     ours.filter(|name| !known().any(|env| name.strip_suffix("_FILE").unwrap_or(name) == env || *name == env))
-        .filter_map(|name| Some((name.clone(), settings::nearest(name, known())?)))
+        .filter_map(|name| {
+            // The prefix that all share is no likeness.
+            let rest = |name: &'static str| name.trim_start_matches(PREFIX);
+            let nearest = settings::nearest(name.trim_start_matches(PREFIX), known().map(rest))?;
+            Some((name.clone(), known().find(|env| rest(env) == nearest)?))
+        })
         .collect()
 }

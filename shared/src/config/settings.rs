@@ -155,8 +155,10 @@ const MIB: u64 = 1024 * KIB;
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
 
-/// What `log` is by default: our own messages from `info` on, the libraries' from `warn` on.
-pub const DEFAULT_LOG: &str = "info,lapin=warn,sqlx=warn,hyper=warn,hyper_util=warn,h2=warn,reqwest=warn,rustls=warn";
+/// What `log` is by default: our own messages from `info` on, the libraries' from `warn` on. lapin calls every
+/// channel that is closed an error; what counts of it, the broker's adapter logs.
+pub const DEFAULT_LOG: &str =
+    "info,lapin=warn,lapin::channels=off,sqlx=warn,hyper=warn,hyper_util=warn,h2=warn,reqwest=warn,rustls=warn";
 
 /// All settings, chapter by chapter.
 pub const SETTINGS: &[Setting] = &[
@@ -263,7 +265,7 @@ pub const SETTINGS: &[Setting] = &[
     )
     .or_env("RUST_LOG")
     .default(DEFAULT_LOG)
-    .except(&[(Profile::Tool, "warn")]),
+    .except(&[(Profile::Tool, "warn,lapin::channels=off")]),
     Setting::new(
         "log_format",
         "POSTHASTE_LOG_FORMAT",

@@ -16,7 +16,8 @@ pub const MAX_AHEAD: Duration = Duration::from_secs(366 * 24 * 3600);
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NotificationDraft {
-    /// Its name, 1 to 128 visible ASCII characters; enqueueing the same name twice delivers once. Default: a UUIDv7.
+    /// Its name, 1 to 128 visible ASCII characters. What is enqueued again under a name that was delivered is not
+    /// sent again; twice within moments past the API, both may go out, with one `webhook-id`. Default: a UUIDv7.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<NotificationId>,
     /// Whose it is. Default: the key's tenant, else `default`.
@@ -242,7 +243,7 @@ fn absolute(
         (Some(_), Some(_)) => {
             return Err(InvalidDraft {
                 field: seconds_field,
-                problem: "says the same as its absolute twin; give only one of the two",
+                problem: "says the same as the absolute time that was given too: give one of the two",
             });
         }
         (Some(at), None) => at,

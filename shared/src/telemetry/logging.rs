@@ -2,7 +2,10 @@
 
 use std::io::IsTerminal as _;
 
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{LogConfig, LogFormat};
@@ -34,10 +37,20 @@ pub fn init(log: &LogConfig) -> Result<(), LoggingError> {
     let colours = std::io::stderr().is_terminal() && !no_colour;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     let started = match log.format {
-        LogFormat::Text => builder.finish().try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).finish().try_init(),
+        LogFormat::Text => builder.finish().with(filter_fn(is_harmless)).try_init(),
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true).with_current_span(true);
+            builder.finish().with(filter_fn(is_harmless)).try_init()
+        }
     };
     started.map_err(|_| LoggingError::Twice)
+}
+
+/// Whether an event may be logged at all, whatever the filter says: the AMQP client logs its credentials at
+/// trace level, and returned messages with their payload.
+fn is_harmless(metadata: &Metadata<'_>) -> bool {
+    let target = metadata.target();
+    !(target.starts_with("lapin") && (*metadata.level() == Level::TRACE || target.contains("returned_messages")))
 }
 
 /// What is wrong with a filter and what to write; `None` when it is good.

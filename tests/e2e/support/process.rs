@@ -99,6 +99,10 @@ pub async fn run(place: &Place, arguments: &[&str], environment: &[(&str, &str)]
 
 fn command(place: &Place, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_posthaste"));
+    // Only the place's settings count, not those of whoever runs the tests.
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("POSTHASTE_")) {
+        command.env_remove(name);
+    }
     command.args(arguments).current_dir(place.dir.path()).envs(place.environment()).env("NO_COLOR", "1");
     command.stdin(Stdio::null());
     command

@@ -161,7 +161,7 @@ pub struct WireInfo {
 fn settings<T: serde::de::DeserializeOwned>(endpoint: &Endpoint) -> Result<T, RenderError> {
     let value = serde_json::Value::Object(endpoint.confidential.settings.clone());
     serde_json::from_value(value)
-        .map_err(|error| RenderError { member: "settings".to_owned(), problem: error.to_string() })
+        .map_err(|error| RenderError { member: "settings".to_owned(), problem: format!("is refused: {error}") })
 }
 
 /// The enqueuer's trace context as a header, where the endpoint's setting asks for it.

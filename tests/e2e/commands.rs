@@ -1,0 +1,339 @@
+//! Every command as its users run it, against a live `up`.
+
+use std::process::Output;
+
+use lapin::BasicProperties;
+use lapin::options::BasicPublishOptions;
+use serde_json::{Value, json};
+
+use crate::support::{Api, Backend, Place, Process, Receiver, eventually, process};
+
+/// `up`, and the commands that speak to it.
+struct Cli {
+    place: Place,
+    up: Process,
+}
+
+/// What a command said.
+#[derive(Debug)]
+struct Said {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Cli {
+    async fn start(backend: Backend) -> Self {
+        let place = Place::new(backend).await;
+        let up = Process::start(&place, &["up"]).await;
+        Self { place, up }
+    }
+
+    async fn run(&self, arguments: &[&str]) -> Said {
+        self.run_with(arguments, &[], None).await
+    }
+
+    async fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)], input: Option<&str>) -> Said {
+        let mut all = vec![("POSTHASTE_API_URL", self.up.url.as_str())];
+        all.extend(environment);
+        process::run(&self.place, arguments, &all, input.map(str::to_owned)).await.into()
+    }
+
+    /// A command that has to do what it is asked; what it printed.
+    async fn ok(&self, arguments: &[&str]) -> String {
+        let said = self.run(arguments).await;
+        assert_eq!(said.code, 0, "{arguments:?}: {said:?}");
+        said.out
+    }
+
+    /// [`Self::ok`] with `--json`.
+    async fn json(&self, arguments: &[&str]) -> Value {
+        let text = self.ok(&[arguments, &["--json"]].concat()).await;
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {text}"))
+    }
+
+    /// A command that has to end with this exit code; what it said on stderr.
+    async fn fails(&self, code: i32, arguments: &[&str]) -> String {
+        let said = self.run(arguments).await;
+        assert_eq!(said.code, code, "{arguments:?}: {said:?}");
+        said.err
+    }
+
+    /// The only delivery of a notification, once it has this status.
+    async fn delivery(&self, notification: &str, status: &str) -> Value {
+        eventually(&format!("{notification} {status}"), async || {
+            let page = self.json(&["delivery", "list", "--notification", notification]).await;
+            page["items"].as_array().expect("items").iter().find(|item| item["status"] == status).cloned()
+        })
+        .await
+    }
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+        let code = output.status.code().expect("an exit code");
+        Self { code, out: text(output.stdout), err: text(output.stderr) }
+    }
+}
+
+fn id_of(value: &Value) -> &str {
+    value["id"].as_str().expect("an id")
+}
+
+#[tokio::test]
+async fn endpoints_are_managed_from_the_shell() {
+    let cli = Cli::start(Backend::EmbeddedSqlite).await;
+    let receiver = Receiver::start().await;
+    let url = receiver.url("/ok");
+    let made = cli
+        .json(&["endpoint", "add", "--url", &url, "--type", "order.*", "--header", "Authorization: Bearer sesame"])
+        .await;
+    let id = id_of(&made);
+    let secret = made["secret"].as_str().expect("a secret");
+    assert!(secret.starts_with("whsec_"), "{made}");
+
+    let listed = cli.ok(&["endpoint", "list"]).await;
+    assert!(listed.starts_with("ID ") && listed.contains(id) && listed.contains("order.*"), "{listed}");
+    assert_eq!(cli.json(&["endpoint", "list"]).await["items"][0]["id"], id);
+    let shown = cli.ok(&["endpoint", "show", id]).await;
+    assert!(shown.contains(&url) && !shown.contains(secret) && !shown.contains("sesame"), "{shown}");
+
+    // What is set changes, what is not named stays: the header too, which is only ever shown redacted.
+    let set = cli.json(&["endpoint", "set", id, "--max-in-flight", "3", "--header", "X-More: 1"]).await;
+    assert_eq!((&set["max_in_flight"], &set["subscription"]["types"]), (&json!(3), &json!(["order.*"])));
+    let tested = cli.ok(&["endpoint", "test", id]).await;
+    assert!(tested.contains("verdict") && tested.contains("webhook-signature"), "{tested}");
+    let request = receiver.wait_for("/ok", 1).await.remove(0);
+    assert_eq!((request.header("authorization"), request.header("x-more")), ("Bearer sesame", "1"));
+
+    assert!(cli.ok(&["endpoint", "disable", id]).await.contains("disabled"));
+    assert_eq!(cli.json(&["endpoint", "show", id]).await["enabled"], false);
+    assert!(cli.ok(&["endpoint", "enable", id]).await.contains("enabled"));
+    let rotated = cli.json(&["endpoint", "rotate-secret", id, "--overlap", "1h"]).await;
+    assert!(rotated["secret"].as_str().is_some_and(|new| new != secret), "{rotated}");
+    assert_eq!(rotated["endpoint"]["retiring_secrets"], 1);
+    receiver.set_down(true);
+    let said = cli.run(&["endpoint", "test", id, "--json"]).await;
+    let report: Value = serde_json::from_str(&said.out).expect("JSON");
+    assert_eq!((said.code, &report["response"]["status"]), (1, &json!(503)), "{report}");
+
+    assert!(cli.ok(&["endpoint", "delete", id]).await.contains("deleted"));
+    assert_eq!(cli.fails(1, &["endpoint", "show", id]).await, "posthaste: there is no such endpoint\n");
+    let refused = cli.fails(1, &["endpoint", "add", "--url", "http://10.1.1.1/"]).await;
+    assert!(refused.contains("POSTHASTE_EGRESS_ALLOW"), "{refused}");
+}
+
+#[tokio::test]
+async fn notifications_are_sent_from_flags_and_files() {
+    let cli = Cli::start(Backend::EmbeddedSqlite).await;
+    let receiver = Receiver::start().await;
+    cli.ok(&["endpoint", "add", "--url", &receiver.url("/ok"), "--type", "a.*"]).await;
+    let id = cli.ok(&["send", "--type", "a.one", "--payload", r#"{"n": 1}"#]).await;
+    cli.delivery(id.trim(), "delivered").await;
+
+    let lines = r#"{"type": "a.b", "payload": 1, "id": "one"}
+not JSON
+{"type": "a.b", "payload": 2, "bogus": 1}
+{"type": "a.b", "payload": 3, "id": "four"}
+"#;
+    std::fs::write(cli.place.dir.path().join("some.ndjson"), lines).expect("a file");
+    for (arguments, input) in [(vec!["send", "--file", "some.ndjson"], None), (vec!["send", "-"], Some(lines))] {
+        let said = cli.run_with(&arguments, &[], input).await;
+        assert_eq!((said.code, said.out.as_str()), (1, "one\nfour\n"), "{said:?}");
+        assert!(said.err.contains("line 2: ") && said.err.contains("line 3: unknown field `bogus`"), "{said:?}");
+        assert!(said.err.contains("2 notifications were sent, 2 were not"), "{said:?}");
+    }
+    for good in ["one", "four"] {
+        cli.delivery(good, "delivered").await;
+    }
+    // The second time the same names were deduplicated.
+    assert_eq!(receiver.requests("/ok").len(), 3);
+    let straight = cli.run_with(&["send", "--broker", "--type", "a.broker", "--payload", "1"], &[], None).await;
+    assert_eq!(straight.code, 0, "{straight:?}");
+    cli.delivery(straight.out.trim(), "delivered").await;
+}
+
+#[tokio::test]
+async fn deliveries_are_looked_at_and_sent_again() {
+    let cli = Cli::start(Backend::EmbeddedSqlite).await;
+    let receiver = Receiver::start().await;
+    let url = receiver.url("/ok");
+    let endpoint = cli.json(&["endpoint", "add", "--url", &url, "--type", "a", "--max-retries", "0"]).await;
+    receiver.set_down(true);
+    cli.ok(&["send", "--type", "a", "--payload", "1", "--id", "n-1"]).await;
+    let failed = cli.delivery("n-1", "failed").await;
+    let delivery = id_of(&failed);
+    assert_eq!(failed["reason"], "retries_exhausted");
+    for id in ["n-1", delivery] {
+        let explained = cli.ok(&["explain", id]).await;
+        assert!(explained.contains("503") && explained.contains("One attempt was made"), "{explained}");
+    }
+
+    receiver.set_down(false);
+    assert!(cli.ok(&["delivery", "retry", delivery]).await.contains("due now"));
+    cli.delivery("n-1", "delivered").await;
+    let shown = cli.json(&["delivery", "show", delivery]).await;
+    let codes: Vec<_> = shown["attempts"].as_array().expect("attempts").iter().map(|it| &it["status_code"]).collect();
+    assert_eq!(codes, [503, 200], "{shown}");
+    assert!(cli.ok(&["delivery", "show", delivery]).await.contains("503"));
+
+    cli.ok(&["send", "--type", "a", "--payload", "1", "--id", "later", "--delay", "1h"]).await;
+    let waiting = cli.delivery("later", "pending").await;
+    assert!(cli.ok(&["explain", "later"]).await.contains("its deliver_at"));
+    cli.ok(&["endpoint", "disable", id_of(&endpoint)]).await;
+    assert!(cli.ok(&["explain", "later"]).await.contains("disabled (by hand)"));
+    cli.ok(&["endpoint", "enable", id_of(&endpoint)]).await;
+    assert!(cli.ok(&["delivery", "cancel", id_of(&waiting)]).await.contains("cancelled"));
+    let again = cli.fails(1, &["delivery", "cancel", id_of(&waiting)]).await;
+    assert!(again.contains("cancelled already"), "{again}");
+
+    let replayed = cli.json(&["replay", "--status", "delivered", "--type", "a"]).await;
+    assert_eq!((&replayed["state"], &replayed["replayed"]), (&json!("done"), &json!(1)), "{replayed}");
+    receiver.wait_for("/ok", 3).await;
+    cli.delivery("n-1", "delivered").await;
+    assert!(cli.fails(2, &["replay"]).await.contains("needs a filter"));
+    assert!(cli.ok(&["reconcile"]).await.contains("It adds up."));
+    let books = cli.json(&["reconcile"]).await;
+    assert_eq!((&books["adds_up"], &books["accounting"]["deliveries"]["cancelled"]), (&json!(true), &json!(1)));
+}
+
+#[tokio::test]
+async fn dead_letters_are_listed_shown_and_redriven() {
+    let cli = Cli::start(Backend::RabbitSqlite).await;
+    assert!(cli.ok(&["dead", "list"]).await.starts_with("ID "));
+    publish(&cli.place, "garbage-1", b"hello, world").await;
+    let letter = eventually("the dead letter", async || {
+        let found = cli.json(&["dead", "list"]).await["items"].as_array().expect("items").clone();
+        found.into_iter().next()
+    })
+    .await;
+    assert_eq!((id_of(&letter), &letter["reason"]), ("garbage-1", &json!("undecodable")), "{letter}");
+    let shown = cli.ok(&["dead", "show", "garbage-1"]).await;
+    assert!(shown.contains("hello, world"), "{shown}");
+    assert!(cli.fails(1, &["dead", "show", "nothing"]).await.contains("no dead letter"));
+    assert!(cli.fails(1, &["dead", "redrive", "nothing"]).await.contains("named no dead letter"));
+    assert!(cli.ok(&["dead", "redrive", "garbage-1"]).await.contains("1 dead letter is back"));
+    // Nobody can read it now either.
+    eventually("it is dead again", async || {
+        let found = cli.json(&["dead", "list"]).await;
+        (found["items"].as_array().map(Vec::len) == Some(1)).then_some(())
+    })
+    .await;
+    assert_eq!(cli.json(&["dead", "redrive", "--all"]).await["redriven"], 1);
+}
+
+async fn publish(place: &Place, id: &str, body: &[u8]) {
+    let connection =
+        lapin::Connection::connect(&place.broker_url, lapin::ConnectionProperties::default()).await.expect("RabbitMQ");
+    let channel = connection.create_channel().await.expect("a channel");
+    let properties = BasicProperties::default().with_message_id(id.into()).with_delivery_mode(2);
+    let exchange = format!("{}.notifications", place.prefix);
+    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+    let sent = channel.basic_publish(exchange.into(), "notification".into(), options, body, properties).await;
+    sent.expect("published");
+    connection.close(200, "done".into()).await.expect("closed");
+}
+
+#[tokio::test]
+async fn keys_do_what_their_scopes_say() {
+    let cli = Cli::start(Backend::EmbeddedSqlite).await;
+    let key = cli.json(&["key", "create", "--name", "reader", "--scope", "read", "--tenant", "acme"]).await;
+    let secret = key["key"].as_str().expect("the key itself");
+    let as_reader = [("POSTHASTE_API_KEY", secret)];
+    let listed = cli.run_with(&["endpoint", "list"], &as_reader, None).await;
+    assert_eq!(listed.code, 0, "{listed:?}");
+    let send = ["send", "--type", "a", "--payload", "1"];
+    let refused = cli.run_with(&send, &as_reader, None).await;
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.contains("needs the scope enqueue; the API key has read"), "{refused:?}");
+    let other = cli.run_with(&["delivery", "list", "--tenant", "other"], &as_reader, None).await;
+    assert!(other.err.contains("bound to the tenant acme"), "{other:?}");
+    assert!(cli.ok(&["key", "list"]).await.contains("reader"));
+    let items = cli.json(&["key", "list"]).await;
+    assert!(!items.to_string().contains(secret), "a key is shown once");
+
+    assert!(cli.ok(&["key", "revoke", id_of(&key)]).await.contains("revoked"));
+    eventually("the key is refused", async || {
+        let said = cli.run_with(&["endpoint", "list"], &as_reader, None).await;
+        (said.code == 1 && said.err.contains("POSTHASTE_API_KEY")).then_some(())
+    })
+    .await;
+    assert!(cli.fails(1, &["key", "revoke", id_of(&key)]).await.contains("no key"));
+    let wrong = cli.run_with(&["endpoint", "list"], &[("POSTHASTE_API_KEY", "wrong")], None).await;
+    assert!(wrong.code == 1 && wrong.err.contains("posthaste key create"), "{wrong:?}");
+}
+
+#[tokio::test]
+async fn the_doctor_and_the_specifications_answer() {
+    let cli = Cli::start(Backend::EmbeddedSqlite).await;
+    let report = cli.json(&["doctor"]).await;
+    let checks = report["checks"].as_array().expect("checks");
+    assert!(checks.iter().all(|check| check["verdict"] == "ok"), "{report}");
+    let text = cli.ok(&["doctor"]).await;
+    assert!(text.contains("master_key") && !text.contains("a-master-key-for-tests"), "{text}");
+    let away = [("POSTHASTE_BROKER_URL", "amqp://127.0.0.1:1")];
+    let sick = cli.run_with(&["doctor", "--json"], &away, None).await;
+    let report: Value = serde_json::from_str(&sick.out).expect("JSON");
+    let broker = report["checks"].as_array().expect("checks").iter().find(|check| check["name"] == "broker");
+    assert_eq!((sick.code, &broker.expect("broker")["verdict"]), (1, &json!("fail")), "{report}");
+    let broken = cli.run_with(&["doctor"], &[("POSTHASTE_LISTEN", "nowhere")], None).await;
+    assert!(broken.code == 1 && broken.out.contains("POSTHASTE_LISTEN"), "{broken:?}");
+
+    let openapi = cli.json(&["openapi"]).await;
+    assert!(openapi["paths"]["/v1/notifications"].is_object() && openapi["openapi"] == "3.1.0");
+    assert_eq!(Api::of(&cli.up).get("/openapi.json").await, openapi, "the served one is the same");
+    let asyncapi = cli.json(&["asyncapi"]).await;
+    assert!(asyncapi["channels"]["notifications"].is_object(), "{asyncapi}");
+}
+
+#[tokio::test]
+async fn wrong_use_and_a_missing_api_are_explained() {
+    let cli = Cli::start(Backend::EmbeddedSqlite).await;
+    for wrong in [
+        vec!["nonsense"],
+        vec!["send"],
+        vec!["send", "--type", "a", "--payload", "not JSON"],
+        vec!["send", "--type", "a b", "--payload", "1"],
+        vec!["send", "--file", "not-there.ndjson"],
+        vec!["endpoint", "add"],
+        vec!["endpoint", "add", "--url", "http://127.0.0.1/", "--wire-format", "nope"],
+        vec!["delivery", "list", "--status", "nope"],
+        vec!["dead", "redrive"],
+        vec!["key", "create", "--scope", "nope"],
+        vec!["api", "--listen", "nowhere"],
+    ] {
+        let said = cli.fails(2, &wrong).await;
+        assert!(!said.trim().is_empty() && !said.contains("panicked"), "{wrong:?}: {said}");
+    }
+    let nobody = ["endpoint", "list", "--api-url", "http://127.0.0.1:1"];
+    let said = cli.fails(1, &nobody).await;
+    assert!(said.contains("nothing answers at http://127.0.0.1:1/") && said.contains("posthaste up"), "{said}");
+    let help = cli.ok(&["--help"]).await;
+    assert!(help.contains("Operate it:") && help.contains("reconcile"), "{help}");
+}
+
+#[tokio::test]
+async fn an_api_without_the_right_master_key_says_so() {
+    let place = Place::new(Backend::EmbeddedSqlite).await;
+    let migrated = process::run(&place, &["migrate"], &[], None).await;
+    assert!(migrated.status.success(), "{migrated:?}");
+    let add = ["endpoint", "add", "--url", "http://127.0.0.1:9/"];
+    let keyless = Process::start_with(&place, &["api"], &[("POSTHASTE_MASTER_KEY", "")]).await;
+    let (status, problem) = {
+        let body = json!({"url": "http://127.0.0.1:9/", "wire_format": "standard"});
+        Api::of(&keyless).call(reqwest::Method::POST, "/v1/endpoints", Some(body)).await
+    };
+    assert_eq!((status.as_u16(), &problem["code"]), (500, &json!("no_master_key")), "{problem}");
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("POSTHASTE_MASTER_KEY")), "{problem}");
+    assert!(keyless.stop().await.success());
+
+    let right = Process::start(&place, &["api"]).await;
+    let said: Said = process::run(&place, &add, &[("POSTHASTE_API_URL", &right.url)], None).await.into();
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(right.stop().await.success());
+    let other = [("POSTHASTE_MASTER_KEY", "another-master-key-0123456789abcdef")];
+    let wrong = Process::start_with(&place, &["api"], &other).await;
+    let (status, problem) = Api::of(&wrong).call(reqwest::Method::GET, "/v1/endpoints", None).await;
+    assert_eq!((status.as_u16(), &problem["code"]), (500, &json!("wrong_master_key")), "{problem}");
+}
