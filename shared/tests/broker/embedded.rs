@@ -74,6 +74,8 @@ impl Embedded {
         let proxy = Proxy::to(format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5432))).await;
         url.set_host(Some("127.0.0.1")).unwrap();
         url.set_port(Some(proxy.address.port())).unwrap();
+        // The proxy looks for what is said.
+        url.query_pairs_mut().append_pair("sslmode", "disable");
         let options = StoreOptions {
             acquire_timeout: Duration::from_millis(300),
             ..StoreOptions::new(Secret::new(url.as_str()))
