@@ -1,12 +1,14 @@
 //! Looking at the dead-letter queue, and putting its messages back to work.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use lapin::Channel;
 use lapin::message::BasicGetMessage;
-use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions};
+use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions, QueueDeclareOptions};
 use lapin::types::{FieldTable, ShortString};
 use sha2::{Digest as _, Sha256};
+use tokio::time::timeout;
 
 use super::connection::{Session, close_channel, in_time};
 use super::properties;
@@ -19,8 +21,11 @@ const SHOWN_BYTES: usize = 4096;
 /// How many dead letters are fetched, published and acknowledged together.
 const STEP: usize = 100;
 
-/// Looks at up to `limit` dead letters. They are fetched without acknowledging, on a channel of their own;
-/// closing it puts them back in their order. While they are fetched, nobody else sees them.
+/// How long to wait for dead letters to be back on their queue after a look.
+const BACK: Duration = Duration::from_secs(2);
+
+/// Looks at up to `limit` dead letters. They are fetched without acknowledging and given back in their
+/// order. While they are fetched, nobody else sees them; when this returns, everybody does again.
 pub(super) async fn look(session: &Session, dead: &ShortString, limit: u32) -> Result<Vec<DeadLetter>, BrokerError> {
     let channel = session.channel().await?;
     let mut letters = Vec::new();
@@ -35,8 +40,25 @@ pub(super) async fn look(session: &Session, dead: &ShortString, limit: u32) -> R
             }
         }
     }
+    if !letters.is_empty() {
+        let back = timeout(BACK, give_back(&channel, dead, letters.len())).await;
+        if !matches!(back, Ok(Ok(()))) {
+            tracing::debug!("dead letters were looked at and are not seen back yet");
+        }
+    }
     close_channel(&channel).await;
     failed.map_or(Ok(letters), Err)
+}
+
+/// Gives everything back that the channel fetched, and waits until it is there.
+async fn give_back(channel: &Channel, dead: &ShortString, fetched: usize) -> Result<(), BrokerError> {
+    let options = BasicNackOptions { multiple: true, requeue: true };
+    // Tag 0 with `multiple` means all.
+    in_time(channel.basic_nack(0, options)).await?;
+    while (depth(channel, dead).await? as usize) < fetched {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
 }
 
 /// Publishes dead letters to the work queue and, once that is confirmed, takes them off the dead-letter
