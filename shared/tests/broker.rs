@@ -11,6 +11,7 @@ mod amqp;
 mod bench;
 #[path = "broker/embedded.rs"]
 mod embedded;
+#[allow(dead_code, reason = "the store's tests need more of it")]
 #[path = "broker/proxy.rs"]
 mod proxy;
 #[path = "broker/suite.rs"]

@@ -6,12 +6,17 @@
 
 #[path = "store/admin.rs"]
 mod admin;
+#[path = "store/away.rs"]
+mod away;
 #[path = "store/bench.rs"]
 mod bench;
 #[path = "store/endpoints.rs"]
 mod endpoints;
 #[path = "store/lists.rs"]
 mod lists;
+#[allow(dead_code, reason = "the broker's tests need more of it")]
+#[path = "broker/proxy.rs"]
+mod proxy;
 #[path = "store/record.rs"]
 mod record;
 #[path = "store/unreadable.rs"]

@@ -96,6 +96,7 @@ impl Known {
                         self.tenants.remove(&id);
                         self.unreadable.remove(&id);
                     }
+                    // Whose it is has not changed.
                     EndpointChange::Unreadable(id) => {
                         self.unreadable.insert(id);
                     }

@@ -63,7 +63,7 @@ impl Store {
             books.unpublished = row.total()?;
         }
         books.deliveries = Status::ALL.iter().map(|status| (status.as_str(), 0)).collect();
-        for row in self.driver.read(BY_STATUS, vec![]).await?.rows {
+        for row in self.driver.scan(BY_STATUS, vec![]).await?.rows {
             let mut row = row.reader("deliveries");
             let status = row.word(Status::parse)?;
             books.deliveries.insert(status.as_str(), row.total()?);
@@ -75,7 +75,7 @@ impl Store {
             ("the delivery's lease ended over a minute ago and nobody took it", LOST_LEASES, vec![Param::time(late)]),
             ("the delivery's notification is not there", NO_NOTIFICATION, vec![]),
         ] {
-            let answer = self.driver.read(sql, params).await?;
+            let answer = self.driver.scan(sql, params).await?;
             for (index, row) in answer.rows.into_iter().enumerate() {
                 let mut row = row.reader("problems");
                 let (count, text, uuid) = (row.total()?, row.text_opt()?, row.uuid_opt()?);
@@ -107,7 +107,7 @@ impl Store {
     }
 
     async fn one_row(&self, sql: &'static str) -> Result<Option<Reader>, StoreError> {
-        Ok(self.driver.read(sql, vec![]).await?.rows.into_iter().next().map(|row| row.reader("totals")))
+        Ok(self.driver.scan(sql, vec![]).await?.rows.into_iter().next().map(|row| row.reader("totals")))
     }
 
     /// An event's id follows from its delivery, so each is looked for by name.
@@ -126,7 +126,7 @@ impl Store {
         let mut after = Uuid::nil();
         loop {
             let params = vec![Param::uuid(after), Param::int(CHUNK as i64)];
-            let deliveries = deliveries::read_all(self.driver.read(FINISHED, params).await?)?;
+            let deliveries = deliveries::read_all(self.driver.scan(FINISHED, params).await?)?;
             let Some(last) = deliveries.last() else { return Ok(()) };
             after = last.id.0;
             let events: Vec<(DeliveryId, EventId)> = deliveries

@@ -1,11 +1,15 @@
 //! Idempotency keys of the API: which notification a key stands for.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
 
-use super::db::{Batch, Kind, Param, Row};
+use super::db::{Batch, Kind, Param, Row, in_time};
 use super::{Store, StoreError};
 use crate::domain::id::{NotificationId, TenantId};
 use crate::domain::time::Timestamp;
+
+/// How long a request waits for its key: a client is waiting.
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A request's wish to use a key.
 #[derive(Debug, Clone)]
@@ -53,6 +57,10 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn begin(&self, claims: &[IdempotencyClaim]) -> Result<Vec<Begun>, StoreError> {
+        in_time(DEADLINE, self.begin_all(claims)).await
+    }
+
+    async fn begin_all(&self, claims: &[IdempotencyClaim]) -> Result<Vec<Begun>, StoreError> {
         const INSERT: &str = "-- idempotency_keys.claim
             INSERT INTO idempotency_keys (tenant, name, fingerprint, notification_id, accepted_at, state)
             SELECT u.tenant, u.name, u.fingerprint, u.notification_id, u.accepted_at, 'in_progress'
@@ -98,6 +106,10 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn finish(&self, keys: &[(TenantId, String)]) -> Result<(), StoreError> {
+        in_time(DEADLINE, self.finish_all(keys)).await
+    }
+
+    async fn finish_all(&self, keys: &[(TenantId, String)]) -> Result<(), StoreError> {
         const SQL: &str = "-- idempotency_keys.finish
             UPDATE idempotency_keys SET state = 'done'
             FROM {rows}

@@ -110,8 +110,6 @@ impl Store {
     /// Takes up to `limit` ready messages: those of high priority first, then the oldest. Nothing for a
     /// consumer that is not registered (any more).
     pub(crate) async fn queue_take(&self, consumer: Uuid, limit: u32) -> Result<Vec<Taken>, StoreError> {
-        // Locked, so that nobody takes the consumer for dead between here and the commit.
-        const MEMBER: &str = "-- queue.member\nSELECT d.seen_at FROM queue_consumers d WHERE d.id = $1 {lock}";
         const READY: &str = "-- queue.look\nSELECT d.id FROM queue d WHERE d.consumer IS NULL LIMIT 1";
         const FIND: &str = concat!(
             "-- queue.find
@@ -125,6 +123,7 @@ impl Store {
             return Ok(Vec::new());
         }
         let mut tx = self.driver.begin().await?;
+        // Locked, so that nobody takes the consumer for dead between here and the commit.
         if tx.run(MEMBER, vec![Param::uuid(consumer)]).await?.rows.is_empty() {
             return Ok(Vec::new());
         }
@@ -137,6 +136,17 @@ impl Store {
         tx.run_batch(TAKE, batch).await?;
         tx.commit().await?;
         Ok(taken)
+    }
+
+    /// The messages that a consumer holds, by the store's books. An earlier [`Store::queue_take`] whose answer
+    /// was lost is over by then.
+    pub(crate) async fn queue_held_by(&self, consumer: Uuid) -> Result<BTreeSet<i64>, StoreError> {
+        const SQL: &str = "-- queue.held_by\nSELECT d.id FROM queue d WHERE d.consumer = $1";
+        let mut tx = self.driver.begin().await?;
+        // Waits for a transaction that takes messages in the consumer's name.
+        tx.run(MEMBER, vec![Param::uuid(consumer)]).await?;
+        let rows = tx.run(SQL, vec![Param::uuid(consumer)]).await?.rows;
+        rows.into_iter().map(|row| row.reader("queue").int()).collect()
     }
 
     /// Removes messages that a consumer holds.
@@ -247,6 +257,7 @@ impl Store {
     }
 }
 
+const MEMBER: &str = "-- queue.member\nSELECT d.seen_at FROM queue_consumers d WHERE d.id = $1 {lock}";
 const GIVE_BACK_ALL: &str = "-- queue.give_back_all
     UPDATE queue SET consumer = NULL, delivery_count = delivery_count + 1 WHERE consumer = $1";
 

@@ -68,6 +68,22 @@ impl Embedded {
         let clock = Arc::clone(&self.clock);
         EmbeddedBroker::new(self.store().await, clock, options)
     }
+
+    async fn behind_a_proxy(&self) -> (Proxy, EmbeddedBroker) {
+        let mut url = url::Url::parse(&self.url).unwrap();
+        let proxy = Proxy::to(format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5432))).await;
+        url.set_host(Some("127.0.0.1")).unwrap();
+        url.set_port(Some(proxy.address.port())).unwrap();
+        // The proxy looks for what is said.
+        url.query_pairs_mut().append_pair("sslmode", "disable");
+        let options = StoreOptions {
+            acquire_timeout: Duration::from_millis(300),
+            ..StoreOptions::new(Secret::new(url.as_str()))
+        };
+        let store = Store::connect(&options).await.unwrap();
+        let clock = Arc::clone(&self.clock);
+        (proxy, EmbeddedBroker::new(store, clock, self.options.clone()))
+    }
 }
 
 async fn run_sql(url: &str, text: String) {
@@ -148,7 +164,10 @@ embedded_tests! {
         let living = bench.client().await;
         let mut consumer = living.consume(10).await.unwrap();
         assert!(super::bench::is_quiet(&mut *consumer).await, "before its time is over");
-        bench.clock.advance(Duration::from_secs(16));
+        living.close().await;
+        let impatient = EmbeddedOptions { dead_after: Duration::from_millis(300), ..bench.options.clone() };
+        let living = bench.open(impatient).await;
+        let mut consumer = living.consume(10).await.unwrap();
         let got = take(&mut *consumer, 5).await;
         assert!(got.iter().all(|one| one.delivery_count == 1));
         // What the dead one says now counts no more.
@@ -175,17 +194,7 @@ embedded_tests! {
 async fn the_queue_goes_on_after_its_database_was_away() {
     let bench = Arc::new(Embedded::on_postgres().await);
     run(Handle(Arc::clone(&bench)), async |_: &dyn Bench| {
-        let mut url = url::Url::parse(&bench.url).unwrap();
-        let proxy = Proxy::to(format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5432))).await;
-        url.set_host(Some("127.0.0.1")).unwrap();
-        url.set_port(Some(proxy.address.port())).unwrap();
-        let options = StoreOptions {
-            acquire_timeout: Duration::from_millis(300),
-            ..StoreOptions::new(Secret::new(url.as_str()))
-        };
-        let store = Store::connect(&options).await.unwrap();
-        let clock = Arc::clone(&bench.clock);
-        let broker = EmbeddedBroker::new(store, clock, bench.options.clone());
+        let (proxy, broker) = bench.behind_a_proxy().await;
         let mut consumer = broker.consume(10).await.unwrap();
         publish(&broker, messages(2)).await;
         let got = take(&mut *consumer, 2).await;
@@ -205,6 +214,27 @@ async fn the_queue_goes_on_after_its_database_was_away() {
         consumer.acker().ack(vec![after[0].tag]).await;
         until("acknowledged", async || broker.depths().await.is_ok_and(|depths| depths["work"] == 0)).await;
         broker.close().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_taken_without_an_answer_come_again() {
+    let bench = Arc::new(Embedded::on_postgres().await);
+    run(Handle(Arc::clone(&bench)), async |_: &dyn Bench| {
+        let publisher = bench.client().await;
+        publish(&*publisher, messages(3)).await;
+        let (proxy, broker) = bench.behind_a_proxy().await;
+        proxy.lose_a_commit();
+        let mut consumer = broker.consume(2).await.unwrap();
+        let got = take(&mut *consumer, 2).await;
+        assert!(got.iter().all(|one| one.delivery_count == 0), "nobody had them in hand");
+        consumer.acker().ack(got.iter().map(|one| one.tag).collect()).await;
+        let rest = take(&mut *consumer, 1).await;
+        consumer.acker().ack(vec![rest[0].tag]).await;
+        until("acknowledged", async || publisher.depths().await.is_ok_and(|depths| depths["work"] == 0)).await;
+        broker.close().await;
+        publisher.close().await;
     })
     .await;
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -21,6 +22,14 @@ struct Shared {
     connections: Mutex<JoinSet<()>>,
     refusing: AtomicBool,
     silent: AtomicBool,
+    answers: Arc<Answers>,
+}
+
+/// What becomes of the server's answers.
+#[derive(Default)]
+struct Answers {
+    muted: AtomicBool,
+    losing_a_commit: AtomicBool,
 }
 
 impl Proxy {
@@ -62,6 +71,16 @@ impl Proxy {
     pub(crate) fn silence(&self, silent: bool) {
         self.shared.silent.store(silent, Ordering::SeqCst);
     }
+
+    /// Passes nothing on any more that the server says, though connections stay open. Not with TLS.
+    pub(crate) fn mute(&self) {
+        self.shared.answers.muted.store(true, Ordering::SeqCst);
+    }
+
+    /// Cuts the connection of the next COMMIT when the server has answered, so that nobody hears it. Not with TLS.
+    pub(crate) fn lose_a_commit(&self) {
+        self.shared.answers.losing_a_commit.store(true, Ordering::SeqCst);
+    }
 }
 
 impl Drop for Proxy {
@@ -72,26 +91,62 @@ impl Drop for Proxy {
 
 async fn accept(listener: TcpListener, target: String, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
     loop {
-        let Ok((mut client, _)) = listener.accept().await else { continue };
+        let Ok((client, _)) = listener.accept().await else { continue };
         if shared.refusing.load(Ordering::SeqCst) {
             continue;
         }
         let silent = shared.silent.load(Ordering::SeqCst);
-        let (target, tls) = (target.clone(), tls.clone());
+        let (target, tls, answers) = (target.clone(), tls.clone(), Arc::clone(&shared.answers));
         let mut connections = shared.connections.lock().unwrap();
         while connections.try_join_next().is_some() {}
         connections.spawn(async move {
             if silent {
                 return std::future::pending().await;
             }
-            let Ok(mut server) = TcpStream::connect(target).await else { return };
+            let Ok(server) = TcpStream::connect(target).await else { return };
             match tls {
-                None => drop(tokio::io::copy_bidirectional(&mut client, &mut server).await),
+                None => drop(pass_on(client, server, &answers).await),
                 Some(tls) => {
                     let Ok(mut client) = tls.accept(client).await else { return };
+                    let mut server = server;
                     drop(tokio::io::copy_bidirectional(&mut client, &mut server).await);
                 }
             }
         });
     }
+}
+
+async fn pass_on(mut client: TcpStream, mut server: TcpStream, answers: &Answers) -> std::io::Result<()> {
+    let (mut from_client, mut to_client) = client.split();
+    let (mut from_server, mut to_server) = server.split();
+    let losing = AtomicBool::new(false);
+    let questions = async {
+        let mut bytes = vec![0; 64 * 1024];
+        loop {
+            let length = from_client.read(&mut bytes).await?;
+            if length == 0 {
+                return to_server.shutdown().await;
+            }
+            if bytes[..length].windows(6).any(|window| window == b"COMMIT") {
+                losing.store(answers.losing_a_commit.swap(false, Ordering::SeqCst), Ordering::SeqCst);
+            }
+            to_server.write_all(&bytes[..length]).await?;
+        }
+    };
+    let answered = async {
+        let mut bytes = vec![0; 64 * 1024];
+        loop {
+            let length = from_server.read(&mut bytes).await?;
+            if losing.load(Ordering::SeqCst) {
+                return Err(std::io::ErrorKind::ConnectionReset.into());
+            }
+            if length == 0 {
+                return to_client.shutdown().await;
+            }
+            if !answers.muted.load(Ordering::SeqCst) {
+                to_client.write_all(&bytes[..length]).await?;
+            }
+        }
+    };
+    tokio::try_join!(questions, answered).map(drop)
 }

@@ -136,6 +136,7 @@ impl EmbeddedConsumer {
             prefetch: usize::from(prefetch.max(1)),
             id: None,
             beat_at: Instant::now(),
+            in_doubt: false,
         };
         tokio::spawn(task.run(shared.published.subscribe()));
         Self { users: Arc::new(Users(hands)) }
@@ -185,6 +186,8 @@ struct Task {
     id: Option<Uuid>,
     /// When the next heartbeat is due.
     beat_at: Instant,
+    /// Whether messages may have been taken without an answer that said so.
+    in_doubt: bool,
 }
 
 impl Task {
@@ -225,6 +228,10 @@ impl Task {
     async fn step(&mut self, wanted: Phase) -> Result<Duration, StoreError> {
         let id = self.beat().await?;
         self.send_answers(id).await?;
+        if self.in_doubt {
+            self.give_back_lost(id).await?;
+            self.in_doubt = false;
+        }
         match wanted {
             Phase::Running => self.take(id).await,
             Phase::Stopped => {
@@ -240,13 +247,15 @@ impl Task {
         }
     }
 
-    /// Registers, or says when it is time that this consumer is alive.
+    /// Registers, or says when it is time that this consumer is alive. The database's clock counts: the
+    /// processes' own may differ.
     async fn beat(&mut self) -> Result<Uuid, StoreError> {
-        let (store, now) = (&self.shared.store, self.shared.clock.now());
+        let store = &self.shared.store;
         if let Some(id) = self.id {
             if Instant::now() < self.beat_at {
                 return Ok(id);
             }
+            let now = store.server_time().await?;
             let dead = now.before(self.shared.options.dead_after);
             if store.queue_heartbeat(id, now, dead).await? == Heartbeat::Alive {
                 self.beat_at = Instant::now() + self.shared.options.heartbeat;
@@ -257,7 +266,7 @@ impl Task {
             self.id = None;
         }
         let id = Uuid::new_v4();
-        store.queue_join(id, now).await?;
+        store.queue_join(id, store.server_time().await?).await?;
         self.id = Some(id);
         // Looks for dead consumers at once: often they are why this process was started.
         self.beat_at = Instant::now();
@@ -276,7 +285,7 @@ impl Task {
 
     /// Takes messages when the inbox is empty or half of the prefetch is free, so that each trip to the
     /// store is worth it.
-    async fn take(&self, id: Uuid) -> Result<Duration, StoreError> {
+    async fn take(&mut self, id: Uuid) -> Result<Duration, StoreError> {
         let room = {
             let state = self.hands.state();
             let room = self.prefetch.saturating_sub(state.held.len());
@@ -285,13 +294,27 @@ impl Task {
         if room == 0 {
             return Ok(self.until_beat());
         }
+        // Until the answer is there.
+        self.in_doubt = true;
         let taken = self.shared.store.queue_take(id, u32::try_from(room).unwrap_or(u32::MAX)).await?;
+        self.in_doubt = false;
         let full = taken.len() == room;
         if !taken.is_empty() {
             self.hands.state().put(taken);
             self.hands.arrived.notify_one();
         }
         Ok(if full { self.until_beat() } else { self.shared.options.poll })
+    }
+
+    /// Gives back what the store says that this consumer holds, and which it does not: nobody else would.
+    async fn give_back_lost(&self, id: Uuid) -> Result<(), StoreError> {
+        let mut lost = self.shared.store.queue_held_by(id).await?;
+        {
+            let state = self.hands.state();
+            let known: BTreeSet<i64> = state.held.values().copied().collect();
+            lost.retain(|row| !known.contains(row) && !state.acked.contains(row) && !state.requeued.contains(row));
+        }
+        self.shared.store.queue_give_back(id, &lost, false).await
     }
 
     fn until_beat(&self) -> Duration {

@@ -5,6 +5,8 @@ pub(super) mod postgres;
 pub(super) mod row;
 pub(super) mod sqlite;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use uuid::Uuid;
 
@@ -29,8 +31,10 @@ pub enum DatabaseKind {
 #[async_trait]
 pub(super) trait Driver: Send + Sync {
     fn kind(&self) -> DatabaseKind;
-    /// A query that changes nothing.
+    /// A query that changes nothing and is answered from indexes.
     async fn read(&self, sql: &str, params: Vec<Param>) -> Result<Answer, StoreError>;
+    /// A query that changes nothing and may read whole tables.
+    async fn scan(&self, sql: &str, params: Vec<Param>) -> Result<Answer, StoreError>;
     /// A query over a batch that changes nothing. An empty batch answers nothing.
     async fn read_batch(&self, sql: &'static str, batch: Batch) -> Result<Answer, StoreError>;
     /// One statement in a transaction of its own.
@@ -183,6 +187,14 @@ impl Batch {
     pub(super) fn len(&self) -> usize {
         self.values.len() / self.columns.len()
     }
+}
+
+/// Gives up after `limit`.
+pub(super) async fn in_time<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    tokio::time::timeout(limit, work).await.unwrap_or(Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)))
 }
 
 /// The error of a statement: passing, or our fault.

@@ -11,16 +11,19 @@ use sqlx::{AssertSqlSafe, Column as _, Either, Postgres, Row as _, TypeInfo as _
 use uuid::Uuid;
 
 use super::row::Value;
-use super::{Answer, Batch, DatabaseKind, Driver, Kind, Param, Row, Transaction, failed};
+use super::{Answer, Batch, DatabaseKind, Driver, Kind, Param, Row, Transaction, failed, in_time};
 use crate::domain::time::Timestamp;
 use crate::store::{StoreError, StoreOptions};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
 
-/// The longest that a statement may take, should the server fall silent.
+/// The longest that a statement that writes may take, should the server fall silent. It may have to wait for
+/// another transaction.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// The same for a query outside a transaction: the accounting reads whole tables.
-const READ_DEADLINE: Duration = Duration::from_secs(600);
+/// The same for a query that is answered from indexes, with the wait for a connection.
+const READ_DEADLINE: Duration = Duration::from_secs(10);
+/// The same for a query that reads whole tables.
+const SCAN_DEADLINE: Duration = Duration::from_secs(600);
 
 /// The most bytes of parameters in a statement, roughly. sqlx does not set TCP_NODELAY, so that the end
 /// of a longer message waits up to 40 ms for a delayed acknowledgement (measured: 5 ms for 50 rows, 95 ms
@@ -60,13 +63,24 @@ impl Driver for PostgresDriver {
     }
 
     async fn read(&self, sql: &str, params: Vec<Param>) -> Result<Answer, StoreError> {
+        let read = async {
+            let mut connection = self.connection(sql).await?;
+            run(&mut connection, sql, params).await
+        };
+        in_time(READ_DEADLINE, read).await
+    }
+
+    async fn scan(&self, sql: &str, params: Vec<Param>) -> Result<Answer, StoreError> {
         let mut connection = self.connection(sql).await?;
-        in_time(READ_DEADLINE, run(&mut connection, sql, params)).await
+        in_time(SCAN_DEADLINE, run(&mut connection, sql, params)).await
     }
 
     async fn read_batch(&self, sql: &'static str, batch: Batch) -> Result<Answer, StoreError> {
-        let mut connection = self.connection(sql).await?;
-        in_time(DEADLINE, run_batch(&mut connection, sql, batch)).await
+        let read = async {
+            let mut connection = self.connection(sql).await?;
+            run_batch(&mut connection, sql, batch).await
+        };
+        in_time(READ_DEADLINE, read).await
     }
 
     async fn write(&self, sql: &str, params: Vec<Param>) -> Result<Answer, StoreError> {
@@ -123,10 +137,6 @@ impl Transaction for PostgresTransaction {
     async fn commit(self: Box<Self>) -> Result<(), StoreError> {
         in_time(DEADLINE, async { self.0.commit().await.map_err(|error| failed("-- commit", error)) }).await
     }
-}
-
-async fn in_time<T>(limit: Duration, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    tokio::time::timeout(limit, work).await.unwrap_or(Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)))
 }
 
 async fn run(connection: &mut PgConnection, sql: &str, params: Vec<Param>) -> Result<Answer, StoreError> {

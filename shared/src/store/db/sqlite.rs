@@ -95,6 +95,10 @@ impl Driver for SqliteDriver {
         run(&mut connection, sql, params).await
     }
 
+    async fn scan(&self, sql: &str, params: Vec<Param>) -> Result<Answer, StoreError> {
+        self.read(sql, params).await
+    }
+
     async fn read_batch(&self, sql: &'static str, batch: Batch) -> Result<Answer, StoreError> {
         let mut connection = self.readers.acquire().await.map_err(|error| failed(sql, error))?;
         run_batch(&mut connection, &self.texts, sql, batch).await
