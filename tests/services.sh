@@ -61,6 +61,7 @@ rabbitmq_env() {
   export RABBITMQ_MNESIA_BASE=$dir/data RABBITMQ_LOG_BASE=$dir/log RABBITMQ_PID_FILE=$dir/pid
   export RABBITMQ_ENABLED_PLUGINS_FILE=$dir/enabled_plugins RABBITMQ_CONF_ENV_FILE=$dir/env.conf
   export RABBITMQ_CONFIG_FILE=$dir/rabbitmq RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="+S 2:2 +sbwt none"
+  export ERL_CRASH_DUMP=$dir/erl_crash.dump
   export RABBITMQ_NODE_IP_ADDRESS=127.0.0.1 ERL_EPMD_ADDRESS=127.0.0.1
   RABBITMQ_NODE_PORT=$(cat "$dir/port") && export RABBITMQ_NODE_PORT
   export RABBITMQ_DIST_PORT=$((RABBITMQ_NODE_PORT + 1))
