@@ -10,7 +10,7 @@ use posthaste_shared::domain::wire_format::WireFormat;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-/// An endpoint to be made. Only `url` and `wire_format` must be given.
+/// An endpoint to be made. Only `url` must be given.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EndpointDraft {
@@ -20,6 +20,7 @@ pub struct EndpointDraft {
     /// Where requests go: `https://…`, without user and password.
     pub url: String,
     /// How requests look.
+    #[serde(default)]
     pub wire_format: WireFormat,
     /// What its owner says of it, up to 1,000 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]

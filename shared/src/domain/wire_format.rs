@@ -5,10 +5,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// How a notification becomes an HTTP request, and how the answer is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum WireFormat {
     /// Standard Webhooks: an envelope of type, timestamp and data, signed with HMAC-SHA256.
+    #[default]
     Standard,
     /// The payload's bytes as given, with static headers and no signature.
     Raw,
