@@ -5,8 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures::FutureExt as _;
-use posthaste_shared::backoff::Reconnect;
-use posthaste_shared::broker::{Broker, DeadReason, Message};
+use posthaste_shared::broker::{Broker, DeadReason};
 use posthaste_shared::clock::Clock;
 use posthaste_shared::domain::attempt::{Attempt, STORED_BODY_BYTES};
 use posthaste_shared::domain::delivery::{DeliveryState, FailureReason};
@@ -17,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use crate::admit::{Admission, Admitted, From};
+use crate::bury::bury;
 use crate::classify::{classify, result};
 use crate::conclude::{self, EventSettings};
 use crate::decide::{Made, decide};
@@ -207,16 +207,6 @@ impl Pipeline {
             }
         }
     }
-}
-
-/// Puts a message on the dead-letter queue; tries until the broker takes it.
-pub(crate) async fn bury(broker: &dyn Broker, metrics: &Metrics, message: &Message, reason: DeadReason, detail: &str) {
-    let mut backoff = Reconnect::default();
-    while let Err(error) = broker.dead_letter(message, reason, detail).await {
-        tracing::warn!(%error, "a message waits for the dead-letter queue");
-        tokio::time::sleep(backoff.next()).await;
-    }
-    metrics.dead(reason);
 }
 
 fn prepare(job: &Job, now: Timestamp) -> Result<SignedRequest, RenderError> {

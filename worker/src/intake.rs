@@ -17,9 +17,10 @@ use posthaste_shared::telemetry::metrics::Source;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::bury::bury;
 use crate::conclude;
 use crate::decode::{Decoded, Limits, decode};
-use crate::deliver::{Pipeline, bury};
+use crate::deliver::Pipeline;
 use crate::endpoints::{EndpointCache, EndpointSet};
 use crate::job::{Custody, Job, Ticket};
 use crate::record::{Finished, cause};

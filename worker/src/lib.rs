@@ -6,6 +6,7 @@
 //! acknowledges; [`relay`] publishes the events; [`upkeep`] does the slow work beside.
 
 pub mod admit;
+mod bury;
 pub mod classify;
 pub mod conclude;
 pub mod decide;

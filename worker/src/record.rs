@@ -17,8 +17,8 @@ use posthaste_shared::store::{Store, StoreError};
 use posthaste_shared::telemetry::metrics::Metrics;
 use tokio::sync::mpsc;
 
+use crate::bury::bury;
 use crate::conclude;
-use crate::deliver::bury;
 use crate::job::{Custody, Ticket};
 use crate::wake::Wake;
 

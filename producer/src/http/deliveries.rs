@@ -12,7 +12,8 @@ use posthaste_shared::domain::view::{AttemptView, DeliveryDetail, DeliveryView};
 use posthaste_shared::store::deliveries::{Cancelled, DeliveryFilter, RetriedNow};
 use serde::Deserialize;
 
-use super::auth::{Admin, Caller, Reader};
+use super::auth::{Admin, Reader};
+use super::caller::Caller;
 use super::extract::{Id, Params};
 use super::page::{PageView, page_request};
 use super::problem::{Code, Problem};

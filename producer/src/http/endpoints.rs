@@ -15,7 +15,8 @@ use posthaste_shared::domain::view::EndpointView;
 use posthaste_shared::store::endpoints::{EndpointFilter, Saved};
 use serde::{Deserialize, Serialize};
 
-use super::auth::{Admin, Caller, Reader};
+use super::auth::{Admin, Reader};
+use super::caller::Caller;
 use super::endpoint_check::{check, check_url};
 use super::endpoint_input::{EndpointDraft, EndpointPatch};
 use super::endpoint_make::{apply, make, status};

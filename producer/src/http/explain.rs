@@ -13,7 +13,8 @@ use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::domain::view::{AttemptView, DeliveryView, EndpointView};
 use serde::{Deserialize, Serialize};
 
-use super::auth::{Caller, Reader};
+use super::auth::Reader;
+use super::caller::Caller;
 use super::deliveries;
 use super::extract::{Id, Params};
 use super::notifications::{TenantQuery, unknown};

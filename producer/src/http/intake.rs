@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
-use super::auth::Caller;
+use super::caller::Caller;
 use super::problem::{Code, Problem, log_refusal};
 use super::state::Api;
 use crate::enqueue::{accept, publish};

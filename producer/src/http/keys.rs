@@ -10,9 +10,10 @@ use posthaste_shared::domain::key::{ApiKey, Scope};
 use posthaste_shared::domain::secret::Secret;
 use serde::{Deserialize, Serialize};
 
-use super::auth::{Admin, new_key};
+use super::auth::Admin;
 use super::extract::{Id, JsonBytes};
 use super::json::parse;
+use super::key_cache::new_key;
 use super::problem::{Code, Problem};
 use super::state::Api;
 

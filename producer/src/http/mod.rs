@@ -2,6 +2,7 @@
 
 mod auth;
 mod batch;
+mod caller;
 mod cloud_event;
 mod dead_letters;
 mod deliveries;
@@ -16,6 +17,7 @@ mod explain;
 mod extract;
 mod intake;
 mod json;
+mod key_cache;
 mod keys;
 mod log_gate;
 mod notifications;
@@ -25,11 +27,12 @@ pub mod problem;
 mod replay;
 pub mod resolver;
 mod router;
+mod routes;
 mod state;
 mod wire_format_list;
 pub mod wire_formats;
 
-pub use auth::{hash_key, new_key};
+pub use key_cache::{hash_key, new_key};
 pub use openapi::openapi;
 pub use router::router;
 pub use state::{Api, ApiParts, ApiSettings};

@@ -3,32 +3,9 @@
 use axum::response::{IntoResponse, Response};
 use http::header;
 use serde_json::{Map, Value, json};
-use utoipa::OpenApi;
 
-use super::problem::{Code, FieldProblem, PROBLEM_JSON, ProblemBody};
-use super::router::routes;
-
-/// What the document says of the API as a whole.
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "Posthaste",
-        description = "A durable delivery queue for webhooks. Errors are RFC 9457 problems with a stable `code`. Lists are paged: send `next_cursor` as `cursor` for the next page.",
-        license(name = "Apache-2.0", identifier = "Apache-2.0"),
-    ),
-    components(schemas(ProblemBody, FieldProblem)),
-    tags(
-        (name = "notifications", description = "Enqueueing"),
-        (name = "deliveries", description = "Looking at deliveries, sending them again, cancelling them"),
-        (name = "endpoints", description = "The webhooks"),
-        (name = "wire formats", description = "How notifications become requests"),
-        (name = "events", description = "What Posthaste tells about itself"),
-        (name = "dead letters", description = "Messages that could not be read or handled"),
-        (name = "keys", description = "API keys"),
-        (name = "operations", description = "Health and metrics; no key needed"),
-    ),
-)]
-pub(super) struct Whole;
+use super::problem::{Code, PROBLEM_JSON};
+use super::routes::routes;
 
 /// The OpenAPI 3.1 document of the HTTP API.
 #[must_use]

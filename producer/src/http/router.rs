@@ -9,16 +9,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{Method, Uri};
 use tower_http::catch_panic::CatchPanicLayer;
-use utoipa::OpenApi;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
+use super::openapi;
 use super::problem::{Code, Problem};
+use super::routes::routes;
 use super::state::Api;
-use super::{
-    batch, dead_letters, deliveries, endpoint_actions, endpoints, events, explain, keys, notifications, openapi,
-};
-use super::{replay, wire_format_list};
 
 /// The HTTP API, version 1, with `/openapi.json`.
 pub fn router(api: Arc<Api>) -> Router {
@@ -31,35 +26,6 @@ pub fn router(api: Arc<Api>) -> Router {
         .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(panicked))
         .with_state(api)
-}
-
-/// All routes, with their part of the OpenAPI document.
-pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::with_openapi(openapi::Whole::openapi())
-        .routes(routes!(notifications::enqueue))
-        .routes(routes!(batch::enqueue_batch))
-        .routes(routes!(notifications::show))
-        .routes(routes!(explain::notification))
-        .routes(routes!(deliveries::list))
-        .routes(routes!(replay::start))
-        .routes(routes!(deliveries::show))
-        .routes(routes!(explain::delivery))
-        .routes(routes!(deliveries::retry))
-        .routes(routes!(deliveries::cancel))
-        .routes(routes!(replay::show))
-        .routes(routes!(endpoints::create, endpoints::list))
-        .routes(routes!(endpoints::show, endpoints::change, endpoints::delete))
-        .routes(routes!(endpoint_actions::enable))
-        .routes(routes!(endpoint_actions::disable))
-        .routes(routes!(endpoint_actions::rotate_secret))
-        .routes(routes!(endpoint_actions::test))
-        .routes(routes!(events::list))
-        .routes(routes!(events::follow))
-        .routes(routes!(dead_letters::list))
-        .routes(routes!(dead_letters::redrive))
-        .routes(routes!(keys::create, keys::list))
-        .routes(routes!(keys::revoke))
-        .routes(routes!(wire_format_list::list))
 }
 
 async fn unknown_route(method: Method, uri: Uri) -> Problem {

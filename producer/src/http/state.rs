@@ -10,8 +10,8 @@ use posthaste_shared::store::Store;
 use posthaste_shared::telemetry::metrics::Metrics;
 use tokio_util::sync::CancellationToken;
 
-use super::auth::Keys;
 use super::directory::Directory;
+use super::key_cache::Keys;
 use super::resolver::Resolve;
 use super::wire_formats::WireFormats;
 

@@ -39,6 +39,13 @@ pub enum BrokerError {
     Topology(String),
 }
 
+impl BrokerError {
+    /// Something in the broker's configuration cannot be used.
+    pub(crate) fn configuration(problem: &str) -> Self {
+        Self::Configuration(problem.to_owned())
+    }
+}
+
 /// A message queue with confirms and acknowledgements.
 #[async_trait]
 pub trait Broker: Send + Sync + 'static {

@@ -230,7 +230,7 @@ impl Values {
             _ => LogFormat::Text,
         };
         let filter = self.require("log", |text| {
-            let problem = crate::telemetry::logging::problem_of_filter(text);
+            let problem = super::log_filter::problem_of(text);
             problem.map_or_else(|| Ok(text.to_owned()), |problem| Err(InvalidValue(problem)))
         })?;
         Ok(LogConfig { filter, format })

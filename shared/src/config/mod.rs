@@ -2,6 +2,7 @@
 //! into a checked [`Config`]. What can be set is in one table, [`settings::SETTINGS`].
 
 mod check;
+pub(crate) mod log_filter;
 mod reference;
 pub mod settings;
 mod source;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::db::{Batch, Kind, Param, Reader, Transaction};
+use super::db::{Batch, Kind, Param, Reader};
+use super::leases;
 use super::rows::{delivery_columns, notification_columns};
 use super::unreadable::{MAX_PASSES, put_aside};
 use super::{Store, StoreError, rows};
@@ -172,7 +173,7 @@ impl Store {
                     }
                 }
             }
-            hold(tx.as_mut(), taken.iter().map(|one| (one.delivery.id, one.lease_until))).await?;
+            leases::hold(tx.as_mut(), taken.iter().map(|one| (one.delivery.id, one.lease_until))).await?;
             put_aside(tx.as_mut(), &unreadable, lease.now).await?;
             claimed.append(&mut taken);
             // Others may be waiting behind those that cannot be read.
@@ -204,19 +205,4 @@ impl Lease {
 fn read_claimed(row: &mut Reader, lease_until: Timestamp) -> Result<Claimed, StoreError> {
     let delivery = rows::delivery(row)?;
     Ok(Claimed { delivery, notification: Arc::new(rows::notification(row)?), lease_until })
-}
-
-/// Puts deliveries under leases, each with its end.
-pub(super) async fn hold(
-    tx: &mut dyn Transaction,
-    leases: impl Iterator<Item = (DeliveryId, Timestamp)>,
-) -> Result<(), StoreError> {
-    const SQL: &str = "-- claims.lease
-        UPDATE deliveries SET wait = 'in_flight', hold = NULL, due_at = u.lease_until
-        FROM {rows} WHERE deliveries.id = u.key";
-    let mut batch = Batch::new(&[("key", Kind::Uuid), ("lease_until", Kind::Int)]);
-    for (id, until) in leases {
-        batch.push([Param::uuid(id.0), Param::time(until)]);
-    }
-    tx.run_batch(SQL, batch).await.map(drop)
 }

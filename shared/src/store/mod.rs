@@ -14,6 +14,7 @@ pub mod events;
 mod expiry;
 pub mod idempotency;
 pub mod keys;
+mod leases;
 pub mod notifications;
 pub mod page;
 mod query;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::StoreError;
-use super::claims::hold;
 use super::db::Transaction;
+use super::leases::hold;
 use crate::domain::id::DeliveryId;
 use crate::domain::time::Timestamp;
 

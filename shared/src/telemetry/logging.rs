@@ -3,12 +3,11 @@
 use std::io::IsTerminal as _;
 
 use tracing::{Level, Metadata};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::config::{LogConfig, LogFormat};
+use crate::config::{LogConfig, LogFormat, log_filter};
 
 /// Why logging did not start.
 #[derive(Debug, thiserror::Error)]
@@ -31,8 +30,8 @@ pub enum LoggingError {
 /// # Errors
 /// [`LoggingError`]: a filter that cannot be read, or a second call.
 pub fn init(log: &LogConfig) -> Result<(), LoggingError> {
-    let filter =
-        parse_filter(&log.filter).map_err(|problem| LoggingError::Filter { filter: log.filter.clone(), problem })?;
+    let filter = log_filter::parse(&log.filter)
+        .map_err(|problem| LoggingError::Filter { filter: log.filter.clone(), problem })?;
     let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let colours = std::io::stderr().is_terminal() && !no_colour;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
@@ -53,26 +52,14 @@ fn is_harmless(metadata: &Metadata<'_>) -> bool {
     !(target.starts_with("lapin") && (*metadata.level() == Level::TRACE || target.contains("returned_messages")))
 }
 
-/// What is wrong with a filter and what to write; `None` when it is good.
-#[must_use]
-pub fn problem_of_filter(filter: &str) -> Option<String> {
-    parse_filter(filter).err()
-}
-
-fn parse_filter(filter: &str) -> Result<EnvFilter, String> {
-    EnvFilter::builder().parse(filter).map_err(|error| {
-        format!("cannot be read ({error}): write a level (info) or levels for parts (info,posthaste_worker=debug)")
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_bad_filter_is_an_error_and_no_panic() {
-        assert_eq!(problem_of_filter("info,lapin=warn,posthaste_worker=debug"), None);
-        assert!(problem_of_filter("posthaste=loud").is_some());
-        assert!(problem_of_filter("a=b=c").is_some());
+        assert_eq!(log_filter::problem_of("info,lapin=warn,posthaste_worker=debug"), None);
+        assert!(log_filter::problem_of("posthaste=loud").is_some());
+        assert!(log_filter::problem_of("a=b=c").is_some());
     }
 }

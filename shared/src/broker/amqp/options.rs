@@ -62,17 +62,22 @@ impl Target {
     pub(super) fn check(options: &AmqpOptions) -> Result<Self, BrokerError> {
         let uri = parse_url(&options.url)?;
         let tls = match uri.scheme {
-            AMQPScheme::AMQPS => Some(Arc::new(tls::client_config(options)?)),
+            AMQPScheme::AMQPS => {
+                let (cert, key) = (options.client_cert_file.as_deref(), options.client_key_file.as_deref());
+                Some(Arc::new(tls::client_config(options.ca_file.as_deref(), cert, key)?))
+            }
             AMQPScheme::AMQP => {
                 let files = [&options.ca_file, &options.client_cert_file, &options.client_key_file];
                 if files.into_iter().any(Option::is_some) {
-                    return Err(configuration("TLS files are set, but the URL begins with amqp://, not amqps://"));
+                    return Err(BrokerError::configuration(
+                        "TLS files are set, but the URL begins with amqp://, not amqps://",
+                    ));
                 }
                 None
             }
         };
         if options.confirm_timeout.is_zero() {
-            return Err(configuration("the confirm timeout must be longer than zero"));
+            return Err(BrokerError::configuration("the confirm timeout must be longer than zero"));
         }
         Ok(Self { uri, tls, names: Names::new(&options.name_prefix)?, confirm_timeout: options.confirm_timeout })
     }
@@ -85,28 +90,27 @@ impl Target {
 
 /// The parser's own messages are not passed on: some repeat the URL, password and all.
 fn parse_url(url: &Secret) -> Result<AMQPUri, BrokerError> {
-    let parsed = url::Url::parse(url.expose()).map_err(|error| configuration(&format!("the URL: {error}")))?;
+    let parsed =
+        url::Url::parse(url.expose()).map_err(|error| BrokerError::configuration(&format!("the URL: {error}")))?;
     if !matches!(parsed.scheme(), "amqp" | "amqps") {
-        return Err(configuration("the URL must begin with amqp:// or amqps://"));
+        return Err(BrokerError::configuration("the URL must begin with amqp:// or amqps://"));
     }
     if parsed.host_str().is_none_or(str::is_empty) {
-        return Err(configuration("the URL names no host"));
+        return Err(BrokerError::configuration("the URL names no host"));
     }
     let mut uri: AMQPUri = url.expose().parse().map_err(|_: String| {
-        configuration("the URL must read amqp://user:password@host:5672/vhost (percent-encode what is special)")
+        BrokerError::configuration(
+            "the URL must read amqp://user:password@host:5672/vhost (percent-encode what is special)",
+        )
     })?;
     if uri.vhost.is_empty() {
         uri.vhost = "/".to_owned();
     }
     if uri.vhost.len() > 255 {
-        return Err(configuration("the URL's vhost is longer than 255 bytes"));
+        return Err(BrokerError::configuration("the URL's vhost is longer than 255 bytes"));
     }
     uri.query.heartbeat = uri.query.heartbeat.or(Some(HEARTBEAT_SECONDS));
     Ok(uri)
-}
-
-pub(super) fn configuration(text: &str) -> BrokerError {
-    BrokerError::Configuration(text.to_owned())
 }
 
 #[cfg(test)]

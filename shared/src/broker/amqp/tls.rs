@@ -7,33 +7,39 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
-use super::options::{AmqpOptions, configuration};
 use crate::broker::BrokerError;
 
-/// The configuration for these options: whom to trust and, where given, the client's own certificate.
-pub(super) fn client_config(options: &AmqpOptions) -> Result<ClientConfig, BrokerError> {
-    let roots = match &options.ca_file {
+/// The configuration: whom to trust (default: whom the operating system trusts) and, where given, the client's
+/// own certificate and its key.
+pub(super) fn client_config(
+    ca_file: Option<&Path>,
+    client_cert_file: Option<&Path>,
+    client_key_file: Option<&Path>,
+) -> Result<ClientConfig, BrokerError> {
+    let roots = match ca_file {
         Some(file) => roots_of(file)?,
         None => system_roots()?,
     };
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|error| configuration(&format!("TLS: {error}")))?
+        .map_err(|error| BrokerError::configuration(&format!("TLS: {error}")))?
         .with_root_certificates(roots);
-    match (&options.client_cert_file, &options.client_key_file) {
+    match (client_cert_file, client_key_file) {
         (None, None) => Ok(builder.with_no_client_auth()),
         (Some(cert), Some(key)) => builder
             .with_client_auth_cert(certificates(cert)?, private_key(key)?)
-            .map_err(|error| configuration(&format!("client certificate {}: {error}", cert.display()))),
-        (Some(_), None) => Err(configuration("a client certificate is set, but no key for it")),
-        (None, Some(_)) => Err(configuration("a client key is set, but no certificate for it")),
+            .map_err(|error| BrokerError::configuration(&format!("client certificate {}: {error}", cert.display()))),
+        (Some(_), None) => Err(BrokerError::configuration("a client certificate is set, but no key for it")),
+        (None, Some(_)) => Err(BrokerError::configuration("a client key is set, but no certificate for it")),
     }
 }
 
 fn roots_of(file: &Path) -> Result<RootCertStore, BrokerError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(file)? {
-        roots.add(certificate).map_err(|error| configuration(&format!("CA file {}: {error}", file.display())))?;
+        roots
+            .add(certificate)
+            .map_err(|error| BrokerError::configuration(&format!("CA file {}: {error}", file.display())))?;
     }
     Ok(roots)
 }
@@ -42,20 +48,21 @@ fn system_roots() -> Result<RootCertStore, BrokerError> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
-        return Err(configuration("the operating system has no CA certificates; set a CA file"));
+        return Err(BrokerError::configuration("the operating system has no CA certificates; set a CA file"));
     }
     Ok(roots)
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, BrokerError> {
-    let failed = |error| configuration(&format!("certificate file {}: {error}", file.display()));
+    let failed = |error| BrokerError::configuration(&format!("certificate file {}: {error}", file.display()));
     let found = CertificateDer::pem_file_iter(file).map_err(failed)?.collect::<Result<Vec<_>, _>>().map_err(failed)?;
     if found.is_empty() {
-        return Err(configuration(&format!("certificate file {}: no certificate in it", file.display())));
+        return Err(BrokerError::configuration(&format!("certificate file {}: no certificate in it", file.display())));
     }
     Ok(found)
 }
 
 fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, BrokerError> {
-    PrivateKeyDer::from_pem_file(file).map_err(|error| configuration(&format!("key file {}: {error}", file.display())))
+    PrivateKeyDer::from_pem_file(file)
+        .map_err(|error| BrokerError::configuration(&format!("key file {}: {error}", file.display())))
 }

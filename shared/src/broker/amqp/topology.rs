@@ -4,7 +4,6 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, ExchangeKind};
 
-use super::options::configuration;
 use crate::broker::BrokerError;
 
 /// The key with which notifications are published.
@@ -32,7 +31,9 @@ impl Names {
     pub(super) fn new(prefix: &str) -> Result<Self, BrokerError> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if prefix.is_empty() || prefix.len() > 100 || !prefix.chars().all(allowed) {
-            return Err(configuration("the name prefix must be 1 to 100 letters, digits, '.', '_' or '-'"));
+            return Err(BrokerError::configuration(
+                "the name prefix must be 1 to 100 letters, digits, '.', '_' or '-'",
+            ));
         }
         let name = |suffix: &str| ShortString::from(format!("{prefix}.{suffix}"));
         Ok(Self {

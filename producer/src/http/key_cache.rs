@@ -1,0 +1,120 @@
+//! API keys and whose they are. A key is `ph_` and 256 random bits; the store has its SHA-256.
+
+use std::collections::HashMap;
+use std::sync::RwLock;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use posthaste_shared::domain::id::KeyId;
+use posthaste_shared::domain::secret::Secret;
+use posthaste_shared::store::Store;
+use rand::Rng;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use tokio::time::Instant;
+
+use super::caller::Caller;
+use super::problem::{Code, Problem};
+
+/// How long a key that was found is believed: a revoked key works no longer than this.
+const TRUST: Duration = Duration::from_secs(5);
+/// How long it is believed while the store is away, so that accepting goes on as long as the broker is there.
+const TRUST_WITHOUT_STORE: Duration = Duration::from_secs(60);
+/// The most keys remembered.
+const MAX_REMEMBERED: usize = 10_000;
+
+/// A new API key and its hash. The key itself is shown once and kept nowhere.
+#[must_use]
+pub fn new_key() -> (Secret, [u8; 32]) {
+    let mut random = [0_u8; 32];
+    rand::rng().fill_bytes(&mut random);
+    let key = format!("ph_{}", URL_SAFE_NO_PAD.encode(random));
+    let hash = hash_key(&key);
+    (Secret::new(key), hash)
+}
+
+/// What the store keeps of a key.
+#[must_use]
+pub fn hash_key(key: &str) -> [u8; 32] {
+    Sha256::digest(key.as_bytes()).into()
+}
+
+/// The keys seen lately, so that not every request asks the store. Misses are not remembered.
+pub(super) struct Keys {
+    admin: Option<([u8; 32], Caller)>,
+    seen: RwLock<HashMap<[u8; 32], (Caller, Instant)>>,
+}
+
+impl Keys {
+    /// Nothing seen yet; `admin` is the bootstrap key with every scope and tenant.
+    pub(super) fn new(admin: Option<&Secret>) -> Self {
+        Self { admin: admin.map(|key| (hash_key(key.expose()), Caller::bootstrap())), seen: RwLock::default() }
+    }
+
+    /// Who holds the key.
+    ///
+    /// # Errors
+    /// The key is not known or was revoked, or the store cannot say.
+    pub(super) async fn look_up(&self, store: &Store, key: &str) -> Result<Caller, Problem> {
+        let hash = hash_key(key);
+        if let Some((admin, caller)) = &self.admin
+            && bool::from(admin.ct_eq(&hash))
+        {
+            return Ok(caller.clone());
+        }
+        if let Some(caller) = self.remembered(&hash, TRUST) {
+            return Ok(caller);
+        }
+        match store.key_by_hash(&hash).await {
+            Ok(Some(key)) if key.revoked_at.is_none() => Ok(self.remember(hash, Caller::of(key))),
+            Ok(found) => {
+                self.forget(&hash);
+                let what = if found.is_some() { "was revoked" } else { "is not known" };
+                Err(Problem::new(Code::InvalidKey, format!("the API key {what}")))
+            }
+            Err(error) if error.is_transient() => {
+                self.remembered(&hash, TRUST_WITHOUT_STORE).ok_or_else(|| Problem::from(error))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn remembered(&self, hash: &[u8; 32], trust: Duration) -> Option<Caller> {
+        let seen = self.seen.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        seen.get(hash).filter(|(_, at)| at.elapsed() < trust).map(|(caller, _)| caller.clone())
+    }
+
+    fn remember(&self, hash: [u8; 32], caller: Caller) -> Caller {
+        let mut seen = self.seen.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if seen.len() >= MAX_REMEMBERED {
+            seen.clear();
+        }
+        seen.insert(hash, (caller.clone(), Instant::now()));
+        caller
+    }
+
+    /// A key that was revoked here stops at once.
+    pub(super) fn forget_id(&self, id: &KeyId) {
+        let mut seen = self.seen.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        seen.retain(|_, (caller, _)| caller.key().id != *id);
+    }
+
+    fn forget(&self, hash: &[u8; 32]) {
+        self.seen.write().unwrap_or_else(std::sync::PoisonError::into_inner).remove(hash);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_random_and_known_by_their_hash() {
+        let (key, hash) = new_key();
+        let (other, _) = new_key();
+        assert_ne!(key, other);
+        assert_eq!(hash_key(key.expose()), hash);
+        assert!(key.expose().starts_with("ph_") && key.expose().len() == 46, "{}", key.expose());
+    }
+}

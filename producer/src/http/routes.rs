@@ -1,0 +1,63 @@
+//! All routes of the API, each with its part of the OpenAPI document.
+
+use std::sync::Arc;
+
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::problem::{FieldProblem, ProblemBody};
+use super::state::Api;
+use super::{batch, dead_letters, deliveries, endpoint_actions, endpoints, events, explain, keys, notifications};
+use super::{replay, wire_format_list};
+
+/// What the document says of the API as a whole.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Posthaste",
+        description = "A durable delivery queue for webhooks. Errors are RFC 9457 problems with a stable `code`. Lists are paged: send `next_cursor` as `cursor` for the next page.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    components(schemas(ProblemBody, FieldProblem)),
+    tags(
+        (name = "notifications", description = "Enqueueing"),
+        (name = "deliveries", description = "Looking at deliveries, sending them again, cancelling them"),
+        (name = "endpoints", description = "The webhooks"),
+        (name = "wire formats", description = "How notifications become requests"),
+        (name = "events", description = "What Posthaste tells about itself"),
+        (name = "dead letters", description = "Messages that could not be read or handled"),
+        (name = "keys", description = "API keys"),
+        (name = "operations", description = "Health and metrics; no key needed"),
+    ),
+)]
+struct Whole;
+
+/// All routes, with their part of the OpenAPI document.
+pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::with_openapi(Whole::openapi())
+        .routes(routes!(notifications::enqueue))
+        .routes(routes!(batch::enqueue_batch))
+        .routes(routes!(notifications::show))
+        .routes(routes!(explain::notification))
+        .routes(routes!(deliveries::list))
+        .routes(routes!(replay::start))
+        .routes(routes!(deliveries::show))
+        .routes(routes!(explain::delivery))
+        .routes(routes!(deliveries::retry))
+        .routes(routes!(deliveries::cancel))
+        .routes(routes!(replay::show))
+        .routes(routes!(endpoints::create, endpoints::list))
+        .routes(routes!(endpoints::show, endpoints::change, endpoints::delete))
+        .routes(routes!(endpoint_actions::enable))
+        .routes(routes!(endpoint_actions::disable))
+        .routes(routes!(endpoint_actions::rotate_secret))
+        .routes(routes!(endpoint_actions::test))
+        .routes(routes!(events::list))
+        .routes(routes!(events::follow))
+        .routes(routes!(dead_letters::list))
+        .routes(routes!(dead_letters::redrive))
+        .routes(routes!(keys::create, keys::list))
+        .routes(routes!(keys::revoke))
+        .routes(routes!(wire_format_list::list))
+}
