@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use posthaste_producer::{Draft, Producer, ProducerOptions};
+use posthaste_shared::broker::amqp::AmqpOptions;
 use posthaste_shared::domain::secret::Secret;
 
 #[tokio::main]
@@ -49,7 +50,13 @@ async fn main() -> anyhow::Result<()> {
 /// The broker that Posthaste uses; without one, the embedded queue in its database.
 fn options() -> anyhow::Result<ProducerOptions> {
     match env::var("POSTHASTE_BROKER_URL") {
-        Ok(url) if url != "embedded" => Ok(ProducerOptions::amqp(Secret::new(url))),
+        Ok(url) if url != "embedded" => {
+            let mut options = AmqpOptions::new(Secret::new(url));
+            if let Ok(prefix) = env::var("POSTHASTE_NAME_PREFIX") {
+                options.name_prefix = prefix;
+            }
+            Ok(ProducerOptions::Amqp(options))
+        }
         _ => {
             let url = env::var("POSTHASTE_DATABASE_URL")
                 .context("set POSTHASTE_BROKER_URL (amqp://…), or POSTHASTE_DATABASE_URL for the embedded queue")?;

@@ -42,7 +42,7 @@ pub(super) struct Fields {
     /// The most requests under way at once, for each worker [default: 32]
     #[arg(long, value_name = "N")]
     max_in_flight: Option<u32>,
-    /// The most requests a second; `none` for no limit [default: none]
+    /// The most requests a second, for each worker; `none` for no limit [default: none]
     #[arg(long, value_name = "N", value_parser = parse_rate)]
     rate_limit: Option<Rate>,
     /// All members as a JSON object, as in the API; flags go before it. `-` for stdin

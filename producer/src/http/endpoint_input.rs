@@ -48,7 +48,7 @@ pub struct EndpointDraft {
     /// The most requests under way at once, for each worker, 1 to 10,000. Default 32.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_in_flight: Option<u32>,
-    /// The most requests a second. Default: no limit.
+    /// The most requests a second, for each worker. Default: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_limit_per_second: Option<f64>,
     /// Whether it is called. Default true.
@@ -93,7 +93,7 @@ pub struct EndpointPatch {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     #[schema(value_type = Option<u32>)]
     pub max_in_flight: Option<Option<u32>>,
-    /// The most requests a second.
+    /// The most requests a second, for each worker.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     #[schema(value_type = Option<f64>)]
     pub rate_limit_per_second: Option<Option<f64>>,

@@ -47,7 +47,7 @@ pub struct Endpoint {
     pub retry: RetryPolicy,
     /// The most requests under way at once, for each worker.
     pub max_in_flight: u32,
-    /// The most requests a second. `None`: no limit.
+    /// The most requests a second, for each worker. `None`: no limit.
     pub rate_limit_per_second: Option<f64>,
     /// Whether it is called at all.
     pub status: EndpointStatus,

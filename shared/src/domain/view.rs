@@ -244,7 +244,7 @@ pub struct EndpointView {
     pub retry: RetryPolicy,
     /// The most requests under way at once, for each worker.
     pub max_in_flight: u32,
-    /// The most requests a second.
+    /// The most requests a second, for each worker.
     pub rate_limit_per_second: Option<f64>,
     /// Whether it is called.
     pub enabled: bool,

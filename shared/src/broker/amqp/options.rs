@@ -22,7 +22,7 @@ pub struct AmqpOptions {
     /// `amqp://user:password@host:port/vhost` or `amqps://…`; the query may set `heartbeat` (seconds),
     /// `frame_max`, `channel_max` and `auth_mechanism` (`plain`, or `external` with a client certificate).
     pub url: Secret,
-    /// What the names of exchanges and queues begin with: 1 to 100 letters, digits, `.`, `_` or `-`.
+    /// What the names of exchanges and queues begin with: 1 to 64 letters, digits, `.`, `_` or `-`.
     pub name_prefix: String,
     /// PEM file with the certificates of the authorities that may sign the server's certificate, instead
     /// of the operating system's.

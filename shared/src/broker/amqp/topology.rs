@@ -30,10 +30,8 @@ pub(super) struct Names {
 impl Names {
     pub(super) fn new(prefix: &str) -> Result<Self, BrokerError> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if prefix.is_empty() || prefix.len() > 100 || !prefix.chars().all(allowed) {
-            return Err(BrokerError::configuration(
-                "the name prefix must be 1 to 100 letters, digits, '.', '_' or '-'",
-            ));
+        if prefix.is_empty() || prefix.len() > 64 || !prefix.chars().all(allowed) {
+            return Err(BrokerError::configuration("the name prefix must be 1 to 64 letters, digits, '.', '_' or '-'"));
         }
         let name = |suffix: &str| ShortString::from(format!("{prefix}.{suffix}"));
         Ok(Self {
