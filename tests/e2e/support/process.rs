@@ -17,7 +17,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a command and waits until it says where it listens.
+    /// Starts a command, waits until it says where it listens, and until it is ready.
     pub async fn start(place: &Place, arguments: &[&str]) -> Self {
         Self::start_with(place, arguments, &[]).await
     }
@@ -41,6 +41,13 @@ impl Process {
         });
         let url = url.await;
         let child = child.into_inner().expect("child");
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        // Its store and its broker answer, so its exchanges and queues are there.
+        within(Duration::from_secs(60), &format!("{url} is ready"), async || {
+            let answer = reqwest::get(format!("{url}/readyz")).await.ok()?;
+            answer.status().is_success().then_some(())
+        })
+        .await;
         Self { child, log, url, what }
     }
 
