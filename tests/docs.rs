@@ -19,9 +19,7 @@ fn read(path: &str) -> String {
 
 /// Every word of `text` that begins with `posthaste_`.
 fn metric_names(text: &str) -> BTreeSet<&str> {
-    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-        .filter(|word| word.starts_with("posthaste_"))
-        .collect()
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| word.starts_with("posthaste_")).collect()
 }
 
 #[test]
