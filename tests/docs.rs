@@ -1,6 +1,8 @@
 //! The documentation against the code: metrics, routes, settings, problem codes and links. No server is
 //! needed.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
