@@ -8,10 +8,12 @@ cd "$(dirname "$0")/.."
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/posthaste-tests.XXXXXX")
 chmod 755 "$work"
-started=()
+# Servers of single tests are kept here too, so that they end even when the tests are interrupted.
+export POSTHASTE_TEST_DIR=$work
 finish() {
-  for service in "${started[@]:-}"; do
-    [ -z "$service" ] || tests/services.sh "$service" stop "$work/$service" || true
+  find "$work" -maxdepth 3 -name port | while read -r port; do
+    dir=$(dirname "$port")
+    tests/services.sh "$(basename "$dir" | sed 's/-.*//')" stop "$dir" || true
   done
   rm -rf "$work"
 }
@@ -42,13 +44,11 @@ command -v cc >/dev/null || missing+=(gcc libc6-dev)
 [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
 
 if [ -z "${POSTHASTE_TEST_AMQP_URL:-}" ]; then
-  started+=(rabbitmq)
   tests/services.sh rabbitmq start "$work/rabbitmq"
   port=$(cat "$work/rabbitmq/port")
   export POSTHASTE_TEST_AMQP_URL="amqp://guest:guest@127.0.0.1:$port"
 fi
 if [ -z "${POSTHASTE_TEST_POSTGRES_URL:-}" ]; then
-  started+=(postgres)
   tests/services.sh postgres start "$work/postgres"
   port=$(cat "$work/postgres/port")
   export POSTHASTE_TEST_POSTGRES_URL="postgres://postgres@127.0.0.1:$port/postgres"

@@ -21,7 +21,11 @@ struct Server {
 
 impl Server {
     async fn start(kind: &'static str) -> Self {
-        let root = tempfile::tempdir().expect("a directory");
+        let root = match std::env::var_os("POSTHASTE_TEST_DIR") {
+            Some(dir) => tempfile::tempdir_in(dir),
+            None => tempfile::tempdir(),
+        };
+        let root = root.expect("a directory");
         // Postgres runs as a user of its own and must get in.
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(root.path(), mode).expect("permissions");
