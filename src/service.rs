@@ -16,7 +16,9 @@ use posthaste_shared::backoff::Reconnect;
 use posthaste_shared::broker::Broker;
 use posthaste_shared::clock::{Clock, SystemClock};
 use posthaste_shared::config::Config;
-use posthaste_shared::store::Store;
+use posthaste_shared::store::endpoints::EndpointFilter;
+use posthaste_shared::store::page::PageRequest;
+use posthaste_shared::store::{Store, StoreError};
 use posthaste_shared::telemetry::metrics::Metrics;
 use posthaste_worker::conclude::EventSettings;
 use posthaste_worker::decode::Limits;
@@ -82,8 +84,13 @@ impl Node {
         Ok(posthaste_producer::http::router(Api::new(parts)))
     }
 
-    /// Starts a worker.
+    /// Starts a worker. Not with a master key that does not fit: it would pass over every endpoint that it
+    /// cannot read, and what is fanned out meanwhile would never get to them.
     pub(crate) async fn start_worker(&self, config: &Config, name: String) -> Result<Worker, Failure> {
+        let endpoints = self.store.endpoints(&EndpointFilter::default(), &PageRequest::default()).await;
+        if let Err(StoreError::Cipher(error)) = endpoints {
+            return Err(error.into());
+        }
         let parts = WorkerParts {
             store: self.store.clone(),
             broker: Arc::clone(&self.broker),

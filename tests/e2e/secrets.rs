@@ -69,3 +69,17 @@ async fn a_rotated_secret_goes_on_signing_beside_the_new_one() {
         crate::interop::verify_by_libraries(&request, secret.as_str().unwrap()).await;
     }
 }
+
+#[tokio::test]
+async fn a_worker_with_another_master_key_does_not_start() {
+    let place = Place::new(Backend::EmbeddedSqlite).await;
+    assert!(process::run(&place, &["migrate"], &[], None).await.status.success());
+    let api_process = Process::start(&place, &["api"]).await;
+    Api::of(&api_process).endpoint("http://127.0.0.1:9/", json!({})).await;
+    for key in ["another-master-key-for-tests-0123456789", ""] {
+        let output = process::run(&place, &["worker"], &[("POSTHASTE_MASTER_KEY", key)], None).await;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("POSTHASTE_MASTER_KEY"), "{said}");
+    }
+}
