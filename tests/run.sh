@@ -69,4 +69,4 @@ if ! cmp -s tests/interop/package.json "$tools/package.json" || [ ! -d "$tools/n
 fi
 export POSTHASTE_TEST_PYTHON="$tools/python/bin/python" POSTHASTE_TEST_NODE_PATH="$tools/node_modules"
 
-cargo test --workspace --locked "$@"
+cargo test --workspace --locked --no-fail-fast "$@"
