@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failure::Done;
 use crate::global::{Global, ServiceFlags};
+use crate::notify;
 use crate::service::{self, Node, Schema};
 
 /// Run the HTTP API.
@@ -32,6 +33,7 @@ pub(crate) async fn run(global: &Global, args: ApiArgs) -> Done {
     let node = Node::open(&config, Schema::Check).await?;
     let shutdown = CancellationToken::new();
     let servers = service::serve_api(&node, &config, &shutdown).await?;
+    let _ready = notify::ready();
     service::until_signal().await?;
     shutdown.cancel();
     for server in servers.tasks {

@@ -7,8 +7,8 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use crate::failure::Done;
 use crate::global::{Global, ServiceFlags};
 use crate::{
-    api, asyncapi, dead, delivery, doctor, endpoint, explain, key, listen, migrate, openapi, reconcile, replay, send,
-    up, worker,
+    api, asyncapi, dead, delivery, doctor, endpoint, event, explain, health, key, listen, migrate, openapi, reconcile,
+    replay, send, up, worker,
 };
 
 /// A durable delivery queue for webhooks
@@ -46,12 +46,16 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Look at the dead-letter queue and re-drive it
     Dead(dead::DeadArgs),
+    /// Look at events, or follow them
+    Event(event::EventArgs),
     /// Manage API keys
     Key(key::KeyArgs),
     /// Receive webhooks locally, print them and verify their signatures
     Listen(listen::ListenArgs),
     /// Check configuration, store, broker and clocks
     Doctor(doctor::DoctorArgs),
+    /// Ask a process on this machine whether it runs
+    Health(health::HealthArgs),
     /// Prove that everything accepted is accounted for
     Reconcile(reconcile::ReconcileArgs),
     /// Print the OpenAPI specification of the HTTP API
@@ -64,7 +68,7 @@ enum Command {
 const GROUPS: &[(&str, &[&str])] = &[
     ("Run it", &["up", "api", "worker", "migrate"]),
     ("Use it", &["send", "endpoint", "delivery", "replay", "explain"]),
-    ("Operate it", &["doctor", "reconcile", "dead", "key"]),
+    ("Operate it", &["doctor", "health", "reconcile", "event", "dead", "key"]),
     ("Develop against it", &["listen", "openapi", "asyncapi"]),
 ];
 
@@ -116,9 +120,11 @@ impl Cli {
             Command::Replay(args) => replay::run(&global, args).await,
             Command::Explain(args) => explain::run(&global, args).await,
             Command::Dead(args) => dead::run(&global, args).await,
+            Command::Event(args) => event::run(&global, args).await,
             Command::Key(args) => key::run(&global, args).await,
             Command::Listen(args) => listen::run(&global, args).await,
             Command::Doctor(args) => Box::pin(doctor::run(&global, args)).await,
+            Command::Health(args) => health::run(&global, args).await,
             Command::Reconcile(args) => reconcile::run(&global, args).await,
             Command::Openapi => openapi::run(&global),
             Command::Asyncapi(args) => asyncapi::run(&global, &args),
@@ -165,10 +171,13 @@ mod tests {
             "posthaste delivery cancel 6b1f0a0e-0000-5000-8000-000000000000",
             "posthaste replay --status failed --no-wait",
             "posthaste dead redrive --all",
+            "posthaste event tail --type delivery.failed --after 7 --exit-after 1",
+            "posthaste event list --since 24h",
             "posthaste key create --name ci --scope enqueue --scope read --tenant acme",
             "posthaste listen --secret whsec_YQ== --status 503 --fail-first 2 --rate-limit 5/s --exit-after 3",
             "posthaste reconcile --accepted ids.txt",
             "posthaste --json doctor",
+            "posthaste health --ready --url http://127.0.0.1:9090",
         ] {
             if let Err(error) = parses(line) {
                 panic!("{line}: {error}");
@@ -188,6 +197,7 @@ mod tests {
             "posthaste delivery list --status lost",
             "posthaste delivery show not-a-uuid",
             "posthaste dead redrive",
+            "posthaste event tail --type delivery.lost",
             "posthaste key create --scope root",
             "posthaste listen --status 99",
         ] {

@@ -14,6 +14,9 @@ use crate::failure::{Failure, chain};
 /// How long an answer of the API may take; the longest is `endpoint test`, which waits for the endpoint (60 s at most).
 const TIMEOUT: Duration = Duration::from_secs(90);
 
+/// A stream ends when its reader has enough: a year is no limit.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// How much is shown of an answer that is no problem of ours, in characters.
 const MAX_SHOWN: usize = 200;
 
@@ -80,24 +83,36 @@ impl Client {
         path: &[&str],
         query: &[(&str, Option<String>)],
     ) -> Result<T, ApiError> {
+        self.send(self.http.get(self.with_query(path, query))).await
+    }
+
+    fn with_query(&self, path: &[&str], query: &[(&str, Option<String>)]) -> Url {
         let mut url = self.at(path);
         for (name, value) in query {
             if let Some(value) = value {
                 url.query_pairs_mut().append_pair(name, value);
             }
         }
-        self.send(self.http.get(url)).await
+        url
+    }
+
+    /// A stream of Server-Sent Events, from the one after `after`, else from now. It has no end of its own.
+    pub(crate) async fn open(
+        &self,
+        path: &[&str],
+        query: &[(&str, Option<String>)],
+        after: Option<i64>,
+    ) -> Result<reqwest::Response, ApiError> {
+        let mut request = self.http.get(self.with_query(path, query)).timeout(FOREVER);
+        if let Some(after) = after {
+            request = request.header("last-event-id", after.to_string());
+        }
+        self.exchange(request).await
     }
 
     /// `POST` with a JSON body.
     pub(crate) async fn post<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> Result<T, ApiError> {
         self.send(self.http.post(self.at(path)).json(body)).await
-    }
-
-    /// `POST` with lines of JSON.
-    pub(crate) async fn post_lines<T: DeserializeOwned>(&self, path: &[&str], lines: String) -> Result<T, ApiError> {
-        let request = self.http.post(self.at(path)).header(header::CONTENT_TYPE, "application/x-ndjson").body(lines);
-        self.send(request).await
     }
 
     /// `PATCH` with a JSON body.
@@ -119,21 +134,29 @@ impl Client {
     }
 
     async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ApiError> {
+        let response = self.exchange(request).await?;
+        let status = response.status();
+        let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+        let body: &[u8] = if body.is_empty() { b"null" } else { &body };
+        serde_json::from_slice(body).map_err(|error| {
+            let message = format!("the answer of {} cannot be read: {error}", self.url);
+            let hint = "is it Posthaste, and of the same version?";
+            ApiError::Refused { status, failure: Failure::new(message).hint(hint) }
+        })
+    }
+
+    /// The head of an answer that is no refusal.
+    async fn exchange(&self, request: RequestBuilder) -> Result<reqwest::Response, ApiError> {
         let request = match &self.key {
             Some(key) => request.bearer_auth(key.expose()),
             None => request,
         };
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
         let (status, headers) = (response.status(), response.headers().clone());
-        let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
         if status.is_success() {
-            let body: &[u8] = if body.is_empty() { b"null" } else { &body };
-            return serde_json::from_slice(body).map_err(|error| {
-                let message = format!("the answer of {} cannot be read: {error}", self.url);
-                let hint = "is it Posthaste, and of the same version?";
-                ApiError::Refused { status, failure: Failure::new(message).hint(hint) }
-            });
+            return Ok(response);
         }
+        let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
         let retry_after = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let failure = self.refusal(status, &body);
         if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {

@@ -190,6 +190,7 @@ fn print_delivery(output: Output, delivery: &Value) -> Result<(), Failure> {
         ("expires", time(delivery, "expires_at")),
         ("finished", time(delivery, "finished_at")),
         ("provider's id", text(delivery, "provider_message_id")),
+        ("provider's date", text(delivery, "provider_message_date")),
         ("provider's code", text(delivery, "provider_error_code")),
     ])?;
     print_attempts(output, delivery)
@@ -214,10 +215,16 @@ pub(crate) fn print_attempts(output: Output, delivery: &Value) -> Result<(), Fai
             text(attempt, "error.text"),
         ]
     };
-    Ok(output.table(
+    output.table(
         &["#", "started", "result", "status", "took", "phases", "address", "error"],
         attempts.iter().map(row).collect(),
-    )?)
+    )?;
+    for attempt in attempts {
+        for line in text(attempt, "console").lines() {
+            output.line(format_args!("console of {}: {line}", text(attempt, "number")))?;
+        }
+    }
+    Ok(())
 }
 
 fn milliseconds(value: &Value, name: &str) -> String {

@@ -20,6 +20,7 @@ use crate::failure::Failure;
 use crate::listen::{self, Behaviour, Format, Verifier};
 use crate::output::{Output, text};
 use crate::service::Node;
+use crate::wire_formats::example;
 
 /// How long the demonstration may take; it needs some four seconds.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -75,10 +76,17 @@ fn scenes() -> Vec<Scene> {
     let plain = |format: WireFormat| Scene {
         what: match format {
             WireFormat::Standard => "one that takes it, signature checked",
+            WireFormat::Cloudevents => "one that takes CloudEvents",
+            WireFormat::Httpsms => "a webhook of httpSMS, token checked",
+            WireFormat::NovuSms => "an SMS gateway of Novu's, API key checked",
+            WireFormat::NovuPush => "a push gateway of Novu's, signature checked",
+            WireFormat::AuthgearSms => "an SMS gateway of Authgear's, signature checked",
+            WireFormat::AuthgearScript => "a script of Authgear's, which calls a gateway",
+            WireFormat::CometchatSms => "an SMS gateway of CometChat's, password checked",
             WireFormat::Raw => "one that takes the bare payload",
         },
         format,
-        behaviour: Behaviour::default(),
+        behaviour: Behaviour { body: answer(format).to_owned(), ..Behaviour::default() },
         ttl_seconds: None,
     };
     let odd = |what, behaviour, ttl_seconds| Scene { what, format: WireFormat::Standard, behaviour, ttl_seconds };
@@ -91,14 +99,24 @@ fn scenes() -> Vec<Scene> {
     scenes
 }
 
+/// What a gateway of that kind answers. Authgear's none: a `code` would count for more than the 401 of a receiver that
+/// cannot verify the signature.
+const fn answer(format: WireFormat) -> &'static str {
+    match format {
+        WireFormat::NovuSms => r#"{"data":{"id":"demo-1"}}"#,
+        _ => "",
+    }
+}
+
 struct Started {
     task: JoinHandle<()>,
     secret: Option<Secret>,
 }
 
 async fn start_receiver(scene: &Scene) -> Result<(Started, String), Failure> {
-    let secret = wire::of(scene.format).new_secret();
-    let verifier = Verifier::new(Format::Auto, secret.as_slice()).map_err(Failure::new)?;
+    let secret = wire::of(scene.format).new_secret(&serde_json::Map::new());
+    let proof = secret.clone().or_else(|| password(scene.format));
+    let verifier = Verifier::new(Format::Auto, proof.as_slice()).map_err(Failure::new)?;
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let mut receiver = listen::serve(scene.behaviour.clone(), verifier, listener);
     let url = format!("http://{}/webhook", receiver.address());
@@ -106,18 +124,33 @@ async fn start_receiver(scene: &Scene) -> Result<(Started, String), Failure> {
     Ok((Started { task, secret }, url))
 }
 
+/// What an endpoint with the sample's settings proves itself by, where that is not its secret: as
+/// `listen --secret` takes it.
+fn password(format: WireFormat) -> Option<Secret> {
+    let settings = wire::of(format).sample().settings;
+    let pair = |name: &str, separator: &str, value: &str| {
+        Some(Secret::new(format!("{}{separator}{}", settings[name].as_str()?, settings[value].as_str()?)))
+    };
+    match format {
+        WireFormat::NovuSms => pair("apiKeyRequestHeader", ": ", "apiKey"),
+        WireFormat::CometchatSms => pair("basicAuthUsername", ":", "basicAuthPassword"),
+        _ => None,
+    }
+}
+
 /// Makes the endpoint and enqueues the notification; returns the notification's id.
 async fn send(client: &Client, scene: &Scene, url: &str, secret: Option<Secret>) -> Result<String, Failure> {
-    let mut endpoint = json!({"url": url, "wire_format": scene.format, "description": scene.what});
+    let sample = wire::of(scene.format).sample();
+    let settings = sample.settings.to_string().replace("https://example.com", url);
+    let settings: Value = serde_json::from_str(&settings).map_err(|error| Failure::new(error.to_string()))?;
+    let mut endpoint =
+        json!({"url": url, "wire_format": scene.format, "description": scene.what, "settings": settings});
     if let Some(secret) = secret {
         endpoint["secret"] = json!(secret.expose());
     }
     let endpoint: Value = client.post(&["v1", "endpoints"], &endpoint).await?;
-    let mut notification = json!({
-        "type": "order.paid",
-        "payload": {"order": 42, "amount": "19.90", "currency": "EUR"},
-        "endpoint_id": endpoint["id"],
-    });
+    let mut notification = example(sample);
+    notification["endpoint_id"] = endpoint["id"].clone();
     if let Some(ttl) = scene.ttl_seconds {
         notification["ttl_seconds"] = json!(ttl);
     }

@@ -21,6 +21,7 @@ use posthaste_shared::store::page::PageRequest;
 use posthaste_shared::store::{Store, StoreError};
 use posthaste_shared::telemetry::metrics::Metrics;
 use posthaste_worker::conclude::EventSettings;
+use posthaste_worker::courier::Courier;
 use posthaste_worker::decode::Limits;
 use posthaste_worker::send::Sender;
 use posthaste_worker::upkeep::UpkeepSettings;
@@ -64,14 +65,14 @@ impl Node {
 
     /// The HTTP API, to be served.
     pub(crate) fn api(&self, config: &Config, shutdown: CancellationToken) -> Result<Router, Failure> {
-        let sender = Sender::new(config.egress.clone())?;
+        let courier = Courier::new(Sender::new(config.egress.clone())?, Arc::clone(&self.clock));
         let parts = ApiParts {
             store: self.store.clone(),
             broker: Arc::clone(&self.broker),
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
             egress: config.egress.clone(),
-            wire_formats: Arc::new(WorkerWireFormats { sender, clock: Arc::clone(&self.clock) }),
+            wire_formats: Arc::new(WorkerWireFormats { courier, clock: Arc::clone(&self.clock) }),
             resolver: Arc::new(SystemResolver),
             shutdown,
             settings: ApiSettings {
@@ -113,7 +114,9 @@ impl Node {
             egress: config.egress.clone(),
             name,
         };
-        Ok(Worker::start(parts, settings).await?)
+        let worker = Worker::start(parts, settings).await?;
+        self.metrics.worker_slots.set(i64::try_from(config.worker.slots).unwrap_or(i64::MAX));
+        Ok(worker)
     }
 
     /// Health and metrics. No key is needed.
@@ -227,6 +230,7 @@ pub(crate) async fn until_signal() -> Result<(), Failure> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    crate::notify::stopping();
     tracing::info!("stopping; a second signal stops at once");
     tokio::spawn(async move {
         tokio::select! {

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::demo;
 use crate::failure::{Done, Failure};
 use crate::global::{Global, ServiceFlags};
+use crate::notify;
 use crate::service::{self, Node, Schema};
 
 /// Run everything in one process, on an embedded store and queue.
@@ -45,6 +46,8 @@ pub(crate) async fn run(global: &Global, args: UpArgs) -> Done {
     let shutdown = CancellationToken::new();
     let servers = service::serve_api(&node, &config, &shutdown).await?;
     let mut worker = node.start_worker(&config, service::worker_name()).await?;
+
+    let _ready = notify::ready();
 
     let output = global.output();
     output.line(format_args!("Posthaste is up: http://{}, data in {}", servers.address, config.data_dir.display()))?;

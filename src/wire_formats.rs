@@ -10,42 +10,33 @@ use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::notification::Notification;
 use posthaste_shared::domain::secret::Secret;
 use posthaste_shared::domain::wire_format::WireFormat;
+use posthaste_worker::courier::Courier;
 use posthaste_worker::probe::{self, Probe};
-use posthaste_worker::send::Sender;
-use posthaste_worker::wire;
+use posthaste_worker::wire::{self, Sample, settings};
+use serde_json::{Map, Value, json};
 
 /// The worker's wire formats, for the API.
 pub(crate) struct WorkerWireFormats {
-    pub(crate) sender: Sender,
+    pub(crate) courier: Courier,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
 #[async_trait]
 impl WireFormats for WorkerWireFormats {
     fn catalogue(&self) -> Vec<WireFormatInfo> {
-        WireFormat::ALL
-            .into_iter()
-            .map(|format| {
-                let info = wire::of(format).info();
-                WireFormatInfo {
-                    name: info.format,
-                    description: info.description.to_owned(),
-                    signs: info.signs,
-                    settings_schema: info.settings_schema,
-                }
-            })
-            .collect()
+        WireFormat::ALL.into_iter().map(info).collect()
     }
 
     fn check(&self, endpoint: &Endpoint) -> Result<(), Vec<FieldProblem>> {
-        let problems = wire::of(endpoint.wire_format).check(endpoint);
-        let problems: Vec<_> =
-            problems.into_iter().map(|problem| FieldProblem::new(problem.field, problem.problem)).collect();
-        if problems.is_empty() { Ok(()) } else { Err(problems) }
+        problems(wire::check(endpoint))
     }
 
-    fn new_secret(&self, format: WireFormat) -> Option<Secret> {
-        wire::of(format).new_secret()
+    fn check_notification(&self, endpoint: &Endpoint, notification: &Notification) -> Result<(), Vec<FieldProblem>> {
+        problems(wire::of(endpoint.wire_format).check_notification(endpoint, notification))
+    }
+
+    fn new_secret(&self, format: WireFormat, settings: &Map<String, Value>) -> Option<Secret> {
+        wire::of(format).new_secret(settings)
     }
 
     fn check_secret(&self, format: WireFormat, secret: &Secret) -> Result<(), String> {
@@ -55,15 +46,47 @@ impl WireFormats for WorkerWireFormats {
     async fn test(&self, endpoint: &Endpoint, notification: Option<Notification>) -> TestReport {
         let now = self.clock.now();
         let notification = notification.unwrap_or_else(|| probe::sample(endpoint, now));
-        report(endpoint, probe::probe(&self.sender, endpoint, &notification, now).await)
+        report(probe::probe(&self.courier, endpoint, &notification, now).await)
     }
 }
 
-fn report(endpoint: &Endpoint, probe: Probe) -> TestReport {
+fn info(format: WireFormat) -> WireFormatInfo {
+    let (info, sample) = (wire::of(format).info(), wire::of(format).sample());
+    WireFormatInfo {
+        name: format,
+        description: info.description.to_owned(),
+        signs: info.signs,
+        settings_schema: settings::with_common(info.settings),
+        payload_schema: info.payload,
+        recipient_schema: info.recipient,
+        example_settings: sample.settings.clone(),
+        example: example(sample),
+    }
+}
+
+/// A sample as a notification that can be enqueued.
+pub(crate) fn example(sample: Sample) -> Value {
+    let mut example = json!({"type": sample.kind, "payload": sample.payload});
+    for (name, value) in [("recipient", sample.recipient), ("overrides", sample.overrides)] {
+        if let Some(value) = value {
+            example[name] = value;
+        }
+    }
+    example
+}
+
+fn problems(found: Vec<wire::FieldProblem>) -> Result<(), Vec<FieldProblem>> {
+    if found.is_empty() {
+        return Ok(());
+    }
+    Err(found.into_iter().map(|problem| FieldProblem::new(problem.field, problem.problem)).collect())
+}
+
+fn report(probe: Probe) -> TestReport {
     TestReport {
         request: probe.request.map(|request| TestRequest {
-            method: "POST".to_owned(),
-            url: endpoint.url.to_string(),
+            method: request.method().to_string(),
+            url: request.url().to_string(),
             headers: request.shown_headers().to_vec(),
             body: String::from_utf8_lossy(request.body()).into_owned(),
         }),
@@ -78,5 +101,6 @@ fn report(endpoint: &Endpoint, probe: Probe) -> TestReport {
         duration_ms: probe.duration_ms,
         phases_ms: probe.phases,
         resolved_address: probe.address,
+        console: probe.console,
     }
 }

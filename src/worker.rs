@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failure::Done;
 use crate::global::{Global, ServiceFlags};
+use crate::notify;
 use crate::service::{self, Node, Schema};
 
 /// Run a delivery worker. Start as many as you like, on as many machines.
@@ -36,6 +37,7 @@ pub(crate) async fn run(global: &Global, args: WorkerArgs) -> Done {
     tracing::info!("listening on http://{} for health and metrics", listener.local_addr()?);
     let server = service::serve(listener, node.operations(), shutdown.clone());
     let mut worker = node.start_worker(&config, service::worker_name()).await?;
+    let _ready = notify::ready();
     service::until_signal_or_failure(&mut worker).await?;
     service::stop_worker(worker, config.shutdown_grace).await;
     shutdown.cancel();

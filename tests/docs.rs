@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use posthaste_producer::http::problem::Code;
 use posthaste_shared::config::settings::SETTINGS;
 use posthaste_shared::domain::event::EventType;
+use posthaste_shared::domain::wire_format::WireFormat;
 use posthaste_shared::telemetry::metrics::Metrics;
 
 fn root() -> &'static Path {
@@ -78,10 +79,64 @@ fn every_setting_is_documented() {
 }
 
 #[test]
+fn deployments_name_only_settings_that_there_are() {
+    let known: BTreeSet<String> =
+        SETTINGS.iter().flat_map(|setting| [setting.env.to_owned(), format!("{}_FILE", setting.env)]).collect();
+    let mut files = Vec::new();
+    collect(&root().join("deploy"), &mut files);
+    let mut named = BTreeSet::new();
+    for file in files {
+        // What is no text, such as Python's compiled files, names nothing.
+        let Ok(text) = std::fs::read_to_string(&file) else { continue };
+        for word in text.split(|c: char| !c.is_ascii_uppercase() && c != '_') {
+            // `POSTHASTE_…` alone stands for all of them.
+            if word.starts_with("POSTHASTE_") && word != "POSTHASTE_" {
+                assert!(known.contains(word), "{} names {word}, which is no setting", file.display());
+                named.insert(word.to_owned());
+            }
+        }
+    }
+    for needed in ["POSTHASTE_DATABASE_URL", "POSTHASTE_BROKER_URL", "POSTHASTE_MASTER_KEY", "POSTHASTE_LISTEN"] {
+        assert!(named.contains(needed), "nothing in deploy/ sets {needed}: was it read?");
+    }
+}
+
+/// All files below `folder`.
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("a folder can be listed") {
+        let entry = entry.expect("a folder can be listed");
+        if entry.file_type().expect("an entry has a type").is_dir() {
+            collect(&entry.path(), files);
+        } else {
+            files.push(entry.path());
+        }
+    }
+}
+
+#[test]
 fn every_event_type_is_documented() {
     let page = read("docs/events.md");
     for kind in EventType::ALL {
         assert!(page.contains(&format!("`{}`", kind.as_str())), "docs/events.md does not mention {}", kind.as_str());
+    }
+}
+
+#[test]
+fn every_wire_format_has_a_page_with_all_its_settings() {
+    let index = read("docs/wire-formats/README.md");
+    for format in WireFormat::ALL {
+        let name = format.as_str();
+        assert!(index.contains(&format!("[`{name}`]({name}.md)")), "docs/wire-formats/README.md does not list {name}");
+        let page = read(&format!("docs/wire-formats/{name}.md"));
+        let schema = posthaste_worker::wire::of(format).info().settings;
+        let settings = schema["properties"].as_object().expect("the schema has properties");
+        for setting in settings.keys() {
+            assert!(page.contains(&format!("| `{setting}`")), "docs/wire-formats/{name}.md has no row for {setting}");
+        }
+        assert!(page.contains("posthaste endpoint add"), "docs/wire-formats/{name}.md has no example to copy");
+    }
+    for setting in ["webhook_id", "traceparent", "transform"] {
+        assert!(index.contains(&format!("| `{setting}` |")), "docs/wire-formats/README.md has no row for {setting}");
     }
 }
 

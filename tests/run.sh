@@ -39,6 +39,7 @@ tests/services.sh have rabbitmq || missing+=(rabbitmq-server)
 tests/services.sh have postgres || missing+=(postgresql)
 command -v python3 >/dev/null && python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
 command -v npm >/dev/null || missing+=(nodejs npm)
+command -v prometheus >/dev/null && command -v promtool >/dev/null || missing+=(prometheus)
 command -v pgrep >/dev/null || missing+=(procps)
 command -v cc >/dev/null || missing+=(gcc libc6-dev)
 [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
@@ -63,9 +64,16 @@ if ! cmp -s tests/interop/requirements.txt "$tools/requirements.txt"; then
   "$tools/python/bin/pip" install --quiet --disable-pip-version-check -r tests/interop/requirements.txt
   cp tests/interop/requirements.txt "$tools/requirements.txt"
 fi
-if ! cmp -s tests/interop/package.json "$tools/package.json" || [ ! -d "$tools/node_modules" ]; then
+if ! cmp -s tests/interop/package.json "$tools/installed.json"; then
+  rm -f "$tools/package-lock.json"
   cp tests/interop/package.json "$tools/package.json"
   npm install --prefix "$tools" --silent --no-audit --no-fund >"$work/npm.log" 2>&1 || { cat "$work/npm.log" >&2; exit 1; }
+  # Novu's providers come alone: most of their dependencies (355 MB) are for gateways that are not tested.
+  novu=$(node -p 'require("./tests/interop/package.json").withoutItsDependencies')
+  archive=$(npm pack "$novu" --pack-destination "$work" --silent)
+  mkdir -p "$tools/node_modules/@novu/providers"
+  tar -xzf "$work/$archive" --strip-components=1 -C "$tools/node_modules/@novu/providers"
+  cp tests/interop/package.json "$tools/installed.json"
 fi
 export POSTHASTE_TEST_PYTHON="$tools/python/bin/python" POSTHASTE_TEST_NODE_PATH="$tools/node_modules"
 

@@ -42,6 +42,7 @@ async fn recorded(api: &TestApi, tenant: &str, name: &str, state: impl FnOnce() 
         created_at: now,
         expires_at: notification.expires_at,
         provider_message_id: None,
+        provider_message_date: None,
         provider_error_code: None,
         last_error: None,
         origin: Origin::Producer,

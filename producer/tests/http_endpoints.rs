@@ -45,6 +45,34 @@ async fn an_endpoint_shows_its_secret_once() {
 }
 
 #[tokio::test]
+async fn a_url_is_needed_unless_a_script_is_called() {
+    let api = TestApi::start().await;
+    let without = |format: &str| json!({ "wire_format": format });
+    let refused = api.call("POST", "/v1/endpoints", without("standard")).await;
+    assert_eq!((refused.status, refused.fields()), (422, vec!["url"]), "{refused:?}");
+    let made = api.call("POST", "/v1/endpoints", without("authgear-script")).await;
+    assert_eq!((made.status, &made.body["url"]), (201, &json!("script:")), "{made:?}");
+}
+
+#[tokio::test]
+async fn an_empty_secret_stands_for_none() {
+    let api = TestApi::start().await;
+    let made = create(&api, json!({ "secret": "" })).await;
+    assert_eq!(
+        (made.status, made.body.get("secret"), &made.body["has_secret"]),
+        (201, None, &json!(false)),
+        "{made:?}"
+    );
+}
+
+#[tokio::test]
+async fn scripts_are_not_shown() {
+    let api = TestApi::start().await;
+    let made = create(&api, json!({ "settings": { "script": "const key = 'sesame'", "mode": "x" } })).await;
+    assert_eq!(made.body["settings"], json!({ "script": "[redacted]", "mode": "x" }), "{made:?}");
+}
+
+#[tokio::test]
 async fn addresses_that_may_not_be_called_are_refused() {
     let api = TestApi::start().await;
     for url in [

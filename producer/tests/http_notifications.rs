@@ -62,6 +62,18 @@ async fn what_is_wrong_is_named() {
 }
 
 #[tokio::test]
+async fn what_the_named_endpoints_wire_format_lacks_is_named() {
+    let api = TestApi::start().await;
+    let endpoint = api.call("POST", "/v1/endpoints", json!({ "url": "https://hooks.example/x" })).await;
+    let body = json!({ "type": "a", "payload": "no good", "endpoint_id": endpoint.body["id"] });
+    let refused = api.call("POST", "/v1/notifications", body.clone()).await;
+    assert_eq!((refused.status, refused.code(), refused.fields()), (422, "invalid", vec!["payload.text"]));
+    let batch = api.call("POST", "/v1/notifications/batch", json!([body, { "type": "a", "payload": "no good" }])).await;
+    assert_eq!(batch.body["items"][0]["error"]["errors"][0]["field"], "payload.text", "{batch:?}");
+    assert!(batch.body["items"][1]["id"].is_string(), "only one that names its endpoint is checked: {batch:?}");
+}
+
+#[tokio::test]
 async fn an_endpoint_must_be_the_tenants_own() {
     let api = TestApi::start().await;
     let id = api.endpoint("acme").await;

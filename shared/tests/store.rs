@@ -56,6 +56,7 @@ conformance!(
         a_gone_endpoint_that_was_repaired_stays_enabled,
         values_at_fault_are_told_from_a_database_at_fault,
         everything_reads_back_as_it_was,
+        notifications_are_read_in_one_go,
         unmatched_notifications_are_seen,
         large_batches_are_kept_whole,
         zero_characters_do_no_harm,

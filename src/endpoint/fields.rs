@@ -27,7 +27,7 @@ pub(super) struct Fields {
     /// Static header; repeatable
     #[arg(long = "header", value_name = "NAME: VALUE", value_parser = parse_header)]
     headers: Vec<(String, String)>,
-    /// Setting of the wire format; the value is JSON, or text where it is none; repeatable
+    /// Setting of the wire format; the value is JSON, text where it is none, or @FILE for a file's text (a script); repeatable
     #[arg(long = "setting", value_name = "KEY=JSON", value_parser = parse_setting)]
     settings: Vec<(String, Value)>,
     /// Time for the whole exchange, 1s to 60s [default: 5s]
@@ -74,7 +74,11 @@ fn parse_header(text: &str) -> Result<(String, String), String> {
 
 fn parse_setting(text: &str) -> Result<(String, Value), String> {
     let (name, value) = text.split_once('=').ok_or("must be key=JSON")?;
-    Ok((name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
+    let value = match value.strip_prefix('@') {
+        Some(path) => std::fs::read_to_string(path).map_err(|error| format!("{path} cannot be read: {error}"))?.into(),
+        None => serde_json::from_str(value).unwrap_or_else(|_| value.into()),
+    };
+    Ok((name.to_owned(), value))
 }
 
 fn parse_delays(text: &str) -> Result<Delays, String> {
@@ -184,6 +188,15 @@ mod tests {
     struct Line {
         #[command(flatten)]
         fields: Fields,
+    }
+
+    #[test]
+    fn a_setting_may_be_a_files_text() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "export default () => 1").unwrap();
+        let setting = parse_setting(&format!("script=@{}", file.path().display()));
+        assert_eq!(setting, Ok(("script".to_owned(), "export default () => 1".into())));
+        assert!(parse_setting("script=@/no/such/file").is_err());
     }
 
     #[test]

@@ -107,12 +107,18 @@ struct SetArgs {
 struct TestArgs {
     /// Its id, ep_…
     id: EndpointId,
-    /// The test notification's type [default: made up]
+    /// The test notification's type [default: the wire format's sample]
     #[arg(long = "type", value_name = "TYPE", requires = "payload")]
     kind: Option<String>,
-    /// The test notification's payload: JSON, or @FILE [default: made up]
+    /// The test notification's payload: JSON, or @FILE [default: the wire format's sample]
     #[arg(long, value_name = "JSON", requires = "kind")]
     payload: Option<String>,
+    /// The test notification's recipient: JSON, or @FILE
+    #[arg(long, value_name = "JSON", requires = "kind")]
+    recipient: Option<String>,
+    /// The test notification's overrides: JSON, or @FILE
+    #[arg(long, value_name = "JSON", requires = "kind")]
+    overrides: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -164,7 +170,8 @@ async fn add(output: Output, client: &Client, args: AddArgs) -> Result<(), Failu
     if let Some(secret) = args.secret.read()? {
         body.insert("secret".to_owned(), secret.into());
     }
-    if !body.contains_key("url") {
+    let format = body.get("wire_format").and_then(Value::as_str).and_then(WireFormat::parse);
+    if !body.contains_key("url") && format.is_none_or(WireFormat::has_url) {
         return Err(Failure::wrong_use("an endpoint needs --url")
             .hint("posthaste endpoint add --url https://example.com/hooks"));
     }
@@ -231,7 +238,13 @@ async fn test(output: Output, client: &Client, args: &TestArgs) -> Done {
     let mut body = Map::new();
     if let (Some(kind), Some(payload)) = (&args.kind, &args.payload) {
         let payload = fields::json_or_file("--payload", payload)?;
-        body.insert("notification".to_owned(), json!({"type": kind, "payload": payload}));
+        let mut notification = json!({"type": kind, "payload": payload});
+        for (name, given) in [("recipient", &args.recipient), ("overrides", &args.overrides)] {
+            if let Some(text) = given {
+                notification[name] = fields::json_or_file(&format!("--{name}"), text)?;
+            }
+        }
+        body.insert("notification".to_owned(), notification);
     }
     let report: Value = client.post(&["v1", "endpoints", args.id.as_str(), "test"], &body).await?;
     show::test_report(output, &report)?;

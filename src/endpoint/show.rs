@@ -21,6 +21,7 @@ pub(super) fn endpoint(output: Output, endpoint: &Value) -> Result<(), Failure> 
         ("phone numbers", list_of(endpoint, "phone_numbers")),
         ("state", state(endpoint)),
         ("signs", signs(endpoint)),
+        ("public keys", strings(endpoint.get("public_keys")).join("\n")),
         ("headers", pairs(endpoint, "headers")),
         ("settings", pairs(endpoint, "settings")),
         ("timeout", format!("{} ms", text(endpoint, "timeout_ms"))),
@@ -81,6 +82,7 @@ pub(super) fn rotated(output: Output, rotated: &Value) -> Result<(), Failure> {
     }
     output.facts(&[
         ("endpoint", text(rotated, "endpoint.id")),
+        ("public keys", strings(rotated["endpoint"].get("public_keys")).join("\n")),
         ("secret", text(rotated, "secret")),
         ("old one signs until", time(rotated, "old_secret_retires_at")),
     ])?;
@@ -104,6 +106,7 @@ pub(super) fn test_report(output: Output, report: &Value) -> Result<(), Failure>
     output.facts(&[
         ("verdict", text(report, "verdict")),
         ("error", text(report, "error.text")),
+        ("console", text(report, "console").trim_end().to_owned()),
         ("address", text(report, "resolved_address")),
         ("took", took),
     ])?;
@@ -131,8 +134,11 @@ fn state(endpoint: &Value) -> String {
 }
 
 fn list_of(endpoint: &Value, name: &str) -> String {
-    let items = endpoint["subscription"].get(name).and_then(Value::as_array);
-    items.into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
+    strings(endpoint["subscription"].get(name)).join(", ")
+}
+
+fn strings(array: Option<&Value>) -> Vec<&str> {
+    array.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
 fn pairs(endpoint: &Value, name: &str) -> String {

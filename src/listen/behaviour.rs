@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use axum::http::HeaderValue;
 use tokio::time::Instant;
 
 /// What answers look like. The default takes everything with 200.
@@ -22,6 +23,17 @@ pub(crate) struct Behaviour {
     pub(crate) rate_limit: Option<Rate>,
     /// Body of the answers.
     pub(crate) body: String,
+    /// What is answered to who asks for consent first.
+    pub(crate) consent: Option<Consent>,
+}
+
+/// Consent to deliveries, by the webhook rules of `CloudEvents`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Consent {
+    /// To whom: a DNS name, or `*` for everybody.
+    pub(crate) origin: HeaderValue,
+    /// The most requests a minute.
+    pub(crate) rate: Option<u32>,
 }
 
 impl Default for Behaviour {
@@ -34,6 +46,7 @@ impl Default for Behaviour {
             retry_after: None,
             rate_limit: None,
             body: String::new(),
+            consent: None,
         }
     }
 }

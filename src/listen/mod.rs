@@ -10,12 +10,13 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use axum::http::HeaderValue;
 use clap::Args;
 use posthaste_shared::config::Profile;
 use posthaste_shared::domain::secret::Secret;
 use tokio::net::TcpListener;
 
-pub(crate) use self::behaviour::{Behaviour, Rate};
+pub(crate) use self::behaviour::{Behaviour, Consent, Rate};
 pub(crate) use self::server::serve;
 pub(crate) use self::verify::{Format, Verifier};
 
@@ -25,6 +26,10 @@ use crate::when;
 
 const EXAMPLES: &str = "Examples:
   posthaste listen --secret whsec_…             print requests and verify their signatures
+  posthaste listen --secret whpk_…              the same with the public key of an ed25519 pair
+  posthaste listen --format cometchat-sms --secret user:password
+  posthaste listen --format novu-sms --secret 'X-API-KEY: key-123'
+  posthaste listen --format cloudevents --consent events.example.com --consent-rate 120
   posthaste listen --status 503                 fail everything: watch the retries
   posthaste listen --fail-first 2               fail twice, then take it
   posthaste listen --rate-limit 5/s --retry-after 3
@@ -41,10 +46,13 @@ pub(crate) struct ListenArgs {
     /// Where to listen
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9000")]
     listen: SocketAddr,
-    /// Signing secret to verify with (whsec_…); repeatable: one of them must fit
+    /// Secret to verify with, as the wire format has it: whsec_…, whsk_… or whpk_… (standard), the signing key
+    /// (httpsms, novu-push, authgear-sms), user:password (cometchat-sms), 'X-API-KEY: key-123' (novu-sms);
+    /// repeatable: one of them must fit
     #[arg(long = "secret", value_name = "SECRET", env = "POSTHASTE_LISTEN_SECRET", hide_env_values = true)]
     secrets: Vec<String>,
-    /// Wire format of the signatures: auto (told by the headers), standard or none
+    /// What is verified: auto (told by the headers), none, or a wire format: standard, cloudevents, httpsms, novu-sms,
+    /// novu-push, authgear-sms, cometchat-sms
     #[arg(long, value_name = "FORMAT", default_value = "auto", value_parser = Format::parse)]
     format: Format,
     /// Status of the answers
@@ -68,6 +76,12 @@ pub(crate) struct ListenArgs {
     /// Body of the answers
     #[arg(long, value_name = "TEXT", default_value = "")]
     body: String,
+    /// Consent to deliveries of this origin, a DNS name or *, when asked first (CloudEvents; an OPTIONS request)
+    #[arg(long, value_name = "ORIGIN")]
+    consent: Option<HeaderValue>,
+    /// Consent to so many requests a minute
+    #[arg(long, value_name = "N", requires = "consent", value_parser = clap::value_parser!(u32).range(1..))]
+    consent_rate: Option<u32>,
     /// Print counts once a second instead of requests
     #[arg(long, short)]
     quiet: bool,
@@ -86,6 +100,7 @@ impl ListenArgs {
             retry_after: self.retry_after,
             rate_limit: self.rate_limit,
             body: self.body.clone(),
+            consent: self.consent.clone().map(|origin| Consent { origin, rate: self.consent_rate }),
         }
     }
 }

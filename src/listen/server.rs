@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::Response;
 use posthaste_shared::clock::{Clock as _, SystemClock};
 use posthaste_shared::domain::time::Timestamp;
@@ -118,8 +118,11 @@ async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Res
     let Ok(body) = to_bytes(body, MAX_BODY).await else {
         return plain(StatusCode::PAYLOAD_TOO_LARGE, Body::empty());
     };
-    let verified = receiver.verifier.verify(&parts.headers, &body, at);
-    let (number, status) = receiver.choose();
+    // Who asks for consent has nothing to sign yet.
+    let asks = parts.method == Method::OPTIONS && parts.headers.contains_key("webhook-request-origin");
+    let verified = if asks { Verified::Unchecked } else { receiver.verifier.verify(&parts.headers, &body, at) };
+    let consent = receiver.behaviour.consent.as_ref().filter(|_| asks);
+    let (number, status) = receiver.choose(consent.is_some());
     let status = if matches!(verified, Verified::Bad(_)) && status < 300 { 401 } else { status };
     let hang = receiver.behaviour.hang;
     let received = Received {
@@ -138,14 +141,24 @@ async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Res
         std::future::pending::<()>().await;
     }
     tokio::time::sleep(receiver.behaviour.delay).await;
-    receiver.answer(status)
+    let mut response = receiver.answer(status);
+    if let Some(consent) = consent {
+        let rate = consent.rate.map(|rate| ("webhook-allowed-rate", rate.into()));
+        for (name, value) in std::iter::once(("webhook-allowed-origin", consent.origin.clone())).chain(rate) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
 }
 
 impl Receiver {
-    fn choose(&self) -> (u64, u16) {
+    /// Number and status of the next answer. Consent is always given with 200 and is none of the answers
+    /// that [`Behaviour`] counts.
+    fn choose(&self, consents: bool) -> (u64, u16) {
         let mut course = self.course.lock().unwrap_or_else(PoisonError::into_inner);
         course.0 += 1;
-        (course.0, course.1.next(&self.behaviour, Instant::now()))
+        let status = if consents { 200 } else { course.1.next(&self.behaviour, Instant::now()) };
+        (course.0, status)
     }
 
     fn answer(&self, status: u16) -> Response {
@@ -169,6 +182,7 @@ fn plain(status: StatusCode, body: Body) -> Response {
 mod tests {
     use posthaste_shared::domain::secret::Secret;
 
+    use super::super::behaviour::Consent;
     use super::super::verify::Format;
     use super::*;
 
@@ -200,6 +214,24 @@ mod tests {
         assert_eq!(receiver.next().await.unwrap().number, 2);
         receiver.stop().await;
         assert!(client().post(&url).send().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn consents_to_who_asks_and_counts_it_apart() {
+        let consent = Some(Consent { origin: "a.example".parse().unwrap(), rate: Some(120) });
+        let behaviour = Behaviour { fail_first: Some(1), consent, ..Behaviour::default() };
+        let (mut receiver, url) = start(behaviour, &[Secret::new("whsec_c2VjcmV0")]).await;
+        let ask = || client().request(Method::OPTIONS, &url).header("WebHook-Request-Origin", "b.example").send();
+        let answer = ask().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let said = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
+        assert_eq!((said("webhook-allowed-origin"), said("webhook-allowed-rate")), ("a.example".into(), "120".into()));
+        assert_eq!(receiver.next().await.unwrap().verified, Verified::Unchecked);
+        assert_eq!(client().post(&url).send().await.unwrap().status(), 503);
+        // An OPTIONS request that asks for nothing is a request like any other.
+        let other = client().request(Method::OPTIONS, &url).send().await.unwrap();
+        assert!(other.headers().get("webhook-allowed-origin").is_none());
+        assert_eq!(other.status(), 401);
     }
 
     #[tokio::test]

@@ -79,13 +79,9 @@ impl Target {
 }
 
 async fn send_to_api(client: &Client, items: &[Item]) -> Result<Vec<Answer>, ApiError> {
-    let mut lines = String::new();
-    for item in items {
-        let line = serde_json::to_string(&item.draft).map_err(|error| ApiError::Unreachable(Failure::from(error)))?;
-        lines.push_str(&line);
-        lines.push('\n');
-    }
-    let answer: Value = client.post_lines(&["v1", "notifications", "batch"], lines).await?;
+    // A list, not lines: what was given on the command line may have line breaks in it.
+    let drafts: Vec<&NotificationDraft> = items.iter().map(|item| &item.draft).collect();
+    let answer: Value = client.post(&["v1", "notifications", "batch"], &drafts).await?;
     let results = crate::output::items(&answer);
     if results.len() != items.len() {
         let message = format!("the API answered {} results for {} notifications", results.len(), items.len());

@@ -129,8 +129,13 @@ async fn notifications_are_sent_from_flags_and_files() {
     let cli = Cli::start(Backend::EmbeddedSqlite).await;
     let receiver = Receiver::start().await;
     cli.ok(&["endpoint", "add", "--url", &receiver.url("/ok"), "--type", "a.*"]).await;
-    let id = cli.ok(&["send", "--type", "a.one", "--payload", r#"{"n": 1}"#]).await;
+    let id = cli.ok(&["send", "--type", "a.one", "--payload", "{\n  \"n\": 1\n}"]).await;
     cli.delivery(id.trim(), "delivered").await;
+    let sent = receiver.requests("/ok").remove(0).body;
+    assert!(sent.ends_with(b"\"data\":{\n  \"n\": 1\n}}"), "{sent:?}");
+    let script = r#"script=export default () => ({ code: "ok" })"#;
+    let made = cli.json(&["endpoint", "add", "--wire-format", "authgear-script", "--setting", script]).await;
+    assert_eq!(made["wire_format"], "authgear-script");
 
     let lines = r#"{"type": "a.b", "payload": 1, "id": "one"}
 not JSON
@@ -196,6 +201,36 @@ async fn deliveries_are_looked_at_and_sent_again() {
     assert!(cli.ok(&["reconcile"]).await.contains("It adds up."));
     let books = cli.json(&["reconcile"]).await;
     assert_eq!((&books["adds_up"], &books["accounting"]["deliveries"]["cancelled"]), (&json!(true), &json!(1)));
+}
+
+#[tokio::test]
+async fn events_are_listed_and_followed() {
+    let cli = Cli::start(Backend::EmbeddedSqlite).await;
+    let receiver = Receiver::start().await;
+    let url = receiver.url("/status/400");
+    cli.ok(&["endpoint", "add", "--url", &url, "--type", "a"]).await;
+    // One tail that waits for what happens, and later one that begins with the first event of all.
+    let follow = cli.run(&["event", "tail", "--json", "--exit-after", "1"]);
+    let fail = async {
+        eventually("a failure that the tail sees", async || {
+            cli.ok(&["send", "--type", "a", "--payload", "1"]).await;
+            cli.json(&["event", "list"]).await["items"].get(0).map(|_| ())
+        })
+        .await;
+        loop {
+            cli.ok(&["send", "--type", "a", "--payload", "1"]).await;
+        }
+    };
+    let said = tokio::select! {
+        said = follow => said,
+        () = fail => unreachable!("it sends until the tail has seen one"),
+    };
+    let event: Value = serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {said:?}"));
+    assert_eq!((&event["type"], &event["specversion"]), (&json!("delivery.failed"), &json!("1.0")));
+    let text = cli.ok(&["event", "tail", "--after", "0", "--exit-after", "2", "--type", "delivery.failed"]).await;
+    assert!(text.contains("answered 400") && text.contains("event tail --after 2"), "{text}");
+    assert!(cli.ok(&["event", "list", "--since", "1h"]).await.contains("answered 400"));
+    assert!(cli.fails(2, &["event", "tail", "--type", "delivery.lost"]).await.contains("endpoint.disabled"));
 }
 
 #[tokio::test]

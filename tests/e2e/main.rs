@@ -6,15 +6,23 @@
 #[allow(unreachable_pub, reason = "a module of this one test")]
 mod support;
 
+mod cloudevents;
 mod commands;
 mod deliver;
 mod demo;
+mod doc_examples;
 mod egress;
 mod expire;
 mod faults;
 mod garbage;
+mod httpsms_events;
 mod interop;
+mod listen;
+mod manager;
+mod prometheus;
 mod retry;
+mod scripts;
 mod secrets;
 mod shutdown;
 mod sick_neighbour;
+mod wire_formats;

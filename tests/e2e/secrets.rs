@@ -15,14 +15,17 @@ async fn secrets_are_shown_once_and_never_again() {
     let headers = json!({"Authorization": header, "X-Static": "plain"});
     let more = json!({"headers": headers, "secret": setting, "retry": {"max_retries": 0}});
     let echo = api.endpoint(&receiver.url("/echo"), more.clone()).await;
+    let mut speaking = more.clone();
+    speaking["wire_format"] = json!("authgear-sms");
+    let speaking = api.endpoint(&receiver.url("/echo-code"), speaking).await;
     let failing = api.endpoint(&receiver.url("/status/500"), more).await;
     let made = api.endpoint(&receiver.url("/ok"), json!({})).await;
     let made_secret = made["secret"].as_str().expect("a new secret is shown once").to_owned();
     assert!(made_secret.starts_with("whsec_"));
 
     let mut seen = String::new();
-    for endpoint in [&echo, &failing, &made] {
-        let id = api.enqueue_to(endpoint, json!({})).await;
+    for endpoint in [&echo, &speaking, &failing, &made] {
+        let id = api.enqueue_to(endpoint, json!({"payload": {"to": "+1", "body": "hi"}})).await;
         let delivery = api.finished(&id, 1).await.remove(0);
         seen += &api.delivery(&delivery).await.to_string();
         let id = endpoint["id"].as_str().unwrap();
@@ -36,6 +39,7 @@ async fn secrets_are_shown_once_and_never_again() {
     seen += &api.get("/v1/endpoints").await.to_string();
     seen += &api.get("/v1/events").await.to_string();
     assert!(seen.contains("plain"), "what is no secret is shown");
+    assert!(seen.contains("the gateway answered delivery_rejected: {"), "what the gateway said is shown");
     for command in [vec!["endpoint", "list"], vec!["endpoint", "list", "--json"], vec!["doctor"]] {
         let output = process::run(&place, &command, &[("POSTHASTE_API_URL", &up.url)], None).await;
         seen += &String::from_utf8_lossy(&output.stdout);

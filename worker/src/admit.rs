@@ -68,6 +68,8 @@ struct State {
     lanes: HashMap<EndpointId, Lane>,
     /// Endpoints with parked work, as last seen.
     backlogged: HashSet<EndpointId>,
+    /// Requests a second that receivers asked not to exceed.
+    caps: HashMap<EndpointId, f64>,
 }
 
 /// One endpoint's requests.
@@ -94,7 +96,8 @@ impl Admission {
     /// `slots` requests at once; `stopping` turns new work away.
     #[must_use]
     pub fn new(slots: usize, stopping: CancellationToken) -> Self {
-        let state = State { slots, in_flight: 0, lanes: HashMap::new(), backlogged: HashSet::new() };
+        let state =
+            State { slots, in_flight: 0, lanes: HashMap::new(), backlogged: HashSet::new(), caps: HashMap::new() };
         Self(Arc::new(Inner { state: Mutex::new(state), stopping }))
     }
 
@@ -147,13 +150,23 @@ impl Admission {
         }
         let taken = lane.map_or(0, |lane| lane.in_flight + lane.waiting_from_store);
         let room = (2 * share).saturating_sub(taken);
-        match endpoint.rate_limit_per_second {
+        match state.rate(endpoint) {
             None => room,
             // As many turns as come within the patience.
             Some(rate) => {
                 let ahead = lane.map_or(Duration::ZERO, |lane| lane.next_turn.duration_since(Instant::now()));
                 room.min((PATIENCE.saturating_sub(ahead).as_secs_f64() * rate).ceil() as usize)
             }
+        }
+    }
+
+    /// From now on the endpoint gets at most so many requests a second, because it said so; or fewer, by
+    /// its own rate limit. `None`: it wants no limit any more.
+    pub fn cap_rate(&self, endpoint: &EndpointId, rate: Option<f64>) {
+        let mut state = self.lock();
+        match rate {
+            Some(rate) => drop(state.caps.insert(endpoint.clone(), rate)),
+            None => drop(state.caps.remove(endpoint)),
         }
     }
 
@@ -200,10 +213,16 @@ impl State {
         limit.min(above_reserve.max(of_reserve))
     }
 
+    /// The most requests a second that the endpoint may get: by its own limit, and by what it asked for.
+    fn rate(&self, endpoint: &Endpoint) -> Option<f64> {
+        let cap = self.caps.get(&endpoint.id).copied();
+        cap.into_iter().chain(endpoint.rate_limit_per_second).reduce(f64::min)
+    }
+
     /// Takes the endpoint's next turn under its rate limit: when it is, if it is not now. `None` when it is
     /// too far off to wait for.
     fn turn(&mut self, endpoint: &Endpoint) -> Option<Option<Instant>> {
-        let Some(rate) = endpoint.rate_limit_per_second else { return Some(None) };
+        let Some(rate) = self.rate(endpoint) else { return Some(None) };
         let now = Instant::now();
         let lane = self.lanes.entry(endpoint.id.clone()).or_insert_with(|| Lane::new(now));
         let turn = lane.next_turn.max(now);

@@ -30,8 +30,9 @@ pub fn attempted(
     delivery.attempt_count = attempt.number;
     delivery.last_error = outcome.error().map(|error| error.text.clone());
     delivery.provider_error_code = outcome.provider_error_code().map(str::to_owned);
-    if let Outcome::Accepted { provider_message_id } = outcome {
+    if let Outcome::Accepted { provider_message_id, provider_message_date } = outcome {
         delivery.provider_message_id.clone_from(provider_message_id);
+        delivery.provider_message_date.clone_from(provider_message_date);
     }
     delivery.state = match verdict {
         Verdict::Complete => DeliveryState::Delivered { at: now },

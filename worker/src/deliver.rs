@@ -7,8 +7,8 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use posthaste_shared::broker::{Broker, DeadReason};
 use posthaste_shared::clock::Clock;
-use posthaste_shared::domain::attempt::{Attempt, STORED_BODY_BYTES};
-use posthaste_shared::domain::delivery::{DeliveryState, FailureReason};
+use posthaste_shared::domain::attempt::Attempt;
+use posthaste_shared::domain::delivery::{DeliveryState, FailureReason, Hold};
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::telemetry::metrics::Metrics;
 use tokio_util::sync::CancellationToken;
@@ -17,15 +17,13 @@ use tracing::Instrument as _;
 
 use crate::admit::{Admission, Admitted, From};
 use crate::bury::bury;
-use crate::classify::{classify, result};
 use crate::conclude::{self, EventSettings};
+use crate::courier::{Attempted, Courier, Trip};
 use crate::decide::{Made, decide};
 use crate::job::{Custody, Hands, Job};
 use crate::outcome::Outcome;
 use crate::record::{Finished, Recorder};
-use crate::send::{Exchange, Sender};
-use crate::sign::{SignedRequest, sign};
-use crate::wire::{self, RenderError, Subject};
+use crate::wire::Subject;
 
 /// What the steps of a delivery need.
 pub struct Pipeline {
@@ -38,7 +36,7 @@ pub struct Pipeline {
     /// Who may go.
     pub admission: Admission,
     /// How requests go out.
-    pub sender: Sender,
+    pub courier: Courier,
     /// Where results go.
     pub recorder: Recorder,
     /// What this worker has in hand.
@@ -72,33 +70,39 @@ impl Pipeline {
         if job.notification.is_expired(begun) {
             return self.end(job, DeliveryState::Expired { at: begun }, None).await;
         }
-        // render and sign
-        let request = match prepare(&job, begun) {
-            Ok(request) => request,
-            Err(error) => {
+        // render, sign, send, classify
+        self.metrics.in_flight.inc();
+        let attempted = self.courier.attempt(&subject(&job), begun).await;
+        self.metrics.in_flight.dec();
+        drop(permit);
+        let trip = match attempted {
+            Attempted::Made(trip) => trip,
+            Attempted::Skipped(skip) => {
+                return self.end(job, DeliveryState::Cancelled { at: begun }, Some(skip.to_string())).await;
+            }
+            Attempted::Unwritable(error) => {
                 let state = DeliveryState::Failed { at: begun, reason: FailureReason::RenderError };
                 return self.end(job, state, Some(error.to_string())).await;
             }
+            Attempted::TooSoon(rate) => {
+                self.admission.cap_rate(&job.endpoint.id, Some(rate));
+                return self.end(job, conclude::parked(Hold::RateLimit), None).await;
+            }
         };
-        // send
-        self.note_begun(&job, begun);
-        let exchange = self.sender.send(&request).await;
-        self.metrics.in_flight.dec();
-        drop(permit);
-        // classify and decide
-        let over = self.clock.now();
-        let outcome = classify(&job.endpoint, &exchange.result, over);
+        self.note_begun(&job, &trip, begun);
+        // decide
+        let over = trip.over;
         let made = Made {
             number: job.delivery.next_attempt_in_round(),
             expires_at: job.delivery.expires_at,
             now: over,
             jitter: rand::random(),
         };
-        let verdict = decide(&outcome, &job.endpoint.retry, made);
+        let verdict = decide(&trip.outcome, &job.endpoint.retry, made);
         // record, and then acknowledge
-        let attempt = self.attempt(&job, &request, &exchange, &outcome, begun);
-        self.note_over(&job, &attempt, &outcome);
-        let whole = (attempt, &outcome, verdict);
+        let attempt = self.attempt(&job, &trip, begun);
+        self.note_over(&job, &attempt, &trip.outcome);
+        let whole = (attempt, &trip.outcome, verdict);
         let record = conclude::attempted(job.delivery, job.before, &job.endpoint, whole, over, self.events);
         self.recorder.put(Finished { record, custody: job.custody }).await;
     }
@@ -158,37 +162,30 @@ impl Pipeline {
         self.recorder.put(Finished { record, custody: job.custody }).await;
     }
 
-    fn attempt(
-        &self,
-        job: &Job,
-        request: &SignedRequest,
-        exchange: &Exchange,
-        outcome: &Outcome,
-        begun: Timestamp,
-    ) -> Attempt {
-        let reply = exchange.result.as_ref().ok();
+    fn attempt(&self, job: &Job, trip: &Trip, begun: Timestamp) -> Attempt {
         Attempt {
             number: job.delivery.attempt_count + 1,
             round: job.delivery.round,
             started_at: begun,
-            duration: exchange.duration,
-            phases: exchange.phases,
-            result: result(&exchange.result),
-            status_code: reply.map(|reply| reply.status),
-            error: outcome.error().cloned(),
-            response_body: reply.and_then(|reply| stored_body(request, &reply.body)),
-            resolved_address: exchange.address.clone(),
-            request_headers: request.shown_headers().to_vec(),
+            duration: trip.duration,
+            phases: trip.phases,
+            result: trip.result,
+            status_code: trip.status_code,
+            error: trip.outcome.error().cloned(),
+            response_body: trip.shown_body(),
+            resolved_address: trip.address.clone(),
+            request_headers: trip.request.shown_headers().to_vec(),
             worker: self.worker.clone(),
+            console: trip.console.clone(),
         }
     }
 
-    fn note_begun(&self, job: &Job, begun: Timestamp) {
-        self.metrics.in_flight.inc();
+    fn note_begun(&self, job: &Job, trip: &Trip, begun: Timestamp) {
         if job.delivery.attempt_count == 0 {
             let ready = job.notification.deliver_at.unwrap_or(job.notification.accepted_at);
             self.metrics.queue_wait.observe(begun.since(ready).as_secs_f64());
         }
+        self.admission.cap_rate(&job.endpoint.id, trip.rate_per_second);
     }
 
     fn note_over(&self, job: &Job, attempt: &Attempt, outcome: &Outcome) {
@@ -209,22 +206,11 @@ impl Pipeline {
     }
 }
 
-fn prepare(job: &Job, now: Timestamp) -> Result<SignedRequest, RenderError> {
-    let subject = Subject {
+fn subject(job: &Job) -> Subject<'_> {
+    Subject {
         delivery: job.delivery.id,
         recipient: job.delivery.recipient.as_deref(),
         notification: &job.notification,
         endpoint: &job.endpoint,
-    };
-    let rendered = wire::of(job.endpoint.wire_format).render(&subject)?;
-    sign(&subject, rendered, now)
-}
-
-/// The beginning of an answer's body as text, without the secrets of the request.
-fn stored_body(request: &SignedRequest, body: &[u8]) -> Option<String> {
-    if body.is_empty() {
-        return None;
     }
-    let cut = &body[..body.len().min(STORED_BODY_BYTES)];
-    Some(request.without_secrets(&String::from_utf8_lossy(cut)))
 }

@@ -15,6 +15,8 @@ pub enum Outcome {
     Accepted {
         /// What the provider calls the message, if its answer says so.
         provider_message_id: Option<String>,
+        /// When it took it, as its answer says it.
+        provider_message_date: Option<String>,
     },
     /// The endpoint, or our own policy, said no for good.
     Refused {
@@ -39,6 +41,33 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Taken, by an endpoint that does not say what it calls the message.
+    #[must_use]
+    pub const fn accepted() -> Self {
+        Self::Accepted { provider_message_id: None, provider_message_date: None }
+    }
+
+    /// The same, where the error's text begins with what it is about.
+    #[must_use]
+    pub fn about(mut self, what: &str) -> Self {
+        if let Self::Refused { error, .. } | Self::Transient { error, .. } = &mut self {
+            error.text = format!("{what}: {}", error.text);
+        }
+        self
+    }
+
+    /// The same, with what the endpoint said changed: its error's text and the provider's code.
+    #[must_use]
+    pub fn reworded(mut self, change: impl Fn(&str) -> String) -> Self {
+        if let Self::Refused { error, provider_error_code, .. } | Self::Transient { error, provider_error_code, .. } =
+            &mut self
+        {
+            error.text = change(&error.text);
+            *provider_error_code = provider_error_code.as_deref().map(change);
+        }
+        self
+    }
+
     /// What went wrong, if anything did.
     #[must_use]
     pub const fn error(&self) -> Option<&AttemptError> {

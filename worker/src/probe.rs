@@ -1,7 +1,7 @@
 //! Tries an endpoint now: one request, outside the queue, nothing recorded; tells what went out, what
 //! came back, and what Posthaste would have made of it.
 
-use posthaste_shared::domain::attempt::{AttemptError, Phases, STORED_BODY_BYTES};
+use posthaste_shared::domain::attempt::{AttemptError, Phases};
 use posthaste_shared::domain::delivery::FailureReason;
 use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::id::{DeliveryId, NotificationId, NotificationType};
@@ -10,12 +10,11 @@ use posthaste_shared::domain::raw_json::RawJson;
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::domain::view::{REDACTED, looks_secret};
 
-use crate::classify::classify;
+use crate::courier::{Attempted, Courier, Trip};
 use crate::decide::{Made, decide};
 use crate::outcome::Verdict;
-use crate::send::{Exchange, Sender};
-use crate::sign::{SignedRequest, sign};
-use crate::wire::{self, RenderError, Subject};
+use crate::sign::SignedRequest;
+use crate::wire::{self, RenderError, Skip, Subject};
 
 /// What a try of an endpoint showed.
 #[derive(Debug)]
@@ -28,7 +27,7 @@ pub struct Probe {
     pub error: Option<AttemptError>,
     /// What would become of a delivery after this, as a sentence.
     pub verdict: String,
-    /// The same in one word: `delivered`, `retry`, or the reason of a failure.
+    /// The same in one word: `delivered`, `retry`, `waits`, or the reason of a failure.
     pub outcome: &'static str,
     /// How long it took, in milliseconds.
     pub duration_ms: f64,
@@ -36,6 +35,8 @@ pub struct Probe {
     pub phases: Phases,
     /// The address that was called.
     pub address: Option<String>,
+    /// What a script wrote to its console.
+    pub console: Option<String>,
 }
 
 /// An answer, as it may be shown.
@@ -52,20 +53,19 @@ pub struct ProbeResponse {
 /// The sample that the endpoint's wire format sends in a try.
 #[must_use]
 pub fn sample(endpoint: &Endpoint, now: Timestamp) -> Notification {
-    let (kind, payload) = wire::of(endpoint.wire_format).sample();
+    let sample = wire::of(endpoint.wire_format).sample();
     #[expect(clippy::expect_used, reason = "each wire format's sample is a constant; a test tries them all")]
-    let (kind, payload) = (
-        NotificationType::parse(kind).expect("a sample's type"),
-        RawJson::parse(payload.to_string()).expect("a sample's payload"),
-    );
+    let (kind, json) = (NotificationType::parse(sample.kind).expect("a sample's type"), |value: serde_json::Value| {
+        RawJson::parse(value.to_string()).expect("a sample's JSON")
+    });
     Notification {
         id: NotificationId::generate(now),
         tenant: endpoint.tenant.clone(),
         kind,
         target: Some(endpoint.id.clone()),
-        payload,
-        recipient: None,
-        overrides: None,
+        payload: json(sample.payload),
+        recipient: sample.recipient.map(json),
+        overrides: sample.overrides.map(json),
         accepted_at: now,
         deliver_at: None,
         expires_at: None,
@@ -76,66 +76,93 @@ pub fn sample(endpoint: &Endpoint, now: Timestamp) -> Notification {
 }
 
 /// Sends the notification to the endpoint, once.
-pub async fn probe(sender: &Sender, endpoint: &Endpoint, notification: &Notification, now: Timestamp) -> Probe {
+pub async fn probe(courier: &Courier, endpoint: &Endpoint, notification: &Notification, now: Timestamp) -> Probe {
     let recipients = wire::of(endpoint.wire_format).recipients(notification);
     let recipient = recipients.first().and_then(Option::as_deref);
     let delivery = DeliveryId::of(&notification.id, &endpoint.id, recipient);
     let subject = Subject { delivery, recipient, notification, endpoint };
-    let request =
-        match wire::of(endpoint.wire_format).render(&subject).and_then(|rendered| sign(&subject, rendered, now)) {
-            Ok(request) => request,
-            Err(error) => return unwritten(error),
-        };
-    let exchange = sender.send(&request).await;
-    report(endpoint, request, exchange, now)
+    match courier.attempt(&subject, now).await {
+        Attempted::Made(trip) => report(endpoint, *trip),
+        Attempted::Unwritable(error) => unwritten(error),
+        Attempted::Skipped(skip) => skipped(skip),
+        Attempted::TooSoon(rate) => too_soon(rate),
+    }
 }
 
-fn report(endpoint: &Endpoint, request: SignedRequest, exchange: Exchange, now: Timestamp) -> Probe {
-    let outcome = classify(endpoint, &exchange.result, now);
-    let made = Made { number: 1, expires_at: None, now, jitter: 0.0 };
-    let (outcome_word, verdict) = match decide(&outcome, &endpoint.retry, made) {
+fn report(endpoint: &Endpoint, trip: Trip) -> Probe {
+    let made = Made { number: 1, expires_at: None, now: trip.over, jitter: 0.0 };
+    let (outcome_word, verdict) = match decide(&trip.outcome, &endpoint.retry, made) {
         Verdict::Complete => ("delivered", "the endpoint took it".to_owned()),
         Verdict::RetryAt(at) => {
-            let pause = at.since(now).as_secs_f64();
+            let pause = at.since(trip.over).as_secs_f64();
             ("retry", format!("it would be tried again after {pause:.0} s, {} times in all", endpoint.retry.retries()))
         }
         Verdict::GiveUp(reason) => (reason.as_str(), "it would have failed for good".to_owned()),
         Verdict::Expire => ("expired", "it would have expired".to_owned()),
     };
-    let response = exchange.result.ok().map(|reply| {
+    let response = trip.reply.as_ref().map(|reply| {
         let shown = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
             let value =
                 if looks_secret(name.as_str()) { REDACTED.into() } else { String::from_utf8_lossy(value.as_bytes()) };
             (name.to_string(), value.into_owned())
         };
-        let cut = &reply.body[..reply.body.len().min(STORED_BODY_BYTES)];
         ProbeResponse {
             status: reply.status,
             headers: reply.headers.iter().map(shown).collect(),
-            body: request.without_secrets(&String::from_utf8_lossy(cut)),
+            body: trip.shown_body().unwrap_or_default(),
         }
     });
     Probe {
-        request: Some(request),
         response,
-        error: outcome.error().cloned(),
+        error: trip.outcome.error().cloned(),
         verdict,
         outcome: outcome_word,
-        duration_ms: exchange.duration.as_secs_f64() * 1e3,
-        phases: exchange.phases,
-        address: exchange.address,
+        duration_ms: trip.duration.as_secs_f64() * 1e3,
+        phases: trip.phases,
+        address: trip.address,
+        console: trip.console,
+        request: Some(trip.request),
+    }
+}
+
+fn skipped(skip: Skip) -> Probe {
+    Probe {
+        error: Some(AttemptError { code: skip.code.to_owned(), text: skip.text }),
+        verdict: "nothing would have been sent: the delivery would have been cancelled".to_owned(),
+        outcome: "cancelled",
+        ..nothing_sent()
+    }
+}
+
+fn too_soon(rate: f64) -> Probe {
+    let text = format!("the receiver wants no more than {:.3} requests a minute: try again later", rate * 60.0);
+    Probe {
+        error: Some(AttemptError { code: "rate_limit".to_owned(), text }),
+        verdict: "nothing was sent: the delivery would have waited for its turn".to_owned(),
+        outcome: "waits",
+        ..nothing_sent()
     }
 }
 
 fn unwritten(error: RenderError) -> Probe {
     Probe {
-        request: None,
         error: Some(AttemptError { code: "render_error".to_owned(), text: error.to_string() }),
-        response: None,
         verdict: "it would have failed: it cannot be written in the endpoint's wire format".to_owned(),
         outcome: FailureReason::RenderError.as_str(),
+        ..nothing_sent()
+    }
+}
+
+fn nothing_sent() -> Probe {
+    Probe {
+        request: None,
+        response: None,
+        error: None,
+        verdict: String::new(),
+        outcome: "",
         duration_ms: 0.0,
         phases: Phases::default(),
         address: None,
+        console: None,
     }
 }

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use posthaste_shared::backoff::Reconnect;
 use posthaste_shared::broker::{Acker, Broker, DeadReason, Message, Tag};
@@ -183,8 +184,12 @@ impl Recording {
     async fn record_when_reachable(&self, records: &[Record]) -> Result<Vec<Recorded>, StoreError> {
         let mut backoff = Reconnect::default();
         loop {
+            let began = Instant::now();
             match self.store.record(records, self.clock.now()).await {
-                Ok(answers) => return Ok(answers),
+                Ok(answers) => {
+                    self.metrics.store_commit.observe(began.elapsed().as_secs_f64());
+                    return Ok(answers);
+                }
                 Err(error) => self.wait_out(error, &mut backoff).await?,
             }
         }

@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use posthaste_shared::broker::{Broker, BrokerError, Message};
 use posthaste_shared::clock::Clock;
+use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::event::Event;
-use posthaste_shared::domain::id::NotificationId;
-use posthaste_shared::domain::notification::{Notification, Origin, Priority};
+use posthaste_shared::domain::id::{NotificationId, TenantId};
+use posthaste_shared::domain::notification::{Notification, Origin};
 use posthaste_shared::store::{Store, StoreError};
 use posthaste_shared::telemetry::metrics::{Metrics, Source};
 use tokio_util::sync::CancellationToken;
 
 use crate::endpoints::EndpointCache;
+use crate::message_events;
 use crate::record::cause;
 use crate::wake::Wake;
 
@@ -23,6 +25,8 @@ const LEASE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(500);
 /// The most events in one step.
 const STEP: u32 = 200;
+/// How many notifications are read from the store at once: each may be as large as the API lets in.
+const READ: usize = 20;
 
 /// Takes events out of the store's outbox.
 pub struct Relay {
@@ -105,41 +109,59 @@ impl Relay {
     /// Enqueues the events that an endpoint of their tenant subscribes to. Answers in order.
     async fn forward(&self, events: &[Event]) -> Result<Vec<Result<(), BrokerError>>, RelayError> {
         let endpoints = self.endpoints.refresh().await?;
-        let wanted = |event: &Event| {
-            let kind = event.kind.notification_type();
-            endpoints.enabled_of(&event.tenant).iter().any(|endpoint| endpoint.subscription.wants_event(&kind))
+        let wanted = |event: &Event, wants: &dyn Fn(&Endpoint) -> bool| {
+            endpoints.enabled_of(&event.tenant).iter().any(|endpoint| wants(endpoint))
         };
-        let wanted: Vec<bool> = events.iter().map(wanted).collect();
-        let messages: Vec<Message> = events
-            .iter()
-            .zip(&wanted)
-            .filter(|(_, wanted)| **wanted)
-            .filter_map(|(event, _)| notification(event))
-            .map(Message::of)
-            .collect();
-        self.metrics.accepted(Source::Event, messages.len() as u64);
-        let mut answers =
-            if messages.is_empty() { Vec::new() } else { self.broker.publish(messages).await }.into_iter();
-        Ok(wanted.into_iter().map(|wanted| if wanted { answers.next().unwrap_or(Ok(())) } else { Ok(()) }).collect())
+        let as_they_are = events.iter().enumerate().filter(|(_, event)| {
+            let kind = event.kind.notification_type();
+            wanted(event, &|endpoint| endpoint.subscription.wants_event(&kind))
+        });
+        let mut enqueued: Vec<(usize, Notification)> =
+            as_they_are.filter_map(|(place, event)| Some((place, notification(event)?))).collect();
+        let of_messages = events.iter().enumerate().filter(|(_, event)| {
+            let kind = message_events::kind_of(event.kind);
+            kind.is_some_and(|kind| wanted(event, &|endpoint| message_events::wanted_by(endpoint, &kind)))
+        });
+        enqueued.extend(self.message_events(of_messages.collect()).await?);
+        self.metrics.accepted(Source::Event, enqueued.len() as u64);
+        let (places, messages): (Vec<usize>, Vec<Message>) =
+            enqueued.into_iter().map(|(place, notification)| (place, Message::of(notification))).unzip();
+        let mut answers: Vec<Result<(), BrokerError>> = events.iter().map(|_| Ok(())).collect();
+        if messages.is_empty() {
+            return Ok(answers);
+        }
+        for (place, answer) in places.into_iter().zip(self.broker.publish(messages).await) {
+            if answer.is_err() {
+                answers[place] = answer;
+            }
+        }
+        Ok(answers)
+    }
+
+    /// What httpSMS endpoints are told of failed and expired deliveries, each with the place of its event. The
+    /// notifications that those are of come from the store; one that is gone from there is not told of.
+    async fn message_events(&self, events: Vec<(usize, &Event)>) -> Result<Vec<(usize, Notification)>, RelayError> {
+        let mut made = Vec::new();
+        for some in events.chunks(READ) {
+            let deliveries: Vec<_> = some
+                .iter()
+                .filter_map(|(place, event)| Some((*place, *event, message_events::delivery_of(event)?)))
+                .collect();
+            let ids: Vec<(TenantId, NotificationId)> =
+                deliveries.iter().map(|(_, _, it)| (it.tenant.clone(), it.notification_id.clone())).collect();
+            let about = self.store.notifications(&ids).await?;
+            made.extend(deliveries.iter().zip(ids).filter_map(|((place, event, delivery), id)| {
+                let about = about.get(&id).filter(|about| about.origin == Origin::Producer)?;
+                Some((*place, message_events::of(event, delivery, about)?))
+            }));
+        }
+        Ok(made)
     }
 }
 
 /// The notification that carries an event to endpoints. Its id is the event's, so that publishing it
 /// again delivers nothing twice.
 fn notification(event: &Event) -> Option<Notification> {
-    Some(Notification {
-        id: NotificationId::parse(&format!("evt_{}", event.id)).ok()?,
-        tenant: event.tenant.clone(),
-        kind: event.kind.notification_type(),
-        target: None,
-        payload: event.body.clone(),
-        recipient: None,
-        overrides: None,
-        accepted_at: event.at,
-        deliver_at: None,
-        expires_at: None,
-        priority: Priority::Normal,
-        origin: Origin::Event,
-        traceparent: None,
-    })
+    let id = NotificationId::parse(&format!("evt_{}", event.id)).ok()?;
+    Some(event.notification(id, event.kind.notification_type(), event.body.clone()))
 }

@@ -9,7 +9,7 @@ use posthaste_shared::domain::notification::{Notification, Origin};
 use posthaste_shared::domain::wire_format::WireFormat;
 
 use crate::endpoints::EndpointSet;
-use crate::wire;
+use crate::{message_events, wire};
 
 /// Who gets a notification.
 #[derive(Debug)]
@@ -49,14 +49,19 @@ pub fn route(notification: &Notification, endpoints: &EndpointSet, fresh: &Wait)
 
 fn subscribers(notification: &Notification, endpoints: &EndpointSet) -> Vec<Arc<Endpoint>> {
     let candidates = endpoints.enabled_of(&notification.tenant);
+    let takes = |endpoint: &&Arc<Endpoint>| wire::of(endpoint.wire_format).takes(&notification.kind);
     let wants = |endpoint: &&Arc<Endpoint>| match notification.origin {
+        Origin::Event if message_events::is_made(&notification.kind) => {
+            message_events::wanted_by(endpoint, &notification.kind)
+                && endpoint.subscription.wants(&notification.kind, notification.phone_number().as_deref())
+        }
         Origin::Event => endpoint.subscription.wants_event(&notification.kind),
         Origin::Producer if endpoint.subscription.phone_numbers.is_empty() => {
             endpoint.subscription.wants(&notification.kind, None)
         }
         Origin::Producer => endpoint.subscription.wants(&notification.kind, notification.phone_number().as_deref()),
     };
-    candidates.iter().filter(wants).cloned().collect()
+    candidates.iter().filter(wants).filter(takes).cloned().collect()
 }
 
 /// Its id is told apart from that of a delivery to another tenant's endpoint of the same name.
@@ -89,6 +94,7 @@ fn delivery(
         created_at: notification.accepted_at,
         expires_at: notification.expires_at,
         provider_message_id: None,
+        provider_message_date: None,
         provider_error_code: None,
         last_error: None,
         origin: notification.origin,

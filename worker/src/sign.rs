@@ -4,25 +4,39 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::domain::view::{REDACTED, looks_secret};
 use url::Url;
 
-use crate::wire::{self, Header, RenderError, Rendered, Subject};
+use crate::send::Outgoing;
+use crate::wire::settings::common_headers;
+use crate::wire::{self, Header, Preflight, RenderError, Rendered, Subject};
 
 /// A request that is ready to be sent.
 #[derive(Debug, Clone)]
 pub struct SignedRequest {
-    pub(crate) url: Url,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
-    pub(crate) timeout: Duration,
+    method: Method,
+    url: Url,
+    headers: HeaderMap,
+    body: Bytes,
     shown: Vec<(String, String)>,
     secrets: Vec<String>,
 }
 
 impl SignedRequest {
+    /// Such as `POST`.
+    #[must_use]
+    pub const fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// Where it goes.
+    #[must_use]
+    pub const fn url(&self) -> &Url {
+        &self.url
+    }
+
     /// The headers as they may be kept and shown.
     #[must_use]
     pub fn shown_headers(&self) -> &[(String, String)] {
@@ -35,6 +49,17 @@ impl SignedRequest {
         &self.body
     }
 
+    /// The request as it goes out, with so much time for the whole exchange.
+    pub(crate) fn outgoing(&self, timeout: Duration) -> Outgoing {
+        Outgoing {
+            method: self.method.clone(),
+            url: self.url.clone(),
+            headers: self.headers.clone(),
+            body: self.body.clone(),
+            timeout,
+        }
+    }
+
     /// An answer's text without the secrets that this request carried: some endpoints echo what they got.
     #[must_use]
     pub fn without_secrets(&self, text: &str) -> String {
@@ -42,12 +67,18 @@ impl SignedRequest {
     }
 }
 
-/// Signs a rendered request for one attempt at `now`. The endpoint's static headers come last and may
-/// replace those of the wire format, but not its signature.
+/// Signs a rendered request for one attempt at `now`. The endpoint's static headers may replace those of the
+/// wire format; `added` are those that the endpoint's transform and a preflight request brought, and replace
+/// static ones. None replaces the signature.
 ///
 /// # Errors
 /// When the secret cannot be used, or a header cannot be written.
-pub fn sign(subject: &Subject<'_>, rendered: Rendered, now: Timestamp) -> Result<SignedRequest, RenderError> {
+pub fn sign(
+    subject: &Subject<'_>,
+    rendered: Rendered,
+    added: Vec<Header>,
+    now: Timestamp,
+) -> Result<SignedRequest, RenderError> {
     let proof = wire::of(subject.endpoint.wire_format).sign(subject, &rendered, now)?;
     let fixed = subject.endpoint.confidential.headers.iter().map(|(name, value)| Header {
         name: name.clone(),
@@ -55,24 +86,49 @@ pub fn sign(subject: &Subject<'_>, rendered: Rendered, now: Timestamp) -> Result
         sensitive: looks_secret(name),
     });
     let content_type = Header::open("content-type", rendered.content_type);
-    let mut request = SignedRequest {
-        url: subject.endpoint.url.clone(),
-        headers: HeaderMap::new(),
-        body: rendered.body,
-        timeout: subject.endpoint.timeout,
-        shown: Vec::new(),
-        secrets: Vec::new(),
-    };
-    for header in std::iter::once(content_type).chain(rendered.headers).chain(fixed).chain(proof) {
-        request.set(header)?;
-    }
-    Ok(request)
+    let url = rendered.url.unwrap_or_else(|| subject.endpoint.url.clone());
+    let headers = std::iter::once(content_type)
+        .chain(rendered.headers)
+        .chain(common_headers(subject)?)
+        .chain(fixed)
+        .chain(added)
+        .chain(proof);
+    SignedRequest::new(Method::POST, url, headers, rendered.body)
+}
+
+/// The request that goes out before a delivery's own.
+///
+/// # Errors
+/// When a header cannot be written.
+pub fn ask_first(preflight: Preflight) -> Result<SignedRequest, RenderError> {
+    // The client leaves it out where there is no body; some servers refuse a POST without (RFC 9110, section 8.6).
+    let length = (preflight.method == Method::POST).then(|| Header::open("content-length", "0"));
+    SignedRequest::new(preflight.method, preflight.url, preflight.headers.into_iter().chain(length), Bytes::new())
+}
+
+/// What stands for the request where a script is called with `argument`. It is shown, never sent.
+pub(crate) fn script_call(argument: Bytes) -> SignedRequest {
+    #[expect(clippy::expect_used, reason = "constants: three letters and more are a method, and this is a URL")]
+    let (method, url) = (Method::from_bytes(b"SCRIPT").expect("a method"), Url::parse("script:").expect("a URL"));
+    SignedRequest { method, url, headers: HeaderMap::new(), body: argument, shown: Vec::new(), secrets: Vec::new() }
 }
 
 impl SignedRequest {
+    fn new(
+        method: Method,
+        url: Url,
+        headers: impl IntoIterator<Item = Header>,
+        body: Bytes,
+    ) -> Result<Self, RenderError> {
+        let mut request = Self { method, url, headers: HeaderMap::new(), body, shown: Vec::new(), secrets: Vec::new() };
+        for header in headers {
+            request.set(header)?;
+        }
+        Ok(request)
+    }
+
     fn set(&mut self, header: Header) -> Result<(), RenderError> {
-        let problem =
-            |problem: &str| RenderError { member: format!("headers.{}", header.name), problem: problem.to_owned() };
+        let problem = |problem: &str| RenderError::new(format!("headers.{}", header.name), problem);
         let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| problem("is no header name"))?;
         let mut value =
             HeaderValue::from_str(header.value.expose()).map_err(|_| problem("has a value that no header can have"))?;

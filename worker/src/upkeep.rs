@@ -123,6 +123,8 @@ impl Upkeep {
         let age = backlog.oldest_due.map_or(0, |due| now.since(due).as_secs());
         self.metrics.oldest_due_age.set(gauge(age));
         self.metrics.outbox_pending.set(gauge(self.store.outbox_pending().await?));
+        let age = self.store.outbox_oldest().await?.map_or(0, |at| now.since(at).as_secs());
+        self.metrics.outbox_oldest_age.set(gauge(age));
         let (enabled, disabled) = self.store.endpoint_counts().await?;
         let limited = (self.admission.limited() as u64).min(enabled);
         let endpoints = &self.metrics.endpoints;

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admit::Admission;
 use crate::conclude::EventSettings;
+use crate::courier::Courier;
 use crate::decode::Limits;
 use crate::deliver::Pipeline;
 use crate::endpoints::EndpointCache;
@@ -135,7 +136,7 @@ impl Worker {
             metrics: Arc::clone(&parts.metrics),
             broker: Arc::clone(&parts.broker),
             admission: Admission::new(settings.slots, stopping.clone()),
-            sender: Sender::new(settings.egress)?,
+            courier: Courier::new(Sender::new(settings.egress)?, Arc::clone(&parts.clock)),
             recorder,
             hands: Hands::default(),
             events: settings.events,

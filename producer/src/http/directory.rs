@@ -1,9 +1,11 @@
-//! Which endpoints there are and whose, in memory, so that a notification for one endpoint is checked
+//! Which endpoints there are, in memory, so that a notification for one endpoint is checked
 //! without asking the store each time.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
+use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::id::{EndpointId, TenantId};
 use posthaste_shared::store::endpoints::EndpointChange;
 use posthaste_shared::store::{Store, StoreError};
@@ -24,30 +26,30 @@ struct Known {
     version: i64,
     read_at: Option<Instant>,
     failed_at: Option<Instant>,
-    tenants: HashMap<EndpointId, TenantId>,
+    endpoints: HashMap<EndpointId, Arc<Endpoint>>,
     /// Those that are there and cannot be read by this process.
     unreadable: HashSet<EndpointId>,
 }
 
 impl Directory {
-    /// Whether `tenant` has this endpoint, as of a request that came at `asked_at`. One that is known here
+    /// The endpoint, if `tenant` has it, as of a request that came at `asked_at`. One that is known here
     /// is believed for a second, and longer while the store is away. One that is not is looked for in the
     /// store, once for all items of a request.
     ///
     /// # Errors
     /// The store failed and the endpoint is not known here, or this process cannot read it.
-    pub(super) async fn has(
+    pub(super) async fn find(
         &self,
         store: &Store,
         tenant: &TenantId,
         id: &EndpointId,
         asked_at: Instant,
-    ) -> Result<bool, Problem> {
+    ) -> Result<Option<Arc<Endpoint>>, Problem> {
         let mut known = self.0.lock().await;
         let read_for_this = known.read_at.is_some_and(|at| at >= asked_at);
         let recent = |at: Option<Instant>| at.is_some_and(|at| at.elapsed() < TRUST);
         let believed = recent(known.read_at) || recent(known.failed_at);
-        if read_for_this || (believed && known.has(tenant, id)) {
+        if read_for_this || (believed && known.of(tenant, id).is_some()) {
             return known.answer(tenant, id);
         }
         if known.failed_at.is_none_or(|at| at < asked_at) {
@@ -57,8 +59,8 @@ impl Directory {
                 Err(error) => return Err(error.into()),
             }
         }
-        if known.has(tenant, id) {
-            return Ok(true);
+        if let Some(endpoint) = known.of(tenant, id) {
+            return Ok(Some(endpoint));
         }
         Err(Problem::new(
             Code::Unavailable,
@@ -68,17 +70,17 @@ impl Directory {
 }
 
 impl Known {
-    fn has(&self, tenant: &TenantId, id: &EndpointId) -> bool {
-        self.tenants.get(id) == Some(tenant)
+    fn of(&self, tenant: &TenantId, id: &EndpointId) -> Option<Arc<Endpoint>> {
+        self.endpoints.get(id).filter(|endpoint| endpoint.tenant == *tenant).cloned()
     }
 
     /// Of an endpoint that never could be read it is not known whose it is.
-    fn answer(&self, tenant: &TenantId, id: &EndpointId) -> Result<bool, Problem> {
-        if self.unreadable.contains(id) && !self.tenants.contains_key(id) {
+    fn answer(&self, tenant: &TenantId, id: &EndpointId) -> Result<Option<Arc<Endpoint>>, Problem> {
+        if self.unreadable.contains(id) && !self.endpoints.contains_key(id) {
             let problem = "endpoint_id names an endpoint that this server cannot read; its log tells why";
             return Err(Problem::new(Code::Unavailable, problem));
         }
-        Ok(self.has(tenant, id))
+        Ok(self.of(tenant, id))
     }
 
     async fn refresh(&mut self, store: &Store) -> Result<(), StoreError> {
@@ -90,10 +92,10 @@ impl Known {
                 match change {
                     EndpointChange::Saved(endpoint) => {
                         self.unreadable.remove(&endpoint.id);
-                        self.tenants.insert(endpoint.id, endpoint.tenant);
+                        self.endpoints.insert(endpoint.id.clone(), Arc::new(*endpoint));
                     }
                     EndpointChange::Deleted(id) => {
-                        self.tenants.remove(&id);
+                        self.endpoints.remove(&id);
                         self.unreadable.remove(&id);
                     }
                     // Whose it is has not changed.

@@ -110,16 +110,19 @@ pub(super) async fn rotate_secret(
     if overlap > MAX_OVERLAP_SECONDS {
         return Err(Problem::field(Code::Invalid, "overlap_seconds", format!("must be 0 to {MAX_OVERLAP_SECONDS}")));
     }
-    let format = find(&api, &caller, &id).await?.wire_format;
-    let Some(made) = api.wire_formats.new_secret(format) else {
-        return Err(Problem::field(Code::Invalid, "wire_format", format!("{format} does not sign")));
+    let found = find(&api, &caller, &id).await?;
+    let format = found.wire_format;
+    let (secret, shown) = match request.secret {
+        Some(own) => {
+            let refused = |problem: String| Problem::field(Code::Invalid, "secret", problem);
+            api.wire_formats.check_secret(format, &own).map_err(refused)?;
+            (own, None)
+        }
+        None => match api.wire_formats.new_secret(format, &found.confidential.settings) {
+            Some(made) => (made.clone(), Some(made)),
+            None => return Err(Problem::field(Code::Invalid, "wire_format", format!("{format} does not sign"))),
+        },
     };
-    if let Some(own) = &request.secret {
-        let refused = |problem: String| Problem::field(Code::Invalid, "secret", problem);
-        api.wire_formats.check_secret(format, own).map_err(refused)?;
-    }
-    let shown = if request.secret.is_none() { Some(made.clone()) } else { None };
-    let secret = request.secret.unwrap_or(made);
     let now = api.clock.now();
     let retires_at = now.after(Duration::from_secs(overlap));
     let endpoint = edit(&api, &caller, &id, |endpoint| {

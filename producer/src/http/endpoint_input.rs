@@ -10,15 +10,16 @@ use posthaste_shared::domain::wire_format::WireFormat;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-/// An endpoint to be made. Only `url` must be given.
+/// An endpoint to be made. Only `url` must be given, and not even that where a script is called.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EndpointDraft {
     /// Whose it is. Default: the key's tenant, else `default`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<TenantId>,
-    /// Where requests go: `https://…`, without user and password.
-    pub url: String,
+    /// Where requests go: `https://…`, without user and password. May be left out with `authgear-script` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
     /// How requests look.
     #[serde(default)]
     pub wire_format: WireFormat,
@@ -28,7 +29,8 @@ pub struct EndpointDraft {
     /// Which notifications it wants. Default: all of the tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subscription: Option<Subscription>,
-    /// The signing secret, write-only. Default: made for you where the wire format signs, and shown once.
+    /// The signing secret, write-only. Default: made for you where the wire format signs, and shown once. Empty:
+    /// none, where the wire format can do without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<Secret>,
     /// Static headers, up to 50.

@@ -32,18 +32,22 @@ pub(super) fn make(
     url: Url,
     now: Timestamp,
 ) -> Result<(Endpoint, Option<Secret>), Problem> {
+    let settings = draft.settings.unwrap_or_default();
     let (secret, shown) = match draft.secret {
+        // An empty one stands for none: a wire format that can do without does not sign then.
+        Some(secret) if secret.expose().is_empty() => (None, None),
         Some(secret) => {
             let refused = |problem: String| Problem::field(Code::Invalid, "secret", problem);
             api.wire_formats.check_secret(draft.wire_format, &secret).map_err(refused)?;
             (Some(secret), None)
         }
         None => {
-            let made = api.wire_formats.new_secret(draft.wire_format);
+            let made = api.wire_formats.new_secret(draft.wire_format, &settings);
             (made.clone(), made)
         }
     };
     let secrets = secret.map(|secret| SigningSecret { secret, created_at: now, retires_at: None });
+    let written_url = draft.url.filter(|text| text != url.as_str());
     let endpoint = Endpoint {
         id: EndpointId::generate(now),
         tenant,
@@ -54,7 +58,8 @@ pub(super) fn make(
         confidential: Confidential {
             secrets: secrets.into_iter().collect(),
             headers: draft.headers.unwrap_or_default().into_iter().collect(),
-            settings: draft.settings.unwrap_or_default(),
+            settings,
+            written_url,
         },
         timeout: Duration::from_millis(draft.timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS)),
         retry: draft.retry.unwrap_or_default(),

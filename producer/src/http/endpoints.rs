@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::auth::{Admin, Reader};
 use super::caller::Caller;
-use super::endpoint_check::{check, check_url};
+use super::endpoint_check::{check, check_url, no_url};
 use super::endpoint_input::{EndpointDraft, EndpointPatch};
 use super::endpoint_make::{apply, make, status};
 use super::extract::{Id, JsonBytes, Params};
@@ -53,7 +53,11 @@ pub(super) async fn create(
 ) -> Result<Response, Problem> {
     let draft: EndpointDraft = parse(&body)?;
     let tenant = caller.tenant_or_default(draft.tenant.as_ref())?;
-    let url = check_url(&api, &draft.url).await?;
+    let url = match &draft.url {
+        Some(text) => check_url(&api, text).await?,
+        None if !draft.wire_format.has_url() => no_url(),
+        None => return Err(Problem::field(Code::Invalid, "url", "is missing: where requests go, https://…")),
+    };
     let now = api.clock.now();
     let (endpoint, secret) = make(&api, draft, tenant, url, now)?;
     check(&api, &endpoint)?;
@@ -127,12 +131,12 @@ pub(super) async fn change(
     let patch: EndpointPatch = parse(&body)?;
     find(&api, &caller, &id).await?;
     let url = match &patch.url {
-        Some(text) => Some(check_url(&api, text).await?),
+        Some(text) => Some((check_url(&api, text).await?, text)),
         None => None,
     };
     let changed = edit(&api, &caller, &id, |endpoint| {
-        if let Some(url) = &url {
-            endpoint.url = url.clone();
+        if let Some((url, text)) = &url {
+            endpoint.set_url(url.clone(), text);
         }
         if let Some(enabled) = patch.enabled {
             switch(endpoint, enabled);

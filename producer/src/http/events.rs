@@ -88,7 +88,7 @@ pub(super) struct StreamQuery {
 /// Follow events as they happen
 ///
 /// Server-Sent Events: `event` is the type, `data` the CloudEvent, `id` a number to come back with in
-/// `Last-Event-ID`, which sends what was missed. Without it the stream begins now.
+/// `Last-Event-ID`, which sends what was missed. Without it the stream begins now; its first line says the id of now.
 #[utoipa::path(
     get, path = "/v1/events/stream", tag = "events", operation_id = "stream_events",
     params(StreamQuery, ("Last-Event-ID" = Option<i64>, Header, description = "The id of the last event that was seen")),
@@ -108,8 +108,10 @@ pub(super) async fn follow(
     };
     let shutdown = api.shutdown.clone();
     let batches = stream::unfold((api, filter, cursor), next_batch);
+    // Whoever loses the connection before the first event comes back with the id of the beginning.
+    let beginning = Ok(sse::Event::default().id(cursor.to_string()).comment("from here"));
     let events = batches.flat_map(stream::iter).take_until(shutdown.cancelled_owned());
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+    Ok(Sse::new(stream::iter([beginning]).chain(events)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
 fn last_event_id(headers: &HeaderMap) -> Result<Option<i64>, Problem> {

@@ -270,6 +270,7 @@ mod tests {
             created_at: at("2026-01-01T00:00:00Z"),
             expires_at: Some(at("2026-01-01T01:00:00Z")),
             provider_message_id: None,
+            provider_message_date: None,
             provider_error_code: None,
             last_error: Some("the endpoint answered 503".to_owned()),
             origin: Origin::Producer,

@@ -97,12 +97,16 @@ async fn check(
 ) -> Result<(Notification, Option<Named>), Problem> {
     let Item { mut draft, idempotency_key } = item;
     let tenant = caller.tenant_or_default(draft.tenant.as_ref())?;
-    if let Some(endpoint) = &draft.endpoint_id
-        && !api.directory.has(&api.store, &tenant, endpoint, asked_at).await?
-    {
-        let problem = format!("names no endpoint of the tenant {tenant}");
-        return Err(Problem::field(Code::UnknownEndpoint, "endpoint_id", problem));
-    }
+    let endpoint = match &draft.endpoint_id {
+        None => None,
+        Some(id) => match api.directory.find(&api.store, &tenant, id, asked_at).await? {
+            Some(endpoint) => Some(endpoint),
+            None => {
+                let problem = format!("names no endpoint of the tenant {tenant}");
+                return Err(Problem::field(Code::UnknownEndpoint, "endpoint_id", problem));
+            }
+        },
+    };
     draft.tenant = Some(tenant.clone());
     let mut keys = Vec::new();
     keys.extend(idempotency_key.map(|key| format!("key:{key}")));
@@ -110,6 +114,10 @@ async fn check(
     let named =
         (!keys.is_empty()).then(|| Named { index: 0, fingerprint: fingerprint(&draft), draft: draft.clone(), keys });
     let notification = accept(draft, tenant, now, traceparent.map(str::to_owned))?;
+    if let Some(endpoint) = endpoint {
+        let refused = |problems| Problem::fields(Code::Invalid, problems);
+        api.wire_formats.check_notification(&endpoint, &notification).map_err(refused)?;
+    }
     Ok((notification, named))
 }
 

@@ -8,6 +8,7 @@ use posthaste_shared::domain::notification::Notification;
 use posthaste_shared::domain::secret::Secret;
 use posthaste_shared::domain::wire_format::WireFormat;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::problem::FieldProblem;
 
@@ -23,8 +24,15 @@ pub trait WireFormats: Send + Sync + 'static {
     /// Every member that is wrong.
     fn check(&self, endpoint: &Endpoint) -> Result<(), Vec<FieldProblem>>;
 
-    /// A new signing secret; `None` for a wire format that does not sign.
-    fn new_secret(&self, format: WireFormat) -> Option<Secret>;
+    /// Checks that a notification has what the endpoint that it names needs.
+    ///
+    /// # Errors
+    /// Every member that is wrong.
+    fn check_notification(&self, endpoint: &Endpoint, notification: &Notification) -> Result<(), Vec<FieldProblem>>;
+
+    /// A new signing secret for an endpoint with these settings; `None` for a wire format that does not
+    /// sign, or only with a secret that somebody brings.
+    fn new_secret(&self, format: WireFormat, settings: &Map<String, Value>) -> Option<Secret>;
 
     /// Checks a secret that somebody brings along.
     ///
@@ -47,7 +55,19 @@ pub struct WireFormatInfo {
     pub signs: bool,
     /// JSON Schema of an endpoint's `settings`.
     #[schema(value_type = Object)]
-    pub settings_schema: serde_json::Value,
+    pub settings_schema: Value,
+    /// JSON Schema of a notification's `payload`; `true` where any will do.
+    #[schema(value_type = Object)]
+    pub payload_schema: Value,
+    /// JSON Schema of a notification's `recipient`; `true` where any will do.
+    #[schema(value_type = Object)]
+    pub recipient_schema: Value,
+    /// Settings that suffice for an endpoint.
+    #[schema(value_type = Object)]
+    pub example_settings: Value,
+    /// A notification that it can be tried with: what `endpoint test` sends.
+    #[schema(value_type = Object)]
+    pub example: Value,
 }
 
 /// What came of a test.
@@ -61,7 +81,7 @@ pub struct TestReport {
     pub error: Option<AttemptError>,
     /// What would become of a delivery after this, as a sentence.
     pub verdict: String,
-    /// The same in one word: `delivered`, `retry`, or the reason of a failure.
+    /// The same in one word: `delivered`, `retry`, `waits`, or the reason of a failure.
     pub outcome: String,
     /// How long it took.
     pub duration_ms: f64,
@@ -69,6 +89,9 @@ pub struct TestReport {
     pub phases_ms: Phases,
     /// The address that was called.
     pub resolved_address: Option<String>,
+    /// What a script wrote to its console.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub console: Option<String>,
 }
 
 /// The request of a test.

@@ -227,20 +227,29 @@ impl WireFormats for TestFormats {
             description: format!("the wire format {name}"),
             signs: name == WireFormat::Standard,
             settings_schema: serde_json::json!({ "type": "object" }),
+            payload_schema: serde_json::json!(true),
+            recipient_schema: serde_json::json!(true),
+            example_settings: serde_json::json!({}),
+            example: serde_json::json!({"type": "test", "payload": {}}),
         };
         WireFormat::ALL.into_iter().map(info).collect()
     }
 
     fn check(&self, endpoint: &Endpoint) -> Result<(), Vec<FieldProblem>> {
         assert_ne!(endpoint.description, "panic", "asked to panic");
-        let known = ["api_key", "mode"];
+        let known = ["api_key", "mode", "script"];
         let unknown = endpoint.confidential.settings.keys().filter(|name| !known.contains(&name.as_str()));
         let problems: Vec<FieldProblem> =
             unknown.map(|name| FieldProblem::new(format!("settings.{name}"), "is not known")).collect();
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
-    fn new_secret(&self, format: WireFormat) -> Option<Secret> {
+    fn check_notification(&self, _endpoint: &Endpoint, notification: &Notification) -> Result<(), Vec<FieldProblem>> {
+        let refused = notification.payload.as_str().contains("no good");
+        if refused { Err(vec![FieldProblem::new("payload.text", "is no good")]) } else { Ok(()) }
+    }
+
+    fn new_secret(&self, format: WireFormat, _settings: &serde_json::Map<String, serde_json::Value>) -> Option<Secret> {
         (format == WireFormat::Standard).then(|| Secret::new(format!("whsec_{}", uuid::Uuid::new_v4().simple())))
     }
 
@@ -259,6 +268,7 @@ impl WireFormats for TestFormats {
             duration_ms: 1.0,
             phases_ms: Phases::default(),
             resolved_address: None,
+            console: None,
         }
     }
 }

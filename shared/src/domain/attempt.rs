@@ -36,6 +36,8 @@ pub struct Attempt {
     pub request_headers: Vec<(String, String)>,
     /// The worker that made it.
     pub worker: String,
+    /// What a script wrote to its console, up to [`STORED_BODY_BYTES`].
+    pub console: Option<String>,
 }
 
 /// Milliseconds of each phase; `None` when it did not happen (a connection that was reused has no
@@ -83,11 +85,14 @@ pub enum AttemptResult {
     /// The address is forbidden by the egress policy; nothing was sent.
     #[serde(rename = "blocked")]
     Blocked,
+    /// A script ran in the place of a request, and came to an end by itself.
+    #[serde(rename = "script")]
+    Script,
 }
 
 impl AttemptResult {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Success,
         Self::Redirect,
         Self::ClientError,
@@ -95,6 +100,7 @@ impl AttemptResult {
         Self::Timeout,
         Self::Network,
         Self::Blocked,
+        Self::Script,
     ];
 
     /// The name in JSON, in the store and in metrics' labels.
@@ -108,6 +114,7 @@ impl AttemptResult {
             Self::Timeout => "timeout",
             Self::Network => "network",
             Self::Blocked => "blocked",
+            Self::Script => "script",
         }
     }
 

@@ -45,6 +45,8 @@ pub struct Delivery {
     pub expires_at: Option<Timestamp>,
     /// What the provider calls the message, where its answer says so.
     pub provider_message_id: Option<String>,
+    /// When the provider says that it took the message, as its answer says it.
+    pub provider_message_date: Option<String>,
     /// The provider's code for a failure, where its answer has one.
     pub provider_error_code: Option<String>,
     /// Why the last attempt failed, or why none was made, as a sentence.

@@ -68,6 +68,10 @@ pub struct Confidential {
     pub headers: Vec<(String, Secret)>,
     /// Settings of the wire format.
     pub settings: serde_json::Map<String, serde_json::Value>,
+    /// The URL as it was written, where that is not how a URL is spelt in full (`https://example.com`, without
+    /// the slash): tokens that name their audience name it so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written_url: Option<String>,
 }
 
 /// One signing secret.
@@ -121,6 +125,18 @@ impl DisabledReason {
 }
 
 impl Endpoint {
+    /// The URL as it was written.
+    #[must_use]
+    pub fn written_url(&self) -> &str {
+        self.confidential.written_url.as_deref().unwrap_or(self.url.as_str())
+    }
+
+    /// Gives it another URL, which was written as `text`.
+    pub fn set_url(&mut self, url: Url, text: &str) {
+        self.confidential.written_url = (text != url.as_str()).then(|| text.to_owned());
+        self.url = url;
+    }
+
     /// Whether it is called.
     #[must_use]
     pub fn is_enabled(&self) -> bool {

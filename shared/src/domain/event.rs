@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::attempt::Attempt;
 use super::delivery::{Delivery, DeliveryState};
 use super::endpoint::Endpoint;
-use super::id::{EventId, NotificationType, TenantId};
+use super::id::{EventId, NotificationId, NotificationType, TenantId};
+use super::notification::{Notification, Origin, Priority};
 use super::raw_json::RawJson;
 use super::time::Timestamp;
 use super::view::{AttemptView, DeliveryView};
@@ -158,6 +159,26 @@ impl Event {
             },
         };
         Self::build(id, kind, &endpoint.tenant, at, subject, data)
+    }
+
+    /// A notification that carries news of this event to endpoints.
+    #[must_use]
+    pub fn notification(&self, id: NotificationId, kind: NotificationType, payload: RawJson) -> Notification {
+        Notification {
+            id,
+            tenant: self.tenant.clone(),
+            kind,
+            target: None,
+            payload,
+            recipient: None,
+            overrides: None,
+            accepted_at: self.at,
+            deliver_at: None,
+            expires_at: None,
+            priority: Priority::Normal,
+            origin: Origin::Event,
+            traceparent: None,
+        }
     }
 
     fn build<T: Serialize>(

@@ -5,6 +5,7 @@ pub mod attempt;
 pub mod delivery;
 pub mod endpoint;
 pub mod event;
+pub mod header;
 pub mod id;
 pub mod key;
 pub mod notification;

@@ -1,6 +1,8 @@
 //! How things are shown: in the HTTP API, in events and on the command line. Everything here may be
 //! seen by whoever may read it: no secret comes this way.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::attempt::{Attempt, AttemptError, AttemptResult, Phases};
@@ -10,6 +12,7 @@ use super::id::{DeliveryId, EndpointId, NotificationId, NotificationType, Tenant
 use super::notification::{Notification, Priority};
 use super::raw_json::RawJson;
 use super::retry::RetryPolicy;
+use super::secret::Secret;
 use super::subscription::Subscription;
 use super::time::Timestamp;
 use super::wire_format::WireFormat;
@@ -54,6 +57,8 @@ pub struct DeliveryView {
     pub expires_at: Option<Timestamp>,
     /// What the provider calls the message.
     pub provider_message_id: Option<String>,
+    /// When the provider says that it took the message, as its answer says it.
+    pub provider_message_date: Option<String>,
     /// The provider's code for a failure.
     pub provider_error_code: Option<String>,
     /// Why the last attempt failed, or why none was made.
@@ -96,6 +101,7 @@ impl From<&Delivery> for DeliveryView {
             next_attempt_at,
             expires_at: delivery.expires_at,
             provider_message_id: delivery.provider_message_id.clone(),
+            provider_message_date: delivery.provider_message_date.clone(),
             provider_error_code: delivery.provider_error_code.clone(),
             last_error: delivery.last_error.clone(),
             created_at: delivery.created_at,
@@ -131,6 +137,9 @@ pub struct AttemptView {
     pub request_headers: Vec<(String, String)>,
     /// The worker that made it.
     pub worker: String,
+    /// What a script wrote to its console.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub console: Option<String>,
 }
 
 impl From<&Attempt> for AttemptView {
@@ -148,6 +157,7 @@ impl From<&Attempt> for AttemptView {
             resolved_address: attempt.resolved_address.clone(),
             request_headers: attempt.request_headers.clone(),
             worker: attempt.worker.clone(),
+            console: attempt.console.clone(),
         }
     }
 }
@@ -232,6 +242,9 @@ pub struct EndpointView {
     pub has_secret: bool,
     /// How many older secrets still sign, in their overlap.
     pub retiring_secrets: usize,
+    /// The public keys (`whpk_…`) of secrets that sign with ed25519, the newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub public_keys: Vec<String>,
     /// Static headers; values whose names look like secrets are redacted.
     #[schema(value_type = std::collections::BTreeMap<String, String>)]
     pub headers: serde_json::Map<String, serde_json::Value>,
@@ -275,6 +288,7 @@ impl EndpointView {
             subscription: endpoint.subscription.clone(),
             has_secret: live > 0,
             retiring_secrets: live.saturating_sub(1),
+            public_keys: confidential.live_secrets(now).filter_map(public_key).collect(),
             headers: headers.collect(),
             settings: redacted_settings(&confidential.settings),
             timeout_ms: u64::try_from(endpoint.timeout.as_millis()).unwrap_or(u64::MAX),
@@ -301,13 +315,25 @@ pub fn looks_secret(name: &str) -> bool {
     WORDS.iter().any(|word| name.contains(word))
 }
 
+/// The public key of a Standard Webhooks secret for ed25519: `whsk_` and the base64 of seed and public key.
+fn public_key(secret: &Secret) -> Option<String> {
+    let bytes = STANDARD.decode(secret.expose().strip_prefix("whsk_")?).ok()?;
+    Some(format!("whpk_{}", STANDARD.encode(bytes.get(32..64)?)))
+}
+
+/// Whether a setting of that name is shown to nobody. Scripts are among them: many have keys of their
+/// provider written in. `signature` is none: it says which kind is made.
+fn is_hidden(name: &str) -> bool {
+    name == "script" || name == "transform" || (looks_secret(name) && name != "signature")
+}
+
 fn redacted_settings(
     settings: &serde_json::Map<String, serde_json::Value>,
 ) -> serde_json::Map<String, serde_json::Value> {
     let redact = |(name, value): (&String, &serde_json::Value)| {
         let shown = match value {
             serde_json::Value::Object(inner) => redacted_settings(inner).into(),
-            serde_json::Value::String(_) if looks_secret(name) => REDACTED.into(),
+            serde_json::Value::String(_) if is_hidden(name) => REDACTED.into(),
             other => other.clone(),
         };
         (name.clone(), shown)

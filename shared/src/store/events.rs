@@ -130,6 +130,17 @@ impl Store {
         let answer = self.driver.read(SQL, vec![]).await?;
         answer.rows.into_iter().next().map_or(Ok(0), |row| row.reader("events").total())
     }
+
+    /// When the oldest event that is not published yet was written; `None` when all are published.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn outbox_oldest(&self) -> Result<Option<Timestamp>, StoreError> {
+        const SQL: &str = "-- events.oldest_unpublished
+            SELECT at FROM events WHERE published_at IS NULL ORDER BY sequence LIMIT 1";
+        let answer = self.driver.read(SQL, vec![]).await?;
+        answer.rows.into_iter().next().map(|row| row.reader("events").time()).transpose()
+    }
 }
 
 impl EventFilter {

@@ -74,6 +74,33 @@ impl Store {
         Ok(found)
     }
 
+    /// Those of these notifications that are there, without their deliveries.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn notifications(
+        &self,
+        ids: &[(TenantId, NotificationId)],
+    ) -> Result<HashMap<(TenantId, NotificationId), Notification>, StoreError> {
+        const SQL: &str = concat!(
+            "-- notifications.get_each
+            SELECT ",
+            notification_columns!(),
+            " FROM {rows} JOIN notifications n ON n.tenant = u.tenant AND n.id = u.id"
+        );
+        let mut batch = Batch::new(&[("tenant", Kind::Text), ("id", Kind::Text)]);
+        let each: BTreeSet<&(TenantId, NotificationId)> = ids.iter().collect();
+        for (tenant, id) in each {
+            batch.push([Param::text(tenant.as_str()), Param::text(id.as_str())]);
+        }
+        let rows = self.driver.read_batch(SQL, batch).await?.rows.into_iter();
+        rows.map(|row| {
+            let notification = rows::notification(&mut row.reader("notifications"))?;
+            Ok(((notification.tenant.clone(), notification.id.clone()), notification))
+        })
+        .collect()
+    }
+
     /// One notification with its deliveries. Without a tenant: the oldest of that name of any tenant.
     ///
     /// # Errors

@@ -133,10 +133,10 @@ async fn insert_new(
     const SQL: &str = "-- deliveries.insert_batch
         INSERT INTO deliveries (id, notification_id, tenant, type, endpoint_id, wire_format, recipient,
             status, wait, hold, due_at, reason, finished_at, round, attempt_count, round_base,
-            created_at, expires_at, provider_message_id, provider_error_code, last_error, origin)
+            created_at, expires_at, provider_message_id, provider_message_date, provider_error_code, last_error, origin)
         SELECT u.id, u.notification_id, u.tenant, u.type, u.endpoint_id, u.wire_format, u.recipient,
             u.status, u.wait, u.hold, u.due_at, u.reason, u.finished_at, u.round, u.attempt_count, u.round_base,
-            u.created_at, u.expires_at, u.provider_message_id, u.provider_error_code, u.last_error, u.origin
+            u.created_at, u.expires_at, u.provider_message_id, u.provider_message_date, u.provider_error_code, u.last_error, u.origin
         FROM {rows} WHERE true
         ON CONFLICT DO NOTHING RETURNING id";
     let new: Vec<(&Record, &Arc<Notification>, u32)> = records
@@ -203,7 +203,8 @@ pub(super) async fn update<'a>(
         UPDATE deliveries SET
             status = u.status, wait = u.wait, hold = u.hold, due_at = u.due_at, reason = u.reason,
             finished_at = u.finished_at, round = u.round, attempt_count = u.attempt_count, round_base = u.round_base,
-            provider_message_id = u.provider_message_id, provider_error_code = u.provider_error_code,
+            provider_message_id = u.provider_message_id,
+            provider_message_date = u.provider_message_date, provider_error_code = u.provider_error_code,
             last_error = u.last_error
         FROM {rows}
         WHERE deliveries.id = u.key AND deliveries.status = u.was
@@ -225,6 +226,7 @@ pub(super) async fn update<'a>(
         ("attempt_count", Int),
         ("round_base", Int),
         ("provider_message_id", Text),
+        ("provider_message_date", Text),
         ("provider_error_code", Text),
         ("last_error", Text),
     ]);
@@ -245,6 +247,7 @@ pub(super) async fn update<'a>(
             Param::count(delivery.attempt_count),
             Param::count(delivery.round_base),
             Param::text_opt(delivery.provider_message_id.as_ref()),
+            Param::text_opt(delivery.provider_message_date.as_ref()),
             Param::text_opt(delivery.provider_error_code.as_ref()),
             Param::text_opt(delivery.last_error.as_ref()),
         ]);
@@ -259,9 +262,11 @@ fn delivery_ids(answer: Answer) -> Result<HashSet<DeliveryId>, StoreError> {
 async fn insert_attempts(tx: &mut dyn Transaction, records: impl Iterator<Item = &Record>) -> Result<(), StoreError> {
     const SQL: &str = "-- attempts.insert_batch
         INSERT INTO attempts (delivery_id, number, round, started_at, duration_us, phases, result, status_code,
-            error_code, error_text, response_body, resolved_address, request_headers, worker)
+            error_code, error_text, response_body, resolved_address, request_headers, worker,
+            console)
         SELECT u.delivery_id, u.number, u.round, u.started_at, u.duration_us, u.phases, u.result, u.status_code,
-            u.error_code, u.error_text, u.response_body, u.resolved_address, u.request_headers, u.worker
+            u.error_code, u.error_text, u.response_body, u.resolved_address, u.request_headers, u.worker,
+            u.console
         FROM {rows} WHERE true
         ON CONFLICT DO NOTHING";
     let attempts = records.filter_map(|record| Some((record.delivery.id, record.attempt.as_ref()?)));

@@ -19,7 +19,8 @@ macro_rules! delivery_columns {
     () => {
         "d.id, d.notification_id, d.tenant, d.type, d.endpoint_id, d.wire_format, d.recipient, \
          d.status, d.wait, d.hold, d.due_at, d.reason, d.finished_at, d.round, d.attempt_count, d.round_base, \
-         d.created_at, d.expires_at, d.provider_message_id, d.provider_error_code, d.last_error, d.origin"
+         d.created_at, d.expires_at, d.provider_message_id, d.provider_message_date, \
+         d.provider_error_code, d.last_error, d.origin"
     };
 }
 
@@ -35,7 +36,8 @@ macro_rules! notification_columns {
 macro_rules! attempt_columns {
     () => {
         "a.number, a.round, a.started_at, a.duration_us, a.phases, a.result, a.status_code, a.error_code, \
-         a.error_text, a.response_body, a.resolved_address, a.request_headers, a.worker"
+         a.error_text, a.response_body, a.resolved_address, a.request_headers, a.worker, \
+         a.console"
     };
 }
 pub(super) use {attempt_columns, delivery_columns, notification_columns};
@@ -58,6 +60,7 @@ pub(super) fn delivery(row: &mut Reader) -> Result<Delivery, StoreError> {
         created_at: row.time()?,
         expires_at: row.time_opt()?,
         provider_message_id: row.text_opt()?,
+        provider_message_date: row.text_opt()?,
         provider_error_code: row.text_opt()?,
         last_error: row.text_opt()?,
         origin: row.word(parse_origin)?,
@@ -136,6 +139,7 @@ pub(super) fn delivery_batch<'a>(deliveries: impl Iterator<Item = &'a Delivery>)
         ("created_at", Int),
         ("expires_at", Int),
         ("provider_message_id", Text),
+        ("provider_message_date", Text),
         ("provider_error_code", Text),
         ("last_error", Text),
         ("origin", Text),
@@ -162,6 +166,7 @@ pub(super) fn delivery_batch<'a>(deliveries: impl Iterator<Item = &'a Delivery>)
             Param::time(delivery.created_at),
             Param::time_opt(delivery.expires_at),
             Param::text_opt(delivery.provider_message_id.as_ref()),
+            Param::text_opt(delivery.provider_message_date.as_ref()),
             Param::text_opt(delivery.provider_error_code.as_ref()),
             Param::text_opt(delivery.last_error.as_ref()),
             Param::text(origin_name(delivery.origin)),
@@ -247,6 +252,7 @@ pub(super) fn attempt(row: &mut Reader) -> Result<Attempt, StoreError> {
         resolved_address: row.text_opt()?,
         request_headers: row.json()?,
         worker: row.text()?,
+        console: row.text_opt()?,
     })
 }
 
@@ -273,6 +279,7 @@ pub(super) fn attempt_batch<'a>(attempts: impl Iterator<Item = (DeliveryId, &'a 
         ("resolved_address", Text),
         ("request_headers", Text),
         ("worker", Text),
+        ("console", Text),
     ]);
     for (delivery, attempt) in attempts {
         batch.push([
@@ -290,6 +297,7 @@ pub(super) fn attempt_batch<'a>(attempts: impl Iterator<Item = (DeliveryId, &'a 
             Param::text_opt(attempt.resolved_address.as_ref()),
             json_param(&attempt.request_headers),
             Param::text(&attempt.worker),
+            Param::text_opt(attempt.console.as_ref()),
         ]);
     }
     batch

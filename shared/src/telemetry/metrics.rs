@@ -21,6 +21,9 @@ const LATENCY_BUCKETS: [f64; 16] =
 /// Buckets of rows in one transaction of the store.
 const BATCH_BUCKETS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0];
 
+/// Buckets of a commit's duration, in seconds: from a local file to a database that is in trouble.
+const COMMIT_BUCKETS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
 /// Where a notification came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
@@ -62,6 +65,8 @@ pub struct Metrics {
     pub queue_wait: Histogram,
     /// Attempts under way in this process.
     pub in_flight: IntGauge,
+    /// Attempts that this process makes at once at most; zero where no worker runs.
+    pub worker_slots: IntGauge,
     /// Pending deliveries by state (`ready`, `scheduled`, `parked`).
     pub pending: IntGaugeVec,
     /// How long the oldest due delivery has been due, in seconds.
@@ -71,11 +76,16 @@ pub struct Metrics {
     events_published: IntCounterVec,
     /// Events not yet published.
     pub outbox_pending: IntGauge,
+    /// How long the oldest of them has waited, in seconds.
+    pub outbox_oldest_age: IntGauge,
     dead_letters: IntCounterVec,
     /// Rows in one transaction.
     pub store_batch_rows: Histogram,
+    /// How long it took, in seconds.
+    pub store_commit: Histogram,
     /// Calls to the store that failed.
     pub store_errors: IntCounter,
+    broker_connections: IntGaugeVec,
     /// Connections to the broker made again.
     pub broker_reconnects: IntCounter,
     /// Messages in the broker's queues.
@@ -109,6 +119,8 @@ impl Metrics {
             let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
             registered(&registry, Histogram::with_opts(options).expect("valid buckets"))
         };
+        let info = gauges("posthaste_build_info", "Always 1; the label says which version runs", "version");
+        info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let metrics = Self {
             notifications_accepted: counters(
                 "posthaste_notifications_accepted_total",
@@ -137,6 +149,10 @@ impl Metrics {
                 &LATENCY_BUCKETS,
             ),
             in_flight: gauge("posthaste_deliveries_in_flight", "Attempts under way in this process"),
+            worker_slots: gauge(
+                "posthaste_worker_slots",
+                "Attempts that this process makes at once at most; 0 where no worker runs",
+            ),
             pending: gauges(
                 "posthaste_deliveries_pending",
                 "Pending deliveries in the store: ready (due or in flight), scheduled, parked",
@@ -149,6 +165,10 @@ impl Metrics {
             endpoints: gauges("posthaste_endpoints", "Endpoints by state, as this process sees them", "state"),
             events_published: counters("posthaste_events_published_total", "Events published", &["type"]),
             outbox_pending: gauge("posthaste_outbox_pending", "Events not yet published"),
+            outbox_oldest_age: gauge(
+                "posthaste_outbox_oldest_age_seconds",
+                "How long the oldest event that is not yet published has waited",
+            ),
             dead_letters: counters(
                 "posthaste_dead_letters_total",
                 "Messages put on the dead-letter queue by this process",
@@ -159,7 +179,17 @@ impl Metrics {
                 "Results recorded in one transaction",
                 &BATCH_BUCKETS,
             ),
+            store_commit: histogram(
+                "posthaste_store_commit_seconds",
+                "Time to record results in one transaction, to its commit",
+                &COMMIT_BUCKETS,
+            ),
             store_errors: counter("posthaste_store_errors_total", "Calls to the store that failed"),
+            broker_connections: gauges(
+                "posthaste_broker_connections",
+                "Connections that this process holds to RabbitMQ: up, or down and being made again",
+                "state",
+            ),
             broker_reconnects: counter(
                 "posthaste_broker_reconnects_total",
                 "Connections to the broker made again after a loss",
@@ -196,6 +226,9 @@ impl Metrics {
         for state in ["admitting", "limited", "open", "disabled"] {
             self.endpoints.with_label_values(&[state]);
         }
+        for state in ["up", "down"] {
+            self.broker_connections.with_label_values(&[state]);
+        }
         for queue in ["work", "dead"] {
             self.queue_messages.with_label_values(&[queue]);
         }
@@ -227,6 +260,32 @@ impl Metrics {
         self.dead_letters.with_label_values(&[reason.as_str()]).inc();
     }
 
+    /// A connection to the broker is to be held from now on; it is down until it is [up](Self::connection_up).
+    pub fn connection_wanted(&self) {
+        self.connections("down").inc();
+    }
+
+    /// A connection to the broker is made.
+    pub fn connection_up(&self) {
+        self.connections("down").dec();
+        self.connections("up").inc();
+    }
+
+    /// A connection to the broker that was up is lost.
+    pub fn connection_lost(&self) {
+        self.connections("up").dec();
+        self.connections("down").inc();
+    }
+
+    /// A connection to the broker that is down is wanted no longer.
+    pub fn connection_unwanted(&self) {
+        self.connections("down").dec();
+    }
+
+    fn connections(&self, state: &str) -> IntGauge {
+        self.broker_connections.with_label_values(&[state])
+    }
+
     /// Everything in Prometheus' text format.
     #[must_use]
     pub fn render(&self) -> String {
@@ -252,6 +311,8 @@ mod tests {
             "posthaste_deliveries_total{outcome=\"expired\",wire_format=\"standard\"} 0",
             "posthaste_attempts_total{result=\"blocked\",wire_format=\"raw\"} 0",
             "posthaste_oldest_due_age_seconds 0",
+            "posthaste_broker_connections{state=\"down\"} 0",
+            concat!("posthaste_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
         ] {
             assert!(text.contains(name), "{name} is not in\n{text}");
         }

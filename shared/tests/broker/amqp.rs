@@ -213,7 +213,17 @@ rabbitmq_test!(reconnecting_leaks_no_tasks_and_no_connections, bench, {
         .await;
     }
     until("no more tasks than before", async || tasks() <= before).await;
+    let counted = |up: u32, down: u32| {
+        let text = bench.metrics.render();
+        let has = |state, count| text.contains(&format!("posthaste_broker_connections{{state=\"{state}\"}} {count}\n"));
+        has("up", up) && has("down", down)
+    };
+    assert!(counted(2, 0), "{}", bench.metrics.render());
+    proxy.refuse(true);
+    proxy.cut();
+    until("both connections are counted as down", async || counted(0, 2)).await;
     broker.close().await;
+    until("no connection is wanted", async || counted(0, 0)).await;
     until("no connection is left", async || proxy.connections() == 0).await;
 });
 

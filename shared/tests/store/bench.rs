@@ -137,6 +137,7 @@ pub(crate) fn delivery(notification: &Notification, endpoint: &str, state: Deliv
         created_at: notification.accepted_at,
         expires_at: notification.expires_at,
         provider_message_id: None,
+        provider_message_date: None,
         provider_error_code: None,
         last_error: None,
         origin: notification.origin,
@@ -177,6 +178,7 @@ pub(crate) fn attempt(number: u32) -> Attempt {
         resolved_address: Some("192.0.2.1:443".to_owned()),
         request_headers: vec![("webhook-id".to_owned(), "x".to_owned())],
         worker: "worker-1".to_owned(),
+        console: Some("hello".to_owned()),
     }
 }
 
@@ -220,6 +222,7 @@ pub(crate) fn endpoint(name: &str) -> Endpoint {
         description: "it".to_owned(),
         subscription: Subscription::default(),
         confidential: Confidential {
+            written_url: None,
             secrets: vec![SigningSecret {
                 secret: Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
                 created_at: at(0),

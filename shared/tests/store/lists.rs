@@ -84,6 +84,7 @@ pub(crate) async fn events_are_published_once_and_streamed_in_order(bench: &Benc
     store.mark_published(&ids, at(11)).await.unwrap();
     store.mark_published(&ids, at(12)).await.unwrap();
     assert_eq!(store.outbox_pending().await.unwrap(), 2);
+    assert_eq!(store.outbox_oldest().await.unwrap(), Some(at(4)));
     assert_eq!(store.claim_unpublished(at(20), at(30), 9).await.unwrap(), second, "an ended lease");
 
     let none = EventFilter::default();
@@ -117,6 +118,7 @@ pub(crate) async fn cancelling_keeps_the_rules(bench: &Bench) {
     let state = store.delivery(waiting.id).await.unwrap().unwrap().0.state;
     assert_eq!(state, DeliveryState::Cancelled { at: at(2) });
     assert_eq!(store.outbox_pending().await.unwrap(), 0);
+    assert_eq!(store.outbox_oldest().await.unwrap(), None);
 }
 
 pub(crate) async fn retrying_keeps_the_rules(bench: &Bench) {

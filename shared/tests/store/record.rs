@@ -149,6 +149,22 @@ pub(crate) async fn everything_reads_back_as_it_was(bench: &Bench) {
     assert!(bench.store.notification(Some(&other), &full.id).await.unwrap().is_none());
 }
 
+pub(crate) async fn notifications_are_read_in_one_go(bench: &Bench) {
+    let of_acme = Notification { tenant: TenantId::parse("acme").unwrap(), ..(*notification("n-1")).clone() };
+    let all = [notification("n-1"), Arc::new(of_acme), notification("n-2"), notification("n-3")];
+    for (notification, endpoint) in all.iter().zip(["ep_1", "ep_2", "ep_1", "ep_1"]) {
+        bench.store.record(&[new(notification, endpoint, failed(1))], at(1)).await.unwrap();
+    }
+    let key = |notification: &Notification| (notification.tenant.clone(), notification.id.clone());
+    let asked = [&all[0], &all[1], &all[2], &all[0], &notification("n-4")].map(|it| key(it));
+    let found = bench.store.notifications(&asked).await.unwrap();
+    assert_eq!(found.len(), 3);
+    for expected in &all[..3] {
+        assert_eq!(found[&key(expected)], **expected);
+    }
+    assert!(bench.store.notifications(&[]).await.unwrap().is_empty());
+}
+
 pub(crate) async fn unmatched_notifications_are_seen(bench: &Bench) {
     let lonely = notification("n-1");
     for _ in 0..2 {

@@ -3,7 +3,11 @@
 pub mod api;
 pub mod backend;
 pub mod process;
+pub mod program;
+pub mod prometheus;
+pub mod promql;
 pub mod receiver;
+pub mod relay;
 
 use std::time::{Duration, Instant};
 

@@ -1,15 +1,17 @@
 //! A webhook receiver on loopback that remembers what it got. The path says how it answers:
 //! `/ok`, `/status/503`, `/fail/2/503` (the first two requests of each webhook-id), `/slow/200` (ms),
-//! `/hang`, `/retry-after/3` (429 once for each webhook-id), `/redirect`, `/echo`.
+//! `/hang`, `/retry-after/3` (429 once for each webhook-id), `/redirect`, `/echo`, `/echo-code`
+//! (the headers as the description of an Authgear answer), `/provider` (JSON with an id, a date and
+//! a token); or the test says it by [`Receiver::answer`]. Every method will do.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::task::JoinHandle;
 
@@ -18,7 +20,10 @@ use super::eventually;
 /// A request that came in.
 #[derive(Debug, Clone)]
 pub struct Received {
+    pub method: Method,
     pub path: String,
+    /// With the path, as it stood in the request line.
+    pub target: String,
     pub headers: HeaderMap,
     pub body: Bytes,
     pub at: Instant,
@@ -30,15 +35,36 @@ impl Received {
         self.headers.get(name).unwrap_or_else(|| panic!("no {name} in {:?}", self.headers)).to_str().expect("text")
     }
 
+    /// All headers, with names in lower case.
+    pub fn header_list(&self) -> Vec<(String, String)> {
+        let text = |value: &HeaderValue| value.to_str().expect("text").to_owned();
+        self.headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
+    }
+
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("a body in UTF-8")
+    }
+
+    /// What stands behind the `?`.
+    pub fn query(&self) -> &str {
+        self.target.split_once('?').map_or("", |(_, query)| query)
+    }
+
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).expect("a JSON body")
     }
 }
 
+/// Status and body.
+pub type Answer = (u16, String);
+
+type Answerer = Arc<dyn Fn(&Received) -> Answer + Send + Sync>;
+
 #[derive(Default)]
 struct Seen {
     requests: Vec<Received>,
     counts: HashMap<(String, String), u32>,
+    answers: HashMap<String, Answerer>,
     down: bool,
 }
 
@@ -68,6 +94,25 @@ impl Receiver {
         self.seen.lock().expect("seen").down = down;
     }
 
+    /// From now on this is how requests to exactly this path are answered.
+    pub fn answer(&self, path: &str, answer: impl Fn(&Received) -> Answer + Send + Sync + 'static) {
+        self.seen.lock().expect("seen").answers.insert(path.to_owned(), Arc::new(answer));
+    }
+
+    /// The same, by a list: one for each request, the last for all that follow.
+    pub fn answers(&self, path: &str, answers: &[(u16, &str)]) {
+        let left: VecDeque<Answer> = answers.iter().map(|(status, body)| (*status, (*body).to_owned())).collect();
+        let left = Mutex::new(left);
+        self.answer(path, move |_| {
+            let mut left = left.lock().expect("answers");
+            let answer = left.pop_front().expect("an answer");
+            if left.is_empty() {
+                left.push_back(answer.clone());
+            }
+            answer
+        });
+    }
+
     /// Requests to paths that begin with `path`, in order.
     pub fn requests(&self, path: &str) -> Vec<Received> {
         let seen = self.seen.lock().expect("seen");
@@ -95,18 +140,25 @@ async fn answer(State(seen): State<Arc<Mutex<Seen>>>, request: Request) -> Respo
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
     let path = parts.uri.path().to_owned();
     let id = parts.headers.get("webhook-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
-    let (nth, down) = {
+    let (nth, down, programmed) = {
         let mut seen = seen.lock().expect("seen");
         let nth = seen.counts.entry((path.clone(), id)).or_default();
         *nth += 1;
         let nth = *nth;
+        let (method, target) = (parts.method.clone(), parts.uri.to_string());
         let (headers, body) = (parts.headers.clone(), body.clone());
         let (at, wall) = (Instant::now(), SystemTime::now());
-        seen.requests.push(Received { path: path.clone(), headers, body, at, wall });
-        (nth, seen.down)
+        let request = Received { method, path: path.clone(), target, headers, body, at, wall };
+        seen.requests.push(request.clone());
+        let answerer = seen.answers.get(&path).map(Arc::clone);
+        (nth, seen.down, answerer.map(|answerer| (answerer, request)))
     };
     if down {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    if let Some((answerer, request)) = programmed {
+        let (number, body) = answerer(&request);
+        return (status(number.into()), body).into_response();
     }
     let mut words = path.split('/').skip(1);
     let (word, mut numbers) = (words.next().unwrap_or_default(), words.map(|word| word.parse::<u64>().unwrap_or(0)));
@@ -123,7 +175,16 @@ async fn answer(State(seen): State<Arc<Mutex<Seen>>>, request: Request) -> Respo
             (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, number().to_string())]).into_response()
         }
         "redirect" => (StatusCode::FOUND, [(header::LOCATION, "/ok")]).into_response(),
+        "provider" => axum::Json(serde_json::json!({
+            "id": "push-1",
+            "data": {"id": "sms-1", "number": 42, "date": "2026-01-14T10:30:00.000Z", "X-Auth-Token": "tok-789"},
+        }))
+        .into_response(),
         "echo" => format!("{:?}", parts.headers).into_response(),
+        "echo-code" => {
+            let said = format!("{:?}", parts.headers);
+            axum::Json(serde_json::json!({ "code": "delivery_rejected", "description": said })).into_response()
+        }
         _ => StatusCode::OK.into_response(),
     }
 }

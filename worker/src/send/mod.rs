@@ -12,11 +12,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method};
 use posthaste_shared::domain::attempt::{AttemptError, Phases};
 use posthaste_shared::domain::retry::RetryOn;
 use posthaste_shared::egress::{EgressPolicy, Refusal};
+use url::Url;
 
-use crate::sign::SignedRequest;
 use crate::wire::Reply;
 use phases::{PhaseTimer, TimedConnect};
 use resolver::GuardedResolver;
@@ -34,6 +35,17 @@ const IDLE_PER_HOST: usize = 32;
 pub struct Sender {
     client: reqwest::Client,
     egress: Arc<EgressPolicy>,
+}
+
+/// A request as it goes out. Deliveries make it of a signed request only; scripts make their own.
+#[derive(Debug, Clone)]
+pub(crate) struct Outgoing {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    /// For the whole exchange.
+    pub(crate) timeout: Duration,
 }
 
 /// What came of sending, with where the time went.
@@ -108,6 +120,8 @@ impl Sender {
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .no_proxy()
+            // As Go and most others write them on HTTP/1.1: X-Event-Type. Their case has no meaning.
+            .http1_title_case_headers()
             .tcp_nodelay(true)
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(IDLE_PER_HOST)
@@ -118,31 +132,32 @@ impl Sender {
         Ok(Self { client, egress })
     }
 
-    /// Sends the request and reads the answer, all within the request's timeout.
-    pub async fn send(&self, request: &SignedRequest) -> Exchange {
+    /// Sends the request and reads the answer, all within its timeout.
+    pub(crate) async fn exchange(&self, request: Outgoing) -> Exchange {
+        let (limit, address) = (request.timeout, literal(&request.url));
         let timer = PhaseTimer::start();
         let begun = Instant::now();
         // A name is checked when it is resolved; an address that stands for itself never is, so here.
         let result = match self.egress.check_url(&request.url) {
             Err(refusal) => Err(SendError::Blocked(refusal)),
             Ok(()) => {
-                let exchange = timer.scope(self.exchange(request, &timer));
-                match tokio::time::timeout(request.timeout, exchange).await {
+                let exchange = timer.scope(self.call(request, &timer));
+                match tokio::time::timeout(limit, exchange).await {
                     Ok(result) => result,
-                    Err(_) => Err(SendError::Timeout(request.timeout)),
+                    Err(_) => Err(SendError::Timeout(limit)),
                 }
             }
         };
-        let address = timer.address().or_else(|| literal(&request.url));
+        let address = timer.address().or(address);
         Exchange { result, duration: begun.elapsed(), phases: timer.phases(), address }
     }
 
-    async fn exchange(&self, request: &SignedRequest, timer: &PhaseTimer) -> Result<Reply, SendError> {
+    async fn call(&self, request: Outgoing, timer: &PhaseTimer) -> Result<Reply, SendError> {
         let response = self
             .client
-            .post(request.url.clone())
-            .headers(request.headers.clone())
-            .body(request.body.clone())
+            .request(request.method, request.url)
+            .headers(request.headers)
+            .body(request.body)
             .send()
             .await
             .map_err(|error| explain(&error))?;

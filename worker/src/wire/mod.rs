@@ -1,17 +1,38 @@
 //! Wire formats: how a notification becomes an HTTP request, and how the answer is read. One wire
 //! format, one file, one implementation of [`Wire`]. All of it is pure.
 
+mod authgear;
+mod authgear_script;
+mod authgear_sms;
+mod cloudevents;
+mod cometchat_sms;
+#[cfg(test)]
+pub(crate) mod fixtures;
+mod httpsms;
+pub(crate) mod httpsms_event;
+mod merge;
+mod novu;
+mod novu_push;
+mod novu_sms;
 mod raw;
+pub mod settings;
+#[cfg(test)]
+pub(crate) mod sms_fixture;
 mod standard;
 pub mod status;
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use http::Method;
 use posthaste_shared::domain::endpoint::Endpoint;
-use posthaste_shared::domain::id::DeliveryId;
+use posthaste_shared::domain::id::{DeliveryId, NotificationType};
 use posthaste_shared::domain::notification::Notification;
 use posthaste_shared::domain::secret::Secret;
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::domain::wire_format::WireFormat;
+use serde_json::{Map, Value};
+use url::Url;
 
 use crate::outcome::Outcome;
 
@@ -20,11 +41,23 @@ pub trait Wire: Send + Sync {
     /// What `GET /v1/wire-formats` says of it.
     fn info(&self) -> WireInfo;
 
-    /// Everything that is wrong with an endpoint's settings, secrets and headers for this wire format.
+    /// Everything that is wrong with an endpoint's settings, secrets and headers for this wire format. The
+    /// settings that all wire formats have are checked elsewhere.
     fn check(&self, endpoint: &Endpoint) -> Vec<FieldProblem>;
 
+    /// Whether notifications of this type can be written in it at all. Others do not match the subscription
+    /// of its endpoints, whatever that says.
+    fn takes(&self, _kind: &NotificationType) -> bool {
+        true
+    }
+
+    /// What a notification that names this endpoint lacks, or has wrong: it is refused when it is enqueued.
+    fn check_notification(&self, _endpoint: &Endpoint, _notification: &Notification) -> Vec<FieldProblem> {
+        Vec::new()
+    }
+
     /// The recipients that a notification to one endpoint makes a delivery for each of; one `None` where
-    /// a notification is one request.
+    /// a notification is one request, or where it names no recipient.
     fn recipients(&self, _notification: &Notification) -> Vec<Option<String>> {
         vec![None]
     }
@@ -32,8 +65,9 @@ pub trait Wire: Send + Sync {
     /// The request's body and headers, the same for every attempt.
     ///
     /// # Errors
-    /// When the notification lacks what the wire format needs: the delivery fails with `render_error`.
-    fn render(&self, subject: &Subject<'_>) -> Result<Rendered, RenderError>;
+    /// When the notification lacks what the wire format needs: the delivery fails with `render_error`, or
+    /// is skipped.
+    fn render(&self, subject: &Subject<'_>) -> Result<Rendered, Unwritten>;
 
     /// Headers that prove where the request comes from, made anew for each attempt.
     ///
@@ -41,13 +75,35 @@ pub trait Wire: Send + Sync {
     /// When the endpoint's secret cannot be used.
     fn sign(&self, subject: &Subject<'_>, rendered: &Rendered, now: Timestamp) -> Result<Vec<Header>, RenderError>;
 
+    /// A request that goes out before the delivery's own, if there is one: for a token, for consent.
+    ///
+    /// # Errors
+    /// When the endpoint's settings cannot be used.
+    fn preflight(&self, _subject: &Subject<'_>) -> Result<Option<Preflight>, RenderError> {
+        Ok(None)
+    }
+
+    /// What the answer to the preflight request gives.
+    ///
+    /// # Errors
+    /// The outcome of the attempt, where the delivery's own request is not made.
+    fn clear(&self, _endpoint: &Endpoint, _reply: &Reply, _now: Timestamp) -> Result<Clearance, Outcome> {
+        Ok(Clearance::default())
+    }
+
+    /// The script that takes the place of the request: it is called with the rendered body, and what it
+    /// returns is the answer's body.
+    fn script<'a>(&self, _endpoint: &'a Endpoint) -> Option<&'a str> {
+        None
+    }
+
     /// What an answer means. The status alone decides unless the wire format says otherwise.
     fn classify(&self, _endpoint: &Endpoint, reply: &Reply, now: Timestamp) -> Outcome {
         status::classify(reply, now)
     }
 
-    /// A new signing secret; `None` where nothing is signed.
-    fn new_secret(&self) -> Option<Secret>;
+    /// A new signing secret; `None` where nothing is signed, or only with a secret that somebody brings.
+    fn new_secret(&self, settings: &Map<String, Value>) -> Option<Secret>;
 
     /// Whether a secret that somebody chose can be used.
     ///
@@ -55,8 +111,8 @@ pub trait Wire: Send + Sync {
     /// What it must look like.
     fn check_secret(&self, secret: &Secret) -> Result<(), String>;
 
-    /// Type and payload of the sample that `endpoint test` sends.
-    fn sample(&self) -> (&'static str, serde_json::Value);
+    /// The sample that `endpoint test` sends and the documentation shows.
+    fn sample(&self) -> Sample;
 }
 
 /// The implementation of a wire format.
@@ -64,8 +120,23 @@ pub trait Wire: Send + Sync {
 pub fn of(format: WireFormat) -> &'static dyn Wire {
     match format {
         WireFormat::Standard => &standard::Standard,
+        WireFormat::Cloudevents => &cloudevents::Cloudevents,
+        WireFormat::Httpsms => &httpsms::Httpsms,
+        WireFormat::NovuSms => &novu_sms::NovuSms,
+        WireFormat::NovuPush => &novu_push::NovuPush,
+        WireFormat::AuthgearSms => &authgear_sms::AuthgearSms,
+        WireFormat::AuthgearScript => &authgear_script::AuthgearScript,
+        WireFormat::CometchatSms => &cometchat_sms::CometchatSms,
         WireFormat::Raw => &raw::Raw,
     }
+}
+
+/// Everything that is wrong with an endpoint's settings, secrets and headers for its wire format.
+#[must_use]
+pub fn check(endpoint: &Endpoint) -> Vec<FieldProblem> {
+    let mut problems = settings::check_common(endpoint);
+    problems.extend(of(endpoint.wire_format).check(endpoint));
+    problems
 }
 
 /// What is rendered and signed: one delivery of a notification to an endpoint.
@@ -90,6 +161,16 @@ pub struct Rendered {
     pub content_type: String,
     /// Headers of the wire format, beside content type, signature and the endpoint's static ones.
     pub headers: Vec<Header>,
+    /// Where to, if not to the endpoint's URL.
+    pub url: Option<Url>,
+}
+
+impl Rendered {
+    /// JSON, with no headers of the wire format's own.
+    #[must_use]
+    pub fn json(body: impl Into<Bytes>) -> Self {
+        Self { body: body.into(), content_type: "application/json".to_owned(), headers: Vec::new(), url: None }
+    }
 }
 
 /// One header of a request.
@@ -109,6 +190,39 @@ impl Header {
     pub fn open(name: &str, value: impl Into<String>) -> Self {
         Self { name: name.to_owned(), value: Secret::new(value), sensitive: false }
     }
+
+    /// A header whose value may not be kept or shown.
+    #[must_use]
+    pub fn secret(name: &str, value: impl Into<String>) -> Self {
+        Self { name: name.to_owned(), value: Secret::new(value), sensitive: true }
+    }
+}
+
+/// A request that goes out before the delivery's own. It has no body and is bound by the same rules and
+/// the same deadline.
+#[derive(Debug, Clone)]
+pub struct Preflight {
+    /// What it is for, in an error's text, such as `the auth URL`.
+    pub what: &'static str,
+    /// Such as `POST`.
+    pub method: Method,
+    /// Where to.
+    pub url: Url,
+    /// What goes with it, beside `Content-Length`.
+    pub headers: Vec<Header>,
+    /// Whether its answer is kept for later deliveries, or asked for anew before each.
+    pub kept: bool,
+}
+
+/// What the answer to a [`Preflight`] gives.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Clearance {
+    /// Headers for the delivery's own request.
+    pub headers: Vec<Header>,
+    /// Where it is kept, for how long.
+    pub lasts: Duration,
+    /// The most requests a second that the receiver wants, where it said so.
+    pub rate_per_second: Option<f64>,
 }
 
 /// An answer.
@@ -122,6 +236,25 @@ pub struct Reply {
     pub body: Bytes,
 }
 
+/// Why no request is made of a notification.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unwritten {
+    /// It cannot be written: the delivery fails.
+    Error(RenderError),
+    /// It is not for this endpoint, or names nobody to send to: the delivery is cancelled.
+    Skip(Skip),
+}
+
+/// Why a delivery is skipped.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("skipped ({code}): {text}")]
+pub struct Skip {
+    /// A stable word, such as `no_subscriber_phone`.
+    pub code: &'static str,
+    /// A sentence for people.
+    pub text: String,
+}
+
 /// Why a notification cannot be written in a wire format.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{member} {problem}")]
@@ -132,55 +265,69 @@ pub struct RenderError {
     pub problem: String,
 }
 
-/// One thing that is wrong with an endpoint.
+impl RenderError {
+    /// `member` `problem`.
+    #[must_use]
+    pub fn new(member: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { member: member.into(), problem: problem.into() }
+    }
+}
+
+impl From<RenderError> for Unwritten {
+    fn from(error: RenderError) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// One thing that is wrong with an endpoint or a notification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldProblem {
-    /// The member, such as `settings.body`.
+    /// The member, such as `settings.body` or `recipient.phone`.
     pub field: String,
     /// What is wrong and what it must be.
     pub problem: String,
 }
 
-/// What is told about a wire format.
-#[derive(Debug, Clone)]
-pub struct WireInfo {
-    /// Which.
-    pub format: WireFormat,
-    /// In a sentence or two.
-    pub description: &'static str,
-    /// Whether endpoints of it have a signing secret.
-    pub signs: bool,
-    /// JSON Schema of an endpoint's `settings`.
-    pub settings_schema: serde_json::Value,
-}
-
-/// Reads a wire format's settings into its own type.
-///
-/// # Errors
-/// The member and what is wrong with it.
-fn settings<T: serde::de::DeserializeOwned>(endpoint: &Endpoint) -> Result<T, RenderError> {
-    let value = serde_json::Value::Object(endpoint.confidential.settings.clone());
-    serde_json::from_value(value)
-        .map_err(|error| RenderError { member: "settings".to_owned(), problem: format!("is refused: {error}") })
-}
-
-/// The enqueuer's trace context as a header, where the endpoint's setting asks for it.
-fn trace_header(asked: bool, notification: &Notification) -> Option<Header> {
-    let context = notification.traceparent.as_ref().filter(|_| asked)?;
-    Some(Header::open("traceparent", context.clone()))
-}
-
-/// JSON Schema of the setting `traceparent`.
-fn trace_schema() -> serde_json::Value {
-    serde_json::json!({
-        "type": "boolean",
-        "default": false,
-        "description": "whether the request carries the enqueuer's W3C trace context, traceparent"
-    })
-}
-
 impl From<RenderError> for FieldProblem {
     fn from(error: RenderError) -> Self {
         Self { field: error.member, problem: error.problem }
+    }
+}
+
+/// What is told about a wire format.
+#[derive(Debug, Clone)]
+pub struct WireInfo {
+    /// In a sentence or two.
+    pub description: &'static str,
+    /// Whether endpoints of it can have a signing secret.
+    pub signs: bool,
+    /// JSON Schema of an endpoint's `settings`, without those that all wire formats have.
+    pub settings: Value,
+    /// JSON Schema of a notification's `payload`.
+    pub payload: Value,
+    /// JSON Schema of a notification's `recipient`.
+    pub recipient: Value,
+}
+
+/// A notification that shows what a wire format needs.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    /// Its type.
+    pub kind: &'static str,
+    /// Its payload.
+    pub payload: Value,
+    /// Its recipient, an object.
+    pub recipient: Option<Value>,
+    /// Its overrides, an object.
+    pub overrides: Option<Value>,
+    /// Settings that suffice for an endpoint that takes it.
+    pub settings: Value,
+}
+
+impl Sample {
+    /// With a payload alone.
+    #[must_use]
+    pub fn new(kind: &'static str, payload: Value) -> Self {
+        Self { kind, payload, recipient: None, overrides: None, settings: Value::Object(Map::new()) }
     }
 }

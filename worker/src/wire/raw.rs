@@ -6,73 +6,50 @@ use bytes::Bytes;
 use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::secret::Secret;
 use posthaste_shared::domain::time::Timestamp;
-use posthaste_shared::domain::wire_format::WireFormat;
+use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
-use super::{FieldProblem, Header, RenderError, Rendered, Subject, Wire, WireInfo};
+use super::{FieldProblem, Header, RenderError, Rendered, Sample, Subject, Unwritten, Wire, WireInfo, settings};
 
 /// The wire format.
 #[derive(Debug)]
 pub(super) struct Raw;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Settings {
+    /// Content-Type; by default application/json, text/plain; charset=utf-8 or application/octet-stream, by `payload`.
     content_type: Option<String>,
+    /// What of the payload is the body.
     payload: PayloadEncoding,
-    webhook_id: bool,
-    traceparent: bool,
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self { content_type: None, payload: PayloadEncoding::Json, webhook_id: true, traceparent: false }
-    }
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum PayloadEncoding {
     /// The payload's JSON text, as given.
+    #[default]
     Json,
-    /// The payload is a JSON string; its text is the body.
+    /// The payload is a string; its text is the body.
     Text,
-    /// The payload is a JSON string in base64; its bytes are the body.
+    /// The payload is a string in base64; its bytes are the body.
     Base64,
 }
 
 impl Wire for Raw {
     fn info(&self) -> WireInfo {
         WireInfo {
-            format: WireFormat::Raw,
             description: "The payload's bytes as given, with the endpoint's static headers and no signature.",
             signs: false,
-            settings_schema: serde_json::json!({
-                "type": "object",
-                "additionalProperties": false,
-                "properties": {
-                    "payload": {
-                        "enum": ["json", "text", "base64"],
-                        "default": "json",
-                        "description": "json: the payload's JSON text as given; text: the payload is a string and its text is the body; base64: the payload is a string in base64 and its bytes are the body"
-                    },
-                    "content_type": {
-                        "type": "string",
-                        "description": "Content-Type; by default application/json, text/plain; charset=utf-8 or application/octet-stream, by payload"
-                    },
-                    "webhook_id": {
-                        "type": "boolean",
-                        "default": true,
-                        "description": "whether the request carries webhook-id, the delivery's id, to dedupe by"
-                    },
-                    "traceparent": super::trace_schema()
-                }
-            }),
+            settings: settings::schema::<Settings>(),
+            payload: settings::any(),
+            recipient: settings::any(),
         }
     }
 
     fn check(&self, endpoint: &Endpoint) -> Vec<FieldProblem> {
-        let settings = match super::settings::<Settings>(endpoint) {
+        let settings = match settings::settings::<Settings>(endpoint) {
             Ok(settings) => settings,
             Err(error) => return vec![error.into()],
         };
@@ -81,8 +58,8 @@ impl Wire for Raw {
         unusable.then(problem).into_iter().collect()
     }
 
-    fn render(&self, subject: &Subject<'_>) -> Result<Rendered, RenderError> {
-        let settings: Settings = super::settings(subject.endpoint)?;
+    fn render(&self, subject: &Subject<'_>) -> Result<Rendered, Unwritten> {
+        let settings: Settings = settings::settings(subject.endpoint)?;
         let payload = subject.notification.payload.as_str();
         let (body, default_type) = match settings.payload {
             PayloadEncoding::Json => (Bytes::copy_from_slice(payload.as_bytes()), "application/json"),
@@ -92,17 +69,15 @@ impl Wire for Raw {
                 (bytes.into(), "application/octet-stream")
             }
         };
-        let id = settings.webhook_id.then(|| Header::open("webhook-id", subject.delivery.to_string()));
         let content_type = settings.content_type.unwrap_or_else(|| default_type.to_owned());
-        let trace = super::trace_header(settings.traceparent, subject.notification);
-        Ok(Rendered { body, content_type, headers: id.into_iter().chain(trace).collect() })
+        Ok(Rendered { content_type, ..Rendered::json(body) })
     }
 
     fn sign(&self, _subject: &Subject<'_>, _rendered: &Rendered, _now: Timestamp) -> Result<Vec<Header>, RenderError> {
         Ok(Vec::new())
     }
 
-    fn new_secret(&self) -> Option<Secret> {
+    fn new_secret(&self, _settings: &Map<String, Value>) -> Option<Secret> {
         None
     }
 
@@ -110,8 +85,8 @@ impl Wire for Raw {
         Err("has no use: the wire format raw does not sign".to_owned())
     }
 
-    fn sample(&self) -> (&'static str, serde_json::Value) {
-        ("posthaste.test", serde_json::json!("A test from Posthaste"))
+    fn sample(&self) -> Sample {
+        Sample::new("posthaste.test", serde_json::json!("A test from Posthaste"))
     }
 }
 
@@ -120,5 +95,5 @@ fn text(payload: &str) -> Result<String, RenderError> {
 }
 
 fn problem(problem: &str) -> RenderError {
-    RenderError { member: "payload".to_owned(), problem: problem.to_owned() }
+    RenderError::new("payload", problem)
 }

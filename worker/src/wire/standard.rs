@@ -1,43 +1,64 @@
-//! `standard`: Standard Webhooks 1.0. The body is an envelope of type, timestamp and data; the
-//! signature is HMAC-SHA256 over `<id>.<timestamp>.<body>`, one for each live secret.
+//! `standard`: Standard Webhooks 1.0. The body is an envelope of type, timestamp and data. Each live
+//! secret signs `<id>.<timestamp>.<body>`: with HMAC-SHA256 or, if it is a pair of keys, with ed25519.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit as _, Mac as _};
+mod key;
+
 use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::raw_json::RawJson;
 use posthaste_shared::domain::secret::Secret;
 use posthaste_shared::domain::time::Timestamp;
-use posthaste_shared::domain::wire_format::WireFormat;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
+use serde_json::{Map, Value};
 
-use super::{FieldProblem, Header, RenderError, Rendered, Subject, Wire, WireInfo};
-
-/// What every secret begins with.
-const PREFIX: &str = "whsec_";
-/// Length of a secret's bytes, by the Standard Webhooks specification.
-const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
+use self::key::Key;
+use super::{FieldProblem, Header, RenderError, Rendered, Sample, Subject, Unwritten, Wire, WireInfo, settings};
 
 /// The wire format.
 #[derive(Debug)]
 pub(super) struct Standard;
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Settings {
+    /// What the body is.
     body: BodyShape,
-    traceparent: bool,
+    /// Which kind of secret is made where none is brought: for HMAC-SHA256 (v1) or for ed25519 (v1a).
+    /// Secrets that are there sign as their own kind says.
+    signature: SignatureKind,
+    /// What the names of the three headers begin with: webhook-id, webhook-timestamp and webhook-signature, or
+    /// svix-id, svix-timestamp and svix-signature.
+    header_prefix: Prefix,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum BodyShape {
-    /// `{"type", "timestamp", "data"}`
+    /// `{"type", "timestamp", "data"}`, as Standard Webhooks advises.
     #[default]
     Envelope,
     /// The payload alone, as given.
     Payload,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum SignatureKind {
+    /// HMAC-SHA256: sender and receiver share a secret (whsec_).
+    #[default]
+    V1,
+    /// ed25519: the sender has a secret key (whsk_), the receiver its public key (whpk_).
+    V1a,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Prefix {
+    /// As in the Standard Webhooks specification.
+    #[default]
+    Webhook,
+    /// As Svix's own libraries have it.
+    Svix,
 }
 
 #[derive(Serialize)]
@@ -51,121 +72,109 @@ struct Envelope<'a> {
 impl Wire for Standard {
     fn info(&self) -> WireInfo {
         WireInfo {
-            format: WireFormat::Standard,
-            description: "Standard Webhooks: an envelope of type, timestamp and data, signed with HMAC-SHA256 (webhook-signature).",
+            description: "Standard Webhooks: an envelope of type, timestamp and data, signed with HMAC-SHA256 or ed25519 (webhook-signature).",
             signs: true,
-            settings_schema: serde_json::json!({
-                "type": "object",
-                "additionalProperties": false,
-                "properties": {
-                    "body": {
-                        "enum": ["envelope", "payload"],
-                        "default": "envelope",
-                        "description": "envelope: {\"type\", \"timestamp\", \"data\"} as Standard Webhooks advises; payload: the payload alone, as given"
-                    },
-                    "traceparent": super::trace_schema()
-                }
-            }),
+            settings: settings::schema::<Settings>(),
+            payload: settings::any(),
+            recipient: settings::any(),
         }
     }
 
     fn check(&self, endpoint: &Endpoint) -> Vec<FieldProblem> {
         let mut problems = Vec::new();
-        problems.extend(super::settings::<Settings>(endpoint).err().map(FieldProblem::from));
+        problems.extend(settings::settings::<Settings>(endpoint).err().map(FieldProblem::from));
         if endpoint.confidential.secrets.is_empty() {
-            problems.push(FieldProblem { field: "secret".into(), problem: "is needed to sign".into() });
+            problems.push(unsigned().into());
         }
-        for held in &endpoint.confidential.secrets {
-            problems.extend(key(&held.secret).err().map(|problem| FieldProblem { field: "secret".into(), problem }));
-        }
+        problems.extend(check_secrets(endpoint));
         problems
     }
 
-    fn render(&self, subject: &Subject<'_>) -> Result<Rendered, RenderError> {
+    fn render(&self, subject: &Subject<'_>) -> Result<Rendered, Unwritten> {
         let notification = subject.notification;
-        let settings: Settings = super::settings(subject.endpoint)?;
+        let settings: Settings = settings::settings(subject.endpoint)?;
         let body = match settings.body {
-            BodyShape::Payload => notification.payload.as_str().as_bytes().to_vec(),
-            BodyShape::Envelope => {
-                let envelope = Envelope {
-                    kind: notification.kind.as_str(),
-                    timestamp: notification.accepted_at,
-                    data: &notification.payload,
-                };
-                serde_json::to_vec(&envelope)
-                    .map_err(|error| RenderError { member: "payload".into(), problem: error.to_string() })?
-            }
+            BodyShape::Payload => notification.payload.as_str().to_owned(),
+            BodyShape::Envelope => settings::json_text(&Envelope {
+                kind: notification.kind.as_str(),
+                timestamp: notification.accepted_at,
+                data: &notification.payload,
+            })?,
         };
-        let headers = super::trace_header(settings.traceparent, notification).into_iter().collect();
-        Ok(Rendered { body: body.into(), content_type: "application/json".into(), headers })
+        Ok(Rendered::json(body))
     }
 
     fn sign(&self, subject: &Subject<'_>, rendered: &Rendered, now: Timestamp) -> Result<Vec<Header>, RenderError> {
-        let id = subject.delivery.to_string();
-        let timestamp = now.as_seconds();
-        let mut signatures = Vec::new();
-        for secret in subject.endpoint.confidential.live_secrets(now) {
-            let key = key(secret).map_err(|problem| RenderError { member: "secret".into(), problem })?;
-            signatures.push(signature(&key, &id, timestamp, &rendered.body));
-        }
-        if signatures.is_empty() {
-            return Err(RenderError { member: "secret".into(), problem: "is needed to sign".into() });
-        }
-        Ok(vec![
-            Header::open("webhook-id", id),
-            Header::open("webhook-timestamp", timestamp.to_string()),
-            Header::open("webhook-signature", signatures.join(" ")),
-        ])
+        let settings: Settings = settings::settings(subject.endpoint)?;
+        let headers = signed(subject, &rendered.body, now, settings.header_prefix)?;
+        if headers.is_empty() { Err(unsigned()) } else { Ok(headers) }
     }
 
-    fn new_secret(&self) -> Option<Secret> {
-        Some(Secret::new(format!("{PREFIX}{}", STANDARD.encode(rand::random::<[u8; 32]>()))))
+    fn new_secret(&self, settings: &Map<String, Value>) -> Option<Secret> {
+        let asymmetric = settings.get("signature").is_some_and(|kind| kind == "v1a");
+        Some(if asymmetric { key::new_asymmetric() } else { key::new_symmetric() })
     }
 
     fn check_secret(&self, secret: &Secret) -> Result<(), String> {
-        key(secret).map(|_| ())
+        check_secret(secret)
     }
 
-    fn sample(&self) -> (&'static str, serde_json::Value) {
-        ("posthaste.test", serde_json::json!({"message": "A test from Posthaste"}))
+    fn sample(&self) -> Sample {
+        Sample::new("posthaste.test", serde_json::json!({"message": "A test from Posthaste"}))
     }
 }
 
-/// The key's bytes: what stands behind `whsec_`, in base64.
-fn key(secret: &Secret) -> Result<Vec<u8>, String> {
-    let rule = "must be whsec_ and the base64 of 24 to 64 random bytes";
-    let encoded = secret.expose().strip_prefix(PREFIX).ok_or_else(|| rule.to_owned())?;
-    let bytes = STANDARD.decode(encoded).map_err(|_| rule.to_owned())?;
-    if SECRET_BYTES.contains(&bytes.len()) { Ok(bytes) } else { Err(rule.to_owned()) }
+/// The three headers of Standard Webhooks, `webhook-id`, `webhook-timestamp` and `webhook-signature`, with a
+/// signature for each live secret, the newest first; none where the endpoint has no secret. For wire formats
+/// that sign this way beside their own.
+///
+/// # Errors
+/// When a secret is none of Standard Webhooks.
+pub(super) fn headers(subject: &Subject<'_>, body: &[u8], now: Timestamp) -> Result<Vec<Header>, RenderError> {
+    signed(subject, body, now, Prefix::Webhook)
 }
 
-fn signature(key: &[u8], id: &str, timestamp: i64, body: &[u8]) -> String {
-    #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("any length");
-    mac.update(id.as_bytes());
-    mac.update(format!(".{timestamp}.").as_bytes());
-    mac.update(body);
-    format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
+/// Whether a secret can sign.
+///
+/// # Errors
+/// What it must be.
+pub(super) fn check_secret(secret: &Secret) -> Result<(), String> {
+    Key::read(secret).map(|_| ())
+}
+
+/// What is wrong with an endpoint's secrets.
+pub(super) fn check_secrets(endpoint: &Endpoint) -> impl Iterator<Item = FieldProblem> + '_ {
+    let wrong = endpoint.confidential.secrets.iter().filter_map(|held| check_secret(&held.secret).err());
+    wrong.map(|problem| FieldProblem { field: "secret".into(), problem })
+}
+
+fn signed(subject: &Subject<'_>, body: &[u8], now: Timestamp, prefix: Prefix) -> Result<Vec<Header>, RenderError> {
+    let (id, timestamp) = (subject.delivery.to_string(), now.as_seconds());
+    let sign = |secret: &Secret| Key::read(secret).map(|key| key.sign(&id, timestamp, body));
+    let signatures: Vec<String> = subject
+        .endpoint
+        .confidential
+        .live_secrets(now)
+        .map(sign)
+        .collect::<Result<_, _>>()
+        .map_err(|problem| RenderError::new("secret", problem))?;
+    if signatures.is_empty() {
+        return Ok(Vec::new());
+    }
+    let prefix = match prefix {
+        Prefix::Webhook => "webhook",
+        Prefix::Svix => "svix",
+    };
+    Ok(vec![
+        Header::open(&format!("{prefix}-id"), id),
+        Header::open(&format!("{prefix}-timestamp"), timestamp.to_string()),
+        Header::open(&format!("{prefix}-signature"), signatures.join(" ")),
+    ])
+}
+
+fn unsigned() -> RenderError {
+    RenderError::new("secret", "is needed to sign")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A vector that the Standard Webhooks libraries of Python and JavaScript agree on.
-    #[test]
-    fn signs_as_the_libraries_do() {
-        let body = r#"{"type":"message.phone.received","timestamp":"2026-01-01T00:00:00Z","data":{"content":"Olá"}}"#;
-        let key = key(&Secret::new("whsec_cGVlci12ZXJpZnktc3RhbmRhcmQta2V5LTMyYnl0ZXM=")).unwrap();
-        let made = signature(&key, "msg_2KWPBgLlAfxdpx2AI54pPJ85f4W", 1_767_225_600, body.as_bytes());
-        assert_eq!(made, "v1,wbPmoG7EhTLCB9am04JP3vmjmMX2MceV3qmpfLo8ais=");
-    }
-
-    #[test]
-    fn refuses_secrets_that_are_none() {
-        for text in ["", "whsec_", "whsec_c2hvcnQ=", "whsec_%%%", "c2hvcnRzaG9ydHNob3J0c2hvcnRzaG9ydA=="] {
-            assert!(Standard.check_secret(&Secret::new(text)).is_err(), "{text}");
-        }
-        assert!(Standard.check_secret(&Standard.new_secret().unwrap()).is_ok());
-    }
-}
+mod tests;

@@ -16,7 +16,7 @@ use crate::outcome::Outcome;
 #[must_use]
 pub fn classify(reply: &Reply, now: Timestamp) -> Outcome {
     match (reply.status, RetryOn::of_status(reply.status)) {
-        (200..=299, _) => Outcome::Accepted { provider_message_id: None },
+        (200..=299, _) => Outcome::accepted(),
         (_, Some(kind)) => Outcome::Transient {
             kind,
             error: error(reply.status),
@@ -44,7 +44,7 @@ fn error(status: u16) -> AttemptError {
 }
 
 /// `Retry-After` in seconds or as an HTTP date (RFC 9110, section 10.2.3); `None` when it is absent or neither.
-fn retry_after(reply: &Reply, now: Timestamp) -> Option<Duration> {
+pub(super) fn retry_after(reply: &Reply, now: Timestamp) -> Option<Duration> {
     let text = reply.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse::<u64>() {
         return Some(Duration::from_secs(seconds));

@@ -173,6 +173,7 @@ impl Keeper {
         let stop = self.stop.clone();
         let mut pauses = Reconnect::default();
         let (mut number, mut wedged) = (0, false);
+        self.metrics.connection_wanted();
         while !stop.is_cancelled() {
             let opened = tokio::select! {
                 () = stop.cancelled() => break,
@@ -197,6 +198,7 @@ impl Keeper {
                 () = tokio::time::sleep(pauses.next()) => {}
             }
         }
+        self.metrics.connection_unwanted();
         self.state.send_replace(State::Closed);
     }
 
@@ -208,6 +210,7 @@ impl Keeper {
         }
         tracing::info!(broker.address = address, "connected to RabbitMQ");
         self.reported = None;
+        self.metrics.connection_up();
         self.state.send_replace(State::Up(Arc::clone(&session)));
         tokio::select! {
             () = self.stop.cancelled() => {
@@ -216,6 +219,7 @@ impl Keeper {
             }
             why = session.lost() => self.down(Trouble::Unreachable(why)),
         }
+        self.metrics.connection_lost();
     }
 
     fn down(&mut self, trouble: Trouble) {

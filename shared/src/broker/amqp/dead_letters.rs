@@ -22,7 +22,7 @@ const SHOWN_BYTES: usize = 4096;
 const STEP: usize = 100;
 
 /// How long to wait for dead letters to be back on their queue after a look.
-const BACK: Duration = Duration::from_secs(2);
+const BACK: Duration = Duration::from_secs(5);
 
 /// Looks at up to `limit` dead letters. They are fetched without acknowledging and given back in their
 /// order. While they are fetched, nobody else sees them; when this returns, everybody does again.
@@ -40,14 +40,16 @@ pub(super) async fn look(session: &Session, dead: &ShortString, limit: u32) -> R
             }
         }
     }
-    if !letters.is_empty() {
-        let back = timeout(BACK, give_back(&channel, dead, letters.len())).await;
-        if !matches!(back, Ok(Ok(()))) {
-            tracing::debug!("dead letters were looked at and are not seen back yet");
-        }
-    }
+    give_back_in_time(&channel, dead, letters.len()).await;
     close_channel(&channel).await;
     failed.map_or(Ok(letters), Err)
+}
+
+/// [`give_back`], for [`BACK`] at most: closing the channel gives back what is left, only later.
+async fn give_back_in_time(channel: &Channel, dead: &ShortString, fetched: usize) {
+    if fetched > 0 && !matches!(timeout(BACK, give_back(channel, dead, fetched)).await, Ok(Ok(()))) {
+        tracing::debug!("dead letters were looked at and are not seen back yet");
+    }
 }
 
 /// Gives everything back that the channel fetched, and waits until it is there.
@@ -72,7 +74,9 @@ pub(super) async fn redrive(
 ) -> Result<u64, BrokerError> {
     let channel = session.channel().await?;
     let wanted: Option<HashSet<&str>> = ids.map(|ids| ids.iter().map(String::as_str).collect());
-    let result = Redrive { channel: &channel, names, publisher, wanted }.run(u64::from(limit)).await;
+    let mut redrive = Redrive { channel: &channel, names, publisher, wanted, fetched: 0, moved: 0 };
+    let result = redrive.run(u64::from(limit)).await;
+    give_back_in_time(&channel, &names.dead, redrive.fetched - redrive.moved).await;
     close_channel(&channel).await;
     result
 }
@@ -82,10 +86,13 @@ struct Redrive<'a> {
     names: &'a Names,
     publisher: &'a Publisher,
     wanted: Option<HashSet<&'a str>>,
+    fetched: usize,
+    /// Of these, back on the work queue.
+    moved: usize,
 }
 
 impl Redrive<'_> {
-    async fn run(&self, limit: u64) -> Result<u64, BrokerError> {
+    async fn run(&mut self, limit: u64) -> Result<u64, BrokerError> {
         // Not more than are there now: what dies again meanwhile is for the next time.
         let mut left = u64::from(depth(self.channel, &self.names.dead).await?);
         let mut moved = 0;
@@ -99,6 +106,7 @@ impl Redrive<'_> {
                     left = 0;
                     break;
                 };
+                self.fetched += 1;
                 if self.is_wanted(&message) {
                     step.push(message);
                 }
@@ -112,7 +120,7 @@ impl Redrive<'_> {
         self.wanted.as_ref().is_none_or(|wanted| wanted.contains(id(message).as_str()))
     }
 
-    async fn put_back(&self, messages: Vec<BasicGetMessage>) -> Result<u64, BrokerError> {
+    async fn put_back(&mut self, messages: Vec<BasicGetMessage>) -> Result<u64, BrokerError> {
         let mut moved = 0;
         let tags: Vec<u64> = messages.iter().map(|message| message.delivery_tag).collect();
         let answers = self.publisher.publish(messages.into_iter().map(|message| self.revived(message)).collect()).await;
@@ -122,6 +130,7 @@ impl Redrive<'_> {
                 Ok(()) => {
                     in_time(self.channel.basic_ack(tag, BasicAckOptions::default())).await?;
                     moved += 1;
+                    self.moved += 1;
                 }
                 Err(error) => failed = Some(error),
             }

@@ -1,0 +1,374 @@
+//! What is shipped for Prometheus and Grafana, against a real Prometheus that scrapes the built program.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use lapin::BasicProperties;
+use lapin::options::BasicPublishOptions;
+use serde_json::{Value, json};
+
+use crate::support::prometheus::{Prometheus, Series, promtool, shipped};
+use crate::support::promql::{Named, named, unfiltered};
+use crate::support::{Api, Backend, Place, Process, Receiver, eventually, process, required, within};
+
+/// The alert whose metrics are not Posthaste's but node_exporter's, which does not run here. promtool's tests
+/// are the ones that show it at work.
+const NOT_OURS: &str = "PosthasteDiskFilling";
+/// What Grafana puts in for a variable where "All" is chosen.
+const ALL: &str = ".*";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("a file").path()).collect();
+    files.retain(|file| file.extension().is_some_and(|found| found == extension));
+    files.sort();
+    assert!(!files.is_empty(), "{}", dir.display());
+    files
+}
+
+fn dashboards() -> Vec<Value> {
+    let read = |file: &PathBuf| serde_json::from_str(&std::fs::read_to_string(file).unwrap()).expect("JSON");
+    files(&root().join("deploy/grafana/dashboards"), "json").iter().map(read).collect()
+}
+
+fn panels(dashboard: &Value) -> &Vec<Value> {
+    dashboard["panels"].as_array().expect("panels")
+}
+
+/// A query, and where it stands.
+#[derive(Debug)]
+struct Query {
+    place: String,
+    expression: String,
+    /// Labels that its legend shows.
+    legend: Vec<String>,
+}
+
+/// The queries of all panels, with variables put in as Grafana does. Times are for a scrape each second.
+fn panel_queries(instance: &str, wire_format: &str) -> Vec<Query> {
+    let variables =
+        [("$__rate_interval", "15s"), ("$__range", "1m"), ("$instance", instance), ("$wire_format", wire_format)];
+    let mut queries = Vec::new();
+    for dashboard in dashboards() {
+        for panel in panels(&dashboard) {
+            for target in panel["targets"].as_array().into_iter().flatten() {
+                let mut expression = target["expr"].as_str().expect("a query").to_owned();
+                for (variable, value) in variables {
+                    expression = expression.replace(variable, value);
+                }
+                assert!(!expression.contains('$'), "an unknown variable: {expression}");
+                let legend = target["legendFormat"].as_str().unwrap_or_default();
+                let legend = legend.split("{{").skip(1).map(|label| label.split("}}").next().unwrap().to_owned());
+                let (uid, title) = (dashboard["uid"].as_str().unwrap(), panel["title"].as_str().unwrap());
+                let place = format!("{uid}: {title}");
+                queries.push(Query { place, expression, legend: legend.collect() });
+            }
+        }
+    }
+    assert!(queries.len() > 50, "{}", queries.len());
+    queries
+}
+
+/// The queries of all rules; those of alerts without their filters.
+async fn rule_queries(prometheus: &Prometheus) -> Vec<Query> {
+    let mut queries = Vec::new();
+    for rule in prometheus.rules().await {
+        let (name, expression) = (rule["name"].as_str().unwrap(), rule["query"].as_str().unwrap());
+        let (place, expression) = match rule["type"].as_str().unwrap() {
+            "alerting" => (format!("alert {name}"), unfiltered(expression)),
+            _ => (format!("record {name}"), expression.to_owned()),
+        };
+        queries.push(Query { place, expression, legend: Vec::new() });
+    }
+    assert!(queries.len() >= 20, "{}", queries.len());
+    queries
+}
+
+#[tokio::test]
+async fn every_query_of_dashboards_and_rules_returns_series() {
+    let place = Place::new(Backend::RabbitPostgres).await;
+    assert!(process::run(&place, &["migrate"], &[], None).await.status.success());
+    let api_process = Process::start(&place, &["api"]).await;
+    let worker = Process::start(&place, &["worker"]).await;
+    let address = |process: &Process| process.url.trim_start_matches("http://").to_owned();
+    let prometheus = Prometheus::start(&[
+        ("_interval: 15s", "_interval: 1s".to_owned()),
+        ("api-1.internal:8080", address(&api_process)),
+        ("worker-1.internal:9090", address(&worker)),
+        ("db-1.internal:9100", "127.0.0.1:1".to_owned()),
+    ])
+    .await;
+    // What happens once must happen between two scrapes: what a counter begins with is no increase.
+    within(Duration::from_secs(30), "the first scrape of both", async || {
+        (prometheus.query("posthaste_build_info").await.unwrap().len() == 2).then_some(())
+    })
+    .await;
+    let receiver = Receiver::start().await;
+    let done = AtomicBool::new(false);
+    let checked = async {
+        let mut queries = panel_queries(ALL, ALL);
+        queries.extend(rule_queries(&prometheus).await);
+        let not_ours: Vec<_> = queries.extract_if(.., |query| query.place.ends_with(NOT_OURS)).collect();
+        assert_eq!(not_ours.len(), 1, "{NOT_OURS} alone is exempt");
+        answers(&prometheus, &queries).await;
+        wait_for_load(&prometheus).await;
+        // Once more, now that there is something to see.
+        let answers = answers(&prometheus, &queries).await;
+        for (query, series) in queries.iter().zip(&answers) {
+            check_names(&prometheus, query, series).await;
+        }
+        for query in panel_queries(&address(&worker).replace('.', r"\\."), "standard|raw") {
+            let series = prometheus.query(&query.expression).await.expect(&query.expression);
+            assert!(!series.is_empty(), "of one worker: {query:?}");
+        }
+        check_rules_work(&prometheus).await;
+        check_variables(&prometheus).await;
+        print(&queries, &answers);
+        done.store(true, Ordering::Relaxed);
+    };
+    tokio::join!(load(&place, &api_process, &receiver, &done), checked);
+}
+
+/// A little of everything, until told to stop: deliveries, retries, failures, expiries, a dead letter, an
+/// endpoint that is gone.
+async fn load(place: &Place, process: &Process, receiver: &Receiver, done: &AtomicBool) {
+    let api = Api::of(process);
+    let no_retries = json!({"max_retries": 0});
+    let endpoints = [
+        api.endpoint(&receiver.url("/ok"), json!({})).await,
+        api.endpoint(&receiver.url("/fail/1/503"), json!({"wire_format": "cloudevents"})).await,
+        api.endpoint(&receiver.url("/status/400"), json!({"wire_format": "raw"})).await,
+        api.endpoint(&receiver.url("/hang"), json!({"timeout_ms": 1000, "retry": no_retries})).await,
+        api.endpoint("http://127.0.0.1:1/", json!({"wire_format": "raw", "retry": no_retries})).await,
+        api.endpoint(&receiver.url("/status/503"), json!({})).await,
+    ];
+    let gone = api.endpoint(&receiver.url("/status/410"), json!({})).await;
+    api.enqueue_to(&gone, json!({})).await;
+    bury(place).await;
+    while !done.load(Ordering::Relaxed) {
+        for endpoint in &endpoints {
+            api.enqueue_to(endpoint, json!({"ttl_seconds": 5})).await;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Publishes what cannot be read.
+async fn bury(place: &Place) {
+    let connection =
+        lapin::Connection::connect(&place.broker_url, lapin::ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let exchange = format!("{}.notifications", place.prefix);
+    let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
+    channel.basic_publish(exchange.into(), "notification".into(), options, b"garbage", properties).await.unwrap();
+    connection.close(200, "done".into()).await.unwrap();
+}
+
+/// What each query returns, once each returns a number. It fails at once on a query that does not parse.
+async fn answers(prometheus: &Prometheus, queries: &[Query]) -> Vec<Vec<Series>> {
+    let found: Mutex<BTreeMap<usize, Vec<Series>>> = Mutex::new(BTreeMap::new());
+    let all = tokio::time::timeout(Duration::from_secs(30), async {
+        loop {
+            for (n, query) in queries.iter().enumerate() {
+                if found.lock().unwrap().contains_key(&n) {
+                    continue;
+                }
+                let series = prometheus.query(&query.expression).await;
+                let series = series.unwrap_or_else(|error| panic!("{}: {error}\n{}", query.place, query.expression));
+                if series.iter().any(|series| series.value.is_finite()) {
+                    found.lock().unwrap().insert(n, series);
+                }
+            }
+            if found.lock().unwrap().len() == queries.len() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    });
+    let in_time = all.await.is_ok();
+    let found = found.into_inner().unwrap();
+    let silent: Vec<_> = queries.iter().enumerate().filter(|(n, _)| !found.contains_key(n)).collect();
+    for (_, query) in &silent {
+        // A misspelt name says more than that there is no answer.
+        check_names(prometheus, query, &[]).await;
+    }
+    assert!(in_time, "these return no number: {silent:#?}");
+    found.into_values().collect()
+}
+
+/// Prometheus has seen each kind of trouble that [`load`] makes.
+async fn wait_for_load(prometheus: &Prometheus) {
+    let results = ["2xx", "4xx", "5xx", "timeout", "network"].map(|it| format!(r#"attempts_total{{result="{it}"}}"#));
+    let outcomes = ["delivered", "failed", "expired"].map(|it| format!(r#"deliveries_total{{outcome="{it}"}}"#));
+    let others = [
+        r#"endpoints{state="disabled"}"#,
+        r#"queue_messages{queue="dead"}"#,
+        r#"events_published_total{type="endpoint.disabled"}"#,
+        r#"dead_letters_total{reason="undecodable"}"#,
+        r#"broker_connections{state="up"}"#,
+    ];
+    for selector in results.into_iter().chain(outcomes).chain(others.map(str::to_owned)) {
+        within(Duration::from_secs(20), &selector, async || {
+            let sum = prometheus.query(&format!("sum(posthaste_{selector})")).await.unwrap();
+            sum.first().is_some_and(|sum| sum.value > 0.0).then_some(())
+        })
+        .await;
+    }
+    within(Duration::from_secs(20), "one worker", async || {
+        let count = prometheus.query("posthaste:workers:count").await.unwrap();
+        count.first().is_some_and(|count| (count.value - 1.0).abs() < 0.5).then_some(())
+    })
+    .await;
+}
+
+/// Metrics, labels and values of labels that the query names are there.
+async fn check_names(prometheus: &Prometheus, query: &Query, series: &[Series]) {
+    let place = &query.place;
+    let Named { selectors, labels } = named(&query.expression);
+    assert!(!selectors.is_empty(), "{place}: {}", query.expression);
+    let mut known = BTreeSet::new();
+    for selector in &selectors {
+        let of_metric = prometheus.labels(&selector.metric).await;
+        assert!(!of_metric.is_empty(), "{place}: no metric {}", selector.metric);
+        for matcher in &selector.matchers {
+            assert!(of_metric.contains(&matcher.label), "{place}: {} has no {}", selector.metric, matcher.label);
+            let values = prometheus.values(&selector.metric, &matcher.label).await;
+            for value in matcher.listed() {
+                assert!(values.contains(value), "{place}: {value} is none of {}: {values:?}", matcher.label);
+            }
+        }
+        assert!(prometheus.count(&selector.text).await > 0, "{place}: no series of {}", selector.text);
+        known.extend(of_metric);
+    }
+    for label in &labels {
+        assert!(known.contains(label), "{place}: no label {label}, there are {known:?}");
+    }
+    for label in &query.legend {
+        let without = series.iter().find(|series| !series.labels.contains_key(label));
+        assert!(without.is_none(), "{place}: the legend shows {label}, which is not in {without:?}");
+    }
+}
+
+/// Rules are evaluated without an error, and the one alert that is due is on its way.
+async fn check_rules_work(prometheus: &Prometheus) {
+    let rules = within(Duration::from_secs(20), "every rule is evaluated", async || {
+        Some(prometheus.rules().await).filter(|rules| rules.iter().all(|rule| rule["health"] != "unknown"))
+    })
+    .await;
+    for rule in &rules {
+        assert_eq!(rule["health"], "ok", "{rule}");
+    }
+    let state = |name: &str| rules.iter().find(|rule| rule["name"] == name).expect(name)["state"].clone();
+    eventually("dead letters are noticed", async || {
+        let alerts = prometheus.query(r#"ALERTS{alertname="PosthasteDeadLetters"}"#).await.unwrap();
+        (alerts.len() == 1).then_some(())
+    })
+    .await;
+    for quiet in ["PosthasteNoWorkers", "PosthasteStoreErrors", "PosthasteBrokerDisconnected", "PosthasteOutboxStuck"] {
+        assert_ne!(state(quiet), "firing", "{quiet}");
+    }
+}
+
+/// `label_values(metric, label)` of each variable finds something.
+async fn check_variables(prometheus: &Prometheus) {
+    for dashboard in dashboards() {
+        for variable in dashboard["templating"]["list"].as_array().unwrap() {
+            if variable["type"] == "query" {
+                let query = variable["query"]["query"].as_str().unwrap();
+                let inside = query.strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(')')).expect(query);
+                let (metric, label) = inside.split_once(", ").expect(query);
+                assert!(prometheus.values(metric, label).await.len() > 1, "{query}");
+            }
+        }
+    }
+}
+
+fn print(queries: &[Query], answers: &[Vec<Series>]) {
+    println!("| where | query | series | a value |\n| --- | --- | --- | --- |");
+    for (query, series) in queries.iter().zip(answers) {
+        let finite = series.iter().map(|series| series.value).filter(|value| value.is_finite());
+        let value = finite.fold(f64::NEG_INFINITY, f64::max);
+        let expression = query.expression.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|");
+        println!("| {} | `{expression}` | {} | {value} |", query.place, series.len());
+    }
+}
+
+#[test]
+fn rules_are_valid_and_each_alert_fires_when_it_should_and_only_then() {
+    let rules = files(&shipped().join("rules"), "yml");
+    promtool(&["check", "config"], &[shipped().join("prometheus.yml")]);
+    promtool(&["check", "rules"], &rules);
+    promtool(&["test", "rules"], &files(&shipped().join("tests"), "yml"));
+    let text: String = rules.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    let alerts: Vec<_> = text.split("- alert: ").skip(1).collect();
+    assert_eq!(alerts.len(), 8);
+    let mut runbooks = BTreeSet::new();
+    for alert in alerts {
+        let name = alert.lines().next().unwrap();
+        let runbook = alert.split("runbook: docs/runbooks/").nth(1).expect(name).lines().next().unwrap();
+        let page = std::fs::read_to_string(root().join("docs/runbooks").join(runbook)).expect(runbook);
+        for heading in [name, "## What it means", "## How to check", "## What to do"] {
+            assert!(page.contains(heading), "{runbook} has no {heading}");
+        }
+        let tests = shipped().join("tests").join(runbook.replace(".md", ".yml"));
+        let tests = std::fs::read_to_string(tests).expect("a test of this name");
+        let of_alert = format!("alertname: {name}\n        exp_alerts:");
+        assert!(tests.contains(&format!("{of_alert} []\n")), "{name}: no test that it does not fire");
+        assert!(tests.contains(&format!("{of_alert}\n          - exp_labels")), "{name}: no test that it fires");
+        runbooks.insert(runbook.to_owned());
+    }
+    let pages = files(&root().join("docs/runbooks"), "md").into_iter();
+    let pages: BTreeSet<_> = pages.map(|file| file.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+    runbooks.insert("README.md".to_owned());
+    assert_eq!(pages, runbooks, "runbooks and alerts");
+}
+
+#[test]
+fn dashboards_have_the_types_that_grafana_says() {
+    let script = root().join("tests/interop/grafana/check.cjs");
+    let mut command = std::process::Command::new("node");
+    command.env("NODE_PATH", required("POSTHASTE_TEST_NODE_PATH")).arg(script);
+    let output = command.args(files(&root().join("deploy/grafana/dashboards"), "json")).output().expect("node");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}{err}");
+    assert!(out.contains("4 dashboards, 0 faults"), "{out}");
+}
+
+#[test]
+fn dashboards_are_laid_out_and_described() {
+    let mut uids = BTreeSet::new();
+    let all = dashboards();
+    for dashboard in &all {
+        assert!(uids.insert(dashboard["uid"].as_str().unwrap()), "{}", dashboard["uid"]);
+        let (mut ids, mut cells) = (BTreeSet::new(), BTreeSet::new());
+        for panel in panels(dashboard) {
+            let what = format!("{}: {}", dashboard["uid"], panel["title"]);
+            assert!(ids.insert(panel["id"].as_u64().unwrap()), "{what}: its id is not its own");
+            let side = |name: &str| panel["gridPos"][name].as_u64().expect(name);
+            assert!(side("x") + side("w") <= 24, "{what}: wider than the page");
+            for x in side("x")..side("x") + side("w") {
+                for y in side("y")..side("y") + side("h") {
+                    assert!(cells.insert((x, y)), "{what}: lies over another");
+                }
+            }
+            if panel["type"] != "row" && panel["type"] != "text" {
+                assert!(!panel["title"].as_str().unwrap().is_empty(), "{what}");
+                assert!(panel["description"].as_str().unwrap().ends_with('.'), "{what}: no description");
+                assert!(panel["fieldConfig"]["defaults"]["unit"].is_string(), "{what}: no unit");
+            }
+        }
+    }
+    for panel in all.iter().flat_map(panels) {
+        for link in panel["links"].as_array().into_iter().flatten() {
+            let uid = link["url"].as_str().unwrap().strip_prefix("/d/").expect("a dashboard");
+            assert!(uids.contains(uid), "no dashboard {uid}");
+        }
+    }
+}

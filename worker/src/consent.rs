@@ -1,0 +1,122 @@
+//! What receivers granted when they were asked first, kept for as long as it lasts. In memory, for one
+//! worker; one that starts anew asks anew.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use posthaste_shared::domain::endpoint::Endpoint;
+use posthaste_shared::domain::id::EndpointId;
+use tokio::time::Instant;
+
+use crate::admit::PATIENCE;
+use crate::wire::Clearance;
+
+/// How many grants are held before those that are over are looked for.
+const TIDY_AT: usize = 1_000;
+
+/// The grants, by endpoint.
+#[derive(Debug, Default)]
+pub(crate) struct Consents(Mutex<HashMap<EndpointId, Arc<Grant>>>);
+
+/// One endpoint's grant. Whoever asks holds the lock meanwhile, so that a receiver is asked once and not
+/// by every delivery that waits.
+pub(crate) type Grant = tokio::sync::Mutex<Option<Held>>;
+
+/// What was granted.
+#[derive(Debug)]
+pub(crate) struct Held {
+    version: i64,
+    until: Instant,
+    clearance: Clearance,
+    /// With a rate: when the next request may go out. Admission keeps to the rate too, but it knows it only
+    /// after a delivery is over; those that it let through before then are spaced here.
+    next_turn: Instant,
+}
+
+/// The use of a grant.
+#[derive(Debug)]
+pub(crate) enum Turn {
+    /// Go, then.
+    At(Instant, Clearance),
+    /// It is too far off to wait for, at so many requests a second.
+    Later(f64),
+}
+
+impl Consents {
+    /// The endpoint's place.
+    pub(crate) fn of(&self, endpoint: &EndpointId) -> Arc<Grant> {
+        let mut grants = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if grants.len() >= TIDY_AT {
+            let now = Instant::now();
+            grants.retain(|_, grant| {
+                grant.try_lock().is_err() || grant.try_lock().is_ok_and(|held| Held::lasts(held.as_ref(), now))
+            });
+        }
+        Arc::clone(grants.entry(endpoint.clone()).or_default())
+    }
+}
+
+impl Held {
+    pub(crate) fn new(endpoint: &Endpoint, clearance: Clearance) -> Self {
+        let now = Instant::now();
+        Self { version: endpoint.version, until: now + clearance.lasts, clearance, next_turn: now }
+    }
+
+    /// Whether it holds for the endpoint as it is now.
+    pub(crate) fn holds(&self, endpoint: &Endpoint) -> bool {
+        self.version == endpoint.version && self.until > Instant::now()
+    }
+
+    /// Takes the next turn under the rate that was granted.
+    pub(crate) fn turn(&mut self) -> Turn {
+        let (now, clearance) = (Instant::now(), self.clearance.clone());
+        let Some(rate) = clearance.rate_per_second else { return Turn::At(now, clearance) };
+        let turn = self.next_turn.max(now);
+        if turn > now + PATIENCE {
+            return Turn::Later(rate);
+        }
+        self.next_turn = turn + Duration::from_secs_f64(1.0 / rate.clamp(1e-6, 1e6));
+        Turn::At(turn, clearance)
+    }
+
+    fn lasts(held: Option<&Self>, now: Instant) -> bool {
+        held.is_some_and(|held| held.until > now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::fixtures;
+
+    fn held(rate_per_second: Option<f64>) -> Held {
+        let clearance = Clearance { lasts: Duration::from_secs(60), rate_per_second, ..Clearance::default() };
+        Held::new(&endpoint(), clearance)
+    }
+
+    fn endpoint() -> Endpoint {
+        fixtures::endpoint(posthaste_shared::domain::wire_format::WireFormat::Cloudevents, serde_json::json!({}))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn turns_are_spaced_by_the_rate() {
+        let (mut held, begun) = (held(Some(10.0)), Instant::now());
+        let mut after = || match held.turn() {
+            Turn::At(turn, _) => Some((turn - begun).as_millis()),
+            Turn::Later(_) => None,
+        };
+        assert_eq!([after(), after(), after(), after()], [Some(0), Some(100), Some(200), None]);
+        tokio::time::advance(Duration::from_millis(300)).await;
+        assert_eq!(after(), Some(300));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_grant_ends_and_does_not_outlive_a_change() {
+        let held = held(None);
+        assert!(held.holds(&endpoint()));
+        assert!(!held.holds(&Endpoint { version: 2, ..endpoint() }));
+        tokio::time::advance(Duration::from_secs(61)).await;
+        assert!(!held.holds(&endpoint()));
+    }
+}

@@ -1,0 +1,155 @@
+//! The requests of a call: made by the worker's own client, in its runtime, and given up with the call.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use tokio::runtime::Handle;
+use tokio_util::task::AbortOnDropHandle;
+use url::Url;
+
+use super::host::Event;
+use super::run::Work;
+use super::{MAX_FETCHES, MAX_REQUEST_BYTES};
+use crate::send::{Outgoing, READ_BODY_BYTES, SendError, Sender};
+use crate::wire::Reply;
+
+/// A request's headers, names and values together.
+const MAX_HEADER_BYTES: usize = 64 * 1024;
+/// So much before the deadline a request ends, at most: the script can still say what it makes of that.
+const RESERVE: Duration = Duration::from_millis(250);
+
+/// The requests of one call.
+#[derive(Debug)]
+pub(super) struct Fetches {
+    network: bool,
+    deadline: Instant,
+    sender: Sender,
+    runtime: Handle,
+    events: mpsc::Sender<Event>,
+    made: Cell<usize>,
+    under_way: RefCell<HashMap<u32, AbortOnDropHandle<()>>>,
+    failures: RefCell<HashMap<u32, SendError>>,
+}
+
+/// A request as the prelude gives it.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) method: String,
+    pub(super) url: String,
+    /// Name, value, name, value, …
+    pub(super) headers: Vec<String>,
+    pub(super) body: Vec<u8>,
+}
+
+impl Fetches {
+    pub(super) fn new(work: &Work) -> Self {
+        Self {
+            network: work.network,
+            deadline: work.deadline,
+            sender: work.sender.clone(),
+            runtime: work.runtime.clone(),
+            events: work.events.clone(),
+            made: Cell::new(0),
+            under_way: RefCell::default(),
+            failures: RefCell::default(),
+        }
+    }
+
+    /// Whether one is under way.
+    pub(super) fn any(&self) -> bool {
+        !self.under_way.borrow().is_empty()
+    }
+
+    /// Starts a request; its end comes as an [`Event::Fetched`]. Answers what is wrong where it cannot start.
+    pub(super) fn start(&self, id: u32, asked: Asked) -> Option<String> {
+        if !self.network {
+            return Some("there is no network in a transform".to_owned());
+        }
+        if self.made.get() >= MAX_FETCHES {
+            return Some(format!("a call may make {MAX_FETCHES} requests"));
+        }
+        let outgoing = match self.outgoing(asked) {
+            Ok(outgoing) => outgoing,
+            Err(problem) => return Some(problem),
+        };
+        self.made.set(self.made.get() + 1);
+        let (sender, events) = (self.sender.clone(), self.events.clone());
+        let exchange = async move {
+            let result = Box::pin(sender.exchange(outgoing)).await.result;
+            // Nobody listens any more when the call is over.
+            let _ = events.send(Event::Fetched { id, result });
+        };
+        let task = AbortOnDropHandle::new(self.runtime.spawn(exchange));
+        self.under_way.borrow_mut().insert(id, task);
+        None
+    }
+
+    fn outgoing(&self, asked: Asked) -> Result<Outgoing, String> {
+        if asked.body.len() > MAX_REQUEST_BYTES {
+            return Err(format!("the body has {} bytes; {MAX_REQUEST_BYTES} are allowed", asked.body.len()));
+        }
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        Ok(Outgoing {
+            method: Method::from_bytes(asked.method.as_bytes()).map_err(|_| "no such method".to_owned())?,
+            url: Url::parse(&asked.url).map_err(|error| format!("the URL cannot be read: {error}"))?,
+            headers: headers(&asked.headers)?,
+            body: Bytes::from(asked.body),
+            timeout: left.saturating_sub(RESERVE.min(left / 10)),
+        })
+    }
+
+    /// Gives a request up.
+    pub(super) fn abort(&self, id: u32) {
+        self.under_way.borrow_mut().remove(&id);
+    }
+
+    /// Notes the end of a request; `false` where it was given up before.
+    pub(super) fn ended(&self, id: u32, result: &Result<Reply, SendError>) -> bool {
+        if let Err(error) = result {
+            self.failures.borrow_mut().insert(id, error.clone());
+        }
+        self.under_way.borrow_mut().remove(&id).is_some()
+    }
+
+    /// Why a request failed.
+    pub(super) fn failure(&self, id: u32) -> Option<SendError> {
+        self.failures.borrow().get(&id).cloned()
+    }
+}
+
+fn headers(flat: &[String]) -> Result<HeaderMap, String> {
+    if flat.iter().map(String::len).sum::<usize>() > MAX_HEADER_BYTES {
+        return Err(format!("the headers have more than {MAX_HEADER_BYTES} bytes"));
+    }
+    let mut headers = HeaderMap::new();
+    for pair in flat.chunks_exact(2) {
+        let problem = || format!("the header {:?} cannot be sent", pair[0]);
+        let name = HeaderName::from_bytes(pair[0].as_bytes()).map_err(|_| problem())?;
+        // The prelude has seen to it that each character is a byte.
+        let value: Option<Vec<u8>> = pair[1].chars().map(|character| u8::try_from(character).ok()).collect();
+        let value = value.and_then(|value| HeaderValue::from_bytes(&value).ok()).ok_or_else(problem)?;
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
+
+/// An answer's headers as the prelude takes them.
+pub(super) fn flat(reply: &Reply) -> Vec<String> {
+    let text = |value: &HeaderValue| value.as_bytes().iter().map(|byte| char::from(*byte)).collect::<String>();
+    reply.headers.iter().flat_map(|(name, value)| [name.as_str().to_owned(), text(value)]).collect()
+}
+
+/// What reading an answer's body says where it was cut.
+pub(super) fn cut(reply: &Reply) -> Option<String> {
+    if reply.body.len() < READ_BODY_BYTES {
+        return None;
+    }
+    // As long as what is read, and said to be so: whole.
+    let length = reply.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    let whole = length == Some(READ_BODY_BYTES.to_string().as_str());
+    (!whole).then(|| format!("the answer has more than {READ_BODY_BYTES} bytes, and no more are read"))
+}

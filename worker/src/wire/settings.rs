@@ -1,0 +1,200 @@
+//! Reading what is JSON on the outside into types of our own: an endpoint's settings, a notification's
+//! members. The types are the schema: what the API shows is derived from them, and errors name the member.
+
+use posthaste_shared::domain::endpoint::Endpoint;
+use posthaste_shared::domain::notification::Notification;
+use posthaste_shared::domain::raw_json::RawJson;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::de::value::MapDeserializer;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{FieldProblem, Header, RenderError, Subject};
+use crate::script::compile;
+
+/// The settings that every wire format has.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default)]
+struct Common {
+    /// Whether every request carries `webhook-id`, the delivery's id, the same in each attempt, to dedupe by.
+    webhook_id: bool,
+    /// Whether every request carries the enqueuer's W3C trace context, `traceparent`.
+    traceparent: bool,
+    /// A script, JavaScript or TypeScript, whose default export is a function of the notification that
+    /// returns what to send of it: `{ payload, headers?, url?, skip? }`.
+    transform: Option<String>,
+}
+
+impl Default for Common {
+    fn default() -> Self {
+        Self { webhook_id: true, traceparent: false, transform: None }
+    }
+}
+
+/// Their names.
+const COMMON: [&str; 3] = ["webhook_id", "traceparent", "transform"];
+
+/// Reads a wire format's settings into its own type; those that all have are left out.
+///
+/// # Errors
+/// The member and what is wrong with it.
+pub fn settings<T: DeserializeOwned>(endpoint: &Endpoint) -> Result<T, RenderError> {
+    read_settings(&endpoint.confidential.settings, |name| !COMMON.contains(&name))
+}
+
+fn read_settings<T: DeserializeOwned>(
+    settings: &Map<String, Value>,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<T, RenderError> {
+    let members = settings.iter().filter(|(name, _)| wanted(name)).map(|(name, value)| (name.as_str(), value));
+    let reader: MapDeserializer<'_, _, serde_json::Error> = MapDeserializer::new(members);
+    serde_path_to_error::deserialize(reader).map_err(|error| refused("settings", &error))
+}
+
+/// What is wrong with the settings that all wire formats have.
+pub(super) fn check_common(endpoint: &Endpoint) -> Vec<FieldProblem> {
+    let mut problems: Vec<FieldProblem> = common(endpoint).err().map(FieldProblem::from).into_iter().collect();
+    problems.extend(transform(endpoint).and_then(|source| check_script("settings.transform", source)));
+    problems
+}
+
+/// What is wrong with a script, and where in it.
+pub(super) fn check_script(field: &str, source: &str) -> Option<FieldProblem> {
+    let problem = compile(source).err()?;
+    Some(FieldProblem { field: field.to_owned(), problem: format!("is refused: {problem}") })
+}
+
+fn common(endpoint: &Endpoint) -> Result<Common, RenderError> {
+    read_settings(&endpoint.confidential.settings, |name| COMMON.contains(&name))
+}
+
+/// The headers that every request has, whatever its wire format.
+///
+/// # Errors
+/// When the settings cannot be read.
+pub(crate) fn common_headers(subject: &Subject<'_>) -> Result<Vec<Header>, RenderError> {
+    let common = common(subject.endpoint)?;
+    let mut headers = Vec::new();
+    if common.webhook_id {
+        headers.push(Header::open("webhook-id", subject.delivery.to_string()));
+    }
+    if let Some(context) = subject.notification.traceparent.as_ref().filter(|_| common.traceparent) {
+        headers.push(Header::open("traceparent", context.clone()));
+    }
+    Ok(headers)
+}
+
+/// The endpoint's script that changes notifications before they are rendered, if it has one.
+#[must_use]
+pub fn transform(endpoint: &Endpoint) -> Option<&str> {
+    endpoint.confidential.settings.get("transform")?.as_str()
+}
+
+/// JSON Schema of a wire format's settings with those that all have.
+#[must_use]
+pub fn with_common(mut settings: Value) -> Value {
+    if let (Some(all), Value::Object(common)) = (settings.get_mut("properties"), &schema::<Common>()["properties"]) {
+        for (name, schema) in common {
+            all[name] = schema.clone();
+        }
+    }
+    settings
+}
+
+/// JSON Schema of a type.
+#[must_use]
+pub fn schema<T: JsonSchema>() -> Value {
+    let mut schema = schemars::schema_for!(T).to_value();
+    if let Value::Object(members) = &mut schema {
+        members.shift_remove("$schema");
+        members.shift_remove("title");
+        if members.get("type").is_some_and(|kind| kind == "object") {
+            members.entry("properties").or_insert_with(|| Value::Object(Map::new()));
+        }
+    }
+    schema
+}
+
+/// JSON Schema that lets everything through.
+#[must_use]
+pub fn any() -> Value {
+    serde_json::json!(true)
+}
+
+/// Reads a notification's payload.
+///
+/// # Errors
+/// The member, such as `payload.content`, and what is wrong with it.
+pub fn payload<T: DeserializeOwned>(notification: &Notification) -> Result<T, RenderError> {
+    read("payload", &notification.payload)
+}
+
+/// Reads a notification's recipient; one that is left out is an empty object.
+///
+/// # Errors
+/// The member, such as `recipient.phone`, and what is wrong with it.
+pub fn recipient<T: DeserializeOwned>(notification: &Notification) -> Result<T, RenderError> {
+    read_or_empty("recipient", notification.recipient.as_ref())
+}
+
+/// Reads a notification's overrides; those that are left out are an empty object.
+///
+/// # Errors
+/// The member, such as `overrides.httpsms`, and what is wrong with it.
+pub fn overrides<T: DeserializeOwned>(notification: &Notification) -> Result<T, RenderError> {
+    read_or_empty("overrides", notification.overrides.as_ref())
+}
+
+fn read_or_empty<T: DeserializeOwned>(member: &str, json: Option<&RawJson>) -> Result<T, RenderError> {
+    match json {
+        Some(json) => read(member, json),
+        None => serde_json::from_str("{}").map_err(|error| RenderError::new(member, format!("is refused: {error}"))),
+    }
+}
+
+/// Reads JSON; errors name the member below `member`.
+///
+/// # Errors
+/// The member and what is wrong with it.
+pub fn read<T: DeserializeOwned>(member: &str, json: &RawJson) -> Result<T, RenderError> {
+    let mut reader = serde_json::Deserializer::from_str(json.as_str());
+    serde_path_to_error::deserialize(&mut reader).map_err(|error| refused(member, &error))
+}
+
+/// `serde_json` says where in the text; that is of no use to somebody who sent it in something larger.
+fn refused(member: &str, error: &serde_path_to_error::Error<serde_json::Error>) -> RenderError {
+    let path = match error.path().to_string().as_str() {
+        "." => member.to_owned(),
+        inner => format!("{member}.{inner}"),
+    };
+    let text = error.inner().to_string();
+    let text = text.split(" at line ").next().unwrap_or_default();
+    RenderError::new(path, format!("is refused: {text}"))
+}
+
+/// JSON text as JavaScript's `JSON.stringify` writes it: compact, nothing escaped that need not be.
+///
+/// # Errors
+/// When the value cannot be written.
+pub fn json_text<T: Serialize>(value: &T) -> Result<String, RenderError> {
+    serde_json::to_string(value).map_err(|error| RenderError::new("payload", format!("cannot be written: {error}")))
+}
+
+/// JSON text as Go's `encoding/json` writes it: `<`, `>`, `&`, U+2028 and U+2029 escaped. They stand in
+/// texts only, so the whole may be searched.
+#[must_use]
+pub fn go_escaped(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        match c {
+            '<' => escaped.push_str("\\u003c"),
+            '>' => escaped.push_str("\\u003e"),
+            '&' => escaped.push_str("\\u0026"),
+            '\u{2028}' => escaped.push_str("\\u2028"),
+            '\u{2029}' => escaped.push_str("\\u2029"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
