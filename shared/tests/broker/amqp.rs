@@ -258,6 +258,19 @@ rabbitmq_test!(a_broker_that_says_nothing_is_given_up_and_found_again, bench, {
     broker.close().await;
 });
 
+rabbitmq_test!(what_is_refused_for_a_moment_is_published_again, bench, {
+    let proxy = bench.proxy().await;
+    let broker = bench.through(&proxy).await;
+    proxy.nack(2);
+    publish(&*broker, vec![message("patient")]).await;
+    assert_eq!(proxy.nack(1000), 0, "both refusals were heard");
+    let answers = soon(broker.publish(vec![message("unwanted")])).await;
+    assert!(matches!(&answers[..], [Err(BrokerError::Refused(_))]), "{answers:?}");
+    assert_eq!(1000 - proxy.nack(0), 5, "tried as often as it should be");
+    publish(&*broker, vec![message("late")]).await;
+    broker.close().await;
+});
+
 rabbitmq_test!(foreign_messages_are_read_as_far_as_they_go, bench, {
     let broker = bench.client().await;
     until("declared", async || broker.ping().await.is_ok()).await;

@@ -1,7 +1,7 @@
 //! A TCP proxy that cuts connections.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -30,6 +30,7 @@ struct Shared {
 struct Answers {
     muted: AtomicBool,
     losing_a_commit: AtomicBool,
+    nacks: AtomicUsize,
 }
 
 impl Proxy {
@@ -80,6 +81,26 @@ impl Proxy {
     /// Cuts the connection of the next COMMIT when the server has answered, so that nobody hears it. Not with TLS.
     pub(crate) fn lose_a_commit(&self) {
         self.shared.answers.losing_a_commit.store(true, Ordering::SeqCst);
+    }
+
+    /// Turns the next so many `basic.ack` of a RabbitMQ into `basic.nack`. Returns how many were left of an
+    /// earlier call. Not with TLS.
+    pub(crate) fn nack(&self, count: usize) -> usize {
+        self.shared.answers.nacks.swap(count, Ordering::SeqCst)
+    }
+}
+
+impl Answers {
+    /// Both methods have the same arguments: a delivery tag and a byte of flags.
+    fn make_nacks(&self, bytes: &mut [u8]) {
+        const ACK: [u8; 4] = [0, 60, 0, 80];
+        const NACK: [u8; 4] = [0, 60, 0, 120];
+        for at in 0..bytes.len().saturating_sub(3) {
+            let left = |left: usize| left.checked_sub(1);
+            if bytes[at..at + 4] == ACK && self.nacks.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left).is_ok() {
+                bytes[at..at + 4].copy_from_slice(&NACK);
+            }
+        }
     }
 }
 
@@ -143,6 +164,7 @@ async fn pass_on(mut client: TcpStream, mut server: TcpStream, answers: &Answers
             if length == 0 {
                 return to_client.shutdown().await;
             }
+            answers.make_nacks(&mut bytes[..length]);
             if !answers.muted.load(Ordering::SeqCst) {
                 to_client.write_all(&bytes[..length]).await?;
             }

@@ -29,6 +29,11 @@ const CHUNK: usize = 500;
 const WAITING: usize = 1024;
 /// How long a caller waits for a connection before it is told that there is none.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long to wait before each further try of messages that RabbitMQ refused (`basic.nack`): 1.5 s in all. A
+/// quorum queue refuses for a moment while it has no leader or cannot register a publisher; one at its length
+/// limit refuses until somebody has taken something out. Refused messages are in no queue, so none is doubled.
+const REFUSED_AGAIN: [Duration; 4] =
+    [Duration::from_millis(100), Duration::from_millis(200), Duration::from_millis(400), Duration::from_millis(800)];
 
 type Answer = Result<(), BrokerError>;
 
@@ -174,19 +179,41 @@ impl Lane {
         Ok(session)
     }
 
-    /// Publishes; what reached no queue once more, after declaring the topology again.
+    /// Publishes; what reached no queue once more, after declaring the topology again, and what was refused a few
+    /// times more.
     async fn publish_all(&mut self, session: &Session, messages: &[&Outgoing], deadline: Instant) -> Vec<Answer> {
         let mut answers = self.publish_once(messages, deadline).await;
         let unroutable = |answer: &Answer| matches!(answer, Err(BrokerError::Unroutable { .. }));
-        let again: Vec<usize> = (0..answers.len()).filter(|index| unroutable(&answers[*index])).collect();
-        if !again.is_empty() && session.declare().await.is_ok() {
-            tracing::warn!(messages = again.len(), "messages reached no queue: declared the queues again");
-            let second: Vec<&Outgoing> = again.iter().map(|index| messages[*index]).collect();
-            for (index, answer) in again.into_iter().zip(self.publish_once(&second, deadline).await) {
-                answers[index] = answer;
+        if answers.iter().any(unroutable) && session.declare().await.is_ok() {
+            let again = self.publish_again(messages, &mut answers, unroutable, deadline).await;
+            tracing::warn!(messages = again, "messages reached no queue: declared the queues again");
+        }
+        let refused = |answer: &Answer| matches!(answer, Err(BrokerError::Refused(_)));
+        for pause in REFUSED_AGAIN {
+            if !answers.iter().any(refused) || Instant::now() + pause >= deadline {
+                break;
             }
+            tokio::time::sleep(pause).await;
+            let again = self.publish_again(messages, &mut answers, refused, deadline).await;
+            tracing::warn!(messages = again, "RabbitMQ refused messages: published them again");
         }
         answers
+    }
+
+    /// Publishes those again whose answers are such, and puts their new answers in place. Returns how many.
+    async fn publish_again(
+        &mut self,
+        messages: &[&Outgoing],
+        answers: &mut [Answer],
+        such: impl Fn(&Answer) -> bool,
+        deadline: Instant,
+    ) -> usize {
+        let again: Vec<usize> = (0..answers.len()).filter(|index| such(&answers[*index])).collect();
+        let chosen: Vec<&Outgoing> = again.iter().map(|index| messages[*index]).collect();
+        for (index, answer) in again.iter().zip(self.publish_once(&chosen, deadline).await) {
+            answers[*index] = answer;
+        }
+        again.len()
     }
 
     async fn publish_once(&mut self, messages: &[&Outgoing], deadline: Instant) -> Vec<Answer> {
