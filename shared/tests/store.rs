@@ -14,6 +14,8 @@ mod bench;
 mod endpoints;
 #[path = "store/lists.rs"]
 mod lists;
+#[path = "store/partitions.rs"]
+mod partitions;
 #[allow(dead_code, reason = "the broker's tests need more of it")]
 #[path = "broker/proxy.rs"]
 mod proxy;
@@ -104,4 +106,29 @@ conformance!(
         old_deliveries_are_removed,
         the_accounting_finds_what_is_wrong,
     ],
+    partitions: [
+        a_newer_schema_says_which_programs_it_serves,
+    ],
 );
+
+/// What only Postgres does.
+mod postgres_alone {
+    macro_rules! tests {
+        ($($test:ident),* $(,)?) => {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    super::bench::on_postgres(super::partitions::$test).await;
+                }
+            )*
+        };
+    }
+    tests!(
+        a_new_store_has_tables_for_today_and_tomorrow,
+        days_get_their_tables_ahead_of_time,
+        old_days_go_and_what_is_still_wanted_stays,
+        what_was_interrupted_is_finished,
+        a_name_that_comes_again_has_its_own_attempts,
+        what_was_there_before_becomes_a_partition,
+    );
+}

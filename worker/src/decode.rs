@@ -71,7 +71,8 @@ fn read(message: &Message, now: Timestamp) -> Result<Decoded, String> {
     let acceptance = Acceptance {
         id,
         tenant: TenantId::default(),
-        at: message.accepted_at.unwrap_or(now),
+        // A clock that is ahead must not date a delivery after its attempts.
+        at: message.accepted_at.map_or(now, |at| at.min(now)),
         origin: message.origin,
         traceparent: message.traceparent.clone(),
     };

@@ -7,6 +7,7 @@ use posthaste_shared::broker::Broker;
 use posthaste_shared::clock::Clock;
 use posthaste_shared::store::{Store, StoreError};
 use posthaste_shared::telemetry::metrics::Metrics;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::admit::Admission;
@@ -21,6 +22,10 @@ const HEALTH: Duration = Duration::from_secs(5);
 const REPLAYS: Duration = Duration::from_millis(500);
 /// How often what is too old is looked for.
 const RETENTION: Duration = Duration::from_secs(60);
+/// The least pause between two steps of removing.
+const RETENTION_PAUSE: Duration = Duration::from_millis(50);
+/// How often tables for the attempts of days to come are made: they are there for a week ahead.
+const PARTITIONS: Duration = Duration::from_secs(3600);
 /// The most rows removed or replayed in one step: a few milliseconds' work for the database.
 const STEP: u32 = 500;
 
@@ -67,7 +72,13 @@ pub struct Upkeep {
 impl Upkeep {
     /// All of it, until told to stop.
     pub async fn run(&self) {
-        tokio::join!(self.run_gauges(), self.run_health(), self.run_replays(), self.run_retention());
+        tokio::join!(
+            self.run_gauges(),
+            self.run_health(),
+            self.run_replays(),
+            self.run_retention(),
+            self.run_partitions()
+        );
     }
 
     async fn run_gauges(&self) {
@@ -91,6 +102,17 @@ impl Upkeep {
     async fn run_retention(&self) {
         while self.pause(RETENTION).await {
             self.note("retention", self.retention().await);
+        }
+    }
+
+    async fn run_partitions(&self) {
+        loop {
+            let prepared = self.store.prepare_partitions(self.clock.now()).await;
+            let pause = if prepared.is_ok() { PARTITIONS } else { RETENTION };
+            self.note("tables of attempts", prepared.map(drop));
+            if !self.pause(pause).await {
+                return;
+            }
         }
     }
 
@@ -167,9 +189,16 @@ impl Upkeep {
         let now = self.clock.now();
         let (before, keys_before) =
             (now.before(self.settings.retention), now.before(self.settings.idempotency_retention));
-        while !self.stopping.is_cancelled() && self.store.remove_finished(before, keys_before, STEP).await? > 0 {
-            // Deliveries come first.
-            tokio::time::sleep(Duration::from_millis(50)).await;
+        loop {
+            let begun = Instant::now();
+            if self.stopping.is_cancelled() || self.store.remove_finished(before, keys_before, STEP).await? == 0 {
+                break;
+            }
+            // Deliveries come first: at most a quarter of the time, and less where the database is busy.
+            tokio::time::sleep(RETENTION_PAUSE.max(3 * begun.elapsed())).await;
+        }
+        if !self.stopping.is_cancelled() {
+            self.store.remove_partitions(before).await?;
         }
         Ok(())
     }

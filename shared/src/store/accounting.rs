@@ -184,6 +184,7 @@ const MISSING_DELIVERIES: &str = "-- accounting.missing_deliveries
 const ATTEMPT_COUNTS: &str = "-- accounting.attempt_counts
     SELECT count(*) OVER (), CAST(NULL AS TEXT), f.id
     FROM (SELECT d.id FROM deliveries d LEFT JOIN attempts a ON a.delivery_id = d.id
+            AND a.started_at >= d.created_at - 600000000 -- partitions::CLOCK_SLACK
         GROUP BY d.id, d.attempt_count HAVING count(a.number) <> d.attempt_count) AS f
     LIMIT 100";
 const LOST_LEASES: &str = "-- accounting.lost_leases

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::db::{Answer, Param, Transaction};
 use super::page::{Cursor, Page, PageRequest};
+use super::partitions::CLOCK_SLACK;
 use super::query::Query;
 use super::record::{Change, update};
 use super::rows::{attempt_columns, delivery_columns};
@@ -95,12 +96,13 @@ impl Store {
         const ATTEMPTS: &str = concat!(
             "-- attempts.of_delivery\nSELECT ",
             attempt_columns!(),
-            " FROM attempts a WHERE a.delivery_id = $1 ORDER BY a.number"
+            " FROM attempts a WHERE a.delivery_id = $1 AND a.started_at >= $2 ORDER BY a.number"
         );
         let answer = self.driver.read(SQL, vec![Param::uuid(id.0)]).await?;
         let Some(row) = answer.rows.into_iter().next() else { return Ok(None) };
         let delivery = rows::delivery(&mut row.reader("deliveries"))?;
-        let attempts = self.driver.read(ATTEMPTS, vec![Param::uuid(id.0)]).await?.rows.into_iter();
+        let since = delivery.created_at.before(CLOCK_SLACK);
+        let attempts = self.driver.read(ATTEMPTS, vec![Param::uuid(id.0), Param::time(since)]).await?.rows.into_iter();
         let attempts = attempts.map(|row| rows::attempt(&mut row.reader("attempts")));
         Ok(Some((delivery, attempts.collect::<Result<_, _>>()?)))
     }

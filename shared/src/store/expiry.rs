@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::db::{Batch, Kind, Param, Transaction};
 use super::events::insert_events;
+use super::partitions::CLOCK_SLACK;
 use super::record::{Change, update};
 use super::rows::{attempt_columns, delivery_columns};
 use super::unreadable::{MAX_PASSES, Unreadable, put_aside};
@@ -137,11 +138,12 @@ async fn last_attempts(
         SELECT a.delivery_id, ",
         attempt_columns!(),
         "
-        FROM {rows} JOIN attempts a ON a.delivery_id = u.key AND a.number = u.number"
+        FROM {rows} JOIN attempts a ON a.delivery_id = u.key AND a.number = u.number AND a.started_at >= u.since"
     );
-    let mut batch = Batch::new(&[("key", Kind::Uuid), ("number", Kind::Int)]);
+    let mut batch = Batch::new(&[("key", Kind::Uuid), ("number", Kind::Int), ("since", Kind::Int)]);
     for delivery in deliveries.iter().filter(|delivery| delivery.attempt_count > 0) {
-        batch.push([Param::uuid(delivery.id.0), Param::count(delivery.attempt_count)]);
+        let since = delivery.created_at.before(CLOCK_SLACK);
+        batch.push([Param::uuid(delivery.id.0), Param::count(delivery.attempt_count), Param::time(since)]);
     }
     let mut attempts = HashMap::new();
     for row in tx.run_batch(SQL, batch).await?.rows {

@@ -17,6 +17,7 @@ pub mod keys;
 mod leases;
 pub mod notifications;
 pub mod page;
+mod partitions;
 mod query;
 pub(crate) mod queue;
 pub mod record;
@@ -61,8 +62,8 @@ pub enum StoreError {
         #[source]
         source: sqlx::Error,
     },
-    /// The schema is older or newer than this program's.
-    #[error("the store's schema is at version {found}, this program needs {needed}: run `posthaste migrate`{}", if found > needed { " with the newer program, or start that one" } else { "" })]
+    /// The schema is older than this program's, or newer and without what this program needs.
+    #[error("the store's schema is at version {found}, this program needs {needed}: {}", if found > needed { "start the newer program" } else { "run `posthaste migrate`" })]
     Schema {
         /// In the database; 0 when there is none.
         found: i64,
@@ -163,23 +164,31 @@ impl Store {
     /// Brings the schema up to date. Several processes may do so at once.
     ///
     /// # Errors
-    /// [`StoreError::Migrate`]; [`StoreError::Schema`] when the schema is newer than this program.
+    /// [`StoreError::Migrate`]; [`StoreError::Schema`] when the schema is newer and does not fit this program.
     pub async fn migrate(&self) -> Result<Migrated, StoreError> {
         let from = self.driver.schema_version().await?;
         let to = self.driver.needed_version();
         if from > to {
-            return Err(StoreError::Schema { found: from, needed: to });
+            self.check_schema().await?;
+            return Ok(Migrated { from, to: from });
         }
         self.driver.migrate().await?;
         Ok(Migrated { from, to })
     }
 
-    /// Whether the schema is the one this program needs.
+    /// Whether this program works with the schema: its own version, or a newer one that says it does.
     ///
     /// # Errors
-    /// [`StoreError::Schema`] when it is not.
+    /// [`StoreError::Schema`] when it does not.
     pub async fn check_schema(&self) -> Result<(), StoreError> {
+        const OLDEST: &str = "-- schema.oldest\nSELECT value FROM versions WHERE name = 'oldest_program'";
         let (found, needed) = (self.driver.schema_version().await?, self.driver.needed_version());
+        if found > needed {
+            let row = self.driver.read(OLDEST, vec![]).await?.rows.into_iter().next();
+            if row.map(|row| row.reader("versions").int()).transpose()?.is_some_and(|oldest| oldest <= needed) {
+                return Ok(());
+            }
+        }
         if found == needed { Ok(()) } else { Err(StoreError::Schema { found, needed }) }
     }
 

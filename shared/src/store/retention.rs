@@ -9,8 +9,8 @@ use super::{Store, StoreError};
 use crate::domain::time::Timestamp;
 
 impl Store {
-    /// One step: up to `limit` deliveries that finished before `before`, with their attempts, and their
-    /// notifications that have no other delivery; published events from before `before`; idempotency
+    /// One step: up to `limit` deliveries that finished before `before`, with their attempts (on Postgres
+    /// those go by the day: [`Store::remove_partitions`]), and their notifications that have no other delivery; published events from before `before`; idempotency
     /// keys from before `keys_before`. Returns how many rows went; 0: nothing is left to remove.
     ///
     /// # Errors
@@ -37,8 +37,6 @@ impl Store {
             SELECT d.id, d.tenant, d.notification_id FROM deliveries d
             WHERE d.finished_at IS NOT NULL AND d.finished_at < $1
             ORDER BY d.finished_at LIMIT $2 {skip_locked}";
-        const ATTEMPTS: &str = "-- retention.attempts
-            DELETE FROM attempts WHERE delivery_id IN (SELECT u.key FROM {rows})";
         const DELIVERIES: &str = "-- retention.deliveries
             DELETE FROM deliveries WHERE id IN (SELECT u.key FROM {rows})";
         // What is left of a notification is what it must still have.
@@ -49,6 +47,7 @@ impl Store {
             DELETE FROM notifications WHERE (tenant, id) IN (SELECT u.tenant, u.id FROM {rows})
                 AND NOT EXISTS (SELECT 1 FROM deliveries d
                     WHERE d.notification_id = notifications.id AND d.tenant = notifications.tenant)";
+        let attempts = self.attempts_by_row().await?;
         let mut tx = self.driver.begin().await?;
         let answer = tx.run(FIND, vec![Param::time(before), Param::count(limit)]).await?;
         let mut deliveries = BTreeSet::new();
@@ -61,7 +60,10 @@ impl Store {
         if deliveries.is_empty() {
             return Ok(0);
         }
-        let mut removed = tx.run_batch(ATTEMPTS, key_batch(&deliveries)).await?.affected;
+        let mut removed = 0;
+        for sql in attempts {
+            removed += tx.run_batch(sql, key_batch(&deliveries)).await?.affected;
+        }
         removed += tx.run_batch(DELIVERIES, key_batch(&deliveries)).await?.affected;
         tx.run_batch(FAN_OUT, notification_batch(&notifications)).await?;
         removed += tx.run_batch(NOTIFICATIONS, notification_batch(&notifications)).await?.affected;

@@ -10,7 +10,7 @@ use super::bench::{Bench, at, attempt, delivered, failed, in_flight, new, notifi
 
 pub(crate) async fn migrating_twice_does_nothing(bench: &Bench) {
     let store = &bench.store;
-    assert_eq!(store.migrate().await.unwrap(), Migrated { from: 2, to: 2 });
+    assert_eq!(store.migrate().await.unwrap(), Migrated { from: 3, to: 3 });
     store.check_schema().await.unwrap();
     store.ping().await.unwrap();
     assert!(store.server_time().await.unwrap() > at(0));
