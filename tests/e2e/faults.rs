@@ -3,13 +3,12 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::support::{Api, Backend, Place, Process, Receiver, eventually, process, within};
+use crate::support::load::Load;
+use crate::support::{Api, Backend, Place, Process, Receiver, process, within};
 
 /// A private RabbitMQ or Postgres.
 struct Server {
@@ -76,23 +75,6 @@ async fn ready(process: &Process) -> u16 {
     reqwest::get(format!("{}/readyz", process.url)).await.map_or(0, |answer| answer.status().as_u16())
 }
 
-/// Enqueues one after the other, whatever happens, until told to stop; remembers what was accepted.
-async fn keep_enqueueing(api: Api, endpoint: Value, stop: Arc<AtomicBool>, accepted: Arc<Mutex<Vec<String>>>) {
-    let mut n = 0;
-    while !stop.load(Ordering::Relaxed) {
-        n += 1;
-        let id = format!("n-{n}");
-        let body = json!({"id": id, "type": "a", "payload": n, "endpoint_id": endpoint["id"]});
-        let (status, answer) = api.call(reqwest::Method::POST, "/v1/notifications", Some(body)).await;
-        match status.as_u16() {
-            202 => accepted.lock().unwrap().push(id),
-            503 => assert!(answer["code"] == "unavailable", "{answer}"),
-            other => panic!("{other}: {answer}"),
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 async fn survives(place: Place, server: Server) {
     let receiver = Receiver::start().await;
     assert!(process::run(&place, &["migrate"], &[], None).await.status.success());
@@ -100,13 +82,7 @@ async fn survives(place: Place, server: Server) {
     let worker = Process::start(&place, &["worker"]).await;
     let api = Api::of(&api_process);
     let endpoint = api.endpoint(&receiver.url("/slow/20"), json!({"wire_format": "raw"})).await;
-    let (stop, accepted) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
-    let enqueueing = tokio::spawn(keep_enqueueing(
-        Api::of(&api_process),
-        endpoint.clone(),
-        Arc::clone(&stop),
-        Arc::clone(&accepted),
-    ));
+    let load = Load::start(Api::of(&api_process), &endpoint);
     receiver.wait_for("/slow", 50).await;
 
     server.stop().await;
@@ -117,22 +93,8 @@ async fn survives(place: Place, server: Server) {
     for process in [&api_process, &worker] {
         within(Duration::from_secs(60), "readyz says 200", async || (ready(process).await == 200).then_some(())).await;
     }
-    let before = accepted.lock().unwrap().len();
-    eventually("enqueueing goes on", async || (accepted.lock().unwrap().len() > before + 50).then_some(())).await;
-    stop.store(true, Ordering::Relaxed);
-    enqueueing.await.unwrap();
-
-    let accepted = accepted.lock().unwrap().clone();
-    // What was claimed when the store went away comes back with the end of its lease.
-    within(Duration::from_secs(180), "everything accepted is delivered", async || {
-        let delivered = api.all_deliveries("&status=delivered").await;
-        let ids: std::collections::BTreeSet<_> =
-            delivered.iter().map(|delivery| delivery["notification_id"].as_str().unwrap().to_owned()).collect();
-        accepted.iter().all(|id| ids.contains(id)).then_some(())
-    })
-    .await;
-    let reconciled = process::run(&place, &["reconcile"], &[], None).await;
-    assert!(reconciled.status.success(), "{}", String::from_utf8_lossy(&reconciled.stdout));
+    load.goes_on().await;
+    load.ends_without_loss(&place, &api).await;
 }
 
 #[tokio::test]

@@ -25,4 +25,5 @@ mod scripts;
 mod secrets;
 mod shutdown;
 mod sick_neighbour;
+mod upgrade;
 mod wire_formats;
