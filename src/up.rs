@@ -1,6 +1,6 @@
 //! `posthaste up`: API, worker and scheduler in one process.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::process::ExitCode;
@@ -47,13 +47,22 @@ pub(crate) async fn run(global: &Global, args: UpArgs) -> Done {
     let servers = service::serve_api(&node, &config, &shutdown).await?;
     let mut worker = node.start_worker(&config, service::worker_name()).await?;
 
+    let first_key = first_key(&node, &config).await?;
+
+    // Only now, so that commands find the key as soon as a service manager says that this is up.
     let _ready = notify::ready();
 
     let output = global.output();
     output.line(format_args!("Posthaste is up: http://{}, data in {}", servers.address, config.data_dir.display()))?;
-    if let Some(key) = first_key(&node, &config).await? {
-        output.line(format_args!("API key, shown this once: {}", key.expose()))?;
-        output.line(format_args!("(it is also in {}, where the commands find it)", config.api_key_path().display()))?;
+    if let Some(key) = first_key {
+        let path = config.api_key_path();
+        if std::io::stdout().is_terminal() {
+            output.line(format_args!("API key, shown this once: {}", key.expose()))?;
+            output.line(format_args!("(it is also in {}, where the commands find it)", path.display()))?;
+        } else {
+            // It goes to a log: a container's, or the journal.
+            output.line(format_args!("API key: in {}, where the commands find it", path.display()))?;
+        }
     }
     {
         let stopped = service::until_signal_or_failure(&mut worker);

@@ -33,7 +33,11 @@ async fn the_demonstration_shows_each_outcome_and_goes_on_serving() {
     }
     assert!(ends.contains(&("delivered".to_owned(), 3)), "one is delivered after retries: {ends:?}");
     api.endpoint("http://127.0.0.1:9/", json!({})).await;
-    assert!(demo.stop().await.success());
-    let key = std::fs::metadata(place.dir.path().join("posthaste-data/api-key")).expect("the first key's file");
+    let path = place.dir.path().join("posthaste-data/api-key");
+    let key = std::fs::metadata(&path).expect("the first key's file");
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&key.permissions()) & 0o777, 0o600);
+    // What is no terminal may be a journal, or a container's log: others read those.
+    let (log, key) = (demo.log(), std::fs::read_to_string(&path).unwrap());
+    assert!(log.contains("API key: in ") && !log.contains(key.trim()), "{log}");
+    assert!(demo.stop().await.success());
 }

@@ -265,4 +265,5 @@ def main():
     print(f"chart: {len(REFUSED)} wrong values are refused")
 
 
-main()
+if __name__ == "__main__":
+    main()
