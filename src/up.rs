@@ -1,6 +1,6 @@
 //! `posthaste up`: API, worker and scheduler in one process.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::process::ExitCode;
@@ -56,11 +56,11 @@ pub(crate) async fn run(global: &Global, args: UpArgs) -> Done {
     output.line(format_args!("Posthaste is up: http://{}, data in {}", servers.address, config.data_dir.display()))?;
     if let Some(key) = first_key {
         let path = config.api_key_path();
-        if std::io::stdout().is_terminal() {
+        // systemd sets it where what is printed goes to its journal, which others read.
+        if std::env::var_os("JOURNAL_STREAM").is_none() {
             output.line(format_args!("API key, shown this once: {}", key.expose()))?;
             output.line(format_args!("(it is also in {}, where the commands find it)", path.display()))?;
         } else {
-            // It goes to a log: a container's, or the journal.
             output.line(format_args!("API key: in {}, where the commands find it", path.display()))?;
         }
     }
