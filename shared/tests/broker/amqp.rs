@@ -46,13 +46,17 @@ impl RabbitMq {
 
     /// A client through a proxy.
     async fn through(&self, proxy: &Proxy) -> Arc<AmqpBroker> {
+        self.open(AmqpOptions { url: Secret::new(self.url_through(proxy)), ..self.options() }).await
+    }
+
+    pub(crate) fn url_through(&self, proxy: &Proxy) -> String {
         let mut url = url::Url::parse(&self.url).unwrap();
         url.set_host(Some("127.0.0.1")).unwrap();
         url.set_port(Some(proxy.address.port())).unwrap();
-        self.open(AmqpOptions { url: Secret::new(url.as_str()), ..self.options() }).await
+        url.into()
     }
 
-    async fn proxy(&self) -> Proxy {
+    pub(crate) async fn proxy(&self) -> Proxy {
         let url = url::Url::parse(&self.url).unwrap();
         Proxy::to(format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5672))).await
     }
@@ -97,7 +101,9 @@ macro_rules! rabbitmq_test {
     };
 }
 
-struct Handle(Arc<RabbitMq>);
+pub(crate) use rabbitmq_test;
+
+pub(crate) struct Handle(pub(crate) Arc<RabbitMq>);
 
 #[async_trait]
 impl Bench for Handle {
@@ -310,7 +316,8 @@ rabbitmq_test!(events_reach_whoever_binds, bench, {
     let broker = bench.client().await;
     until("declared", async || broker.ping().await.is_ok()).await;
     let (connection, channel) = bench.channel().await;
-    let (options, none) = (QueueDeclareOptions::default(), FieldTable::default());
+    // RabbitMQ 4 wants queues that are not durable to be exclusive.
+    let (options, none) = (QueueDeclareOptions { exclusive: true, ..Default::default() }, FieldTable::default());
     channel.queue_declare(bench.name("listener"), options, none.clone()).await.unwrap();
     let (listener, events) = (bench.name("listener"), bench.name("events"));
     channel
