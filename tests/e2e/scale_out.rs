@@ -153,7 +153,10 @@ async fn measure(receiver: &SlowReceiver, workers: &[Process]) -> Step {
 }
 
 fn print(steps: &[(String, Step)]) {
-    println!("{:<14} {:>8} {:>13} {:>13}   counted by each worker", "workers", "at once", "deliveries/s", "to one worker");
+    println!(
+        "{:<14} {:>8} {:>13} {:>13}   counted by each worker",
+        "workers", "at once", "deliveries/s", "to one worker"
+    );
     for (workers, step) in steps {
         let ratio = step.per_second / steps[0].1.per_second;
         println!("{workers:<14} {:>8} {:>13.1} {ratio:>13.2}   {:?}", step.at_once, step.per_second, step.counted);

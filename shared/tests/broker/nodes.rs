@@ -27,10 +27,8 @@ rabbitmq_test!(a_lost_node_is_replaced_by_another, bench, {
         let id = format!("round {round}");
         until("published", async || broker.publish(vec![message(&id)]).await[0].is_ok()).await;
         while !ids(&take(&mut *consumer, 1).await).contains(&id) {}
-        until("both connections are at the other node", async || {
-            (gone.connections(), left.connections()) == (0, 2)
-        })
-        .await;
+        until("both connections are at the other node", async || (gone.connections(), left.connections()) == (0, 2))
+            .await;
     }
     broker.close().await;
 });

@@ -36,8 +36,9 @@ type Stream = AsyncTcpStream<<async_rs::Tokio as Reactor>::TcpStream>;
 pub(super) async fn connect(target: &Arc<Target>, node: &AMQPUri) -> lapin::Result<Connection> {
     let properties = ConnectionProperties::default().with_connection_name("posthaste".into());
     let dialled = Arc::clone(target);
-    let open =
-        async move |uri: AMQPUri, runtime: TokioRuntime| open_stream(&dialled, &uri, &runtime).await.map_err(Into::into);
+    let open = async move |uri: AMQPUri, runtime: TokioRuntime| {
+        open_stream(&dialled, &uri, &runtime).await.map_err(Into::into)
+    };
     let runtime = lapin::runtime::default_runtime()?;
     let handshake = Connection::connector(node.clone(), runtime, open, properties);
     tokio::time::timeout(2 * STEP_TIMEOUT, handshake).await.unwrap_or_else(|_| Err(timed_out().into()))
