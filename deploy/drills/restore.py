@@ -37,7 +37,7 @@ class Stage:
         self.start()
         self.well = self.api.endpoint(f"{self.receiver.url}/well")
         # Down until the end: its deliveries wait for a retry in the store.
-        retry = {"delays_ms": [2000] * 1000}
+        retry = {"delays_ms": [3000] * 100}
         self.down = self.api.endpoint(f"{self.receiver.url}/down", retry=retry)
         self.accepted = []
 
@@ -202,7 +202,7 @@ def sqlite(here, options):
         drill.Process(here, ["worker"])
         sys.exit("a worker starts with a master key that does not fit")
     except RuntimeError as error:
-        say("a worker does not start: " + [line for line in str(error).splitlines() if line.strip()][1])
+        say("a worker does not start: " + str(error).strip().splitlines()[-1])
 
 
 def main():

@@ -6,7 +6,7 @@ use posthaste_shared::broker::Broker;
 use posthaste_shared::broker::amqp::{AmqpBroker, AmqpOptions};
 use posthaste_shared::domain::secret::Secret;
 
-use super::amqp::{Handle, RabbitMq, rabbitmq_test};
+use super::amqp::{Handle, RabbitMq, connected, rabbitmq_test};
 use super::bench::{Bench, ids, message, publish, run, take, until};
 use super::proxy::Proxy;
 
@@ -18,6 +18,7 @@ async fn over(bench: &RabbitMq, nodes: &[&Proxy]) -> Arc<AmqpBroker> {
 rabbitmq_test!(a_lost_node_is_replaced_by_another, bench, {
     let (one, other) = (bench.proxy().await, bench.proxy().await);
     let broker = over(&bench, &[&one, &other]).await;
+    connected(&*broker).await;
     let mut consumer = broker.consume(10).await.unwrap();
     publish(&*broker, vec![message("first")]).await;
     for (round, (gone, left)) in [(&one, &other), (&other, &one), (&one, &other)].into_iter().enumerate() {
