@@ -162,7 +162,7 @@ rabbitmq_test!(cut_connections_lose_nothing, bench, {
         tokio::spawn(async move {
             let mut number = 0;
             let mut confirmed = BTreeSet::new();
-            while confirmed.len() < 3000 {
+            while confirmed.len() < 2000 {
                 let batch: Vec<_> = (number..number + 50).map(|number| message(&number.to_string())).collect();
                 let answers = broker.publish(batch).await;
                 assert_eq!(answers.len(), 50);
@@ -184,7 +184,7 @@ rabbitmq_test!(cut_connections_lose_nothing, bench, {
     soon(async {
         while !publishing.is_finished() {
             collect(&mut *consumer, &mut seen, &mut old).await;
-            if seen.len() >= 500 * (cuts + 1) && cuts < 4 {
+            if seen.len() >= 300 * (cuts + 1) && cuts < 4 {
                 cuts += 1;
                 proxy.cut();
             }

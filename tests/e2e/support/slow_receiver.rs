@@ -1,4 +1,4 @@
-//! A webhook receiver that takes its time and counts how many requests it has at once.
+//! A webhook receiver that takes its time, or holds all requests until told, and counts how many it has at once.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// What came of one `webhook-id`.
@@ -30,6 +31,7 @@ struct Seen {
 pub struct SlowReceiver {
     port: u16,
     seen: Arc<Mutex<Seen>>,
+    held: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
@@ -39,13 +41,19 @@ impl SlowReceiver {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let seen = Arc::new(Mutex::new(Seen::default()));
-        let router = Router::new().fallback(answer).with_state((Arc::clone(&seen), takes));
+        let (held, holding) = watch::channel(false);
+        let router = Router::new().fallback(answer).with_state((Arc::clone(&seen), takes, holding));
         let task = tokio::spawn(async move { axum::serve(listener, router).await.expect("serving") });
-        Self { port, seen, task }
+        Self { port, seen, held, task }
     }
 
     pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// From now on no request is answered; or again.
+    pub fn hold(&self, held: bool) {
+        self.held.send_replace(held);
     }
 
     /// How many requests it has now.
@@ -84,12 +92,15 @@ impl Drop for SlowReceiver {
     }
 }
 
-async fn answer(State((seen, takes)): State<(Arc<Mutex<Seen>>, Duration)>, request: Request) -> StatusCode {
+type Shared = (Arc<Mutex<Seen>>, Duration, watch::Receiver<bool>);
+
+async fn answer(State((seen, takes, mut held)): State<Shared>, request: Request) -> StatusCode {
     let id = request.headers().get("webhook-id").and_then(|id| id.to_str().ok()).expect("a webhook-id").to_owned();
     let body = axum::body::to_bytes(request.into_body(), usize::MAX).await;
     assert!(body.is_ok(), "the whole body");
     let mut call = Call::begin(seen, id);
     tokio::time::sleep(takes).await;
+    assert!(held.wait_for(|held| !held).await.is_ok(), "the receiver is there");
     call.answered = true;
     StatusCode::OK
 }
