@@ -11,6 +11,8 @@ mod amqp;
 mod bench;
 #[path = "broker/embedded.rs"]
 mod embedded;
+#[path = "broker/nodes.rs"]
+mod nodes;
 #[allow(dead_code, reason = "the store's tests need more of it")]
 #[path = "broker/proxy.rs"]
 mod proxy;

@@ -21,6 +21,7 @@ mod listen;
 mod manager;
 mod prometheus;
 mod retry;
+mod scale_out;
 mod scripts;
 mod secrets;
 mod shutdown;

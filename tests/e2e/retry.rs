@@ -33,7 +33,8 @@ async fn a_503_is_tried_five_times_and_makes_one_event() {
         lapin::Connection::connect(&place.broker_url, lapin::ConnectionProperties::default()).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
     let queue = format!("{}.test-events", place.prefix);
-    channel.queue_declare(queue.clone().into(), QueueDeclareOptions::default(), FieldTable::default()).await.unwrap();
+    let options = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(queue.clone().into(), options, FieldTable::default()).await.unwrap();
     let exchange = format!("{}.events", place.prefix);
     let bind = QueueBindOptions::default();
     channel

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::settings::{self, Kind, Profile, SETTINGS};
 use super::source::{Raw, Source, read_value};
-use super::value::{InvalidValue, parse_bool, parse_bytes, parse_duration, show_bytes, show_seconds};
+use super::value::{InvalidValue, amqp_urls, parse_bool, parse_bytes, parse_duration, show_bytes, show_seconds};
 use super::{
     API_KEY_FILE, ApiConfig, BrokerConfig, BrokerKind, ClientCertificate, ClientConfig, Config, ConfigError,
     DATABASE_FILE, DatabaseConfig, Effective, LogConfig, LogFormat, MASTER_KEY_FILE, WorkerConfig,
@@ -158,13 +158,13 @@ impl Values {
 
     fn broker(&self) -> Result<BrokerConfig, ConfigError> {
         let kind = self.require("broker_url", |text| {
-            let wrong = || InvalidValue("must be amqp://…, amqps://… or embedded".to_owned());
+            let wrong = "must be amqp://…, amqps://… or embedded; for the nodes of a cluster a whole URL each, with \
+                         commas between them";
+            let is_amqp = |url: &String| Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "amqp" | "amqps"));
             match text {
                 "embedded" => Ok(BrokerKind::Embedded),
-                url => match Url::parse(url) {
-                    Ok(parsed) if matches!(parsed.scheme(), "amqp" | "amqps") => Ok(BrokerKind::Amqp(Secret::new(url))),
-                    _ => Err(wrong()),
-                },
+                urls if amqp_urls(urls).iter().all(is_amqp) => Ok(BrokerKind::Amqp(Secret::new(urls))),
+                _ => Err(InvalidValue(wrong.to_owned())),
             }
         })?;
         let certificate = (self.path("broker_client_cert_file"), self.path("broker_client_key_file"));
@@ -241,7 +241,10 @@ impl Values {
             let raw = self.0.get(setting.key);
             let shown = match raw {
                 None => String::new(),
-                Some(raw) if setting.kind == Kind::Url => without_password(&raw.text),
+                Some(raw) if setting.kind == Kind::Url => {
+                    let urls = amqp_urls(&raw.text);
+                    urls.iter().map(|url| without_password(url)).collect::<Vec<_>>().join(",")
+                }
                 Some(_) if setting.secret => REDACTED.to_owned(),
                 Some(raw) => raw.text.clone(),
             };

@@ -89,7 +89,7 @@ pub struct BrokerConfig {
 pub enum BrokerKind {
     /// A table in the store.
     Embedded,
-    /// RabbitMQ at this URL (`amqp://` or `amqps://`).
+    /// RabbitMQ at this URL (`amqp://` or `amqps://`), or at these: a list with commas between them.
     Amqp(Secret),
 }
 

@@ -192,7 +192,9 @@ pub const SETTINGS: &[Setting] = &[
         "POSTHASTE_BROKER_URL",
         Kind::Url,
         UsedBy::Everything,
-        "The broker: `amqp://…`, `amqps://…`, or `embedded` for a table in the store.",
+        "The broker: `amqp://…`, `amqps://…`, or `embedded` for a table in the store. The nodes of a RabbitMQ cluster: \
+         their whole URLs with commas between them. A connection begins at any of them, and goes on to the next when \
+         one cannot be reached.",
     )
     .default("embedded")
     .secret(),

@@ -108,6 +108,8 @@ fn errors_name_setting_source_and_remedy() {
         ("POSTHASTE_RETENTION", "1s", "must be 1h to 3650d"),
         ("POSTHASTE_WORKER_SLOTS", "0", "must be a whole number from 1 to 65536"),
         ("POSTHASTE_BROKER_URL", "redis://x", "broker_url (from POSTHASTE_BROKER_URL) must be amqp://…"),
+        ("POSTHASTE_BROKER_URL", "amqp://u:hunter2@a:5672,b:5672", "a whole URL each"),
+        ("POSTHASTE_BROKER_URL", "embedded,amqp://a", "a whole URL each"),
         ("POSTHASTE_DATABASE_URL", "mysql://u:hunter2@x", "must be sqlite://PATH or postgres://"),
         ("POSTHASTE_EGRESS_ALLOW", "10.0.0.0/99", "egress_allow (from POSTHASTE_EGRESS_ALLOW) is \"10.0.0.0/99\""),
         ("POSTHASTE_EGRESS_HTTP", "maybe", "must be deny or allow"),
@@ -160,6 +162,9 @@ fn secrets_are_shown_nowhere() {
     let everything = format!("{config:?}");
     assert!(!everything.contains("hunter2"), "{everything}");
     assert_eq!(shown(&config, "broker_url").shown, "amqp://u:redacted@mq/%2f");
+    let nodes = inputs(&[("POSTHASTE_BROKER_URL", "amqp://u:hunter2@a/v, amqp://u:hunter2,too@b/v")]);
+    let config_of_nodes = Config::load(Profile::Api, &nodes).unwrap();
+    assert_eq!(shown(&config_of_nodes, "broker_url").shown, "amqp://u:redacted@a/v,amqp://u:redacted@b/v");
     assert_eq!(shown(&config, "database_url").shown, "postgres://u:redacted@db/p?sslpassword=redacted");
     assert_eq!(shown(&config, "master_key").shown, "[redacted]");
 }

@@ -67,6 +67,24 @@ pub fn parse_bool(text: &str) -> Result<bool, InvalidValue> {
     }
 }
 
+/// The URLs of a list such as `amqp://a/,amqp://b/`. A comma that no `amqp://` or `amqps://` follows belongs to the URL
+/// before it: passwords may have commas.
+#[must_use]
+pub fn amqp_urls(text: &str) -> Vec<String> {
+    let mut urls: Vec<String> = Vec::new();
+    for part in text.split(',') {
+        let begins = ["amqp://", "amqps://"].iter().any(|scheme| part.trim_start().starts_with(scheme));
+        match urls.last_mut() {
+            Some(last) if !begins => {
+                last.push(',');
+                last.push_str(part);
+            }
+            _ => urls.push(part.to_owned()),
+        }
+    }
+    urls.into_iter().map(|url| url.trim().to_owned()).collect()
+}
+
 /// A duration as a person would write it: its largest whole unit.
 #[must_use]
 pub fn show_seconds(seconds: u64) -> String {
@@ -103,6 +121,15 @@ mod tests {
         for text in ["", "10", "s", "10 s", "-1s", "1.2.3s", "5y"] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn lists_of_urls() {
+        assert_eq!(amqp_urls("amqp://a"), ["amqp://a"]);
+        assert_eq!(amqp_urls("amqp://u:p,q@a/v , amqps://b/v"), ["amqp://u:p,q@a/v", "amqps://b/v"]);
+        assert_eq!(amqp_urls("amqp://a,b"), ["amqp://a,b"]);
+        assert_eq!(amqp_urls("amqp://a,"), ["amqp://a,"]);
+        assert_eq!(amqp_urls("x,amqp://a"), ["x", "amqp://a"]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
-use super::amqp::RabbitMq;
+use super::amqp::{RabbitMq, connected};
 use super::bench::{Bench, ids, message, publish, take, until};
 use super::proxy::Proxy;
 
@@ -110,6 +110,7 @@ impl Secured {
 async fn works_over_tls_with_an_authority_and_a_client_certificate_of_its_own() {
     let secured = Secured::new().await;
     let broker = secured.rabbitmq.open(secured.options()).await;
+    connected(&*broker).await;
     publish(&*broker, vec![message("sealed")]).await;
     let mut consumer = broker.consume(1).await.unwrap();
     assert_eq!(ids(&take(&mut *consumer, 1).await), ["sealed"]);

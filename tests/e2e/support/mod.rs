@@ -9,6 +9,7 @@ pub mod prometheus;
 pub mod promql;
 pub mod receiver;
 pub mod relay;
+pub mod slow_receiver;
 
 use std::time::{Duration, Instant};
 

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ErrorKind, Event};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::options::Target;
+use super::options::{Target, address};
 use super::{dial, topology};
 use crate::backoff::Reconnect;
 use crate::broker::BrokerError;
@@ -30,6 +31,8 @@ const STEADY: Duration = Duration::from_secs(10);
 pub(super) struct Session {
     /// Counts the connections of one [`Link`].
     pub(super) number: u64,
+    /// Host and port of the node.
+    address: String,
     connection: Connection,
     target: Arc<Target>,
 }
@@ -65,7 +68,9 @@ impl Link {
         stop: CancellationToken,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (sender, state) = watch::channel(State::Down(Trouble::Connecting));
-        let keeper = Keeper { target, metrics, stop, state: sender, reported: None };
+        // Anywhere in the list, so that the connections of many processes spread over the nodes.
+        let nodes = Nodes { next: rand::random_range(0..target.nodes.len()), wedged: vec![false; target.nodes.len()] };
+        let keeper = Keeper { target, nodes, metrics, stop, state: sender, reported: None };
         (Self { state }, keeper.run())
     }
 
@@ -158,9 +163,18 @@ impl Session {
     }
 }
 
+/// Which of the target's nodes to try.
+struct Nodes {
+    /// The one that is tried first.
+    next: usize,
+    /// Those that took a socket and then said nothing.
+    wedged: Vec<bool>,
+}
+
 /// The task behind a [`Link`].
 struct Keeper {
     target: Arc<Target>,
+    nodes: Nodes,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
     state: watch::Sender<State>,
@@ -172,12 +186,12 @@ impl Keeper {
     async fn run(mut self) {
         let stop = self.stop.clone();
         let mut pauses = Reconnect::default();
-        let (mut number, mut wedged) = (0, false);
+        let mut number = 0;
         self.metrics.connection_wanted();
         while !stop.is_cancelled() {
             let opened = tokio::select! {
                 () = stop.cancelled() => break,
-                opened = open(&self.target, number + 1, wedged) => opened,
+                opened = self.nodes.open(&self.target, number + 1) => opened,
             };
             match opened {
                 Ok(session) => {
@@ -188,10 +202,7 @@ impl Keeper {
                         pauses.reset();
                     }
                 }
-                Err(failed) => {
-                    wedged |= failed.wedged;
-                    self.down(failed.trouble);
-                }
+                Err(trouble) => self.down(trouble),
             }
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -204,11 +215,10 @@ impl Keeper {
 
     /// Shows the connection until it is lost or no longer wanted.
     async fn hold(&mut self, session: Arc<Session>) {
-        let address = self.target.address();
         if session.number > 1 {
             self.metrics.broker_reconnects.inc();
         }
-        tracing::info!(broker.address = address, "connected to RabbitMQ");
+        tracing::info!(broker.address = session.address, "connected to RabbitMQ");
         self.reported = None;
         self.metrics.connection_up();
         self.state.send_replace(State::Up(Arc::clone(&session)));
@@ -224,11 +234,50 @@ impl Keeper {
 
     fn down(&mut self, trouble: Trouble) {
         if self.reported.as_ref() != Some(&trouble) {
-            tracing::warn!(broker.address = self.target.address(), reason = ?trouble, "no connection to RabbitMQ; trying again");
+            tracing::warn!(broker.address = self.target.addresses(), reason = ?trouble, "no connection to RabbitMQ; trying again");
             self.reported = Some(trouble.clone());
         }
         self.state.send_replace(State::Down(trouble));
     }
+}
+
+impl Nodes {
+    /// Connects to the first node that takes it, each being tried once. The next call begins behind that one: it is
+    /// made when that connection was lost.
+    async fn open(&mut self, target: &Arc<Target>, number: u64) -> Result<Session, Trouble> {
+        let (first, count) = (self.next, target.nodes.len());
+        let mut troubles = Vec::new();
+        for index in (0..count).map(|offset| (first + offset) % count) {
+            match open(target, &target.nodes[index], number, self.wedged[index]).await {
+                Ok(session) => {
+                    self.next = (index + 1) % count;
+                    if !troubles.is_empty() {
+                        tracing::warn!(reason = ?all_of(troubles), "not all nodes of RabbitMQ can be reached");
+                    }
+                    return Ok(session);
+                }
+                Err(failed) => {
+                    self.wedged[index] |= failed.wedged;
+                    troubles.push(failed.trouble);
+                }
+            }
+        }
+        Err(all_of(troubles))
+    }
+}
+
+/// What is wrong with the nodes, as one. Objects that differ are for a person to mend, so they come first.
+fn all_of(troubles: Vec<Trouble>) -> Trouble {
+    let mut texts = Vec::new();
+    for trouble in troubles {
+        match trouble {
+            Trouble::Unreachable(text) => texts.push(text),
+            other => return other,
+        }
+    }
+    // In the same order whichever was tried first, as the same trouble is logged once.
+    texts.sort();
+    Trouble::Unreachable(texts.join("; "))
 }
 
 struct Failed {
@@ -239,15 +288,16 @@ struct Failed {
 
 /// Connects and declares. With `careful`, first sees whether the server answers at all: each connection
 /// that hangs in its handshake holds a thread until the server lets go of it.
-async fn open(target: &Arc<Target>, number: u64, careful: bool) -> Result<Session, Failed> {
-    let unreachable = |text: String| Trouble::Unreachable(format!("{}: {text}", target.address()));
-    if careful && let Err(error) = dial::greet(target).await {
+async fn open(target: &Arc<Target>, node: &AMQPUri, number: u64, careful: bool) -> Result<Session, Failed> {
+    let address = address(node);
+    let unreachable = |text: String| Trouble::Unreachable(format!("{address}: {text}"));
+    if careful && let Err(error) = dial::greet(target, node).await {
         return Err(Failed { trouble: unreachable(error.to_string()), wedged: true });
     }
-    let connection = dial::connect(target)
+    let connection = dial::connect(target, node)
         .await
         .map_err(|error| Failed { wedged: is_timeout(&error), trouble: unreachable(plain(&error)) })?;
-    let session = Session { number, connection, target: Arc::clone(target) };
+    let session = Session { number, address: address.clone(), connection, target: Arc::clone(target) };
     match session.declare().await {
         Ok(()) => Ok(session),
         Err(error) => {

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_rs::TokioRuntime;
@@ -10,7 +11,7 @@ use futures::{AsyncReadExt as _, AsyncWriteExt as _};
 use lapin::tcp::{AMQPUriTcpExt as _, RustlsConnector};
 use lapin::types::parsing::parse_field_table;
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::uri::AMQPScheme;
+use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{AsyncTcpStream, Connection, ConnectionProperties};
 
 use super::options::Target;
@@ -32,19 +33,21 @@ type Stream = AsyncTcpStream<<async_rs::Tokio as Reactor>::TcpStream>;
 ///
 /// A server that takes the socket and then says nothing makes this fail with `TimedOut`; the thread that lapin
 /// started for it lives on until the socket closes. Call [`greet`] before trying again.
-pub(super) async fn connect(target: &std::sync::Arc<Target>) -> lapin::Result<Connection> {
+pub(super) async fn connect(target: &Arc<Target>, node: &AMQPUri) -> lapin::Result<Connection> {
     let properties = ConnectionProperties::default().with_connection_name("posthaste".into());
-    let dialled = std::sync::Arc::clone(target);
-    let open = async move |_uri, runtime: TokioRuntime| open_stream(&dialled, &runtime).await.map_err(Into::into);
+    let dialled = Arc::clone(target);
+    let open = async move |uri: AMQPUri, runtime: TokioRuntime| {
+        open_stream(&dialled, &uri, &runtime).await.map_err(Into::into)
+    };
     let runtime = lapin::runtime::default_runtime()?;
-    let handshake = Connection::connector(target.uri.clone(), runtime, open, properties);
+    let handshake = Connection::connector(node.clone(), runtime, open, properties);
     tokio::time::timeout(2 * STEP_TIMEOUT, handshake).await.unwrap_or_else(|_| Err(timed_out().into()))
 }
 
 /// What the server says of itself (`product`, `version`, …) when a client knocks, without logging in.
-pub(super) async fn greet(target: &Target) -> io::Result<Vec<(String, String)>> {
+pub(super) async fn greet(target: &Target, node: &AMQPUri) -> io::Result<Vec<(String, String)>> {
     let runtime = TokioRuntime::tokio_current();
-    let mut stream = open_stream(target, &runtime).await?;
+    let mut stream = open_stream(target, node, &runtime).await?;
     let start = within(async {
         stream.write_all(PROTOCOL_HEADER).await?;
         stream.flush().await?;
@@ -60,8 +63,8 @@ pub(super) async fn greet(target: &Target) -> io::Result<Vec<(String, String)>> 
     Ok(properties.map(|(_, table)| texts(&table)).unwrap_or_default())
 }
 
-async fn open_stream(target: &Target, runtime: &TokioRuntime) -> io::Result<Stream> {
-    let mut plain = target.uri.clone();
+async fn open_stream(target: &Target, node: &AMQPUri, runtime: &TokioRuntime) -> io::Result<Stream> {
+    let mut plain = node.clone();
     plain.scheme = AMQPScheme::AMQP;
     within(async {
         let stream = plain.connect_async(runtime).await?;

@@ -21,8 +21,9 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::future::join_all;
 use lapin::types::ShortString;
-use lapin::uri::AMQPScheme;
+use lapin::uri::{AMQPScheme, AMQPUri};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -30,7 +31,7 @@ use tokio_util::task::TaskTracker;
 use self::connection::{Link, close_channel};
 use self::consumer::AmqpConsumer;
 pub use self::options::AmqpOptions;
-use self::options::Target;
+use self::options::{Target, address};
 use self::publisher::{Outgoing, Publisher};
 use self::topology::ROUTING_KEY;
 use super::{Broker, BrokerError, Consumer, DeadLetter, DeadReason, Message};
@@ -94,6 +95,18 @@ impl AmqpBroker {
         let depth = dead_letters::depth(&channel, queue).await?;
         close_channel(&channel).await;
         Ok(depth.into())
+    }
+
+    /// What a node says that it is.
+    async fn server(&self, node: &AMQPUri) -> String {
+        match timeout(PING_TIMEOUT, dial::greet(&self.target, node)).await {
+            Ok(Ok(properties)) => {
+                let of = |name: &str| properties.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+                [of("product"), of("version")].map(|text| text.unwrap_or("?")).join(" ")
+            }
+            Ok(Err(error)) => format!("no answer: {error}"),
+            Err(_) => format!("no answer within {PING_TIMEOUT:?}"),
+        }
     }
 
     async fn round_trip(&self) -> Result<(), BrokerError> {
@@ -179,26 +192,18 @@ impl Broker for AmqpBroker {
 
     async fn describe(&self) -> Vec<(String, String)> {
         let (target, names) = (&self.target, &self.target.names);
-        let tls = if target.uri.scheme == AMQPScheme::AMQPS { "yes" } else { "no" };
-        let mut lines = vec![
+        let first = &target.nodes[0];
+        let tls = if first.scheme == AMQPScheme::AMQPS { "yes" } else { "no" };
+        let lines = [
             ("kind", "RabbitMQ (AMQP 0-9-1)".to_owned()),
-            ("host", target.uri.authority.host.clone()),
-            ("port", target.uri.authority.port.to_string()),
-            ("vhost", target.uri.vhost.clone()),
-            ("user", target.uri.authority.userinfo.username.clone()),
+            ("vhost", first.vhost.clone()),
+            ("user", first.authority.userinfo.username.clone()),
             ("tls", tls.to_owned()),
             ("exchanges", format!("{}, {}, {}", names.notifications, names.events, names.dead)),
             ("queues", format!("{}, {}", names.work, names.dead)),
         ];
-        match timeout(PING_TIMEOUT, dial::greet(target)).await {
-            Ok(Ok(properties)) => {
-                let of = |name: &str| properties.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-                lines.push(("server", [of("product"), of("version")].map(|text| text.unwrap_or("?")).join(" ")));
-            }
-            Ok(Err(error)) => lines.push(("server", format!("no answer: {error}"))),
-            Err(_) => lines.push(("server", format!("no answer within {PING_TIMEOUT:?}"))),
-        }
-        lines.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        let nodes = join_all(target.nodes.iter().map(async |node| (address(node), self.server(node).await))).await;
+        lines.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(nodes).collect()
     }
 
     async fn close(&self) {

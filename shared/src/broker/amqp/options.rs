@@ -10,6 +10,7 @@ use rustls::ClientConfig;
 use super::tls;
 use super::topology::Names;
 use crate::broker::BrokerError;
+use crate::config::value::amqp_urls;
 use crate::domain::secret::Secret;
 
 /// How often each side shows that it lives when there is nothing else to say, in seconds; a peer silent for
@@ -21,6 +22,9 @@ const HEARTBEAT_SECONDS: u16 = 10;
 pub struct AmqpOptions {
     /// `amqp://user:password@host:port/vhost` or `amqps://…`; the query may set `heartbeat` (seconds),
     /// `frame_max`, `channel_max` and `auth_mechanism` (`plain`, or `external` with a client certificate).
+    ///
+    /// For the nodes of a cluster: several such URLs with commas between them, all with the same scheme and vhost. A
+    /// connection begins at any of them and goes on to the next one when a node cannot be reached or is lost.
     pub url: Secret,
     /// What the names of exchanges and queues begin with: 1 to 64 letters, digits, `.`, `_` or `-`.
     pub name_prefix: String,
@@ -50,9 +54,10 @@ impl AmqpOptions {
     }
 }
 
-/// Checked options. Has no `Debug`: the URI holds the password.
+/// Checked options. Has no `Debug`: the URIs hold the password.
 pub(super) struct Target {
-    pub(super) uri: AMQPUri,
+    /// At least one; several are nodes of one cluster.
+    pub(super) nodes: Vec<AMQPUri>,
     pub(super) tls: Option<Arc<ClientConfig>>,
     pub(super) names: Names,
     pub(super) confirm_timeout: Duration,
@@ -60,8 +65,8 @@ pub(super) struct Target {
 
 impl Target {
     pub(super) fn check(options: &AmqpOptions) -> Result<Self, BrokerError> {
-        let uri = parse_url(&options.url)?;
-        let tls = match uri.scheme {
+        let nodes = parse_urls(&options.url)?;
+        let tls = match nodes[0].scheme {
             AMQPScheme::AMQPS => {
                 let (cert, key) = (options.client_cert_file.as_deref(), options.client_key_file.as_deref());
                 Some(Arc::new(tls::client_config(options.ca_file.as_deref(), cert, key)?))
@@ -79,26 +84,46 @@ impl Target {
         if options.confirm_timeout.is_zero() {
             return Err(BrokerError::configuration("the confirm timeout must be longer than zero"));
         }
-        Ok(Self { uri, tls, names: Names::new(&options.name_prefix)?, confirm_timeout: options.confirm_timeout })
+        Ok(Self { nodes, tls, names: Names::new(&options.name_prefix)?, confirm_timeout: options.confirm_timeout })
     }
 
-    /// Host and port as one text; no user and no password.
-    pub(super) fn address(&self) -> String {
-        format!("{}:{}", self.uri.authority.host, self.uri.authority.port)
+    /// All addresses as one text.
+    pub(super) fn addresses(&self) -> String {
+        self.nodes.iter().map(address).collect::<Vec<_>>().join(", ")
     }
 }
 
+/// Host and port as one text; no user and no password.
+pub(super) fn address(node: &AMQPUri) -> String {
+    format!("{}:{}", node.authority.host, node.authority.port)
+}
+
+/// One URL or several; never none.
+fn parse_urls(list: &Secret) -> Result<Vec<AMQPUri>, BrokerError> {
+    let urls = amqp_urls(list.expose());
+    let nodes = urls.iter().map(|url| parse_url(url)).collect::<Result<Vec<_>, _>>()?;
+    if nodes.iter().any(|node| node.scheme != nodes[0].scheme) {
+        return Err(BrokerError::configuration("the URLs must all begin with amqp://, or all with amqps://"));
+    }
+    if nodes.iter().any(|node| node.vhost != nodes[0].vhost) {
+        return Err(BrokerError::configuration("the URLs must all name the same vhost: they are nodes of one cluster"));
+    }
+    Ok(nodes)
+}
+
 /// The parser's own messages are not passed on: some repeat the URL, password and all.
-fn parse_url(url: &Secret) -> Result<AMQPUri, BrokerError> {
-    let parsed =
-        url::Url::parse(url.expose()).map_err(|error| BrokerError::configuration(&format!("the URL: {error}")))?;
+fn parse_url(url: &str) -> Result<AMQPUri, BrokerError> {
+    let parsed = url::Url::parse(url).map_err(|error| BrokerError::configuration(&format!("the URL: {error}")))?;
     if !matches!(parsed.scheme(), "amqp" | "amqps") {
         return Err(BrokerError::configuration("the URL must begin with amqp:// or amqps://"));
     }
     if parsed.host_str().is_none_or(str::is_empty) {
         return Err(BrokerError::configuration("the URL names no host"));
     }
-    let mut uri: AMQPUri = url.expose().parse().map_err(|_: String| {
+    if parsed.host_str().is_some_and(|host| host.contains(',')) {
+        return Err(BrokerError::configuration("the URL names several hosts: give each node a whole URL of its own"));
+    }
+    let mut uri: AMQPUri = url.parse().map_err(|_: String| {
         BrokerError::configuration(
             "the URL must read amqp://user:password@host:5672/vhost (percent-encode what is special)",
         )
@@ -124,10 +149,25 @@ mod tests {
     #[test]
     fn fills_in_what_the_url_leaves_out() {
         let target = check("amqp://broker.internal").ok().unwrap();
-        assert_eq!(target.address(), "broker.internal:5672");
-        assert_eq!(target.uri.vhost, "/");
-        assert_eq!(target.uri.query.heartbeat, Some(10));
-        assert_eq!(check("amqp://h/?heartbeat=60").ok().unwrap().uri.query.heartbeat, Some(60));
+        assert_eq!(target.addresses(), "broker.internal:5672");
+        assert_eq!(target.nodes[0].vhost, "/");
+        assert_eq!(target.nodes[0].query.heartbeat, Some(10));
+        assert_eq!(check("amqp://h/?heartbeat=60").ok().unwrap().nodes[0].query.heartbeat, Some(60));
+    }
+
+    #[test]
+    fn takes_the_nodes_of_one_cluster() {
+        let target = check("amqp://u:p@a/v, amqp://u:p,q@b:5673/v,amqp://c/v").ok().unwrap();
+        assert_eq!(target.addresses(), "a:5672, b:5673, c:5672");
+        for (urls, said) in [
+            ("amqp://u:hunter2@a,amqps://b", "all with amqps://"),
+            ("amqp://u:hunter2@a/one,amqp://b/other", "the same vhost"),
+            ("amqp://u:hunter2@a,b", "a whole URL of its own"),
+            ("amqp://u:hunter2@a,amqp://", "no host"),
+        ] {
+            let error = check(urls).err().unwrap().to_string();
+            assert!(error.contains(said) && !error.contains("hunter2"), "{urls}: {error}");
+        }
     }
 
     #[test]
