@@ -25,4 +25,5 @@ mod scripts;
 mod secrets;
 mod shutdown;
 mod sick_neighbour;
+mod tracing;
 mod wire_formats;

@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod backend;
+pub mod collector;
 pub mod process;
 pub mod program;
 pub mod prometheus;
