@@ -30,7 +30,7 @@ pub(crate) async fn run(global: &Global, args: ApiArgs) -> Done {
     flags.extend(args.listen.map(|address| ("listen", address)));
     flags.extend(args.metrics_listen.map(|address| ("metrics_listen", address)));
     let config = global.start(Profile::Api, flags)?;
-    let node = Node::open(&config, Schema::Check).await?;
+    let node = Node::open(&config, Schema::Check, "api").await?;
     let shutdown = CancellationToken::new();
     let servers = service::serve_api(&node, &config, &shutdown).await?;
     let _ready = notify::ready();

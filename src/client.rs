@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use posthaste_shared::config::{API_KEY_FILE, Config};
 use posthaste_shared::domain::secret::Secret;
+use posthaste_shared::domain::trace_context::TraceContext;
 use reqwest::{Method, RequestBuilder, StatusCode, Url, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -26,6 +27,7 @@ pub(crate) struct Client {
     url: Url,
     key: Option<Secret>,
     key_file: std::path::PathBuf,
+    trace: Option<TraceContext>,
 }
 
 /// Why a request was not answered as hoped.
@@ -69,7 +71,12 @@ impl Client {
             .timeout(TIMEOUT)
             .build()?;
         let (url, key) = (config.client.api_url.clone(), config.client.api_key.clone());
-        Ok(Self { http, url, key, key_file: config.data_dir.join(API_KEY_FILE) })
+        Ok(Self { http, url, key, key_file: config.data_dir.join(API_KEY_FILE), trace: None })
+    }
+
+    /// The same client; its requests carry this trace context.
+    pub(crate) fn in_trace(self, trace: Option<TraceContext>) -> Self {
+        Self { trace, ..self }
     }
 
     /// Where the API is.
@@ -149,6 +156,10 @@ impl Client {
     async fn exchange(&self, request: RequestBuilder) -> Result<reqwest::Response, ApiError> {
         let request = match &self.key {
             Some(key) => request.bearer_auth(key.expose()),
+            None => request,
+        };
+        let request = match &self.trace {
+            Some(trace) => request.header("traceparent", trace.to_string()),
             None => request,
         };
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;

@@ -15,11 +15,12 @@ use posthaste_producer::http::{Api, ApiParts, ApiSettings};
 use posthaste_shared::backoff::Reconnect;
 use posthaste_shared::broker::Broker;
 use posthaste_shared::clock::{Clock, SystemClock};
-use posthaste_shared::config::Config;
+use posthaste_shared::config::{BrokerKind, Config};
 use posthaste_shared::store::endpoints::EndpointFilter;
 use posthaste_shared::store::page::PageRequest;
 use posthaste_shared::store::{Store, StoreError};
 use posthaste_shared::telemetry::metrics::Metrics;
+use posthaste_shared::telemetry::trace::{Messaging, Origin, Tracer};
 use posthaste_worker::conclude::EventSettings;
 use posthaste_worker::courier::Courier;
 use posthaste_worker::decode::Limits;
@@ -44,6 +45,7 @@ pub(crate) struct Node {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) tracer: Tracer,
 }
 
 /// Whether the schema is brought up to date, or only looked at.
@@ -54,13 +56,15 @@ pub(crate) enum Schema {
 }
 
 impl Node {
-    /// Opens the store, waiting for one that cannot be reached yet, and the broker.
-    pub(crate) async fn open(config: &Config, schema: Schema) -> Result<Self, Failure> {
+    /// Opens the store, waiting for one that cannot be reached yet, and the broker. `role` is what the process is
+    /// called in spans.
+    pub(crate) async fn open(config: &Config, schema: Schema, role: &'static str) -> Result<Self, Failure> {
         let metrics = Arc::new(Metrics::new());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let tracer = tracer(config, role, &metrics, &clock)?;
         let store = open_store(config, schema).await?;
         let broker = connect::broker(config, &store, &metrics).await?;
-        Ok(Self { store, broker, clock, metrics })
+        Ok(Self { store, broker, clock, metrics, tracer })
     }
 
     /// The HTTP API, to be served.
@@ -71,6 +75,7 @@ impl Node {
             broker: Arc::clone(&self.broker),
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
+            tracer: self.tracer.clone(),
             egress: config.egress.clone(),
             wire_formats: Arc::new(WorkerWireFormats { courier, clock: Arc::clone(&self.clock) }),
             resolver: Arc::new(SystemResolver),
@@ -97,6 +102,7 @@ impl Node {
             broker: Arc::clone(&self.broker),
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
+            tracer: self.tracer.clone(),
         };
         let settings = WorkerSettings {
             slots: config.worker.slots,
@@ -128,17 +134,31 @@ impl Node {
             .with_state(self.clone())
     }
 
-    /// Lets go of broker and store.
+    /// Sends the last spans, and lets go of broker and store.
     pub(crate) async fn close(self) {
-        let closed = async {
+        let connections = async {
             self.broker.close().await;
             self.store.close().await;
         };
+        let closed = async { tokio::join!(self.tracer.shutdown(), connections) };
         // A server that has gone silent does not hold up the end.
         if tokio::time::timeout(CLOSE, closed).await.is_err() {
             tracing::warn!("the connections could not be closed in time");
         }
     }
+}
+
+fn tracer(config: &Config, role: &'static str, metrics: &Metrics, clock: &Arc<dyn Clock>) -> Result<Tracer, Failure> {
+    let Some(tracing) = &config.tracing else { return Ok(Tracer::off()) };
+    let broker = &config.broker;
+    let messaging = Messaging {
+        system: if broker.kind == BrokerKind::Embedded { "posthaste" } else { "rabbitmq" },
+        exchange: format!("{}.notifications", broker.name_prefix).into(),
+        queue: format!("{}.work", broker.name_prefix).into(),
+        routing_key: "notification",
+    };
+    let origin = Origin { role, instance: worker_name(), messaging };
+    Ok(Tracer::start(tracing, origin, metrics, Arc::clone(clock))?)
 }
 
 async fn open_store(config: &Config, schema: Schema) -> Result<Store, Failure> {

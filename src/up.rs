@@ -42,7 +42,7 @@ pub(crate) async fn run(global: &Global, args: UpArgs) -> Done {
     let mut config = global.start(Profile::Up, flags)?;
     make_data_dir(&config.data_dir)?;
     config.master_key = Some(master_key(&config)?);
-    let node = Node::open(&config, Schema::Migrate).await?;
+    let node = Node::open(&config, Schema::Migrate, "up").await?;
     let shutdown = CancellationToken::new();
     let servers = service::serve_api(&node, &config, &shutdown).await?;
     let mut worker = node.start_worker(&config, service::worker_name()).await?;

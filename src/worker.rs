@@ -31,7 +31,7 @@ pub(crate) async fn run(global: &Global, args: WorkerArgs) -> Done {
     flags.extend(args.listen.map(|address| ("listen", address)));
     flags.extend(args.slots.map(|slots| ("worker_slots", slots.to_string())));
     let config = global.start(Profile::Worker, flags)?;
-    let node = Node::open(&config, Schema::Check).await?;
+    let node = Node::open(&config, Schema::Check, "worker").await?;
     let shutdown = CancellationToken::new();
     let listener = service::listen("--listen", config.listen).await?;
     tracing::info!("listening on http://{} for health and metrics", listener.local_addr()?);

@@ -48,6 +48,14 @@ fn every_metric_is_documented_and_nothing_else() {
 }
 
 #[test]
+fn every_attribute_of_spans_is_documented() {
+    let page = read("docs/tracing.md");
+    for name in posthaste_shared::telemetry::trace::names::ALL {
+        assert!(page.contains(&format!("`{name}`")), "docs/tracing.md does not mention {name}");
+    }
+}
+
+#[test]
 fn every_route_is_documented() {
     let document = serde_json::to_value(posthaste_producer::http::openapi()).expect("the OpenAPI document is JSON");
     let paths = document["paths"].as_object().expect("it has paths");

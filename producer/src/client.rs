@@ -9,6 +9,7 @@ use posthaste_shared::clock::{Clock, SystemClock};
 use posthaste_shared::domain::id::TenantId;
 use posthaste_shared::domain::notification::NotificationDraft;
 use posthaste_shared::domain::secret::Secret;
+use posthaste_shared::domain::trace_context::TraceContext;
 use posthaste_shared::store::{Store, StoreError, StoreOptions};
 use posthaste_shared::telemetry::metrics::{Metrics, Source};
 
@@ -58,6 +59,7 @@ pub struct Producer {
     broker: Arc<dyn Broker>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    trace: Option<TraceContext>,
 }
 
 impl Producer {
@@ -85,7 +87,14 @@ impl Producer {
     /// A producer over a broker that is there already.
     #[must_use]
     pub fn over(broker: Arc<dyn Broker>, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
-        Self { broker, clock, metrics }
+        Self { broker, clock, metrics, trace: None }
+    }
+
+    /// The same producer, on behalf of a span of the caller's: what it enqueues carries this trace context, and its
+    /// deliveries are in that trace. Read one with [`TraceContext::parse`].
+    #[must_use]
+    pub fn in_trace(&self, context: TraceContext) -> Self {
+        Self { trace: Some(context), ..self.clone() }
     }
 
     /// Enqueues one notification. When this returns `Ok`, the broker has confirmed it: it is durable.
@@ -102,10 +111,11 @@ impl Producer {
     /// good ones.
     pub async fn enqueue_batch(&self, drafts: Vec<NotificationDraft>) -> Vec<Result<Accepted, EnqueueError>> {
         let now = self.clock.now();
+        let traceparent = self.trace.map(|context| context.to_string());
         let mut checked = Vec::with_capacity(drafts.len());
         let mut results = Vec::with_capacity(drafts.len());
         for draft in drafts {
-            match accept(draft, TenantId::default(), now, None) {
+            match accept(draft, TenantId::default(), now, traceparent.clone()) {
                 Ok(notification) => {
                     checked.push(notification);
                     results.push(None);

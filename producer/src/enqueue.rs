@@ -4,6 +4,7 @@ use posthaste_shared::broker::{Broker, BrokerError, Message};
 use posthaste_shared::domain::id::{NotificationId, TenantId};
 use posthaste_shared::domain::notification::{Acceptance, InvalidDraft, Notification, NotificationDraft, Origin};
 use posthaste_shared::domain::time::Timestamp;
+use posthaste_shared::domain::trace_context::TraceContext;
 use serde::{Deserialize, Serialize};
 
 /// The broker has the notification, durably.
@@ -66,17 +67,7 @@ pub async fn publish(broker: &dyn Broker, notifications: Vec<Notification>) -> V
 /// the standard asks.
 #[must_use]
 pub fn valid_traceparent(text: &str) -> Option<&str> {
-    let mut parts = text.trim().split('-');
-    let mut hex = |length: usize| {
-        let part = parts.next()?;
-        let fits = part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        fits.then_some(part)
-    };
-    let (version, trace, span, _flags) = (hex(2)?, hex(32)?, hex(16)?, hex(2)?);
-    let zeros = |part: &str| part.bytes().all(|byte| byte == b'0');
-    let more = parts.next().is_some();
-    let refused = version == "ff" || zeros(trace) || zeros(span) || (version == "00" && more);
-    (!refused).then_some(text.trim())
+    TraceContext::parse(text).map(|_| text.trim())
 }
 
 #[cfg(test)]

@@ -31,3 +31,4 @@ pub mod http;
 pub use client::{ConnectError, Producer, ProducerOptions};
 pub use draft::Draft;
 pub use enqueue::{Accepted, EnqueueError};
+pub use posthaste_shared::domain::trace_context::TraceContext;

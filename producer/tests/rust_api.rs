@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
 use lapin::{Connection, ConnectionProperties};
-use posthaste_producer::{Draft, EnqueueError, Producer, ProducerOptions};
+use posthaste_producer::{Draft, EnqueueError, Producer, ProducerOptions, TraceContext};
 use posthaste_shared::broker::amqp::{AmqpBroker, AmqpOptions};
 use posthaste_shared::broker::{Broker, Consumer};
 use posthaste_shared::domain::notification::NotificationDraft;
@@ -43,6 +43,18 @@ async fn enqueues_into_the_embedded_queue() {
     let queued = api.queued(3).await;
     assert_eq!(queued[0].message.id.as_deref(), Some("o-1"));
     assert!(api.metrics.render().contains("posthaste_notifications_accepted_total{source=\"rust\"} 3"));
+}
+
+#[tokio::test]
+async fn what_is_enqueued_carries_the_callers_trace_context() {
+    let api = TestApi::start().await;
+    let producer = Producer::over(Arc::clone(&api.broker), Arc::clone(&api.clock), Arc::clone(&api.metrics));
+    let text = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    producer.in_trace(TraceContext::parse(text).unwrap()).enqueue(draft("o-1")).await.unwrap();
+    producer.enqueue(draft("o-2")).await.unwrap();
+    let queued = api.queued(2).await;
+    assert_eq!(queued[0].message.traceparent.as_deref(), Some(text));
+    assert_eq!(queued[1].message.traceparent, None);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use posthaste_producer::enqueue::{accept, publish};
 use posthaste_shared::broker::{Broker, BrokerError};
 use posthaste_shared::clock::{Clock as _, SystemClock};
 use posthaste_shared::domain::notification::NotificationDraft;
+use posthaste_shared::domain::trace_context::TraceContext;
 use serde_json::Value;
 
 use crate::client::{ApiError, Client};
@@ -17,8 +18,8 @@ use crate::output::text;
 pub(super) enum Target {
     /// The HTTP API.
     Api(Client),
-    /// The broker.
-    Broker(Arc<dyn Broker>),
+    /// The broker; the trace context goes with what is published.
+    Broker(Arc<dyn Broker>, Option<TraceContext>),
 }
 
 /// One notification of the input.
@@ -58,7 +59,7 @@ impl Target {
     pub(super) async fn send(&self, items: &[Item]) -> Result<Vec<Answer>, ApiError> {
         match self {
             Self::Api(client) => send_to_api(client, items).await,
-            Self::Broker(broker) => Ok(send_to_broker(broker.as_ref(), items).await),
+            Self::Broker(broker, trace) => Ok(send_to_broker(broker.as_ref(), *trace, items).await),
         }
     }
 
@@ -66,13 +67,13 @@ impl Target {
     pub(super) fn name(&self) -> String {
         match self {
             Self::Api(client) => format!("the API at {}", client.url()),
-            Self::Broker(_) => "the broker".to_owned(),
+            Self::Broker(..) => "the broker".to_owned(),
         }
     }
 
     /// Lets go of connections.
     pub(super) async fn close(&self) {
-        if let Self::Broker(broker) = self {
+        if let Self::Broker(broker, _) = self {
             broker.close().await;
         }
     }
@@ -111,13 +112,13 @@ fn read_result(result: &Value) -> Answer {
     }
 }
 
-async fn send_to_broker(broker: &dyn Broker, items: &[Item]) -> Vec<Answer> {
+async fn send_to_broker(broker: &dyn Broker, trace: Option<TraceContext>, items: &[Item]) -> Vec<Answer> {
     let now = SystemClock.now();
     let mut answers: Vec<Option<Answer>> = Vec::with_capacity(items.len());
     let mut good = Vec::new();
     for item in items {
         let tenant = item.draft.tenant.clone().unwrap_or_default();
-        match accept(item.draft.clone(), tenant, now, None) {
+        match accept(item.draft.clone(), tenant, now, trace.map(|trace| trace.to_string())) {
             Ok(notification) => {
                 good.push(notification);
                 answers.push(None);

@@ -26,5 +26,6 @@ mod scripts;
 mod secrets;
 mod shutdown;
 mod sick_neighbour;
+mod tracing;
 mod upgrade;
 mod wire_formats;

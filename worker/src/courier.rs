@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::Method;
 use posthaste_shared::clock::Clock;
 use posthaste_shared::domain::attempt::{AttemptError, AttemptResult, Phases, STORED_BODY_BYTES};
 use posthaste_shared::domain::delivery::FailureReason;
 use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::retry::RetryOn;
 use posthaste_shared::domain::time::Timestamp;
+use posthaste_shared::telemetry::trace::Span;
 
 use crate::classify::{classify, result};
 use crate::consent::{Consents, Held, Turn};
@@ -18,8 +20,9 @@ use crate::outcome::Outcome;
 use crate::script::{Call, Engine, Returned, ScriptError};
 use crate::send::{Exchange, SendError, Sender};
 use crate::sign::{SignedRequest, ask_first, script_call, sign};
-use crate::transform::transform;
-use crate::wire::{self, Clearance, Preflight, RenderError, Rendered, Reply, Skip, Subject, Unwritten};
+use crate::spans;
+use crate::transform::{Transformed, transform};
+use crate::wire::{self, Clearance, Preflight, RenderError, Rendered, Reply, Skip, Subject, Unwritten, settings};
 
 /// Makes attempts.
 pub struct Courier {
@@ -73,6 +76,7 @@ pub struct Trip {
 struct Attempt<'a> {
     subject: &'a Subject<'a>,
     begun: Instant,
+    span: &'a Span,
 }
 
 /// What was learnt from asking first.
@@ -101,9 +105,10 @@ impl Courier {
         Self { scripts: Engine::new(sender.clone()), sender, clock, consents: Consents::default() }
     }
 
-    /// Makes an attempt that begins at `now`, all within the endpoint's timeout.
-    pub async fn attempt(&self, subject: &Subject<'_>, now: Timestamp) -> Attempted {
-        let attempt = Attempt { subject, begun: Instant::now() };
+    /// Makes an attempt that begins at `now`, all within the endpoint's timeout. The spans of its requests and
+    /// scripts are beneath `span`.
+    pub async fn attempt(&self, subject: &Subject<'_>, now: Timestamp, span: &Span) -> Attempted {
+        let attempt = Attempt { subject, begun: Instant::now(), span };
         match self.make(&attempt, now).await {
             Ok(trip) => Attempted::Made(trip),
             Err(Unmade::Unwritten(Unwritten::Skip(skip))) => Attempted::Skipped(skip),
@@ -113,7 +118,7 @@ impl Courier {
     }
 
     async fn make(&self, attempt: &Attempt<'_>, now: Timestamp) -> Result<Box<Trip>, Unmade> {
-        let transformed = transform(&self.scripts, attempt.subject, attempt.deadline()).await?;
+        let transformed = self.transform(attempt).await?;
         let subject = &Subject { notification: &transformed.notification, ..*attempt.subject };
         let wire = wire::of(subject.endpoint.wire_format);
         let mut rendered = wire.render(subject)?;
@@ -131,13 +136,34 @@ impl Courier {
         };
         let rate = clearance.rate_per_second;
         let added = transformed.headers.into_iter().chain(clearance.headers).collect();
-        let request = sign(subject, rendered, added, now)?;
-        let exchange = self.exchange(attempt, &request).await;
+        let span = spans::request(attempt.span, &Method::POST, None);
+        let subject = &Subject { trace: span.recorded(), ..*subject };
+        let request = match sign(subject, rendered, added, now) {
+            Ok(request) => request,
+            Err(error) => {
+                span.discard();
+                return Err(error.into());
+            }
+        };
+        let exchange = self.exchange(attempt, &request, span).await;
         let over = self.clock.now();
         let outcome = classify(subject.endpoint, &exchange.result, over);
         let outcome = outcome.reworded(|text| request.without_secrets(text));
         let trip = attempt.trip(request, exchange, outcome, over);
         Ok(Box::new(Trip { rate_per_second: rate, console: transformed.console, ..trip }))
+    }
+
+    /// What the endpoint's transform makes of the notification.
+    async fn transform<'a>(&self, attempt: &Attempt<'a>) -> Result<Transformed<'a>, Unwritten> {
+        if settings::transform(attempt.subject.endpoint).is_none() {
+            return transform(&self.scripts, attempt.subject, attempt.deadline()).await;
+        }
+        let mut span = spans::script(attempt.span, "run transform");
+        let transformed = transform(&self.scripts, attempt.subject, attempt.deadline()).await;
+        if matches!(transformed, Err(Unwritten::Error(_))) {
+            span.fail(FailureReason::RenderError.as_str());
+        }
+        transformed
     }
 
     /// The script in the place of the request. What it returns is read as an answer's body.
@@ -152,6 +178,7 @@ impl Courier {
         let script = self.scripts.script(source).await.map_err(unusable)?;
         let request = script_call(rendered.body);
         let argument = String::from_utf8_lossy(request.body());
+        let mut span = spans::script(attempt.span, "run script");
         let called = self.scripts.call(&script, &argument, Call { deadline: attempt.deadline(), network: true }).await;
         let over = self.clock.now();
         let (reply, result, outcome) = match called.result {
@@ -166,9 +193,13 @@ impl Courier {
             }
             Err(error) => {
                 let (result, outcome) = script_failed(endpoint, error);
+                if let Some(error) = outcome.error() {
+                    span.fail(error.code.clone());
+                }
                 (None, result, outcome)
             }
         };
+        drop(span);
         let console = Some(called.console).filter(|text| !text.is_empty());
         Ok(Box::new(Trip {
             request,
@@ -215,8 +246,15 @@ impl Courier {
     async fn ask_now(&self, attempt: &Attempt<'_>, preflight: Preflight) -> Result<Asked, RenderError> {
         let what = preflight.what;
         let endpoint = attempt.subject.endpoint;
-        let request = ask_first(preflight)?;
-        let exchange = self.exchange(attempt, &request).await;
+        let span = spans::request(attempt.span, &preflight.method, Some(what));
+        let request = match ask_first(preflight) {
+            Ok(request) => request,
+            Err(error) => {
+                span.discard();
+                return Err(error);
+            }
+        };
+        let exchange = self.exchange(attempt, &request, span).await;
         let over = self.clock.now();
         let refused = match &exchange.result {
             Ok(reply) => match wire::of(endpoint.wire_format).clear(endpoint, reply, over) {
@@ -231,11 +269,12 @@ impl Courier {
     }
 
     /// One exchange in what is left of the attempt's time.
-    async fn exchange(&self, attempt: &Attempt<'_>, request: &SignedRequest) -> Exchange {
+    async fn exchange(&self, attempt: &Attempt<'_>, request: &SignedRequest, span: Span) -> Exchange {
         let mut exchange = self.sender.exchange(request.outgoing(attempt.left())).await;
         if let Err(SendError::Timeout(limit)) = &mut exchange.result {
             *limit = attempt.subject.endpoint.timeout;
         }
+        spans::answered(span, request, &exchange);
         exchange
     }
 }

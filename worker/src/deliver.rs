@@ -11,6 +11,7 @@ use posthaste_shared::domain::attempt::Attempt;
 use posthaste_shared::domain::delivery::{DeliveryState, FailureReason, Hold};
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::telemetry::metrics::Metrics;
+use posthaste_shared::telemetry::trace::{Span, Tracer};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -23,6 +24,7 @@ use crate::decide::{Made, decide};
 use crate::job::{Custody, Hands, Job};
 use crate::outcome::Outcome;
 use crate::record::{Finished, Recorder};
+use crate::spans;
 use crate::wire::Subject;
 
 /// What the steps of a delivery need.
@@ -31,6 +33,8 @@ pub struct Pipeline {
     pub clock: Arc<dyn Clock>,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Makes spans.
+    pub tracer: Tracer,
     /// Where poison goes.
     pub broker: Arc<dyn Broker>,
     /// Who may go.
@@ -54,39 +58,40 @@ pub struct Pipeline {
 impl Pipeline {
     /// One attempt at a delivery, or the reason why none is made; recorded either way.
     pub async fn deliver(&self, job: Job) {
+        let span = spans::attempt(&self.tracer, &job);
         // expiry
         let now = self.clock.now();
         if job.notification.is_expired(now) {
-            return self.end(job, DeliveryState::Expired { at: now }, None).await;
+            return self.end(job, span, DeliveryState::Expired { at: now }, None).await;
         }
         // admit
         let from = if matches!(job.custody, Custody::Lease(_)) { From::Store } else { From::Broker };
         let permit = match self.admission.admit(&job.endpoint, from).await {
             Admitted::Go(permit) => permit,
-            Admitted::Hold(why) => return self.end(job, conclude::parked(why), None).await,
-            Admitted::Stopping => return,
+            Admitted::Hold(why) => return self.end(job, span, conclude::parked(why), None).await,
+            Admitted::Stopping => return span.discard(),
         };
         let begun = self.clock.now();
         if job.notification.is_expired(begun) {
-            return self.end(job, DeliveryState::Expired { at: begun }, None).await;
+            return self.end(job, span, DeliveryState::Expired { at: begun }, None).await;
         }
         // render, sign, send, classify
         self.metrics.in_flight.inc();
-        let attempted = self.courier.attempt(&subject(&job), begun).await;
+        let attempted = self.courier.attempt(&subject(&job), begun, &span).await;
         self.metrics.in_flight.dec();
         drop(permit);
         let trip = match attempted {
             Attempted::Made(trip) => trip,
             Attempted::Skipped(skip) => {
-                return self.end(job, DeliveryState::Cancelled { at: begun }, Some(skip.to_string())).await;
+                return self.end(job, span, DeliveryState::Cancelled { at: begun }, Some(skip.to_string())).await;
             }
             Attempted::Unwritable(error) => {
                 let state = DeliveryState::Failed { at: begun, reason: FailureReason::RenderError };
-                return self.end(job, state, Some(error.to_string())).await;
+                return self.end(job, span, state, Some(error.to_string())).await;
             }
             Attempted::TooSoon(rate) => {
                 self.admission.cap_rate(&job.endpoint.id, Some(rate));
-                return self.end(job, conclude::parked(Hold::RateLimit), None).await;
+                return self.end(job, span, conclude::parked(Hold::RateLimit), None).await;
             }
         };
         self.note_begun(&job, &trip, begun);
@@ -104,6 +109,7 @@ impl Pipeline {
         self.note_over(&job, &attempt, &trip.outcome);
         let whole = (attempt, &trip.outcome, verdict);
         let record = conclude::attempted(job.delivery, job.before, &job.endpoint, whole, over, self.events);
+        spans::made(span, &record);
         self.recorder.put(Finished { record, custody: job.custody }).await;
     }
 
@@ -115,6 +121,7 @@ impl Pipeline {
             notification.id = %job.delivery.notification_id,
             endpoint.id = %job.delivery.endpoint_id,
             attempt.number = job.delivery.attempt_count + 1,
+            trace.id = tracing::field::Empty,
         );
         let pipeline = Arc::clone(self);
         self.tasks.spawn(
@@ -157,8 +164,9 @@ impl Pipeline {
     }
 
     /// Ends or parks a delivery without an attempt.
-    async fn end(&self, job: Job, state: DeliveryState, why: Option<String>) {
+    async fn end(&self, job: Job, span: Span, state: DeliveryState, why: Option<String>) {
         let record = conclude::untried(job.delivery, job.before, state, why);
+        spans::unmade(span, &record, &job.custody);
         self.recorder.put(Finished { record, custody: job.custody }).await;
     }
 
@@ -212,5 +220,6 @@ fn subject(job: &Job) -> Subject<'_> {
         recipient: job.delivery.recipient.as_deref(),
         notification: &job.notification,
         endpoint: &job.endpoint,
+        trace: None,
     }
 }

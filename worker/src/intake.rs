@@ -25,6 +25,7 @@ use crate::endpoints::{EndpointCache, EndpointSet};
 use crate::job::{Custody, Job, Ticket};
 use crate::record::{Finished, cause};
 use crate::route::{Routed, route};
+use crate::spans;
 
 /// The most messages looked up in one round trip.
 const MAX_BATCH: usize = 256;
@@ -105,7 +106,8 @@ impl Intake {
             let decoded = catch_unwind(AssertUnwindSafe(|| decode(&incoming, self.limits, now)));
             let panicked = |_| Decoded::Unreadable(DeadReason::Poisonous, "reading it panicked".to_owned());
             match decoded.unwrap_or_else(panicked) {
-                Decoded::Work(notification) => {
+                Decoded::Work(mut notification) => {
+                    spans::take_up(&self.pipeline.tracer, &mut notification);
                     let Incoming { message, tag, .. } = incoming;
                     works.push(Work { notification: Arc::new(*notification), message, tag });
                 }

@@ -27,6 +27,7 @@ pub mod schedule;
 pub mod script;
 pub mod send;
 pub mod sign;
+mod spans;
 mod transform;
 pub mod upkeep;
 pub mod wake;

@@ -9,6 +9,7 @@ use posthaste_shared::domain::notification::{Notification, Origin, Priority};
 use posthaste_shared::domain::raw_json::RawJson;
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::domain::view::{REDACTED, looks_secret};
+use posthaste_shared::telemetry::trace::Span;
 
 use crate::courier::{Attempted, Courier, Trip};
 use crate::decide::{Made, decide};
@@ -80,8 +81,8 @@ pub async fn probe(courier: &Courier, endpoint: &Endpoint, notification: &Notifi
     let recipients = wire::of(endpoint.wire_format).recipients(notification);
     let recipient = recipients.first().and_then(Option::as_deref);
     let delivery = DeliveryId::of(&notification.id, &endpoint.id, recipient);
-    let subject = Subject { delivery, recipient, notification, endpoint };
-    match courier.attempt(&subject, now).await {
+    let subject = Subject { delivery, recipient, notification, endpoint, trace: None };
+    match courier.attempt(&subject, now, &Span::none()).await {
         Attempted::Made(trip) => report(endpoint, *trip),
         Attempted::Unwritable(error) => unwritten(error),
         Attempted::Skipped(skip) => skipped(skip),

@@ -8,6 +8,7 @@ use posthaste_shared::clock::Clock;
 use posthaste_shared::egress::EgressPolicy;
 use posthaste_shared::store::Store;
 use posthaste_shared::telemetry::metrics::Metrics;
+use posthaste_shared::telemetry::trace::Tracer;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -79,6 +80,8 @@ pub struct WorkerParts {
     pub clock: Arc<dyn Clock>,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Makes spans.
+    pub tracer: Tracer,
 }
 
 /// Why a worker cannot start.
@@ -134,6 +137,7 @@ impl Worker {
         let pipeline = Arc::new(Pipeline {
             clock: Arc::clone(&parts.clock),
             metrics: Arc::clone(&parts.metrics),
+            tracer: parts.tracer.clone(),
             broker: Arc::clone(&parts.broker),
             admission: Admission::new(settings.slots, stopping.clone()),
             courier: Courier::new(Sender::new(settings.egress)?, Arc::clone(&parts.clock)),

@@ -50,6 +50,8 @@ REFUSED = [
     ({"secret": SECRET, "replicas": 3}, "replicas"),
     ({"secret": SECRET, "worker": {"replicas": "3"}}, "integer"),
     ({"secret": SECRET, "env": {"POSTHASTE_LISTEN": "0.0.0.0:1"}}, "POSTHASTE_LISTEN"),
+    ({"secret": SECRET, "tracing": {"otlpEndpoint": "collector:4317"}}, "collector:4317"),
+    ({"secret": SECRET, "tracing": {"sampleRatio": 10}}, "10"),
     ({"secret": SECRET, "worker": {"autoscaling": {"enabled": True}, "keda": {"enabled": True}}}, "cannot both"),
     ({"secret": {**SECRET, "brokerUrl": "embedded"}, "worker": {"keda": {"enabled": True}}}, "needs RabbitMQ"),
 ]

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::caller::Caller;
 use super::problem::{Code, Problem, log_refusal};
 use super::state::Api;
+use super::trace;
 use crate::enqueue::{accept, publish};
 
 /// A notification that is in.
@@ -73,7 +74,7 @@ pub(super) async fn take_in(
     if !named.is_empty() {
         claim(api, &mut stages, named).await;
     }
-    let results = publish_checked(api, &stages).await;
+    let results = publish_checked(api, traceparent, &stages).await;
     finish(api, &stages, &results).await;
     results
 }
@@ -223,13 +224,19 @@ fn conflict() -> Problem {
 }
 
 /// Publishes what is to be published and gives each item its answer.
-async fn publish_checked(api: &Api, stages: &[Stage]) -> Vec<Result<AcceptedView, Problem>> {
+async fn publish_checked(api: &Api, traceparent: Option<&str>, stages: &[Stage]) -> Vec<Result<AcceptedView, Problem>> {
     let checked = stages.iter().filter_map(|stage| match stage {
         Stage::Checked { notification, .. } => Some(notification.clone()),
         Stage::Known(_) | Stage::Twin(_) | Stage::Refused(_) => None,
     });
-    let confirms = publish(&*api.broker, checked.collect()).await;
+    let mut checked: Vec<Notification> = checked.collect();
+    let mut span = trace::publish(&api.tracer, traceparent, &mut checked);
+    let confirms = publish(&*api.broker, checked).await;
     let accepted = confirms.iter().filter(|confirm| confirm.is_ok()).count();
+    if accepted < confirms.len() {
+        span.fail("unconfirmed");
+    }
+    drop(span);
     api.metrics.accepted(Source::Http, accepted as u64);
     if let Some(Err(error)) = confirms.iter().find(|confirm| confirm.is_err()) {
         log_refusal(error, confirms.len() - accepted);

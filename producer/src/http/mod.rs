@@ -29,6 +29,7 @@ pub mod resolver;
 mod router;
 mod routes;
 mod state;
+mod trace;
 mod wire_format_list;
 pub mod wire_formats;
 

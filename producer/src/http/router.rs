@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{Method, Uri};
@@ -14,18 +15,22 @@ use super::openapi;
 use super::problem::{Code, Problem};
 use super::routes::routes;
 use super::state::Api;
+use super::trace;
 
 /// The HTTP API, version 1, with `/openapi.json`.
 pub fn router(api: Arc<Api>) -> Router {
     let (routes, _) = routes().split_for_parts();
-    routes
+    let mut router = routes
         .route("/openapi.json", get(openapi::serve))
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
         // Bodies are read with limits of our own, see `extract`.
         .layer(DefaultBodyLimit::disable())
-        .layer(CatchPanicLayer::custom(panicked))
-        .with_state(api)
+        .layer(CatchPanicLayer::custom(panicked));
+    if api.tracer.is_on() {
+        router = router.layer(from_fn_with_state(Arc::clone(&api), trace::serve));
+    }
+    router.with_state(api)
 }
 
 async fn unknown_route(method: Method, uri: Uri) -> Problem {

@@ -8,6 +8,7 @@ use posthaste_shared::domain::secret::Secret;
 use posthaste_shared::egress::EgressPolicy;
 use posthaste_shared::store::Store;
 use posthaste_shared::telemetry::metrics::Metrics;
+use posthaste_shared::telemetry::trace::Tracer;
 use tokio_util::sync::CancellationToken;
 
 use super::directory::Directory;
@@ -44,6 +45,8 @@ pub struct ApiParts {
     pub clock: Arc<dyn Clock>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Makes spans.
+    pub tracer: Tracer,
     /// Which addresses endpoints may have.
     pub egress: EgressPolicy,
     /// What the wire formats know and do.
@@ -62,6 +65,7 @@ pub struct Api {
     pub(super) broker: Arc<dyn Broker>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) tracer: Tracer,
     pub(super) egress: EgressPolicy,
     pub(super) wire_formats: Arc<dyn WireFormats>,
     pub(super) resolver: Arc<dyn Resolve>,
@@ -75,7 +79,8 @@ impl Api {
     /// An API, to be served by [`super::router`].
     #[must_use]
     pub fn new(parts: ApiParts) -> Arc<Self> {
-        let ApiParts { store, broker, clock, metrics, egress, wire_formats, resolver, shutdown, settings } = parts;
+        let ApiParts { store, broker, clock, metrics, tracer, egress, wire_formats, resolver, shutdown, settings } =
+            parts;
         let keys = Keys::new(settings.admin_key.as_ref());
         let directory = Directory::default();
         Arc::new(Self {
@@ -83,6 +88,7 @@ impl Api {
             broker,
             clock,
             metrics,
+            tracer,
             egress,
             wire_formats,
             resolver,

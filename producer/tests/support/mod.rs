@@ -32,6 +32,7 @@ use posthaste_shared::domain::wire_format::WireFormat;
 use posthaste_shared::egress::EgressPolicy;
 use posthaste_shared::store::{Store, StoreOptions};
 use posthaste_shared::telemetry::metrics::Metrics;
+use posthaste_shared::telemetry::trace::Tracer;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -98,6 +99,7 @@ impl TestApi {
             broker: Arc::clone(&broker),
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
+            tracer: Tracer::off(),
             egress: EgressPolicy::new("10.9.0.0/16", false).unwrap(),
             wire_formats: Arc::new(TestFormats),
             resolver: Arc::new(TestNames::default()),

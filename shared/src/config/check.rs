@@ -10,6 +10,7 @@ use url::Url;
 
 use super::settings::{self, Kind, Profile, SETTINGS};
 use super::source::{Raw, Source, read_value};
+use super::tracing::{self, TracingConfig};
 use super::value::{InvalidValue, amqp_urls, parse_bool, parse_bytes, parse_duration, show_bytes, show_seconds};
 use super::{
     API_KEY_FILE, ApiConfig, BrokerConfig, BrokerKind, ClientCertificate, ClientConfig, Config, ConfigError,
@@ -41,6 +42,7 @@ pub(super) fn check(profile: Profile, raw: BTreeMap<&'static str, Raw>) -> Resul
         worker: values.worker()?,
         client: values.client()?,
         log: values.log()?,
+        tracing: values.tracing()?,
         effective: values.effective(),
         data_dir,
     })
@@ -234,6 +236,21 @@ impl Values {
             problem.map_or_else(|| Ok(text.to_owned()), |problem| Err(InvalidValue(problem)))
         })?;
         Ok(LogConfig { filter, format })
+    }
+
+    fn tracing(&self) -> Result<Option<TracingConfig>, ConfigError> {
+        let sample_ratio = self.require("tracing_sample_ratio", tracing::ratio)?;
+        let Some(endpoint) = self.optional("tracing_otlp_endpoint", tracing::endpoint)?.flatten() else {
+            // The others may be there for another program: OpenTelemetry's own variables count, too.
+            return Ok(None);
+        };
+        let mut resource = self.optional("tracing_resource_attributes", tracing::pairs)?.unwrap_or_default();
+        if let Some(name) = self.text("tracing_service_name") {
+            resource.retain(|(key, _)| key != tracing::SERVICE_NAME);
+            resource.push((tracing::SERVICE_NAME.to_owned(), name.to_owned()));
+        }
+        let headers = self.optional("tracing_headers", tracing::headers)?.unwrap_or_default();
+        Ok(Some(TracingConfig { endpoint, headers, sample_ratio, resource }))
     }
 
     fn effective(&self) -> Vec<Effective> {

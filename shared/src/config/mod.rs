@@ -8,6 +8,7 @@ pub mod settings;
 mod source;
 #[cfg(test)]
 mod tests;
+mod tracing;
 pub mod value;
 
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ use crate::egress::EgressPolicy;
 pub use reference::reference_markdown;
 pub use settings::Profile;
 pub use source::{DEFAULT_FILE, Inputs, Source};
+pub use tracing::TracingConfig;
 
 /// The database's file in the data directory.
 pub const DATABASE_FILE: &str = "posthaste.db";
@@ -59,6 +61,8 @@ pub struct Config {
     pub client: ClientConfig,
     /// Logs.
     pub log: LogConfig,
+    /// Where spans go; `None`: nothing is traced.
+    pub tracing: Option<TracingConfig>,
     effective: Vec<Effective>,
 }
 

@@ -75,6 +75,7 @@ fn values(kind: Kind) -> Option<String> {
         Kind::Bytes { min, max } => Some(format!("a size, `{}` to `{}`", show_bytes(min), show_bytes(max))),
         Kind::Integer { min, max } => Some(format!("a whole number, {min} to {max}")),
         Kind::Bool => Some("`true` or `false`".to_owned()),
+        Kind::Ratio => Some("a number, 0 to 1".to_owned()),
         Kind::Choice(words) => Some(words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" or ")),
     }
 }

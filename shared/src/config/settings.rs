@@ -50,6 +50,8 @@ pub enum Kind {
     Bool,
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// A part of a whole: 0 to 1.
+    Ratio,
 }
 
 /// Who reads a setting: a chapter of the reference.
@@ -285,6 +287,53 @@ pub const SETTINGS: &[Setting] = &[
          then is done by another worker.",
     )
     .default("10s"),
+    Setting::new(
+        "tracing_otlp_endpoint",
+        "POSTHASTE_TRACING_OTLP_ENDPOINT",
+        Kind::Url,
+        UsedBy::Everything,
+        "Where `api`, `worker` and `up` send spans: the base URL of an OpenTelemetry collector that takes OTLP over HTTP, \
+         such as `http://127.0.0.1:4318`; `/v1/traces` is put behind it. Without it, or with `off`, nothing is traced. \
+         See [Tracing](tracing.md).",
+    )
+    .or_env("OTEL_EXPORTER_OTLP_ENDPOINT")
+    .secret(),
+    Setting::new(
+        "tracing_headers",
+        "POSTHASTE_TRACING_HEADERS",
+        Kind::Text,
+        UsedBy::Everything,
+        "Headers that go with the spans, to authenticate: `name=value`, comma-separated, values percent-encoded where \
+         need be: `authorization=Bearer%20…`.",
+    )
+    .or_env("OTEL_EXPORTER_OTLP_HEADERS")
+    .secret(),
+    Setting::new(
+        "tracing_sample_ratio",
+        "POSTHASTE_TRACING_SAMPLE_RATIO",
+        Kind::Ratio,
+        UsedBy::Everything,
+        "The share of traces that begin here (their enqueuer brought no trace context) to record. What an enqueuer \
+         brought says itself whether it is recorded.",
+    )
+    .default("1.0"),
+    Setting::new(
+        "tracing_service_name",
+        "POSTHASTE_TRACING_SERVICE_NAME",
+        Kind::Text,
+        UsedBy::Everything,
+        "`service.name` of the spans. Default: that of `tracing_resource_attributes`, else `posthaste`.",
+    )
+    .or_env("OTEL_SERVICE_NAME"),
+    Setting::new(
+        "tracing_resource_attributes",
+        "POSTHASTE_TRACING_RESOURCE_ATTRIBUTES",
+        Kind::Text,
+        UsedBy::Everything,
+        "Further attributes of the process that makes the spans: `name=value`, comma-separated, values percent-encoded \
+         where need be: `deployment.environment.name=production`.",
+    )
+    .or_env("OTEL_RESOURCE_ATTRIBUTES"),
     Setting::new(
         "listen",
         "POSTHASTE_LISTEN",

@@ -118,6 +118,13 @@ fn errors_name_setting_source_and_remedy() {
         ("POSTHASTE_LOG", "posthaste=loud", "log (from POSTHASTE_LOG)"),
         ("RUST_LOG", "x=y=z", "log (from RUST_LOG)"),
         ("POSTHASTE_BROKER_CLIENT_CERT_FILE", "/c.pem", "needs broker_client_key_file"),
+        (
+            "POSTHASTE_TRACING_OTLP_ENDPOINT",
+            "collector:4317",
+            "tracing_otlp_endpoint (from POSTHASTE_TRACING_OTLP_ENDPOINT)",
+        ),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://u:hunter2@c:4318", "put credentials into tracing_headers"),
+        ("POSTHASTE_TRACING_SAMPLE_RATIO", "1.5", "must be a number from 0 (none) to 1 (all)"),
     ] {
         let problem = problem(&inputs(&[(variable, value)]));
         assert!(problem.contains(expected), "{variable}={value}: {problem}");
@@ -167,6 +174,36 @@ fn secrets_are_shown_nowhere() {
     assert_eq!(shown(&config_of_nodes, "broker_url").shown, "amqp://u:redacted@a/v,amqp://u:redacted@b/v");
     assert_eq!(shown(&config, "database_url").shown, "postgres://u:redacted@db/p?sslpassword=redacted");
     assert_eq!(shown(&config, "master_key").shown, "[redacted]");
+}
+
+#[test]
+fn tracing_is_off_until_it_has_a_collector_and_ours_win_over_opentelemetrys() {
+    let tracing = |environment: &[(&str, &str)]| Config::load(Profile::Api, &inputs(environment)).unwrap().tracing;
+    assert_eq!(tracing(&[]), None);
+    // Where nothing is traced, what is there for other programs is not looked at.
+    assert_eq!(tracing(&[("OTEL_RESOURCE_ATTRIBUTES", "not a list")]), None);
+    let theirs = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://theirs:4318"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "key=hunter2"),
+        ("OTEL_SERVICE_NAME", "theirs"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "service.name=other,a=b"),
+    ];
+    let read = tracing(&theirs).unwrap();
+    assert_eq!(read.endpoint.as_str(), "http://theirs:4318/v1/traces");
+    assert_eq!(read.headers[0].1, "hunter2");
+    assert!((read.sample_ratio - 1.0).abs() < f64::EPSILON);
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(read.resource, [pair("a", "b"), pair("service.name", "theirs")]);
+    let mut both = theirs.to_vec();
+    both.extend([("POSTHASTE_TRACING_OTLP_ENDPOINT", "http://ours:4318"), ("POSTHASTE_TRACING_SERVICE_NAME", "ours")]);
+    let read = tracing(&both).unwrap();
+    assert_eq!(read.endpoint.as_str(), "http://ours:4318/v1/traces");
+    assert_eq!(read.resource[1], pair("service.name", "ours"));
+    both.push(("POSTHASTE_TRACING_OTLP_ENDPOINT", "off"));
+    assert_eq!(tracing(&both), None);
+    let config = Config::load(Profile::Api, &inputs(&theirs)).unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
+    assert_eq!(shown(&config, "tracing_headers").shown, "[redacted]");
 }
 
 #[test]

@@ -14,5 +14,6 @@ pub mod retry;
 pub mod secret;
 pub mod subscription;
 pub mod time;
+pub mod trace_context;
 pub mod view;
 pub mod wire_format;

@@ -90,6 +90,10 @@ pub struct Metrics {
     pub broker_reconnects: IntCounter,
     /// Messages in the broker's queues.
     pub queue_messages: IntGaugeVec,
+    /// Spans that the collector took.
+    pub trace_spans_exported: IntCounter,
+    /// Spans that it did not, or that had no room to wait.
+    pub trace_spans_dropped: IntCounter,
 }
 
 impl Default for Metrics {
@@ -195,6 +199,11 @@ impl Metrics {
                 "Connections to the broker made again after a loss",
             ),
             queue_messages: gauges("posthaste_queue_messages", "Messages in the broker's queues", "queue"),
+            trace_spans_exported: counter("posthaste_trace_spans_exported_total", "Spans that the collector took"),
+            trace_spans_dropped: counter(
+                "posthaste_trace_spans_dropped_total",
+                "Spans that the collector did not take, or that had no room to wait for it",
+            ),
             registry,
         };
         metrics.start_at_zero();

@@ -1,4 +1,5 @@
-//! Logs and metrics.
+//! Logs, metrics and traces.
 
 pub mod logging;
 pub mod metrics;
+pub mod trace;

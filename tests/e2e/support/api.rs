@@ -43,6 +43,17 @@ impl Api {
         answer
     }
 
+    /// [`Self::post`] with further headers.
+    pub async fn post_with(&self, path: &str, body: Value, headers: &[(&str, &str)]) -> Value {
+        let mut request = self.client.post(format!("{}{path}", self.url)).bearer_auth(ADMIN_KEY).json(&body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.send().await.expect("an answer of the API");
+        assert!(response.status().is_success(), "POST {path}: {}", response.status());
+        response.json().await.expect("a JSON body")
+    }
+
     /// Makes an endpoint and returns it, with its secret.
     pub async fn endpoint(&self, url: &str, more: Value) -> Value {
         let mut body = json!({"url": url, "wire_format": "standard"});

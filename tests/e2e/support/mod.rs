@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod backend;
+pub mod collector;
 pub mod load;
 pub mod process;
 pub mod program;

@@ -107,7 +107,8 @@ pub async fn run(place: &Place, arguments: &[&str], environment: &[(&str, &str)]
 fn command(place: &Place, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_posthaste"));
     // Only the place's settings count, not those of whoever runs the tests.
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("POSTHASTE_")) {
+    let counts = |name: &str| name.starts_with("POSTHASTE_") || name.starts_with("OTEL_") || name == "TRACEPARENT";
+    for (name, _) in std::env::vars().filter(|(name, _)| counts(name)) {
         command.env_remove(name);
     }
     command.args(arguments).current_dir(place.dir.path()).envs(place.environment()).env("NO_COLOR", "1");

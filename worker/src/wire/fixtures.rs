@@ -56,7 +56,13 @@ pub(crate) fn notification(kind: &str, payload: Value) -> Notification {
 
 /// Its delivery to the endpoint.
 pub(crate) fn subject<'a>(endpoint: &'a Endpoint, notification: &'a Notification) -> Subject<'a> {
-    Subject { delivery: DeliveryId::of(&notification.id, &endpoint.id, None), recipient: None, notification, endpoint }
+    Subject {
+        delivery: DeliveryId::of(&notification.id, &endpoint.id, None),
+        recipient: None,
+        notification,
+        endpoint,
+        trace: None,
+    }
 }
 
 /// An answer without headers.

@@ -30,6 +30,7 @@ use posthaste_shared::domain::id::{DeliveryId, NotificationType};
 use posthaste_shared::domain::notification::Notification;
 use posthaste_shared::domain::secret::Secret;
 use posthaste_shared::domain::time::Timestamp;
+use posthaste_shared::domain::trace_context::TraceContext;
 use posthaste_shared::domain::wire_format::WireFormat;
 use serde_json::{Map, Value};
 use url::Url;
@@ -150,6 +151,8 @@ pub struct Subject<'a> {
     pub notification: &'a Notification,
     /// Where to.
     pub endpoint: &'a Endpoint,
+    /// The request's own place in a trace, where it is recorded; else the notification's goes with it.
+    pub trace: Option<TraceContext>,
 }
 
 /// A request's body and headers, not yet signed.

@@ -19,7 +19,8 @@ use crate::script::compile;
 struct Common {
     /// Whether every request carries `webhook-id`, the delivery's id, the same in each attempt, to dedupe by.
     webhook_id: bool,
-    /// Whether every request carries the enqueuer's W3C trace context, `traceparent`.
+    /// Whether every request carries a W3C trace context, `traceparent`: its own span's where Posthaste traces it,
+    /// else the enqueuer's.
     traceparent: bool,
     /// A script, JavaScript or TypeScript, whose default export is a function of the notification that
     /// returns what to send of it: `{ payload, headers?, url?, skip? }`.
@@ -79,8 +80,10 @@ pub(crate) fn common_headers(subject: &Subject<'_>) -> Result<Vec<Header>, Rende
     if common.webhook_id {
         headers.push(Header::open("webhook-id", subject.delivery.to_string()));
     }
-    if let Some(context) = subject.notification.traceparent.as_ref().filter(|_| common.traceparent) {
-        headers.push(Header::open("traceparent", context.clone()));
+    if common.traceparent {
+        let own = subject.trace.map(|context| context.to_string());
+        let context = own.or_else(|| subject.notification.traceparent.clone());
+        headers.extend(context.map(|context| Header::open("traceparent", context)));
     }
     Ok(headers)
 }

@@ -40,7 +40,7 @@ pub(super) fn subject<'a>(
     recipient: Option<&'a str>,
 ) -> Subject<'a> {
     let delivery = DeliveryId::of(&notification.id, &endpoint.id, recipient);
-    Subject { delivery, recipient, notification, endpoint }
+    Subject { delivery, recipient, notification, endpoint, trace: None }
 }
 
 pub(super) fn fields(problems: &[FieldProblem]) -> Vec<&str> {

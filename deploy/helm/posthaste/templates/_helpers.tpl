@@ -94,6 +94,18 @@ volumes:
   value: {{ printf "%ds" (int .Values.shutdownGraceSeconds) | quote }}
 - name: POSTHASTE_LOG_FORMAT
   value: json
+{{- with .Values.tracing.otlpEndpoint }}
+- name: POSTHASTE_TRACING_OTLP_ENDPOINT
+  value: {{ . | quote }}
+- name: POSTHASTE_TRACING_SAMPLE_RATIO
+  value: {{ $.Values.tracing.sampleRatio | quote }}
+- name: POSTHASTE_TRACING_HEADERS
+  valueFrom:
+    secretKeyRef:
+      name: {{ $secret }}
+      key: tracing-headers
+      optional: true
+{{- end }}
 {{- range $name, $value := .Values.env }}
 - name: {{ $name }}
   value: {{ $value | quote }}

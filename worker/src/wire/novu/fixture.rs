@@ -42,7 +42,7 @@ fn with_subject<T>(endpoint: &Endpoint, notification: &Notification, call: impl 
     let recipients = wire::of(endpoint.wire_format).recipients(notification);
     let recipient = recipients[0].as_deref();
     let delivery = DeliveryId::of(&notification.id, &endpoint.id, recipient);
-    call(&Subject { delivery, recipient, notification, endpoint })
+    call(&Subject { delivery, recipient, notification, endpoint, trace: None })
 }
 
 pub(crate) fn delivery_id(endpoint: &Endpoint, notification: &Notification) -> String {

@@ -166,7 +166,9 @@ fn a_second_key_goes_out_when_name_and_value_are_there() {
 fn preflight(endpoint: &Endpoint) -> Option<Preflight> {
     let notification = otp(json!({}));
     let delivery = posthaste_shared::domain::id::DeliveryId::of(&notification.id, &endpoint.id, None);
-    NovuSms.preflight(&Subject { delivery, recipient: None, notification: &notification, endpoint }).unwrap()
+    NovuSms
+        .preflight(&Subject { delivery, recipient: None, notification: &notification, endpoint, trace: None })
+        .unwrap()
 }
 
 #[test]
