@@ -4,8 +4,10 @@
 //! it waits. An endpoint may hold as many as its `max_in_flight` says, but never more than are still free
 //! above a reserve of a quarter of the slots: k endpoints that hang come to rest at an equal share each,
 //! and as much again stays free. Of the reserve an endpoint gets at most an eighth of what is left, so
-//! that it takes very many sick endpoints to use it up. Work over an endpoint's share waits for a moment; when the endpoint makes no progress it
-//! is parked in the store at once. While an endpoint has parked work, fresh work gets at most half of its
+//! that it takes very many sick endpoints to use it up. Work over an endpoint's share waits for a moment; when the endpoint
+//! makes no progress it is parked in the store at once. Work that finds every slot taken waits longer, first come, first
+//! served: parking it would cost the store two writes and bring nobody forward. Work from the store waits in the same line, so it
+//! gets its part also while the broker has more than the worker can do. While an endpoint has parked work, fresh work gets at most half of its
 //! share, so that the older is not overtaken without end. A rate limit spaces an endpoint's requests evenly. A circuit breaker has
 //! its place in `State::admits`.
 
@@ -23,6 +25,11 @@ use tokio_util::sync::CancellationToken;
 /// How long work waits in memory for its endpoint before it is parked: long enough for a healthy
 /// endpoint to make room (a round trip or two), short enough to be no burden.
 pub const PATIENCE: Duration = Duration::from_millis(250);
+/// How long work waits for a slot where all are taken: as long as a request takes at the most by default. What comes
+/// from the store has its lease meanwhile, whose margin is twice this.
+pub const SLOT_PATIENCE: Duration = Duration::from_secs(5);
+/// This part of the slots, beyond those that are free, is worth taking out of the store at once: it waits in line.
+const IN_LINE: usize = 8;
 
 /// Where a delivery comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,12 +66,15 @@ pub struct Admission(Arc<Inner>);
 struct Inner {
     state: Mutex<State>,
     stopping: CancellationToken,
+    /// A slot became free. Given while the state is locked.
+    slot: Arc<Notify>,
 }
 
 #[derive(Debug)]
 struct State {
     slots: usize,
     in_flight: usize,
+    waiting_from_store: usize,
     lanes: HashMap<EndpointId, Lane>,
     /// Endpoints with parked work, as last seen.
     backlogged: HashSet<EndpointId>,
@@ -88,7 +98,10 @@ struct Lane {
 
 enum Try {
     Go,
+    /// Until a request to the endpoint ends.
     Wait(Arc<Notify>),
+    /// Until any request ends.
+    WaitForSlot,
     Full,
 }
 
@@ -96,13 +109,20 @@ impl Admission {
     /// `slots` requests at once; `stopping` turns new work away.
     #[must_use]
     pub fn new(slots: usize, stopping: CancellationToken) -> Self {
-        let state =
-            State { slots, in_flight: 0, lanes: HashMap::new(), backlogged: HashSet::new(), caps: HashMap::new() };
-        Self(Arc::new(Inner { state: Mutex::new(state), stopping }))
+        let state = State {
+            slots,
+            in_flight: 0,
+            waiting_from_store: 0,
+            lanes: HashMap::new(),
+            backlogged: HashSet::new(),
+            caps: HashMap::new(),
+        };
+        Self(Arc::new(Inner { state: Mutex::new(state), stopping, slot: Arc::default() }))
     }
 
-    /// Waits, for at most [`PATIENCE`], until the endpoint may get another request.
-    pub async fn admit(&self, endpoint: &Endpoint, from: From) -> Admitted {
+    /// Waits until the endpoint may get another request: for at most [`PATIENCE`], or [`SLOT_PATIENCE`] while no slot is
+    /// free, and never longer than `limit`, after which it has no use any more.
+    pub async fn admit(&self, endpoint: &Endpoint, from: From, limit: Option<Duration>) -> Admitted {
         if !endpoint.is_enabled() {
             return Admitted::Hold(Hold::Disabled);
         }
@@ -113,29 +133,59 @@ impl Admission {
                 () = self.0.stopping.cancelled() => return Admitted::Stopping,
             }
         }
-        let patience = Instant::now() + PATIENCE;
+        let begun = Instant::now();
+        let within = |patience: Duration| begun + limit.map_or(patience, |limit| limit.min(patience));
         let mut waiting = None;
+        let mut in_line = false;
         loop {
             if self.0.stopping.is_cancelled() {
                 return Admitted::Stopping;
             }
-            let freed = {
+            let (freed, patience) = {
                 let mut state = self.lock();
-                match state.admits(endpoint, from) {
+                let (freed, patience) = match state.admits(endpoint, from) {
                     Try::Go => return Admitted::Go(Permit { admission: self.clone(), endpoint: endpoint.id.clone() }),
-                    Try::Wait(freed) => {
-                        waiting.get_or_insert_with(|| Waiting::new(self, &mut state, &endpoint.id, from));
-                        freed
+                    Try::Full => {
+                        self.pass_on(in_line, &state);
+                        return Admitted::Hold(Hold::MaxInFlight);
                     }
-                    Try::Full => return Admitted::Hold(Hold::MaxInFlight),
-                }
+                    Try::Wait(freed) => {
+                        self.pass_on(in_line, &state);
+                        in_line = false;
+                        (freed, PATIENCE)
+                    }
+                    Try::WaitForSlot => {
+                        in_line = true;
+                        (Arc::clone(&self.0.slot), SLOT_PATIENCE)
+                    }
+                };
+                waiting.get_or_insert_with(|| Waiting::new(self, &mut state, &endpoint.id, from));
+                // In line before the state is unlocked, so that nothing that is freed goes unnoticed.
+                let mut freed = Box::pin(freed.notified_owned());
+                freed.as_mut().enable();
+                (freed, within(patience))
             };
             tokio::select! {
-                () = freed.notified() => {}
+                () = freed => {}
                 () = tokio::time::sleep_until(patience) => return Admitted::Hold(self.lock().hold(endpoint)),
                 () = self.0.stopping.cancelled() => return Admitted::Stopping,
             }
         }
+    }
+
+    /// Whoever was woken for a slot and cannot use it wakes the next in line.
+    fn pass_on(&self, in_line: bool, state: &State) {
+        if in_line && state.in_flight < state.slots {
+            self.0.slot.notify_one();
+        }
+    }
+
+    /// How many deliveries it is worth taking out of the store now, for all endpoints together: as many as there are free
+    /// slots, and some that wait in line for one.
+    #[must_use]
+    pub fn worth_taking(&self) -> usize {
+        let state = self.lock();
+        (state.slots - state.in_flight + state.slots.div_ceil(IN_LINE)).saturating_sub(state.waiting_from_store)
     }
 
     /// How many deliveries it is worth taking out of the store for the endpoint now: as many as it has
@@ -185,13 +235,6 @@ impl Admission {
         self.lock().backlogged.retain(|held| endpoints.contains(held));
     }
 
-    /// Slots that no request holds.
-    #[must_use]
-    pub fn free_slots(&self) -> usize {
-        let state = self.lock();
-        state.slots - state.in_flight
-    }
-
     /// How many endpoints have as many requests under way as they may have.
     #[must_use]
     pub fn limited(&self) -> usize {
@@ -236,7 +279,7 @@ impl State {
     fn admits(&mut self, endpoint: &Endpoint, from: From) -> Try {
         let whole = self.share(endpoint);
         let yields = from == From::Broker && self.backlogged.contains(&endpoint.id);
-        let share = if yields { whole / 2 } else { whole };
+        let share = if yields { whole.div_ceil(2) } else { whole };
         let now = Instant::now();
         let lane = self.lanes.entry(endpoint.id.clone()).or_insert_with(|| Lane::new(now));
         if lane.in_flight < share {
@@ -247,8 +290,15 @@ impl State {
             self.in_flight += 1;
             return Try::Go;
         }
-        // Behind parked work, or an endpoint that does not move: no use to wait.
-        if yields || lane.is_stalled(share, now) {
+        // An endpoint that does not move: no use to wait.
+        if lane.is_stalled(share, now) {
+            return Try::Full;
+        }
+        if self.in_flight >= self.slots {
+            return Try::WaitForSlot;
+        }
+        // Behind parked work.
+        if yields {
             return Try::Full;
         }
         Try::Wait(Arc::clone(&lane.freed))
@@ -299,6 +349,7 @@ impl Drop for Permit {
             lane.progress = Instant::now();
             lane.freed.notify_one();
         }
+        self.admission.0.slot.notify_one();
         state.tidy(&self.endpoint);
     }
 }
@@ -315,6 +366,7 @@ impl<'a> Waiting<'a> {
         if let Some(lane) = state.lanes.get_mut(endpoint) {
             lane.waiting += 1;
             lane.waiting_from_store += usize::from(from == From::Store);
+            state.waiting_from_store += usize::from(from == From::Store);
         }
         Self { admission, endpoint, from }
     }
@@ -323,9 +375,11 @@ impl<'a> Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let mut state = self.admission.lock();
+        let from_store = usize::from(self.from == From::Store);
+        state.waiting_from_store -= from_store;
         if let Some(lane) = state.lanes.get_mut(self.endpoint) {
             lane.waiting -= 1;
-            lane.waiting_from_store -= usize::from(self.from == From::Store);
+            lane.waiting_from_store -= from_store;
             // Whoever gives up, or goes, may have taken a wake-up that was meant for the next in line.
             lane.freed.notify_one();
         }
@@ -334,157 +388,5 @@ impl Drop for Waiting<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use posthaste_shared::domain::endpoint::{Confidential, DisabledReason, EndpointStatus};
-    use posthaste_shared::domain::id::TenantId;
-    use posthaste_shared::domain::retry::RetryPolicy;
-    use posthaste_shared::domain::subscription::Subscription;
-    use posthaste_shared::domain::time::Timestamp;
-    use posthaste_shared::domain::wire_format::WireFormat;
-
-    use super::*;
-
-    fn endpoint(id: &str, max_in_flight: u32) -> Endpoint {
-        Endpoint {
-            id: EndpointId::parse(id).unwrap(),
-            tenant: TenantId::default(),
-            url: "https://example.com".parse().unwrap(),
-            wire_format: WireFormat::Raw,
-            description: String::new(),
-            subscription: Subscription::default(),
-            confidential: Confidential::default(),
-            timeout: Duration::from_secs(5),
-            retry: RetryPolicy::default(),
-            max_in_flight,
-            rate_limit_per_second: None,
-            status: EndpointStatus::Enabled,
-            created_at: Timestamp::from_micros(0),
-            updated_at: Timestamp::from_micros(0),
-            version: 1,
-        }
-    }
-
-    async fn go(admission: &Admission, endpoint: &Endpoint) -> Permit {
-        match admission.admit(endpoint, From::Broker).await {
-            Admitted::Go(permit) => permit,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    async fn fill(admission: &Admission, endpoint: &Endpoint) -> Vec<Permit> {
-        let mut held = Vec::new();
-        while let Admitted::Go(permit) = admission.admit(endpoint, From::Broker).await {
-            held.push(permit);
-        }
-        held
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn endpoints_that_hang_leave_room_for_the_others() {
-        let admission = Admission::new(100, CancellationToken::new());
-        let mut held = Vec::new();
-        for n in 0..9 {
-            held.push(fill(&admission, &endpoint(&format!("hangs-{n}"), 1_000)).await);
-        }
-        assert!(held.iter().all(|held| !held.is_empty()));
-        let healthy = endpoint("healthy", 10);
-        for _ in 0..1_000 {
-            drop(go(&admission, &healthy).await);
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_endpoint_never_gets_more_than_it_may() {
-        let admission = Admission::new(1_000, CancellationToken::new());
-        let endpoint = endpoint("e", 32);
-        let held = fill(&admission, &endpoint).await;
-        assert_eq!(held.len(), 32);
-        tokio::time::advance(Duration::from_millis(1)).await;
-        assert_eq!(admission.room(&endpoint), 0, "it does not move");
-        drop(held);
-        assert_eq!((admission.room(&endpoint), admission.free_slots()), (64, 1_000));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn work_waits_a_moment_and_is_parked_at_once_where_nothing_moves() {
-        let admission = Admission::new(10, CancellationToken::new());
-        let endpoint = endpoint("e", 1);
-        let held = go(&admission, &endpoint).await;
-        let begun = Instant::now();
-        assert!(matches!(admission.admit(&endpoint, From::Broker).await, Admitted::Hold(Hold::MaxInFlight)));
-        assert_eq!(begun.elapsed().as_millis(), PATIENCE.as_millis());
-        tokio::time::advance(Duration::from_millis(1)).await;
-        let begun = Instant::now();
-        assert!(matches!(admission.admit(&endpoint, From::Broker).await, Admitted::Hold(Hold::MaxInFlight)));
-        assert_eq!(begun.elapsed(), Duration::ZERO);
-        drop(held);
-        drop(go(&admission, &endpoint).await);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn whoever_waits_goes_when_a_request_ends() {
-        let admission = Admission::new(10, CancellationToken::new());
-        let endpoint = endpoint("e", 1);
-        let held = go(&admission, &endpoint).await;
-        let waiting = (0..5).map(|_| {
-            let (admission, endpoint) = (admission.clone(), endpoint.clone());
-            tokio::spawn(async move { drop(go(&admission, &endpoint).await) })
-        });
-        let waiting: Vec<_> = waiting.collect();
-        tokio::task::yield_now().await;
-        drop(held);
-        for waiting in waiting {
-            waiting.await.unwrap();
-        }
-        assert!(admission.lock().lanes.is_empty());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_rate_limit_spaces_requests_evenly() {
-        let admission = Admission::new(100, CancellationToken::new());
-        let endpoint = Endpoint { rate_limit_per_second: Some(10.0), ..endpoint("e", 32) };
-        let begun = Instant::now();
-        for turn in 0..20 {
-            drop(go(&admission, &endpoint).await);
-            assert!(begun.elapsed() >= Duration::from_millis(100 * turn));
-        }
-        assert!(begun.elapsed() < Duration::from_millis(2_100));
-        // More at once than have a turn within the patience.
-        let crowd: Vec<_> = (0..10)
-            .map(|_| {
-                let (admission, endpoint) = (admission.clone(), endpoint.clone());
-                tokio::spawn(async move {
-                    matches!(admission.admit(&endpoint, From::Broker).await, Admitted::Hold(Hold::RateLimit))
-                })
-            })
-            .collect();
-        let mut held = 0;
-        for admitted in crowd {
-            held += usize::from(admitted.await.unwrap());
-        }
-        assert_eq!(held, 8);
-        assert_eq!(admission.room(&endpoint), 2);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn fresh_work_leaves_room_for_what_was_parked_before() {
-        let admission = Admission::new(1_000, CancellationToken::new());
-        let endpoint = endpoint("e", 10);
-        admission.note_backlog(&endpoint.id, true);
-        let fresh = fill(&admission, &endpoint).await;
-        assert_eq!(fresh.len(), 5);
-        assert!(matches!(admission.admit(&endpoint, From::Store).await, Admitted::Go(_)));
-        admission.keep_backlogs(&[]);
-        assert_eq!(fill(&admission, &endpoint).await.len(), 5);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn disabled_endpoints_and_a_stopping_worker_turn_work_away() {
-        let stopping = CancellationToken::new();
-        let admission = Admission::new(10, stopping.clone());
-        let disabled = Endpoint { status: EndpointStatus::Disabled(DisabledReason::Manual), ..endpoint("e", 1) };
-        assert!(matches!(admission.admit(&disabled, From::Broker).await, Admitted::Hold(Hold::Disabled)));
-        stopping.cancel();
-        assert!(matches!(admission.admit(&endpoint("e", 1), From::Broker).await, Admitted::Stopping));
-    }
-}
+#[path = "admit_tests.rs"]
+mod tests;

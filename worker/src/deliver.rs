@@ -66,9 +66,15 @@ impl Pipeline {
         }
         // admit
         let from = if matches!(job.custody, Custody::Lease(_)) { From::Store } else { From::Broker };
-        let permit = match self.admission.admit(&job.endpoint, from).await {
+        let limit = job.notification.expires_at.map(|at| at.since(now));
+        let permit = match self.admission.admit(&job.endpoint, from, limit).await {
             Admitted::Go(permit) => permit,
-            Admitted::Hold(why) => return self.end(job, span, conclude::parked(why), None).await,
+            Admitted::Hold(why) => {
+                let now = self.clock.now();
+                let expired = job.notification.is_expired(now);
+                let state = if expired { DeliveryState::Expired { at: now } } else { conclude::parked(why) };
+                return self.end(job, span, state, None).await;
+            }
             Admitted::Stopping => return span.discard(),
         };
         let begun = self.clock.now();

@@ -3,6 +3,7 @@
 //! store; every worker looks, and takes what it can under a lease.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use posthaste_shared::domain::delivery::{Delivery, Hold};
@@ -46,6 +47,8 @@ pub struct Scheduler {
     pub wake: Wake,
     /// Ends it.
     pub stopping: CancellationToken,
+    /// Where the next look at parked deliveries begins.
+    pub turn: AtomicUsize,
 }
 
 impl Scheduler {
@@ -114,13 +117,13 @@ impl Scheduler {
         }
         let expired = self.store.expire_due(now, STEP).await?;
         self.ended(&expired);
-        let free = u32::try_from(self.pipeline.admission.free_slots()).unwrap_or(u32::MAX).min(STEP);
-        if free == 0 {
+        let worth = u32::try_from(self.pipeline.admission.worth_taking()).unwrap_or(u32::MAX).min(STEP);
+        if worth == 0 {
             return Ok(expired.len());
         }
         // Before claiming: what is claimed must not be left lying because this fails.
         let endpoints = self.endpoints.refresh().await?;
-        let claimed = self.store.claim_due(now, LEASE_MARGIN, free).await?;
+        let claimed = self.store.claim_due(now, LEASE_MARGIN, worth).await?;
         let taken = claimed.len();
         self.begin(claimed, &endpoints).await;
         Ok(expired.len() + taken)
@@ -147,9 +150,12 @@ impl Scheduler {
         }
         let endpoints = self.endpoints.refresh().await?;
         let mut moved = 0;
-        for id in parked {
-            let Some(endpoint) = endpoints.get(&id).filter(|endpoint| endpoint.is_enabled()) else { continue };
-            moved += self.release_parked(&endpoint, &endpoints, now).await?;
+        let worth = self.pipeline.admission.worth_taking();
+        // Beginning with another each time: there may not be room for all.
+        let first = self.turn.fetch_add(1, Ordering::Relaxed) % parked.len();
+        for id in parked[first..].iter().chain(&parked[..first]) {
+            let Some(endpoint) = endpoints.get(id).filter(|endpoint| endpoint.is_enabled()) else { continue };
+            moved += self.release_parked(&endpoint, &endpoints, now, worth.saturating_sub(moved)).await?;
         }
         Ok(moved)
     }
@@ -159,10 +165,11 @@ impl Scheduler {
         endpoint: &Endpoint,
         endpoints: &EndpointSet,
         now: Timestamp,
+        most: usize,
     ) -> Result<usize, StoreError> {
         let admission = &self.pipeline.admission;
         admission.note_backlog(&endpoint.id, true);
-        let room = u32::try_from(admission.room(endpoint)).unwrap_or(u32::MAX).min(STEP);
+        let room = u32::try_from(admission.room(endpoint).min(most)).unwrap_or(u32::MAX).min(STEP);
         if room == 0 {
             return Ok(0);
         }

@@ -1,6 +1,7 @@
 //! A worker: its parts put together, started and stopped.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use posthaste_shared::broker::{Broker, BrokerError};
@@ -163,6 +164,7 @@ impl Worker {
             wake: wake.clone(),
             stopping: stopping.clone(),
             pipeline: Arc::clone(&pipeline),
+            turn: AtomicUsize::new(0),
         };
         let relay = relay(&parts, endpoints, wake.clone(), stopping.clone());
         let upkeep = Upkeep {
