@@ -6,8 +6,8 @@
 
 postgres  pg_dump while everything runs; some time later the database is lost and restored from the dump, while RabbitMQ
           keeps its messages. Then what was accepted and is not in the books any more is enqueued again.
-rabbitmq  RabbitMQ loses its data while messages wait in it; Postgres stays. Definitions are exported before and imported
-          after. Then what was lost is enqueued again: the API knows the ids, so straight to the broker.
+rabbitmq  RabbitMQ loses its data while messages wait in it; Postgres stays. Posthaste declares exchanges and queues anew. Then
+          what was lost is enqueued again: the API knows the ids, so straight to the broker.
 sqlite    `posthaste up`: an online backup by SQLite's own means, twice; some time later the file is lost and restored.
 
 Exit code 1 when anything stays lost, or a receiver could not tell a repeated request by its webhook-id.
