@@ -2,12 +2,13 @@
 """Drill: a day with a million deliveries becomes too old while a worker is busy.
 
     cargo build --release
-    deploy/drills/retention.py [--rows 1000000] [--seconds 50]
+    deploy/drills/retention.py [--rows 1000000] [--deliveries 50000] [--seconds 30]
 
-Private RabbitMQ and Postgres. Puts a million deliveries with an attempt each into the store, all of one day 40 days ago.
-A worker drains a backlog without end: first undisturbed, then while the deliveries and notifications of that day are
-removed row by row and its attempts by dropping their table, then undisturbed again. Says how many deliveries were made
-in each second, and how long the table's removal took.
+Private RabbitMQ and Postgres. Puts a million attempts into the store, all of one day 40 days ago, and the deliveries of the
+last of them: those of the others would have been removed in the course of the day, as they became too old. A worker
+drains a backlog without end: first undisturbed, then while the deliveries and their notifications are removed row by row
+and the attempts by dropping their table, then undisturbed again. Says how many deliveries were made in each second, and
+how long the table's removal took.
 """
 
 import argparse
@@ -35,12 +36,12 @@ BEGIN
     INSERT INTO notifications (tenant, id, type, payload, accepted_at, priority, origin, fan_out)
     SELECT 'default', 'old-' || n, 'drill', convert_to('{{"text":"' || repeat('x', 1000) || '"}}', 'UTF8'),
         start + n * (day / ({rows} + 1)), 'normal', 'producer', 1
-    FROM generate_series(1, {rows}) AS n;
+    FROM generate_series({rows} - {deliveries} + 1, {rows}) AS n;
     INSERT INTO deliveries (id, notification_id, tenant, type, endpoint_id, wire_format, status, round, attempt_count,
         round_base, created_at, origin, finished_at)
     SELECT md5('old ' || n)::uuid, 'old-' || n, 'default', 'drill', 'ep_old', 'standard', 'delivered', 1, 1, 0,
         start + n * (day / ({rows} + 1)), 'producer', start + n * (day / ({rows} + 1)) + 5000
-    FROM generate_series(1, {rows}) AS n;
+    FROM generate_series({rows} - {deliveries} + 1, {rows}) AS n;
     INSERT INTO attempts (delivery_id, number, round, started_at, duration_us, phases, result, status_code, request_headers, worker)
     SELECT md5('old ' || n)::uuid, 1, 1, start + n * (day / ({rows} + 1)) + 1000, 4000,
         '{{"wait":0.1,"dns":0.0,"connect":0.4,"tls":0.0,"first_byte":2.5,"body":0.1}}', 'ok', 200,
@@ -95,16 +96,17 @@ def show(what, counts):
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rows", type=int, default=1_000_000)
-    options.add_argument("--seconds", type=int, default=50, help="how long to watch before and after")
+    options.add_argument("--deliveries", type=int, default=50_000)
+    options.add_argument("--seconds", type=int, default=30, help="how long to watch before and after")
     options = options.parse_args()
     with drill.Drill("retention") as here:
         rabbitmq, postgres = here.server("rabbitmq"), here.server("postgres")
         here.environment.update(POSTHASTE_BROKER_URL=rabbitmq.url, POSTHASTE_DATABASE_URL=postgres.url)
         here.run("migrate")
         begun = time.monotonic()
-        sql(postgres, PREFILL.format(rows=options.rows, days=DAYS_AGO))
+        sql(postgres, PREFILL.format(rows=options.rows, deliveries=options.deliveries, days=DAYS_AGO))
         sql(postgres, "VACUUM ANALYZE")
-        say(f"{options.rows} old deliveries are in the store ({time.monotonic() - begun:.0f} s)")
+        say(f"{options.rows} old attempts and {options.deliveries} deliveries are in the store ({time.monotonic() - begun:.0f} s)")
         api_process = drill.Process(here, ["api"])
         api, receiver = drill.Api(api_process), drill.Receiver.start()
         endpoints = [api.endpoint(f"{receiver.url}/{n}") for n in range(20)]
@@ -119,7 +121,7 @@ def main():
         def left():
             return int(sql(postgres, "SELECT count(*) FROM deliveries WHERE endpoint_id = 'ep_old'"))
 
-        until("the removal begins", 90, lambda: left() < options.rows or time.sleep(0.5))
+        until("the removal begins", 90, lambda: left() < options.deliveries or time.sleep(0.5))
         removing = time.monotonic()
         show("undisturbed", rates(receiver, started, removing - 1))
         until("the deliveries are removed", 1200, lambda: left() == 0 or time.sleep(2))
@@ -128,8 +130,8 @@ def main():
         said = until("the table is dropped", 30, lambda: re.search(r".*removed attempts that are too old.*", worker.log.read_text()))
         dropped = time.monotonic()
         say(said.group(0))
-        show("around the drop", rates(receiver, removed - 3, dropped + 1))
         time.sleep(options.seconds)
+        say(f"deliveries in each second from 3 s before the drop to 3 s after: {rates(receiver, removed - 3, dropped + 3)}")
         show("after", rates(receiver, dropped, time.monotonic()))
         backlog.ending.set()
         backlog.join(60)
