@@ -130,5 +130,6 @@ mod postgres_alone {
         what_was_interrupted_is_finished,
         a_name_that_comes_again_has_its_own_attempts,
         what_was_there_before_becomes_a_partition,
+        a_migration_that_meets_a_worker_in_a_deadlock_tries_again,
     );
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
 use crate::support::load::Load;
-use crate::support::{Api, Backend, Place, Process, Receiver, process};
+use crate::support::{Api, Backend, Place, Process, Receiver, eventually, process};
 
 /// What a newer version would add: it expands, and takes nothing away.
 const EXPAND: &[&str] = &[
@@ -35,8 +35,15 @@ async fn migrate_as_a_newer_version(place: &Place, statements: &[&str]) {
         connection.execute("PRAGMA busy_timeout = 20000").await.unwrap();
         connection.execute(AssertSqlSafe(all.replacen("BEGIN", "BEGIN IMMEDIATE", 1))).await.unwrap();
     } else {
-        let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
-        connection.execute(AssertSqlSafe(all)).await.unwrap();
+        // It locks many tables, and so may come into a deadlock with a worker; then it tries again, as `migrate` does.
+        eventually("migrated", async || {
+            let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
+            let Err(error) = connection.execute(AssertSqlSafe(all.clone())).await else { return Some(()) };
+            let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+            assert_eq!(code.as_deref(), Some("40P01"), "{error}");
+            None
+        })
+        .await;
     }
 }
 

@@ -170,6 +170,29 @@ pub(crate) async fn what_was_there_before_becomes_a_partition(bench: &Bench) {
     assert_eq!(store.accounting(far).await.unwrap().problem_count, 0);
 }
 
+pub(crate) async fn a_migration_that_meets_a_worker_in_a_deadlock_tries_again(bench: &Bench) {
+    use sqlx::Executor as _;
+    at_version(bench, 2).await;
+    let mut worker = sqlx::PgConnection::connect(bench.options.url.expose()).await.unwrap();
+    // The migration is to notice the deadlock, and not the worker.
+    worker.execute("SET deadlock_timeout = '10s'").await.unwrap();
+    worker.execute("BEGIN; LOCK TABLE versions IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let store = bench.another().await;
+    let migrating = tokio::spawn(async move {
+        let migrated = store.migrate().await;
+        store.close().await;
+        migrated
+    });
+    let waits = "SELECT 'yes' FROM pg_locks WHERE NOT granted AND relation = 'versions'::regclass";
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+    while bench.sql(waits).await.is_empty() {
+        assert!(tokio::time::Instant::now() < deadline, "the migration waits for the worker");
+    }
+    worker.execute("SELECT count(*) FROM attempts").await.unwrap();
+    worker.execute("ROLLBACK").await.unwrap();
+    assert_eq!(migrating.await.unwrap().unwrap(), Migrated { from: 2, to: 3 });
+}
+
 /// On both databases: a program meets a schema that a newer one has migrated.
 pub(crate) async fn a_newer_schema_says_which_programs_it_serves(bench: &Bench) {
     let store = &bench.store;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
-use sqlx::migrate::Migrator;
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Column as _, Either, Postgres, Row as _, TypeInfo as _};
@@ -24,6 +24,12 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const READ_DEADLINE: Duration = Duration::from_secs(10);
 /// The same for a query that reads whole tables.
 const SCAN_DEADLINE: Duration = Duration::from_secs(600);
+
+/// How often a migration is tried that comes into a deadlock with processes at work. Postgres ends one of the two; a
+/// worker that is ended tries again by itself.
+const MIGRATION_TRIES: u32 = 20;
+/// How long to wait before the next of them.
+const MIGRATION_PAUSE: Duration = Duration::from_millis(250);
 
 /// The most bytes of parameters in a statement, roughly. sqlx does not set TCP_NODELAY, so that the end
 /// of a longer message waits up to 40 ms for a delayed acknowledgement (measured: 5 ms for 50 rows, 95 ms
@@ -95,7 +101,22 @@ impl Driver for PostgresDriver {
     }
 
     async fn migrate(&self) -> Result<(), StoreError> {
-        MIGRATIONS.run(&self.pool).await.map_err(StoreError::Migrate)
+        let mut left = MIGRATION_TRIES;
+        loop {
+            // A connection of its own: where a migration fails, it is closed, and with it goes the lock that it holds.
+            let options = PgPoolOptions::new().max_connections(1).acquire_timeout(READ_DEADLINE);
+            let pool = options.connect_lazy_with((*self.pool.connect_options()).clone());
+            let done = MIGRATIONS.run(&pool).await;
+            drop(tokio::time::timeout(READ_DEADLINE, pool.close()).await);
+            left -= 1;
+            match done {
+                Err(error) if left > 0 && is_deadlock(&error) => {
+                    tracing::info!(%error, "the migration and a worker waited for each other: trying again");
+                    tokio::time::sleep(MIGRATION_PAUSE).await;
+                }
+                done => return done.map_err(StoreError::Migrate),
+            }
+        }
     }
 
     async fn schema_version(&self) -> Result<i64, StoreError> {
@@ -120,6 +141,11 @@ impl Driver for PostgresDriver {
     async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+fn is_deadlock(error: &MigrateError) -> bool {
+    let (MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _)) = error else { return false };
+    cause.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == "40P01")
 }
 
 struct PostgresTransaction(sqlx::Transaction<'static, Postgres>);
