@@ -55,6 +55,13 @@ pub fn untried(mut delivery: Delivery, before: Before, state: DeliveryState, why
     Record { delivery, before, attempt: None, event, disable: None }
 }
 
+/// The record of a delivery that fails by a fault of ours, which `why` tells: not the endpoint's, nor the
+/// notification's.
+#[must_use]
+pub fn internal(delivery: Delivery, before: Before, now: Timestamp, why: String) -> Record {
+    untried(delivery, before, DeliveryState::Failed { at: now, reason: FailureReason::Internal }, Some(why))
+}
+
 /// The state of a delivery that its endpoint does not admit now.
 #[must_use]
 pub const fn parked(why: Hold) -> DeliveryState {

@@ -161,9 +161,8 @@ impl Pipeline {
                 }
             }
             Err((delivery, before)) => {
-                let state = DeliveryState::Failed { at: self.clock.now(), reason: FailureReason::RenderError };
                 let why = "handling it panicked; the worker's log has the place".to_owned();
-                let record = conclude::untried(delivery, before, state, Some(why));
+                let record = conclude::internal(delivery, before, self.clock.now(), why);
                 self.recorder.put(Finished { record, custody: Custody::Nobody }).await;
             }
         }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use posthaste_shared::backoff::Reconnect;
 use posthaste_shared::broker::{Acker, Broker, DeadReason, Message, Tag};
 use posthaste_shared::clock::Clock;
-use posthaste_shared::domain::delivery::{DeliveryState, FailureReason, Status};
+use posthaste_shared::domain::delivery::{DeliveryState, Status};
 use posthaste_shared::domain::id::EndpointId;
 use posthaste_shared::domain::notification::Notification;
 use posthaste_shared::domain::time::Timestamp;
@@ -240,8 +240,7 @@ impl Recording {
         if let Custody::Message(ticket, _) = &custody {
             self.bury_message(&ticket.message, &detail).await;
         } else {
-            let state = DeliveryState::Failed { at: self.clock.now(), reason: FailureReason::RenderError };
-            let failed = conclude::untried(delivery.clone(), record.before.clone(), state, Some(detail));
+            let failed = conclude::internal(delivery.clone(), record.before.clone(), self.clock.now(), detail);
             if let Err(error) = self.record_when_reachable(&[failed]).await {
                 tracing::error!(delivery.id = %delivery.id, cause = cause(&error), "nor that it failed; it comes again");
             }

@@ -205,6 +205,7 @@ const fn failure(reason: FailureReason) -> &'static str {
         FailureReason::RenderError => "it cannot be written in the endpoint's wire format",
         FailureReason::EndpointDeleted => "its endpoint does not exist",
         FailureReason::ProviderRejected => "the provider behind the endpoint refused it for good",
+        FailureReason::Internal => "Posthaste itself is at fault, not the endpoint: please report it as a bug",
     }
 }
 

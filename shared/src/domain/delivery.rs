@@ -161,11 +161,14 @@ pub enum FailureReason {
     EndpointDeleted,
     /// The provider behind the endpoint refused the message for good.
     ProviderRejected,
+    /// A fault of Posthaste itself: handling the delivery panicked, or the store refuses to keep its result.
+    /// Neither the endpoint nor the notification is to blame.
+    Internal,
 }
 
 impl FailureReason {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Rejected,
         Self::RetriesExhausted,
         Self::Blocked,
@@ -173,6 +176,7 @@ impl FailureReason {
         Self::RenderError,
         Self::EndpointDeleted,
         Self::ProviderRejected,
+        Self::Internal,
     ];
 
     /// The name in JSON and in the store.
@@ -186,6 +190,7 @@ impl FailureReason {
             Self::RenderError => "render_error",
             Self::EndpointDeleted => "endpoint_deleted",
             Self::ProviderRejected => "provider_rejected",
+            Self::Internal => "internal",
         }
     }
 
