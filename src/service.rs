@@ -77,7 +77,11 @@ impl Node {
             metrics: Arc::clone(&self.metrics),
             tracer: self.tracer.clone(),
             egress: config.egress.clone(),
-            wire_formats: Arc::new(WorkerWireFormats { courier, clock: Arc::clone(&self.clock) }),
+            wire_formats: Arc::new(WorkerWireFormats {
+                courier,
+                clock: Arc::clone(&self.clock),
+                max_recipients: config.max_recipients,
+            }),
             resolver: Arc::new(SystemResolver),
             shutdown,
             settings: ApiSettings {
@@ -110,6 +114,7 @@ impl Node {
             limits: Limits {
                 max_message_bytes: config.worker.max_payload_bytes,
                 poison_after: config.worker.poison_after,
+                max_recipients: config.max_recipients,
             },
             events: EventSettings { succeeded: config.worker.events_succeeded },
             upkeep: UpkeepSettings {

@@ -19,6 +19,7 @@ use serde_json::{Map, Value, json};
 pub(crate) struct WorkerWireFormats {
     pub(crate) courier: Courier,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) max_recipients: usize,
 }
 
 #[async_trait]
@@ -31,8 +32,17 @@ impl WireFormats for WorkerWireFormats {
         problems(wire::check(endpoint))
     }
 
-    fn check_notification(&self, endpoint: &Endpoint, notification: &Notification) -> Result<(), Vec<FieldProblem>> {
-        problems(wire::of(endpoint.wire_format).check_notification(endpoint, notification))
+    fn check_notification(
+        &self,
+        endpoint: Option<&Endpoint>,
+        notification: &Notification,
+    ) -> Result<(), Vec<FieldProblem>> {
+        let too_many = wire::too_many_recipients(endpoint, notification, self.max_recipients);
+        let found = match endpoint {
+            Some(endpoint) => wire::of(endpoint.wire_format).check_notification(endpoint, notification),
+            None => Vec::new(),
+        };
+        problems(found.into_iter().chain(too_many).collect())
     }
 
     fn new_secret(&self, format: WireFormat, settings: &Map<String, Value>) -> Option<Secret> {

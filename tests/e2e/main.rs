@@ -21,6 +21,7 @@ mod interop;
 mod listen;
 mod manager;
 mod prometheus;
+mod recipients;
 mod retry;
 mod scale_out;
 mod scripts;

@@ -232,6 +232,7 @@ impl Admission {
 
     /// Forgets every backlog but those of `endpoints`.
     pub fn keep_backlogs(&self, endpoints: &[EndpointId]) {
+        let endpoints: HashSet<&EndpointId> = endpoints.iter().collect();
         self.lock().backlogged.retain(|held| endpoints.contains(held));
     }
 

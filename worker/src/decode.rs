@@ -12,11 +12,13 @@ pub struct Limits {
     pub max_message_bytes: usize,
     /// How often a message may come back before it is taken for poison. Default 50.
     pub poison_after: u32,
+    /// The most recipients that a notification may have. Default 1,000.
+    pub max_recipients: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_message_bytes: 1024 * 1024, poison_after: 50 }
+        Self { max_message_bytes: 1024 * 1024, poison_after: 50, max_recipients: 1000 }
     }
 }
 

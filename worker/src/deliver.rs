@@ -21,6 +21,7 @@ use crate::bury::bury;
 use crate::conclude::{self, EventSettings};
 use crate::courier::{Attempted, Courier, Trip};
 use crate::decide::{Made, decide};
+use crate::fan_out::Room;
 use crate::job::{Custody, Hands, Job};
 use crate::outcome::Outcome;
 use crate::record::{Finished, Recorder};
@@ -45,6 +46,8 @@ pub struct Pipeline {
     pub recorder: Recorder,
     /// What this worker has in hand.
     pub hands: Hands,
+    /// How much of large notifications it may have in hand.
+    pub room: Room,
     /// Which events are wanted.
     pub events: EventSettings,
     /// This worker's name, kept with each attempt.
@@ -57,7 +60,7 @@ pub struct Pipeline {
 
 impl Pipeline {
     /// One attempt at a delivery, or the reason why none is made; recorded either way.
-    pub async fn deliver(&self, job: Job) {
+    pub async fn deliver(&self, mut job: Job) {
         let span = spans::attempt(&self.tracer, &job);
         // expiry
         let now = self.clock.now();
@@ -77,6 +80,7 @@ impl Pipeline {
             }
             Admitted::Stopping => return span.discard(),
         };
+        drop(job.waiting.take());
         let begun = self.clock.now();
         if job.notification.is_expired(begun) {
             return self.end(job, span, DeliveryState::Expired { at: begun }, None).await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use posthaste_shared::backoff::Reconnect;
 use posthaste_shared::broker::{Consumer, DeadReason, Incoming, Message, Tag};
 use posthaste_shared::domain::delivery::{Delivery, DeliveryState, FailureReason, Hold, Wait};
-use posthaste_shared::domain::id::DeliveryId;
+use posthaste_shared::domain::id::{DeliveryId, NotificationId, TenantId};
 use posthaste_shared::domain::notification::{Notification, Origin};
 use posthaste_shared::store::notifications::LookUp;
 use posthaste_shared::store::record::Before;
@@ -22,7 +22,8 @@ use crate::conclude;
 use crate::decode::{Decoded, Limits, decode};
 use crate::deliver::Pipeline;
 use crate::endpoints::{EndpointCache, EndpointSet};
-use crate::job::{Custody, Job, Ticket};
+use crate::fan_out::Started;
+use crate::job::{Custody, NotificationInHand, Ticket};
 use crate::record::{Finished, cause};
 use crate::route::{Routed, route};
 use crate::spans;
@@ -59,6 +60,12 @@ struct Work {
     notification: Arc<Notification>,
     message: Message,
     tag: Tag,
+}
+
+impl Work {
+    fn name(&self) -> (TenantId, NotificationId) {
+        (self.notification.tenant.clone(), self.notification.id.clone())
+    }
 }
 
 impl Intake {
@@ -152,20 +159,21 @@ impl Intake {
 
     /// Starts the deliveries of a batch. Gives back what must be looked at again in a moment.
     async fn take_up(&self, works: Vec<Work>) -> Vec<Work> {
+        // Before the store is asked: a notification that is under way for long would be asked for again and again.
+        let in_hand = |work: &Work| self.pipeline.hands.has_notification(&work.name());
+        let (mut again, works): (Vec<Work>, Vec<Work>) = works.into_iter().partition(in_hand);
         if works.is_empty() {
-            return works;
+            return again;
         }
         let (known, endpoints) = self.look_up(&works).await;
-        let mut again = Vec::new();
         for work in works {
-            let name = (work.notification.tenant.clone(), work.notification.id.clone());
-            let seen = known.known.get(&name);
+            let seen = known.known.get(&work.name());
             let already: HashSet<DeliveryId> = seen.iter().flat_map(|seen| seen.deliveries.iter().copied()).collect();
             if seen.is_some_and(|seen| already.len() >= seen.fan_out as usize) {
                 self.pipeline.recorder.ack(work.tag).await;
                 continue;
             }
-            if let Some(work) = self.begin(work, &already, &endpoints).await {
+            if let Some(work) = self.begin(work, already, &endpoints).await {
                 again.push(work);
             }
         }
@@ -174,8 +182,7 @@ impl Intake {
 
     /// What the store knows of a batch, and the endpoints as they are now; waits for the store if need be.
     async fn look_up(&self, works: &[Work]) -> (LookUp, Arc<EndpointSet>) {
-        let names: Vec<_> =
-            works.iter().map(|work| (work.notification.tenant.clone(), work.notification.id.clone())).collect();
+        let names: Vec<_> = works.iter().map(Work::name).collect();
         let mut backoff = Reconnect::default();
         loop {
             match self.try_look_up(&names).await {
@@ -191,81 +198,69 @@ impl Intake {
 
     async fn try_look_up(
         &self,
-        names: &[(posthaste_shared::domain::id::TenantId, posthaste_shared::domain::id::NotificationId)],
+        names: &[(TenantId, NotificationId)],
     ) -> Result<(LookUp, Arc<EndpointSet>), StoreError> {
         let known = self.store.look_up(names).await?;
         let endpoints = self.endpoints.at(known.endpoints_version).await?;
         Ok((known, endpoints))
     }
 
-    /// Starts one notification's deliveries, but those that the store knows. Gives the work back when a
-    /// delivery of it is in hand already: its message was redelivered while the first is still under way.
-    async fn begin(&self, work: Work, already: &HashSet<DeliveryId>, endpoints: &EndpointSet) -> Option<Work> {
+    /// Starts one notification's deliveries, but those that the store knows. Gives the work back when the
+    /// notification is in hand already: its message was redelivered while the first is still under way.
+    async fn begin(&self, work: Work, already: HashSet<DeliveryId>, endpoints: &EndpointSet) -> Option<Work> {
+        let Some(in_hand) = self.pipeline.hands.take_notification(work.name()) else { return Some(work) };
         let now = self.pipeline.clock.now();
         let fresh = Wait::InFlight { lease_until: now };
-        let routed = catch_unwind(AssertUnwindSafe(|| route(&work.notification, endpoints, &fresh)));
-        let Ok(routed) = routed else {
-            let incoming = Incoming { message: work.message, tag: work.tag, delivery_count: 0 };
-            self.bury(&incoming, DeadReason::Poisonous, "routing it panicked").await;
-            return None;
-        };
+        let most = self.limits.max_recipients;
+        let routed = catch_unwind(AssertUnwindSafe(|| route(&work.notification, endpoints, most, &fresh)));
         let deliveries = match routed {
-            Routed::To(deliveries) => deliveries,
-            Routed::NoSuchEndpoint(delivery) => {
+            Ok(Routed::To(deliveries)) => deliveries,
+            Ok(Routed::NoSuchEndpoint(delivery)) => {
                 let why = format!("there is no endpoint {} in tenant {}", delivery.endpoint_id, delivery.tenant);
                 let state = DeliveryState::Failed { at: now, reason: FailureReason::EndpointDeleted };
-                return self.end(work, *delivery, state, Some(why)).await;
+                return self.end(work, in_hand, *delivery, state, Some(why)).await;
             }
-            Routed::Unreadable(delivery) => {
-                return self.end(work, *delivery, conclude::parked(Hold::Disabled), None).await;
+            Ok(Routed::Unreadable(delivery)) => {
+                return self.end(work, in_hand, *delivery, conclude::parked(Hold::Disabled), None).await;
             }
+            Ok(Routed::TooManyRecipients(problem)) => {
+                let detail = format!("{} {}", problem.field, problem.problem);
+                return self.refuse(work, DeadReason::TooManyRecipients, &detail).await;
+            }
+            Err(_) => return self.refuse(work, DeadReason::Poisonous, "routing it panicked").await,
         };
-        let fan_out = u32::try_from(deliveries.len()).unwrap_or(u32::MAX);
-        let missing: Vec<_> = deliveries.into_iter().filter(|(delivery, _)| !already.contains(&delivery.id)).collect();
-        if missing.iter().any(|(delivery, _)| self.pipeline.hands.has(delivery.id)) {
-            return Some(work);
-        }
         self.count(&work);
         let Work { notification, message, tag } = work;
-        let ticket = Ticket::new(message, tag, missing.len());
-        if missing.is_empty() {
-            match fan_out {
-                0 => self.pipeline.recorder.put_unmatched(notification, ticket).await,
-                _ => self.pipeline.recorder.ack(tag).await,
-            }
-            return None;
-        }
-        let scheduled = notification.deliver_at.filter(|at| *at > now);
-        for (delivery, endpoint) in missing {
-            let Some(in_hand) = self.pipeline.hands.take(delivery.id, None) else {
-                if let Some(tag) = ticket.settle_one() {
-                    self.pipeline.recorder.ack(tag).await;
-                }
-                continue;
-            };
-            let before = Before::New { notification: Arc::clone(&notification), fan_out };
-            let custody = Custody::Message(Arc::clone(&ticket), in_hand);
-            let job = Job { delivery, notification: Arc::clone(&notification), endpoint, before, custody };
-            match scheduled {
-                Some(due_at) => self.schedule(job, due_at).await,
-                None => self.pipeline.start(job),
-            }
+        let ticket = Ticket::new(message, tag, deliveries.len(), in_hand);
+        if deliveries.is_empty() {
+            self.pipeline.recorder.put_unmatched(notification, ticket).await;
+        } else {
+            let started = Started { notification, ticket, deliveries, already, now };
+            self.pipeline.fan_out(started, &self.stopping).await;
         }
         None
     }
 
-    async fn schedule(&self, job: Job, due_at: posthaste_shared::domain::time::Timestamp) {
-        let state = DeliveryState::Pending(Wait::Scheduled { due_at });
-        let record = conclude::untried(job.delivery, job.before, state, None);
-        self.pipeline.recorder.put(Finished { record, custody: job.custody }).await;
+    /// Puts a message that was read on the dead-letter queue.
+    async fn refuse(&self, work: Work, reason: DeadReason, detail: &str) -> Option<Work> {
+        let incoming = Incoming { message: work.message, tag: work.tag, delivery_count: 0 };
+        self.bury(&incoming, reason, detail).await;
+        None
     }
 
     /// Records the one delivery of a notification without an attempt.
-    async fn end(&self, work: Work, delivery: Delivery, state: DeliveryState, why: Option<String>) -> Option<Work> {
+    async fn end(
+        &self,
+        work: Work,
+        notification: NotificationInHand,
+        delivery: Delivery,
+        state: DeliveryState,
+        why: Option<String>,
+    ) -> Option<Work> {
         let Some(in_hand) = self.pipeline.hands.take(delivery.id, None) else { return Some(work) };
         self.count(&work);
         let before = Before::New { notification: work.notification, fan_out: 1 };
-        let custody = Custody::Message(Ticket::new(work.message, work.tag, 1), in_hand);
+        let custody = Custody::Message(Ticket::new(work.message, work.tag, 1, notification), in_hand);
         let record = conclude::untried(delivery, before, state, why);
         self.pipeline.recorder.put(Finished { record, custody }).await;
         None

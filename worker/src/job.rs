@@ -1,16 +1,17 @@
 //! A delivery in a worker's hands, and who is told when its result is in the store.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use posthaste_shared::broker::{Message, Tag};
 use posthaste_shared::domain::delivery::Delivery;
 use posthaste_shared::domain::endpoint::Endpoint;
-use posthaste_shared::domain::id::DeliveryId;
+use posthaste_shared::domain::id::{DeliveryId, NotificationId, TenantId};
 use posthaste_shared::domain::notification::Notification;
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::store::record::Before;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// One delivery to be attempted now.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct Job {
     pub before: Before,
     /// Who is told.
     pub custody: Custody,
+    /// Its place among the deliveries of a large notification that wait for admission.
+    pub waiting: Option<OwnedSemaphorePermit>,
 }
 
 /// Why this worker has the delivery in hand.
@@ -46,13 +49,15 @@ pub struct Ticket {
     /// What to acknowledge it by.
     pub tag: Tag,
     outstanding: AtomicUsize,
+    #[expect(dead_code, reason = "held until the message is done with")]
+    notification: NotificationInHand,
 }
 
 impl Ticket {
     /// For a message that makes `deliveries` deliveries.
     #[must_use]
-    pub fn new(message: Message, tag: Tag, deliveries: usize) -> Arc<Self> {
-        Arc::new(Self { message, tag, outstanding: AtomicUsize::new(deliveries) })
+    pub fn new(message: Message, tag: Tag, deliveries: usize, notification: NotificationInHand) -> Arc<Self> {
+        Arc::new(Self { message, tag, outstanding: AtomicUsize::new(deliveries), notification })
     }
 
     /// One of its deliveries is recorded; the tag when it was the last.
@@ -88,6 +93,7 @@ pub struct Hands(Arc<Mutex<Held>>);
 #[derive(Debug, Default)]
 struct Held {
     deliveries: HashMap<DeliveryId, Option<Timestamp>>,
+    notifications: HashSet<(TenantId, NotificationId)>,
     abandoned: Vec<(DeliveryId, Timestamp)>,
 }
 
@@ -97,6 +103,15 @@ pub struct InHand {
     hands: Hands,
     id: DeliveryId,
     settled: bool,
+    /// Its room in memory, where it is one of very many: held until the delivery is recorded.
+    room: Option<OwnedSemaphorePermit>,
+}
+
+/// A notification whose message this worker has in hand, until this is dropped: with the last of its deliveries.
+#[derive(Debug)]
+pub struct NotificationInHand {
+    hands: Hands,
+    name: (TenantId, NotificationId),
 }
 
 impl Hands {
@@ -109,13 +124,20 @@ impl Hands {
             return None;
         }
         held.deliveries.insert(id, lease_until);
-        Some(InHand { hands: self.clone(), id, settled: false })
+        Some(InHand { hands: self.clone(), id, settled: false, room: None })
     }
 
-    /// Whether this worker has the delivery in hand.
+    /// Takes a notification's message in hand. `None` when this worker has one of that name already: it was
+    /// redelivered, or enqueued twice, while the first is still under way.
     #[must_use]
-    pub fn has(&self, id: DeliveryId) -> bool {
-        self.lock().deliveries.contains_key(&id)
+    pub fn take_notification(&self, name: (TenantId, NotificationId)) -> Option<NotificationInHand> {
+        self.lock().notifications.insert(name.clone()).then(|| NotificationInHand { hands: self.clone(), name })
+    }
+
+    /// Whether this worker has a message of the notification in hand.
+    #[must_use]
+    pub fn has_notification(&self, name: &(TenantId, NotificationId)) -> bool {
+        self.lock().notifications.contains(name)
     }
 
     /// The leases that were dropped without a result since the last call.
@@ -134,7 +156,18 @@ impl Hands {
     }
 }
 
+impl Drop for NotificationInHand {
+    fn drop(&mut self) {
+        self.hands.lock().notifications.remove(&self.name);
+    }
+}
+
 impl InHand {
+    /// Keeps room in memory for as long as the delivery is in hand.
+    pub(crate) fn keep(&mut self, room: Option<OwnedSemaphorePermit>) {
+        self.room = room;
+    }
+
     fn settled(mut self) {
         self.settled = true;
     }

@@ -2,7 +2,7 @@
 //! came of it. [`deliver`] reads as the list of the steps; the other files are one step each.
 //!
 //! Who calls what: [`worker`] puts the parts together; [`intake`] and [`schedule`] start deliveries,
-//! from the broker and from the store; [`deliver`] makes them; [`record`] writes the results and then
+//! from the broker (`fan_out`) and from the store; [`deliver`] makes them; [`record`] writes the results and then
 //! acknowledges; [`relay`] publishes the events; [`upkeep`] does the slow work beside.
 
 pub mod admit;
@@ -15,6 +15,7 @@ pub mod decide;
 pub mod decode;
 pub mod deliver;
 pub mod endpoints;
+mod fan_out;
 pub mod intake;
 pub mod job;
 pub mod message_events;

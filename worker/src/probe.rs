@@ -79,7 +79,7 @@ pub fn sample(endpoint: &Endpoint, now: Timestamp) -> Notification {
 /// Sends the notification to the endpoint, once.
 pub async fn probe(courier: &Courier, endpoint: &Endpoint, notification: &Notification, now: Timestamp) -> Probe {
     let recipients = wire::of(endpoint.wire_format).recipients(notification);
-    let recipient = recipients.first().and_then(Option::as_deref);
+    let recipient = recipients.get(0);
     let delivery = DeliveryId::of(&notification.id, &endpoint.id, recipient);
     let subject = Subject { delivery, recipient, notification, endpoint, trace: None };
     match courier.attempt(&subject, now, &Span::none()).await {

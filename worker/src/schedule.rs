@@ -193,7 +193,7 @@ impl Scheduler {
                 }
                 continue;
             };
-            self.pipeline.start(Job { delivery, notification, endpoint, before, custody });
+            self.pipeline.start(Job { delivery, notification, endpoint, before, custody, waiting: None });
         }
     }
 

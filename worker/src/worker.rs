@@ -20,6 +20,7 @@ use crate::courier::Courier;
 use crate::decode::Limits;
 use crate::deliver::Pipeline;
 use crate::endpoints::EndpointCache;
+use crate::fan_out::Room;
 use crate::intake::Intake;
 use crate::job::Hands;
 use crate::record::{Health, RecordingParts, recorder};
@@ -144,6 +145,7 @@ impl Worker {
             courier: Courier::new(Sender::new(settings.egress)?, Arc::clone(&parts.clock)),
             recorder,
             hands: Hands::default(),
+            room: Room::new(settings.slots),
             events: settings.events,
             worker: settings.name,
             tasks: TaskTracker::new(),

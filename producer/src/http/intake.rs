@@ -115,10 +115,8 @@ async fn check(
     let named =
         (!keys.is_empty()).then(|| Named { index: 0, fingerprint: fingerprint(&draft), draft: draft.clone(), keys });
     let notification = accept(draft, tenant, now, traceparent.map(str::to_owned))?;
-    if let Some(endpoint) = endpoint {
-        let refused = |problems| Problem::fields(Code::Invalid, problems);
-        api.wire_formats.check_notification(&endpoint, &notification).map_err(refused)?;
-    }
+    let refused = |problems| Problem::fields(Code::Invalid, problems);
+    api.wire_formats.check_notification(endpoint.as_deref(), &notification).map_err(refused)?;
     Ok((notification, named))
 }
 

@@ -24,11 +24,16 @@ pub trait WireFormats: Send + Sync + 'static {
     /// Every member that is wrong.
     fn check(&self, endpoint: &Endpoint) -> Result<(), Vec<FieldProblem>>;
 
-    /// Checks that a notification has what the endpoint that it names needs.
+    /// Checks that a notification has what the endpoint that it names needs, if it names one, and no more
+    /// recipients than it may have.
     ///
     /// # Errors
     /// Every member that is wrong.
-    fn check_notification(&self, endpoint: &Endpoint, notification: &Notification) -> Result<(), Vec<FieldProblem>>;
+    fn check_notification(
+        &self,
+        endpoint: Option<&Endpoint>,
+        notification: &Notification,
+    ) -> Result<(), Vec<FieldProblem>>;
 
     /// A new signing secret for an endpoint with these settings; `None` for a wire format that does not
     /// sign, or only with a secret that somebody brings.

@@ -117,6 +117,8 @@ pub enum DeadReason {
     Undecodable,
     /// Larger than the limit.
     TooLarge,
+    /// It has more recipients than a notification may have.
+    TooManyRecipients,
     /// Handling it panicked, or workers died with it in hand again and again.
     Poisonous,
     /// The store refuses to keep it.
@@ -127,8 +129,14 @@ pub enum DeadReason {
 
 impl DeadReason {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Undecodable, Self::TooLarge, Self::Poisonous, Self::Unrecordable, Self::DeliveryLimit];
+    pub const ALL: [Self; 6] = [
+        Self::Undecodable,
+        Self::TooLarge,
+        Self::TooManyRecipients,
+        Self::Poisonous,
+        Self::Unrecordable,
+        Self::DeliveryLimit,
+    ];
 
     /// The name in JSON, in headers and in metrics' labels.
     #[must_use]
@@ -136,6 +144,7 @@ impl DeadReason {
         match self {
             Self::Undecodable => "undecodable",
             Self::TooLarge => "too_large",
+            Self::TooManyRecipients => "too_many_recipients",
             Self::Poisonous => "poisonous",
             Self::Unrecordable => "unrecordable",
             Self::DeliveryLimit => "delivery_limit",

@@ -38,6 +38,7 @@ pub(super) fn check(profile: Profile, raw: BTreeMap<&'static str, Raw>) -> Resul
         listen: values.require("listen", address)?,
         metrics_listen: values.optional("metrics_listen", address)?,
         shutdown_grace: values.duration("shutdown_grace")?,
+        max_recipients: values.require_integer("max_recipients")?,
         api: values.api()?,
         worker: values.worker()?,
         client: values.client()?,

@@ -53,6 +53,8 @@ pub struct Config {
     pub metrics_listen: Option<SocketAddr>,
     /// How long work in hand goes on after SIGTERM.
     pub shutdown_grace: Duration,
+    /// The most recipients of one notification.
+    pub max_recipients: usize,
     /// The HTTP API.
     pub api: ApiConfig,
     /// The worker.

@@ -351,6 +351,16 @@ pub const SETTINGS: &[Setting] = &[
         "Puts `/healthz`, `/readyz` and `/metrics` of the API on an address of their own. Default: on `listen`.",
     ),
     Setting::new(
+        "max_recipients",
+        "POSTHASTE_MAX_RECIPIENTS",
+        Kind::Integer { min: 1, max: 100_000 },
+        UsedBy::Everything,
+        "The most recipients that one notification may have in a wire format that makes a request for each \
+         (`novu-push`, `cometchat-sms`). More are refused by the API, and go to the dead-letter queue over AMQP. Give \
+         the API and the workers the same value.",
+    )
+    .default("1000"),
+    Setting::new(
         "admin_key",
         "POSTHASTE_ADMIN_KEY",
         Kind::Text,

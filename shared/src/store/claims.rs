@@ -1,15 +1,18 @@
 //! What is due: deliveries that wait in the store, taken with a lease so that two workers never hold the same.
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::db::{Batch, Kind, Param, Reader};
+use uuid::Uuid;
+
+use super::db::{Batch, Kind, Param, Reader, Transaction};
 use super::leases;
 use super::rows::{delivery_columns, notification_columns};
 use super::unreadable::{MAX_PASSES, put_aside};
 use super::{Store, StoreError, rows};
 use crate::domain::delivery::Delivery;
-use crate::domain::id::{DeliveryId, EndpointId};
+use crate::domain::id::{DeliveryId, EndpointId, NotificationId, TenantId};
 use crate::domain::notification::Notification;
 use crate::domain::time::Timestamp;
 
@@ -24,11 +27,12 @@ pub struct Claimed {
     pub lease_until: Timestamp,
 }
 
-/// What every claim selects: how long one attempt may take, in milliseconds, and the delivery with its
-/// notification. The longest timeout that an endpoint may have stands in for that of one that is gone.
+/// What every claim selects: how long one attempt may take, in milliseconds, when the notification was accepted,
+/// and the delivery. The longest timeout that an endpoint may have stands in for that of one that is gone. The
+/// notifications are read apart, each once: many deliveries may have the same.
 macro_rules! claimed_columns {
     () => {
-        concat!("COALESCE(e.timeout_ms, 60000), d.id, ", delivery_columns!(), ", ", notification_columns!())
+        concat!("COALESCE(e.timeout_ms, 60000), d.id, n.accepted_at, ", delivery_columns!())
     };
 }
 
@@ -160,19 +164,22 @@ impl Store {
         for _ in 0..MAX_PASSES {
             let left = limit.saturating_sub(u32::try_from(claimed.len()).unwrap_or(u32::MAX));
             let answer = tx.run(sql, params(left)).await?;
-            let (mut taken, mut unreadable) = (Vec::new(), Vec::new());
+            let mut found = Vec::with_capacity(answer.rows.len());
+            let mut unreadable = Vec::new();
             for row in answer.rows {
                 let mut row = row.reader("deliveries");
                 let until = lease.until(&mut row)?;
                 let id = row.uuid()?;
-                match read_claimed(&mut row, until) {
-                    Ok(one) => taken.push(one),
+                match Found::read(&mut row, until) {
+                    Ok(one) => found.push(one),
                     Err(error) => {
                         self.unreadable.tell("delivery", &id, &error);
                         unreadable.push(id);
                     }
                 }
             }
+            let (mut taken, without) = self.with_notifications(tx.as_mut(), found).await?;
+            unreadable.extend(without);
             leases::hold(tx.as_mut(), taken.iter().map(|one| (one.delivery.id, one.lease_until))).await?;
             put_aside(tx.as_mut(), &unreadable, lease.now).await?;
             claimed.append(&mut taken);
@@ -183,6 +190,61 @@ impl Store {
         }
         tx.commit().await?;
         Ok(claimed)
+    }
+
+    /// Adds the notifications, each read once, and only if it is not in memory. Returns the ids of deliveries whose
+    /// notification cannot be read, too.
+    async fn with_notifications(
+        &self,
+        tx: &mut dyn Transaction,
+        found: Vec<Found>,
+    ) -> Result<(Vec<Claimed>, Vec<Uuid>), StoreError> {
+        const SQL: &str = concat!(
+            "-- claims.notifications
+            SELECT n.fan_out, ",
+            notification_columns!(),
+            " FROM {rows} JOIN notifications n ON n.tenant = u.tenant AND n.id = u.id"
+        );
+        let mut known: HashMap<(TenantId, NotificationId), Arc<Notification>> = HashMap::new();
+        let mut wanted = BTreeSet::new();
+        for one in &found {
+            let name = one.name();
+            match self.kept.get(&name, one.accepted_at) {
+                Some(notification) => drop(known.insert(name, notification)),
+                None => drop(wanted.insert(name)),
+            }
+        }
+        let mut batch = Batch::new(&[("tenant", Kind::Text), ("id", Kind::Text)]);
+        for (tenant, id) in &wanted {
+            batch.push([Param::text(tenant.as_str()), Param::text(id.as_str())]);
+        }
+        for row in tx.run_batch(SQL, batch).await?.rows {
+            let mut row = row.reader("notifications");
+            let fan_out = row.count()?;
+            match rows::notification(&mut row) {
+                Ok(notification) => {
+                    let notification = Arc::new(notification);
+                    if fan_out > 1 {
+                        self.kept.put(&notification);
+                    }
+                    known.insert((notification.tenant.clone(), notification.id.clone()), notification);
+                }
+                Err(error) => self.unreadable.tell("notification", &row.name().to_owned(), &error),
+            }
+        }
+        let mut claimed = Vec::with_capacity(found.len());
+        let mut without = Vec::new();
+        for one in found {
+            match known.get(&one.name()) {
+                Some(notification) => claimed.push(Claimed {
+                    notification: Arc::clone(notification),
+                    delivery: one.delivery,
+                    lease_until: one.lease_until,
+                }),
+                None => without.push(one.delivery.id.0),
+            }
+        }
+        Ok((claimed, without))
     }
 }
 
@@ -202,7 +264,20 @@ impl Lease {
     }
 }
 
-fn read_claimed(row: &mut Reader, lease_until: Timestamp) -> Result<Claimed, StoreError> {
-    let delivery = rows::delivery(row)?;
-    Ok(Claimed { delivery, notification: Arc::new(rows::notification(row)?), lease_until })
+/// A delivery that can be claimed, still without its notification.
+struct Found {
+    delivery: Delivery,
+    accepted_at: Timestamp,
+    lease_until: Timestamp,
+}
+
+impl Found {
+    fn read(row: &mut Reader, lease_until: Timestamp) -> Result<Self, StoreError> {
+        let accepted_at = row.time()?;
+        Ok(Self { delivery: rows::delivery(row)?, accepted_at, lease_until })
+    }
+
+    fn name(&self) -> (TenantId, NotificationId) {
+        (self.delivery.tenant.clone(), self.delivery.notification_id.clone())
+    }
 }

@@ -13,6 +13,7 @@ pub mod endpoints;
 pub mod events;
 mod expiry;
 pub mod idempotency;
+mod kept;
 pub mod keys;
 mod leases;
 pub mod notifications;
@@ -34,6 +35,7 @@ pub use db::DatabaseKind;
 use db::Driver;
 use db::postgres::PostgresDriver;
 use db::sqlite::SqliteDriver;
+use kept::Kept;
 use unreadable::Unreadable;
 
 use crate::domain::secret::Secret;
@@ -45,6 +47,7 @@ pub struct Store {
     driver: Arc<dyn Driver>,
     cipher: Option<Arc<Cipher>>,
     unreadable: Arc<Unreadable>,
+    kept: Kept,
 }
 
 /// Why the store did not do what was asked.
@@ -158,7 +161,7 @@ impl Store {
             "postgres" | "postgresql" => Arc::new(PostgresDriver::open(options)?),
             _ => return Err(StoreError::Url { problem: "is of no known kind".to_owned() }),
         };
-        Ok(Self { driver, cipher, unreadable: Arc::default() })
+        Ok(Self { driver, cipher, unreadable: Arc::default(), kept: Kept::default() })
     }
 
     /// Brings the schema up to date. Several processes may do so at once.

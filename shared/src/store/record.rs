@@ -7,12 +7,13 @@ use std::sync::Arc;
 use super::db::{Answer, Batch, Kind, Param, Transaction};
 use super::endpoints::next_version;
 use super::events::insert_events;
+use super::kept::Kept;
 use super::{Store, StoreError, rows};
 use crate::domain::attempt::Attempt;
 use crate::domain::delivery::{Delivery, Status};
 use crate::domain::endpoint::{Endpoint, EndpointStatus};
 use crate::domain::event::Event;
-use crate::domain::id::{DeliveryId, EndpointId, NotificationId, TenantId};
+use crate::domain::id::{DeliveryId, EndpointId};
 use crate::domain::notification::Notification;
 use crate::domain::time::Timestamp;
 
@@ -92,7 +93,7 @@ impl Store {
             })
             .collect();
         let mut tx = self.driver.begin().await?;
-        let mut kept = insert_new(tx.as_mut(), &records).await?;
+        let (mut kept, inserted) = insert_new(tx.as_mut(), &records, &self.kept).await?;
         kept.extend(update_known(tx.as_mut(), &records).await?);
         records.retain(|id, _| kept.contains(id));
         insert_attempts(tx.as_mut(), records.values().copied()).await?;
@@ -101,6 +102,7 @@ impl Store {
         events.extend(disable(tx.as_mut(), &disables, now).await?);
         insert_events(tx.as_mut(), &events).await?;
         tx.commit().await?;
+        inserted.into_iter().for_each(|notification| self.kept.put(notification));
         let answer = |(record, first): (&Record, bool)| {
             if first && kept.contains(&record.delivery.id) { Recorded::Kept } else { Recorded::Stale }
         };
@@ -125,11 +127,12 @@ impl Store {
     }
 }
 
-/// Returns those that were not there.
-async fn insert_new(
+/// Returns the deliveries that were not there, and those notifications of several deliveries that were not.
+async fn insert_new<'a>(
     tx: &mut dyn Transaction,
-    records: &BTreeMap<DeliveryId, &Record>,
-) -> Result<HashSet<DeliveryId>, StoreError> {
+    records: &BTreeMap<DeliveryId, &'a Record>,
+    known: &Kept,
+) -> Result<(HashSet<DeliveryId>, Vec<&'a Arc<Notification>>), StoreError> {
     const SQL: &str = "-- deliveries.insert_batch
         INSERT INTO deliveries (id, notification_id, tenant, type, endpoint_id, wire_format, recipient,
             status, wait, hold, due_at, reason, finished_at, round, attempt_count, round_base,
@@ -139,7 +142,7 @@ async fn insert_new(
             u.created_at, u.expires_at, u.provider_message_id, u.provider_message_date, u.provider_error_code, u.last_error, u.origin
         FROM {rows} WHERE true
         ON CONFLICT DO NOTHING RETURNING id";
-    let new: Vec<(&Record, &Arc<Notification>, u32)> = records
+    let new: Vec<(&'a Record, &'a Arc<Notification>, u32)> = records
         .values()
         .filter_map(|record| match &record.before {
             Before::New { notification, fan_out } => Some((*record, notification, *fan_out)),
@@ -148,29 +151,38 @@ async fn insert_new(
         .collect();
     let deliveries = rows::delivery_batch(new.iter().map(|(record, ..)| &record.delivery));
     let kept = delivery_ids(tx.run_batch(SQL, deliveries).await?)?;
+    // Of many deliveries only the first batch brings the notification: each would send its payload once more.
     let kept_notifications = new
         .iter()
         .filter(|(record, ..)| kept.contains(&record.delivery.id))
-        .map(|(_, notification, fan_out)| (*notification, *fan_out));
-    insert_notifications(tx, kept_notifications).await?;
-    Ok(kept)
+        .map(|(_, notification, fan_out)| (*notification, *fan_out))
+        .filter(|(notification, fan_out)| *fan_out <= 1 || !known.has(notification));
+    let mut inserted = insert_notifications(tx, kept_notifications).await?;
+    inserted.retain(|(_, fan_out)| *fan_out > 1);
+    Ok((kept, inserted.into_iter().map(|(notification, _)| notification).collect()))
 }
 
-async fn insert_notifications(
+/// Returns those that were not there.
+async fn insert_notifications<'a>(
     tx: &mut dyn Transaction,
-    notifications: impl Iterator<Item = (&Arc<Notification>, u32)>,
-) -> Result<(), StoreError> {
+    notifications: impl Iterator<Item = (&'a Arc<Notification>, u32)>,
+) -> Result<Vec<(&'a Arc<Notification>, u32)>, StoreError> {
     const SQL: &str = "-- notifications.insert_batch
         INSERT INTO notifications (tenant, id, type, target, payload, recipient, overrides, accepted_at, deliver_at,
             expires_at, priority, origin, traceparent, fan_out)
         SELECT u.tenant, u.id, u.type, u.target, u.payload, u.recipient, u.overrides, u.accepted_at, u.deliver_at,
             u.expires_at, u.priority, u.origin, u.traceparent, u.fan_out
         FROM {rows} WHERE true
-        ON CONFLICT DO NOTHING";
-    let each: BTreeMap<(&TenantId, &NotificationId), (&Arc<Notification>, u32)> =
-        notifications.map(|(it, fan_out)| ((&it.tenant, &it.id), (it, fan_out))).collect();
-    tx.run_batch(SQL, rows::notification_batch(each.into_values())).await?;
-    Ok(())
+        ON CONFLICT DO NOTHING RETURNING tenant, id";
+    let each: BTreeMap<(&str, &str), (&'a Arc<Notification>, u32)> =
+        notifications.map(|(it, fan_out)| ((it.tenant.as_str(), it.id.as_str()), (it, fan_out))).collect();
+    let mut names = HashSet::new();
+    for row in tx.run_batch(SQL, rows::notification_batch(each.values().copied())).await?.rows {
+        let mut row = row.reader("notifications");
+        names.insert((row.text()?, row.text()?));
+    }
+    let new = |it: &Notification| names.contains(&(it.tenant.as_str().to_owned(), it.id.as_str().to_owned()));
+    Ok(each.into_values().filter(|(notification, _)| new(notification)).collect())
 }
 
 async fn update_known(

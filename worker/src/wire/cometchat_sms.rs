@@ -1,6 +1,10 @@
 //! `cometchat-sms`: what CometChat sends to a custom SMS provider, one request a recipient. Proof is HTTP
 //! Basic authentication; an endpoint that has a secret gets the Standard Webhooks headers beside it.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use posthaste_shared::domain::endpoint::Endpoint;
@@ -12,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
-    FieldProblem, Header, RenderError, Rendered, Sample, Skip, Subject, Unwritten, Wire, WireInfo, settings, standard,
+    FieldProblem, Header, Recipients, RenderError, Rendered, Sample, Skip, Subject, Unwritten, Wire, WireInfo,
+    settings, standard,
 };
 
 /// What `trigger` says of every one.
@@ -75,7 +80,7 @@ struct Payload {
     region: Option<Region>,
 }
 
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 struct Message {
     /// Who sent it.
     sender: Sender,
@@ -88,7 +93,7 @@ struct Message {
     others: Map<String, Value>,
 }
 
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 struct Sender {
     uid: String,
     #[serde(skip_serializing_if = "nothing")]
@@ -98,7 +103,7 @@ struct Sender {
     others: Map<String, Value>,
 }
 
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 struct SenderDetails {
     uid: String,
     name: String,
@@ -108,7 +113,7 @@ struct SenderDetails {
     others: Map<String, Value>,
 }
 
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 struct GroupDetails {
     guid: String,
     name: String,
@@ -190,18 +195,23 @@ impl Wire for CometchatSms {
 
     fn check_notification(&self, endpoint: &Endpoint, notification: &Notification) -> Vec<FieldProblem> {
         let Ok(settings) = settings::settings::<Settings>(endpoint) else { return Vec::new() };
-        let payload = match settings::payload::<Payload>(notification) {
+        let payload = match payload(notification) {
             Ok(payload) => payload.problems(&settings),
             Err(error) => vec![error],
         };
-        let recipient = recipients(notification).err().unwrap_or_default();
+        let everybody = everybody(notification);
+        let recipient = everybody.as_ref().as_ref().err().cloned().unwrap_or_default();
         payload.into_iter().chain(recipient).map(FieldProblem::from).collect()
     }
 
-    fn recipients(&self, notification: &Notification) -> Vec<Option<String>> {
-        match recipients(notification) {
-            Ok(several) => several.into_iter().map(|to| Some(to.uid)).collect(),
-            Err(_) => vec![None],
+    fn recipients(&self, notification: &Notification) -> Recipients {
+        match everybody(notification).as_ref() {
+            Ok(everybody) => Recipients::Several {
+                member: "recipient.recipients",
+                each: everybody.each.iter().map(|to| to.uid.clone()).collect(),
+            },
+            // What cannot be read fails when it is written, and says why.
+            Err(_) => Recipients::One,
         }
     }
 
@@ -212,9 +222,9 @@ impl Wire for CometchatSms {
             let text = format!("the recipient {:?} has no phno, and useStoredPhNo is on", to.uid);
             return Err(Unwritten::Skip(Skip { code: "no_stored_phone_number", text }));
         }
-        let payload: Payload = settings::payload(subject.notification)?;
+        let payload = payload(subject.notification)?;
         let authorization = settings.authorization();
-        let mut rendered = Rendered::json(settings::json_text(&payload.into_body(to, &settings)?)?);
+        let mut rendered = Rendered::json(settings::json_text(&payload.body(to, &settings)?)?);
         rendered.headers.extend(authorization.map(|value| Header::secret("Authorization", value)));
         Ok(rendered)
     }
@@ -325,33 +335,51 @@ impl Payload {
         candidates.into_iter().flatten().find(|id| !id.is_empty()).cloned()
     }
 
-    fn into_body(self, to: To, settings: &Settings) -> Result<Body, RenderError> {
+    fn body(&self, to: To, settings: &Settings) -> Result<Body, RenderError> {
         if let Some(problem) = self.problems(settings).into_iter().next() {
             return Err(problem);
         }
         let missing = |member: &str| RenderError::new(format!("payload.{member}"), "is missing");
         let app_id = self.app_id(settings).ok_or_else(|| missing("appId"))?;
         let region = self.region.or(settings.region).ok_or_else(|| missing("region"))?;
-        let mut messages = self.messages.unwrap_or_default();
+        let mut messages = self.messages.clone().unwrap_or_default();
         if !settings.include_message_object {
             messages.iter_mut().for_each(|message| message.message_object = None);
         }
         let data = Data {
             to,
             messages,
-            sender_details: self.sender_details,
-            group_details: self.group_details,
-            sms_content: self.sms_content.unwrap_or_default(),
+            sender_details: self.sender_details.clone(),
+            group_details: self.group_details.clone(),
+            sms_content: self.sms_content.clone().unwrap_or_default(),
         };
         Ok(Body { trigger: TRIGGER, data, app_id, region, webhook: PROVIDER })
     }
 }
 
-/// Everybody that a notification is for, each once, in order.
-///
+/// The payload, read once for all deliveries of the notification.
+fn payload(notification: &Notification) -> Result<Arc<Payload>, RenderError> {
+    settings::read_once("payload", Some(&notification.payload))
+}
+
+/// Everybody that a notification is for, each once, in order, and who is where among them.
+#[derive(Debug)]
+struct Everybody {
+    each: Vec<To>,
+    places: HashMap<String, usize>,
+}
+
+/// [`read_everybody`], once for all deliveries of the notification.
+fn everybody(notification: &Notification) -> Arc<Result<Everybody, Vec<RenderError>>> {
+    match &notification.recipient {
+        Some(recipient) => recipient.read_once(|_| read_everybody(notification)),
+        None => Arc::new(read_everybody(notification)),
+    }
+}
+
 /// # Errors
 /// All that its recipient lacks or has wrong.
-fn recipients(notification: &Notification) -> Result<Vec<To>, Vec<RenderError>> {
+fn read_everybody(notification: &Notification) -> Result<Everybody, Vec<RenderError>> {
     let recipient: Recipient = settings::recipient(notification).map_err(|error| vec![error])?;
     let present = |text: Option<String>| text.filter(|text| !text.is_empty());
     let problem = |member: &str, problem: &str| RenderError::new(format!("recipient.{member}"), problem);
@@ -370,26 +398,37 @@ fn recipients(notification: &Notification) -> Result<Vec<To>, Vec<RenderError>> 
     if several.is_empty() {
         return Err(vec![problem("recipients", "is empty: there must be at least one")]);
     }
-    let mut seen = std::collections::HashSet::new();
+    let mut places = HashMap::with_capacity(several.len());
     let mut each = Vec::with_capacity(several.len());
     for (index, to) in several.into_iter().enumerate() {
         if to.uid.is_empty() {
             return Err(vec![problem(&format!("recipients[{index}].uid"), "is empty: it must be a user's id")]);
         }
-        if seen.insert(to.uid.clone()) {
+        // The store keeps it with the delivery, and Postgres cannot hold that character.
+        if to.uid.contains('\0') {
+            return Err(vec![problem(&format!("recipients[{index}].uid"), "has the character U+0000")]);
+        }
+        if let Entry::Vacant(place) = places.entry(to.uid.clone()) {
+            place.insert(each.len());
             each.push(To { phno: present(to.phno), ..to });
         }
     }
-    Ok(each)
+    Ok(Everybody { each, places })
 }
 
 /// The one that this delivery is for.
 fn to(subject: &Subject<'_>) -> Result<To, RenderError> {
     let missing = || RenderError::new("recipient.uid", "is missing: the id of the user that the SMS goes to");
-    let everybody =
-        recipients(subject.notification).map_err(|problems| problems.into_iter().next().unwrap_or_else(missing))?;
-    let meant = |to: &To| subject.recipient.is_none_or(|uid| to.uid == uid);
-    everybody.into_iter().find(meant).ok_or_else(missing)
+    let everybody = everybody(subject.notification);
+    let everybody = match everybody.as_ref() {
+        Ok(everybody) => everybody,
+        Err(problems) => return Err(problems.first().cloned().unwrap_or_else(missing)),
+    };
+    let place = match subject.recipient {
+        Some(uid) => everybody.places.get(uid).copied().ok_or_else(missing)?,
+        None => 0,
+    };
+    everybody.each.get(place).cloned().ok_or_else(missing)
 }
 
 #[expect(clippy::ref_option, reason = "serde calls it so")]

@@ -43,13 +43,18 @@ fn backwards(value: &Value) -> Value {
     }
 }
 
+fn several(uids: &[&str]) -> Recipients {
+    let each = uids.iter().map(|uid| (*uid).to_owned()).collect();
+    Recipients::Several { member: "recipient.recipients", each }
+}
+
 #[test]
 fn both_shapes_are_those_of_the_documentation() {
     let endpoint = endpoint(&json!({}));
     for expected in [ONE_ON_ONE, GROUP] {
         let notification = notification("sms", &members(expected));
         assert_eq!(CometchatSms.check_notification(&endpoint, &notification), []);
-        assert_eq!(CometchatSms.recipients(&notification), [Some("cometchat-uid-1".to_owned())]);
+        assert_eq!(CometchatSms.recipients(&notification), several(&["cometchat-uid-1"]));
         assert_eq!(text(&body(&endpoint, &notification, Some("cometchat-uid-1")).unwrap()), expected);
     }
 }
@@ -99,8 +104,7 @@ fn each_recipient_gets_a_request_of_its_own() {
     ] });
     let notification = notification("sms", &group);
     assert_eq!(CometchatSms.check_notification(&endpoint(&json!({})), &notification), []);
-    let uids: Vec<String> = CometchatSms.recipients(&notification).into_iter().flatten().collect();
-    assert_eq!(uids, ["a", "b", "c", "d"]);
+    assert_eq!(CometchatSms.recipients(&notification), several(&["a", "b", "c", "d"]));
     let to = |uid: &str| {
         let sent = text(&body(&endpoint(&json!({})), &notification, Some(uid)).unwrap());
         let from = sent.find(r#""to":"#).unwrap();
@@ -172,7 +176,7 @@ fn members_that_are_missing_or_wrong_are_named() {
     );
     assert_eq!(change("/recipient", json!({ "recipients": [{ "uid": "a" }] })), ["recipient.recipients[0]"]);
     assert_eq!(change("/recipient", json!({ "uid": "a", "name": "A", "recipients": [] })), ["recipient.uid"]);
-    assert_eq!(CometchatSms.recipients(&notification("sms", &json!({ "payload": {} }))), [None]);
+    assert_eq!(CometchatSms.recipients(&notification("sms", &json!({ "payload": {} }))), Recipients::One);
 }
 
 #[test]

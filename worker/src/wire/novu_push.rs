@@ -1,6 +1,9 @@
 //! `novu-push`: Novu's Push Webhook provider (`push-webhook`). One request for each device token, signed with
 //! HMAC-SHA256 over the body.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::notification::Notification;
@@ -15,8 +18,8 @@ use url::Url;
 use super::merge::{Arrays, camel_members, lay_over};
 use super::novu::{Layers, Names, answer, day_date, layers, read_url, scalar_text};
 use super::{
-    FieldProblem, Header, RenderError, Rendered, Reply, Sample, Skip, Subject, Unwritten, Wire, WireInfo, settings,
-    status,
+    FieldProblem, Header, Recipients, RenderError, Rendered, Reply, Sample, Skip, Subject, Unwritten, Wire, WireInfo,
+    settings, status,
 };
 use crate::outcome::Outcome;
 
@@ -89,14 +92,17 @@ struct Recipient {
     step_id: Option<String>,
 }
 
-/// A notification, read.
+/// A notification, read. All its deliveries share payload and recipient.
 struct Message {
     layers: Layers,
-    payload: Payload,
-    recipient: Recipient,
-    /// Of the overrides.
-    tokens: Option<Vec<String>>,
+    payload: Arc<Payload>,
+    recipient: Arc<Recipient>,
 }
+
+/// Where the tokens are.
+const TOKENS: &str = "recipient.device_tokens";
+/// Where they are, if they are there.
+const OVERRIDDEN_TOKENS: &str = "overrides.push-webhook.deviceTokens";
 
 /// A request's parts that the merged body decides on.
 struct Built {
@@ -107,22 +113,32 @@ struct Built {
 
 impl Message {
     fn read(notification: &Notification) -> Result<Self, RenderError> {
-        let payload = settings::payload(notification)?;
-        let recipient: Recipient = settings::recipient(notification)?;
+        let payload = settings::read_once("payload", Some(&notification.payload))?;
+        let recipient: Arc<Recipient> = settings::read_once("recipient", notification.recipient.as_ref())?;
         let layers = layers(notification, &NAMES, recipient.step_id.as_deref())?;
-        let tokens = overridden_tokens(&layers.trigger)?;
-        Ok(Self { layers, payload, recipient, tokens })
+        Ok(Self { layers, payload, recipient })
     }
 
-    fn tokens(&self) -> Vec<&str> {
-        let all = self.tokens.as_ref().or(self.recipient.device_tokens.as_ref());
-        let mut tokens: Vec<&str> = Vec::new();
-        for token in all.into_iter().flatten().filter(|token| !token.is_empty()) {
-            if !tokens.contains(&token.as_str()) {
-                tokens.push(token);
+    /// The device tokens, each once, and the member that they are from. Not empty.
+    fn tokens(&self) -> Result<Option<(&'static str, Vec<String>)>, RenderError> {
+        let overridden = overridden_tokens(&self.layers.trigger)?;
+        let (member, all) = match (&overridden, &self.recipient.device_tokens) {
+            (Some(tokens), _) => (OVERRIDDEN_TOKENS, tokens),
+            (None, Some(tokens)) => (TOKENS, tokens),
+            (None, None) => return Ok(None),
+        };
+        let mut seen = HashSet::new();
+        let mut tokens = Vec::with_capacity(all.len());
+        for token in all {
+            // The store keeps it with the delivery, and Postgres cannot hold that character.
+            if token.contains('\0') {
+                return Err(RenderError::new(member, "has a token with the character U+0000"));
+            }
+            if !token.is_empty() && seen.insert(token.as_str()) {
+                tokens.push(token.clone());
             }
         }
-        tokens
+        Ok(Some((member, tokens)).filter(|(_, tokens)| !tokens.is_empty()))
     }
 
     /// The members in the order of Novu's own code, with the overrides over them.
@@ -181,7 +197,7 @@ fn overridden_tokens(members: &Map<String, Value>) -> Result<Option<Vec<String>>
         None | Some(Value::Null) => Ok(None),
         Some(tokens) => serde_json::from_value(tokens.clone())
             .map(Some)
-            .map_err(|_| RenderError::new(format!("overrides.push-webhook.{member}"), "must be an array of strings")),
+            .map_err(|_| RenderError::new(OVERRIDDEN_TOKENS, "must be an array of strings")),
     }
 }
 
@@ -200,6 +216,7 @@ fn taken(member: &str, value: Option<Value>) -> Result<Option<String>, RenderErr
 fn build(subject: &Subject<'_>, settings: &Settings) -> Result<(Built, Vec<Header>), Unwritten> {
     let message = Message::read(subject.notification)?;
     let Some(token) = subject.recipient else {
+        message.tokens()?;
         let text = "the notification names no device token: recipient.device_tokens or an override `deviceTokens`";
         return Err(Unwritten::Skip(Skip { code: "no_device_token", text: text.to_owned() }));
     };
@@ -234,15 +251,20 @@ impl Wire for NovuPush {
     }
 
     fn check_notification(&self, endpoint: &Endpoint, notification: &Notification) -> Vec<FieldProblem> {
-        let built = settings::settings(endpoint)
-            .and_then(|settings: Settings| Message::read(notification)?.build("", "", &settings));
+        let built = settings::settings(endpoint).and_then(|settings: Settings| {
+            let message = Message::read(notification)?;
+            message.tokens()?;
+            message.build("", "", &settings)
+        });
         built.err().map(FieldProblem::from).into_iter().collect()
     }
 
-    fn recipients(&self, notification: &Notification) -> Vec<Option<String>> {
-        let tokens = Message::read(notification)
-            .map(|message| message.tokens().into_iter().map(|token| Some(token.to_owned())).collect::<Vec<_>>());
-        tokens.ok().filter(|tokens| !tokens.is_empty()).unwrap_or_else(|| vec![None])
+    fn recipients(&self, notification: &Notification) -> Recipients {
+        match Message::read(notification).and_then(|message| message.tokens()) {
+            Ok(Some((member, each))) => Recipients::Several { member, each },
+            // What cannot be read fails when it is written, and says why.
+            Ok(None) | Err(_) => Recipients::One,
+        }
     }
 
     fn render(&self, subject: &Subject<'_>) -> Result<Rendered, Unwritten> {

@@ -1,6 +1,8 @@
 //! Reading what is JSON on the outside into types of our own: an endpoint's settings, a notification's
 //! members. The types are the schema: what the API shows is derived from them, and errors name the member.
 
+use std::sync::Arc;
+
 use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::notification::Notification;
 use posthaste_shared::domain::raw_json::RawJson;
@@ -153,6 +155,24 @@ fn read_or_empty<T: DeserializeOwned>(member: &str, json: Option<&RawJson>) -> R
     match json {
         Some(json) => read(member, json),
         None => serde_json::from_str("{}").map_err(|error| RenderError::new(member, format!("is refused: {error}"))),
+    }
+}
+
+/// [`payload`], [`recipient`] or [`overrides`], read once for all deliveries of a notification. For wire formats
+/// that make several: each would read all of it anew.
+///
+/// # Errors
+/// As of the others.
+pub fn read_once<T>(member: &'static str, json: Option<&RawJson>) -> Result<Arc<T>, RenderError>
+where
+    T: DeserializeOwned + Send + Sync + 'static,
+{
+    match json {
+        None => read_or_empty(member, None).map(Arc::new),
+        Some(json) => {
+            let reading = json.read_once(|_| read::<T>(member, json).map(Arc::new));
+            reading.as_ref().clone()
+        }
     }
 }
 

@@ -71,6 +71,11 @@ impl Reader {
         self.id = id.to_string();
     }
 
+    /// What [`Reader::named`] was told.
+    pub(in crate::store) fn name(&self) -> &str {
+        &self.id
+    }
+
     pub(in crate::store) fn uuid(&mut self) -> Result<Uuid, StoreError> {
         let value = self.raw_uuid()?;
         self.to_uuid(value)

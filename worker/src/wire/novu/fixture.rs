@@ -40,7 +40,7 @@ pub(crate) fn notification(payload: &Value, recipient: &Value, overrides: &Value
 /// The subject of the first recipient's delivery.
 fn with_subject<T>(endpoint: &Endpoint, notification: &Notification, call: impl FnOnce(&Subject<'_>) -> T) -> T {
     let recipients = wire::of(endpoint.wire_format).recipients(notification);
-    let recipient = recipients[0].as_deref();
+    let recipient = recipients.get(0);
     let delivery = DeliveryId::of(&notification.id, &endpoint.id, recipient);
     call(&Subject { delivery, recipient, notification, endpoint, trace: None })
 }

@@ -104,15 +104,20 @@ fn each_token_gets_a_delivery() {
     let recipients = |recipient: Value, overrides: Value| {
         NovuPush.recipients(&fixture::notification(&json!({}), &recipient, &overrides))
     };
-    let some = |tokens: &[&str]| tokens.iter().map(|token| Some((*token).to_owned())).collect::<Vec<_>>();
+    let several = |member, tokens: &[&str]| Recipients::Several {
+        member,
+        each: tokens.iter().map(|token| (*token).to_owned()).collect(),
+    };
+    let some = |tokens: &[&str]| several("recipient.device_tokens", tokens);
+    let overridden = several("overrides.push-webhook.deviceTokens", &["x", "y"]);
     let three = json!({"device_tokens": ["b", "a", "b", ""]});
     assert_eq!(recipients(three.clone(), json!({})), some(&["b", "a"]));
     assert_eq!(recipients(json!({"deviceTokens": ["c"]}), json!({})), some(&["c"]));
-    assert_eq!(recipients(three.clone(), json!({"push-webhook": {"deviceTokens": ["x", "y"]}})), some(&["x", "y"]));
+    assert_eq!(recipients(three.clone(), json!({"push-webhook": {"deviceTokens": ["x", "y"]}})), overridden);
     assert_eq!(recipients(three.clone(), json!({"push-webhook": {"deviceTokens": null}})), some(&["b", "a"]));
-    assert_eq!(recipients(three, json!({"push-webhook": {"deviceTokens": []}})), [None]);
-    assert_eq!(recipients(json!({}), json!({})), [None]);
-    assert_eq!(recipients(json!({"device_tokens": "a"}), json!({})), [None]);
+    assert_eq!(recipients(three, json!({"push-webhook": {"deviceTokens": []}})), Recipients::One);
+    assert_eq!(recipients(json!({}), json!({})), Recipients::One);
+    assert_eq!(recipients(json!({"device_tokens": "a"}), json!({})), Recipients::One);
 }
 
 #[test]
