@@ -25,9 +25,9 @@ pub(crate) async fn store(config: &Config) -> Result<Store, Failure> {
 }
 
 fn with_hint(error: StoreError) -> Failure {
-    let schema = matches!(error, StoreError::Schema { .. });
+    let says_what_to_do = matches!(error, StoreError::Schema { .. } | StoreError::Unfit { .. });
     let failure = Failure::from(error);
-    if schema {
+    if says_what_to_do {
         return failure;
     }
     failure.hint("the store is set by POSTHASTE_DATABASE_URL; `posthaste doctor` shows what counts")

@@ -9,6 +9,7 @@ use posthaste_shared::config::{BrokerKind, Config};
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::egress::EgressPolicy;
 use posthaste_shared::store::endpoints::EndpointFilter;
+use posthaste_shared::store::fitness::{Finding, Severity};
 use posthaste_shared::store::page::PageRequest;
 use posthaste_shared::store::{DatabaseKind, Store, StoreError};
 use posthaste_shared::telemetry::metrics::Metrics;
@@ -40,6 +41,7 @@ pub(super) async fn store_and_broker(config: &Config) -> Vec<Check> {
         }
     };
     checks.push(Check::ok("store", format!("{} answers", database(store.kind()))));
+    checks.extend(fitness(&store).await);
     let schema = store.check_schema().await;
     let migrated = schema.is_ok();
     checks.push(match schema {
@@ -47,6 +49,7 @@ pub(super) async fn store_and_broker(config: &Config) -> Vec<Check> {
         Err(error @ StoreError::Schema { .. }) => {
             Check::fail("schema", "it is not the one that this program needs", error.to_string())
         }
+        Err(error @ StoreError::Unfit { .. }) => Check::fail("schema", chain(&error), "see the database"),
         Err(error) => Check::fail("schema", chain(&error), "see the store"),
     });
     checks.push(clocks(&store).await);
@@ -77,6 +80,22 @@ const fn database(kind: DatabaseKind) -> &'static str {
         DatabaseKind::Sqlite => "SQLite",
         DatabaseKind::Postgres => "Postgres",
     }
+}
+
+/// What of the database itself a promise depends on.
+async fn fitness(store: &Store) -> Vec<Check> {
+    let findings = match store.findings().await {
+        Ok(findings) => findings,
+        Err(error) => return vec![Check::warn("database", chain(&error), "see the store")],
+    };
+    if findings.is_empty() {
+        return vec![Check::ok("database", "it holds every text, can be written to, and keeps what it confirmed")];
+    }
+    let check = |Finding { severity, problem, remedy }| match severity {
+        Severity::Refused => Check::fail("database", problem, remedy),
+        Severity::Doubtful => Check::warn("database", problem, remedy),
+    };
+    findings.into_iter().map(check).collect()
 }
 
 async fn clocks(store: &Store) -> Check {

@@ -29,5 +29,6 @@ mod secrets;
 mod shutdown;
 mod sick_neighbour;
 mod tracing;
+mod unfit;
 mod upgrade;
 mod wire_formats;

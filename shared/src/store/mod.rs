@@ -12,6 +12,7 @@ pub mod deliveries;
 pub mod endpoints;
 pub mod events;
 mod expiry;
+pub mod fitness;
 pub mod idempotency;
 mod kept;
 pub mod keys;
@@ -72,6 +73,14 @@ pub enum StoreError {
         found: i64,
         /// What this program was built with.
         needed: i64,
+    },
+    /// The database is of a kind that no promise can be kept on.
+    #[error("the store cannot be used: {problem}; {remedy}")]
+    Unfit {
+        /// What is so.
+        problem: String,
+        /// What to do.
+        remedy: String,
     },
     /// A migration failed.
     #[error("migrating the store failed")]
@@ -169,6 +178,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Migrate`]; [`StoreError::Schema`] when the schema is newer and does not fit this program.
     pub async fn migrate(&self) -> Result<Migrated, StoreError> {
+        self.check_fitness().await?;
         let from = self.driver.schema_version().await?;
         let to = self.driver.needed_version();
         if from > to {
@@ -179,13 +189,16 @@ impl Store {
         Ok(Migrated { from, to })
     }
 
-    /// Whether this program works with the schema: its own version, or a newer one that says it does.
+    /// Whether this program works with the database, and with the schema: its own version, or a newer one that says
+    /// it does.
     ///
     /// # Errors
-    /// [`StoreError::Schema`] when it does not.
+    /// [`StoreError::Schema`] when it does not; [`StoreError::Unfit`] when the database is of a kind that cannot be used.
     pub async fn check_schema(&self) -> Result<(), StoreError> {
         const OLDEST: &str = "-- schema.oldest\nSELECT value FROM versions WHERE name = 'oldest_program'";
-        let (found, needed) = (self.driver.schema_version().await?, self.driver.needed_version());
+        self.check_fitness().await?;
+        let found = self.driver.schema_version().await?;
+        let needed = self.driver.needed_version();
         if found > needed {
             let row = self.driver.read(OLDEST, vec![]).await?.rows.into_iter().next();
             if row.map(|row| row.reader("versions").int()).transpose()?.is_some_and(|oldest| oldest <= needed) {

@@ -43,6 +43,13 @@ impl Place {
         Self { dir, database_url, broker_url, prefix: name, schema }
     }
 
+    /// With a database that the test made itself, and the queue in it.
+    pub fn at(database_url: String) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let prefix = format!("t{}", Uuid::new_v4().simple());
+        Self { dir, database_url, broker_url: "embedded".to_owned(), prefix, schema: None }
+    }
+
     /// The program's environment for this place.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         vec![

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::StoreError;
+use super::fitness::Finding;
 use crate::domain::time::Timestamp;
 pub(super) use row::{Reader, Row};
 
@@ -42,6 +43,8 @@ pub(super) trait Driver: Send + Sync {
     async fn begin(&self) -> Result<Box<dyn Transaction>, StoreError>;
     async fn migrate(&self) -> Result<(), StoreError>;
     /// The schema's version; 0 when there is none.
+    /// What of the database is not as it should be.
+    async fn findings(&self) -> Result<Vec<Finding>, StoreError>;
     async fn schema_version(&self) -> Result<i64, StoreError>;
     /// The version that this program needs.
     fn needed_version(&self) -> i64;

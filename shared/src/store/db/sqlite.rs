@@ -18,6 +18,7 @@ use sqlx::{AssertSqlSafe, Either, Row as _, Sqlite, TypeInfo as _, ValueRef as _
 use super::row::Value;
 use super::{Answer, Batch, DatabaseKind, Driver, Param, Row, Transaction, failed};
 use crate::domain::time::Timestamp;
+use crate::store::fitness::Finding;
 use crate::store::{StoreError, StoreOptions};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
@@ -37,13 +38,14 @@ pub(in crate::store) struct SqliteDriver {
     writer: SqlitePool,
     readers: SqlitePool,
     texts: Texts,
+    path: PathBuf,
 }
 
 impl SqliteDriver {
     /// Opens the file and makes it, readable for its owner alone, when there is none.
     pub(in crate::store) async fn open(options: &StoreOptions) -> Result<Self, StoreError> {
         let path = path_of(options.url.expose())?;
-        create(&path).map_err(|error| failed("-- open", sqlx::Error::Io(error)))?;
+        create(&path).map_err(|error| not_writable(&path, &error))?;
         // FULL: a commit is on the disk before it is confirmed, also when the power fails.
         let connect = SqliteConnectOptions::new()
             .filename(&path)
@@ -61,7 +63,7 @@ impl SqliteDriver {
         };
         let writer = pool(1).connect_with(connect.clone()).await.map_err(|error| failed("-- open", error))?;
         let readers = pool(READERS).connect_lazy_with(connect.pragma("query_only", "ON"));
-        Ok(Self { writer, readers, texts: Texts::default() })
+        Ok(Self { writer, readers, texts: Texts::default(), path })
     }
 }
 
@@ -71,6 +73,14 @@ fn path_of(url: &str) -> Result<PathBuf, StoreError> {
         return Err(StoreError::Url { problem: "does not name a file".to_owned() });
     }
     Ok(PathBuf::from(path))
+}
+
+fn not_writable(path: &Path, error: &std::io::Error) -> StoreError {
+    StoreError::Unfit {
+        problem: format!("{} cannot be opened for writing: {error}", path.display()),
+        remedy: "let this process's user write to the file and to its directory, where SQLite keeps two more"
+            .to_owned(),
+    }
 }
 
 fn create(path: &Path) -> std::io::Result<()> {
@@ -120,6 +130,24 @@ impl Driver for SqliteDriver {
         MIGRATIONS.run(&self.writer).await.map_err(StoreError::Migrate)
     }
 
+    async fn findings(&self) -> Result<Vec<Finding>, StoreError> {
+        let mut findings = Vec::new();
+        let path = self.path.display();
+        let mode = self.read("-- database.journal_mode\nPRAGMA journal_mode", vec![]).await?.rows.into_iter().next();
+        let mode = mode.map(|row| row.reader("database").text()).transpose()?.unwrap_or_default();
+        if mode != "wal" {
+            let problem = format!("{path} has the journal mode {mode:?} and could not be brought to WAL");
+            let remedy = "end the other programs that have it open, and keep it on a local disk";
+            findings.push(Finding::refused(problem, remedy));
+        }
+        if let Some(kind) = network_file_system(&self.path) {
+            let problem =
+                format!("{path} is on a network file system ({kind}), where SQLite's locks cannot be relied on");
+            findings.push(Finding::doubtful(problem, "keep it on a local disk, or use Postgres"));
+        }
+        Ok(findings)
+    }
+
     async fn schema_version(&self) -> Result<i64, StoreError> {
         const EXISTS: &str = "-- schema.exists\nSELECT name FROM sqlite_master WHERE name = '_sqlx_migrations'";
         if self.read(EXISTS, vec![]).await?.rows.is_empty() {
@@ -143,6 +171,26 @@ impl Driver for SqliteDriver {
         self.readers.close().await;
         self.writer.close().await;
     }
+}
+
+/// The kind of a network file system that the path is on; `None` for a local disk, or where it cannot be told.
+fn network_file_system(path: &Path) -> Option<String> {
+    const KINDS: [&str; 9] = ["nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "fuse.sshfs", "fuse.glusterfs"];
+    let path = path.canonicalize().ok()?;
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let kind = file_system_of(&path, &mounts)?;
+    KINDS.contains(&kind).then(|| kind.to_owned())
+}
+
+/// The kind of the file system that the path is on, by the text of `/proc/self/mountinfo` (proc(5)).
+fn file_system_of<'a>(path: &Path, mounts: &'a str) -> Option<&'a str> {
+    let mount = |line: &'a str| {
+        let (place, kind) = line.split_once(" - ")?;
+        let at = Path::new(place.split(' ').nth(4)?);
+        path.starts_with(at).then_some((at.components().count(), kind.split(' ').next()?))
+    };
+    // The innermost counts; of two at one place the later, which covers the other.
+    mounts.lines().filter_map(mount).max_by_key(|(depth, _)| *depth).map(|(_, kind)| kind)
 }
 
 struct SqliteTransaction {
@@ -259,4 +307,19 @@ fn decode(row: &SqliteRow) -> Result<Row, sqlx::Error> {
         }
     });
     values.collect::<Result<_, _>>().map(Row)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_innermost_mount_says_which_file_system_it_is() {
+        let mounts = "22 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n\
+                      40 22 0:35 /export /srv/data rw shared:1 - nfs4 host:/export rw\n";
+        let kind = |path: &str| file_system_of(Path::new(path), mounts);
+        assert_eq!(kind("/srv/data/posthaste.db"), Some("nfs4"));
+        assert_eq!(kind("/srv/database/posthaste.db"), Some("ext4"));
+        assert_eq!(file_system_of(Path::new("/a"), ""), None);
+    }
 }
