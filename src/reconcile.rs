@@ -51,13 +51,19 @@ pub(crate) async fn run(global: &Global, args: ReconcileArgs) -> Done {
         Some(ids) => find_missing(&store, ids).await?,
         None => Vec::new(),
     };
+    let conflicts = match &accepted {
+        Some(ids) => find_conflicts(&store, ids).await?,
+        None => Vec::new(),
+    };
+    let conflict_count = store.count_id_conflicts().await?;
     let broker = connect::broker(&config, &store, &Arc::new(Metrics::new())).await?;
     let queues = broker.depths().await.map_err(|error| chain(&error));
     broker.close().await;
     store.close().await;
 
     let deliveries: u64 = books.deliveries.values().sum();
-    let adds_up = books.problem_count == 0 && deliveries == books.expected && missing.is_empty() && queues.is_ok();
+    let nothing_lacks = missing.is_empty() && conflicts.is_empty();
+    let adds_up = books.problem_count == 0 && deliveries == books.expected && nothing_lacks && queues.is_ok();
     let output = global.output();
     if output.json {
         let (queues, queue_error) = match &queues {
@@ -68,6 +74,8 @@ pub(crate) async fn run(global: &Global, args: ReconcileArgs) -> Done {
         output.document(&json!({
             "adds_up": adds_up, "accounting": books, "queues": queues, "queue_error": queue_error,
             "accepted": accepted.as_ref().map(Vec::len), "missing": ids,
+            "id_conflict_count": conflict_count,
+            "id_conflicts": conflicts.iter().map(|(_, id)| id.as_str()).collect::<Vec<_>>(),
         }))?;
     } else {
         print(output, &books, deliveries)?;
@@ -85,6 +93,15 @@ pub(crate) async fn run(global: &Global, args: ReconcileArgs) -> Done {
                 accepted.len(),
                 missing.len()
             ))?;
+        }
+        if conflict_count > 0 {
+            output.line(format_args!(
+                "  {conflict_count:>12}  ids under which another notification came; it was not sent, and is a dead letter (id_conflict)"
+            ))?;
+        }
+        for (tenant, id) in &conflicts {
+            output
+                .line(format_args!("came again as another notification, which was not sent: {id} (tenant {tenant})"))?;
         }
         for (tenant, id) in &missing {
             output.line(format_args!("never taken up: {id} (tenant {tenant})"))?;
@@ -129,6 +146,17 @@ async fn find_missing(
         missing.extend(store.missing_notifications(part).await?);
     }
     Ok(missing)
+}
+
+async fn find_conflicts(
+    store: &Store,
+    ids: &[(TenantId, NotificationId)],
+) -> Result<Vec<(TenantId, NotificationId)>, Failure> {
+    let mut conflicts = Vec::new();
+    for part in ids.chunks(LOOK_UP) {
+        conflicts.extend(store.id_conflicts(part).await?);
+    }
+    Ok(conflicts)
 }
 
 fn read_accepted(path: &Path, tenant: &TenantId) -> Result<Vec<(TenantId, NotificationId)>, Failure> {

@@ -53,6 +53,8 @@ conformance!(
         a_new_delivery_is_kept_once,
         a_known_delivery_changes_only_from_the_state_it_was_read_in,
         the_second_change_in_a_batch_is_stale,
+        an_id_stands_for_one_notification,
+        deliveries_of_one_notification_share_it,
         two_workers_record_the_same_delivery_once,
         a_gone_endpoint_is_disabled_once,
         a_gone_endpoint_that_was_repaired_stays_enabled,

@@ -16,6 +16,7 @@ mod expire;
 mod faults;
 mod garbage;
 mod httpsms_events;
+mod id_conflicts;
 mod internal;
 mod interop;
 mod listen;

@@ -1,6 +1,6 @@
 //! Takes messages from the broker and turns them into deliveries under way: decode, look up, route.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::deliver::Pipeline;
 use crate::endpoints::{EndpointCache, EndpointSet};
 use crate::fan_out::Started;
 use crate::job::{Custody, NotificationInHand, Ticket};
-use crate::record::{Finished, cause};
+use crate::record::{Finished, cause, refuse_id};
 use crate::route::{Routed, route};
 use crate::spans;
 
@@ -60,6 +60,13 @@ struct Work {
     notification: Arc<Notification>,
     message: Message,
     tag: Tag,
+}
+
+/// What the store knows of a batch.
+struct Known {
+    seen: LookUp,
+    /// The notifications that are there, as they came first.
+    first: HashMap<(TenantId, NotificationId), Notification>,
 }
 
 impl Work {
@@ -167,7 +174,13 @@ impl Intake {
         }
         let (known, endpoints) = self.look_up(&works).await;
         for work in works {
-            let seen = known.known.get(&work.name());
+            if let Some(first) = known.first.get(&work.name())
+                && let Some(member) = work.notification.differs_in(first)
+            {
+                self.conflict(work, first, member).await;
+                continue;
+            }
+            let seen = known.seen.known.get(&work.name());
             let already: HashSet<DeliveryId> = seen.iter().flat_map(|seen| seen.deliveries.iter().copied()).collect();
             if seen.is_some_and(|seen| already.len() >= seen.fan_out as usize) {
                 self.pipeline.recorder.ack(work.tag).await;
@@ -181,7 +194,7 @@ impl Intake {
     }
 
     /// What the store knows of a batch, and the endpoints as they are now; waits for the store if need be.
-    async fn look_up(&self, works: &[Work]) -> (LookUp, Arc<EndpointSet>) {
+    async fn look_up(&self, works: &[Work]) -> (Known, Arc<EndpointSet>) {
         let names: Vec<_> = works.iter().map(Work::name).collect();
         let mut backoff = Reconnect::default();
         loop {
@@ -196,13 +209,24 @@ impl Intake {
         }
     }
 
-    async fn try_look_up(
-        &self,
-        names: &[(TenantId, NotificationId)],
-    ) -> Result<(LookUp, Arc<EndpointSet>), StoreError> {
-        let known = self.store.look_up(names).await?;
-        let endpoints = self.endpoints.at(known.endpoints_version).await?;
-        Ok((known, endpoints))
+    async fn try_look_up(&self, names: &[(TenantId, NotificationId)]) -> Result<(Known, Arc<EndpointSet>), StoreError> {
+        let seen = self.store.look_up(names).await?;
+        // Few are known: a message that was redelivered, or enqueued again.
+        let known: Vec<_> = seen.known.keys().cloned().collect();
+        let first = if known.is_empty() { HashMap::new() } else { self.store.readable_notifications(&known).await? };
+        let endpoints = self.endpoints.at(seen.endpoints_version).await?;
+        Ok((Known { seen, first }, endpoints))
+    }
+
+    /// Another notification under an id that was used: it is not sent, and does not go away in silence.
+    async fn conflict(&self, work: Work, first: &Notification, member: &str) {
+        let Notification { tenant, id, accepted_at, .. } = first;
+        let detail = format!(
+            "its id {id} stands for another notification of the tenant {tenant}, accepted at {accepted_at}: they differ \
+             in {member}. Enqueue it under an id of its own"
+        );
+        refuse_id(&self.store, &self.pipeline.clock, (tenant, id)).await;
+        self.refuse(work, DeadReason::IdConflict, &detail).await;
     }
 
     /// Starts one notification's deliveries, but those that the store knows. Gives the work back when the

@@ -1,7 +1,7 @@
 //! A delivery in a worker's hands, and who is told when its result is in the store.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use posthaste_shared::broker::{Message, Tag};
@@ -49,6 +49,7 @@ pub struct Ticket {
     /// What to acknowledge it by.
     pub tag: Tag,
     outstanding: AtomicUsize,
+    refused: AtomicBool,
     #[expect(dead_code, reason = "held until the message is done with")]
     notification: NotificationInHand,
 }
@@ -57,7 +58,19 @@ impl Ticket {
     /// For a message that makes `deliveries` deliveries.
     #[must_use]
     pub fn new(message: Message, tag: Tag, deliveries: usize, notification: NotificationInHand) -> Arc<Self> {
-        Arc::new(Self { message, tag, outstanding: AtomicUsize::new(deliveries), notification })
+        Arc::new(Self {
+            message,
+            tag,
+            outstanding: AtomicUsize::new(deliveries),
+            refused: AtomicBool::new(false),
+            notification,
+        })
+    }
+
+    /// The message is going to be a dead letter. Whether this is the first of its deliveries that says so.
+    #[must_use]
+    pub fn refuse(&self) -> bool {
+        !self.refused.swap(true, Ordering::AcqRel)
     }
 
     /// One of its deliveries is recorded; the tag when it was the last.

@@ -10,7 +10,7 @@ use posthaste_shared::backoff::Reconnect;
 use posthaste_shared::broker::{Acker, Broker, DeadReason, Message, Tag};
 use posthaste_shared::clock::Clock;
 use posthaste_shared::domain::delivery::{DeliveryState, Status};
-use posthaste_shared::domain::id::EndpointId;
+use posthaste_shared::domain::id::{EndpointId, NotificationId, TenantId};
 use posthaste_shared::domain::notification::Notification;
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::store::record::{Record, Recorded};
@@ -146,6 +146,9 @@ impl Recording {
             Ok(answers) => {
                 self.metrics.store_batch_rows.observe(records.len() as f64);
                 for ((record, answer), custody) in records.iter().zip(answers).zip(custodies) {
+                    if let (Recorded::Conflict, Custody::Message(ticket, _)) = (answer, &custody) {
+                        self.conflict(&record.delivery.tenant, &record.delivery.notification_id, ticket).await;
+                    }
                     self.settle(record, answer);
                     tags.extend(custody.settled());
                 }
@@ -167,7 +170,18 @@ impl Recording {
     async fn keep_unmatched(&self, unmatched: Vec<(Arc<Notification>, Arc<Ticket>)>, tags: &mut Vec<Tag>) {
         let notifications: Vec<_> = unmatched.iter().map(|(notification, _)| Arc::clone(notification)).collect();
         let mut backoff = Reconnect::default();
-        while let Err(error) = self.store.record_unmatched(&notifications, self.clock.now()).await {
+        loop {
+            let error = match self.store.record_unmatched(&notifications, self.clock.now()).await {
+                Ok(answers) => {
+                    for ((notification, ticket), stands_for_another) in unmatched.iter().zip(answers) {
+                        if stands_for_another {
+                            self.conflict(&notification.tenant, &notification.id, ticket).await;
+                        }
+                    }
+                    break;
+                }
+                Err(error) => error,
+            };
             if let Err(error) = self.wait_out(error, &mut backoff).await {
                 for (notification, ticket) in &unmatched {
                     tracing::error!(notification.id = %notification.id, %error, "a notification cannot be kept");
@@ -209,7 +223,7 @@ impl Recording {
     /// Tells everybody concerned what was recorded.
     fn settle(&self, record: &Record, answer: Recorded) {
         let delivery = &record.delivery;
-        if matches!(answer, Recorded::Stale) {
+        if matches!(answer, Recorded::Stale | Recorded::Conflict) {
             tracing::debug!(delivery.id = %delivery.id, "another result was recorded first; this one is dropped");
             return;
         }
@@ -248,8 +262,35 @@ impl Recording {
         tags.extend(custody.settled());
     }
 
+    /// Another worker took up another notification of that id in the same moment, and recorded it first. What this
+    /// one has sent cannot be taken back; the dead letter says so.
+    async fn conflict(&self, tenant: &TenantId, id: &NotificationId, ticket: &Ticket) {
+        if !ticket.refuse() {
+            return;
+        }
+        let detail = format!(
+            "its id {id} stands for another notification of the tenant {tenant}, which came in the same moment; some of \
+             this one may have been sent"
+        );
+        refuse_id(&self.store, &self.clock, (tenant, id)).await;
+        tracing::warn!(notification.id = %id, "a notification came under the id of another: it is a dead letter");
+        bury(self.broker.as_ref(), &self.metrics, &ticket.message, DeadReason::IdConflict, &detail).await;
+    }
+
     async fn bury_message(&self, message: &Message, detail: &str) {
         bury(self.broker.as_ref(), &self.metrics, message, DeadReason::Unrecordable, detail).await;
+    }
+}
+
+/// Notes for `reconcile` that another notification came under an id; waits for the store if need be.
+pub(crate) async fn refuse_id(store: &Store, clock: &Arc<dyn Clock>, (tenant, id): (&TenantId, &NotificationId)) {
+    let mut backoff = Reconnect::default();
+    while let Err(error) = store.note_id_conflict(tenant, id, clock.now()).await {
+        if !error.is_transient() {
+            tracing::error!(%error, cause = cause(&error), "that an id came twice cannot be noted");
+            return;
+        }
+        tokio::time::sleep(backoff.next()).await;
     }
 }
 

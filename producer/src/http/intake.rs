@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use posthaste_shared::domain::id::{NotificationId, TenantId};
 use posthaste_shared::domain::notification::{Notification, NotificationDraft};
 use posthaste_shared::domain::time::Timestamp;
+use posthaste_shared::store::StoreError;
 use posthaste_shared::store::idempotency::{Begun, IdempotencyClaim};
 use posthaste_shared::telemetry::metrics::Source;
 use serde::{Deserialize, Serialize};
@@ -72,7 +73,10 @@ pub(super) async fn take_in(
         named.extend(names.map(|names| Named { index, ..names }));
     }
     if !named.is_empty() {
-        claim(api, &mut stages, named).await;
+        match known(api, &mut stages, &mut named).await {
+            Ok(known) => claim(api, &mut stages, named, &known).await,
+            Err(error) => refuse_all(&mut stages, &named, &error.into()),
+        }
     }
     let results = publish_checked(api, traceparent, &stages).await;
     finish(api, &stages, &results).await;
@@ -126,8 +130,49 @@ fn fingerprint(draft: &NotificationDraft) -> [u8; 32] {
     Sha256::digest(serde_json::to_vec(draft).unwrap_or_default()).into()
 }
 
+/// Asks the store for notifications of the ids that producers chose: idempotency keys are forgotten long before
+/// these. One that asks for something else is refused and claims nothing.
+async fn known(
+    api: &Api,
+    stages: &mut [Stage],
+    named: &mut Vec<Named>,
+) -> Result<HashMap<(TenantId, NotificationId), Notification>, StoreError> {
+    let with_id = named.iter().filter(|item| item.draft.id.is_some());
+    let ids: Vec<_> = with_id
+        .filter_map(|item| match &stages[item.index] {
+            Stage::Checked { notification, .. } => Some((notification.tenant.clone(), notification.id.clone())),
+            Stage::Known(_) | Stage::Twin(_) | Stage::Refused(_) => None,
+        })
+        .collect();
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let known = api.store.readable_notifications(&ids).await?;
+    named.retain(|item| {
+        let Stage::Checked { notification, .. } = &stages[item.index] else { return true };
+        let first = known.get(&(notification.tenant.clone(), notification.id.clone()));
+        let same = first.is_none_or(|first| first.differs_in(notification).is_none());
+        if !same {
+            stages[item.index] = Stage::Refused(conflict());
+        }
+        same
+    });
+    Ok(known)
+}
+
+fn refuse_all(stages: &mut [Stage], named: &[Named], problem: &Problem) {
+    for item in named {
+        stages[item.index] = Stage::Refused(problem.clone());
+    }
+}
+
 /// Claims all names in one visit to the store and moves the stages accordingly.
-async fn claim(api: &Api, stages: &mut [Stage], named: Vec<Named>) {
+async fn claim(
+    api: &Api,
+    stages: &mut [Stage],
+    named: Vec<Named>,
+    known: &HashMap<(TenantId, NotificationId), Notification>,
+) {
     let mut claims = Vec::new();
     for item in &named {
         if let Stage::Checked { notification, .. } = &stages[item.index] {
@@ -143,11 +188,7 @@ async fn claim(api: &Api, stages: &mut [Stage], named: Vec<Named>) {
     let mut answers = match api.store.begin(&claims).await {
         Ok(answers) => answers.into_iter(),
         Err(error) => {
-            let problem = Problem::from(error);
-            for item in &named {
-                stages[item.index] = Stage::Refused(problem.clone());
-            }
-            return;
+            return refuse_all(stages, &named, &Problem::from(error));
         }
     };
     let mut first_with: HashMap<(TenantId, String), usize> = HashMap::new();
@@ -158,7 +199,13 @@ async fn claim(api: &Api, stages: &mut [Stage], named: Vec<Named>) {
             let tenant = notification.tenant.clone();
             let twin = item.keys.iter().find_map(|key| first_with.get(&(tenant.clone(), key.clone())).copied());
             first_with.extend(item.keys.iter().map(|key| ((tenant.clone(), key.clone()), twin.unwrap_or(index))));
+            let first = known.get(&(tenant, notification.id.clone()));
             match settle(begun) {
+                // Its keys stand for it again: nothing is left to publish.
+                Settled::Fresh | Settled::Again { .. } if let Some(first) = first => {
+                    let (id, accepted_at) = (first.id.clone(), first.accepted_at);
+                    stages[index] = Stage::Known(AcceptedView { id, accepted_at, deduplicated: true });
+                }
                 Settled::Fresh => *claimed = item.keys,
                 Settled::Again { .. } if let Some(twin) = twin => stages[index] = Stage::Twin(twin),
                 Settled::Again { id, at } => match again(notification, item.draft, id, at) {

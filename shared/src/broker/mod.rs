@@ -119,6 +119,8 @@ pub enum DeadReason {
     TooLarge,
     /// It has more recipients than a notification may have.
     TooManyRecipients,
+    /// Its id stands for another notification already, which was sent under it.
+    IdConflict,
     /// Handling it panicked, or workers died with it in hand again and again.
     Poisonous,
     /// The store refuses to keep it.
@@ -129,10 +131,11 @@ pub enum DeadReason {
 
 impl DeadReason {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Undecodable,
         Self::TooLarge,
         Self::TooManyRecipients,
+        Self::IdConflict,
         Self::Poisonous,
         Self::Unrecordable,
         Self::DeliveryLimit,
@@ -145,6 +148,7 @@ impl DeadReason {
             Self::Undecodable => "undecodable",
             Self::TooLarge => "too_large",
             Self::TooManyRecipients => "too_many_recipients",
+            Self::IdConflict => "id_conflict",
             Self::Poisonous => "poisonous",
             Self::Unrecordable => "unrecordable",
             Self::DeliveryLimit => "delivery_limit",

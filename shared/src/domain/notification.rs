@@ -205,6 +205,21 @@ impl From<Notification> for NotificationDraft {
 }
 
 impl Notification {
+    /// The first member in which `other`, of the same id, asks for something else; `None` when both ask for the same.
+    /// What counts is what is delivered and to whom, the JSON as it was written. Times and priority do not: a producer
+    /// that enqueues again counts them from then, and spaces of time have no beginning.
+    #[must_use]
+    pub fn differs_in(&self, other: &Self) -> Option<&'static str> {
+        let members = [
+            ("type", self.kind == other.kind),
+            ("endpoint_id", self.target == other.target),
+            ("payload", self.payload == other.payload),
+            ("recipient", self.recipient == other.recipient),
+            ("overrides", self.overrides == other.overrides),
+        ];
+        members.into_iter().find_map(|(member, same)| (!same).then_some(member))
+    }
+
     /// Whether it may no longer be sent at `now`.
     #[must_use]
     pub fn is_expired(&self, now: Timestamp) -> bool {
@@ -302,6 +317,19 @@ mod tests {
         let accepted = draft(json).accept(acceptance()).unwrap();
         let again = serde_json::to_string(&NotificationDraft::from(accepted)).unwrap();
         assert!(again.contains(r#""payload":{ "b" : 1.0e2 }"#), "{again}");
+    }
+
+    #[test]
+    fn another_body_is_told_from_the_same_one_enqueued_again() {
+        let first = draft(r#"{"type":"a","payload":1,"ttl_seconds":5}"#).accept(acceptance()).unwrap();
+        let later = Acceptance { at: acceptance().at.after(Duration::from_secs(9)), ..acceptance() };
+        let differs = |json: &str| draft(json).accept(later.clone()).unwrap().differs_in(&first);
+        assert_eq!(differs(r#"{"payload":1,"type":"a","ttl_seconds":5,"priority":"high"}"#), None);
+        assert_eq!(differs(r#"{"type":"b","payload":1}"#), Some("type"));
+        assert_eq!(differs(r#"{"type":"a","payload":2}"#), Some("payload"));
+        assert_eq!(differs(r#"{"type":"a","payload":1,"endpoint_id":"ep_1"}"#), Some("endpoint_id"));
+        assert_eq!(differs(r#"{"type":"a","payload":1,"recipient":{}}"#), Some("recipient"));
+        assert_eq!(differs(r#"{"type":"a","payload":1,"overrides":{}}"#), Some("overrides"));
     }
 
     #[test]

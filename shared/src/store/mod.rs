@@ -13,6 +13,7 @@ pub mod endpoints;
 pub mod events;
 mod expiry;
 pub mod fitness;
+mod id_conflicts;
 pub mod idempotency;
 mod kept;
 pub mod keys;

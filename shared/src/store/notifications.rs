@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::db::{Batch, Kind, Param, Reader};
+use super::db::{Batch, Kind, Param, Reader, Transaction};
 use super::rows::{delivery_columns, notification_columns};
 use super::{Store, StoreError, rows};
 use crate::domain::delivery::Delivery;
@@ -45,6 +45,26 @@ impl LookUp {
     }
 }
 
+/// Those of these notifications that are there, and can be read, within a transaction.
+pub(super) async fn read_each(
+    tx: &mut dyn Transaction,
+    names: &BTreeSet<(&TenantId, &NotificationId)>,
+) -> Result<Vec<Notification>, StoreError> {
+    let mut batch = Batch::new(&[("tenant", Kind::Text), ("id", Kind::Text)]);
+    for (tenant, id) in names {
+        batch.push([Param::text(tenant.as_str()), Param::text(id.as_str())]);
+    }
+    let rows = tx.run_batch(GET_EACH, batch).await?.rows.into_iter();
+    Ok(rows.filter_map(|row| rows::notification(&mut row.reader("notifications")).ok()).collect())
+}
+
+const GET_EACH: &str = concat!(
+    "-- notifications.get_each
+            SELECT ",
+    notification_columns!(),
+    " FROM {rows} JOIN notifications n ON n.tenant = u.tenant AND n.id = u.id"
+);
+
 impl Store {
     /// Which of these notifications were taken up already, and the endpoints' change number: one round
     /// trip, on the hot path of every batch.
@@ -82,23 +102,35 @@ impl Store {
         &self,
         ids: &[(TenantId, NotificationId)],
     ) -> Result<HashMap<(TenantId, NotificationId), Notification>, StoreError> {
-        const SQL: &str = concat!(
-            "-- notifications.get_each
-            SELECT ",
-            notification_columns!(),
-            " FROM {rows} JOIN notifications n ON n.tenant = u.tenant AND n.id = u.id"
-        );
         let mut batch = Batch::new(&[("tenant", Kind::Text), ("id", Kind::Text)]);
         let each: BTreeSet<&(TenantId, NotificationId)> = ids.iter().collect();
         for (tenant, id) in each {
             batch.push([Param::text(tenant.as_str()), Param::text(id.as_str())]);
         }
-        let rows = self.driver.read_batch(SQL, batch).await?.rows.into_iter();
+        let rows = self.driver.read_batch(GET_EACH, batch).await?.rows.into_iter();
         rows.map(|row| {
             let notification = rows::notification(&mut row.reader("notifications"))?;
             Ok(((notification.tenant.clone(), notification.id.clone()), notification))
         })
         .collect()
+    }
+
+    /// Those of these notifications that are there and can be read.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn readable_notifications(
+        &self,
+        ids: &[(TenantId, NotificationId)],
+    ) -> Result<HashMap<(TenantId, NotificationId), Notification>, StoreError> {
+        let mut batch = Batch::new(&[("tenant", Kind::Text), ("id", Kind::Text)]);
+        let each: BTreeSet<&(TenantId, NotificationId)> = ids.iter().collect();
+        for (tenant, id) in each {
+            batch.push([Param::text(tenant.as_str()), Param::text(id.as_str())]);
+        }
+        let rows = self.driver.read_batch(GET_EACH, batch).await?.rows.into_iter();
+        let readable = rows.filter_map(|row| rows::notification(&mut row.reader("notifications")).ok());
+        Ok(readable.map(|it| ((it.tenant.clone(), it.id.clone()), it)).collect())
     }
 
     /// One notification with its deliveries. Without a tenant: the oldest of that name of any tenant.

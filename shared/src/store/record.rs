@@ -1,19 +1,20 @@
 //! The results of attempts: one transaction a batch.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::db::{Answer, Batch, Kind, Param, Transaction};
 use super::endpoints::next_version;
 use super::events::insert_events;
 use super::kept::Kept;
+use super::notifications::read_each;
 use super::{Store, StoreError, rows};
 use crate::domain::attempt::Attempt;
 use crate::domain::delivery::{Delivery, Status};
 use crate::domain::endpoint::{Endpoint, EndpointStatus};
 use crate::domain::event::Event;
-use crate::domain::id::{DeliveryId, EndpointId};
+use crate::domain::id::{DeliveryId, EndpointId, NotificationId, TenantId};
 use crate::domain::notification::Notification;
 use crate::domain::time::Timestamp;
 
@@ -68,6 +69,8 @@ pub enum Recorded {
     Kept,
     /// Somebody else was first: nothing of it was written.
     Stale,
+    /// The notification's id stands for another one: nothing of it was written.
+    Conflict,
 }
 
 impl Store {
@@ -93,7 +96,7 @@ impl Store {
             })
             .collect();
         let mut tx = self.driver.begin().await?;
-        let (mut kept, inserted) = insert_new(tx.as_mut(), &records, &self.kept).await?;
+        let New { mut kept, conflicts, inserted } = insert_new(tx.as_mut(), &records, &self.kept).await?;
         kept.extend(update_known(tx.as_mut(), &records).await?);
         records.retain(|id, _| kept.contains(id));
         insert_attempts(tx.as_mut(), records.values().copied()).await?;
@@ -103,13 +106,16 @@ impl Store {
         insert_events(tx.as_mut(), &events).await?;
         tx.commit().await?;
         inserted.into_iter().for_each(|notification| self.kept.put(notification));
-        let answer = |(record, first): (&Record, bool)| {
-            if first && kept.contains(&record.delivery.id) { Recorded::Kept } else { Recorded::Stale }
+        let answer = |(record, first): (&Record, bool)| match record.delivery.id {
+            id if conflicts.contains(&id) => Recorded::Conflict,
+            id if first && kept.contains(&id) => Recorded::Kept,
+            _ => Recorded::Stale,
         };
         Ok(batch.iter().zip(firsts).map(answer).collect())
     }
 
-    /// Keeps notifications that no endpoint wants, so that they can be seen. Idempotent.
+    /// Keeps notifications that no endpoint wants, so that they can be seen. Idempotent. Answers for each whether its
+    /// id stands for another one: that one stays.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -117,22 +123,34 @@ impl Store {
         &self,
         notifications: &[Arc<Notification>],
         _now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<bool>, StoreError> {
         if notifications.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let mut tx = self.driver.begin().await?;
-        insert_notifications(tx.as_mut(), notifications.iter().map(|notification| (notification, 0))).await?;
-        tx.commit().await
+        let each = notifications.iter().map(|notification| (notification, 0));
+        let inserted = insert_notifications(tx.as_mut(), each).await?;
+        tx.commit().await?;
+        Ok(notifications.iter().map(|notification| inserted.stands_for_another(notification)).collect())
     }
 }
 
-/// Returns the deliveries that were not there, and those notifications of several deliveries that were not.
+/// What was new in a batch.
+#[derive(Default)]
+struct New<'a> {
+    /// The deliveries that were not there.
+    kept: HashSet<DeliveryId>,
+    /// Deliveries of notifications whose ids stand for others: nothing of them was written.
+    conflicts: HashSet<DeliveryId>,
+    /// The notifications of several deliveries that were not there.
+    inserted: Vec<&'a Arc<Notification>>,
+}
+
 async fn insert_new<'a>(
     tx: &mut dyn Transaction,
     records: &BTreeMap<DeliveryId, &'a Record>,
     known: &Kept,
-) -> Result<(HashSet<DeliveryId>, Vec<&'a Arc<Notification>>), StoreError> {
+) -> Result<New<'a>, StoreError> {
     const SQL: &str = "-- deliveries.insert_batch
         INSERT INTO deliveries (id, notification_id, tenant, type, endpoint_id, wire_format, recipient,
             status, wait, hold, due_at, reason, finished_at, round, attempt_count, round_base,
@@ -149,24 +167,39 @@ async fn insert_new<'a>(
             Before::Known { .. } => None,
         })
         .collect();
-    let deliveries = rows::delivery_batch(new.iter().map(|(record, ..)| &record.delivery));
-    let kept = delivery_ids(tx.run_batch(SQL, deliveries).await?)?;
     // Of many deliveries only the first batch brings the notification: each would send its payload once more.
-    let kept_notifications = new
+    let first_seen = new.iter().filter(|(_, notification, fan_out)| *fan_out <= 1 || !known.has(notification));
+    let notifications = insert_notifications(tx, first_seen.map(|(_, it, fan_out)| (*it, *fan_out))).await?;
+    let conflicts: HashSet<DeliveryId> = new
         .iter()
-        .filter(|(record, ..)| kept.contains(&record.delivery.id))
-        .map(|(_, notification, fan_out)| (*notification, *fan_out))
-        .filter(|(notification, fan_out)| *fan_out <= 1 || !known.has(notification));
-    let mut inserted = insert_notifications(tx, kept_notifications).await?;
-    inserted.retain(|(_, fan_out)| *fan_out > 1);
-    Ok((kept, inserted.into_iter().map(|(notification, _)| notification).collect()))
+        .filter(|(_, notification, _)| notifications.stands_for_another(notification))
+        .map(|(record, ..)| record.delivery.id)
+        .collect();
+    let free = new.iter().filter(|(record, ..)| !conflicts.contains(&record.delivery.id));
+    let deliveries = rows::delivery_batch(free.map(|(record, ..)| &record.delivery));
+    let kept = delivery_ids(tx.run_batch(SQL, deliveries).await?)?;
+    let several = notifications.inserted.into_iter().filter(|(_, fan_out)| *fan_out > 1);
+    Ok(New { kept, conflicts, inserted: several.map(|(notification, _)| notification).collect() })
 }
 
-/// Returns those that were not there.
+/// What became of notifications that were to be inserted.
+struct Notifications<'a> {
+    inserted: Vec<(&'a Arc<Notification>, u32)>,
+    /// By tenant and id: what was there already, as far as it can be read, and what came first in this batch.
+    there: HashMap<(TenantId, NotificationId), Notification>,
+}
+
+impl Notifications<'_> {
+    fn stands_for_another(&self, notification: &Notification) -> bool {
+        let name = (notification.tenant.clone(), notification.id.clone());
+        self.there.get(&name).is_some_and(|first| first.differs_in(notification).is_some())
+    }
+}
+
 async fn insert_notifications<'a>(
     tx: &mut dyn Transaction,
     notifications: impl Iterator<Item = (&'a Arc<Notification>, u32)>,
-) -> Result<Vec<(&'a Arc<Notification>, u32)>, StoreError> {
+) -> Result<Notifications<'a>, StoreError> {
     const SQL: &str = "-- notifications.insert_batch
         INSERT INTO notifications (tenant, id, type, target, payload, recipient, overrides, accepted_at, deliver_at,
             expires_at, priority, origin, traceparent, fan_out)
@@ -174,15 +207,27 @@ async fn insert_notifications<'a>(
             u.expires_at, u.priority, u.origin, u.traceparent, u.fan_out
         FROM {rows} WHERE true
         ON CONFLICT DO NOTHING RETURNING tenant, id";
-    let each: BTreeMap<(&str, &str), (&'a Arc<Notification>, u32)> =
-        notifications.map(|(it, fan_out)| ((it.tenant.as_str(), it.id.as_str()), (it, fan_out))).collect();
+    let mut each: BTreeMap<(&TenantId, &NotificationId), (&'a Arc<Notification>, u32)> = BTreeMap::new();
+    let mut there = HashMap::new();
+    for (notification, fan_out) in notifications {
+        let first = each.entry((&notification.tenant, &notification.id)).or_insert((notification, fan_out));
+        if !Arc::ptr_eq(first.0, notification) {
+            there.insert((notification.tenant.clone(), notification.id.clone()), first.0.as_ref().clone());
+        }
+    }
     let mut names = HashSet::new();
     for row in tx.run_batch(SQL, rows::notification_batch(each.values().copied())).await?.rows {
         let mut row = row.reader("notifications");
         names.insert((row.text()?, row.text()?));
     }
     let new = |it: &Notification| names.contains(&(it.tenant.as_str().to_owned(), it.id.as_str().to_owned()));
-    Ok(each.into_values().filter(|(notification, _)| new(notification)).collect())
+    let (inserted, known): (Vec<_>, Vec<_>) = each.into_values().partition(|(notification, _)| new(notification));
+    if !known.is_empty() {
+        let names = known.iter().map(|(notification, _)| (&notification.tenant, &notification.id)).collect();
+        let first = read_each(tx, &names).await?.into_iter();
+        there.extend(first.map(|it| ((it.tenant.clone(), it.id.clone()), it)));
+    }
+    Ok(Notifications { inserted, there })
 }
 
 async fn update_known(

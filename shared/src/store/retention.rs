@@ -26,7 +26,14 @@ impl Store {
             return Ok(removed);
         }
         let mut removed = 0;
-        for (sql, at) in [(UNMATCHED, before), (EVENTS, before), (REPLAYS, before), (IDEMPOTENCY_KEYS, keys_before)] {
+        let steps = [
+            (UNMATCHED, before),
+            (EVENTS, before),
+            (REPLAYS, before),
+            (ID_CONFLICTS, before),
+            (IDEMPOTENCY_KEYS, keys_before),
+        ];
+        for (sql, at) in steps {
             removed += self.driver.write(sql, vec![Param::time(at), Param::count(limit)]).await?.affected;
         }
         Ok(removed)
@@ -82,6 +89,9 @@ const EVENTS: &str = "-- retention.events
         (SELECT sequence FROM events WHERE at < $1 AND published_at IS NOT NULL ORDER BY at LIMIT $2)";
 const REPLAYS: &str = "-- retention.replays
     DELETE FROM replays WHERE id IN (SELECT id FROM replays WHERE finished_at < $1 LIMIT $2)";
+const ID_CONFLICTS: &str = "-- retention.id_conflicts
+    DELETE FROM id_conflicts WHERE (tenant, id) IN
+        (SELECT tenant, id FROM id_conflicts WHERE seen_at < $1 LIMIT $2)";
 const IDEMPOTENCY_KEYS: &str = "-- retention.idempotency_keys
     DELETE FROM idempotency_keys WHERE (tenant, name) IN
         (SELECT tenant, name FROM idempotency_keys WHERE accepted_at < $1 ORDER BY accepted_at LIMIT $2)";

@@ -94,6 +94,13 @@ async fn run_sql(url: &str, text: &str) {
 }
 
 /// So many seconds after the tests' beginning of time.
+/// The version of the newest migration, the same for both databases.
+pub(crate) async fn newest_version() -> i64 {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations/postgres");
+    let all = sqlx::migrate::Migrator::new(folder).await.unwrap();
+    all.iter().map(|migration| migration.version).max().unwrap()
+}
+
 pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_micros(1_767_225_600_000_000 + seconds * 1_000_000)
 }

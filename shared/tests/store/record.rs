@@ -68,6 +68,66 @@ pub(crate) async fn the_second_change_in_a_batch_is_stale(bench: &Bench) {
     assert_eq!(bench.store.record(&[], at(1)).await.unwrap(), []);
 }
 
+/// Two workers that take up two notifications of one id in the same moment.
+pub(crate) async fn an_id_stands_for_one_notification(bench: &Bench) {
+    let store = &bench.store;
+    let (first, unmatched) = (notification("n-1"), notification("n-2"));
+    let other = |it: &Arc<Notification>| {
+        Arc::new(Notification { payload: RawJson::parse("2".to_owned()).unwrap(), ..it.as_ref().clone() })
+    };
+    assert_eq!(store.record(&[new(&first, "ep_1", retry(1))], at(1)).await.unwrap(), [Recorded::Kept]);
+    // Nothing is written of the other, not for another endpoint either: its retry would send the first one's payload.
+    let batch = [
+        new(&other(&first), "ep_1", delivered(2)),
+        new(&other(&first), "ep_2", retry(2)),
+        new(&first, "ep_3", retry(2)),
+    ];
+    let answers = store.record(&batch, at(2)).await.unwrap();
+    assert_eq!(answers, [Recorded::Conflict, Recorded::Conflict, Recorded::Kept]);
+    let (kept, deliveries) = store.notification(None, &first.id).await.unwrap().unwrap();
+    assert_eq!((&kept, deliveries.len()), (first.as_ref(), 2));
+    // Both in one batch: the first counts.
+    let batch = [new(&notification("n-3"), "ep_1", retry(1)), new(&other(&notification("n-3")), "ep_2", retry(1))];
+    let answers = store.record(&batch, at(1)).await.unwrap();
+    assert_eq!(answers.iter().filter(|answer| **answer == Recorded::Conflict).count(), 1);
+
+    assert_eq!(store.record_unmatched(&[unmatched.clone()], at(1)).await.unwrap(), [false]);
+    assert_eq!(store.record_unmatched(&[other(&unmatched)], at(2)).await.unwrap(), [true]);
+    assert_eq!(store.record_unmatched(&[unmatched.clone()], at(3)).await.unwrap(), [false]);
+
+    let ids = [(first.tenant.clone(), first.id.clone()), (unmatched.tenant.clone(), unmatched.id.clone())];
+    for time in [1, 2] {
+        store.note_id_conflict(&first.tenant, &first.id, at(time)).await.unwrap();
+    }
+    assert_eq!(store.count_id_conflicts().await.unwrap(), 1);
+    assert_eq!(store.id_conflicts(&ids).await.unwrap(), [ids[0].clone()]);
+    assert_eq!(store.remove_finished(at(2), at(2), 9).await.unwrap(), 1, "the unmatched one alone");
+    assert_eq!(store.remove_finished(at(3), at(3), 9).await.unwrap(), 1);
+    assert_eq!(store.count_id_conflicts().await.unwrap(), 0);
+}
+
+/// Many deliveries of one notification: its payload is written and read once, and each is claimed with it.
+pub(crate) async fn deliveries_of_one_notification_share_it(bench: &Bench) {
+    let store = &bench.store;
+    let shared = notification("n-1");
+    let several = |endpoint: &str| Record {
+        before: Before::New { notification: Arc::clone(&shared), fan_out: 3 },
+        ..new(&shared, endpoint, retry(1))
+    };
+    for endpoint in ["ep_1", "ep_2", "ep_3"] {
+        assert_eq!(store.record(&[several(endpoint)], at(0)).await.unwrap(), [Recorded::Kept]);
+    }
+    let claimed = store.claim_due(at(1), std::time::Duration::from_secs(1), 9).await.unwrap();
+    assert_eq!(claimed.len(), 3);
+    assert!(claimed.iter().all(|one| Arc::ptr_eq(&one.notification, &shared)), "it was in memory");
+    // Another process reads it, once.
+    let other = bench.another().await;
+    let claimed = other.claim_due(at(60_000_000), std::time::Duration::from_secs(1), 9).await.unwrap();
+    assert_eq!(claimed.len(), 3, "their leases ended");
+    assert!(claimed.iter().all(|one| Arc::ptr_eq(&one.notification, &claimed[0].notification)));
+    assert_eq!(claimed[0].notification, shared);
+}
+
 pub(crate) async fn two_workers_record_the_same_delivery_once(bench: &Bench) {
     let stores = [bench.store.clone(), bench.another().await];
     let batch: Vec<Record> = (0..100).map(|n| new(&notification(&format!("n-{n}")), "ep_1", failed(1))).collect();
