@@ -35,11 +35,17 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use failure::Failure;
+use posthaste_worker::script::{COMPILE_COMMAND, compile_for_parent};
 
 /// How long background work (a blocked read of stdin, say) may hold the end of the program up.
 const LINGER: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
+    // The API and the worker start this program anew for each script that they compile, without any configuration.
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == COMPILE_COMMAND) && arguments.next().is_none() {
+        return compile_for_parent();
+    }
     let cli = cli::parse();
     // Only fails when a provider is installed already, and then there is one.
     let _ = rustls::crypto::ring::default_provider().install_default();

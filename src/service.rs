@@ -2,6 +2,7 @@
 //! and ending on a signal.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use posthaste_shared::telemetry::trace::{Messaging, Origin, Tracer};
 use posthaste_worker::conclude::EventSettings;
 use posthaste_worker::courier::Courier;
 use posthaste_worker::decode::Limits;
+use posthaste_worker::script::Compiler;
 use posthaste_worker::send::Sender;
 use posthaste_worker::upkeep::UpkeepSettings;
 use posthaste_worker::worker::{Stopped, Worker, WorkerParts, WorkerSettings};
@@ -46,6 +48,15 @@ pub(crate) struct Node {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tracer: Tracer,
+    pub(crate) compiler: Compiler,
+}
+
+/// The file of this program. On Linux it is found even after another version has been put in its place.
+fn own_program() -> PathBuf {
+    if cfg!(target_os = "linux") {
+        return PathBuf::from("/proc/self/exe");
+    }
+    std::env::current_exe().unwrap_or_else(|_| PathBuf::from("posthaste"))
 }
 
 /// Whether the schema is brought up to date, or only looked at.
@@ -64,12 +75,12 @@ impl Node {
         let tracer = tracer(config, role, &metrics, &clock)?;
         let store = open_store(config, schema).await?;
         let broker = connect::broker(config, &store, &metrics).await?;
-        Ok(Self { store, broker, clock, metrics, tracer })
+        Ok(Self { store, broker, clock, metrics, tracer, compiler: Compiler::in_processes(own_program()) })
     }
 
     /// The HTTP API, to be served.
     pub(crate) fn api(&self, config: &Config, shutdown: CancellationToken) -> Result<Router, Failure> {
-        let courier = Courier::new(Sender::new(config.egress.clone())?, Arc::clone(&self.clock));
+        let courier = Courier::new(Sender::new(config.egress.clone())?, Arc::clone(&self.clock), self.compiler.clone());
         let parts = ApiParts {
             store: self.store.clone(),
             broker: Arc::clone(&self.broker),
@@ -123,6 +134,7 @@ impl Node {
                 disable_after: config.worker.disable_after,
             },
             egress: config.egress.clone(),
+            compiler: self.compiler.clone(),
             name,
         };
         let worker = Worker::start(parts, settings).await?;

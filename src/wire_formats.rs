@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use posthaste_producer::http::problem::FieldProblem;
-use posthaste_producer::http::wire_formats::{TestReport, TestRequest, TestResponse, WireFormatInfo, WireFormats};
+use posthaste_producer::http::wire_formats::{
+    TestReport, TestRequest, TestResponse, Unchecked, WireFormatInfo, WireFormats,
+};
 use posthaste_shared::clock::Clock;
 use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::notification::Notification;
@@ -30,6 +32,13 @@ impl WireFormats for WorkerWireFormats {
 
     fn check(&self, endpoint: &Endpoint) -> Result<(), Vec<FieldProblem>> {
         problems(wire::check(endpoint))
+    }
+
+    async fn check_scripts(&self, before: Option<&Endpoint>, endpoint: &Endpoint) -> Result<(), Unchecked> {
+        match self.courier.check_scripts(before, endpoint).await {
+            Ok(found) => problems(found).map_err(Unchecked::Invalid),
+            Err(busy) => Err(Unchecked::Busy(busy.to_string())),
+        }
     }
 
     fn check_notification(

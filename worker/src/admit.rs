@@ -80,6 +80,8 @@ struct State {
     backlogged: HashSet<EndpointId>,
     /// Requests a second that receivers asked not to exceed.
     caps: HashMap<EndpointId, f64>,
+    /// Endpoints whose script cannot be run before then.
+    paused: HashMap<EndpointId, Instant>,
 }
 
 /// One endpoint's requests.
@@ -116,6 +118,7 @@ impl Admission {
             lanes: HashMap::new(),
             backlogged: HashSet::new(),
             caps: HashMap::new(),
+            paused: HashMap::new(),
         };
         Self(Arc::new(Inner { state: Mutex::new(state), stopping, slot: Arc::default() }))
     }
@@ -125,6 +128,9 @@ impl Admission {
     pub async fn admit(&self, endpoint: &Endpoint, from: From, limit: Option<Duration>) -> Admitted {
         if !endpoint.is_enabled() {
             return Admitted::Hold(Hold::Disabled);
+        }
+        if self.lock().is_paused(&endpoint.id) {
+            return Admitted::Hold(Hold::Scripts);
         }
         let Some(turn) = self.lock().turn(endpoint) else { return Admitted::Hold(Hold::RateLimit) };
         if let Some(turn) = turn {
@@ -193,6 +199,9 @@ impl Admission {
     #[must_use]
     pub fn room(&self, endpoint: &Endpoint) -> usize {
         let state = self.lock();
+        if state.is_paused(&endpoint.id) {
+            return 0;
+        }
         let lane = state.lanes.get(&endpoint.id);
         let share = state.share(endpoint);
         if lane.is_some_and(|lane| lane.is_stalled(share, Instant::now())) {
@@ -218,6 +227,15 @@ impl Admission {
             Some(rate) => drop(state.caps.insert(endpoint.clone(), rate)),
             None => drop(state.caps.remove(endpoint)),
         }
+    }
+
+    /// Admits nothing for the endpoint for so long, and takes nothing of it out of the store: its script cannot be run.
+    pub fn pause(&self, endpoint: &EndpointId, pause: Duration) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        // Those that are over go here, so that the map does not grow with every endpoint that was ever paused.
+        state.paused.retain(|_, until| *until > now);
+        state.paused.insert(endpoint.clone(), now + pause);
     }
 
     /// Notes whether the endpoint has parked work.
@@ -248,6 +266,10 @@ impl Admission {
 }
 
 impl State {
+    fn is_paused(&self, endpoint: &EndpointId) -> bool {
+        self.paused.get(endpoint).is_some_and(|until| *until > Instant::now())
+    }
+
     /// The most requests that the endpoint may have under way, as things stand.
     fn share(&self, endpoint: &Endpoint) -> usize {
         let free = self.slots - self.in_flight;

@@ -17,12 +17,14 @@ use posthaste_shared::telemetry::trace::Span;
 use crate::classify::{classify, result};
 use crate::consent::{Consents, Held, Turn};
 use crate::outcome::Outcome;
-use crate::script::{Call, Engine, Returned, ScriptError};
+use crate::script::{Call, Compiler, Engine, Returned, ScriptError, Uncompiled};
 use crate::send::{Exchange, SendError, Sender};
 use crate::sign::{SignedRequest, ask_first, script_call, sign};
 use crate::spans;
-use crate::transform::{Transformed, transform};
-use crate::wire::{self, Clearance, Preflight, RenderError, Rendered, Reply, Skip, Subject, Unwritten, settings};
+use crate::transform::{Transformed, Untransformed, transform};
+use crate::wire::{
+    self, Clearance, FieldProblem, Preflight, RenderError, Rendered, Reply, Skip, Subject, Unwritten, settings,
+};
 
 /// Makes attempts.
 pub struct Courier {
@@ -41,6 +43,8 @@ pub enum Attempted {
     Unwritable(RenderError),
     /// Nothing went out yet: the receiver wants no more than so many requests a second.
     TooSoon(f64),
+    /// Nothing went out yet: the endpoint's script could not be run now.
+    Busy,
     /// It was made.
     Made(Box<Trip>),
 }
@@ -90,19 +94,35 @@ enum Asked {
 enum Unmade {
     Unwritten(Unwritten),
     TooSoon(f64),
+    Busy,
 }
 
-impl<T: Into<Unwritten>> From<T> for Unmade {
-    fn from(why: T) -> Self {
+impl From<Unwritten> for Unmade {
+    fn from(why: Unwritten) -> Self {
+        Self::Unwritten(why)
+    }
+}
+
+impl From<RenderError> for Unmade {
+    fn from(why: RenderError) -> Self {
         Self::Unwritten(why.into())
+    }
+}
+
+impl From<Untransformed> for Unmade {
+    fn from(why: Untransformed) -> Self {
+        match why {
+            Untransformed::Unwritten(unwritten) => Self::Unwritten(unwritten),
+            Untransformed::Busy => Self::Busy,
+        }
     }
 }
 
 impl Courier {
     /// With a client of its own kind.
     #[must_use]
-    pub fn new(sender: Sender, clock: Arc<dyn Clock>) -> Self {
-        Self { scripts: Engine::new(sender.clone()), sender, clock, consents: Consents::default() }
+    pub fn new(sender: Sender, clock: Arc<dyn Clock>, compiler: Compiler) -> Self {
+        Self { scripts: Engine::new(sender.clone(), compiler), sender, clock, consents: Consents::default() }
     }
 
     /// Makes an attempt that begins at `now`, all within the endpoint's timeout. The spans of its requests and
@@ -114,7 +134,34 @@ impl Courier {
             Err(Unmade::Unwritten(Unwritten::Skip(skip))) => Attempted::Skipped(skip),
             Err(Unmade::Unwritten(Unwritten::Error(error))) => Attempted::Unwritable(error),
             Err(Unmade::TooSoon(rate)) => Attempted::TooSoon(rate),
+            Err(Unmade::Busy) => Attempted::Busy,
         }
+    }
+
+    /// What is wrong with the endpoint's scripts, those alone that `before` does not have.
+    ///
+    /// # Errors
+    /// When it cannot be found out now; why, as a sentence.
+    pub async fn check_scripts(
+        &self,
+        before: Option<&Endpoint>,
+        endpoint: &Endpoint,
+    ) -> Result<Vec<FieldProblem>, &'static str> {
+        let known = before.map(wire::scripts).unwrap_or_default();
+        let mut problems = Vec::new();
+        for (field, source) in wire::scripts(endpoint) {
+            if known.iter().any(|(_, before)| *before == source) {
+                continue;
+            }
+            match self.scripts.compiler().compile(&endpoint.tenant, source).await {
+                Ok(_) => {}
+                Err(Uncompiled::Refused(problem)) => {
+                    problems.push(FieldProblem { field: field.into(), problem: format!("is refused: {problem}") });
+                }
+                Err(Uncompiled::Busy(why)) => return Err(why),
+            }
+        }
+        Ok(problems)
     }
 
     async fn make(&self, attempt: &Attempt<'_>, now: Timestamp) -> Result<Box<Trip>, Unmade> {
@@ -123,7 +170,7 @@ impl Courier {
         let wire = wire::of(subject.endpoint.wire_format);
         let mut rendered = wire.render(subject)?;
         if let Some(source) = wire.script(subject.endpoint) {
-            return Ok(self.call_script(attempt, source, rendered).await?);
+            return self.call_script(attempt, source, rendered).await;
         }
         rendered.url = transformed.url.or(rendered.url);
         let clearance = match wire.preflight(subject)? {
@@ -154,28 +201,28 @@ impl Courier {
     }
 
     /// What the endpoint's transform makes of the notification.
-    async fn transform<'a>(&self, attempt: &Attempt<'a>) -> Result<Transformed<'a>, Unwritten> {
+    async fn transform<'a>(&self, attempt: &Attempt<'a>) -> Result<Transformed<'a>, Unmade> {
         if settings::transform(attempt.subject.endpoint).is_none() {
-            return transform(&self.scripts, attempt.subject, attempt.deadline()).await;
+            return Ok(transform(&self.scripts, attempt.subject, attempt.deadline()).await?);
         }
         let mut span = spans::script(attempt.span, "run transform");
         let transformed = transform(&self.scripts, attempt.subject, attempt.deadline()).await;
-        if matches!(transformed, Err(Unwritten::Error(_))) {
+        if matches!(transformed, Err(Untransformed::Unwritten(Unwritten::Error(_)))) {
             span.fail(FailureReason::RenderError.as_str());
         }
-        transformed
+        Ok(transformed?)
     }
 
     /// The script in the place of the request. What it returns is read as an answer's body.
-    async fn call_script(
-        &self,
-        attempt: &Attempt<'_>,
-        source: &str,
-        rendered: Rendered,
-    ) -> Result<Box<Trip>, Unwritten> {
+    async fn call_script(&self, attempt: &Attempt<'_>, source: &str, rendered: Rendered) -> Result<Box<Trip>, Unmade> {
         let endpoint = attempt.subject.endpoint;
-        let unusable = |problem| RenderError::new("settings.script", format!("cannot be run: {problem}"));
-        let script = self.scripts.script(source).await.map_err(unusable)?;
+        let script = match self.scripts.script(&endpoint.tenant, source, attempt.deadline()).await {
+            Ok(script) => script,
+            Err(Uncompiled::Refused(problem)) => {
+                return Err(RenderError::new("settings.script", format!("cannot be run: {problem}")).into());
+            }
+            Err(Uncompiled::Busy(_)) => return Err(Unmade::Busy),
+        };
         let request = script_call(rendered.body);
         let argument = String::from_utf8_lossy(request.body());
         let mut span = spans::script(attempt.span, "run script");

@@ -3,6 +3,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use posthaste_shared::broker::{Broker, DeadReason};
@@ -27,6 +28,9 @@ use crate::outcome::Outcome;
 use crate::record::{Finished, Recorder};
 use crate::spans;
 use crate::wire::Subject;
+
+/// How long an endpoint whose script could not be run gets nothing: its deliveries wait in the store meanwhile.
+const SCRIPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the steps of a delivery need.
 pub struct Pipeline {
@@ -98,6 +102,13 @@ impl Pipeline {
             Attempted::Unwritable(error) => {
                 let state = DeliveryState::Failed { at: begun, reason: FailureReason::RenderError };
                 return self.end(job, span, state, Some(error.to_string())).await;
+            }
+            Attempted::Busy => {
+                self.admission.pause(&job.endpoint.id, SCRIPT_PAUSE);
+                let now = self.clock.now();
+                let expired = job.notification.is_expired(now);
+                let state = if expired { DeliveryState::Expired { at: now } } else { conclude::parked(Hold::Scripts) };
+                return self.end(job, span, state, None).await;
             }
             Attempted::TooSoon(rate) => {
                 self.admission.cap_rate(&job.endpoint.id, Some(rate));

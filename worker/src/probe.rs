@@ -2,7 +2,7 @@
 //! came back, and what Posthaste would have made of it.
 
 use posthaste_shared::domain::attempt::{AttemptError, Phases};
-use posthaste_shared::domain::delivery::FailureReason;
+use posthaste_shared::domain::delivery::{FailureReason, Hold};
 use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::id::{DeliveryId, NotificationId, NotificationType};
 use posthaste_shared::domain::notification::{Notification, Origin, Priority};
@@ -87,6 +87,7 @@ pub async fn probe(courier: &Courier, endpoint: &Endpoint, notification: &Notifi
         Attempted::Unwritable(error) => unwritten(error),
         Attempted::Skipped(skip) => skipped(skip),
         Attempted::TooSoon(rate) => too_soon(rate),
+        Attempted::Busy => busy(),
     }
 }
 
@@ -140,6 +141,16 @@ fn too_soon(rate: f64) -> Probe {
     Probe {
         error: Some(AttemptError { code: "rate_limit".to_owned(), text }),
         verdict: "nothing was sent: the delivery would have waited for its turn".to_owned(),
+        outcome: "waits",
+        ..nothing_sent()
+    }
+}
+
+fn busy() -> Probe {
+    let text = "as many scripts run or are being compiled as may: try again later".to_owned();
+    Probe {
+        error: Some(AttemptError { code: Hold::Scripts.as_str().to_owned(), text }),
+        verdict: "nothing was sent: the delivery would have waited until its script can be run".to_owned(),
         outcome: "waits",
         ..nothing_sent()
     }

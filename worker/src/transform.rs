@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use url::Url;
 
-use crate::script::{Call, Engine, Returned};
+use crate::script::{Call, Engine, Returned, Uncompiled};
 use crate::wire::settings::{self, read};
 use crate::wire::{Header, RenderError, Skip, Subject, Unwritten};
 
@@ -60,6 +60,21 @@ struct Change {
     skip: Option<bool>,
 }
 
+/// Why there is nothing to send.
+#[derive(Debug)]
+pub(crate) enum Untransformed {
+    /// The script failed, returned something else, or wants nothing sent.
+    Unwritten(Unwritten),
+    /// The script could not be run now.
+    Busy,
+}
+
+impl<T: Into<Unwritten>> From<T> for Untransformed {
+    fn from(why: T) -> Self {
+        Self::Unwritten(why.into())
+    }
+}
+
 /// What the endpoint's transform makes of the notification; itself where the endpoint has none.
 ///
 /// # Errors
@@ -68,7 +83,7 @@ pub(crate) async fn transform<'a>(
     scripts: &Engine,
     subject: &Subject<'a>,
     deadline: Instant,
-) -> Result<Transformed<'a>, Unwritten> {
+) -> Result<Transformed<'a>, Untransformed> {
     let mut transformed = Transformed {
         notification: Cow::Borrowed(subject.notification),
         headers: Vec::new(),
@@ -76,7 +91,11 @@ pub(crate) async fn transform<'a>(
         console: None,
     };
     let Some(source) = settings::transform(subject.endpoint) else { return Ok(transformed) };
-    let script = scripts.script(source).await.map_err(|problem| failed(&problem))?;
+    let script = match scripts.script(&subject.endpoint.tenant, source, deadline).await {
+        Ok(script) => script,
+        Err(Uncompiled::Refused(problem)) => return Err(failed(&problem).into()),
+        Err(Uncompiled::Busy(_)) => return Err(Untransformed::Busy),
+    };
     let called = scripts.call(&script, &argument(subject)?, Call { deadline, network: false }).await;
     let change = match called.result.map_err(|error| failed(&error))? {
         Returned::Json(json) => change(json)?,
@@ -86,7 +105,7 @@ pub(crate) async fn transform<'a>(
     };
     if change.skip == Some(true) {
         let text = "the endpoint's transform wants nothing sent of it".to_owned();
-        return Err(Unwritten::Skip(Skip { code: "transform", text }));
+        return Err(Unwritten::Skip(Skip { code: "transform", text }).into());
     }
     if let Some(payload) = change.payload {
         transformed.notification.to_mut().payload = payload;

@@ -26,6 +26,7 @@ use crate::job::Hands;
 use crate::record::{Health, RecordingParts, recorder};
 use crate::relay::Relay;
 use crate::schedule::Scheduler;
+use crate::script::Compiler;
 use crate::send::{Sender, SenderError};
 use crate::upkeep::{Upkeep, UpkeepSettings};
 use crate::wake::Wake;
@@ -53,6 +54,8 @@ pub struct WorkerSettings {
     pub upkeep: UpkeepSettings,
     /// Which addresses may be called.
     pub egress: EgressPolicy,
+    /// What compiles scripts. Default: threads of this process, which is for tests.
+    pub compiler: Compiler,
     /// Kept with each attempt, to tell workers apart.
     pub name: String,
 }
@@ -66,6 +69,7 @@ impl Default for WorkerSettings {
             events: EventSettings::default(),
             upkeep: UpkeepSettings::default(),
             egress: EgressPolicy::default(),
+            compiler: Compiler::in_threads(),
             name: format!("{}", std::process::id()),
         }
     }
@@ -142,7 +146,7 @@ impl Worker {
             tracer: parts.tracer.clone(),
             broker: Arc::clone(&parts.broker),
             admission: Admission::new(settings.slots, stopping.clone()),
-            courier: Courier::new(Sender::new(settings.egress)?, Arc::clone(&parts.clock)),
+            courier: Courier::new(Sender::new(settings.egress)?, Arc::clone(&parts.clock), settings.compiler),
             recorder,
             hands: Hands::default(),
             room: Room::new(settings.slots),

@@ -13,6 +13,7 @@ use url::Url;
 use super::problem::{Code, FieldProblem, Problem};
 use super::resolver;
 use super::state::Api;
+use super::wire_formats::Unchecked;
 
 /// The longest description, in characters.
 const MAX_DESCRIPTION: usize = 1_000;
@@ -40,7 +41,19 @@ pub(super) fn no_url() -> Url {
     Url::parse("script:").expect("a URL")
 }
 
-/// Checks all members but the URL.
+/// Compiles the endpoint's scripts, those alone that `before` does not have.
+///
+/// # Errors
+/// `invalid` with what is wrong with them, and where; `unavailable` when too many are being compiled.
+pub(super) async fn check_scripts(api: &Api, before: Option<&Endpoint>, endpoint: &Endpoint) -> Result<(), Problem> {
+    match api.wire_formats.check_scripts(before, endpoint).await {
+        Ok(()) => Ok(()),
+        Err(Unchecked::Invalid(errors)) => Err(Problem::fields(Code::Invalid, errors)),
+        Err(Unchecked::Busy(why)) => Err(Problem::new(Code::Unavailable, why)),
+    }
+}
+
+/// Checks all members but the URL, and but for what is in its scripts.
 ///
 /// # Errors
 /// `invalid` with every member that breaks its rule.

@@ -18,11 +18,19 @@ pub trait WireFormats: Send + Sync + 'static {
     /// All wire formats.
     fn catalogue(&self) -> Vec<WireFormatInfo>;
 
-    /// Checks an endpoint's settings, and that its wire format has all that it needs.
+    /// Checks an endpoint's settings, and that its wire format has all that it needs. Scripts are left to
+    /// [`WireFormats::check_scripts`].
     ///
     /// # Errors
     /// Every member that is wrong.
     fn check(&self, endpoint: &Endpoint) -> Result<(), Vec<FieldProblem>>;
+
+    /// Compiles the scripts in an endpoint's settings that `before` does not have. Takes as long as that takes, and
+    /// waits while others compile.
+    ///
+    /// # Errors
+    /// What is wrong with a script; or that it cannot be found out now.
+    async fn check_scripts(&self, before: Option<&Endpoint>, endpoint: &Endpoint) -> Result<(), Unchecked>;
 
     /// Checks that a notification has what the endpoint that it names needs, if it names one, and no more
     /// recipients than it may have.
@@ -47,6 +55,15 @@ pub trait WireFormats: Send + Sync + 'static {
 
     /// Sends a test notification to the endpoint now, once, and tells all about it. Nothing is recorded.
     async fn test(&self, endpoint: &Endpoint, notification: Option<Notification>) -> TestReport;
+}
+
+/// Why an endpoint's scripts are not known to be good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unchecked {
+    /// They are not.
+    Invalid(Vec<FieldProblem>),
+    /// It could not be found out now; why, as a sentence.
+    Busy(String),
 }
 
 /// A wire format as it is listed.

@@ -17,7 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use posthaste_producer::http::problem::FieldProblem;
 use posthaste_producer::http::resolver::Resolve;
-use posthaste_producer::http::wire_formats::{TestReport, WireFormatInfo, WireFormats};
+use posthaste_producer::http::wire_formats::{TestReport, Unchecked, WireFormatInfo, WireFormats};
 use posthaste_producer::http::{Api, ApiParts, ApiSettings, new_key, router};
 use posthaste_shared::broker::embedded::{EmbeddedBroker, EmbeddedOptions};
 use posthaste_shared::broker::{Broker, Incoming};
@@ -235,6 +235,10 @@ impl WireFormats for TestFormats {
             example: serde_json::json!({"type": "test", "payload": {}}),
         };
         WireFormat::ALL.into_iter().map(info).collect()
+    }
+
+    async fn check_scripts(&self, _before: Option<&Endpoint>, _endpoint: &Endpoint) -> Result<(), Unchecked> {
+        Ok(())
     }
 
     fn check(&self, endpoint: &Endpoint) -> Result<(), Vec<FieldProblem>> {

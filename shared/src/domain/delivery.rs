@@ -122,6 +122,9 @@ pub enum Hold {
     RateLimit,
     /// All slots of the worker were taken.
     Slots,
+    /// The endpoint's script could not be run: its tenant, or all tenants together, run as many as they may, or it is
+    /// still being compiled.
+    Scripts,
 }
 
 impl Hold {
@@ -133,13 +136,15 @@ impl Hold {
             Self::Disabled => "disabled",
             Self::RateLimit => "rate_limit",
             Self::Slots => "slots",
+            Self::Scripts => "scripts",
         }
     }
 
     /// The hold of that name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::MaxInFlight, Self::Disabled, Self::RateLimit, Self::Slots].into_iter().find(|hold| hold.as_str() == name)
+        let all = [Self::MaxInFlight, Self::Disabled, Self::RateLimit, Self::Slots, Self::Scripts];
+        all.into_iter().find(|hold| hold.as_str() == name)
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod bad;
 mod beside;
+mod compiling;
 mod gateway;
 mod transform;
 

@@ -23,7 +23,8 @@ const PRELUDE_SOURCE: &str = concat!(
     include_str!("js/crypto.js"),
 );
 
-/// Bytecode that this process's engine made and that never left it: there is no other way to make one.
+/// Bytecode that this program's engine made: in this process, or in a process that this one started of the same
+/// program file to compile a script. There is no other way to make one.
 #[derive(Debug)]
 pub(super) struct Bytecode(Box<[u8]>);
 
@@ -44,10 +45,23 @@ impl Bytecode {
     /// When there is no memory for it.
     #[expect(unsafe_code, reason = "the engine's only way to load bytecode; see SAFETY")]
     pub(super) fn load<'js>(&self, ctx: &Ctx<'js>) -> rquickjs::Result<Module<'js>> {
-        // SAFETY: the engine wants valid bytecode. `compile` is the only place that makes a `Bytecode`, of what
-        // this same engine wrote in this same process, and nothing can change it since. The engine copies what
-        // it needs of it.
+        // SAFETY: the engine wants valid bytecode. `compile` makes a `Bytecode` of what this same engine wrote, and
+        // nothing can change it since. `from_child` takes what `compile` made in a process that this one started of
+        // its own program file, over a pipe that nobody else has. The engine copies what it needs of it.
         unsafe { Module::load(ctx.clone(), &self.0) }
+    }
+
+    /// What a process that compiles for this one wrote. To be called with that alone: see `load`.
+    pub(super) fn from_child(bytes: Vec<u8>) -> Self {
+        Self(bytes.into())
+    }
+
+    pub(super) const fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub(super) const fn bytes(&self) -> usize {
+        self.0.len()
     }
 }
 

@@ -24,7 +24,7 @@ const THREAD_STACK_BYTES: usize = super::STACK_BYTES + 1024 * 1024;
 const GRACE: Duration = Duration::from_millis(200);
 /// Deliveries come first: a script that computes must not take the processor from them.
 #[cfg(target_os = "linux")]
-const NICE: i32 = 10;
+pub(super) const NICE: i32 = 10;
 
 /// What calls share.
 pub(super) struct Places {

@@ -9,6 +9,7 @@ use oxc_ast_visit::walk;
 use oxc_span::{GetSpan, Span};
 
 use super::ScriptProblem;
+use super::enums;
 use super::position::Positions;
 
 const NO_IMPORTS: &str = "scripts cannot import modules: what they need must be in the script itself \
@@ -37,7 +38,10 @@ impl Found {
 pub(super) fn before(program: &Program<'_>) -> Result<(), Found> {
     let mut search = Search(None);
     search.visit_program(program);
-    search.0.map_or(Ok(()), Err)
+    if let Some(found) = search.0 {
+        return Err(found);
+    }
+    enums::too_large(program).map_or(Ok(()), |(span, message)| Err(Found { span, message }))
 }
 
 /// Checks the tree without types: imports that are left are of values.

@@ -1,7 +1,7 @@
-//! From the source as written to bytecode: parse, check, drop the types, print, compile.
+//! From the source as written to bytecode: parse, check, drop the types, print, compile. Where the time and the memory
+//! that this takes are bounded is [`super::compiler`].
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use oxc_allocator::Allocator;
@@ -11,7 +11,6 @@ use oxc_parser::{ParseOptions, Parser};
 use oxc_semantic::SemanticBuilder;
 use oxc_span::SourceType;
 use oxc_transformer::{TransformOptions, Transformer};
-use tokio::sync::watch;
 
 use super::nesting;
 use super::position::{Map, Position, Positions};
@@ -20,19 +19,23 @@ use super::{Compiled, MAX_SOURCE_BYTES, ScriptProblem, bytecode, check};
 /// The parser goes one level deeper for each nested construct, and a source may nest as deep as it is long.
 /// This much of address space is enough for the longest source of the deepest construct that the tests know,
 /// which uses some 150 MiB of it; what is not used is never there.
-const STACK_BYTES: usize = 256 * 1024 * 1024;
+pub(super) const STACK_BYTES: usize = 256 * 1024 * 1024;
+/// The most plain JavaScript that may become of a source: ten times the longest one. Types are left out of it; what
+/// makes it longer is what enums, namespaces and parameter properties are written out as.
+pub(super) const MAX_CODE_BYTES: usize = 1024 * 1024;
+/// The most bytecode that is kept of a script.
+pub(super) const MAX_BYTECODE_BYTES: usize = 4 * 1024 * 1024;
+/// Places of the code for which the place as written is kept. A source of 100 KiB has some 30,000; beyond this many,
+/// errors at run time name no place.
+pub(super) const MAX_PLACES: usize = 100_000;
 
-/// One source at a time, so that the deepest of them cannot take that much of memory several times.
-static ONE: Mutex<()> = Mutex::new(());
-
-/// Compiles in a thread of its own, for the sake of its stack.
+/// Compiles in a thread of its own, for the sake of its stack. Neither time nor memory is bounded here.
 pub(super) fn compile(source: &str) -> Result<Compiled, ScriptProblem> {
     if source.len() > MAX_SOURCE_BYTES {
         let problem = format!("the script has {} bytes; {MAX_SOURCE_BYTES} are allowed", source.len());
         return Err(ScriptProblem::of_all(problem));
     }
     nesting::check(source, &Positions::new(source))?;
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let failed = || ScriptProblem::of_all("the script cannot be compiled".to_owned());
     thread::scope(|scope| {
         let builder = thread::Builder::new().name("script-compile".to_owned()).stack_size(STACK_BYTES);
@@ -66,12 +69,25 @@ fn translate(source: &str) -> Result<Compiled, ScriptProblem> {
         ..CodegenOptions::default()
     };
     let CodegenReturn { code, map, .. } = Codegen::new().with_options(options).with_source_text(source).build(&program);
-    let map = Map::new(map.iter().flat_map(|map| map.get_tokens()).map(|token| {
+    if code.len() > MAX_CODE_BYTES {
+        let problem = format!(
+            "the script becomes {} bytes of JavaScript when its types are left out; {MAX_CODE_BYTES} are allowed",
+            code.len()
+        );
+        return Err(ScriptProblem::of_all(problem));
+    }
+    let tokens = map.iter().flat_map(|map| map.get_tokens()).take(MAX_PLACES);
+    let map = Map::new(tokens.map(|token| {
         let written = Position::from_zero(token.get_src_line(), token.get_src_col());
         (Position::from_zero(token.get_dst_line(), token.get_dst_col()), written)
     }));
     match bytecode::compile(bytecode::SCRIPT, &code) {
-        Ok(bytecode) => Ok(Compiled { bytecode, map, overstaying: watch::Sender::new(0) }),
+        Ok(bytecode) if bytecode.bytes() > MAX_BYTECODE_BYTES => {
+            let problem =
+                format!("the script becomes {} bytes of bytecode; {MAX_BYTECODE_BYTES} are allowed", bytecode.bytes());
+            Err(ScriptProblem::of_all(problem))
+        }
+        Ok(bytecode) => Ok(Compiled::new(bytecode, map)),
         Err(refused) => {
             let position = refused.position.and_then(|position| map.written(position));
             Err(ScriptProblem::new(position, refused.message))

@@ -3,16 +3,22 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use posthaste_shared::domain::id::TenantId;
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
+use tokio::time::Instant;
 
 use super::call::{self, Places};
 use super::turns::Turns;
-use super::{Call, Called, MAX_RUNNING, Script, ScriptProblem, compile};
+use super::{Call, Called, Compiler, MAX_RUNNING, Script, ScriptProblem, Uncompiled};
 use crate::send::Sender;
 
-/// Compiled scripts that are kept: one for each of as many endpoints.
+/// Sources that are kept compiled: one for each of as many endpoints.
 const KEPT_SCRIPTS: usize = 1_024;
+/// The most memory that kept scripts take. A script takes some ten times as much as its source.
+const KEPT_BYTES: usize = 128 * 1024 * 1024;
+/// What a kept source takes beside what was compiled.
+const ENTRY_BYTES: usize = 256;
 
 /// Runs scripts; cheap to clone.
 #[derive(Debug, Clone)]
@@ -21,46 +27,76 @@ pub struct Engine(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     sender: Sender,
+    compiler: Compiler,
     running: Arc<Semaphore>,
     turns: Arc<Turns>,
     kept: Mutex<Kept>,
 }
 
-/// The scripts that were compiled, by the hash of their source.
+/// What became of a source, once that is known. Everybody who wants the same source waits for the same cell.
+type Known = Arc<OnceCell<Result<Script, ScriptProblem>>>;
+
+/// The sources that were met, by their hash; those that are no script as well, so that they are compiled once and not
+/// for each delivery.
 #[derive(Debug, Default)]
 struct Kept {
-    scripts: HashMap<[u8; 32], (Script, u64)>,
+    sources: HashMap<[u8; 32], Entry>,
     /// Counts uses, so that the one unused for longest can make room.
     uses: u64,
 }
 
+#[derive(Debug)]
+struct Entry {
+    known: Known,
+    used: u64,
+}
+
 impl Engine {
-    /// An engine whose scripts make their requests by `sender`.
+    /// An engine whose scripts make their requests by `sender`, and are compiled by `compiler`.
     #[must_use]
-    pub fn new(sender: Sender) -> Self {
+    pub fn new(sender: Sender, compiler: Compiler) -> Self {
         let running = Arc::new(Semaphore::new(MAX_RUNNING));
         // Half of the processors, at most, go to scripts that compute for long.
         let turns = std::thread::available_parallelism().map_or(1, |processors| processors.get() / 2);
         let turns = Arc::new(Turns::new(turns));
-        Self(Arc::new(Shared { sender, running, turns, kept: Mutex::default() }))
+        Self(Arc::new(Shared { sender, compiler, running, turns, kept: Mutex::default() }))
     }
 
-    /// The script of this source, compiled unless it was before; not on this thread, as that may take a while.
+    /// The compiler of its scripts.
+    #[must_use]
+    pub fn compiler(&self) -> &Compiler {
+        &self.0.compiler
+    }
+
+    /// The script of this source, compiled unless it was before; waited for until `until`. Compiling goes on when
+    /// nobody waits any more, so that the next who asks finds it done.
     ///
     /// # Errors
-    /// What is wrong with it, and where.
-    pub async fn script(&self, source: &str) -> Result<Script, ScriptProblem> {
+    /// What is wrong with it, and where; or that it is not known by then.
+    pub async fn script(&self, tenant: &TenantId, source: &str, until: Instant) -> Result<Script, Uncompiled> {
         let key: [u8; 32] = Sha256::digest(source).into();
-        if let Some(script) = self.kept(|kept| kept.get(&key)) {
-            return Ok(script);
+        let known = self.kept(|kept| kept.of(&key));
+        if let Some(result) = known.get() {
+            return Ok(result.clone()?);
         }
-        // Not under the lock: other deliveries need not wait for it.
-        let source = source.to_owned();
-        let compiled = tokio::task::spawn_blocking(move || compile(&source)).await;
-        let script =
-            compiled.unwrap_or_else(|_| Err(ScriptProblem::of_all("the script cannot be compiled".to_owned())))?;
-        self.kept(|kept| kept.put(key, script.clone()));
-        Ok(script)
+        let (engine, tenant, source) = (self.clone(), tenant.clone(), source.to_owned());
+        let compiling = tokio::spawn(async move {
+            let compile = || async {
+                match engine.0.compiler.compile(&tenant, &source).await {
+                    Ok(script) => Ok(Ok(script)),
+                    Err(Uncompiled::Refused(problem)) => Ok(Err(problem)),
+                    Err(busy) => Err(busy),
+                }
+            };
+            let result = known.get_or_try_init(compile).await.cloned();
+            engine.kept(Kept::make_room);
+            result
+        });
+        match tokio::time::timeout_at(until, compiling).await {
+            Ok(Ok(result)) => Ok(result??),
+            Ok(Err(_)) => Err(Uncompiled::Busy("compiling the script was broken off")),
+            Err(_) => Err(Uncompiled::Busy("the script is still being compiled")),
+        }
     }
 
     /// Calls the default export with `argument`, which is JSON text. The script runs in a thread of its own; it
@@ -77,40 +113,81 @@ impl Engine {
 }
 
 impl Kept {
-    fn get(&mut self, key: &[u8; 32]) -> Option<Script> {
+    fn of(&mut self, key: &[u8; 32]) -> Known {
         self.uses += 1;
-        let (script, used) = self.scripts.get_mut(key)?;
-        *used = self.uses;
-        Some(script.clone())
+        let entry = self.sources.entry(*key).or_insert_with(|| Entry { known: Known::default(), used: 0 });
+        entry.used = self.uses;
+        let known = Arc::clone(&entry.known);
+        self.make_room();
+        known
     }
 
-    fn put(&mut self, key: [u8; 32], script: Script) {
-        self.uses += 1;
-        self.scripts.insert(key, (script, self.uses));
-        if self.scripts.len() > KEPT_SCRIPTS {
-            let oldest = self.scripts.iter().min_by_key(|(_, (_, used))| *used).map(|(key, _)| *key);
-            oldest.and_then(|key| self.scripts.remove(&key));
+    /// Forgets what was unused for longest, until the rest is within its bounds.
+    fn make_room(&mut self) {
+        let mut bytes: usize = self.sources.values().map(Entry::bytes).sum();
+        while self.sources.len() > KEPT_SCRIPTS || (bytes > KEPT_BYTES && self.sources.len() > 1) {
+            let oldest = self.sources.iter().min_by_key(|(_, entry)| entry.used).map(|(key, _)| *key);
+            let Some(forgotten) = oldest.and_then(|key| self.sources.remove(&key)) else { return };
+            bytes -= forgotten.bytes();
         }
+    }
+}
+
+impl Entry {
+    fn bytes(&self) -> usize {
+        let compiled = match self.known.get() {
+            Some(Ok(script)) => script.0.bytes(),
+            Some(Err(problem)) => problem.message.len(),
+            None => 0,
+        };
+        ENTRY_BYTES + compiled
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use posthaste_shared::egress::EgressPolicy;
+    use std::time::Duration;
+
     use super::*;
+
+    fn engine() -> Engine {
+        Engine::new(Sender::new(EgressPolicy::default()).unwrap(), Compiler::in_threads())
+    }
+
+    fn tenant() -> TenantId {
+        TenantId::parse("acme").unwrap()
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
 
     #[tokio::test]
     async fn a_source_is_compiled_once() {
-        let engine = Engine::new(Sender::new(posthaste_shared::egress::EgressPolicy::default()).unwrap());
-        let first = engine.script("export default () => 1").await.unwrap();
-        let again = engine.script("export default () => 1").await.unwrap();
-        let other = engine.script("export default () => 2").await.unwrap();
+        let engine = engine();
+        let first = engine.script(&tenant(), "export default () => 1", soon()).await.unwrap();
+        let again = engine.script(&tenant(), "export default () => 1", soon()).await.unwrap();
+        let other = engine.script(&tenant(), "export default () => 2", soon()).await.unwrap();
         assert!(Arc::ptr_eq(&first.0, &again.0));
         assert!(!Arc::ptr_eq(&first.0, &other.0));
     }
 
+    #[tokio::test]
+    async fn compiling_goes_on_without_the_one_who_asked_and_a_refusal_is_kept() {
+        let engine = engine();
+        let busy = engine.script(&tenant(), "export default () => 3", Instant::now()).await;
+        assert!(matches!(busy, Err(Uncompiled::Busy(_))), "{busy:?}");
+        assert!(engine.script(&tenant(), "export default () => 3", soon()).await.is_ok());
+        for _ in 0..2 {
+            let refused = engine.script(&tenant(), "export default 1", soon()).await;
+            assert!(matches!(refused, Err(Uncompiled::Refused(_))), "{refused:?}");
+        }
+        assert_eq!(engine.kept(|kept| kept.sources.len()), 2);
+    }
+
     #[test]
-    fn the_script_unused_for_longest_makes_room() {
-        let script = compile("export default () => 1").unwrap();
+    fn the_source_unused_for_longest_makes_room() {
         let mut kept = Kept::default();
         let key = |number: usize| {
             let mut key = [0; 32];
@@ -118,12 +195,12 @@ mod tests {
             key
         };
         for number in 0..KEPT_SCRIPTS {
-            kept.put(key(number), script.clone());
+            kept.of(&key(number));
         }
-        assert!(kept.get(&key(0)).is_some());
-        kept.put(key(KEPT_SCRIPTS), script);
-        assert_eq!(kept.scripts.len(), KEPT_SCRIPTS);
-        assert!(kept.get(&key(0)).is_some(), "used since");
-        assert!(kept.get(&key(1)).is_none(), "unused for longest");
+        kept.of(&key(0));
+        kept.of(&key(KEPT_SCRIPTS));
+        assert_eq!(kept.sources.len(), KEPT_SCRIPTS);
+        assert!(kept.sources.contains_key(&key(0)), "used since");
+        assert!(!kept.sources.contains_key(&key(1)), "unused for longest");
     }
 }

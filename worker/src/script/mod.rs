@@ -16,10 +16,14 @@
 mod bytecode;
 mod call;
 mod check;
+mod child;
 mod compile;
+mod compiler;
 mod console;
 mod engine;
+mod enums;
 mod fetch;
+mod gate;
 mod host;
 mod natives;
 mod nesting;
@@ -30,12 +34,15 @@ mod turns;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::send::SendError;
 use position::Position;
 
+pub use child::{COMPILE_COMMAND, compile_for_parent};
+pub use compiler::{Compiler, Uncompiled};
 pub use engine::Engine;
 
 /// The longest source: Authgear's limit for its own scripts.
@@ -69,8 +76,20 @@ struct Compiled {
     overstaying: watch::Sender<usize>,
 }
 
-/// Checks and compiles a module of TypeScript or JavaScript whose default export is a function. Takes some
-/// milliseconds of the calling thread.
+impl Compiled {
+    fn new(bytecode: bytecode::Bytecode, map: position::Map) -> Self {
+        Self { bytecode, map, overstaying: watch::Sender::new(0) }
+    }
+
+    /// What it takes in memory, about.
+    fn bytes(&self) -> usize {
+        self.bytecode.bytes() + size_of_val(self.map.pairs())
+    }
+}
+
+/// Checks and compiles a module of TypeScript or JavaScript whose default export is a function, in this process and
+/// on the calling thread: some milliseconds for an ordinary source. A source that is made to be large or slow to
+/// compile takes what it takes; [`Compiler`] bounds that.
 ///
 /// # Errors
 /// What is wrong with it, and where.
@@ -79,7 +98,7 @@ pub fn compile(source: &str) -> Result<Script, ScriptProblem> {
 }
 
 /// Why a source is no script.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScriptProblem {
     /// Of the source as written, from 1; `None` where the problem is with the whole of it.
     pub line: Option<u32>,

@@ -45,6 +45,11 @@ impl Map {
         Self(pairs)
     }
 
+    /// The pairs that it was made of.
+    pub(super) fn pairs(&self) -> &[(Position, Position)] {
+        &self.0
+    }
+
     /// Where the code at `position` was written. A place before the first that is known of its line counts as
     /// that one.
     pub(super) fn written(&self, position: Position) -> Option<Position> {

@@ -132,7 +132,8 @@ pub fn of(format: WireFormat) -> &'static dyn Wire {
     }
 }
 
-/// Everything that is wrong with an endpoint's settings, secrets and headers for its wire format.
+/// Everything that is wrong with an endpoint's settings, secrets and headers for its wire format, but for what is in
+/// its [`scripts`]: those have to be compiled.
 #[must_use]
 pub fn check(endpoint: &Endpoint) -> Vec<FieldProblem> {
     let mut problems = settings::check_common(endpoint);
@@ -204,6 +205,12 @@ pub fn too_many_recipients(
         None => WireFormat::ALL.to_vec(),
     };
     formats.into_iter().find_map(|format| of(format).recipients(notification).too_many(most))
+/// The scripts in an endpoint's settings, each with the member that it is in.
+#[must_use]
+pub fn scripts(endpoint: &Endpoint) -> Vec<(&'static str, &str)> {
+    let transform = settings::transform(endpoint).map(|source| ("settings.transform", source));
+    let script = of(endpoint.wire_format).script(endpoint).map(|source| ("settings.script", source));
+    transform.into_iter().chain(script).collect()
 }
 
 /// What is rendered and signed: one delivery of a notification to an endpoint.

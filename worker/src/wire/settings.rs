@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{FieldProblem, Header, RenderError, Subject};
-use crate::script::compile;
 
 /// The settings that every wire format has.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -57,15 +56,7 @@ fn read_settings<T: DeserializeOwned>(
 
 /// What is wrong with the settings that all wire formats have.
 pub(super) fn check_common(endpoint: &Endpoint) -> Vec<FieldProblem> {
-    let mut problems: Vec<FieldProblem> = common(endpoint).err().map(FieldProblem::from).into_iter().collect();
-    problems.extend(transform(endpoint).and_then(|source| check_script("settings.transform", source)));
-    problems
-}
-
-/// What is wrong with a script, and where in it.
-pub(super) fn check_script(field: &str, source: &str) -> Option<FieldProblem> {
-    let problem = compile(source).err()?;
-    Some(FieldProblem { field: field.to_owned(), problem: format!("is refused: {problem}") })
+    common(endpoint).err().map(FieldProblem::from).into_iter().collect()
 }
 
 fn common(endpoint: &Endpoint) -> Result<Common, RenderError> {

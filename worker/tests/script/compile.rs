@@ -201,3 +201,39 @@ fn deep_sources_do_no_harm() {
         assert!(begun.elapsed() < std::time::Duration::from_secs(30), "{open}");
     }
 }
+
+/// The values of enums are worked out while a script is compiled, and could be made to grow without end.
+#[test]
+fn enums_that_grow_are_refused_where_they_get_too_large() {
+    let double = |first: &str, next: &dyn Fn(usize) -> String| {
+        let members: Vec<String> = (1..40).map(next).collect();
+        format!("{first}\n{}", members.join("\n"))
+    };
+    let bombs = [
+        double("enum E { M0 = 'xxxxxxxxxx',", &|n| format!("M{n} = M{0} + M{0},", n - 1)) + "}",
+        double("const enum E { M0 = 'xxxxxxxxxx',", &|n| format!("M{n} = `${{M{0}}}${{M{0}}}`,", n - 1)) + "}",
+        double("enum E0 { A = 'xxxxxxxxxx' }", &|n| format!("enum E{n} {{ A = E{0}.A + E{0}[\"A\"] }}", n - 1)),
+        double("enum E { M0 = 'xxxxxxxxxx' }", &|n| format!("enum E {{ M{n} = (+M{0}) + (M{0}) }}", n - 1)),
+        double("namespace N { export enum E { M0 = 'xxxxxxxxxx',", &|n| format!("M{n} = M{0} + M{0},", n - 1)) + "} }",
+        double("enum O { Z = (() => { enum E { M0 = 'xxxxxxxxxx',", &|n| format!("M{n} = M{0} + M{0},", n - 1))
+            + "} return 1 })() }",
+        format!("enum E {{ A = '{}', B = A\n{} }}", "x".repeat(50_000), "+A".repeat(20_000)),
+    ];
+    for bomb in bombs {
+        let problem = problem(&format!("{bomb}\nexport default () => 1"));
+        assert!(problem.message.contains("enums come to more than"), "{problem}");
+        assert!(problem.line.is_some() && problem.column.is_some(), "{problem}");
+    }
+    let long = problem(&format!("namespace {} {{ export let a = 1 }}\nexport default () => 1", "N".repeat(300)));
+    assert!(long.message.contains("at most 200 bytes") && long.column == Some(11), "{long}");
+}
+
+#[tokio::test]
+async fn enums_that_somebody_wrote_keep_their_values() {
+    let json = crate::returned(
+        "enum Code { Ok = 'ok', Bad = Ok + '-not', Long = `${Ok}:${Bad}`, One = 1 << 3, Two, Sum = One | Two }
+         const enum Level { Low = -1, High = Code.Two }
+         export default () => [Code.Bad, Code.Long, Code.Sum, Code[9], Level.Low, Level.High]",
+    );
+    assert_eq!(json.await, r#"["ok-not","ok:ok-not",9,"Sum",-1,9]"#);
+}

@@ -241,7 +241,7 @@ async fn requests_are_bounded() {
 async fn a_transform_has_no_network() {
     let server = Server::json(200, "{}").await;
     let engine = engine();
-    let script = engine.script(&format!("export default () => fetch('{}')", server.url)).await.unwrap();
+    let script = crate::script(&engine, &format!("export default () => fetch('{}')", server.url)).await;
     let call = Call { deadline: tokio::time::Instant::now() + Duration::from_secs(10), network: false };
     let called = engine.call(&script, "null", call).await;
     let Err(ScriptError::Threw { text }) = called.result else { panic!("{:?}", called.result) };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use posthaste_worker::script::{Call, Called, Engine, MAX_RUNNING, Returned, Script, ScriptError};
 
-use crate::engine;
+use crate::{engine, script};
 
 const ENDLESS: &str = "export default () => { while (true) {} }";
 const ONE: &str = "export default () => 1";
@@ -31,7 +31,7 @@ async fn longest_gap(stop: Arc<AtomicBool>) -> Duration {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn endless_loops_leave_the_runtime_responsive() {
     let engine = engine();
-    let script = engine.script(ENDLESS).await.unwrap();
+    let script = script(&engine, ENDLESS).await;
     let stop = Arc::new(AtomicBool::new(false));
     let ticking = tokio::spawn(longest_gap(Arc::clone(&stop)));
     let begun = Instant::now();
@@ -48,7 +48,7 @@ async fn endless_loops_leave_the_runtime_responsive() {
 #[tokio::test]
 async fn a_call_that_is_dropped_gives_its_place_back_and_those_that_wait_have_their_deadline() {
     let engine = engine();
-    let (endless, one) = (engine.script(ENDLESS).await.unwrap(), engine.script(ONE).await.unwrap());
+    let (endless, one) = (script(&engine, ENDLESS).await, script(&engine, ONE).await);
     let mut running: Vec<_> =
         (0..MAX_RUNNING).map(|_| Box::pin(call(&engine, &endless, Duration::from_secs(300)))).collect();
     // Long enough for all to start: each needs but one poll.
@@ -65,8 +65,8 @@ async fn a_call_that_is_dropped_gives_its_place_back_and_those_that_wait_have_th
 #[tokio::test]
 async fn a_call_that_is_dropped_while_it_waits_ends() {
     let engine = engine();
-    let waiting = engine.script("export default () => new Promise((done) => setTimeout(done, 100_000))").await.unwrap();
-    let one = engine.script(ONE).await.unwrap();
+    let waiting = script(&engine, "export default () => new Promise((done) => setTimeout(done, 100_000))").await;
+    let one = script(&engine, ONE).await;
     let mut running: Vec<_> =
         (0..MAX_RUNNING).map(|_| Box::pin(call(&engine, &waiting, Duration::from_secs(300)))).collect();
     for call in &mut running {
@@ -83,7 +83,7 @@ const UNSTOPPABLE: &str = "export default (e) => e ?? 'a'.repeat(1e7).indexOf('a
 #[tokio::test]
 async fn a_script_that_cannot_be_stopped_takes_one_place_and_no_more() {
     let engine = engine();
-    let (stuck, one) = (engine.script(UNSTOPPABLE).await.unwrap(), engine.script(ONE).await.unwrap());
+    let (stuck, one) = (script(&engine, UNSTOPPABLE).await, script(&engine, ONE).await);
     let begun = Instant::now();
     let called = call(&engine, &stuck, Duration::from_millis(500)).await;
     assert_eq!(called.result, Err(ScriptError::TimedOut));
@@ -100,7 +100,7 @@ async fn a_script_that_cannot_be_stopped_takes_one_place_and_no_more() {
 async fn a_call_is_quick() {
     let engine = engine();
     let source = include_str!("sample.ts").replace("await fetch", "await (async () => ({ ok: true }))");
-    let script = engine.script(&source).await.unwrap();
+    let script = script(&engine, &source).await;
     let mut times = Vec::new();
     for _ in 0..200 {
         let begun = Instant::now();

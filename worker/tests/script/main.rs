@@ -11,8 +11,9 @@ mod web;
 
 use std::time::Duration;
 
+use posthaste_shared::domain::id::TenantId;
 use posthaste_shared::egress::EgressPolicy;
-use posthaste_worker::script::{Call, Called, Engine, Returned, ScriptError};
+use posthaste_worker::script::{Call, Called, Compiler, Engine, Returned, Script, ScriptError};
 use posthaste_worker::send::Sender;
 use tokio::time::Instant;
 
@@ -21,7 +22,16 @@ const AMPLE: Duration = Duration::from_secs(20);
 
 /// An engine that may call loopback without TLS.
 fn engine() -> Engine {
-    Engine::new(Sender::new(EgressPolicy::new("127.0.0.0/8", true).unwrap()).unwrap())
+    let sender = Sender::new(EgressPolicy::new("127.0.0.0/8", true).unwrap()).unwrap();
+    Engine::new(sender, Compiler::in_threads())
+}
+
+fn tenant() -> TenantId {
+    TenantId::parse("acme").unwrap()
+}
+
+async fn script(engine: &Engine, source: &str) -> Script {
+    engine.script(&tenant(), source, Instant::now() + AMPLE).await.unwrap()
 }
 
 async fn call(source: &str, argument: &str) -> Called {
@@ -30,7 +40,7 @@ async fn call(source: &str, argument: &str) -> Called {
 
 async fn call_within(source: &str, argument: &str, within: Duration) -> Called {
     let engine = engine();
-    let script = engine.script(source).await.unwrap();
+    let script = script(&engine, source).await;
     engine.call(&script, argument, Call { deadline: Instant::now() + within, network: true }).await
 }
 
