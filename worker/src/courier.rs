@@ -95,6 +95,8 @@ enum Unmade {
     Unwritten(Unwritten),
     TooSoon(f64),
     Busy,
+    /// The attempt was over before its request: its transform ran into the time-out.
+    Over(Box<Trip>),
 }
 
 impl From<Unwritten> for Unmade {
@@ -106,15 +108,6 @@ impl From<Unwritten> for Unmade {
 impl From<RenderError> for Unmade {
     fn from(why: RenderError) -> Self {
         Self::Unwritten(why.into())
-    }
-}
-
-impl From<Untransformed> for Unmade {
-    fn from(why: Untransformed) -> Self {
-        match why {
-            Untransformed::Unwritten(unwritten) => Self::Unwritten(unwritten),
-            Untransformed::Busy => Self::Busy,
-        }
     }
 }
 
@@ -135,6 +128,7 @@ impl Courier {
             Err(Unmade::Unwritten(Unwritten::Error(error))) => Attempted::Unwritable(error),
             Err(Unmade::TooSoon(rate)) => Attempted::TooSoon(rate),
             Err(Unmade::Busy) => Attempted::Busy,
+            Err(Unmade::Over(trip)) => Attempted::Made(trip),
         }
     }
 
@@ -203,14 +197,57 @@ impl Courier {
     /// What the endpoint's transform makes of the notification.
     async fn transform<'a>(&self, attempt: &Attempt<'a>) -> Result<Transformed<'a>, Unmade> {
         if settings::transform(attempt.subject.endpoint).is_none() {
-            return Ok(transform(&self.scripts, attempt.subject, attempt.deadline()).await?);
+            return Ok(Transformed::unchanged(attempt.subject));
         }
         let mut span = spans::script(attempt.span, "run transform");
         let transformed = transform(&self.scripts, attempt.subject, attempt.deadline()).await;
-        if matches!(transformed, Err(Untransformed::Unwritten(Unwritten::Error(_)))) {
-            span.fail(FailureReason::RenderError.as_str());
+        let why = match transformed {
+            Ok(transformed) => return Ok(transformed),
+            Err(why) => why,
+        };
+        match why {
+            Untransformed::Unwritten(unwritten) => {
+                if matches!(unwritten, Unwritten::Error(_)) {
+                    span.fail(FailureReason::RenderError.as_str());
+                }
+                Err(Unmade::Unwritten(unwritten))
+            }
+            Untransformed::Busy => {
+                span.discard();
+                Err(Unmade::Busy)
+            }
+            Untransformed::TimedOut { console } => {
+                let (result, outcome) = script_failed(attempt.subject.endpoint, ScriptError::TimedOut);
+                span.fail(result.as_str());
+                let outcome = outcome.about("settings.transform");
+                // What it was called with is no request, and its secrets are the notification's own.
+                let trip = self.without_request(attempt, script_call(Bytes::new()), (None, result, outcome), console);
+                Err(Unmade::Over(trip))
+            }
         }
-        Ok(transformed?)
+    }
+
+    /// An attempt that ended without a request.
+    fn without_request(
+        &self,
+        attempt: &Attempt<'_>,
+        request: SignedRequest,
+        (reply, result, outcome): (Option<Reply>, AttemptResult, Outcome),
+        console: String,
+    ) -> Box<Trip> {
+        Box::new(Trip {
+            request,
+            reply,
+            status_code: None,
+            outcome,
+            result,
+            duration: attempt.begun.elapsed(),
+            phases: Phases::default(),
+            address: None,
+            console: Some(console).filter(|text| !text.is_empty()),
+            rate_per_second: None,
+            over: self.clock.now(),
+        })
     }
 
     /// The script in the place of the request. What it returns is read as an answer's body.
@@ -226,7 +263,8 @@ impl Courier {
         let request = script_call(rendered.body);
         let argument = String::from_utf8_lossy(request.body());
         let mut span = spans::script(attempt.span, "run script");
-        let called = self.scripts.call(&script, &argument, Call { deadline: attempt.deadline(), network: true }).await;
+        let call = Call { deadline: attempt.deadline(), network: true };
+        let called = self.scripts.call(&endpoint.tenant, &script, &argument, call).await;
         let over = self.clock.now();
         let (reply, result, outcome) = match called.result {
             Ok(returned) => {
@@ -238,6 +276,10 @@ impl Courier {
                 let outcome = wire::of(endpoint.wire_format).classify(endpoint, &reply, over);
                 (Some(reply), AttemptResult::Script, outcome)
             }
+            Err(ScriptError::Busy) => {
+                span.discard();
+                return Err(Unmade::Busy);
+            }
             Err(error) => {
                 let (result, outcome) = script_failed(endpoint, error);
                 if let Some(error) = outcome.error() {
@@ -247,20 +289,7 @@ impl Courier {
             }
         };
         drop(span);
-        let console = Some(called.console).filter(|text| !text.is_empty());
-        Ok(Box::new(Trip {
-            request,
-            reply,
-            status_code: None,
-            outcome,
-            result,
-            duration: attempt.begun.elapsed(),
-            phases: Phases::default(),
-            address: None,
-            console,
-            rate_per_second: None,
-            over,
-        }))
+        Ok(self.without_request(attempt, request, (reply, result, outcome), called.console))
     }
 
     /// Asks first, unless what was granted before still holds.
@@ -347,7 +376,8 @@ fn script_failed(endpoint: &Endpoint, error: ScriptError) -> (AttemptResult, Out
         Outcome::Refused { reason, error, provider_error_code: None }
     };
     match error {
-        ScriptError::TimedOut => {
+        // Its callers know it apart: nothing has run.
+        ScriptError::Busy | ScriptError::TimedOut => {
             let text = format!("the script did not end within {} ms", endpoint.timeout.as_millis());
             let error = AttemptError { code: "timeout".to_owned(), text };
             let kind = RetryOn::Timeout;

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use url::Url;
 
-use crate::script::{Call, Engine, Returned, Uncompiled};
+use crate::script::{Call, Engine, Returned, ScriptError, Uncompiled};
 use crate::wire::settings::{self, read};
 use crate::wire::{Header, RenderError, Skip, Subject, Unwritten};
 
@@ -29,6 +29,13 @@ pub(crate) struct Transformed<'a> {
     pub(crate) url: Option<Url>,
     /// What the script wrote to its console.
     pub(crate) console: Option<String>,
+}
+
+impl<'a> Transformed<'a> {
+    /// The notification as it is.
+    pub(crate) const fn unchanged(subject: &Subject<'a>) -> Self {
+        Self { notification: Cow::Borrowed(subject.notification), headers: Vec::new(), url: None, console: None }
+    }
 }
 
 /// What the script is called with.
@@ -65,8 +72,13 @@ struct Change {
 pub(crate) enum Untransformed {
     /// The script failed, returned something else, or wants nothing sent.
     Unwritten(Unwritten),
-    /// The script could not be run now.
+    /// The script could not be run now: nothing of it has run.
     Busy,
+    /// The attempt's time was over before the script was.
+    TimedOut {
+        /// What it wrote to its console.
+        console: String,
+    },
 }
 
 impl<T: Into<Unwritten>> From<T> for Untransformed {
@@ -84,20 +96,22 @@ pub(crate) async fn transform<'a>(
     subject: &Subject<'a>,
     deadline: Instant,
 ) -> Result<Transformed<'a>, Untransformed> {
-    let mut transformed = Transformed {
-        notification: Cow::Borrowed(subject.notification),
-        headers: Vec::new(),
-        url: None,
-        console: None,
-    };
+    let mut transformed = Transformed::unchanged(subject);
     let Some(source) = settings::transform(subject.endpoint) else { return Ok(transformed) };
     let script = match scripts.script(&subject.endpoint.tenant, source, deadline).await {
         Ok(script) => script,
         Err(Uncompiled::Refused(problem)) => return Err(failed(&problem).into()),
         Err(Uncompiled::Busy(_)) => return Err(Untransformed::Busy),
     };
-    let called = scripts.call(&script, &argument(subject)?, Call { deadline, network: false }).await;
-    let change = match called.result.map_err(|error| failed(&error))? {
+    let call = Call { deadline, network: false };
+    let called = scripts.call(&subject.endpoint.tenant, &script, &argument(subject)?, call).await;
+    let returned = match called.result {
+        Ok(returned) => returned,
+        Err(ScriptError::Busy) => return Err(Untransformed::Busy),
+        Err(ScriptError::TimedOut) => return Err(Untransformed::TimedOut { console: called.console }),
+        Err(error) => return Err(failed(&error).into()),
+    };
+    let change = match returned {
         Returned::Json(json) => change(json)?,
         Returned::Nothing => {
             return Err(failed(&"it returned nothing; it must return { payload } or { skip: true }").into());

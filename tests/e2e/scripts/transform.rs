@@ -69,14 +69,13 @@ async fn one_that_fails_fails_the_delivery_and_says_where() {
         ("export default () => ({ body: 1 });", "body"),
         ("export default () => ({ headers: { \"X A\": \"b\" } });", "X A"),
         ("export default () => ({ url: \"not a url\" });", "url"),
-        ("export default () => { while (true); };", "in time"),
         ("export default () => { const a = []; for (;;) a.push(new Array(100000).fill(a)); };", "32 MiB of memory"),
     ];
     for (script, told) in failing {
         let script = script.replace("RECEIVER", &scene.receiver.url("/fetched"));
         let settings = json!({ "transform": script });
-        // All but the one that takes for ever have time, however busy the machine.
-        let timeout = json!({ "timeout_ms": if told == "in time" { 1_000 } else { 30_000 } });
+        // They have time, however busy the machine.
+        let timeout = json!({ "timeout_ms": 30_000 });
         let endpoint = scene.endpoint("standard", "/ok", settings, timeout).await;
         let delivery = scene.outcome(&endpoint, json!({})).await;
         assert_eq!(end(&delivery), ("failed", "render_error"), "{script} {delivery}");
@@ -92,4 +91,27 @@ async fn one_that_fails_fails_the_delivery_and_says_where() {
         (("failed", "blocked"), &json!("blocked")),
         "{delivery}"
     );
+}
+
+/// As a script's, a transform's time-out is an attempt that is made again, and never a notification that cannot be written.
+#[tokio::test]
+async fn one_that_does_not_end_is_tried_again() {
+    let scene = Scene::start().await;
+    let script = "export default () => { console.log(\"begun\"); while (true); };";
+    let more = json!({ "timeout_ms": 1_000, "retry": { "max_retries": 1 } });
+    let endpoint = scene.endpoint("standard", "/ok", json!({ "transform": script }), more).await;
+    let delivery = scene.outcome(&endpoint, json!({})).await;
+    assert_eq!(end(&delivery), ("failed", "retries_exhausted"), "{delivery}");
+    assert_eq!(delivery["attempt_count"], 2, "{delivery}");
+    for attempt in delivery["attempts"].as_array().unwrap() {
+        assert_eq!(
+            (&attempt["result"], &attempt["error"]["code"]),
+            (&json!("timeout"), &json!("timeout")),
+            "{attempt}"
+        );
+        assert_eq!(attempt["console"].as_str().unwrap().trim(), "begun", "{attempt}");
+    }
+    let error = delivery["last_error"].as_str().unwrap();
+    assert!(error.contains("settings.transform: the script did not end within 1000 ms"), "{error}");
+    assert!(scene.receiver.requests("/ok").is_empty());
 }

@@ -1,4 +1,8 @@
-//! The waiting side of a call: a place among those that run, a thread, and its result or the deadline.
+//! The waiting side of a call: a place among those that compute, a thread, and its result or the deadline.
+//!
+//! A place is for computing. A call that waits for the network or for a timer gives its place away and takes one again
+//! (`run.rs`). One that goes on after its deadline, in an operation of the engine that does not look at the clock, gives
+//! it away too, as long as few enough do so; its tenant's calls have to wait once it has [`MAX_OVERSTAYING_EACH`] of them.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,14 +11,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use posthaste_shared::domain::id::TenantId;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::console::Console;
+use super::crowd::{Counted, Crowd};
+use super::gate::{Bounds, Gate, Place};
 use super::host::Event;
 use super::run::{self, Work};
 use super::turns::Turns;
-use super::{Call, Called, Returned, Script, ScriptError};
+use super::{
+    Call, Called, MAX_OVERSTAYING, MAX_OVERSTAYING_EACH, MAX_RUNNING, MAX_WAITING, Returned, Script, ScriptError,
+};
 use crate::send::Sender;
 
 /// The thread's stack: the engine's, and what the functions that it calls need.
@@ -22,45 +33,87 @@ const THREAD_STACK_BYTES: usize = super::STACK_BYTES + 1024 * 1024;
 /// How long after the deadline a thread is waited for. One that is within a long operation of the engine
 /// itself notices later.
 const GRACE: Duration = Duration::from_millis(200);
+/// How long a call waits for a place before it is given up as busy: its delivery is parked then, so that it does not
+/// hold a slot of the worker meanwhile. As long as deliveries wait for their endpoint.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// Calls that wait for a place: more than a worker has slots by default.
+const WAITING_FOR_PLACE: usize = 4_096;
 /// Deliveries come first: a script that computes must not take the processor from them.
 #[cfg(target_os = "linux")]
 pub(super) const NICE: i32 = 10;
 
-/// What calls share.
-pub(super) struct Places {
-    /// A permit for each that may run.
-    pub(super) running: Arc<Semaphore>,
+/// What the calls of a worker share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// A place for each that computes.
+    pub(super) places: Gate,
+    /// Those that wait for the network or a timer, without a place.
+    pub(super) waiting: Crowd,
+    /// Those that go on after their deadline, without a place.
+    pub(super) overstaying: Crowd,
     /// Of those that compute for long.
     pub(super) turns: Arc<Turns>,
 }
 
-pub(super) async fn call(sender: Sender, places: Places, script: &Script, argument: &str, call: Call) -> Called {
+impl Shared {
+    pub(super) fn new() -> Self {
+        // Half of the processors, at most, go to scripts that compute for long.
+        let turns = thread::available_parallelism().map_or(1, |processors| processors.get() / 2);
+        let bounds = Bounds { places: MAX_RUNNING, waiting: WAITING_FOR_PLACE, waiting_each: WAITING_FOR_PLACE / 2 };
+        Self {
+            places: Gate::new(bounds),
+            waiting: Crowd::new(MAX_WAITING, MAX_WAITING),
+            overstaying: Crowd::new(MAX_OVERSTAYING, MAX_OVERSTAYING_EACH),
+            turns: Arc::new(Turns::new(turns)),
+        }
+    }
+}
+
+/// Who calls what.
+pub(super) struct Asked<'a> {
+    pub(super) tenant: &'a TenantId,
+    pub(super) script: &'a Script,
+    pub(super) argument: &'a str,
+    pub(super) call: Call,
+}
+
+pub(super) async fn call(sender: Sender, shared: Arc<Shared>, asked: Asked<'_>) -> Called {
+    let Asked { tenant, script, argument, call } = asked;
     let console = Console::default();
-    let Ok(Some(place)) = tokio::time::timeout_at(call.deadline, place(places.running, script)).await else {
-        return Called { result: Err(ScriptError::TimedOut), console: String::new() };
+    let until = call.deadline.min(Instant::now() + PATIENCE);
+    let Ok(Some(place)) = tokio::time::timeout_at(until, place(&shared, tenant, script)).await else {
+        return Called { result: Err(ScriptError::Busy), console: String::new() };
     };
     let (events, received) = mpsc::channel();
+    let held = Arc::new(Held(Mutex::new(Some(place))));
     let overstay = Arc::new(Overstay::default());
     let stop = Stop {
         cancelled: Arc::new(AtomicBool::new(false)),
+        stopped: CancellationToken::new(),
         events: events.clone(),
         script: script.clone(),
+        tenant: tenant.clone(),
         overstay: Arc::clone(&overstay),
+        held: Arc::clone(&held),
+        shared: Arc::clone(&shared),
     };
     let work = Work {
         script: script.clone(),
+        tenant: tenant.clone(),
         argument: argument.to_owned(),
         network: call.network,
         deadline: call.deadline.into_std(),
-        turns: places.turns,
+        shared,
+        held: Arc::clone(&held),
         sender,
         runtime: Handle::current(),
         cancelled: Arc::clone(&stop.cancelled),
+        stopped: stop.stopped.clone(),
         console: console.clone(),
         events,
         received,
     };
-    let result = match start(work, place, overstay) {
+    let result = match start(work, held, overstay) {
         Ok(result) => wait(result, call).await,
         Err(error) => Err(error),
     };
@@ -68,37 +121,65 @@ pub(super) async fn call(sender: Sender, places: Places, script: &Script, argume
     Called { result, console: console.text() }
 }
 
-/// A place among those that run. A script of which an earlier call goes on after its deadline waits for that:
-/// else its next calls would take one place after the other.
-async fn place(running: Arc<Semaphore>, script: &Script) -> Option<OwnedSemaphorePermit> {
+/// A place among those that compute. `None`: the script, or too many of its tenant's, go on after their deadline, and
+/// more of them would take one place after the other.
+async fn place(shared: &Shared, tenant: &TenantId, script: &Script) -> Option<Place> {
     script.0.overstaying.subscribe().wait_for(|calls| *calls == 0).await.ok()?;
-    running.acquire_owned().await.ok()
+    if shared.overstaying.of(tenant) >= MAX_OVERSTAYING_EACH {
+        return None;
+    }
+    shared.places.place(tenant).await.ok()
+}
+
+/// The place that a call has, unless it gave it away.
+#[derive(Debug)]
+pub(super) struct Held(Mutex<Option<Place>>);
+
+impl Held {
+    /// Takes the place out.
+    pub(super) fn take(&self) -> Option<Place> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Puts one in.
+    pub(super) fn put(&self, place: Place) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
+    }
 }
 
 /// Whether a call goes on after its caller has given it up, known to both its sides.
 #[derive(Debug, Default)]
 struct Overstay(Mutex<Stay>);
 
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 enum Stay {
     #[default]
     Runs,
-    Overstays,
+    /// With what counts it, where it holds no place any more.
+    Overstays {
+        _counted: Option<Counted>,
+    },
     Ended,
 }
 
 impl Overstay {
-    fn given_up(&self, script: &Script) {
+    fn given_up(&self, stop: &Stop) {
         let mut stay = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if *stay == Stay::Runs {
-            *stay = Stay::Overstays;
-            script.0.overstaying.send_modify(|calls| *calls += 1);
+        if !matches!(*stay, Stay::Runs) {
+            return;
         }
+        // Where too many overstay already, this one keeps its place: their number stays bounded in any case.
+        let counted = stop.shared.overstaying.enter(&stop.tenant);
+        if counted.is_some() {
+            drop(stop.held.take());
+        }
+        *stay = Stay::Overstays { _counted: counted };
+        stop.script.0.overstaying.send_modify(|calls| *calls += 1);
     }
 
     fn ended(&self, script: &Script) {
         let mut stay = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if *stay == Stay::Overstays {
+        if matches!(*stay, Stay::Overstays { .. }) {
             script.0.overstaying.send_modify(|calls| *calls -= 1);
         }
         *stay = Stay::Ended;
@@ -109,38 +190,44 @@ impl Overstay {
 struct Ends {
     script: Script,
     overstay: Arc<Overstay>,
-    _place: OwnedSemaphorePermit,
+    held: Arc<Held>,
 }
 
 impl Drop for Ends {
     fn drop(&mut self) {
         self.overstay.ended(&self.script);
+        drop(self.held.take());
     }
 }
 
 /// Stops the script when the caller gives up (and is without effect after its end).
 struct Stop {
     cancelled: Arc<AtomicBool>,
+    stopped: CancellationToken,
     events: mpsc::Sender<Event>,
     script: Script,
+    tenant: TenantId,
     overstay: Arc<Overstay>,
+    held: Arc<Held>,
+    shared: Arc<Shared>,
 }
 
 impl Drop for Stop {
     fn drop(&mut self) {
         self.cancelled.store(true, Ordering::Relaxed);
+        self.stopped.cancel();
         // Nobody listens any more when the script has ended.
         let _ = self.events.send(Event::Cancelled);
-        self.overstay.given_up(&self.script);
+        self.overstay.given_up(self);
     }
 }
 
 type Ran = oneshot::Receiver<Result<Returned, ScriptError>>;
 
 /// Runs the work in a thread, which keeps its place until it ends.
-fn start(work: Work, place: OwnedSemaphorePermit, overstay: Arc<Overstay>) -> Result<Ran, ScriptError> {
+fn start(work: Work, held: Arc<Held>, overstay: Arc<Overstay>) -> Result<Ran, ScriptError> {
     let (result, ran) = oneshot::channel();
-    let stay = Ends { script: work.script.clone(), overstay, _place: place };
+    let stay = Ends { script: work.script.clone(), overstay, held };
     let body = move || {
         // The priority is the thread's own on Linux; elsewhere, and where it is not allowed, the script runs
         // with the process's.
@@ -166,7 +253,8 @@ async fn wait(ran: Ran, call: Call) -> Result<Returned, ScriptError> {
         Ok(Err(_)) => Err(ScriptError::Unusable { text: "the script engine failed".to_owned() }),
         Err(_) => {
             tracing::warn!(
-                "a script goes on after its deadline, in an operation that cannot be stopped; it keeps its place"
+                "a script goes on after its deadline, in an operation of the engine that cannot be stopped; \
+                 it is not called again until that ends"
             );
             Err(ScriptError::TimedOut)
         }

@@ -5,12 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use posthaste_shared::domain::id::TenantId;
 use sha2::{Digest, Sha256};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-use super::call::{self, Places};
-use super::turns::Turns;
-use super::{Call, Called, Compiler, MAX_RUNNING, Script, ScriptProblem, Uncompiled};
+use super::call::{self, Asked};
+use super::{Call, Called, Compiler, Script, ScriptProblem, Uncompiled};
 use crate::send::Sender;
 
 /// Sources that are kept compiled: one for each of as many endpoints.
@@ -28,8 +27,7 @@ pub struct Engine(Arc<Shared>);
 struct Shared {
     sender: Sender,
     compiler: Compiler,
-    running: Arc<Semaphore>,
-    turns: Arc<Turns>,
+    calls: Arc<call::Shared>,
     kept: Mutex<Kept>,
 }
 
@@ -55,11 +53,8 @@ impl Engine {
     /// An engine whose scripts make their requests by `sender`, and are compiled by `compiler`.
     #[must_use]
     pub fn new(sender: Sender, compiler: Compiler) -> Self {
-        let running = Arc::new(Semaphore::new(MAX_RUNNING));
-        // Half of the processors, at most, go to scripts that compute for long.
-        let turns = std::thread::available_parallelism().map_or(1, |processors| processors.get() / 2);
-        let turns = Arc::new(Turns::new(turns));
-        Self(Arc::new(Shared { sender, compiler, running, turns, kept: Mutex::default() }))
+        let calls = Arc::new(call::Shared::new());
+        Self(Arc::new(Shared { sender, compiler, calls, kept: Mutex::default() }))
     }
 
     /// The compiler of its scripts.
@@ -99,12 +94,20 @@ impl Engine {
         }
     }
 
-    /// Calls the default export with `argument`, which is JSON text. The script runs in a thread of its own; it
-    /// is stopped at the deadline, and when this future is dropped. Waiting for one of the [`MAX_RUNNING`]
-    /// places counts as time of the call.
-    pub async fn call(&self, script: &Script, argument: &str, call: Call) -> Called {
-        let places = Places { running: Arc::clone(&self.0.running), turns: Arc::clone(&self.0.turns) };
-        call::call(self.0.sender.clone(), places, script, argument, call).await
+    /// Calls the default export for a tenant with `argument`, which is JSON text. The script runs in a thread of its
+    /// own; it is stopped at the deadline, and when this future is dropped. [`ScriptError::Busy`] when it gets no place
+    /// to compute within a quarter of a second: nothing of it has run then.
+    ///
+    /// [`ScriptError::Busy`]: super::ScriptError::Busy
+    pub async fn call(&self, tenant: &TenantId, script: &Script, argument: &str, call: Call) -> Called {
+        let asked = Asked { tenant, script, argument, call };
+        call::call(self.0.sender.clone(), Arc::clone(&self.0.calls), asked).await
+    }
+
+    /// How many calls of a tenant wait for the network or a timer, without a place.
+    #[must_use]
+    pub fn waiting(&self, tenant: &TenantId) -> usize {
+        self.0.calls.waiting.of(tenant)
     }
 
     fn kept<R>(&self, act: impl FnOnce(&mut Kept) -> R) -> R {

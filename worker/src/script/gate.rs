@@ -26,6 +26,15 @@ pub(super) struct Bounds {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Full;
 
+/// Where somebody stands in the line of its tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// At its end, if that is not too far.
+    Comes,
+    /// At its beginning.
+    Returns,
+}
+
 /// The places; cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Gate(Arc<Inner>);
@@ -77,7 +86,20 @@ impl Gate {
     /// # Errors
     /// At once, when the line is full.
     pub(super) async fn place(&self, tenant: &TenantId) -> Result<Place, Full> {
-        let (ticket, turn) = self.stand_in_line(tenant)?;
+        self.wait(tenant, Standing::Comes).await
+    }
+
+    /// Waits for a place before all others of its tenant, however long the line is: for work that has begun, and gave
+    /// its place away while it had no use for it.
+    ///
+    /// # Errors
+    /// Never while the gate is there.
+    pub(super) async fn place_again(&self, tenant: &TenantId) -> Result<Place, Full> {
+        self.wait(tenant, Standing::Returns).await
+    }
+
+    async fn wait(&self, tenant: &TenantId, standing: Standing) -> Result<Place, Full> {
+        let (ticket, turn) = self.stand_in_line(tenant, standing)?;
         let in_line = InLine { gate: self, tenant, ticket };
         self.serve();
         let place = turn.await;
@@ -86,19 +108,23 @@ impl Gate {
         place.map_err(|_| Full)
     }
 
-    fn stand_in_line(&self, tenant: &TenantId) -> Result<(u64, oneshot::Receiver<Place>), Full> {
+    fn stand_in_line(&self, tenant: &TenantId, standing: Standing) -> Result<(u64, oneshot::Receiver<Place>), Full> {
         let Bounds { places, waiting, waiting_each } = self.0.bounds;
         let mut state = self.state();
         let line = state.lines.get(tenant).map_or(0, VecDeque::len);
         let goes_at_once = line == 0 && state.may_take(tenant, places);
-        if !goes_at_once && (line >= waiting_each || state.waiting >= waiting) {
+        if standing == Standing::Comes && !goes_at_once && (line >= waiting_each || state.waiting >= waiting) {
             return Err(Full);
         }
         state.last_ticket += 1;
         state.waiting += 1;
         let (sender, turn) = oneshot::channel();
         let waiter = Waiter { ticket: state.last_ticket, turn: sender };
-        state.lines.entry(tenant.clone()).or_default().push_back(waiter);
+        let queue = state.lines.entry(tenant.clone()).or_default();
+        match standing {
+            Standing::Comes => queue.push_back(waiter),
+            Standing::Returns => queue.push_front(waiter),
+        }
         if line == 0 {
             state.order.push_back(tenant.clone());
         }

@@ -20,6 +20,7 @@ mod child;
 mod compile;
 mod compiler;
 mod console;
+mod crowd;
 mod engine;
 mod enums;
 mod fetch;
@@ -55,8 +56,17 @@ const STACK_BYTES: usize = 512 * 1024;
 pub const MAX_RETURNED_BYTES: usize = 256 * 1024;
 /// How much of what a script writes to the console is kept.
 pub const CONSOLE_BYTES: usize = 4 * 1024;
-/// Scripts that run at once in a worker.
+/// Scripts that compute at once in a worker, of all tenants together. A tenant that has some gets more while it has fewer
+/// than half as many as are free.
 pub const MAX_RUNNING: usize = 64;
+/// Calls that wait for the network or a timer without taking one of those places. Further ones keep theirs while they
+/// wait. Each may have [`MEMORY_BYTES`], so both together bound what scripts take: 6 GiB.
+pub const MAX_WAITING: usize = 128;
+/// Calls that go on after their deadline in an operation of the engine that cannot be stopped, and for which others get
+/// their places. Further ones keep theirs.
+const MAX_OVERSTAYING: usize = 16;
+/// So many of a tenant, and its other calls wait until one ends.
+const MAX_OVERSTAYING_EACH: usize = 2;
 /// Timers that a call may have waiting.
 const MAX_TIMERS: usize = 1_000;
 /// Requests that a call may make.
@@ -159,6 +169,9 @@ pub enum Returned {
 /// Why a script did not return.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScriptError {
+    /// It was not called: there is no place for it now. It can be called later.
+    #[error("as many scripts run as may")]
+    Busy,
     /// The deadline came first.
     #[error("the script did not end in time")]
     TimedOut,

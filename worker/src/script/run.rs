@@ -8,15 +8,18 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 use http::StatusCode;
+use posthaste_shared::domain::id::TenantId;
 use rquickjs::promise::PromiseState;
 use rquickjs::{
     ArrayBuffer, CatchResultExt as _, Context, Ctx, Error, Function, Object, Persistent, Promise, Runtime, Value,
 };
+use tokio_util::sync::CancellationToken;
 
+use super::call::{Held, Shared};
 use super::console::Console;
 use super::fetch;
 use super::host::{self, Event, Host};
-use super::turns::{Pace, Turns};
+use super::turns::Pace;
 use super::{MAX_RETURNED_BYTES, MEMORY_BYTES, Returned, STACK_BYTES, Script, ScriptError, bytecode};
 use crate::send::{SendError, Sender};
 use crate::wire::Reply;
@@ -25,13 +28,18 @@ use crate::wire::Reply;
 #[derive(Debug)]
 pub(super) struct Work {
     pub(super) script: Script,
+    pub(super) tenant: TenantId,
     pub(super) argument: String,
     pub(super) network: bool,
     pub(super) deadline: Instant,
-    pub(super) turns: Arc<Turns>,
+    pub(super) shared: Arc<Shared>,
+    /// The call's place among those that compute.
+    pub(super) held: Arc<Held>,
     pub(super) sender: Sender,
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) cancelled: Arc<AtomicBool>,
+    /// The same, for what can be waited for.
+    pub(super) stopped: CancellationToken,
     pub(super) console: Console,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) received: mpsc::Receiver<Event>,
@@ -44,7 +52,7 @@ pub(super) fn run(work: Work) -> Result<Returned, ScriptError> {
     runtime.set_memory_limit(MEMORY_BYTES);
     runtime.set_max_stack_size(STACK_BYTES);
     let (cancelled, deadline) = (Arc::clone(&work.cancelled), work.deadline);
-    let pace = Rc::new(RefCell::new(Pace::new(Arc::clone(&work.turns))));
+    let pace = Rc::new(RefCell::new(Pace::new(Arc::clone(&work.shared.turns), work.tenant.clone())));
     let own_pace = Rc::clone(&pace);
     let go_on = move || own_pace.borrow_mut().go_on(&|| is_over(&cancelled, deadline));
     runtime.set_interrupt_handler(Some(Box::new(move || !go_on())));
@@ -166,12 +174,30 @@ impl<'a, 'js> Running<'a, 'js> {
         }
         let until = timer.map_or(self.work.deadline, |timer| timer.min(self.work.deadline));
         self.pace.borrow_mut().rest();
-        let received = self.work.received.recv_timeout(until.saturating_duration_since(Instant::now()));
+        let received = self
+            .without_place(|| self.work.received.recv_timeout(until.saturating_duration_since(Instant::now())).ok());
         self.pace.borrow_mut().rest();
-        match received {
-            Ok(event) => self.serve(event),
-            Err(_) => Ok(()),
+        received.map_or(Ok(()), |event| self.serve(event))
+    }
+
+    /// Waits for something without the call's place, where as many may wait so; takes one again after. Where none comes
+    /// before the call is over, its loop ends it.
+    fn without_place<T>(&self, wait: impl FnOnce() -> T) -> T {
+        let Some(counted) = self.work.shared.waiting.enter(&self.work.tenant) else { return wait() };
+        drop(self.work.held.take());
+        let waited = wait();
+        let again = async {
+            tokio::select! {
+                place = self.work.shared.places.place_again(&self.work.tenant) => place.ok(),
+                () = self.work.stopped.cancelled() => None,
+                () = tokio::time::sleep_until(self.work.deadline.into()) => None,
+            }
+        };
+        if let Some(place) = self.work.runtime.block_on(again) {
+            self.work.held.put(place);
         }
+        drop(counted);
+        waited
     }
 
     fn serve(&self, event: Event) -> Result<(), ScriptError> {

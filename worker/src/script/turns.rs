@@ -2,9 +2,11 @@
 //! processor from the deliveries. A lower priority is not enough for that: a thread that wakes up waits for the
 //! running one's slice of time all the same, and a delivery wakes up many times.
 
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use posthaste_shared::domain::id::TenantId;
 
 /// How long a script may compute at a stretch without a turn: most never need one.
 const HEAD_START: Duration = Duration::from_millis(10);
@@ -13,6 +15,9 @@ const TURN: Duration = Duration::from_millis(10);
 /// How long a turn is waited for: one who has it may be within a long operation of the engine itself, and not
 /// notice that others wait.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// After so long without a look at the clock, a script that has a turn loses it to those that wait: it is within a long
+/// operation of the engine itself, perhaps one that never ends.
+const LOST: Duration = Duration::from_millis(200);
 /// How often those that wait look whether their call is over.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -25,16 +30,44 @@ pub(super) struct Turns {
 
 #[derive(Debug)]
 struct State {
-    free: usize,
-    waiting: VecDeque<u64>,
+    at_once: usize,
+    /// The turns that are taken: since when, by the ticket of who has it.
+    taken: HashMap<u64, Instant>,
+    /// In the order in which they came.
+    waiting: Vec<(u64, TenantId)>,
+    /// The ticket with which each tenant had its last turn, so that tenants take them in turn.
+    served: HashMap<TenantId, u64>,
     last: u64,
+}
+
+impl State {
+    /// Who is next: of the tenant whose last turn is the longest ago, the one who came first.
+    fn next(&self) -> Option<u64> {
+        let last_turn = |tenant: &TenantId| self.served.get(tenant).copied().unwrap_or(0);
+        self.waiting.iter().min_by_key(|(ticket, tenant)| (last_turn(tenant), *ticket)).map(|(ticket, _)| *ticket)
+    }
+
+    fn is_free(&mut self) -> bool {
+        if self.taken.len() >= self.at_once {
+            self.taken.retain(|_, since| since.elapsed() < LOST);
+        }
+        self.taken.len() < self.at_once
+    }
+
+    fn leave(&mut self, ticket: u64) {
+        self.waiting.retain(|(waiting, _)| *waiting != ticket);
+        // Those who come again find that they had their turn long ago, or never: both is well.
+        if self.waiting.is_empty() {
+            self.served.clear();
+        }
+    }
 }
 
 /// What came of waiting for a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Waited {
-    /// It is there.
-    Turn,
+    /// It is there; its ticket.
+    Turn(u64),
     /// It took too long: the script goes on without.
     LongEnough,
     /// The call is over.
@@ -45,15 +78,22 @@ enum Waited {
 #[derive(Debug)]
 pub(super) struct Pace {
     turns: Arc<Turns>,
+    tenant: TenantId,
     /// When this stretch or this turn began.
     since: Instant,
-    has_turn: bool,
+    turn: Option<u64>,
 }
 
 impl Turns {
     /// So many at once, at least one.
     pub(super) fn new(at_once: usize) -> Self {
-        let state = State { free: at_once.max(1), waiting: VecDeque::new(), last: 0 };
+        let state = State {
+            at_once: at_once.max(1),
+            taken: HashMap::new(),
+            waiting: Vec::new(),
+            served: HashMap::new(),
+            last: 0,
+        };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -61,36 +101,45 @@ impl Turns {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a turn, first come, first served.
-    fn take(&self, is_over: &dyn Fn() -> bool) -> Waited {
+    /// Waits for a turn; tenants have theirs in turn.
+    fn take(&self, tenant: &TenantId, is_over: &dyn Fn() -> bool) -> Waited {
         let begun = Instant::now();
         let mut state = self.state();
         state.last += 1;
         let mine = state.last;
-        state.waiting.push_back(mine);
+        state.waiting.push((mine, tenant.clone()));
         loop {
             let over = is_over();
             if over || begun.elapsed() >= PATIENCE {
-                state.waiting.retain(|waiting| *waiting != mine);
-                // Whoever is first now may have been woken for nothing.
+                state.leave(mine);
+                // Whoever is next now may have been woken for nothing.
                 self.changed.notify_all();
                 return if over { Waited::Over } else { Waited::LongEnough };
             }
-            if state.free > 0 && state.waiting.front() == Some(&mine) {
-                state.free -= 1;
-                state.waiting.pop_front();
-                if state.free > 0 {
-                    self.changed.notify_all();
-                }
-                return Waited::Turn;
+            if state.next() == Some(mine) && state.is_free() {
+                state.taken.insert(mine, Instant::now());
+                state.last += 1;
+                let now = state.last;
+                state.served.insert(tenant.clone(), now);
+                state.leave(mine);
+                self.changed.notify_all();
+                return Waited::Turn(mine);
             }
             state = self.changed.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    fn give_back(&self) {
-        self.state().free += 1;
+    fn give_back(&self, ticket: u64) {
+        // Where the turn was lost meanwhile, there is nothing to give.
+        self.state().taken.remove(&ticket);
         self.changed.notify_all();
+    }
+
+    /// Says that the one who has the turn still looks at the clock.
+    fn keep(&self, ticket: u64) {
+        if let Some(since) = self.state().taken.get_mut(&ticket) {
+            *since = Instant::now();
+        }
     }
 
     fn is_wanted(&self) -> bool {
@@ -100,8 +149,8 @@ impl Turns {
 
 impl Pace {
     /// Of a script that begins now.
-    pub(super) fn new(turns: Arc<Turns>) -> Self {
-        Self { turns, since: Instant::now(), has_turn: false }
+    pub(super) fn new(turns: Arc<Turns>, tenant: TenantId) -> Self {
+        Self { turns, tenant, since: Instant::now(), turn: None }
     }
 
     /// To be called often while the script computes: waits for a turn where it needs one, and lets others have
@@ -110,21 +159,29 @@ impl Pace {
         if is_over() {
             return false;
         }
-        let (spent, allowed) = (self.since.elapsed(), if self.has_turn { TURN } else { HEAD_START });
-        if spent < allowed || (self.has_turn && !self.turns.is_wanted()) {
+        let (spent, allowed) = (self.since.elapsed(), if self.turn.is_some() { TURN } else { HEAD_START });
+        if spent < allowed {
+            return true;
+        }
+        if let Some(turn) = self.turn
+            && !self.turns.is_wanted()
+        {
+            self.turns.keep(turn);
             return true;
         }
         self.rest();
-        let waited = self.turns.take(is_over);
-        self.has_turn = waited == Waited::Turn;
+        let waited = self.turns.take(&self.tenant, is_over);
+        if let Waited::Turn(ticket) = waited {
+            self.turn = Some(ticket);
+        }
         self.since = Instant::now();
         waited != Waited::Over
     }
 
     /// The script waits for something: its turn is over, and a new stretch begins after.
     pub(super) fn rest(&mut self) {
-        if std::mem::take(&mut self.has_turn) {
-            self.turns.give_back();
+        if let Some(ticket) = self.turn.take() {
+            self.turns.give_back(ticket);
         }
         self.since = Instant::now();
     }
@@ -143,11 +200,30 @@ mod tests {
 
     use super::*;
 
+    fn tenant(name: &str) -> TenantId {
+        TenantId::parse(name).unwrap()
+    }
+
+    #[test]
+    fn tenants_take_turns() {
+        let turns = Turns::new(1);
+        let mut state = turns.state();
+        for (ticket, name) in [(1, "a"), (2, "a"), (3, "b")] {
+            state.waiting.push((ticket, tenant(name)));
+        }
+        assert_eq!(state.next(), Some(1));
+        state.served.insert(tenant("a"), 4);
+        state.leave(1);
+        assert_eq!(state.next(), Some(3), "b had none yet");
+        state.leave(3);
+        assert_eq!(state.next(), Some(2));
+    }
+
     /// Computes until `end`; the most that did so at once, and how often each went on.
     fn compute(turns: &Arc<Turns>, scripts: usize, end: Instant) -> (usize, Vec<usize>) {
         let (computing, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let script = || {
-            let mut pace = Pace::new(Arc::clone(turns));
+            let mut pace = Pace::new(Arc::clone(turns), tenant("a"));
             pace.since = Instant::now().checked_sub(HEAD_START).unwrap();
             let mut rounds = 0;
             while pace.go_on(&|| Instant::now() >= end) {
@@ -173,29 +249,30 @@ mod tests {
             assert_eq!(most, at_once);
             assert!(rounds.iter().all(|rounds| *rounds > 0), "{rounds:?}");
             let state = turns.state();
-            assert_eq!((state.free, state.waiting.len()), (at_once, 0), "all are given back");
+            assert_eq!((state.taken.len(), state.waiting.len()), (0, 0), "all are given back");
         }
     }
 
     #[test]
     fn what_ends_soon_needs_no_turn() {
         let turns = Arc::new(Turns::new(1));
-        let mut hog = Pace::new(Arc::clone(&turns));
+        let mut hog = Pace::new(Arc::clone(&turns), tenant("a"));
         hog.since = Instant::now().checked_sub(HEAD_START).unwrap();
-        assert!(hog.go_on(&|| false) && hog.has_turn);
-        let mut short = Pace::new(Arc::clone(&turns));
-        assert!(short.go_on(&|| false) && !short.has_turn);
+        assert!(hog.go_on(&|| false) && hog.turn.is_some());
+        let mut short = Pace::new(Arc::clone(&turns), tenant("a"));
+        assert!(short.go_on(&|| false) && short.turn.is_none());
         // One that needs one gives up with its call.
         short.since = Instant::now().checked_sub(HEAD_START).unwrap();
         let asked = AtomicUsize::new(0);
         assert!(!short.go_on(&|| asked.fetch_add(1, Ordering::SeqCst) > 1));
-        // One whose turn does not come goes on all the same.
+        // One who has a turn and does not look at the clock any more loses it.
         short.since = Instant::now().checked_sub(HEAD_START).unwrap();
         let begun = Instant::now();
-        assert!(short.go_on(&|| false) && !short.has_turn && begun.elapsed() >= PATIENCE);
+        assert!(short.go_on(&|| false) && short.turn.is_some() && begun.elapsed() >= LOST / 2);
+        short.rest();
         // And a script that waits for an answer holds up nobody.
         hog.rest();
         short.since = Instant::now().checked_sub(HEAD_START).unwrap();
-        assert!(short.go_on(&|| false) && short.has_turn);
+        assert!(short.go_on(&|| false) && short.turn.is_some());
     }
 }

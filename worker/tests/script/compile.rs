@@ -220,11 +220,11 @@ fn enums_that_grow_are_refused_where_they_get_too_large() {
         format!("enum E {{ A = '{}', B = A\n{} }}", "x".repeat(50_000), "+A".repeat(20_000)),
     ];
     for bomb in bombs {
-        let problem = problem(&format!("{bomb}\nexport default () => 1"));
+        let problem = refused(&format!("{bomb}\nexport default () => 1"));
         assert!(problem.message.contains("enums come to more than"), "{problem}");
         assert!(problem.line.is_some() && problem.column.is_some(), "{problem}");
     }
-    let long = problem(&format!("namespace {} {{ export let a = 1 }}\nexport default () => 1", "N".repeat(300)));
+    let long = refused(&format!("namespace {} {{ export let a = 1 }}\nexport default () => 1", "N".repeat(300)));
     assert!(long.message.contains("at most 200 bytes") && long.column == Some(11), "{long}");
 }
 

@@ -243,7 +243,7 @@ async fn a_transform_has_no_network() {
     let engine = engine();
     let script = crate::script(&engine, &format!("export default () => fetch('{}')", server.url)).await;
     let call = Call { deadline: tokio::time::Instant::now() + Duration::from_secs(10), network: false };
-    let called = engine.call(&script, "null", call).await;
+    let called = engine.call(&crate::tenant(), &script, "null", call).await;
     let Err(ScriptError::Threw { text }) = called.result else { panic!("{:?}", called.result) };
     assert!(text.starts_with("TypeError: fetch failed: there is no network in a transform"), "{text}");
     assert!(server.asked().is_empty());
