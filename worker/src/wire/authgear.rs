@@ -162,10 +162,26 @@ pub(super) fn classify(reply: &Reply, now: Timestamp) -> Outcome {
 }
 
 /// What a script's return value means: as a webhook's answer, but null stands for nothing returned, which
-/// is success.
+/// is success. Errors say what the script returned.
 pub(super) fn classify_returned(reply: &Reply, now: Timestamp) -> Outcome {
-    if reply.body.trim_ascii() == b"null" { Outcome::accepted() } else { classify(reply, now) }
+    if reply.body.trim_ascii() == b"null" {
+        return Outcome::accepted();
+    }
+    let mut outcome = classify(reply, now);
+    if let Outcome::Refused { error, .. } | Outcome::Transient { error, .. } = &mut outcome {
+        error.text = match error.code.as_str() {
+            "unexpected" => {
+                let returned = short(&String::from_utf8_lossy(&reply.body), RETURNED_CHARS);
+                format!("the script returned {returned}, without a code that is known: {{ code: \"ok\" }} is success")
+            }
+            _ => error.text.replacen("the gateway answered", "the script returned", 1),
+        };
+    }
+    outcome
 }
+
+/// How much is shown of what a script returned.
+const RETURNED_CHARS: usize = 200;
 
 impl Answer {
     /// `None` when the body is not what Authgear asks for. Names match without regard to case, as in Go.

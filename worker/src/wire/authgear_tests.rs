@@ -86,6 +86,9 @@ fn a_script_that_returns_nothing_succeeds() {
         assert_eq!(script(returned), "ok", "{returned}");
     }
     assert_eq!(script("{}"), "rejected unexpected");
+    let text = |returned: &str| classify_returned(&reply(200, returned), NOW).error().unwrap().text.clone();
+    assert_eq!(text("{}"), r#"the script returned {}, without a code that is known: { code: "ok" } is success"#);
+    assert_eq!(text(r#"{"code":"rate_limited"}"#), "the script returned rate_limited");
     assert_eq!(script(r#"{"code":"rate_limited"}"#), "TooManyRequests rate_limited");
     assert_eq!(script(r#"{"code":"delivery_rejected"}"#), "provider_rejected delivery_rejected");
 }

@@ -209,3 +209,67 @@ async fn a_script_may_spoil_its_built_ins_and_still_return() {
     let error = failure("Error.prototype.name = null; export default () => { throw new Error('x') }").await;
     assert!(matches!(error, ScriptError::Threw { .. }), "{error:?}");
 }
+
+/// Whatever a script does with the console, it does not fail for it.
+#[tokio::test]
+async fn the_console_has_all_methods() {
+    let source = r#"export default () => {
+      console.group("outer"); console.dir({ a: 1 }); console.groupCollapsed(); console.table([{ a: 1 }, 2]);
+      console.groupEnd(); console.groupEnd(); console.groupEnd();
+      console.count(); console.count(); console.countReset(); console.count("n");
+      console.time("t"); console.timeLog("t", "so far"); console.timeEnd("t"); console.timeEnd("none"); console.timeStamp();
+      console.assert(true, "not shown"); console.assert(false, "so %s", "it is"); console.trace("here"); console.dirxml(1);
+      console.profile(); console.profileEnd(); console.clear();
+      console.log("%s is %d, %i, %j%% %c.", "it", "1.5", 2.7, { a: 1 }, "color: red", "more");
+      console.log({ get a() { throw new Error("no"); } }); console.table(null); console.log(Symbol("s"), 1n);
+      return Object.keys(console).length;
+    }"#;
+    let called = crate::call(source, "null").await;
+    assert!(matches!(&called.result, Ok(posthaste_worker::script::Returned::Json(_))), "{called:?}");
+    for line in [
+        "outer\n",
+        "  {\"a\":1}\n",
+        "0: {\"a\":1}\n",
+        "default: 2\n",
+        "n: 1\n",
+        "so far\n",
+        "Timer 'none' does not exist\n",
+        "Assertion failed: so it is\n",
+        "Trace: here\n",
+        "it is 1.5, 2, {\"a\":1}% . more\n",
+        "[cannot be shown]\n",
+        "Symbol(s) 1n\n",
+    ] {
+        assert!(called.console.contains(line), "{line:?}\n{}", called.console);
+    }
+    assert!(!called.console.contains("not shown"));
+}
+
+/// What there is not is said, and is never ignored in silence.
+#[tokio::test]
+async fn what_scripts_do_not_have_is_named() {
+    for (expression, told) in [
+        ("new Date(0).toLocaleString('de-DE', { timeZone: 'Europe/Berlin' })", "scripts have no Intl"),
+        ("new Date(0).toLocaleTimeString(undefined, { timeZone: 'UTC' })", "toLocaleTimeString: scripts have no Intl"),
+        ("new Date(0).toLocaleDateString('en-GB')", "scripts have no Intl"),
+        ("(1234.5).toLocaleString('de')", "scripts have no Intl"),
+        ("[1].toLocaleString('de')", "scripts have no Intl"),
+        ("'a'.localeCompare('b', 'sv')", "scripts have no Intl"),
+        ("'i'.toLocaleUpperCase('tr')", "scripts have no Intl"),
+        ("Deno.env.get('KEY')", "scripts have no Deno"),
+        ("process.env.KEY", "scripts have no process"),
+        ("Buffer.from('a')", "TextEncoder"),
+        ("new Intl.DateTimeFormat('de')", "scripts have no Intl"),
+        ("Temporal.Now.instant()", "use Date"),
+        ("new WebSocket('wss://example.com')", "use fetch"),
+        ("require('crypto')", "must be in the script itself"),
+        ("new Response('a').body.getReader()", "no streams"),
+        ("await crypto.subtle.deriveKey({}, {}, {}, true, [])", "scripts have digest"),
+    ] {
+        let error = crate::failure(&format!("export default async () => ({expression})")).await.to_string();
+        assert!(error.contains(told), "{expression}: {error}");
+    }
+    let there = "[new Date(0).toLocaleString().length > 5, (5).toLocaleString(), 'i'.toLocaleUpperCase('en'), \
+        typeof Deno, ['b', 'a'].sort((a, b) => a.localeCompare(b)), new Response(null).body]";
+    assert_eq!(crate::value(there).await, r#"[true,"5","I","undefined",["a","b"],null]"#);
+}

@@ -136,6 +136,11 @@ class Body {
     return bytes ?? new Uint8Array(0);
   }
 
+  get body() {
+    if (this.#bytes === null) return null;
+    throw new TypeError("body: scripts have no streams; read it whole, with text(), json(), bytes() or blob()");
+  }
+
   get bodyUsed() {
     return this.#used;
   }

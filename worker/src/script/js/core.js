@@ -43,10 +43,45 @@ export function explain(thrown) {
 
 const MAX_DESCRIBED = 1_000;
 
+/** What an author may look for and not find, with what there is in its place. */
+const ABSENT = {
+  __proto__: null,
+  Deno: "write the values of environment variables into the script itself",
+  process: "write the values of environment variables into the script itself",
+  Buffer: "use Uint8Array, TextEncoder, TextDecoder, atob and btoa",
+  require: "what a script needs must be in the script itself",
+  Intl: "format by hand: getUTCHours and the like, padStart, toFixed",
+  Temporal: "use Date",
+  WebSocket: "use fetch",
+  EventSource: "use fetch",
+  XMLHttpRequest: "use fetch",
+  ReadableStream: "read and send bodies whole",
+  WritableStream: "read and send bodies whole",
+  TransformStream: "read and send bodies whole",
+  CompressionStream: "send bodies as they are",
+  URLPattern: "use URL and a regular expression",
+  setImmediate: "use queueMicrotask or setTimeout",
+  localStorage: "nothing is kept from call to call",
+  caches: "nothing is kept from call to call",
+  Worker: "a script runs in one thread",
+  navigator: "there is no browser",
+  window: "use globalThis",
+  self: "use globalThis",
+  global: "use globalThis",
+};
+
+/** The name of something absent that the message is about, with what to do. */
+function hint(thrown, message) {
+  if (!(thrown instanceof ReferenceError)) return "";
+  const name = message.replace(/^'?([A-Za-z]+)'? is not defined$/, "$1");
+  return name in ABSENT ? `; scripts have no ${name}: ${ABSENT[name]}` : "";
+}
+
 function describe(thrown) {
   if (thrown instanceof Error || thrown instanceof DOMException) {
     const name = text(thrown.name);
-    const message = text(thrown.message);
+    const own = text(thrown.message);
+    const message = own + hint(thrown, own);
     return shorten(message === "" ? name : `${name}: ${message}`);
   }
   return `${shorten(inspect(thrown))} (not an Error)`;
@@ -109,12 +144,6 @@ function few(items, show) {
   }
   return shown;
 }
-
-function log(...values) {
-  host.log(text(values.map((value) => (typeof value === "string" ? value : inspect(value))).join(" ")));
-}
-
-expose({ console: { log, info: log, warn: log, error: log, debug: log, trace: log } });
 
 // ---- timers
 

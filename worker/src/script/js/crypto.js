@@ -93,6 +93,12 @@ const subtle = {
   },
 };
 
+for (const name of ["encrypt", "decrypt", "deriveBits", "deriveKey", "wrapKey", "unwrapKey"]) {
+  subtle[name] = async () => {
+    throw unsupported(`crypto.subtle.${name}: scripts have digest, and HMAC with importKey, sign and verify`);
+  };
+}
+
 function hmacKey(secret, hash, extractable, usages) {
   const list = [...usages];
   if (list.length === 0 || list.some((usage) => usage !== "sign" && usage !== "verify")) {
