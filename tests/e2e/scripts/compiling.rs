@@ -56,7 +56,7 @@ async fn sources_made_to_grow_are_refused_and_the_api_stays_at_hand() {
         assert_eq!(answer["errors"][0]["field"], "settings.transform", "{answer}");
         let problem = answer["errors"][0]["problem"].as_str().unwrap();
         if n % 4 != 3 {
-            assert!(problem.contains("line 19, column 3: the values of the script's enums"), "{problem}");
+            assert!(problem.contains("line 17, column 3: the values of the script's enums"), "{problem}");
         }
     }
 }

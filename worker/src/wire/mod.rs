@@ -205,6 +205,8 @@ pub fn too_many_recipients(
         None => WireFormat::ALL.to_vec(),
     };
     formats.into_iter().find_map(|format| of(format).recipients(notification).too_many(most))
+}
+
 /// The scripts in an endpoint's settings, each with the member that it is in.
 #[must_use]
 pub fn scripts(endpoint: &Endpoint) -> Vec<(&'static str, &str)> {
