@@ -49,7 +49,7 @@ async fn recorded(api: &TestApi, tenant: &str, name: &str, state: impl FnOnce() 
     };
     let (id, event) = (delivery.id, Event::of_outcome(&delivery, None));
     let before = Before::New { notification: Arc::new(notification), fan_out: 1 };
-    let record = Record { delivery, before, attempt: None, event, disable: None };
+    let record = Record { delivery, before, attempt: None, kept: None, event, disable: None };
     api.store.record(&[record], now).await.unwrap();
     id
 }

@@ -252,7 +252,7 @@ impl<'a> Change<'a> {
     pub(super) fn to(delivery: &'a mut Delivery, state: DeliveryState) -> Self {
         let (was, round, attempt_count) = (delivery.state.status(), delivery.round, delivery.attempt_count);
         delivery.state = state;
-        Self { delivery, was, round, attempt_count }
+        Self { delivery, was, round, attempt_count, kept: Param::Bytes(None) }
     }
 }
 
@@ -264,5 +264,5 @@ pub(super) fn again(delivery: &mut Delivery, now: Timestamp) -> Change<'_> {
         delivery.round_base = attempt_count;
     }
     delivery.state = DeliveryState::Pending(Wait::Retry { due_at: now });
-    Change { delivery, was, round, attempt_count }
+    Change { delivery, was, round, attempt_count, kept: Param::Bytes(None) }
 }

@@ -26,6 +26,7 @@ pub(crate) mod queue;
 pub mod record;
 pub mod replays;
 pub mod retention;
+mod round;
 mod rows;
 mod unreadable;
 
