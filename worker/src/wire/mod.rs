@@ -28,6 +28,7 @@ use http::Method;
 use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::id::{DeliveryId, NotificationType};
 use posthaste_shared::domain::notification::Notification;
+use posthaste_shared::domain::raw_json::RawJson;
 use posthaste_shared::domain::secret::Secret;
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::domain::trace_context::TraceContext;
@@ -82,6 +83,11 @@ pub trait Wire: Send + Sync {
     /// When the endpoint's settings cannot be used.
     fn preflight(&self, _subject: &Subject<'_>) -> Result<Option<Preflight>, RenderError> {
         Ok(None)
+    }
+
+    /// The URLs among an endpoint's settings that are called, each with the setting's name.
+    fn called_urls(&self, _endpoint: &Endpoint) -> Vec<(&'static str, Url)> {
+        Vec::new()
     }
 
     /// What the answer to the preflight request gives.
@@ -204,6 +210,21 @@ pub fn too_many_recipients(
         None => WireFormat::ALL.to_vec(),
     };
     formats.into_iter().find_map(|format| of(format).recipients(notification).too_many(most))
+}
+
+/// What a notification that names this endpoint lacks, or has wrong, as far as that is known before it is sent. What
+/// the endpoint's transform has yet to write, the payload, is not looked at.
+#[must_use]
+pub fn check_notification(endpoint: &Endpoint, notification: &Notification) -> Vec<FieldProblem> {
+    let wire = of(endpoint.wire_format);
+    if settings::transform(endpoint).is_none() {
+        return wire.check_notification(endpoint, notification);
+    }
+    // A payload that is right takes its place, so that what else is wrong is still found.
+    let Ok(payload) = RawJson::of(&wire.sample().payload) else { return Vec::new() };
+    let mut problems = wire.check_notification(endpoint, &Notification { payload, ..notification.clone() });
+    problems.retain(|problem| problem.field != "payload" && !problem.field.starts_with("payload."));
+    problems
 }
 
 /// What is rendered and signed: one delivery of a notification to an endpoint.

@@ -12,6 +12,7 @@ use posthaste_shared::domain::time::Timestamp;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use url::Url;
 
 use super::merge::{Arrays, camel_members, lay_over};
 use super::novu::{Layers, Names, answer, iso_date, layers, read_url, scalar_text, text};
@@ -303,6 +304,12 @@ impl Wire for NovuSms {
         let url = read_url(url).map_err(problem)?;
         let headers = settings.key_headers();
         Ok(Some(Preflight { what: "the auth URL", method: Method::POST, url, headers, kept: false }))
+    }
+
+    fn called_urls(&self, endpoint: &Endpoint) -> Vec<(&'static str, Url)> {
+        let Ok(settings) = settings::settings::<Settings>(endpoint) else { return Vec::new() };
+        let domain = given(&settings.domain).filter(|_| settings.authenticate_by_token);
+        domain.and_then(|domain| read_url(domain).ok()).map(|url| ("settings.domain", url)).into_iter().collect()
     }
 
     fn clear(&self, endpoint: &Endpoint, reply: &Reply, now: Timestamp) -> Result<Clearance, Outcome> {
