@@ -102,7 +102,7 @@ fn report(probe: Probe) -> TestReport {
     TestReport {
         request: probe.request.map(|request| TestRequest {
             method: request.method().to_string(),
-            url: request.url().to_string(),
+            url: request.shown_url(),
             headers: request.shown_headers().to_vec(),
             body: String::from_utf8_lossy(request.body()).into_owned(),
         }),

@@ -11,18 +11,22 @@ use posthaste_shared::domain::attempt::{AttemptError, AttemptResult, Phases, STO
 use posthaste_shared::domain::delivery::FailureReason;
 use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::retry::RetryOn;
+use posthaste_shared::domain::round::{RoundContent, Transformed};
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::telemetry::trace::Span;
+use url::Url;
 
 use crate::classify::{classify, result};
 use crate::consent::{Consents, Held, Turn};
 use crate::outcome::Outcome;
-use crate::script::{Call, Engine, Returned, ScriptError};
+use crate::script::{Call, Engine, Returned, Returns, ScriptError};
 use crate::send::{Exchange, SendError, Sender};
 use crate::sign::{SignedRequest, ask_first, script_call, sign};
 use crate::spans;
-use crate::transform::{Transformed, transform};
-use crate::wire::{self, Clearance, Preflight, RenderError, Rendered, Reply, Skip, Subject, Unwritten, settings};
+use crate::transform::{self, NotTransformed};
+use crate::wire::{
+    self, Clearance, Header, Preflight, RenderError, Rendered, Reply, Skip, Subject, Unwritten, settings,
+};
 
 /// Makes attempts.
 pub struct Courier {
@@ -36,7 +40,12 @@ pub struct Courier {
 #[derive(Debug)]
 pub enum Attempted {
     /// Nothing went out, and nothing should.
-    Skipped(Skip),
+    Skipped {
+        /// Why.
+        skip: Skip,
+        /// What the endpoint's transform wrote to its console.
+        console: Option<String>,
+    },
     /// Nothing went out, for it cannot be written.
     Unwritable(RenderError),
     /// Nothing went out yet: the receiver wants no more than so many requests a second.
@@ -48,8 +57,9 @@ pub enum Attempted {
 /// An attempt that was made.
 #[derive(Debug)]
 pub struct Trip {
-    /// The last request that went out.
-    pub request: SignedRequest,
+    /// The last request that went out, or the call of the script in its place; `None` where it did not come to
+    /// one, because of the endpoint's transform.
+    pub request: Option<SignedRequest>,
     /// The answer to the delivery's own request.
     pub reply: Option<Reply>,
     /// The status of the last answer.
@@ -66,6 +76,8 @@ pub struct Trip {
     pub address: Option<String>,
     /// What a script wrote to its console.
     pub console: Option<String>,
+    /// What the round's other attempts must keep to, where it is settled now.
+    pub keep: Option<RoundContent>,
     /// The most requests a second that the receiver wants, where it said so.
     pub rate_per_second: Option<f64>,
     /// When it was over.
@@ -73,10 +85,37 @@ pub struct Trip {
 }
 
 /// One attempt under way.
+#[derive(Clone, Copy)]
 struct Attempt<'a> {
+    /// What is delivered, as the endpoint's transform left it, once that has run.
     subject: &'a Subject<'a>,
+    /// The URL that the endpoint has in the store.
+    own_url: &'a Url,
     begun: Instant,
     span: &'a Span,
+}
+
+/// What the endpoint's transform adds to the request.
+#[derive(Default)]
+struct Added {
+    headers: Vec<Header>,
+    url: ChosenBy,
+}
+
+impl Added {
+    fn is_nothing(&self) -> bool {
+        self.headers.is_empty() && self.url == ChosenBy::Endpoint
+    }
+}
+
+/// Who says where the request goes.
+#[derive(Default, PartialEq, Eq)]
+enum ChosenBy {
+    /// The endpoint, unless the wire format takes another URL from the notification.
+    #[default]
+    Endpoint,
+    /// The transform, whatever else is said.
+    Transform,
 }
 
 /// What was learnt from asking first.
@@ -89,6 +128,7 @@ enum Asked {
 /// Why no attempt was made.
 enum Unmade {
     Unwritten(Unwritten),
+    Skipped { skip: Skip, console: Option<String> },
     TooSoon(f64),
 }
 
@@ -106,26 +146,112 @@ impl Courier {
     }
 
     /// Makes an attempt that begins at `now`, all within the endpoint's timeout. The spans of its requests and
-    /// scripts are beneath `span`.
-    pub async fn attempt(&self, subject: &Subject<'_>, now: Timestamp, span: &Span) -> Attempted {
-        let attempt = Attempt { subject, begun: Instant::now(), span };
-        match self.make(&attempt, now).await {
+    /// scripts are beneath `span`. What an earlier attempt of the round settled is `kept`.
+    pub async fn attempt(
+        &self,
+        subject: &Subject<'_>,
+        kept: Option<&RoundContent>,
+        now: Timestamp,
+        span: &Span,
+    ) -> Attempted {
+        let attempt = Attempt { subject, own_url: &subject.endpoint.url, begun: Instant::now(), span };
+        match self.make(&attempt, kept, now).await {
             Ok(trip) => Attempted::Made(trip),
-            Err(Unmade::Unwritten(Unwritten::Skip(skip))) => Attempted::Skipped(skip),
+            Err(Unmade::Unwritten(Unwritten::Skip(skip))) => Attempted::Skipped { skip, console: None },
+            Err(Unmade::Skipped { skip, console }) => Attempted::Skipped { skip, console },
             Err(Unmade::Unwritten(Unwritten::Error(error))) => Attempted::Unwritable(error),
             Err(Unmade::TooSoon(rate)) => Attempted::TooSoon(rate),
         }
     }
 
-    async fn make(&self, attempt: &Attempt<'_>, now: Timestamp) -> Result<Box<Trip>, Unmade> {
-        let transformed = self.transform(attempt).await?;
-        let subject = &Subject { notification: &transformed.notification, ..*attempt.subject };
+    /// The first attempt of a round runs the endpoint's transform as it is then; the others send what it gave, so
+    /// that all have the same bytes under the same id, whatever becomes of the transform meanwhile.
+    async fn make(
+        &self,
+        attempt: &Attempt<'_>,
+        kept: Option<&RoundContent>,
+        now: Timestamp,
+    ) -> Result<Box<Trip>, Unmade> {
+        match (kept, settings::transform(attempt.subject.endpoint)) {
+            (Some(RoundContent::Untransformed), _) => self.send(attempt, Added::default(), now).await,
+            (Some(RoundContent::Transformed(transformed)), _) => self
+                .send_transformed(attempt, transformed, now)
+                .await
+                .or_else(|why| self.unsent_after(attempt, why, None)),
+            (None, Some(source)) => self.transform_and_send(attempt, source, now).await,
+            (None, None) => {
+                let trip = self.send(attempt, Added::default(), now).await?;
+                Ok(Box::new(Trip { keep: Some(RoundContent::Untransformed), ..*trip }))
+            }
+        }
+    }
+
+    async fn transform_and_send(
+        &self,
+        attempt: &Attempt<'_>,
+        source: &str,
+        now: Timestamp,
+    ) -> Result<Box<Trip>, Unmade> {
+        let run = self.run_transform(attempt, source).await;
+        let console = run.console;
+        let failure = match run.result {
+            Ok(transformed) => match self.send_transformed(attempt, &transformed, now).await {
+                Ok(trip) => {
+                    let console = joined(console, trip.console);
+                    return Ok(Box::new(Trip { console, keep: Some(RoundContent::Transformed(transformed)), ..*trip }));
+                }
+                Err(why) => return self.unsent_after(attempt, why, console),
+            },
+            Err(NotTransformed::Skip(skip)) => return Err(Unmade::Skipped { skip, console }),
+            Err(NotTransformed::Script(error)) => transform_failed(&error),
+            Err(NotTransformed::Unusable(problem)) => render_failed(&transform::refused(&problem)),
+        };
+        Ok(attempt.unsent(failure, console, self.clock.now()))
+    }
+
+    /// Nothing was sent of what a transform gave. An attempt is made of it all the same where it is a failure:
+    /// what the transform wrote to its console tells the author most then.
+    fn unsent_after(&self, attempt: &Attempt<'_>, why: Unmade, console: Option<String>) -> Result<Box<Trip>, Unmade> {
+        match why {
+            Unmade::Unwritten(Unwritten::Error(mut error)) => {
+                error.problem.push_str(", after the endpoint's transform");
+                Ok(attempt.unsent(render_failed(&error), console, self.clock.now()))
+            }
+            Unmade::Unwritten(Unwritten::Skip(skip)) => Err(Unmade::Skipped { skip, console }),
+            other => Err(other),
+        }
+    }
+
+    /// Sends what the endpoint's transform made of the notification. The URL that it chose takes the place of
+    /// the endpoint's own before anything is asked, rendered or signed.
+    async fn send_transformed(
+        &self,
+        attempt: &Attempt<'_>,
+        transformed: &Transformed,
+        now: Timestamp,
+    ) -> Result<Box<Trip>, Unmade> {
+        let notification = transform::notification(transformed, attempt.subject.notification);
+        let endpoint = transform::endpoint(transformed, attempt.subject.endpoint)?;
+        let subject = &Subject { notification: &notification, endpoint: &endpoint, ..*attempt.subject };
+        let url = if transformed.url.is_some() { ChosenBy::Transform } else { ChosenBy::Endpoint };
+        self.send(&Attempt { subject, ..*attempt }, Added { headers: transform::headers(transformed), url }, now).await
+    }
+
+    async fn send(&self, attempt: &Attempt<'_>, added: Added, now: Timestamp) -> Result<Box<Trip>, Unmade> {
+        let subject = attempt.subject;
         let wire = wire::of(subject.endpoint.wire_format);
         let mut rendered = wire.render(subject)?;
         if let Some(source) = wire.script(subject.endpoint) {
+            if !added.is_nothing() {
+                let problem =
+                    "headers or a url, which have no use here: the endpoint has a script in place of a request";
+                return Err(transform::refused(&format!("it returned {problem}")).into());
+            }
             return Ok(self.call_script(attempt, source, rendered).await?);
         }
-        rendered.url = transformed.url.or(rendered.url);
+        if added.url == ChosenBy::Transform {
+            rendered.url = None;
+        }
         let clearance = match wire.preflight(subject)? {
             None => Clearance::default(),
             Some(preflight) => match self.ask(attempt, preflight).await? {
@@ -135,7 +261,7 @@ impl Courier {
             },
         };
         let rate = clearance.rate_per_second;
-        let added = transformed.headers.into_iter().chain(clearance.headers).collect();
+        let added = added.headers.into_iter().chain(clearance.headers).collect();
         let span = spans::request(attempt.span, &Method::POST, None);
         let subject = &Subject { trace: span.recorded(), ..*subject };
         let request = match sign(subject, rendered, added, now) {
@@ -149,21 +275,19 @@ impl Courier {
         let over = self.clock.now();
         let outcome = classify(subject.endpoint, &exchange.result, over);
         let outcome = outcome.reworded(|text| request.without_secrets(text));
+        let outcome = if request.url() == attempt.own_url { outcome } else { outcome.of_another_url() };
         let trip = attempt.trip(request, exchange, outcome, over);
-        Ok(Box::new(Trip { rate_per_second: rate, console: transformed.console, ..trip }))
+        Ok(Box::new(Trip { rate_per_second: rate, ..trip }))
     }
 
-    /// What the endpoint's transform makes of the notification.
-    async fn transform<'a>(&self, attempt: &Attempt<'a>) -> Result<Transformed<'a>, Unwritten> {
-        if settings::transform(attempt.subject.endpoint).is_none() {
-            return transform(&self.scripts, attempt.subject, attempt.deadline()).await;
-        }
+    /// Runs the endpoint's transform.
+    async fn run_transform(&self, attempt: &Attempt<'_>, source: &str) -> transform::Run {
         let mut span = spans::script(attempt.span, "run transform");
-        let transformed = transform(&self.scripts, attempt.subject, attempt.deadline()).await;
-        if matches!(transformed, Err(Unwritten::Error(_))) {
+        let run = transform::run(&self.scripts, source, attempt.subject, attempt.deadline()).await;
+        if matches!(run.result, Err(NotTransformed::Script(_) | NotTransformed::Unusable(_))) {
             span.fail(FailureReason::RenderError.as_str());
         }
-        transformed
+        run
     }
 
     /// The script in the place of the request. What it returns is read as an answer's body.
@@ -179,7 +303,10 @@ impl Courier {
         let request = script_call(rendered.body);
         let argument = String::from_utf8_lossy(request.body());
         let mut span = spans::script(attempt.span, "run script");
-        let called = self.scripts.call(&script, &argument, Call { deadline: attempt.deadline(), network: true }).await;
+        let called = self
+            .scripts
+            .call(&script, &argument, Call { deadline: attempt.deadline(), network: true, returns: Returns::Json })
+            .await;
         let over = self.clock.now();
         let (reply, result, outcome) = match called.result {
             Ok(returned) => {
@@ -202,7 +329,7 @@ impl Courier {
         drop(span);
         let console = Some(called.console).filter(|text| !text.is_empty());
         Ok(Box::new(Trip {
-            request,
+            request: Some(request),
             reply,
             status_code: None,
             outcome,
@@ -211,6 +338,7 @@ impl Courier {
             phases: Phases::default(),
             address: None,
             console,
+            keep: None,
             rate_per_second: None,
             over,
         }))
@@ -222,7 +350,7 @@ impl Courier {
         if !preflight.kept {
             return self.ask_now(attempt, preflight).await;
         }
-        let grant = self.consents.of(&endpoint.id);
+        let grant = self.consents.of(&endpoint.id, &preflight.url);
         let mut grant = grant.lock().await;
         let mut held = match grant.take().filter(|held| held.holds(endpoint)) {
             Some(held) => held,
@@ -288,7 +416,8 @@ impl Trip {
             return None;
         }
         let cut = &body[..body.len().min(STORED_BODY_BYTES)];
-        Some(self.request.without_secrets(&String::from_utf8_lossy(cut)))
+        let text = String::from_utf8_lossy(cut);
+        Some(self.request.as_ref().map_or_else(|| text.to_string(), |request| request.without_secrets(&text)))
     }
 }
 
@@ -329,7 +458,51 @@ fn script_failed(endpoint: &Endpoint, error: ScriptError) -> (AttemptResult, Out
     }
 }
 
+/// What a transform that did not return means: there is nothing to send.
+fn transform_failed(error: &ScriptError) -> (AttemptResult, Outcome) {
+    render_failed(&transform::refused(error))
+}
+
+/// There is nothing to send: a fault of the transform, or of the notification as the transform left it.
+fn render_failed(error: &RenderError) -> (AttemptResult, Outcome) {
+    let reason = FailureReason::RenderError;
+    let error = AttemptError { code: reason.as_str().to_owned(), text: error.to_string() };
+    let outcome = Outcome::Refused { reason, error, provider_error_code: None };
+    (AttemptResult::Script, outcome)
+}
+
+/// What two scripts of one attempt wrote, the transform first.
+fn joined(first: Option<String>, second: Option<String>) -> Option<String> {
+    match (first, second) {
+        (Some(first), Some(second)) => Some(first + &second),
+        (first, second) => first.or(second),
+    }
+}
+
 impl Attempt<'_> {
+    /// An attempt whose transform ran and from which nothing went out.
+    fn unsent(
+        &self,
+        (result, outcome): (AttemptResult, Outcome),
+        console: Option<String>,
+        over: Timestamp,
+    ) -> Box<Trip> {
+        Box::new(Trip {
+            request: None,
+            reply: None,
+            status_code: None,
+            outcome,
+            result,
+            duration: self.begun.elapsed(),
+            phases: Phases::default(),
+            address: None,
+            console,
+            keep: None,
+            rate_per_second: None,
+            over,
+        })
+    }
+
     fn deadline(&self) -> tokio::time::Instant {
         (self.begun + self.subject.endpoint.timeout).into()
     }
@@ -340,7 +513,7 @@ impl Attempt<'_> {
 
     fn trip(&self, request: SignedRequest, exchange: Exchange, outcome: Outcome, over: Timestamp) -> Trip {
         Trip {
-            request,
+            request: Some(request),
             status_code: exchange.result.as_ref().ok().map(|reply| reply.status),
             outcome,
             result: result(&exchange.result),
@@ -349,6 +522,7 @@ impl Attempt<'_> {
             phases: exchange.phases,
             address: exchange.address,
             console: None,
+            keep: None,
             rate_per_second: None,
             over,
         }

@@ -68,6 +68,17 @@ impl Outcome {
         self
     }
 
+    /// The same from a URL that is not the endpoint's own: that this one is gone says nothing of the endpoint,
+    /// which is not disabled for it.
+    #[must_use]
+    pub fn of_another_url(mut self) -> Self {
+        if let Self::Refused { reason: reason @ FailureReason::Gone, error, .. } = &mut self {
+            *reason = FailureReason::Rejected;
+            error.text.push_str("; the endpoint stays enabled, as the URL that answered is not its own");
+        }
+        self
+    }
+
     /// What went wrong, if anything did.
     #[must_use]
     pub const fn error(&self) -> Option<&AttemptError> {

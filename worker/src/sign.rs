@@ -13,6 +13,9 @@ use crate::send::Outgoing;
 use crate::wire::settings::common_headers;
 use crate::wire::{self, Header, Preflight, RenderError, Rendered, Subject};
 
+/// What is shorter is no secret, and likely to be found in a text by chance. In bytes.
+const SHORTEST_SECRET: usize = 6;
+
 /// A request that is ready to be sent.
 #[derive(Debug, Clone)]
 pub struct SignedRequest {
@@ -35,6 +38,22 @@ impl SignedRequest {
     #[must_use]
     pub const fn url(&self) -> &Url {
         &self.url
+    }
+
+    /// Where it goes as it may be shown: without the values of the query whose names say that they are secret.
+    #[must_use]
+    pub fn shown_url(&self) -> String {
+        if !self.url.query_pairs().any(|(name, _)| looks_secret(&name)) {
+            return self.url.to_string();
+        }
+        let pairs: Vec<(String, String)> = self.url.query_pairs().into_owned().collect();
+        let mut shown = self.url.clone();
+        let shown_value = |(name, value): (String, String)| {
+            let value = if looks_secret(&name) { REDACTED.to_owned() } else { value };
+            (name, value)
+        };
+        shown.query_pairs_mut().clear().extend_pairs(pairs.into_iter().map(shown_value));
+        shown.to_string()
     }
 
     /// The headers as they may be kept and shown.
@@ -124,6 +143,11 @@ impl SignedRequest {
         for header in headers {
             request.set(header)?;
         }
+        for (name, value) in request.url.query_pairs() {
+            if looks_secret(&name) && value.len() >= SHORTEST_SECRET {
+                request.secrets.push(value.into_owned());
+            }
+        }
         Ok(request)
     }
 
@@ -136,8 +160,7 @@ impl SignedRequest {
         self.shown.retain(|(shown, _)| !shown.eq_ignore_ascii_case(&header.name));
         let shown = if header.sensitive { REDACTED } else { header.value.expose() };
         self.shown.push((header.name.clone(), shown.to_owned()));
-        // Too short to be a secret, and likely to be found by chance.
-        if header.sensitive && header.value.expose().len() >= 6 {
+        if header.sensitive && header.value.expose().len() >= SHORTEST_SECRET {
             self.secrets.push(header.value.expose().to_owned());
         }
         self.headers.insert(name, value);

@@ -8,7 +8,6 @@ use super::cipher::Cipher;
 use super::db::{Answer, Batch, Kind, Param, Transaction};
 use super::endpoints::next_version;
 use super::events::insert_events;
-use super::kept::Kept;
 use super::notifications::read_each;
 use super::{Store, StoreError, round, rows};
 use crate::domain::attempt::Attempt;

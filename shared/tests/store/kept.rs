@@ -1,8 +1,8 @@
 //! What the first attempt of a round settles for those that follow.
 
 use posthaste_shared::domain::delivery::{Delivery, DeliveryState};
-use posthaste_shared::domain::round::{RoundContent, Transformed};
 use posthaste_shared::domain::raw_json::RawJson;
+use posthaste_shared::domain::round::{RoundContent, Transformed};
 use posthaste_shared::domain::secret::Secret;
 use posthaste_shared::store::record::{Before, Record, Recorded};
 

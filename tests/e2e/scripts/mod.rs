@@ -4,6 +4,7 @@
 mod bad;
 mod beside;
 mod gateway;
+mod round;
 mod transform;
 
 use serde_json::{Value, json};

@@ -14,6 +14,7 @@ const PRELUDE: &str = "prelude";
 /// The web API in JavaScript: one module, so that its files see each other.
 const PRELUDE_SOURCE: &str = concat!(
     include_str!("js/core.js"),
+    include_str!("js/transform.js"),
     include_str!("js/text.js"),
     include_str!("js/events.js"),
     include_str!("js/url.js"),

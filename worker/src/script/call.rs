@@ -51,6 +51,7 @@ pub(super) async fn call(sender: Sender, places: Places, script: &Script, argume
         script: script.clone(),
         argument: argument.to_owned(),
         network: call.network,
+        returns: call.returns,
         deadline: call.deadline.into_std(),
         turns: places.turns,
         sender,

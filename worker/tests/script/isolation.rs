@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use posthaste_worker::script::{Call, Called, Engine, MAX_RUNNING, Returned, Script, ScriptError};
+use posthaste_worker::script::{Call, Called, Engine, MAX_RUNNING, Returned, Returns, Script, ScriptError};
 
 use crate::engine;
 
@@ -14,7 +14,7 @@ const ONE: &str = "export default () => 1";
 
 async fn call(engine: &Engine, script: &Script, within: Duration) -> Called {
     let deadline = tokio::time::Instant::now() + within;
-    engine.call(script, "null", Call { deadline, network: false }).await
+    engine.call(script, "null", Call { deadline, network: false, returns: Returns::Json }).await
 }
 
 /// The longest time between two ticks, which should be 5 ms apart, until it is told to stop.
@@ -105,7 +105,9 @@ async fn a_call_is_quick() {
     for _ in 0..200 {
         let begun = Instant::now();
         let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
-        let called = engine.call(&script, r#"{"to":"+44","body":"x"}"#, Call { deadline, network: true }).await;
+        let called = engine
+            .call(&script, r#"{"to":"+44","body":"x"}"#, Call { deadline, network: true, returns: Returns::Json })
+            .await;
         times.push(begun.elapsed());
         assert_eq!(called.result, Ok(Returned::Json(r#"{"code":"ok"}"#.into())));
     }

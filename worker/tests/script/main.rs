@@ -12,7 +12,7 @@ mod web;
 use std::time::Duration;
 
 use posthaste_shared::egress::EgressPolicy;
-use posthaste_worker::script::{Call, Called, Engine, Returned, ScriptError};
+use posthaste_worker::script::{Call, Called, Engine, Returned, Returns, ScriptError};
 use posthaste_worker::send::Sender;
 use tokio::time::Instant;
 
@@ -31,7 +31,9 @@ async fn call(source: &str, argument: &str) -> Called {
 async fn call_within(source: &str, argument: &str, within: Duration) -> Called {
     let engine = engine();
     let script = engine.script(source).await.unwrap();
-    engine.call(&script, argument, Call { deadline: Instant::now() + within, network: true }).await
+    engine
+        .call(&script, argument, Call { deadline: Instant::now() + within, network: true, returns: Returns::Json })
+        .await
 }
 
 /// Calls the script with `null`, for the JSON that it returns.
