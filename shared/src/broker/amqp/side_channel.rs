@@ -26,6 +26,9 @@ const QUIET: Duration = Duration::from_millis(500);
 /// How long to wait for messages to be back on their queue.
 const BACK: Duration = Duration::from_secs(5);
 
+/// How many messages RabbitMQ gives back in their order by one command: it has them in a map, and Erlang's maps are
+/// sorted up to this size.
+const IN_ORDER: usize = 32;
 /// After how many commands to let the queue apply them, and for how long: RabbitMQ sends a few of them ahead, and would
 /// give back the others in any order (see `settling.rs`).
 const COMMANDS_AT_ONCE: usize = 16;
@@ -55,8 +58,7 @@ pub(super) struct SideChannel {
     settled: Settled,
     /// Taken and neither settled nor given back.
     held: BTreeSet<u64>,
-    /// The last tag of each piece that was taken. RabbitMQ gives back a piece in its order, and several pieces at
-    /// once in any order.
+    /// The last tag of each piece that was taken: pieces that are given back by one command come back in any order.
     pieces: Vec<u64>,
     /// Taken by a proof, and handed out by the next [`SideChannel::take`].
     spare: VecDeque<Delivery>,
@@ -165,18 +167,21 @@ impl SideChannel {
     }
 
     async fn give_back(&self) -> Result<(), BrokerError> {
+        let before = self.counts().await?.ready as usize;
         let (mut from, mut given, mut commands) = (0, 0, 0);
         for end in &self.pieces {
-            let piece = self.held.range(from..=*end);
+            let piece: Vec<u64> = self.held.range(from..=*end).copied().collect();
             from = end + 1;
-            let Some(last) = piece.clone().next_back() else { continue };
-            // All before it are settled or given back already, so that `multiple` means this piece.
-            let options = BasicNackOptions { multiple: true, requeue: true };
-            in_time(self.channel.basic_nack(*last, options)).await?;
-            given += piece.count();
-            commands += 1;
-            if commands % COMMANDS_AT_ONCE == 0 {
-                drop(timeout(PACE, self.until_ready(given)).await);
+            for some in piece.chunks(IN_ORDER) {
+                let Some(last) = some.last() else { continue };
+                // All before these are settled or given back already, so that `multiple` means these.
+                let options = BasicNackOptions { multiple: true, requeue: true };
+                in_time(self.channel.basic_nack(*last, options)).await?;
+                given += some.len();
+                commands += 1;
+                if commands % COMMANDS_AT_ONCE == 0 {
+                    drop(timeout(PACE, self.until_ready(before + given)).await);
+                }
             }
         }
         self.until_ready(given).await
