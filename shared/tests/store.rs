@@ -99,6 +99,8 @@ conformance!(
         cancelling_keeps_the_rules,
         retrying_keeps_the_rules,
         a_replay_starts_new_rounds,
+        a_replay_is_cancelled_between_two_steps,
+        a_redrive_is_leased_followed_and_cancelled,
         scans_use_their_indexes,
     ],
     endpoints: [

@@ -169,6 +169,18 @@ impl Store {
         Ok(RetriedNow::Done(delivery))
     }
 
+    /// How many deliveries are due and not in flight; counts no further than `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn due(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        const SQL: &str = "-- deliveries.due
+            SELECT count(*) FROM (SELECT d.id FROM deliveries d
+                WHERE d.due_at IS NOT NULL AND d.due_at <= $1 AND d.wait <> 'in_flight' LIMIT $2) AS found";
+        let answer = self.driver.read(SQL, vec![Param::time(now), Param::count(limit)]).await?;
+        answer.rows.into_iter().next().map_or(Ok(0), |row| row.reader("deliveries").total())
+    }
+
     /// Counts pending deliveries, for gauges.
     ///
     /// # Errors

@@ -24,6 +24,7 @@ mod partitions;
 mod query;
 pub(crate) mod queue;
 pub mod record;
+pub mod redrives;
 pub mod replays;
 pub mod retention;
 mod round;
