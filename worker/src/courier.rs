@@ -20,7 +20,7 @@ use crate::classify::{classify, result};
 use crate::consent::{Consents, Held, Turn};
 use crate::outcome::Outcome;
 use crate::script::{Call, Engine, Returned, Returns, ScriptError};
-use crate::send::{Exchange, SendError, Sender};
+use crate::send::{BodyFault, Exchange, Reading, Sender};
 use crate::sign::{SignedRequest, ask_first, script_call, sign};
 use crate::spans;
 use crate::transform::{self, NotTransformed};
@@ -271,7 +271,7 @@ impl Courier {
                 return Err(error.into());
             }
         };
-        let exchange = self.exchange(attempt, &request, span).await;
+        let exchange = self.exchange(attempt, &request, wire.reading(), span).await;
         let over = self.clock.now();
         let outcome = classify(subject.endpoint, &exchange.result, over);
         let outcome = outcome.reworded(|text| request.without_secrets(text));
@@ -314,7 +314,7 @@ impl Courier {
                     Returned::Json(json) => json.into(),
                     Returned::Nothing => Bytes::new(),
                 };
-                let reply = Reply { status: 200, headers: http::HeaderMap::new(), body };
+                let reply = Reply::whole(200, http::HeaderMap::new(), body);
                 let outcome = wire::of(endpoint.wire_format).classify(endpoint, &reply, over);
                 (Some(reply), AttemptResult::Script, outcome)
             }
@@ -382,7 +382,8 @@ impl Courier {
                 return Err(error);
             }
         };
-        let exchange = self.exchange(attempt, &request, span).await;
+        let reading = wire::of(endpoint.wire_format).preflight_reading();
+        let exchange = self.exchange(attempt, &request, reading, span).await;
         let over = self.clock.now();
         let refused = match &exchange.result {
             Ok(reply) => match wire::of(endpoint.wire_format).clear(endpoint, reply, over) {
@@ -397,11 +398,9 @@ impl Courier {
     }
 
     /// One exchange in what is left of the attempt's time.
-    async fn exchange(&self, attempt: &Attempt<'_>, request: &SignedRequest, span: Span) -> Exchange {
-        let mut exchange = self.sender.exchange(request.outgoing(attempt.left())).await;
-        if let Err(SendError::Timeout(limit)) = &mut exchange.result {
-            *limit = attempt.subject.endpoint.timeout;
-        }
+    async fn exchange(&self, attempt: &Attempt<'_>, request: &SignedRequest, reading: Reading, span: Span) -> Exchange {
+        let limit = attempt.subject.endpoint.timeout;
+        let exchange = self.sender.exchange(request.outgoing(attempt.left(), limit, reading)).await;
         spans::answered(span, request, &exchange);
         exchange
     }
@@ -411,7 +410,11 @@ impl Trip {
     /// The beginning of the answer's body as text, up to 4 KiB, without the secrets of the request.
     #[must_use]
     pub fn shown_body(&self) -> Option<String> {
-        let body = &self.reply.as_ref()?.body;
+        let reply = self.reply.as_ref()?;
+        if let Some(shown) = reply.fault.as_ref().and_then(BodyFault::shown) {
+            return Some(shown);
+        }
+        let body = &reply.body;
         if body.is_empty() {
             return None;
         }

@@ -56,6 +56,15 @@ impl Outcome {
         self
     }
 
+    /// The same, where the error's text ends with more.
+    #[must_use]
+    pub fn with(mut self, more: &str) -> Self {
+        if let Self::Refused { error, .. } | Self::Transient { error, .. } = &mut self {
+            error.text.push_str(more);
+        }
+        self
+    }
+
     /// The same, with what the endpoint said changed: its error's text and the provider's code.
     #[must_use]
     pub fn reworded(mut self, change: impl Fn(&str) -> String) -> Self {

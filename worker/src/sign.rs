@@ -9,7 +9,7 @@ use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::domain::view::{REDACTED, looks_secret};
 use url::Url;
 
-use crate::send::Outgoing;
+use crate::send::{Outgoing, Reading};
 use crate::wire::settings::common_headers;
 use crate::wire::{self, Header, Preflight, RenderError, Rendered, Subject};
 
@@ -68,14 +68,16 @@ impl SignedRequest {
         &self.body
     }
 
-    /// The request as it goes out, with so much time for the whole exchange.
-    pub(crate) fn outgoing(&self, timeout: Duration) -> Outgoing {
+    /// The request as it goes out, with what is left of the attempt's limit.
+    pub(crate) fn outgoing(&self, left: Duration, limit: Duration, reading: Reading) -> Outgoing {
         Outgoing {
             method: self.method.clone(),
             url: self.url.clone(),
             headers: self.headers.clone(),
             body: self.body.clone(),
-            timeout,
+            timeout: left,
+            limit,
+            reading,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Wire formats: how a notification becomes an HTTP request, and how the answer is read. One wire
 //! format, one file, one implementation of [`Wire`]. All of it is pure.
 
+mod answer;
 mod authgear;
 mod authgear_script;
 mod authgear_sms;
@@ -37,6 +38,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use crate::outcome::Outcome;
+pub use crate::send::{Reading, Reply};
 
 /// What a wire format does. Implementations hold no state: what they need comes in.
 pub trait Wire: Send + Sync {
@@ -102,6 +104,18 @@ pub trait Wire: Send + Sync {
     /// returns is the answer's body.
     fn script<'a>(&self, _endpoint: &'a Endpoint) -> Option<&'a str> {
         None
+    }
+
+    /// What an answer's body is for. Where the status alone decides, a body that breaks off, hangs or is too large
+    /// changes nothing, and is not waited for. A wire format that says [`Reading::Body`] must look at
+    /// [`Reply::fault`] in `classify`.
+    fn reading(&self) -> Reading {
+        Reading::Status
+    }
+
+    /// The same for the answer to the preflight request, which `clear` reads.
+    fn preflight_reading(&self) -> Reading {
+        Reading::Status
     }
 
     /// What an answer means. The status alone decides unless the wire format says otherwise.
@@ -313,17 +327,6 @@ pub struct Clearance {
     pub lasts: Duration,
     /// The most requests a second that the receiver wants, where it said so.
     pub rate_per_second: Option<f64>,
-}
-
-/// An answer.
-#[derive(Debug, Clone)]
-pub struct Reply {
-    /// HTTP status.
-    pub status: u16,
-    /// Headers, names in lower case.
-    pub headers: http::HeaderMap,
-    /// The body, up to 64 KiB of it.
-    pub body: Bytes,
 }
 
 /// Why no request is made of a notification.
