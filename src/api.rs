@@ -1,6 +1,7 @@
 //! `posthaste api`: the HTTP API alone.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use posthaste_shared::config::Profile;
@@ -33,12 +34,14 @@ pub(crate) async fn run(global: &Global, args: ApiArgs) -> Done {
     let node = Node::open(&config, Schema::Check, "api").await?;
     let shutdown = CancellationToken::new();
     let servers = service::serve_api(&node, &config, &shutdown).await?;
+    let redriver = node.start_redriver(shutdown.clone());
     let _ready = notify::ready();
     service::until_signal().await?;
     shutdown.cancel();
     for server in servers.tasks {
         service::stop_server(server, config.shutdown_grace).await;
     }
+    service::stop_server(redriver, Duration::from_secs(5)).await;
     node.close().await;
     Ok(ExitCode::SUCCESS)
 }

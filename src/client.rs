@@ -122,6 +122,16 @@ impl Client {
         self.send(self.http.post(self.at(path)).json(body)).await
     }
 
+    /// [`Self::post`] with a query.
+    pub(crate) async fn post_with<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, Option<String>)],
+        body: &impl Serialize,
+    ) -> Result<T, ApiError> {
+        self.send(self.http.post(self.with_query(path, query)).json(body)).await
+    }
+
     /// `PATCH` with a JSON body.
     pub(crate) async fn patch<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> Result<T, ApiError> {
         self.send(self.http.patch(self.at(path)).json(body)).await

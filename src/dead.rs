@@ -4,14 +4,24 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::client::Client;
 use crate::failure::{Done, Failure};
 use crate::global::{ClientFlags, Global};
-use crate::output::{items, text, time};
+use crate::job::{self, Kind, number};
+use crate::output::{Output, items, text, time};
 
 /// The most dead letters that the API shows or moves in one request.
 const MAX_PER_REQUEST: u32 = 1_000;
+
+const KIND: Kind = Kind {
+    path: "redrives",
+    name: "Redrive",
+    command: "posthaste dead redrives",
+    position: "redriven",
+    things: "dead letters",
+};
 
 /// Look at the dead-letter queue and re-drive it: messages that could not be read or handled.
 #[derive(Debug, Args)]
@@ -36,14 +46,46 @@ enum DeadCommand {
         id: String,
     },
     /// Put dead letters back on the work queue
+    ///
+    /// `--all` is a job that takes those that are there when it begins, and no others. Ctrl-C cancels it and says how
+    /// far it got. Letters that cannot be decoded go back, too: they die again, unless newer workers read them.
     #[command(after_help = "Examples:\n  posthaste dead redrive 0192f0c4-…\n  posthaste dead redrive --all")]
     Redrive {
         /// Their ids
         #[arg(required_unless_present = "all", conflicts_with = "all")]
         ids: Vec<String>,
-        /// All of them
+        /// All that are there now
         #[arg(long)]
         all: bool,
+        /// With --all: start the job and do not follow it
+        #[arg(long, requires = "all")]
+        no_wait: bool,
+    },
+    /// Look at the jobs of `dead redrive --all`, or cancel one
+    #[command(after_help = "Examples:\n  posthaste dead redrives list\n  posthaste dead redrives cancel 0192f0c4-…")]
+    Redrives {
+        #[command(subcommand)]
+        command: RedrivesCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum RedrivesCommand {
+    /// List them, the newest first
+    List {
+        /// At most so many
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
+        limit: u32,
+    },
+    /// Show how far one is
+    Show {
+        /// Its id
+        id: Uuid,
+    },
+    /// Stop one: the letters that it has not come to stay where they are
+    Cancel {
+        /// Its id
+        id: Uuid,
     },
 }
 
@@ -53,7 +95,9 @@ pub(crate) async fn run(global: &Global, args: DeadArgs) -> Done {
     match args.command {
         DeadCommand::List { limit } => list(global, &client, limit).await,
         DeadCommand::Show { id } => show(global, &client, &id).await,
-        DeadCommand::Redrive { ids, all } => redrive(global, &client, &ids, all).await,
+        DeadCommand::Redrive { all: true, no_wait, .. } => redrive_all(global.output(), &client, no_wait).await,
+        DeadCommand::Redrive { ids, .. } => redrive(global.output(), &client, &ids).await,
+        DeadCommand::Redrives { command } => redrives(global.output(), &client, &command).await,
     }
 }
 
@@ -98,28 +142,146 @@ async fn show(global: &Global, client: &Client, id: &str) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn redrive(global: &Global, client: &Client, ids: &[String], all: bool) -> Done {
-    let body = if all { json!({"all": true}) } else { json!({ "ids": ids }) };
-    let mut redriven = 0;
-    loop {
-        let answer: Value = client.post(&["v1", "dead-letters", "redrive"], &body).await?;
-        let moved = answer.get("redriven").and_then(Value::as_u64).unwrap_or(0);
-        redriven += moved;
-        if !all || moved < u64::from(MAX_PER_REQUEST) {
-            break;
-        }
+/// Puts the letters with these ids back, as many in a request as the API takes.
+async fn redrive(output: Output, client: &Client, ids: &[String]) -> Done {
+    let (mut redriven, mut undecodable) = (0, 0);
+    for some in ids.chunks(MAX_PER_REQUEST as usize) {
+        let answer: Value = client.post(&["v1", "dead-letters", "redrive"], &json!({ "ids": some })).await?;
+        redriven += number(&answer, "redriven");
+        undecodable += number(&answer, "undecodable");
     }
-    let output = global.output();
     if output.json {
-        output.document(&json!({ "redriven": redriven }))?;
+        output.document(&json!({ "redriven": redriven, "undecodable": undecodable }))?;
     } else {
-        let (letters, are) = if redriven == 1 { ("letter", "is") } else { ("letters", "are") };
-        output.line(format_args!("{redriven} dead {letters} {are} back on the work queue."))?;
+        output.line(back(redriven))?;
     }
+    warn(undecodable)?;
     let missing = (ids.len() as u64).saturating_sub(redriven);
     if missing > 0 {
         let message = format!("{missing} of the {} ids named no dead letter", ids.len());
         return Err(Failure::new(message).hint("posthaste dead list"));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn redrive_all(output: Output, client: &Client, no_wait: bool) -> Done {
+    let begun: Value = client.post(&["v1", "redrives"], &json!({})).await?;
+    if no_wait {
+        if output.json {
+            output.document(&begun)?
+        } else {
+            output.line(sum(&begun))?
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (done, code) = job::follow(client, &KIND, begun).await?.parts();
+    if output.json {
+        output.document(&done)?
+    } else {
+        output.line(sum(&done))?
+    }
+    warn(number(&done, "undecodable"))?;
+    Ok(code)
+}
+
+async fn redrives(output: Output, client: &Client, command: &RedrivesCommand) -> Done {
+    match command {
+        RedrivesCommand::List { limit } => {
+            let page: Value = client.get(&["v1", "redrives"], &[("limit", Some(limit.to_string()))]).await?;
+            if output.json {
+                output.document(&page)?;
+            } else {
+                let header = ["id", "state", "begun", "total", "redriven", "undecodable"];
+                output.table(&header, items(&page).iter().map(row).collect())?;
+            }
+        }
+        RedrivesCommand::Show { id } => {
+            let redrive: Value = client.get(&["v1", "redrives", &id.to_string()], &[]).await?;
+            if output.json {
+                output.document(&redrive)?;
+            } else {
+                output.facts(&[
+                    ("redrive", text(&redrive, "id")),
+                    ("state", text(&redrive, "state")),
+                    ("begun", time(&redrive, "created_at")),
+                    ("finished", time(&redrive, "finished_at")),
+                    ("total", text(&redrive, "total")),
+                    ("redriven", text(&redrive, "redriven")),
+                    ("undecodable", text(&redrive, "undecodable")),
+                    ("last error", text(&redrive, "last_error")),
+                ])?;
+            }
+        }
+        RedrivesCommand::Cancel { id } => {
+            let redrive = job::cancel(client, &KIND, &id.to_string()).await?;
+            if text(&redrive, "state") != "cancelled" {
+                return Err(Failure::new(format!("redrive {id} is finished already: {}", sum(&redrive))));
+            }
+            if output.json { output.document(&redrive)? } else { output.line(sum(&redrive))? }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn row(redrive: &Value) -> Vec<String> {
+    let count = |name| text(redrive, name);
+    vec![
+        text(redrive, "id"),
+        text(redrive, "state"),
+        time(redrive, "created_at"),
+        count("total"),
+        count("redriven"),
+        count("undecodable"),
+    ]
+}
+
+/// How far a redrive got, in a sentence.
+fn sum(redrive: &Value) -> String {
+    let (id, redriven, total) = (text(redrive, "id"), number(redrive, "redriven"), number(redrive, "total"));
+    match text(redrive, "state").as_str() {
+        "done" if redriven < total => {
+            format!("{} {} of {total} were gone from the queue.", back(redriven), total - redriven)
+        }
+        "done" => back(redriven),
+        "cancelled" => format!(
+            "Redrive {id} is cancelled: {redriven} of {total} dead letters were already put back. A step of up to 100 \
+             letters may be under way still; then: posthaste dead redrives show {id}"
+        ),
+        _ => format!("Redrive {id} has begun: {total} dead letters. Ask for it: posthaste dead redrives show {id}"),
+    }
+}
+
+fn back(redriven: u64) -> String {
+    let (letters, are) = if redriven == 1 { ("letter", "is") } else { ("letters", "are") };
+    format!("{redriven} dead {letters} {are} back on the work queue.")
+}
+
+/// Warns of letters that will be dead again.
+fn warn(undecodable: u64) -> Result<(), Failure> {
+    if undecodable > 0 {
+        let (them, die) = if undecodable == 1 { ("it is", "dies") } else { ("they are", "die") };
+        job::say(&format!(
+            "warning: {undecodable} of them cannot be decoded: {them} not a notification in JSON and {die} again, \
+             unless newer workers can read it (see: posthaste dead list)"
+        ))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redrive_says_how_far_it_got() {
+        let redrive = |state: &str, redriven: u64| json!({"id": "r", "state": state, "total": 3, "redriven": redriven});
+        assert_eq!(sum(&redrive("done", 3)), "3 dead letters are back on the work queue.");
+        assert!(sum(&redrive("done", 2)).ends_with("1 of 3 were gone from the queue."));
+        let cancelled = sum(&redrive("cancelled", 1));
+        assert!(
+            cancelled.starts_with("Redrive r is cancelled: 1 of 3 dead letters were already put back."),
+            "{cancelled}"
+        );
+        assert!(sum(&redrive("running", 0)).contains("posthaste dead redrives show r"));
+    }
 }

@@ -21,6 +21,8 @@ enum Kind {
     Failed,
     /// Exit code 2: the command line or the configuration is wrong.
     WrongUse,
+    /// Ctrl-C ended it before it was through.
+    Interrupted,
     /// Whoever read our output has seen enough (`| head`): nothing to say.
     OutputClosed,
 }
@@ -34,6 +36,11 @@ impl Failure {
     /// It was asked for wrongly.
     pub(crate) fn wrong_use(message: impl Into<String>) -> Self {
         Self { message: message.into(), hint: None, kind: Kind::WrongUse }
+    }
+
+    /// It was stopped by Ctrl-C; the message says how far it got.
+    pub(crate) fn interrupted(message: impl Into<String>) -> Self {
+        Self { kind: Kind::Interrupted, ..Self::new(message) }
     }
 
     /// What to do about it.
@@ -57,6 +64,7 @@ impl Failure {
         match self.kind {
             Kind::Failed => ExitCode::from(1),
             Kind::WrongUse => ExitCode::from(2),
+            Kind::Interrupted => ExitCode::from(crate::job::INTERRUPTED),
             Kind::OutputClosed => ExitCode::SUCCESS,
         }
     }

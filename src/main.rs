@@ -16,6 +16,7 @@ mod explain;
 mod failure;
 mod global;
 mod health;
+mod job;
 mod key;
 mod listen;
 mod migrate;

@@ -14,9 +14,10 @@ use axum::routing::get;
 use posthaste_producer::http::resolver::SystemResolver;
 use posthaste_producer::http::{Api, ApiParts, ApiSettings};
 use posthaste_shared::backoff::Reconnect;
-use posthaste_shared::broker::Broker;
+use posthaste_shared::broker::{Broker, Consuming};
 use posthaste_shared::clock::{Clock, SystemClock};
 use posthaste_shared::config::{BrokerKind, Config};
+use posthaste_shared::redrive::Redriver;
 use posthaste_shared::store::endpoints::EndpointFilter;
 use posthaste_shared::store::page::PageRequest;
 use posthaste_shared::store::{Store, StoreError};
@@ -142,6 +143,17 @@ impl Node {
         Ok(worker)
     }
 
+    /// Works off redrives in the background until the token is cancelled. Every process does: a redrive needs no worker.
+    pub(crate) fn start_redriver(&self, stopping: CancellationToken) -> JoinHandle<()> {
+        let redriver = Redriver {
+            store: self.store.clone(),
+            broker: Arc::clone(&self.broker),
+            clock: Arc::clone(&self.clock),
+            stopping,
+        };
+        tokio::spawn(redriver.run())
+    }
+
     /// Health and metrics. No key is needed.
     pub(crate) fn operations(&self) -> Router {
         Router::new()
@@ -223,16 +235,25 @@ pub(crate) async fn serve_api(node: &Node, config: &Config, shutdown: &Cancellat
     Ok(Servers { address, tasks })
 }
 
-/// Whether accepted work would be safe: store and broker answer.
+/// Whether accepted work would be safe and, where there is a worker, whether it gets work: store and broker answer,
+/// and the broker knows the worker's consumer.
 async fn ready(State(node): State<Node>) -> Response {
-    let (store, broker) = tokio::join!(node.store.ping(), node.broker.ping());
-    let ok = store.is_ok() && broker.is_ok();
+    let (store, broker, consuming) = tokio::join!(node.store.ping(), node.broker.ping(), node.broker.consuming());
+    let consumer = match consuming {
+        Consuming::NoConsumer => None,
+        Consuming::Subscribed => Some("ok"),
+        Consuming::NotSubscribed => Some("not_subscribed"),
+    };
+    let ok = store.is_ok() && broker.is_ok() && consuming != Consuming::NotSubscribed;
     let word = |ok: bool| if ok { "ok" } else { "unreachable" };
-    let body = serde_json::json!({
+    let mut body = serde_json::json!({
         "ready": ok,
         "store": word(store.is_ok()),
         "broker": word(broker.is_ok()),
     });
+    if let Some(consumer) = consumer {
+        body["consumer"] = consumer.into();
+    }
     let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(body)).into_response()
 }
@@ -301,7 +322,7 @@ pub(crate) async fn stop_worker(worker: Worker, grace: Duration) {
     }
 }
 
-/// Waits for a server to end its last requests, but not for long.
+/// Waits for a server to end its last requests, or another task of the process its last step, but not for long.
 pub(crate) async fn stop_server(server: JoinHandle<()>, grace: Duration) {
     let abort = server.abort_handle();
     if tokio::time::timeout(grace, server).await.is_err() {

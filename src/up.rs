@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use posthaste_producer::http::new_key;
@@ -47,6 +48,7 @@ pub(crate) async fn run(global: &Global, args: UpArgs) -> Done {
     let servers = service::serve_api(&node, &config, &shutdown).await?;
     let mut worker = node.start_worker(&config, service::worker_name()).await?;
 
+    let redriver = node.start_redriver(shutdown.clone());
     let first_key = first_key(&node, &config).await?;
 
     // Only now, so that commands find the key as soon as a service manager says that this is up.
@@ -86,6 +88,7 @@ pub(crate) async fn run(global: &Global, args: UpArgs) -> Done {
     for server in servers.tasks {
         service::stop_server(server, config.shutdown_grace).await;
     }
+    service::stop_server(redriver, Duration::from_secs(5)).await;
     node.close().await;
     Ok(ExitCode::SUCCESS)
 }

@@ -16,6 +16,7 @@ use posthaste_worker::courier::Courier;
 use posthaste_worker::probe::{self, Probe};
 use posthaste_worker::wire::{self, Sample, settings};
 use serde_json::{Map, Value, json};
+use url::Url;
 
 /// The worker's wire formats, for the API.
 pub(crate) struct WorkerWireFormats {
@@ -41,6 +42,11 @@ impl WireFormats for WorkerWireFormats {
         }
     }
 
+    fn called_urls(&self, endpoint: &Endpoint) -> Vec<(String, Url)> {
+        let urls = wire::of(endpoint.wire_format).called_urls(endpoint);
+        urls.into_iter().map(|(setting, url)| (setting.to_owned(), url)).collect()
+    }
+
     fn check_notification(
         &self,
         endpoint: Option<&Endpoint>,
@@ -48,7 +54,7 @@ impl WireFormats for WorkerWireFormats {
     ) -> Result<(), Vec<FieldProblem>> {
         let too_many = wire::too_many_recipients(endpoint, notification, self.max_recipients);
         let found = match endpoint {
-            Some(endpoint) => wire::of(endpoint.wire_format).check_notification(endpoint, notification),
+            Some(endpoint) => wire::check_notification(endpoint, notification),
             None => Vec::new(),
         };
         problems(found.into_iter().chain(too_many).collect())
@@ -105,7 +111,7 @@ fn report(probe: Probe) -> TestReport {
     TestReport {
         request: probe.request.map(|request| TestRequest {
             method: request.method().to_string(),
-            url: request.url().to_string(),
+            url: request.shown_url(),
             headers: request.shown_headers().to_vec(),
             body: String::from_utf8_lossy(request.body()).into_owned(),
         }),

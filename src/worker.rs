@@ -37,11 +37,13 @@ pub(crate) async fn run(global: &Global, args: WorkerArgs) -> Done {
     tracing::info!("listening on http://{} for health and metrics", listener.local_addr()?);
     let server = service::serve(listener, node.operations(), shutdown.clone());
     let mut worker = node.start_worker(&config, service::worker_name()).await?;
+    let redriver = node.start_redriver(shutdown.clone());
     let _ready = notify::ready();
     service::until_signal_or_failure(&mut worker).await?;
     service::stop_worker(worker, config.shutdown_grace).await;
     shutdown.cancel();
     service::stop_server(server, Duration::from_secs(1)).await;
+    service::stop_server(redriver, Duration::from_secs(5)).await;
     node.close().await;
     Ok(ExitCode::SUCCESS)
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use support::{ADMIN_KEY, TestApi, answer};
 
 /// Every route with the scope that it needs.
-const ROUTES: [(&str, &str, Scope); 28] = [
+const ROUTES: [(&str, &str, Scope); 34] = [
     ("post", "/v1/notifications", Scope::Enqueue),
     ("post", "/v1/notifications/batch", Scope::Enqueue),
     ("get", "/v1/notifications/{id}", Scope::Read),
@@ -20,7 +20,9 @@ const ROUTES: [(&str, &str, Scope); 28] = [
     ("get", "/v1/deliveries/{id}/explain", Scope::Read),
     ("post", "/v1/deliveries/{id}/retry", Scope::Admin),
     ("post", "/v1/deliveries/{id}/cancel", Scope::Admin),
+    ("get", "/v1/replays", Scope::Read),
     ("get", "/v1/replays/{id}", Scope::Read),
+    ("post", "/v1/replays/{id}/cancel", Scope::Admin),
     ("get", "/v1/endpoints", Scope::Read),
     ("post", "/v1/endpoints", Scope::Admin),
     ("get", "/v1/endpoints/{id}", Scope::Read),
@@ -34,6 +36,10 @@ const ROUTES: [(&str, &str, Scope); 28] = [
     ("get", "/v1/events/stream", Scope::Read),
     ("get", "/v1/dead-letters", Scope::Admin),
     ("post", "/v1/dead-letters/redrive", Scope::Admin),
+    ("get", "/v1/redrives", Scope::Admin),
+    ("post", "/v1/redrives", Scope::Admin),
+    ("get", "/v1/redrives/{id}", Scope::Admin),
+    ("post", "/v1/redrives/{id}/cancel", Scope::Admin),
     ("get", "/v1/keys", Scope::Admin),
     ("post", "/v1/keys", Scope::Admin),
     ("delete", "/v1/keys/{id}", Scope::Admin),
@@ -148,6 +154,8 @@ async fn bound_keys_do_not_reach_what_is_about_every_tenant() {
         ("DELETE", "/v1/keys/key_1", Value::Null),
         ("GET", "/v1/dead-letters", Value::Null),
         ("POST", "/v1/dead-letters/redrive", json!({ "all": true })),
+        ("POST", "/v1/redrives", Value::Null),
+        ("GET", "/v1/redrives", Value::Null),
     ] {
         let refused = api.call_as(&key, method, path, body).await;
         assert_eq!((refused.status, refused.code()), (403, "other_tenant"), "{method} {path}");

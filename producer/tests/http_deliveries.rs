@@ -16,6 +16,7 @@ use posthaste_shared::domain::id::{DeliveryId, EndpointId, TenantId};
 use posthaste_shared::domain::key::Scope;
 use posthaste_shared::domain::notification::{NotificationDraft, Origin};
 use posthaste_shared::domain::wire_format::WireFormat;
+use posthaste_shared::redrive::Redriver;
 use posthaste_shared::store::record::{Before, Record};
 use serde_json::{Value, json};
 use support::{ADMIN_KEY, TestApi};
@@ -49,7 +50,7 @@ async fn recorded(api: &TestApi, tenant: &str, name: &str, state: impl FnOnce() 
     };
     let (id, event) = (delivery.id, Event::of_outcome(&delivery, None));
     let before = Before::New { notification: Arc::new(notification), fan_out: 1 };
-    let record = Record { delivery, before, attempt: None, event, disable: None };
+    let record = Record { delivery, before, attempt: None, kept: None, event, disable: None };
     api.store.record(&[record], now).await.unwrap();
     id
 }
@@ -155,6 +156,75 @@ async fn a_replay_is_a_job_to_follow() {
     assert_eq!(api.call_as(&bound, "GET", &location, Value::Null).await.status, 404);
     let own = api.call_as(&bound, "POST", "/v1/deliveries/replay", json!({ "status": "failed" })).await;
     assert_eq!((own.status, &own.body["filter"]["tenant"]), (202, &json!("acme")));
+}
+
+#[tokio::test]
+async fn a_replay_is_tried_listed_and_cancelled() {
+    let api = TestApi::start().await;
+    recorded(&api, "acme", "n-1", failed(&api)).await;
+    recorded(&api, "acme", "n-2", failed(&api)).await;
+    let would = api.call("POST", "/v1/deliveries/replay?dry_run=true", json!({ "status": "failed" })).await;
+    assert_eq!((would.status, &would.body["matched"]), (200, &json!(2)), "{would:?}");
+    assert!(would.body["oldest"].is_string() && would.body["newest"].is_string(), "{would:?}");
+    assert_eq!(api.call("GET", "/v1/replays", Value::Null).await.body["items"], json!([]), "it began nothing");
+
+    let started = api.call("POST", "/v1/deliveries/replay", json!({ "status": "failed" })).await;
+    assert_eq!((started.status, &started.body["total"]), (202, &json!(2)), "{started:?}");
+    let location = started.headers["location"].to_str().unwrap().to_owned();
+    api.store.step_replay(api.clock.now(), 1).await.unwrap().unwrap();
+    let bound = api.key(&[Scope::Admin], Some("acme")).await;
+    assert_eq!(api.call_as(&bound, "POST", &format!("{location}/cancel"), Value::Null).await.status, 404);
+    let cancelled = api.call("POST", &format!("{location}/cancel"), Value::Null).await;
+    assert_eq!((cancelled.status, &cancelled.body["state"]), (200, &json!("cancelled")), "{cancelled:?}");
+    assert_eq!((&cancelled.body["matched"], &cancelled.body["replayed"]), (&json!(1), &json!(1)), "{cancelled:?}");
+    assert_eq!(api.store.step_replay(api.clock.now(), 1).await.unwrap(), None);
+    let again = api.call("POST", &format!("{location}/cancel"), Value::Null).await;
+    assert_eq!((again.status, again.code()), (409, "wrong_state"));
+    let listed = api.call("GET", "/v1/replays?limit=1", Value::Null).await;
+    assert_eq!(listed.body["items"][0]["id"], started.body["id"], "{listed:?}");
+    assert_eq!(api.call_as(&bound, "GET", "/v1/replays", Value::Null).await.body["items"], json!([]));
+}
+
+#[tokio::test]
+async fn a_redrive_takes_what_was_there_and_can_be_cancelled() {
+    let api = TestApi::start().await;
+    for n in 0..250 {
+        let message = Message { id: Some(format!("m-{n}")), body: "not JSON".into(), ..Message::default() };
+        api.broker.dead_letter(&message, DeadReason::Undecodable, "expected a value").await.unwrap();
+    }
+    let cancelled = api.call("POST", "/v1/redrives", Value::Null).await;
+    assert_eq!((cancelled.status, &cancelled.body["total"]), (202, &json!(250)), "{cancelled:?}");
+    let location = cancelled.headers["location"].to_str().unwrap().to_owned();
+    let stopped = api.call("POST", &format!("{location}/cancel"), Value::Null).await;
+    assert_eq!((stopped.status, &stopped.body["state"]), (200, &json!("cancelled")), "{stopped:?}");
+    let again = api.call("POST", &format!("{location}/cancel"), Value::Null).await;
+    assert_eq!((again.status, again.code()), (409, "wrong_state"));
+    let unknown = format!("/v1/redrives/{}", uuid::Uuid::nil());
+    assert_eq!(api.call("GET", &unknown, Value::Null).await.status, 404);
+    assert_eq!(api.call("POST", &format!("{unknown}/cancel"), Value::Null).await.status, 404);
+
+    let started = api.call("POST", "/v1/redrives", Value::Null).await;
+    let location = started.headers["location"].to_str().unwrap().to_owned();
+    let redriver = Redriver {
+        store: api.store.clone(),
+        broker: Arc::clone(&api.broker),
+        clock: Arc::clone(&api.clock),
+        stopping: api.shutdown.clone(),
+    };
+    tokio::spawn(redriver.run());
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    let done = loop {
+        let now = api.call("GET", &location, Value::Null).await;
+        if now.body["state"] == "done" {
+            break now.body;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{now:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!((&done["redriven"], &done["undecodable"]), (&json!(250), &json!(250)), "{done}");
+    assert_eq!(api.broker.depths().await.unwrap(), [("dead", 0), ("work", 250)].into());
+    let listed = api.call("GET", "/v1/redrives", Value::Null).await;
+    assert_eq!(listed.body["items"].as_array().unwrap().len(), 2, "{listed:?}");
 }
 
 #[tokio::test]

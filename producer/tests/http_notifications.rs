@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use posthaste_producer::http::ApiSettings;
-use posthaste_shared::broker::{Broker, BrokerError, Consumer, DeadLetter, DeadReason, Message};
+use posthaste_shared::broker::{Broker, BrokerError, Consumer, DeadLetter, DeadReason, Message, Redriven};
 use posthaste_shared::domain::event::Event;
 use posthaste_shared::domain::key::Scope;
 use serde_json::{Value, json};
@@ -260,7 +260,7 @@ impl Broker for NoBroker {
     async fn dead_letters(&self, _: u32) -> Result<Vec<DeadLetter>, BrokerError> {
         Err(away())
     }
-    async fn redrive(&self, _: Option<&[String]>, _: u32) -> Result<u64, BrokerError> {
+    async fn redrive(&self, _: Option<&[String]>, _: u32) -> Result<Redriven, BrokerError> {
         Err(away())
     }
     async fn ping(&self) -> Result<(), BrokerError> {

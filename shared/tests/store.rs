@@ -12,6 +12,8 @@ mod away;
 mod bench;
 #[path = "store/endpoints.rs"]
 mod endpoints;
+#[path = "store/kept.rs"]
+mod kept;
 #[path = "store/lists.rs"]
 mod lists;
 #[path = "store/partitions.rs"]
@@ -49,6 +51,11 @@ macro_rules! conformance {
 }
 
 conformance!(
+    kept: [
+        what_a_round_began_with_is_kept_until_it_ends,
+        what_is_kept_of_a_transform_is_encrypted,
+        that_a_round_began_without_a_transform_is_kept_too,
+    ],
     record: [
         a_new_delivery_is_kept_once,
         a_known_delivery_changes_only_from_the_state_it_was_read_in,
@@ -92,6 +99,8 @@ conformance!(
         cancelling_keeps_the_rules,
         retrying_keeps_the_rules,
         a_replay_starts_new_rounds,
+        a_replay_is_cancelled_between_two_steps,
+        a_redrive_is_leased_followed_and_cancelled,
         scans_use_their_indexes,
     ],
     endpoints: [

@@ -6,6 +6,7 @@ use std::time::Duration;
 use posthaste_shared::broker::Broker;
 use posthaste_shared::clock::{Clock as _, SystemClock};
 use posthaste_shared::config::{BrokerKind, Config};
+use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::egress::EgressPolicy;
 use posthaste_shared::store::endpoints::EndpointFilter;
@@ -13,6 +14,7 @@ use posthaste_shared::store::fitness::{Finding, Severity};
 use posthaste_shared::store::page::PageRequest;
 use posthaste_shared::store::{DatabaseKind, Store, StoreError};
 use posthaste_shared::telemetry::metrics::Metrics;
+use posthaste_worker::wire;
 use serde_json::Value;
 
 use super::Check;
@@ -130,7 +132,12 @@ async fn secrets(config: &Config, store: &Store) -> Check {
             "set POSTHASTE_MASTER_KEY (`openssl rand -base64 32`), the same for every process",
         ),
         Ok(found) => {
-            let refused = found.items.iter().filter(|endpoint| config.egress.check_url(&endpoint.url).is_err()).count();
+            let may_be_called = |endpoint: &&Endpoint| {
+                let called = wire::of(endpoint.wire_format).called_urls(endpoint);
+                let own = endpoint.wire_format.has_url().then_some(&endpoint.url);
+                own.into_iter().chain(called.iter().map(|(_, url)| url)).all(|url| config.egress.check_url(url).is_ok())
+            };
+            let refused = found.items.len() - found.items.iter().filter(may_be_called).count();
             let detail = format!("{} endpoints can be read", found.items.len());
             if refused == 0 {
                 return Check::ok("secrets", detail);

@@ -1,6 +1,7 @@
 //! Sending: in batches, with patience while the other side is away, results as they come.
 
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use super::lines::{Line, Lines, count};
 use super::target::{Answer, Item, Target};
 use crate::client::ApiError;
 use crate::failure::Failure;
+use crate::job;
 use crate::output::{self, Output};
 
 /// A batch is sent when it has so many bytes, however few notifications: well under the API's default bound.
@@ -30,6 +32,12 @@ pub(super) struct Sender {
     bar: ProgressBar,
     accepted: u64,
     rejected: u64,
+    /// Lines of the file; 0: not known.
+    total: u64,
+    /// The first line of the batch that is being sent.
+    line: u64,
+    /// When progress was last told where stderr is not a terminal.
+    told: Instant,
 }
 
 /// What became of the items of one try.
@@ -42,7 +50,18 @@ struct Settled {
 
 impl Sender {
     pub(super) fn new(target: Target, output: Output, max_wait: Duration, quiet: bool) -> Self {
-        Self { target, output, max_wait, quiet, bar: ProgressBar::hidden(), accepted: 0, rejected: 0 }
+        Self {
+            target,
+            output,
+            max_wait,
+            quiet,
+            bar: ProgressBar::hidden(),
+            accepted: 0,
+            rejected: 0,
+            total: 0,
+            line: 0,
+            told: Instant::now(),
+        }
     }
 
     /// Whether everything got in.
@@ -70,7 +89,26 @@ impl Sender {
     pub(super) async fn lines(&mut self, path: &Path, batch_size: usize) -> Result<(), Failure> {
         let unreadable = |error| Failure::wrong_use(format!("{} cannot be read: {error}", path.display()));
         let mut lines = Lines::open(path).await.map_err(unreadable)?;
-        self.bar = output::progress(count(path).await, "sent");
+        self.total = count(path).await;
+        self.bar = output::progress(self.total, "sent");
+        let interrupted = job::interrupt()?;
+        tokio::pin!(interrupted);
+        let all = tokio::select! {
+            all = self.each(&mut lines, batch_size) => all,
+            () = &mut interrupted => {
+                self.bar.finish_and_clear();
+                return Err(self.stopped());
+            }
+        };
+        all?;
+        self.bar.finish_and_clear();
+        if self.rejected > 0 {
+            return self.tell(&format!("{} notifications were sent, {} were not", self.accepted, self.rejected));
+        }
+        Ok(())
+    }
+
+    async fn each(&mut self, lines: &mut Lines, batch_size: usize) -> Result<(), Failure> {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         while let Some(line) = lines.next().await? {
             match read(line) {
@@ -85,12 +123,19 @@ impl Sender {
                 self.batch(std::mem::take(&mut batch)).await?;
             }
         }
-        self.batch(batch).await?;
-        self.bar.finish_and_clear();
-        if self.rejected > 0 {
-            return self.tell(&format!("{} notifications were sent, {} were not", self.accepted, self.rejected));
-        }
-        Ok(())
+        self.batch(batch).await
+    }
+
+    /// How far it got when it was stopped by Ctrl-C.
+    fn stopped(&self) -> Failure {
+        let of = if self.total > 0 { format!(" of {} lines", self.total) } else { String::new() };
+        let message = format!(
+            "stopped: {} notifications{of} were accepted, {} were refused; those of line {} and after it may have \
+             been accepted or not",
+            self.accepted, self.rejected, self.line
+        );
+        Failure::interrupted(message)
+            .hint("send the file again from that line; with ids of your own, sending all of it again is safe as well")
     }
 
     /// Sends a batch, again and again while the other side is away.
@@ -98,7 +143,11 @@ impl Sender {
         let mut pause = Reconnect::default();
         let deadline = Instant::now() + self.max_wait;
         let mut waiting = items;
+        if let Some(first) = waiting.first() {
+            self.line = first.line;
+        }
         while !waiting.is_empty() {
+            self.show_progress()?;
             let settled = self.try_once(waiting).await?;
             waiting = settled.waiting;
             if waiting.is_empty() {
@@ -113,6 +162,16 @@ impl Sender {
             self.bar.set_message("sent");
         }
         Ok(())
+    }
+
+    /// Says now and then how far it is, where no bar shows it.
+    fn show_progress(&mut self) -> Result<(), Failure> {
+        if self.told.elapsed() < job::TELL || std::io::stderr().is_terminal() {
+            return Ok(());
+        }
+        self.told = Instant::now();
+        let of = if self.total > 0 { format!(" of {}", self.total) } else { String::new() };
+        self.tell(&format!("{}{of} sent", self.accepted + self.rejected))
     }
 
     async fn try_once(&mut self, items: Vec<Item>) -> Result<Settled, Failure> {

@@ -216,3 +216,22 @@ async fn binary_mode_and_posthastes_own_events_arrive() {
     let recorded = &scene.api.events("delivery.failed", failed["id"].as_str().unwrap()).await[0];
     assert_eq!(&event, recorded);
 }
+
+#[tokio::test]
+async fn consent_is_asked_for_at_the_url_that_a_transform_chooses() {
+    let scene = Scene::start().await;
+    let mut settings = handshake();
+    let script = "export default ({ payload }) => ({ payload, url: `URL/${payload.n % 2 ? 'odd' : 'other'}` });";
+    settings["transform"] = script.replace("URL", &scene.receiver.url).into();
+    let endpoint = scene.endpoint("/any", settings, json!({"timeout_ms": 30_000})).await;
+    let mut ends: Vec<_> = scene.deliver(&endpoint, 4).await.iter().map(|one| one["status"].to_string()).collect();
+    ends.sort();
+    // Only one of the two gave its consent: that of the other is not asked for in its name.
+    assert_eq!(ends, [r#""delivered""#, r#""delivered""#, r#""failed""#, r#""failed""#]);
+    assert_eq!(scene.receiver.got(&Method::OPTIONS, "/odd").len(), 1);
+    assert_eq!(scene.receiver.got(&Method::POST, "/odd").len(), 2);
+    assert!(!scene.receiver.got(&Method::OPTIONS, "/other").is_empty());
+    for (method, path) in [(Method::POST, "/other"), (Method::OPTIONS, "/any"), (Method::POST, "/any")] {
+        assert!(scene.receiver.got(&method, path).is_empty(), "{method} {path}");
+    }
+}

@@ -6,6 +6,7 @@
 #[allow(unreachable_pub, reason = "a module of this one test")]
 mod support;
 
+mod answers;
 mod cloudevents;
 mod commands;
 mod deliver;

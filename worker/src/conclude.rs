@@ -43,7 +43,7 @@ pub fn attempted(
     let gone = matches!(verdict, Verdict::GiveUp(FailureReason::Gone));
     let disable = gone.then(|| disabled(endpoint, now));
     let event = event(&delivery, Some(&attempt), events);
-    Record { delivery, before, attempt: Some(attempt), event, disable }
+    Record { delivery, before, attempt: Some(attempt), kept: None, event, disable }
 }
 
 /// The record of a delivery that ends or waits without an attempt.
@@ -52,7 +52,7 @@ pub fn untried(mut delivery: Delivery, before: Before, state: DeliveryState, why
     delivery.state = state;
     delivery.last_error = why.or(delivery.last_error);
     let event = event(&delivery, None, EventSettings::default());
-    Record { delivery, before, attempt: None, event, disable: None }
+    Record { delivery, before, attempt: None, kept: None, event, disable: None }
 }
 
 /// The record of a delivery that fails by a fault of ours, which `why` tells: not the endpoint's, nor the

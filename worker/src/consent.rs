@@ -8,6 +8,7 @@ use std::time::Duration;
 use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::id::EndpointId;
 use tokio::time::Instant;
+use url::Url;
 
 use crate::admit::PATIENCE;
 use crate::wire::Clearance;
@@ -15,9 +16,12 @@ use crate::wire::Clearance;
 /// How many grants are held before those that are over are looked for.
 const TIDY_AT: usize = 1_000;
 
-/// The grants, by endpoint.
+/// The most URLs of one endpoint for which grants are held: its transform may choose another each time.
+const MOST_URLS: usize = 100;
+
+/// The grants, by endpoint and by the URL that was asked: one says nothing of another.
 #[derive(Debug, Default)]
-pub(crate) struct Consents(Mutex<HashMap<EndpointId, Arc<Grant>>>);
+pub(crate) struct Consents(Mutex<HashMap<EndpointId, HashMap<Url, Arc<Grant>>>>);
 
 /// One endpoint's grant. Whoever asks holds the lock meanwhile, so that a receiver is asked once and not
 /// by every delivery that waits.
@@ -44,17 +48,33 @@ pub(crate) enum Turn {
 }
 
 impl Consents {
-    /// The endpoint's place.
-    pub(crate) fn of(&self, endpoint: &EndpointId) -> Arc<Grant> {
+    /// The place of an endpoint's URL.
+    pub(crate) fn of(&self, endpoint: &EndpointId, url: &Url) -> Arc<Grant> {
         let mut grants = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if grants.len() >= TIDY_AT {
             let now = Instant::now();
-            grants.retain(|_, grant| {
-                grant.try_lock().is_err() || grant.try_lock().is_ok_and(|held| Held::lasts(held.as_ref(), now))
+            grants.retain(|_, urls| {
+                urls.retain(|_, grant| is_held(grant, now));
+                !urls.is_empty()
             });
         }
-        Arc::clone(grants.entry(endpoint.clone()).or_default())
+        let urls = grants.entry(endpoint.clone()).or_default();
+        if urls.len() >= MOST_URLS && !urls.contains_key(url) {
+            let now = Instant::now();
+            urls.retain(|_, grant| is_held(grant, now));
+            // All of them hold: one makes room, and is asked for again when it is wanted.
+            if urls.len() >= MOST_URLS {
+                let any = urls.keys().next().cloned();
+                any.and_then(|any| urls.remove(&any));
+            }
+        }
+        Arc::clone(urls.entry(url.clone()).or_default())
     }
+}
+
+/// Whether somebody asks for it now, or it was granted and lasts.
+fn is_held(grant: &Grant, now: Instant) -> bool {
+    grant.try_lock().map_or(true, |held| Held::lasts(held.as_ref(), now))
 }
 
 impl Held {
@@ -109,6 +129,21 @@ mod tests {
         assert_eq!([after(), after(), after(), after()], [Some(0), Some(100), Some(200), None]);
         tokio::time::advance(Duration::from_millis(300)).await;
         assert_eq!(after(), Some(300));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_url_is_asked_for_itself_and_only_so_many_are_held() {
+        let consents = Consents::default();
+        let id = EndpointId::parse("e-1").unwrap();
+        let url = |n: usize| Url::parse(&format!("https://example.com/{n}")).unwrap();
+        *consents.of(&id, &url(0)).lock().await = Some(held(None));
+        assert!(consents.of(&id, &url(0)).lock().await.is_some());
+        assert!(consents.of(&id, &url(1)).lock().await.is_none());
+        for n in 0..3 * MOST_URLS {
+            *consents.of(&id, &url(n)).lock().await = Some(held(None));
+        }
+        assert_eq!(consents.0.lock().unwrap()[&id].len(), MOST_URLS);
+        assert!(consents.of(&id, &url(3 * MOST_URLS - 1)).lock().await.is_some());
     }
 
     #[tokio::test(start_paused = true)]

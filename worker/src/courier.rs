@@ -11,19 +11,21 @@ use posthaste_shared::domain::attempt::{AttemptError, AttemptResult, Phases, STO
 use posthaste_shared::domain::delivery::FailureReason;
 use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::retry::RetryOn;
+use posthaste_shared::domain::round::{RoundContent, Transformed};
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::telemetry::trace::Span;
+use url::Url;
 
 use crate::classify::{classify, result};
 use crate::consent::{Consents, Held, Turn};
 use crate::outcome::Outcome;
-use crate::script::{Call, Compiler, Engine, Returned, ScriptError, Uncompiled};
-use crate::send::{Exchange, SendError, Sender};
+use crate::script::{Call, Compiler, Engine, Returned, Returns, ScriptError, Uncompiled};
+use crate::send::{BodyFault, Exchange, Reading, Sender};
 use crate::sign::{SignedRequest, ask_first, script_call, sign};
 use crate::spans;
-use crate::transform::{Transformed, Untransformed, transform};
+use crate::transform::{self, NotTransformed};
 use crate::wire::{
-    self, Clearance, FieldProblem, Preflight, RenderError, Rendered, Reply, Skip, Subject, Unwritten, settings,
+    self, Clearance, FieldProblem, Header, Preflight, RenderError, Rendered, Reply, Skip, Subject, Unwritten, settings,
 };
 
 /// Makes attempts.
@@ -38,7 +40,12 @@ pub struct Courier {
 #[derive(Debug)]
 pub enum Attempted {
     /// Nothing went out, and nothing should.
-    Skipped(Skip),
+    Skipped {
+        /// Why.
+        skip: Skip,
+        /// What the endpoint's transform wrote to its console.
+        console: Option<String>,
+    },
     /// Nothing went out, for it cannot be written.
     Unwritable(RenderError),
     /// Nothing went out yet: the receiver wants no more than so many requests a second.
@@ -52,8 +59,9 @@ pub enum Attempted {
 /// An attempt that was made.
 #[derive(Debug)]
 pub struct Trip {
-    /// The last request that went out.
-    pub request: SignedRequest,
+    /// The last request that went out, or the call of the script in its place; `None` where it did not come to
+    /// one, because of the endpoint's transform.
+    pub request: Option<SignedRequest>,
     /// The answer to the delivery's own request.
     pub reply: Option<Reply>,
     /// The status of the last answer.
@@ -70,6 +78,8 @@ pub struct Trip {
     pub address: Option<String>,
     /// What a script wrote to its console.
     pub console: Option<String>,
+    /// What the round's other attempts must keep to, where it is settled now.
+    pub keep: Option<RoundContent>,
     /// The most requests a second that the receiver wants, where it said so.
     pub rate_per_second: Option<f64>,
     /// When it was over.
@@ -77,10 +87,37 @@ pub struct Trip {
 }
 
 /// One attempt under way.
+#[derive(Clone, Copy)]
 struct Attempt<'a> {
+    /// What is delivered, as the endpoint's transform left it, once that has run.
     subject: &'a Subject<'a>,
+    /// The URL that the endpoint has in the store.
+    own_url: &'a Url,
     begun: Instant,
     span: &'a Span,
+}
+
+/// What the endpoint's transform adds to the request.
+#[derive(Default)]
+struct Added {
+    headers: Vec<Header>,
+    url: ChosenBy,
+}
+
+impl Added {
+    fn is_nothing(&self) -> bool {
+        self.headers.is_empty() && self.url == ChosenBy::Endpoint
+    }
+}
+
+/// Who says where the request goes.
+#[derive(Default, PartialEq, Eq)]
+enum ChosenBy {
+    /// The endpoint, unless the wire format takes another URL from the notification.
+    #[default]
+    Endpoint,
+    /// The transform, whatever else is said.
+    Transform,
 }
 
 /// What was learnt from asking first.
@@ -93,20 +130,13 @@ enum Asked {
 /// Why no attempt was made.
 enum Unmade {
     Unwritten(Unwritten),
+    Skipped { skip: Skip, console: Option<String> },
     TooSoon(f64),
     Busy,
-    /// The attempt was over before its request: its transform ran into the time-out.
-    Over(Box<Trip>),
 }
 
-impl From<Unwritten> for Unmade {
-    fn from(why: Unwritten) -> Self {
-        Self::Unwritten(why)
-    }
-}
-
-impl From<RenderError> for Unmade {
-    fn from(why: RenderError) -> Self {
+impl<T: Into<Unwritten>> From<T> for Unmade {
+    fn from(why: T) -> Self {
         Self::Unwritten(why.into())
     }
 }
@@ -119,16 +149,22 @@ impl Courier {
     }
 
     /// Makes an attempt that begins at `now`, all within the endpoint's timeout. The spans of its requests and
-    /// scripts are beneath `span`.
-    pub async fn attempt(&self, subject: &Subject<'_>, now: Timestamp, span: &Span) -> Attempted {
-        let attempt = Attempt { subject, begun: Instant::now(), span };
-        match self.make(&attempt, now).await {
+    /// scripts are beneath `span`. What an earlier attempt of the round settled is `kept`.
+    pub async fn attempt(
+        &self,
+        subject: &Subject<'_>,
+        kept: Option<&RoundContent>,
+        now: Timestamp,
+        span: &Span,
+    ) -> Attempted {
+        let attempt = Attempt { subject, own_url: &subject.endpoint.url, begun: Instant::now(), span };
+        match self.make(&attempt, kept, now).await {
             Ok(trip) => Attempted::Made(trip),
-            Err(Unmade::Unwritten(Unwritten::Skip(skip))) => Attempted::Skipped(skip),
+            Err(Unmade::Unwritten(Unwritten::Skip(skip))) => Attempted::Skipped { skip, console: None },
+            Err(Unmade::Skipped { skip, console }) => Attempted::Skipped { skip, console },
             Err(Unmade::Unwritten(Unwritten::Error(error))) => Attempted::Unwritable(error),
             Err(Unmade::TooSoon(rate)) => Attempted::TooSoon(rate),
             Err(Unmade::Busy) => Attempted::Busy,
-            Err(Unmade::Over(trip)) => Attempted::Made(trip),
         }
     }
 
@@ -158,15 +194,95 @@ impl Courier {
         Ok(problems)
     }
 
-    async fn make(&self, attempt: &Attempt<'_>, now: Timestamp) -> Result<Box<Trip>, Unmade> {
-        let transformed = self.transform(attempt).await?;
-        let subject = &Subject { notification: &transformed.notification, ..*attempt.subject };
+    /// The first attempt of a round runs the endpoint's transform as it is then; the others send what it gave, so
+    /// that all have the same bytes under the same id, whatever becomes of the transform meanwhile.
+    async fn make(
+        &self,
+        attempt: &Attempt<'_>,
+        kept: Option<&RoundContent>,
+        now: Timestamp,
+    ) -> Result<Box<Trip>, Unmade> {
+        match (kept, settings::transform(attempt.subject.endpoint)) {
+            (Some(RoundContent::Untransformed), _) => self.send(attempt, Added::default(), now).await,
+            (Some(RoundContent::Transformed(transformed)), _) => self
+                .send_transformed(attempt, transformed, now)
+                .await
+                .or_else(|why| self.unsent_after(attempt, why, None)),
+            (None, Some(source)) => self.transform_and_send(attempt, source, now).await,
+            (None, None) => {
+                let trip = self.send(attempt, Added::default(), now).await?;
+                Ok(Box::new(Trip { keep: Some(RoundContent::Untransformed), ..*trip }))
+            }
+        }
+    }
+
+    async fn transform_and_send(
+        &self,
+        attempt: &Attempt<'_>,
+        source: &str,
+        now: Timestamp,
+    ) -> Result<Box<Trip>, Unmade> {
+        let run = self.run_transform(attempt, source).await;
+        let console = run.console;
+        let failure = match run.result {
+            Ok(transformed) => match self.send_transformed(attempt, &transformed, now).await {
+                Ok(trip) => {
+                    let console = joined(console, trip.console);
+                    return Ok(Box::new(Trip { console, keep: Some(RoundContent::Transformed(transformed)), ..*trip }));
+                }
+                Err(why) => return self.unsent_after(attempt, why, console),
+            },
+            Err(NotTransformed::Skip(skip)) => return Err(Unmade::Skipped { skip, console }),
+            Err(NotTransformed::Busy) => return Err(Unmade::Busy),
+            Err(NotTransformed::Script(error)) => transform_failed(attempt.subject.endpoint, error),
+            Err(NotTransformed::Unusable(problem)) => render_failed(&transform::refused(&problem)),
+        };
+        Ok(attempt.unsent(failure, console, self.clock.now()))
+    }
+
+    /// Nothing was sent of what a transform gave. An attempt is made of it all the same where it is a failure:
+    /// what the transform wrote to its console tells the author most then.
+    fn unsent_after(&self, attempt: &Attempt<'_>, why: Unmade, console: Option<String>) -> Result<Box<Trip>, Unmade> {
+        match why {
+            Unmade::Unwritten(Unwritten::Error(mut error)) => {
+                error.problem.push_str(", after the endpoint's transform");
+                Ok(attempt.unsent(render_failed(&error), console, self.clock.now()))
+            }
+            Unmade::Unwritten(Unwritten::Skip(skip)) => Err(Unmade::Skipped { skip, console }),
+            other => Err(other),
+        }
+    }
+
+    /// Sends what the endpoint's transform made of the notification. The URL that it chose takes the place of
+    /// the endpoint's own before anything is asked, rendered or signed.
+    async fn send_transformed(
+        &self,
+        attempt: &Attempt<'_>,
+        transformed: &Transformed,
+        now: Timestamp,
+    ) -> Result<Box<Trip>, Unmade> {
+        let notification = transform::notification(transformed, attempt.subject.notification);
+        let endpoint = transform::endpoint(transformed, attempt.subject.endpoint)?;
+        let subject = &Subject { notification: &notification, endpoint: &endpoint, ..*attempt.subject };
+        let url = if transformed.url.is_some() { ChosenBy::Transform } else { ChosenBy::Endpoint };
+        self.send(&Attempt { subject, ..*attempt }, Added { headers: transform::headers(transformed), url }, now).await
+    }
+
+    async fn send(&self, attempt: &Attempt<'_>, added: Added, now: Timestamp) -> Result<Box<Trip>, Unmade> {
+        let subject = attempt.subject;
         let wire = wire::of(subject.endpoint.wire_format);
         let mut rendered = wire.render(subject)?;
         if let Some(source) = wire.script(subject.endpoint) {
+            if !added.is_nothing() {
+                let problem =
+                    "headers or a url, which have no use here: the endpoint has a script in place of a request";
+                return Err(transform::refused(&format!("it returned {problem}")).into());
+            }
             return self.call_script(attempt, source, rendered).await;
         }
-        rendered.url = transformed.url.or(rendered.url);
+        if added.url == ChosenBy::Transform {
+            rendered.url = None;
+        }
         let clearance = match wire.preflight(subject)? {
             None => Clearance::default(),
             Some(preflight) => match self.ask(attempt, preflight).await? {
@@ -176,7 +292,7 @@ impl Courier {
             },
         };
         let rate = clearance.rate_per_second;
-        let added = transformed.headers.into_iter().chain(clearance.headers).collect();
+        let added = added.headers.into_iter().chain(clearance.headers).collect();
         let span = spans::request(attempt.span, &Method::POST, None);
         let subject = &Subject { trace: span.recorded(), ..*subject };
         let request = match sign(subject, rendered, added, now) {
@@ -186,68 +302,23 @@ impl Courier {
                 return Err(error.into());
             }
         };
-        let exchange = self.exchange(attempt, &request, span).await;
+        let exchange = self.exchange(attempt, &request, wire.reading(), span).await;
         let over = self.clock.now();
         let outcome = classify(subject.endpoint, &exchange.result, over);
         let outcome = outcome.reworded(|text| request.without_secrets(text));
+        let outcome = if request.url() == attempt.own_url { outcome } else { outcome.of_another_url() };
         let trip = attempt.trip(request, exchange, outcome, over);
-        Ok(Box::new(Trip { rate_per_second: rate, console: transformed.console, ..trip }))
+        Ok(Box::new(Trip { rate_per_second: rate, ..trip }))
     }
 
-    /// What the endpoint's transform makes of the notification.
-    async fn transform<'a>(&self, attempt: &Attempt<'a>) -> Result<Transformed<'a>, Unmade> {
-        if settings::transform(attempt.subject.endpoint).is_none() {
-            return Ok(Transformed::unchanged(attempt.subject));
-        }
+    /// Runs the endpoint's transform.
+    async fn run_transform(&self, attempt: &Attempt<'_>, source: &str) -> transform::Run {
         let mut span = spans::script(attempt.span, "run transform");
-        let transformed = transform(&self.scripts, attempt.subject, attempt.deadline()).await;
-        let why = match transformed {
-            Ok(transformed) => return Ok(transformed),
-            Err(why) => why,
-        };
-        match why {
-            Untransformed::Unwritten(unwritten) => {
-                if matches!(unwritten, Unwritten::Error(_)) {
-                    span.fail(FailureReason::RenderError.as_str());
-                }
-                Err(Unmade::Unwritten(unwritten))
-            }
-            Untransformed::Busy => {
-                span.discard();
-                Err(Unmade::Busy)
-            }
-            Untransformed::TimedOut { console } => {
-                let (result, outcome) = script_failed(attempt.subject.endpoint, ScriptError::TimedOut);
-                span.fail(result.as_str());
-                let outcome = outcome.about("settings.transform");
-                // What it was called with is no request, and its secrets are the notification's own.
-                let trip = self.without_request(attempt, script_call(Bytes::new()), (None, result, outcome), console);
-                Err(Unmade::Over(trip))
-            }
+        let run = transform::run(&self.scripts, source, attempt.subject, attempt.deadline()).await;
+        if matches!(run.result, Err(NotTransformed::Script(_) | NotTransformed::Unusable(_))) {
+            span.fail(FailureReason::RenderError.as_str());
         }
-    }
-
-    /// An attempt that ended without a request.
-    fn without_request(
-        &self,
-        attempt: &Attempt<'_>,
-        request: SignedRequest,
-        (reply, result, outcome): (Option<Reply>, AttemptResult, Outcome),
-        console: String,
-    ) -> Box<Trip> {
-        Box::new(Trip {
-            request,
-            reply,
-            status_code: None,
-            outcome,
-            result,
-            duration: attempt.begun.elapsed(),
-            phases: Phases::default(),
-            address: None,
-            console: Some(console).filter(|text| !text.is_empty()),
-            rate_per_second: None,
-            over: self.clock.now(),
-        })
+        run
     }
 
     /// The script in the place of the request. What it returns is read as an answer's body.
@@ -263,7 +334,7 @@ impl Courier {
         let request = script_call(rendered.body);
         let argument = String::from_utf8_lossy(request.body());
         let mut span = spans::script(attempt.span, "run script");
-        let call = Call { deadline: attempt.deadline(), network: true };
+        let call = Call { deadline: attempt.deadline(), network: true, returns: Returns::Json };
         let called = self.scripts.call(&endpoint.tenant, &script, &argument, call).await;
         let over = self.clock.now();
         let (reply, result, outcome) = match called.result {
@@ -272,7 +343,7 @@ impl Courier {
                     Returned::Json(json) => json.into(),
                     Returned::Nothing => Bytes::new(),
                 };
-                let reply = Reply { status: 200, headers: http::HeaderMap::new(), body };
+                let reply = Reply::whole(200, http::HeaderMap::new(), body);
                 let outcome = wire::of(endpoint.wire_format).classify(endpoint, &reply, over);
                 (Some(reply), AttemptResult::Script, outcome)
             }
@@ -289,7 +360,21 @@ impl Courier {
             }
         };
         drop(span);
-        Ok(self.without_request(attempt, request, (reply, result, outcome), called.console))
+        let console = Some(called.console).filter(|text| !text.is_empty());
+        Ok(Box::new(Trip {
+            request: Some(request),
+            reply,
+            status_code: None,
+            outcome,
+            result,
+            duration: attempt.begun.elapsed(),
+            phases: Phases::default(),
+            address: None,
+            console,
+            keep: None,
+            rate_per_second: None,
+            over,
+        }))
     }
 
     /// Asks first, unless what was granted before still holds.
@@ -298,7 +383,7 @@ impl Courier {
         if !preflight.kept {
             return self.ask_now(attempt, preflight).await;
         }
-        let grant = self.consents.of(&endpoint.id);
+        let grant = self.consents.of(&endpoint.id, &preflight.url);
         let mut grant = grant.lock().await;
         let mut held = match grant.take().filter(|held| held.holds(endpoint)) {
             Some(held) => held,
@@ -330,7 +415,8 @@ impl Courier {
                 return Err(error);
             }
         };
-        let exchange = self.exchange(attempt, &request, span).await;
+        let reading = wire::of(endpoint.wire_format).preflight_reading();
+        let exchange = self.exchange(attempt, &request, reading, span).await;
         let over = self.clock.now();
         let refused = match &exchange.result {
             Ok(reply) => match wire::of(endpoint.wire_format).clear(endpoint, reply, over) {
@@ -345,11 +431,9 @@ impl Courier {
     }
 
     /// One exchange in what is left of the attempt's time.
-    async fn exchange(&self, attempt: &Attempt<'_>, request: &SignedRequest, span: Span) -> Exchange {
-        let mut exchange = self.sender.exchange(request.outgoing(attempt.left())).await;
-        if let Err(SendError::Timeout(limit)) = &mut exchange.result {
-            *limit = attempt.subject.endpoint.timeout;
-        }
+    async fn exchange(&self, attempt: &Attempt<'_>, request: &SignedRequest, reading: Reading, span: Span) -> Exchange {
+        let limit = attempt.subject.endpoint.timeout;
+        let exchange = self.sender.exchange(request.outgoing(attempt.left(), limit, reading)).await;
         spans::answered(span, request, &exchange);
         exchange
     }
@@ -359,12 +443,17 @@ impl Trip {
     /// The beginning of the answer's body as text, up to 4 KiB, without the secrets of the request.
     #[must_use]
     pub fn shown_body(&self) -> Option<String> {
-        let body = &self.reply.as_ref()?.body;
+        let reply = self.reply.as_ref()?;
+        if let Some(shown) = reply.fault.as_ref().and_then(BodyFault::shown) {
+            return Some(shown);
+        }
+        let body = &reply.body;
         if body.is_empty() {
             return None;
         }
         let cut = &body[..body.len().min(STORED_BODY_BYTES)];
-        Some(self.request.without_secrets(&String::from_utf8_lossy(cut)))
+        let text = String::from_utf8_lossy(cut);
+        Some(self.request.as_ref().map_or_else(|| text.to_string(), |request| request.without_secrets(&text)))
     }
 }
 
@@ -376,7 +465,7 @@ fn script_failed(endpoint: &Endpoint, error: ScriptError) -> (AttemptResult, Out
         Outcome::Refused { reason, error, provider_error_code: None }
     };
     match error {
-        // Its callers know it apart: nothing has run.
+        // Busy is told apart before: nothing has run then.
         ScriptError::Busy | ScriptError::TimedOut => {
             let text = format!("the script did not end within {} ms", endpoint.timeout.as_millis());
             let error = AttemptError { code: "timeout".to_owned(), text };
@@ -406,7 +495,55 @@ fn script_failed(endpoint: &Endpoint, error: ScriptError) -> (AttemptResult, Out
     }
 }
 
+/// What a transform that did not return means: a time-out may be tried again, as a script's; else there is nothing to send.
+fn transform_failed(endpoint: &Endpoint, error: ScriptError) -> (AttemptResult, Outcome) {
+    if error == ScriptError::TimedOut {
+        let (result, outcome) = script_failed(endpoint, error);
+        return (result, outcome.about("settings.transform"));
+    }
+    render_failed(&transform::refused(&error))
+}
+
+/// There is nothing to send: a fault of the transform, or of the notification as the transform left it.
+fn render_failed(error: &RenderError) -> (AttemptResult, Outcome) {
+    let reason = FailureReason::RenderError;
+    let error = AttemptError { code: reason.as_str().to_owned(), text: error.to_string() };
+    let outcome = Outcome::Refused { reason, error, provider_error_code: None };
+    (AttemptResult::Script, outcome)
+}
+
+/// What two scripts of one attempt wrote, the transform first.
+fn joined(first: Option<String>, second: Option<String>) -> Option<String> {
+    match (first, second) {
+        (Some(first), Some(second)) => Some(first + &second),
+        (first, second) => first.or(second),
+    }
+}
+
 impl Attempt<'_> {
+    /// An attempt whose transform ran and from which nothing went out.
+    fn unsent(
+        &self,
+        (result, outcome): (AttemptResult, Outcome),
+        console: Option<String>,
+        over: Timestamp,
+    ) -> Box<Trip> {
+        Box::new(Trip {
+            request: None,
+            reply: None,
+            status_code: None,
+            outcome,
+            result,
+            duration: self.begun.elapsed(),
+            phases: Phases::default(),
+            address: None,
+            console,
+            keep: None,
+            rate_per_second: None,
+            over,
+        })
+    }
+
     fn deadline(&self) -> tokio::time::Instant {
         (self.begun + self.subject.endpoint.timeout).into()
     }
@@ -417,7 +554,7 @@ impl Attempt<'_> {
 
     fn trip(&self, request: SignedRequest, exchange: Exchange, outcome: Outcome, over: Timestamp) -> Trip {
         Trip {
-            request,
+            request: Some(request),
             status_code: exchange.result.as_ref().ok().map(|reply| reply.status),
             outcome,
             result: result(&exchange.result),
@@ -426,6 +563,7 @@ impl Attempt<'_> {
             phases: exchange.phases,
             address: exchange.address,
             console: None,
+            keep: None,
             rate_per_second: None,
             over,
         }

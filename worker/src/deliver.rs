@@ -11,6 +11,7 @@ use posthaste_shared::clock::Clock;
 use posthaste_shared::domain::attempt::Attempt;
 use posthaste_shared::domain::delivery::{DeliveryState, FailureReason, Hold};
 use posthaste_shared::domain::time::Timestamp;
+use posthaste_shared::store::record::Record;
 use posthaste_shared::telemetry::metrics::Metrics;
 use posthaste_shared::telemetry::trace::{Span, Tracer};
 use tokio_util::sync::CancellationToken;
@@ -91,12 +92,12 @@ impl Pipeline {
         }
         // render, sign, send, classify
         self.metrics.in_flight.inc();
-        let attempted = self.courier.attempt(&subject(&job), begun, &span).await;
+        let attempted = self.courier.attempt(&subject(&job), job.kept.as_ref(), begun, &span).await;
         self.metrics.in_flight.dec();
         drop(permit);
         let trip = match attempted {
             Attempted::Made(trip) => trip,
-            Attempted::Skipped(skip) => {
+            Attempted::Skipped { skip, .. } => {
                 return self.end(job, span, DeliveryState::Cancelled { at: begun }, Some(skip.to_string())).await;
             }
             Attempted::Unwritable(error) => {
@@ -130,6 +131,7 @@ impl Pipeline {
         self.note_over(&job, &attempt, &trip.outcome);
         let whole = (attempt, &trip.outcome, verdict);
         let record = conclude::attempted(job.delivery, job.before, &job.endpoint, whole, over, self.events);
+        let record = Record { kept: trip.keep, ..record };
         spans::made(span, &record);
         self.recorder.put(Finished { record, custody: job.custody }).await;
     }
@@ -202,7 +204,7 @@ impl Pipeline {
             error: trip.outcome.error().cloned(),
             response_body: trip.shown_body(),
             resolved_address: trip.address.clone(),
-            request_headers: trip.request.shown_headers().to_vec(),
+            request_headers: trip.request.as_ref().map(|request| request.shown_headers().to_vec()).unwrap_or_default(),
             worker: self.worker.clone(),
             console: trip.console.clone(),
         }

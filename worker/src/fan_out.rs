@@ -139,7 +139,7 @@ impl Pipeline {
         let fan_out = u32::try_from(started.deliveries.len()).unwrap_or(u32::MAX);
         let before = Before::New { notification: Arc::clone(&notification), fan_out };
         let custody = Custody::Message(Arc::clone(&started.ticket), in_hand);
-        let job = Job { delivery, notification, endpoint, before, custody, waiting };
+        let job = Job { delivery, notification, endpoint, kept: None, before, custody, waiting };
         match job.notification.deliver_at.filter(|at| *at > started.now) {
             Some(due_at) => self.schedule(job, due_at).await,
             None => self.start(job),

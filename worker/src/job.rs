@@ -9,6 +9,7 @@ use posthaste_shared::domain::delivery::Delivery;
 use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::id::{DeliveryId, NotificationId, TenantId};
 use posthaste_shared::domain::notification::Notification;
+use posthaste_shared::domain::round::RoundContent;
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::store::record::Before;
 use tokio::sync::OwnedSemaphorePermit;
@@ -22,6 +23,8 @@ pub struct Job {
     pub notification: Arc<Notification>,
     /// Where to.
     pub endpoint: Arc<Endpoint>,
+    /// What an earlier attempt of the round settled.
+    pub kept: Option<RoundContent>,
     /// What the store must hold for the result to count.
     pub before: Before,
     /// Who is told.

@@ -56,6 +56,15 @@ impl Outcome {
         self
     }
 
+    /// The same, where the error's text ends with more.
+    #[must_use]
+    pub fn with(mut self, more: &str) -> Self {
+        if let Self::Refused { error, .. } | Self::Transient { error, .. } = &mut self {
+            error.text.push_str(more);
+        }
+        self
+    }
+
     /// The same, with what the endpoint said changed: its error's text and the provider's code.
     #[must_use]
     pub fn reworded(mut self, change: impl Fn(&str) -> String) -> Self {
@@ -64,6 +73,17 @@ impl Outcome {
         {
             error.text = change(&error.text);
             *provider_error_code = provider_error_code.as_deref().map(change);
+        }
+        self
+    }
+
+    /// The same from a URL that is not the endpoint's own: that this one is gone says nothing of the endpoint,
+    /// which is not disabled for it.
+    #[must_use]
+    pub fn of_another_url(mut self) -> Self {
+        if let Self::Refused { reason: reason @ FailureReason::Gone, error, .. } = &mut self {
+            *reason = FailureReason::Rejected;
+            error.text.push_str("; the endpoint stays enabled, as the URL that answered is not its own");
         }
         self
     }

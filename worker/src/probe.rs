@@ -82,10 +82,10 @@ pub async fn probe(courier: &Courier, endpoint: &Endpoint, notification: &Notifi
     let recipient = recipients.get(0);
     let delivery = DeliveryId::of(&notification.id, &endpoint.id, recipient);
     let subject = Subject { delivery, recipient, notification, endpoint, trace: None };
-    match courier.attempt(&subject, now, &Span::none()).await {
+    match courier.attempt(&subject, None, now, &Span::none()).await {
         Attempted::Made(trip) => report(endpoint, *trip),
         Attempted::Unwritable(error) => unwritten(error),
-        Attempted::Skipped(skip) => skipped(skip),
+        Attempted::Skipped { skip, console } => Probe { console, ..skipped(skip) },
         Attempted::TooSoon(rate) => too_soon(rate),
         Attempted::Busy => busy(),
     }
@@ -99,6 +99,10 @@ fn report(endpoint: &Endpoint, trip: Trip) -> Probe {
             let pause = at.since(trip.over).as_secs_f64();
             ("retry", format!("it would be tried again after {pause:.0} s, {} times in all", endpoint.retry.retries()))
         }
+        Verdict::GiveUp(reason @ FailureReason::RenderError) => (
+            reason.as_str(),
+            "it would have failed: the endpoint's transform leaves nothing that can be sent".to_owned(),
+        ),
         Verdict::GiveUp(reason) => (reason.as_str(), "it would have failed for good".to_owned()),
         Verdict::Expire => ("expired", "it would have expired".to_owned()),
     };
@@ -123,7 +127,7 @@ fn report(endpoint: &Endpoint, trip: Trip) -> Probe {
         phases: trip.phases,
         address: trip.address,
         console: trip.console,
-        request: Some(trip.request),
+        request: trip.request,
     }
 }
 

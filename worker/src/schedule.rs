@@ -182,7 +182,7 @@ impl Scheduler {
 
     /// Starts what was claimed. What has no endpoint any more is left to `fail_orphans`.
     async fn begin(&self, claimed: Vec<Claimed>, endpoints: &EndpointSet) {
-        for Claimed { delivery, notification, lease_until } in claimed {
+        for Claimed { delivery, notification, kept, lease_until } in claimed {
             let Some(in_hand) = self.pipeline.hands.take(delivery.id, Some(lease_until)) else { continue };
             let before = Before::Known { round: delivery.round, attempt_count: delivery.attempt_count };
             let custody = Custody::Lease(in_hand);
@@ -193,7 +193,7 @@ impl Scheduler {
                 }
                 continue;
             };
-            self.pipeline.start(Job { delivery, notification, endpoint, before, custody, waiting: None });
+            self.pipeline.start(Job { delivery, notification, endpoint, kept, before, custody, waiting: None });
         }
     }
 

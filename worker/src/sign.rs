@@ -9,9 +9,12 @@ use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::domain::view::{REDACTED, looks_secret};
 use url::Url;
 
-use crate::send::Outgoing;
+use crate::send::{Outgoing, Reading};
 use crate::wire::settings::common_headers;
 use crate::wire::{self, Header, Preflight, RenderError, Rendered, Subject};
+
+/// What is shorter is no secret, and likely to be found in a text by chance. In bytes.
+const SHORTEST_SECRET: usize = 6;
 
 /// A request that is ready to be sent.
 #[derive(Debug, Clone)]
@@ -37,6 +40,22 @@ impl SignedRequest {
         &self.url
     }
 
+    /// Where it goes as it may be shown: without the values of the query whose names say that they are secret.
+    #[must_use]
+    pub fn shown_url(&self) -> String {
+        if !self.url.query_pairs().any(|(name, _)| looks_secret(&name)) {
+            return self.url.to_string();
+        }
+        let pairs: Vec<(String, String)> = self.url.query_pairs().into_owned().collect();
+        let mut shown = self.url.clone();
+        let shown_value = |(name, value): (String, String)| {
+            let value = if looks_secret(&name) { REDACTED.to_owned() } else { value };
+            (name, value)
+        };
+        shown.query_pairs_mut().clear().extend_pairs(pairs.into_iter().map(shown_value));
+        shown.to_string()
+    }
+
     /// The headers as they may be kept and shown.
     #[must_use]
     pub fn shown_headers(&self) -> &[(String, String)] {
@@ -49,14 +68,16 @@ impl SignedRequest {
         &self.body
     }
 
-    /// The request as it goes out, with so much time for the whole exchange.
-    pub(crate) fn outgoing(&self, timeout: Duration) -> Outgoing {
+    /// The request as it goes out, with what is left of the attempt's limit.
+    pub(crate) fn outgoing(&self, left: Duration, limit: Duration, reading: Reading) -> Outgoing {
         Outgoing {
             method: self.method.clone(),
             url: self.url.clone(),
             headers: self.headers.clone(),
             body: self.body.clone(),
-            timeout,
+            timeout: left,
+            limit,
+            reading,
         }
     }
 
@@ -124,6 +145,11 @@ impl SignedRequest {
         for header in headers {
             request.set(header)?;
         }
+        for (name, value) in request.url.query_pairs() {
+            if looks_secret(&name) && value.len() >= SHORTEST_SECRET {
+                request.secrets.push(value.into_owned());
+            }
+        }
         Ok(request)
     }
 
@@ -136,8 +162,7 @@ impl SignedRequest {
         self.shown.retain(|(shown, _)| !shown.eq_ignore_ascii_case(&header.name));
         let shown = if header.sensitive { REDACTED } else { header.value.expose() };
         self.shown.push((header.name.clone(), shown.to_owned()));
-        // Too short to be a secret, and likely to be found by chance.
-        if header.sensitive && header.value.expose().len() >= 6 {
+        if header.sensitive && header.value.expose().len() >= SHORTEST_SECRET {
             self.secrets.push(header.value.expose().to_owned());
         }
         self.headers.insert(name, value);

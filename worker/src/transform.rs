@@ -1,41 +1,48 @@
 //! `settings.transform`: a script of the endpoint's owner that changes a notification before it is
 //! rendered. It has no network.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
+mod returned;
+mod untouched;
 
-use posthaste_shared::domain::header;
+use std::borrow::Cow;
+use std::fmt::Display;
+
+use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::id::{DeliveryId, EndpointId, NotificationId, TenantId};
 use posthaste_shared::domain::notification::{Notification, Priority};
 use posthaste_shared::domain::raw_json::RawJson;
+use posthaste_shared::domain::round::Transformed;
+use posthaste_shared::domain::secret::Secret;
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::domain::view::looks_secret;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::time::Instant;
 use url::Url;
 
-use crate::script::{Call, Engine, Returned, ScriptError, Uncompiled};
-use crate::wire::settings::{self, read};
-use crate::wire::{Header, RenderError, Skip, Subject, Unwritten};
+use crate::script::{Call, Engine, Returned, Returns, ScriptError, Uncompiled};
+use crate::wire::settings;
+use crate::wire::{Header, RenderError, Skip, Subject};
 
-/// What is sent of a notification.
+/// Why there is nothing to send.
 #[derive(Debug)]
-pub(crate) struct Transformed<'a> {
-    /// With the payload that is sent.
-    pub(crate) notification: Cow<'a, Notification>,
-    /// Headers that are added.
-    pub(crate) headers: Vec<Header>,
-    /// Where to, if not where the endpoint says.
-    pub(crate) url: Option<Url>,
-    /// What the script wrote to its console.
-    pub(crate) console: Option<String>,
+pub(crate) enum NotTransformed {
+    /// The script wants nothing sent.
+    Skip(Skip),
+    /// The script could not be run now: nothing of it has run.
+    Busy,
+    /// The script did not return.
+    Script(ScriptError),
+    /// The script cannot be run, or what it returned cannot be used; in words.
+    Unusable(String),
 }
 
-impl<'a> Transformed<'a> {
-    /// The notification as it is.
-    pub(crate) const fn unchanged(subject: &Subject<'a>) -> Self {
-        Self { notification: Cow::Borrowed(subject.notification), headers: Vec::new(), url: None, console: None }
-    }
+/// A run of a transform.
+#[derive(Debug)]
+pub(crate) struct Run {
+    /// What it returned, or why that is nothing that can be sent.
+    pub(crate) result: Result<Transformed, NotTransformed>,
+    /// What the script wrote to its console.
+    pub(crate) console: Option<String>,
 }
 
 /// What the script is called with.
@@ -57,87 +64,31 @@ struct Argument<'a> {
     delivery_recipient: Option<&'a str>,
 }
 
-/// What it may return.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Change {
-    payload: Option<RawJson>,
-    headers: Option<BTreeMap<String, String>>,
-    url: Option<String>,
-    skip: Option<bool>,
-}
-
-/// Why there is nothing to send.
-#[derive(Debug)]
-pub(crate) enum Untransformed {
-    /// The script failed, returned something else, or wants nothing sent.
-    Unwritten(Unwritten),
-    /// The script could not be run now: nothing of it has run.
-    Busy,
-    /// The attempt's time was over before the script was.
-    TimedOut {
-        /// What it wrote to its console.
-        console: String,
-    },
-}
-
-impl<T: Into<Unwritten>> From<T> for Untransformed {
-    fn from(why: T) -> Self {
-        Self::Unwritten(why.into())
-    }
-}
-
-/// What the endpoint's transform makes of the notification; itself where the endpoint has none.
-///
-/// # Errors
-/// A script that fails or returns something else, by name; or a skip that it asked for.
-pub(crate) async fn transform<'a>(
-    scripts: &Engine,
-    subject: &Subject<'a>,
-    deadline: Instant,
-) -> Result<Transformed<'a>, Untransformed> {
-    let mut transformed = Transformed::unchanged(subject);
-    let Some(source) = settings::transform(subject.endpoint) else { return Ok(transformed) };
-    let script = match scripts.script(&subject.endpoint.tenant, source, deadline).await {
+/// Runs the endpoint's transform, whose source is given, on the subject's notification.
+pub(crate) async fn run(scripts: &Engine, source: &str, subject: &Subject<'_>, deadline: Instant) -> Run {
+    let unusable = |problem: &dyn Display| {
+        let result = Err(NotTransformed::Unusable(problem.to_string()));
+        Run { result, console: None }
+    };
+    let tenant = &subject.endpoint.tenant;
+    let script = match scripts.script(tenant, source, deadline).await {
         Ok(script) => script,
-        Err(Uncompiled::Refused(problem)) => return Err(failed(&problem).into()),
-        Err(Uncompiled::Busy(_)) => return Err(Untransformed::Busy),
+        Err(Uncompiled::Refused(problem)) => return unusable(&problem),
+        Err(Uncompiled::Busy(_)) => return Run { result: Err(NotTransformed::Busy), console: None },
     };
-    let call = Call { deadline, network: false };
-    let called = scripts.call(&subject.endpoint.tenant, &script, &argument(subject)?, call).await;
-    let returned = match called.result {
-        Ok(returned) => returned,
-        Err(ScriptError::Busy) => return Err(Untransformed::Busy),
-        Err(ScriptError::TimedOut) => return Err(Untransformed::TimedOut { console: called.console }),
-        Err(error) => return Err(failed(&error).into()),
+    let argument = match argument(subject) {
+        Ok(argument) => argument,
+        Err(error) => return unusable(&error),
     };
-    let change = match returned {
-        Returned::Json(json) => change(json)?,
-        Returned::Nothing => {
-            return Err(failed(&"it returned nothing; it must return { payload } or { skip: true }").into());
-        }
+    let how = Call { deadline, network: false, returns: Returns::Strict };
+    let called = scripts.call(tenant, &script, &argument, how).await;
+    let result = match called.result {
+        Ok(Returned::Json(handed)) => returned::transformed(&handed, &subject.notification.payload),
+        Ok(Returned::Nothing) => Err(NotTransformed::Unusable("it returned nothing".to_owned())),
+        Err(ScriptError::Busy) => Err(NotTransformed::Busy),
+        Err(error) => Err(NotTransformed::Script(error)),
     };
-    if change.skip == Some(true) {
-        let text = "the endpoint's transform wants nothing sent of it".to_owned();
-        return Err(Unwritten::Skip(Skip { code: "transform", text }).into());
-    }
-    if let Some(payload) = change.payload {
-        transformed.notification.to_mut().payload = payload;
-    }
-    for (name, value) in change.headers.unwrap_or_default() {
-        if let Some(problem) = header::problem(&name, &value) {
-            return Err(failed(&format!("the header {name:?} that it returned {problem}")).into());
-        }
-        let sensitive = looks_secret(&name);
-        transformed.headers.push(Header { sensitive, ..Header::open(&name, value) });
-    }
-    if let Some(text) = change.url {
-        // Whether it may be called is asked when it is.
-        let url = Url::parse(&text).map_err(|error| failed(&format!("the url that it returned is none: {error}")))?;
-        transformed.url = Some(url);
-    }
-    transformed.console = Some(called.console).filter(|text| !text.is_empty());
-    Ok(transformed)
+    Run { result, console: Some(called.console).filter(|text| !text.is_empty()) }
 }
 
 fn argument(subject: &Subject<'_>) -> Result<String, RenderError> {
@@ -159,12 +110,43 @@ fn argument(subject: &Subject<'_>) -> Result<String, RenderError> {
     })
 }
 
-fn change(json: String) -> Result<Change, RenderError> {
-    let json = RawJson::parse(json).map_err(|error| failed(&error))?;
-    read("the object that it returned", &json)
-        .map_err(|error: RenderError| failed(&format!("{error}; it must be {{ payload?, headers?, url?, skip? }}")))
+/// The notification with the payload that is sent.
+pub(crate) fn notification<'a>(transformed: &Transformed, notification: &'a Notification) -> Cow<'a, Notification> {
+    let Some(payload) = &transformed.payload else { return Cow::Borrowed(notification) };
+    Cow::Owned(Notification { payload: payload.clone(), ..notification.clone() })
 }
 
-fn failed(why: &dyn std::fmt::Display) -> RenderError {
+/// The endpoint with the URL that is called. All that depends on a URL (consent, an audience, a token in it)
+/// reads it from here, so that nothing is left of the one that the transform replaced.
+///
+/// # Errors
+/// When the URL cannot be read.
+pub(crate) fn endpoint<'a>(
+    transformed: &Transformed,
+    endpoint: &'a Endpoint,
+) -> Result<Cow<'a, Endpoint>, RenderError> {
+    let Some(text) = &transformed.url else { return Ok(Cow::Borrowed(endpoint)) };
+    let url =
+        Url::parse(text).map_err(|error| refused(&format!("the url that it returned cannot be read: {error}")))?;
+    let mut endpoint = endpoint.clone();
+    endpoint.set_url(url, text);
+    Ok(Cow::Owned(endpoint))
+}
+
+/// The headers that are added to the request.
+pub(crate) fn headers(transformed: &Transformed) -> Vec<Header> {
+    let header = |(name, value): &(String, Secret)| Header {
+        name: name.clone(),
+        value: value.clone(),
+        sensitive: looks_secret(name),
+    };
+    transformed.headers.iter().map(header).collect()
+}
+
+/// What an author reads of a transform that cannot be used.
+pub(crate) fn refused(why: &dyn Display) -> RenderError {
     RenderError::new("settings.transform", format!("failed: {why}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,9 @@ const GAUGES: Duration = Duration::from_secs(5);
 const HEALTH: Duration = Duration::from_secs(5);
 /// How often replays are looked for.
 const REPLAYS: Duration = Duration::from_millis(500);
+/// A replay goes on while fewer deliveries than this are due: it must not hold up other work, and a cancelled one
+/// should not have everything in line already.
+const REPLAY_AHEAD: u32 = 5_000;
 /// How often what is too old is looked for.
 const RETENTION: Duration = Duration::from_secs(60);
 /// The least pause between two steps of removing.
@@ -178,7 +181,10 @@ impl Upkeep {
     }
 
     async fn replays(&self) -> Result<(), StoreError> {
-        while !self.stopping.is_cancelled() && self.store.step_replay(self.clock.now(), STEP).await?.is_some() {
+        while !self.stopping.is_cancelled()
+            && self.store.due(self.clock.now(), REPLAY_AHEAD).await? < u64::from(REPLAY_AHEAD)
+            && self.store.step_replay(self.clock.now(), STEP).await?.is_some()
+        {
             self.wake.due(self.clock.now());
             tokio::task::yield_now().await;
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use posthaste_shared::broker::DeadLetter;
+use posthaste_shared::broker::{DeadLetter, Redriven};
 use serde::{Deserialize, Serialize};
 
 use super::auth::Admin;
@@ -69,8 +69,11 @@ pub struct RedriveRequest {
 /// How many dead letters went back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RedriveView {
-    /// How many.
+    /// Dead letters that are back on the work queue, each once.
     pub redriven: u64,
+    /// Of these, bodies that are not a notification in JSON: they will be dead-lettered again.
+    #[serde(default)]
+    pub undecodable: u64,
 }
 
 /// Put dead letters back on the work queue
@@ -96,6 +99,6 @@ pub(super) async fn redrive(
             return Err(Problem::field(Code::Invalid, "", "must have either ids or \"all\": true"));
         }
     };
-    let redriven = api.broker.redrive(ids, MAX_DEAD_LETTERS).await?;
-    Ok(Json(RedriveView { redriven }))
+    let Redriven { moved, undecodable } = api.broker.redrive(ids, MAX_DEAD_LETTERS).await?;
+    Ok(Json(RedriveView { redriven: moved, undecodable }))
 }

@@ -35,6 +35,30 @@ pub(super) async fn check_url(api: &Api, text: &str) -> Result<Url, Problem> {
     })
 }
 
+/// Checks the URLs in an endpoint's settings as its own, where `before` has others: one that may not be called
+/// would be blocked at each attempt. A name that cannot be resolved now says nothing of later.
+///
+/// # Errors
+/// `blocked_url` naming the settings.
+pub(super) async fn check_called_urls(
+    api: &Api,
+    before: Option<&Endpoint>,
+    endpoint: &Endpoint,
+) -> Result<(), Problem> {
+    let known = before.map(|before| api.wire_formats.called_urls(before)).unwrap_or_default();
+    let mut errors = Vec::new();
+    for (setting, url) in api.wire_formats.called_urls(endpoint) {
+        if known.iter().any(|(_, before)| *before == url) {
+            continue;
+        }
+        match resolver::check_url(&api.egress, &*api.resolver, url.as_str()).await {
+            Ok(_) | Err(Refusal::Unresolvable { .. }) => {}
+            Err(refusal) => errors.push(FieldProblem::new(setting, format!("is refused: {refusal}"))),
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Problem::fields(Code::BlockedUrl, errors)) }
+}
+
 /// What stands for the URL of an endpoint that has none.
 pub(super) fn no_url() -> Url {
     #[expect(clippy::expect_used, reason = "the constant is a URL; the test below parses it")]

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::auth::{Admin, Reader};
 use super::caller::Caller;
-use super::endpoint_check::{check, check_scripts, check_url, no_url};
+use super::endpoint_check::{check, check_called_urls, check_scripts, check_url, no_url};
 use super::endpoint_input::{EndpointDraft, EndpointPatch};
 use super::endpoint_make::{apply, make, status};
 use super::extract::{Id, JsonBytes, Params};
@@ -61,6 +61,7 @@ pub(super) async fn create(
     let now = api.clock.now();
     let (endpoint, secret) = make(&api, draft, tenant, url, now)?;
     check(&api, &endpoint)?;
+    check_called_urls(&api, None, &endpoint).await?;
     check_scripts(&api, None, &endpoint).await?;
     let saved = api.store.insert_endpoint(&endpoint).await?;
     let location = format!("/v1/endpoints/{}", saved.id);
@@ -195,6 +196,7 @@ pub(super) async fn edit(
         if after == before {
             return Ok(before);
         }
+        check_called_urls(api, Some(&before), &after).await?;
         check_scripts(api, Some(&before), &after).await?;
         let now: Timestamp = api.clock.now();
         after.updated_at = now;

@@ -24,6 +24,7 @@ mod notifications;
 mod openapi;
 mod page;
 pub mod problem;
+mod redrives;
 mod replay;
 pub mod resolver;
 mod router;
@@ -50,5 +51,6 @@ pub mod body {
     pub use super::intake::AcceptedView;
     pub use super::keys::{CreatedKey, KeyDraft, KeysView};
     pub use super::page::PageView;
+    pub use super::replay::ReplayPreview;
     pub use super::wire_format_list::WireFormatsView;
 }

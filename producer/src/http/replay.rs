@@ -7,13 +7,17 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 use posthaste_shared::domain::delivery::Status;
+use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::store::deliveries::DeliveryFilter;
-use posthaste_shared::store::replays::Replay;
+use posthaste_shared::store::replays::{JobCancelled, Matching, Replay};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::auth::{Admin, Reader};
-use super::extract::{Id, JsonBytes};
+use super::caller::Caller;
+use super::extract::{Id, JsonBytes, Params};
 use super::json::parse;
+use super::page::{PageView, page_request};
 use super::problem::{Code, Problem};
 use super::state::Api;
 
@@ -34,26 +38,85 @@ fn check(filter: &DeliveryFilter) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Whether to replay, or only to say what would be replayed.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct StartQuery {
+    /// Only say how many deliveries match, and start nothing. Default false.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// What a replay would look at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ReplayPreview {
+    /// Deliveries that match the filter now, with those that a replay leaves alone: pending ones, and those whose time
+    /// ran out or whose endpoint was deleted.
+    pub matched: u64,
+    /// When the oldest of them was created; null when none matches.
+    pub oldest: Option<Timestamp>,
+    /// When the newest of them was created; null when none matches.
+    pub newest: Option<Timestamp>,
+}
+
 /// Send again all deliveries that match a filter
 ///
 /// Starts a job; `Location` says where to follow it. Each matching delivery that is at its end, and whose
-/// time has not run out, starts a new round of attempts.
+/// time has not run out, starts a new round of attempts. With `dry_run=true` it only says how many match.
 #[utoipa::path(
     post, path = "/v1/deliveries/replay", tag = "deliveries", operation_id = "replay_deliveries",
+    params(StartQuery),
     request_body = DeliveryFilter,
-    responses((status = 202, description = "The job has begun", body = Replay, headers(("Location" = String, description = "Where to follow the job"))))
+    responses(
+        (status = 200, description = "With `dry_run=true`: how many deliveries match", body = ReplayPreview),
+        (status = 202, description = "The job has begun", body = Replay, headers(("Location" = String, description = "Where to follow the job")))
+    )
 )]
 pub(super) async fn start(
     State(api): State<Arc<Api>>,
     Admin(caller): Admin,
+    Params(query): Params<StartQuery>,
     JsonBytes(body): JsonBytes,
 ) -> Result<Response, Problem> {
     let mut filter: DeliveryFilter = parse(&body)?;
     check(&filter)?;
     filter.tenant = caller.tenant(filter.tenant.as_ref())?;
-    let replay = api.store.create_replay(&filter, api.clock.now()).await?;
+    let now = api.clock.now();
+    if query.dry_run {
+        let Matching { count, oldest, newest } = api.store.matching_deliveries(&filter, now).await?;
+        return Ok(Json(ReplayPreview { matched: count, oldest, newest }).into_response());
+    }
+    let replay = api.store.create_replay(&filter, now).await?;
     let location = format!("/v1/replays/{}", replay.id);
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(replay)).into_response())
+}
+
+/// Which page of a list of jobs.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct JobsQuery {
+    /// The most items, 1 to 500. Default 50.
+    pub(super) limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    pub(super) cursor: Option<String>,
+}
+
+/// List replays, the newest first
+#[utoipa::path(
+    get, path = "/v1/replays", tag = "deliveries", operation_id = "list_replays",
+    params(JobsQuery),
+    responses((status = 200, description = "A page of the jobs", body = PageView<Replay>))
+)]
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    Reader(caller): Reader,
+    Params(query): Params<JobsQuery>,
+) -> Result<Json<PageView<Replay>>, Problem> {
+    let page = page_request(query.limit, query.cursor.as_deref())?;
+    let replays = api.store.replays(caller.bound_to(), &page).await?;
+    Ok(Json(PageView::of(replays, |replay| replay)))
 }
 
 /// Show how far a replay is
@@ -67,9 +130,37 @@ pub(super) async fn show(
     Reader(caller): Reader,
     Id(id): Id<Uuid>,
 ) -> Result<Json<Replay>, Problem> {
+    seen(&api, &caller, id).await.map(Json)
+}
+
+/// Cancel a replay
+///
+/// What it has not looked at is not sent again. What it had put into a new round by then is, and is counted in
+/// `replayed`.
+#[utoipa::path(
+    post, path = "/v1/replays/{id}/cancel", tag = "deliveries", operation_id = "cancel_replay",
+    params(("id" = String, Path, description = "The replay's id")),
+    responses((status = 200, description = "The job, cancelled", body = Replay))
+)]
+pub(super) async fn cancel(
+    State(api): State<Arc<Api>>,
+    Admin(caller): Admin,
+    Id(id): Id<Uuid>,
+) -> Result<Json<Replay>, Problem> {
+    seen(&api, &caller, id).await?;
+    match api.store.cancel_replay(id, api.clock.now()).await? {
+        JobCancelled::Done => seen(&api, &caller, id).await.map(Json),
+        JobCancelled::NotRunning => {
+            Err(Problem::new(Code::WrongState, "the replay is finished already, or was cancelled before"))
+        }
+    }
+}
+
+/// A replay that exists for this caller: a key that is bound to a tenant starts replays of that tenant alone, and
+/// sees no others.
+async fn seen(api: &Api, caller: &Caller, id: Uuid) -> Result<Replay, Problem> {
     let replay = api.store.replay(id).await?;
-    // A key that is bound to a tenant starts replays of that tenant alone, and sees no others.
     let seen =
         replay.filter(|replay| caller.bound_to().is_none() || replay.filter.tenant.as_ref() == caller.bound_to());
-    seen.map(Json).ok_or_else(|| Problem::not_found("replay"))
+    seen.ok_or_else(|| Problem::not_found("replay"))
 }

@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 use super::problem::{FieldProblem, ProblemBody};
 use super::state::Api;
 use super::{batch, dead_letters, deliveries, endpoint_actions, endpoints, events, explain, keys, notifications};
-use super::{replay, wire_format_list};
+use super::{redrives, replay, wire_format_list};
 
 /// What the document says of the API as a whole.
 #[derive(OpenApi)]
@@ -46,7 +46,9 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(explain::delivery))
         .routes(routes!(deliveries::retry))
         .routes(routes!(deliveries::cancel))
+        .routes(routes!(replay::list))
         .routes(routes!(replay::show))
+        .routes(routes!(replay::cancel))
         .routes(routes!(endpoints::create, endpoints::list))
         .routes(routes!(endpoints::show, endpoints::change, endpoints::delete))
         .routes(routes!(endpoint_actions::enable))
@@ -57,6 +59,9 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(events::follow))
         .routes(routes!(dead_letters::list))
         .routes(routes!(dead_letters::redrive))
+        .routes(routes!(redrives::start, redrives::list))
+        .routes(routes!(redrives::show))
+        .routes(routes!(redrives::cancel))
         .routes(routes!(keys::create, keys::list))
         .routes(routes!(keys::revoke))
         .routes(routes!(wire_format_list::list))

@@ -9,6 +9,7 @@ use posthaste_shared::domain::secret::Secret;
 use posthaste_shared::domain::wire_format::WireFormat;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use url::Url;
 
 use super::problem::FieldProblem;
 
@@ -31,6 +32,11 @@ pub trait WireFormats: Send + Sync + 'static {
     /// # Errors
     /// What is wrong with a script; or that it cannot be found out now.
     async fn check_scripts(&self, before: Option<&Endpoint>, endpoint: &Endpoint) -> Result<(), Unchecked>;
+
+    /// The URLs among an endpoint's settings that are called, each with the setting's name.
+    fn called_urls(&self, _endpoint: &Endpoint) -> Vec<(String, Url)> {
+        Vec::new()
+    }
 
     /// Checks that a notification has what the endpoint that it names needs, if it names one, and no more
     /// recipients than it may have.

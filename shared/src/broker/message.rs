@@ -50,6 +50,11 @@ impl Message {
     }
 }
 
+/// Whether a body reads as a notification. A worker may still refuse one that does, for what it says.
+pub(crate) fn is_notification(body: &[u8]) -> bool {
+    serde_json::from_slice::<NotificationDraft>(body).is_ok()
+}
+
 /// A message that came in.
 #[derive(Debug)]
 pub struct Incoming {

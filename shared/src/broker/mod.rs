@@ -68,8 +68,14 @@ pub trait Broker: Send + Sync + 'static {
     async fn dead_letters(&self, limit: u32) -> Result<Vec<DeadLetter>, BrokerError>;
 
     /// Puts dead letters back on the work queue: those with these ids, or up to `limit` of all.
-    /// Returns how many.
-    async fn redrive(&self, ids: Option<&[String]>, limit: u32) -> Result<u64, BrokerError>;
+    /// When this returns, each of them is on the work queue once and off the dead-letter queue.
+    async fn redrive(&self, ids: Option<&[String]>, limit: u32) -> Result<Redriven, BrokerError>;
+
+    /// Whether the consumers of this client get what is put on the work queue; asks the broker where that can be
+    /// known no other way.
+    async fn consuming(&self) -> Consuming {
+        Consuming::NoConsumer
+    }
 
     /// Whether it can take messages now.
     async fn ping(&self) -> Result<(), BrokerError>;
@@ -96,6 +102,26 @@ pub trait Consumer: Send {
 
     /// Takes no more work; what was handed out can still be acknowledged, what was not goes back.
     async fn stop(&mut self);
+}
+
+/// Whether a client's consumers get work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consuming {
+    /// It has no consumer, or is not the one to say.
+    NoConsumer,
+    /// The broker knows every consumer of it.
+    Subscribed,
+    /// A consumer of it is not connected, or the broker does not know it: it gets nothing now.
+    NotSubscribed,
+}
+
+/// What a redrive moved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Redriven {
+    /// Dead letters that are back on the work queue.
+    pub moved: u64,
+    /// Of these, bodies that are not a notification in JSON: they will be dead-lettered again.
+    pub undecodable: u64,
 }
 
 /// Tells the broker what became of messages. A tag from a lost connection is ignored: the broker has

@@ -11,6 +11,7 @@ pub mod key;
 pub mod notification;
 pub mod raw_json;
 pub mod retry;
+pub mod round;
 pub mod secret;
 pub mod subscription;
 pub mod time;

@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::cipher::Cipher;
 use super::db::{Batch, Kind, Param, Reader, Transaction};
 use super::leases;
 use super::rows::{delivery_columns, notification_columns};
 use super::unreadable::{MAX_PASSES, put_aside};
-use super::{Store, StoreError, rows};
+use super::{Store, StoreError, round, rows};
 use crate::domain::delivery::Delivery;
 use crate::domain::id::{DeliveryId, EndpointId, NotificationId, TenantId};
 use crate::domain::notification::Notification;
+use crate::domain::round::RoundContent;
 use crate::domain::time::Timestamp;
 
 /// A delivery that this process holds until its lease ends.
@@ -23,6 +25,8 @@ pub struct Claimed {
     pub delivery: Delivery,
     /// What it delivers.
     pub notification: Arc<Notification>,
+    /// What an earlier attempt of its round settled.
+    pub kept: Option<RoundContent>,
     /// When the lease ends: from then on any worker may take the delivery.
     pub lease_until: Timestamp,
 }
@@ -32,7 +36,7 @@ pub struct Claimed {
 /// notifications are read apart, each once: many deliveries may have the same.
 macro_rules! claimed_columns {
     () => {
-        concat!("COALESCE(e.timeout_ms, 60000), d.id, n.accepted_at, ", delivery_columns!())
+        concat!("COALESCE(e.timeout_ms, 60000), d.id, n.accepted_at, ", delivery_columns!(), ", d.kept")
     };
 }
 
@@ -170,7 +174,7 @@ impl Store {
                 let mut row = row.reader("deliveries");
                 let until = lease.until(&mut row)?;
                 let id = row.uuid()?;
-                match Found::read(&mut row, until) {
+                match Found::read(&mut row, until, self.cipher.as_deref()) {
                     Ok(one) => found.push(one),
                     Err(error) => {
                         self.unreadable.tell("delivery", &id, &error);
@@ -239,6 +243,7 @@ impl Store {
                 Some(notification) => claimed.push(Claimed {
                     notification: Arc::clone(notification),
                     delivery: one.delivery,
+                    kept: one.kept,
                     lease_until: one.lease_until,
                 }),
                 None => without.push(one.delivery.id.0),
@@ -268,13 +273,16 @@ impl Lease {
 struct Found {
     delivery: Delivery,
     accepted_at: Timestamp,
+    kept: Option<RoundContent>,
     lease_until: Timestamp,
 }
 
 impl Found {
-    fn read(row: &mut Reader, lease_until: Timestamp) -> Result<Self, StoreError> {
+    fn read(row: &mut Reader, lease_until: Timestamp, cipher: Option<&Cipher>) -> Result<Self, StoreError> {
         let accepted_at = row.time()?;
-        Ok(Self { delivery: rows::delivery(row)?, accepted_at, lease_until })
+        let delivery = rows::delivery(row)?;
+        let kept = round::read(cipher, &delivery, row.bytes_opt()?);
+        Ok(Self { delivery, accepted_at, kept, lease_until })
     }
 
     fn name(&self) -> (TenantId, NotificationId) {

@@ -169,6 +169,18 @@ impl Store {
         Ok(RetriedNow::Done(delivery))
     }
 
+    /// How many deliveries are due and not in flight; counts no further than `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn due(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        const SQL: &str = "-- deliveries.due
+            SELECT count(*) FROM (SELECT d.id FROM deliveries d
+                WHERE d.due_at IS NOT NULL AND d.due_at <= $1 AND d.wait <> 'in_flight' LIMIT $2) AS found";
+        let answer = self.driver.read(SQL, vec![Param::time(now), Param::count(limit)]).await?;
+        answer.rows.into_iter().next().map_or(Ok(0), |row| row.reader("deliveries").total())
+    }
+
     /// Counts pending deliveries, for gauges.
     ///
     /// # Errors
@@ -252,7 +264,7 @@ impl<'a> Change<'a> {
     pub(super) fn to(delivery: &'a mut Delivery, state: DeliveryState) -> Self {
         let (was, round, attempt_count) = (delivery.state.status(), delivery.round, delivery.attempt_count);
         delivery.state = state;
-        Self { delivery, was, round, attempt_count }
+        Self { delivery, was, round, attempt_count, kept: Param::Bytes(None) }
     }
 }
 
@@ -264,5 +276,5 @@ pub(super) fn again(delivery: &mut Delivery, now: Timestamp) -> Change<'_> {
         delivery.round_base = attempt_count;
     }
     delivery.state = DeliveryState::Pending(Wait::Retry { due_at: now });
-    Change { delivery, was, round, attempt_count }
+    Change { delivery, was, round, attempt_count, kept: Param::Bytes(None) }
 }

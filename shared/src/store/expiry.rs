@@ -85,6 +85,7 @@ impl Store {
             was: Status::Pending,
             round: delivery.round,
             attempt_count: delivery.attempt_count,
+            kept: Param::Bytes(None),
         });
         let kept = update(tx.as_mut(), changes).await?;
         finished.retain(|delivery| kept.contains(&delivery.id));

@@ -24,8 +24,10 @@ mod partitions;
 mod query;
 pub(crate) mod queue;
 pub mod record;
+pub mod redrives;
 pub mod replays;
 pub mod retention;
+mod round;
 mod rows;
 mod unreadable;
 

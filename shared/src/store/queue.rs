@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::db::{Batch, Kind, Param, Reader, Row};
 use super::query::Query;
 use super::{Store, StoreError, rows};
-use crate::broker::{DeadReason, Message};
+use crate::broker::{DeadReason, Message, Redriven, message};
 use crate::domain::notification::Priority;
 use crate::domain::time::Timestamp;
 
@@ -85,6 +85,14 @@ impl Store {
         const SEEN: &str = "-- queue.seen\nUPDATE queue_consumers SET seen_at = $2 WHERE id = $1";
         const DEAD: &str = "-- queue.dead_consumers\nDELETE FROM queue_consumers WHERE seen_at < $1 RETURNING id";
         let seen = self.driver.write(SEEN, vec![Param::uuid(consumer), Param::time(now)]).await?;
+        // Of a consumer whose row somebody deleted: no other consumer would ever be asked for them. A consumer takes
+        // messages only while its row is there, so none that is taken this moment is among them.
+        const ORPHAN: &str = "-- queue.look_for_orphans
+            SELECT d.id FROM queue d WHERE d.consumer IS NOT NULL
+                AND NOT EXISTS (SELECT 1 FROM queue_consumers c WHERE c.id = d.consumer) LIMIT 1";
+        const ADOPT: &str = "-- queue.give_back_orphans
+            UPDATE queue SET consumer = NULL, delivery_count = delivery_count + 1
+            WHERE consumer IS NOT NULL AND NOT EXISTS (SELECT 1 FROM queue_consumers c WHERE c.id = queue.consumer)";
         // Looked for first, so that the common case writes nothing.
         const LOOK: &str = "-- queue.look_for_dead\nSELECT id FROM queue_consumers WHERE seen_at < $1 LIMIT 1";
         if !self.driver.read(LOOK, vec![Param::time(dead)]).await?.rows.is_empty() {
@@ -94,6 +102,9 @@ impl Store {
                 tx.run(GIVE_BACK_ALL, vec![Param::uuid(id)]).await?;
             }
             tx.commit().await?;
+        }
+        if !self.driver.read(ORPHAN, vec![]).await?.rows.is_empty() {
+            self.driver.write(ADOPT, vec![]).await?;
         }
         Ok(if seen.affected == 1 { Heartbeat::Alive } else { Heartbeat::Gone })
     }
@@ -221,8 +232,8 @@ impl Store {
     }
 
     /// Moves up to `limit` dead letters back to the queue: those with these ids, or any, the oldest
-    /// first. Returns how many.
-    pub(crate) async fn dead_redrive(&self, ids: Option<&[String]>, limit: u32) -> Result<u64, StoreError> {
+    /// first.
+    pub(crate) async fn dead_redrive(&self, ids: Option<&[String]>, limit: u32) -> Result<Redriven, StoreError> {
         const PUSH: &str = "-- dead_letters.redrive
             INSERT INTO queue (priority, message_id, body, accepted_at, origin, traceparent)
             SELECT d.priority, d.message_id, d.body, d.accepted_at, d.origin, d.traceparent
@@ -231,16 +242,21 @@ impl Store {
             DELETE FROM dead_letters WHERE sequence IN (SELECT u.key FROM {rows})";
         let mut tx = self.driver.begin().await?;
         let mut found: BTreeSet<i64> = BTreeSet::new();
+        let mut undecodable = 0;
         let all = [None];
         let wanted: Vec<Option<&String>> = ids.map_or(all.to_vec(), |ids| ids.iter().map(Some).collect());
         for id in wanted {
             let left = limit.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
-            let mut query = Query::new("-- dead_letters.find\nSELECT d.sequence FROM dead_letters d WHERE true");
+            let mut query =
+                Query::new("-- dead_letters.find\nSELECT d.sequence, d.body FROM dead_letters d WHERE true");
             query.and_opt("d.id = ?", id.map(Param::text));
             query.end(" ORDER BY d.sequence LIMIT ? {skip_locked}", [Param::count(left)]);
             let (text, params) = query.parts();
             for row in tx.run(&text, params).await?.rows {
-                found.insert(row.reader("dead_letters").int()?);
+                let mut row = row.reader("dead_letters");
+                if found.insert(row.int()?) {
+                    undecodable += u64::from(!message::is_notification(&row.bytes()?));
+                }
             }
         }
         let batch = || {
@@ -253,7 +269,7 @@ impl Store {
         tx.run_batch(PUSH, batch()).await?;
         tx.run_batch(REMOVE, batch()).await?;
         tx.commit().await?;
-        Ok(found.len() as u64)
+        Ok(Redriven { moved: found.len() as u64, undecodable })
     }
 }
 

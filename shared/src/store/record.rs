@@ -4,18 +4,19 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use super::cipher::Cipher;
 use super::db::{Answer, Batch, Kind, Param, Transaction};
 use super::endpoints::next_version;
 use super::events::insert_events;
-use super::kept::Kept;
 use super::notifications::read_each;
-use super::{Store, StoreError, rows};
+use super::{Store, StoreError, round, rows};
 use crate::domain::attempt::Attempt;
 use crate::domain::delivery::{Delivery, Status};
 use crate::domain::endpoint::{Endpoint, EndpointStatus};
 use crate::domain::event::Event;
 use crate::domain::id::{DeliveryId, EndpointId, NotificationId, TenantId};
 use crate::domain::notification::Notification;
+use crate::domain::round::RoundContent;
 use crate::domain::time::Timestamp;
 
 /// One change of one delivery.
@@ -27,6 +28,9 @@ pub struct Record {
     pub before: Before,
     /// The attempt that led to the change, if one was made.
     pub attempt: Option<Attempt>,
+    /// What is kept for the other attempts of the round, where it is first known now. What was kept before stays
+    /// until the delivery is finished.
+    pub kept: Option<RoundContent>,
     /// The final event, if the new state makes one.
     pub event: Option<Event>,
     /// Disables the endpoint too, if it is enabled (410 Gone).
@@ -96,8 +100,8 @@ impl Store {
             })
             .collect();
         let mut tx = self.driver.begin().await?;
-        let New { mut kept, conflicts, inserted } = insert_new(tx.as_mut(), &records, &self.kept).await?;
-        kept.extend(update_known(tx.as_mut(), &records).await?);
+        let New { mut kept, conflicts, inserted } = insert_new(tx.as_mut(), &records, self).await?;
+        kept.extend(update_known(tx.as_mut(), &records, self.cipher.as_deref()).await?);
         records.retain(|id, _| kept.contains(id));
         insert_attempts(tx.as_mut(), records.values().copied()).await?;
         let mut events: Vec<&Event> = records.values().filter_map(|record| record.event.as_ref()).collect();
@@ -149,15 +153,17 @@ struct New<'a> {
 async fn insert_new<'a>(
     tx: &mut dyn Transaction,
     records: &BTreeMap<DeliveryId, &'a Record>,
-    known: &Kept,
+    store: &Store,
 ) -> Result<New<'a>, StoreError> {
     const SQL: &str = "-- deliveries.insert_batch
         INSERT INTO deliveries (id, notification_id, tenant, type, endpoint_id, wire_format, recipient,
             status, wait, hold, due_at, reason, finished_at, round, attempt_count, round_base,
-            created_at, expires_at, provider_message_id, provider_message_date, provider_error_code, last_error, origin)
+            created_at, expires_at, provider_message_id, provider_message_date, provider_error_code, last_error, origin,
+            kept)
         SELECT u.id, u.notification_id, u.tenant, u.type, u.endpoint_id, u.wire_format, u.recipient,
             u.status, u.wait, u.hold, u.due_at, u.reason, u.finished_at, u.round, u.attempt_count, u.round_base,
-            u.created_at, u.expires_at, u.provider_message_id, u.provider_message_date, u.provider_error_code, u.last_error, u.origin
+            u.created_at, u.expires_at, u.provider_message_id, u.provider_message_date, u.provider_error_code, u.last_error, u.origin,
+            u.kept
         FROM {rows} WHERE true
         ON CONFLICT DO NOTHING RETURNING id";
     let new: Vec<(&'a Record, &'a Arc<Notification>, u32)> = records
@@ -168,7 +174,7 @@ async fn insert_new<'a>(
         })
         .collect();
     // Of many deliveries only the first batch brings the notification: each would send its payload once more.
-    let first_seen = new.iter().filter(|(_, notification, fan_out)| *fan_out <= 1 || !known.has(notification));
+    let first_seen = new.iter().filter(|(_, notification, fan_out)| *fan_out <= 1 || !store.kept.has(notification));
     let notifications = insert_notifications(tx, first_seen.map(|(_, it, fan_out)| (*it, *fan_out))).await?;
     let conflicts: HashSet<DeliveryId> = new
         .iter()
@@ -176,7 +182,10 @@ async fn insert_new<'a>(
         .map(|(record, ..)| record.delivery.id)
         .collect();
     let free = new.iter().filter(|(record, ..)| !conflicts.contains(&record.delivery.id));
-    let deliveries = rows::delivery_batch(free.map(|(record, ..)| &record.delivery));
+    let deliveries = rows::delivery_batch(free.map(|(Record { delivery, kept, .. }, ..)| {
+        let kept = kept.as_ref().filter(|_| delivery.state.status() == Status::Pending);
+        (delivery, round::param(store.cipher.as_deref(), delivery, kept))
+    }));
     let kept = delivery_ids(tx.run_batch(SQL, deliveries).await?)?;
     let several = notifications.inserted.into_iter().filter(|(_, fan_out)| *fan_out > 1);
     Ok(New { kept, conflicts, inserted: several.map(|(notification, _)| notification).collect() })
@@ -233,10 +242,12 @@ async fn insert_notifications<'a>(
 async fn update_known(
     tx: &mut dyn Transaction,
     records: &BTreeMap<DeliveryId, &Record>,
+    cipher: Option<&Cipher>,
 ) -> Result<HashSet<DeliveryId>, StoreError> {
     let changes = records.values().filter_map(|record| match record.before {
         Before::Known { round, attempt_count } => {
-            Some(Change { delivery: &record.delivery, was: Status::Pending, round, attempt_count })
+            let kept = round::param(cipher, &record.delivery, record.kept.as_ref());
+            Some(Change { delivery: &record.delivery, was: Status::Pending, round, attempt_count, kept })
         }
         Before::New { .. } => None,
     });
@@ -249,6 +260,8 @@ pub(super) struct Change<'a> {
     pub(super) was: Status,
     pub(super) round: u32,
     pub(super) attempt_count: u32,
+    /// What is kept from now on for this round.
+    pub(super) kept: Param,
 }
 
 /// Writes changes of deliveries, given in the order of their ids. Returns those that were as they had to be.
@@ -262,12 +275,14 @@ pub(super) async fn update<'a>(
             finished_at = u.finished_at, round = u.round, attempt_count = u.attempt_count, round_base = u.round_base,
             provider_message_id = u.provider_message_id,
             provider_message_date = u.provider_message_date, provider_error_code = u.provider_error_code,
-            last_error = u.last_error
+            last_error = u.last_error,
+            kept = CASE WHEN u.status = 'pending' AND u.round = deliveries.round
+                THEN COALESCE(u.kept, deliveries.kept) END
         FROM {rows}
         WHERE deliveries.id = u.key AND deliveries.status = u.was
             AND deliveries.round = u.was_round AND deliveries.attempt_count = u.was_count
         RETURNING deliveries.id";
-    use Kind::{Int, Text, Uuid};
+    use Kind::{Bytes, Int, Text, Uuid};
     let mut batch = Batch::new(&[
         ("key", Uuid),
         ("was", Text),
@@ -286,8 +301,9 @@ pub(super) async fn update<'a>(
         ("provider_message_date", Text),
         ("provider_error_code", Text),
         ("last_error", Text),
+        ("kept", Bytes),
     ]);
-    for Change { delivery, was, round, attempt_count } in changes {
+    for Change { delivery, was, round, attempt_count, kept } in changes {
         let [status, wait, hold, due_at, reason, finished_at] = rows::state_params(&delivery.state);
         batch.push([
             Param::uuid(delivery.id.0),
@@ -307,6 +323,7 @@ pub(super) async fn update<'a>(
             Param::text_opt(delivery.provider_message_date.as_ref()),
             Param::text_opt(delivery.provider_error_code.as_ref()),
             Param::text_opt(delivery.last_error.as_ref()),
+            kept,
         ]);
     }
     delivery_ids(tx.run_batch(SQL, batch).await?)

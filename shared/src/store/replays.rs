@@ -3,14 +3,15 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::db::{Param, Reader, Transaction};
+use super::db::{Param, Reader, Row, Transaction};
 use super::deliveries::{DeliveryFilter, again};
+use super::page::{Cursor, Page, PageRequest};
 use super::query::Query;
 use super::record::update;
 use super::rows::delivery_columns;
 use super::{Store, StoreError, rows};
 use crate::domain::delivery::{Delivery, Status};
-use crate::domain::id::uuid_v7;
+use crate::domain::id::{TenantId, uuid_v7};
 use crate::domain::time::Timestamp;
 
 /// A replay and how far it is.
@@ -22,6 +23,9 @@ pub struct Replay {
     pub filter: DeliveryFilter,
     /// Whether it goes on.
     pub state: ReplayState,
+    /// Deliveries that matched when it was asked for; null where that is not known (it was asked for by an older
+    /// version).
+    pub total: Option<u64>,
     /// Deliveries looked at.
     pub matched: u64,
     /// Deliveries that were put into a new round.
@@ -30,7 +34,7 @@ pub struct Replay {
     pub skipped: u64,
     /// When it was asked for; it takes only deliveries from before.
     pub created_at: Timestamp,
-    /// When it was through.
+    /// When it was through, or was cancelled.
     pub finished_at: Option<Timestamp>,
 }
 
@@ -42,6 +46,28 @@ pub enum ReplayState {
     Running,
     /// It is through.
     Done,
+    /// Somebody stopped it; what it had not looked at was left alone.
+    Cancelled,
+}
+
+/// What became of a wish to stop a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobCancelled {
+    /// It is stopped.
+    Done,
+    /// It is not running: it is finished, was cancelled before, or never was.
+    NotRunning,
+}
+
+/// The deliveries that match a filter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Matching {
+    /// How many there are.
+    pub count: u64,
+    /// When the oldest of them was created.
+    pub oldest: Option<Timestamp>,
+    /// When the newest of them was created.
+    pub newest: Option<Timestamp>,
 }
 
 impl ReplayState {
@@ -51,9 +77,12 @@ impl ReplayState {
         match self {
             Self::Running => "running",
             Self::Done => "done",
+            Self::Cancelled => "cancelled",
         }
     }
 
+    /// As the store has it: a cancelled replay is `done` there, and has the time at which it was cancelled, so that
+    /// programs of before can read it.
     fn parse(name: &str) -> Option<Self> {
         [Self::Running, Self::Done].into_iter().find(|state| state.as_str() == name)
     }
@@ -62,8 +91,8 @@ impl ReplayState {
 /// The columns of a replay `d`, as [`read`] reads them.
 macro_rules! columns {
     () => {
-        "d.id, d.filter, d.state, d.matched, d.replayed, d.skipped, d.created_at, d.finished_at, \
-         d.cursor_at, d.cursor_id"
+        "d.id, d.filter, d.state, d.total, d.matched, d.replayed, d.skipped, d.created_at, d.finished_at, \
+         d.cancelled_at, d.cursor_at, d.cursor_id"
     };
 }
 
@@ -74,19 +103,22 @@ impl Store {
     /// [`StoreError`].
     pub async fn create_replay(&self, filter: &DeliveryFilter, now: Timestamp) -> Result<Replay, StoreError> {
         const SQL: &str = "-- replays.insert
-            INSERT INTO replays (id, filter, state, matched, replayed, skipped, created_at)
-            VALUES ($1, $2, 'running', 0, 0, 0, $3)";
+            INSERT INTO replays (id, filter, state, matched, replayed, skipped, created_at, total)
+            VALUES ($1, $2, 'running', 0, 0, 0, $3, $4)";
+        let total = self.matching_deliveries(filter, now).await?.count;
         let replay = Replay {
             id: uuid_v7(now),
             filter: filter.clone(),
             state: ReplayState::Running,
+            total: Some(total),
             matched: 0,
             replayed: 0,
             skipped: 0,
             created_at: now,
             finished_at: None,
         };
-        let params = vec![Param::uuid(replay.id), rows::json_param(filter), Param::time(now)];
+        let total = Param::int(i64::try_from(total).unwrap_or(i64::MAX));
+        let params = vec![Param::uuid(replay.id), rows::json_param(filter), Param::time(now), total];
         self.driver.write(SQL, params).await?;
         Ok(replay)
     }
@@ -99,6 +131,81 @@ impl Store {
         const SQL: &str = concat!("-- replays.get\nSELECT ", columns!(), " FROM replays d WHERE d.id = $1");
         let answer = self.driver.read(SQL, vec![Param::uuid(id)]).await?;
         answer.rows.into_iter().next().map(|row| Ok(read(&mut row.reader("replays"))?.0)).transpose()
+    }
+
+    /// How many deliveries match a filter that were created before `now`: what a replay would look at.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn matching_deliveries(&self, filter: &DeliveryFilter, now: Timestamp) -> Result<Matching, StoreError> {
+        let mut query = Query::new(
+            "-- replays.matching
+            SELECT count(*), min(d.created_at), max(d.created_at) FROM deliveries d WHERE true",
+        );
+        filter.add_to(&mut query);
+        query.and("d.created_at < ?", [Param::time(now)]);
+        let Some(row) = query.read(self).await?.rows.into_iter().next() else { return Ok(Matching::default()) };
+        let mut row = row.reader("deliveries");
+        Ok(Matching { count: row.total()?, oldest: row.time_opt()?, newest: row.time_opt()? })
+    }
+
+    /// Replays of a tenant, or of all, the newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn replays(&self, tenant: Option<&TenantId>, page: &PageRequest) -> Result<Page<Replay>, StoreError> {
+        let size = usize::try_from(page.fetch()).unwrap_or(usize::MAX);
+        let mut found = Vec::new();
+        let mut cursor = page.cursor.clone();
+        // The tenant is within the filter, which the database does not look into.
+        loop {
+            let rows = self.some_replays(cursor.as_ref(), page).await?;
+            let through = rows.len() < size;
+            for row in rows {
+                let mut row = row.reader("replays");
+                let (at, id) = (row.time()?, row.uuid()?);
+                cursor = Some(place((at, id)));
+                match read(&mut row) {
+                    Ok((replay, _)) if tenant.is_none() || replay.filter.tenant.as_ref() == tenant => {
+                        found.push(replay)
+                    }
+                    Ok(_) => {}
+                    Err(error) => self.unreadable.tell("replay", &id, &error),
+                }
+            }
+            if through || found.len() >= size {
+                break;
+            }
+        }
+        found.truncate(size);
+        Ok(Page::of(found, page, |replay| place((replay.created_at, replay.id))))
+    }
+
+    async fn some_replays(&self, after: Option<&Cursor>, page: &PageRequest) -> Result<Vec<Row>, StoreError> {
+        let mut query = Query::new(concat!(
+            "-- replays.list
+            SELECT d.created_at, d.id, ",
+            columns!(),
+            " FROM replays d WHERE true"
+        ));
+        if let Some(cursor) = after {
+            let id = Uuid::parse_str(&cursor.id).unwrap_or_default();
+            query.and("(d.created_at, d.id) < (?, ?)", [Param::int(cursor.micros), Param::uuid(id)]);
+        }
+        query.end(" ORDER BY d.created_at DESC, d.id DESC LIMIT ?", [Param::int(page.fetch())]);
+        Ok(query.read(self).await?.rows)
+    }
+
+    /// Stops a running replay. Waits for a step that is under way, which counts; no further one is begun.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn cancel_replay(&self, id: Uuid, now: Timestamp) -> Result<JobCancelled, StoreError> {
+        const SQL: &str = "-- replays.cancel
+            UPDATE replays SET state = 'done', cancelled_at = $2, finished_at = $2
+            WHERE id = $1 AND state = 'running'";
+        let answer = self.driver.write(SQL, vec![Param::uuid(id), Param::time(now)]).await?;
+        Ok(if answer.affected == 1 { JobCancelled::Done } else { JobCancelled::NotRunning })
     }
 
     /// Takes one running replay a step of up to `limit` deliveries further. Several workers may call it
@@ -202,6 +309,10 @@ struct Step {
     last: Option<Place>,
 }
 
+fn place((at, id): Place) -> Cursor {
+    Cursor { micros: at.as_micros(), id: id.to_string() }
+}
+
 async fn save(tx: &mut dyn Transaction, replay: &Replay, place: Option<Place>) -> Result<(), StoreError> {
     const SQL: &str = "-- replays.save
         UPDATE replays SET state = $2, matched = $3, replayed = $4, skipped = $5, finished_at = $6,
@@ -225,16 +336,20 @@ async fn save(tx: &mut dyn Transaction, replay: &Replay, place: Option<Place>) -
 fn read(row: &mut Reader) -> Result<(Replay, Option<Place>), StoreError> {
     let id = row.uuid()?;
     row.named(id);
-    let replay = Replay {
+    let mut replay = Replay {
         id,
         filter: row.json()?,
         state: row.word(ReplayState::parse)?,
+        total: row.int_opt()?.and_then(|total| u64::try_from(total).ok()),
         matched: row.total()?,
         replayed: row.total()?,
         skipped: row.total()?,
         created_at: row.time()?,
         finished_at: row.time_opt()?,
     };
+    if row.time_opt()?.is_some() {
+        replay.state = ReplayState::Cancelled;
+    }
     let place = row.time_opt()?.zip(row.uuid_opt()?);
     Ok((replay, place))
 }

@@ -30,6 +30,7 @@ impl Store {
             (UNMATCHED, before),
             (EVENTS, before),
             (REPLAYS, before),
+            (REDRIVES, before),
             (ID_CONFLICTS, before),
             (IDEMPOTENCY_KEYS, keys_before),
         ];
@@ -92,6 +93,8 @@ const REPLAYS: &str = "-- retention.replays
 const ID_CONFLICTS: &str = "-- retention.id_conflicts
     DELETE FROM id_conflicts WHERE (tenant, id) IN
         (SELECT tenant, id FROM id_conflicts WHERE seen_at < $1 LIMIT $2)";
+const REDRIVES: &str = "-- retention.redrives
+    DELETE FROM redrives WHERE id IN (SELECT id FROM redrives WHERE finished_at < $1 LIMIT $2)";
 const IDEMPOTENCY_KEYS: &str = "-- retention.idempotency_keys
     DELETE FROM idempotency_keys WHERE (tenant, name) IN
         (SELECT tenant, name FROM idempotency_keys WHERE accepted_at < $1 ORDER BY accepted_at LIMIT $2)";

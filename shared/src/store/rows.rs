@@ -116,9 +116,9 @@ pub(super) fn state_params(state: &DeliveryState) -> [Param; 6] {
     ]
 }
 
-/// Deliveries to insert.
-pub(super) fn delivery_batch<'a>(deliveries: impl Iterator<Item = &'a Delivery>) -> Batch {
-    use Kind::{Int, Text, Uuid};
+/// Deliveries to insert, each with what is kept for its round.
+pub(super) fn delivery_batch<'a>(deliveries: impl Iterator<Item = (&'a Delivery, Param)>) -> Batch {
+    use Kind::{Bytes, Int, Text, Uuid};
     let mut batch = Batch::new(&[
         ("id", Uuid),
         ("notification_id", Text),
@@ -143,8 +143,9 @@ pub(super) fn delivery_batch<'a>(deliveries: impl Iterator<Item = &'a Delivery>)
         ("provider_error_code", Text),
         ("last_error", Text),
         ("origin", Text),
+        ("kept", Bytes),
     ]);
-    for delivery in deliveries {
+    for (delivery, kept) in deliveries {
         let [status, wait, hold, due_at, reason, finished_at] = state_params(&delivery.state);
         batch.push([
             Param::uuid(delivery.id.0),
@@ -170,6 +171,7 @@ pub(super) fn delivery_batch<'a>(deliveries: impl Iterator<Item = &'a Delivery>)
             Param::text_opt(delivery.provider_error_code.as_ref()),
             Param::text_opt(delivery.last_error.as_ref()),
             Param::text(origin_name(delivery.origin)),
+            kept,
         ]);
     }
     batch

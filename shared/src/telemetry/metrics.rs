@@ -50,6 +50,26 @@ impl Source {
     }
 }
 
+/// Why a consumer subscribed to the work queue again, though its channel was open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resubscribed {
+    /// The queue did not know the consumer any more: it was deleted and declared again.
+    Forgotten,
+    /// Nothing had come for a while, or other consumers had gone; the queue knew it.
+    Precaution,
+}
+
+impl Resubscribed {
+    const ALL: [Self; 2] = [Self::Forgotten, Self::Precaution];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Forgotten => "forgotten",
+            Self::Precaution => "precaution",
+        }
+    }
+}
+
 /// Every metric of a process. Make one, share it, and print it with [`Metrics::render`].
 #[derive(Debug)]
 pub struct Metrics {
@@ -88,6 +108,7 @@ pub struct Metrics {
     broker_connections: IntGaugeVec,
     /// Connections to the broker made again.
     pub broker_reconnects: IntCounter,
+    broker_resubscriptions: IntCounterVec,
     /// Messages in the broker's queues.
     pub queue_messages: IntGaugeVec,
     /// Spans that the collector took.
@@ -198,6 +219,12 @@ impl Metrics {
                 "posthaste_broker_reconnects_total",
                 "Connections to the broker made again after a loss",
             ),
+            broker_resubscriptions: counters(
+                "posthaste_broker_resubscriptions_total",
+                "Subscriptions to the work queue made again on an open connection: forgotten, because RabbitMQ did \
+                 not know the consumer any more, or as a precaution",
+                &["reason"],
+            ),
             queue_messages: gauges("posthaste_queue_messages", "Messages in the broker's queues", "queue"),
             trace_spans_exported: counter("posthaste_trace_spans_exported_total", "Spans that the collector took"),
             trace_spans_dropped: counter(
@@ -238,6 +265,9 @@ impl Metrics {
         for state in ["up", "down"] {
             self.broker_connections.with_label_values(&[state]);
         }
+        for reason in Resubscribed::ALL {
+            self.broker_resubscriptions.with_label_values(&[reason.as_str()]);
+        }
         for queue in ["work", "dead"] {
             self.queue_messages.with_label_values(&[queue]);
         }
@@ -267,6 +297,11 @@ impl Metrics {
     /// Counts a dead letter.
     pub fn dead(&self, reason: DeadReason) {
         self.dead_letters.with_label_values(&[reason.as_str()]).inc();
+    }
+
+    /// Counts a subscription that was made again.
+    pub fn resubscribed(&self, why: Resubscribed) {
+        self.broker_resubscriptions.with_label_values(&[why.as_str()]).inc();
     }
 
     /// A connection to the broker is to be held from now on; it is down until it is [up](Self::connection_up).

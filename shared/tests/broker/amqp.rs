@@ -73,12 +73,12 @@ impl RabbitMq {
         Proxy::to(format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5672))).await
     }
 
-    fn name(&self, suffix: &str) -> lapin::types::ShortString {
+    pub(crate) fn name(&self, suffix: &str) -> lapin::types::ShortString {
         format!("{}.{suffix}", self.prefix).into()
     }
 
     /// A foreign client.
-    async fn channel(&self) -> (Connection, Channel) {
+    pub(crate) async fn channel(&self) -> (Connection, Channel) {
         let connection = Connection::connect(&self.url, ConnectionProperties::default()).await.unwrap();
         let channel = connection.create_channel().await.unwrap();
         (connection, channel)
@@ -334,7 +334,7 @@ rabbitmq_test!(redriving_keeps_foreign_headers, bench, {
     until("it is there", async || broker.dead_letters(5).await.unwrap().len() == 1).await;
     let letter = broker.dead_letters(5).await.unwrap().remove(0);
     assert_eq!(letter.reason, DeadReason::DeliveryLimit);
-    assert_eq!(broker.redrive(Some(&[letter.id]), 1).await.unwrap(), 1);
+    assert_eq!(broker.redrive(Some(&[letter.id]), 1).await.unwrap().moved, 1);
     let options = BasicConsumeOptions::default();
     let mut consumer =
         channel.basic_consume(bench.name("work"), "".into(), options, FieldTable::default()).await.unwrap();

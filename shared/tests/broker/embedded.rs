@@ -69,6 +69,19 @@ impl Embedded {
         EmbeddedBroker::new(self.store().await, clock, options)
     }
 
+    /// Deletes the rows of all consumers, as a person might.
+    async fn forget_consumers(&self) {
+        let text = "DELETE FROM queue_consumers";
+        match &self.place {
+            Place::File(_) => {
+                let mut connection = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
+                connection.execute("PRAGMA busy_timeout = 20000").await.unwrap();
+                connection.execute(text).await.unwrap();
+            }
+            Place::Schema { .. } => run_sql(&self.url, text.to_owned()).await,
+        }
+    }
+
     async fn behind_a_proxy(&self) -> (Proxy, EmbeddedBroker) {
         let mut url = url::Url::parse(&self.url).unwrap();
         let proxy = Proxy::to(format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5432))).await;
@@ -176,6 +189,20 @@ embedded_tests! {
         assert_eq!(living.depths().await.unwrap()["work"], 5);
         living.close().await;
         dying.close().await;
+    }
+
+    a_consumer_whose_row_is_deleted_goes_on_and_loses_nothing: |bench| {
+        let broker = bench.client().await;
+        publish(&*broker, messages(3)).await;
+        let mut consumer = broker.consume(10).await.unwrap();
+        take(&mut *consumer, 3).await;
+        bench.forget_consumers().await;
+        let again = take(&mut *consumer, 3).await;
+        assert_eq!(ids(&again), ["0", "1", "2"]);
+        assert!(again.iter().all(|one| one.delivery_count == 1));
+        publish(&*broker, vec![message("after")]).await;
+        assert_eq!(ids(&take(&mut *consumer, 1).await), ["after"]);
+        broker.close().await;
     }
 
     a_dropped_consumer_gives_its_messages_back: |bench| {

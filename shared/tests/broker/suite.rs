@@ -142,7 +142,7 @@ pub(crate) async fn dead_letters_go_back_to_work(bench: &dyn Bench) {
         broker.dead_letter(&message(&number.to_string()), DeadReason::Undecodable, "why").await.unwrap();
     }
     let wanted = ["4".to_owned(), "1".to_owned(), "none".to_owned()];
-    assert_eq!(soon(broker.redrive(Some(&wanted), 100)).await.unwrap(), 2);
+    assert_eq!(soon(broker.redrive(Some(&wanted), 100)).await.unwrap().moved, 2);
     let mut consumer = broker.consume(10).await.unwrap();
     let back = take(&mut *consumer, 2).await;
     assert_eq!(ids(&back), ["1", "4"]);
@@ -150,11 +150,11 @@ pub(crate) async fn dead_letters_go_back_to_work(bench: &dyn Bench) {
     assert_eq!(back[0].delivery_count, 0);
 
     until("the others are back", async || broker.dead_letters(10).await.unwrap().len() == 4).await;
-    assert_eq!(soon(broker.redrive(None, 3)).await.unwrap(), 3);
+    assert_eq!(soon(broker.redrive(None, 3)).await.unwrap().moved, 3);
     take(&mut *consumer, 3).await;
     until("one is left", async || broker.dead_letters(10).await.unwrap().len() == 1).await;
-    assert_eq!(soon(broker.redrive(None, 100)).await.unwrap(), 1);
-    assert_eq!(soon(broker.redrive(None, 100)).await.unwrap(), 0);
+    assert_eq!(soon(broker.redrive(None, 100)).await.unwrap().moved, 1);
+    assert_eq!(soon(broker.redrive(None, 100)).await.unwrap().moved, 0);
     broker.close().await;
 }
 

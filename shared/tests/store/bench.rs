@@ -197,7 +197,7 @@ pub(crate) fn new(notification: &Arc<Notification>, endpoint: &str, state: Deliv
         _ => Event::of_outcome(&delivery, None),
     };
     let before = Before::New { notification: Arc::clone(notification), fan_out: 1 };
-    Record { delivery, before, attempt: None, event, disable: None }
+    Record { delivery, before, attempt: None, kept: None, event, disable: None }
 }
 
 /// Puts deliveries in, one for each notification id.

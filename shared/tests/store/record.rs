@@ -38,6 +38,7 @@ pub(crate) async fn a_known_delivery_changes_only_from_the_state_it_was_read_in(
         delivery: delivery.clone(),
         before: Before::Known { round: 1, attempt_count },
         attempt: Some(attempt(number)),
+        kept: None,
         event: Event::of_outcome(delivery, None),
         disable: None,
     };

@@ -5,6 +5,7 @@ mod bad;
 mod beside;
 mod compiling;
 mod gateway;
+mod round;
 mod transform;
 
 use serde_json::{Value, json};

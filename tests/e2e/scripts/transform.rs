@@ -1,5 +1,7 @@
 //! `settings.transform`: a script that changes what is sent.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::only;
@@ -46,7 +48,7 @@ async fn payload_headers_and_url_can_be_changed() {
 #[tokio::test]
 async fn what_it_skips_is_cancelled() {
     let scene = Scene::start().await;
-    let script = "export default ({ payload }) => payload.quiet ? { skip: true } : {};";
+    let script = "export default ({ payload }) => payload.quiet ? { skip: true } : { keep_payload: true };";
     let endpoint = with(&scene, "/ok", script).await;
     let skipped = scene.outcome(&endpoint, json!({ "payload": { "quiet": true } })).await;
     assert_eq!((end(&skipped), &skipped["attempts"]), (("cancelled", ""), &json!([])), "{skipped}");
@@ -65,10 +67,13 @@ async fn one_that_fails_fails_the_delivery_and_says_where() {
         ("export default async () => {\n  await Promise.reject(new Error(\"not today\"));\n};", "not today"),
         ("export default async () => {\n  await fetch(\"RECEIVER\");\n  return {};\n};", "no network in a transform"),
         ("export default () => {};", "returned nothing"),
-        ("export default () => 7;", "payload?, headers?, url?, skip?"),
+        ("export default () => 7;", "payload or keep_payload: true, headers?, url?"),
+        ("export default () => ({});", "it returned no payload"),
+        ("export default () => ({ payload: undefined });", "payload is undefined"),
+        ("export default ({ payload }) => ({ payload, headers: null });", "headers"),
         ("export default () => ({ body: 1 });", "body"),
-        ("export default () => ({ headers: { \"X A\": \"b\" } });", "X A"),
-        ("export default () => ({ url: \"not a url\" });", "url"),
+        ("export default () => ({ keep_payload: true, headers: { \"X A\": \"b\" } });", "X A"),
+        ("export default () => ({ keep_payload: true, url: \"not a url\" });", "the url that it returned"),
         ("export default () => { const a = []; for (;;) a.push(new Array(100000).fill(a)); };", "32 MiB of memory"),
     ];
     for (script, told) in failing {
@@ -84,13 +89,121 @@ async fn one_that_fails_fails_the_delivery_and_says_where() {
     }
     assert!(scene.receiver.requests("/").is_empty());
     // Where it must not go, it cannot send to either.
-    let endpoint = with(&scene, "/ok", "export default () => ({ url: \"http://169.254.169.254/\" });").await;
+    let endpoint =
+        with(&scene, "/ok", "export default () => ({ keep_payload: true, url: \"http://169.254.169.254/\" });").await;
     let delivery = scene.outcome(&endpoint, json!({})).await;
     assert_eq!(
         (end(&delivery), &delivery["attempts"][0]["result"]),
         (("failed", "blocked"), &json!("blocked")),
         "{delivery}"
     );
+}
+
+#[tokio::test]
+async fn a_redaction_that_goes_wrong_sends_nothing_and_null_is_a_payload() {
+    let scene = Scene::start().await;
+    let payload = json!({ "card": "4111 1111 1111 1111" });
+    for returned in ["{ payload: undefined }", "{}", "{ headers: { a: 'b' } }", "{ payload: payload.redacted }"] {
+        let endpoint = with(&scene, "/ok", &format!("export default ({{ payload }}) => ({returned});")).await;
+        let delivery = scene.outcome(&endpoint, json!({ "payload": payload })).await;
+        assert_eq!(end(&delivery), ("failed", "render_error"), "{returned} {delivery}");
+    }
+    assert!(scene.receiver.requests("/").is_empty());
+    let endpoint = with(&scene, "/ok", "export default () => ({ payload: null });").await;
+    scene.outcome(&endpoint, json!({ "payload": payload })).await;
+    assert_eq!(only(&scene, "/ok").json()["data"], Value::Null);
+}
+
+#[tokio::test]
+async fn what_it_does_not_touch_has_the_bytes_that_were_enqueued() {
+    let scene = Scene::start().await;
+    let given = r#"{ "z": 9007199254740993, "big": 1e400, "2": 1.0, "1": [ -0, 0.10 ], "u": "\u0041" }"#;
+    for (script, sent) in [
+        ("({ payload }) => ({ payload })", given.to_owned()),
+        ("() => ({ keep_payload: true })", given.to_owned()),
+        (
+            "({ payload: { z, u } }) => ({ payload: { z, u, more: true } })",
+            r#"{"z":9007199254740993,"u":"\u0041","more":true}"#.to_owned(),
+        ),
+        ("({ payload }) => ({ payload: { z: payload.z + 2 } })", r#"{"z":9007199254740994}"#.to_owned()),
+    ] {
+        let mut more = once();
+        merge(&mut more, json!({ "timeout_ms": 30_000 }));
+        let settings = json!({ "transform": format!("export default {script};") });
+        let endpoint = scene.endpoint("raw", "/raw", settings, more).await;
+        let id = endpoint["id"].as_str().unwrap();
+        let notification = format!(r#"{{"type":"a.b","endpoint_id":"{id}","payload":{given}}}"#);
+        let accepted: Value = reqwest::Client::new()
+            .post(format!("{}/v1/notifications", scene.up.url))
+            .bearer_auth(crate::support::api::ADMIN_KEY)
+            .header("content-type", "application/json")
+            .body(notification)
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap();
+        scene.api.finished(accepted["id"].as_str().unwrap(), 1).await;
+        assert_eq!(scene.receiver.requests("/raw").last().unwrap().text(), sent, "{script}");
+    }
+}
+
+#[tokio::test]
+async fn the_url_that_it_chooses_takes_the_place_of_the_endpoints_everywhere() {
+    let scene = Scene::start().await;
+    scene.receiver.answer("/chosen", |_| (410, String::new()));
+    let chosen = scene.receiver.url("/chosen?access_token=of-the-receiver");
+    let script = format!("export default ({{ payload }}) => ({{ payload, url: \"{chosen}\" }});");
+    let mut more = once();
+    merge(&mut more, json!({ "timeout_ms": 30_000 }));
+    let settings = json!({ "transform": script });
+    let cloudevents = scene.endpoint("cloudevents", "/own", settings.clone(), more.clone()).await;
+    let delivery = scene.outcome(&cloudevents, json!({})).await;
+    // A token in the URL must not get into caches; and that this URL is gone says nothing of the endpoint's own.
+    assert_eq!(only(&scene, "/chosen").header("cache-control"), "no-store");
+    assert_eq!(end(&delivery), ("failed", "rejected"), "{delivery}");
+    let path = format!("/v1/endpoints/{}", cloudevents["id"].as_str().unwrap());
+    assert_eq!(scene.api.get(&path).await["enabled"], true);
+    let report = scene.api.post(&format!("{path}/test"), json!({})).await;
+    let shown = report["request"]["url"].as_str().unwrap();
+    assert!(shown.contains("/chosen") && !shown.contains("of-the-receiver"), "{report}");
+
+    merge(&mut more, json!({ "secret": "a-key" }));
+    let httpsms = scene.endpoint("httpsms", "/own", settings, more).await;
+    let payload = json!({ "message_id": "0b0123bb-ef2e-468f-908a-c026d51636aa", "user_id": "u", "owner": "+18005550199",
+        "contact": "+18005550100", "content": "x", "sim": "SIM1" });
+    scene.outcome(&httpsms, json!({ "type": "message.phone.received", "payload": payload })).await;
+    let token = scene.receiver.requests("/chosen").last().unwrap().header("authorization").to_owned();
+    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&claims).unwrap()["aud"], json!([chosen]));
+    assert!(scene.receiver.requests("/own").is_empty());
+}
+
+#[tokio::test]
+async fn what_it_has_yet_to_write_is_not_checked_at_the_door() {
+    let scene = Scene::start().await;
+    let script = r#"export default ({ payload }) => ({ payload: { to: payload.phone, body: payload.text } });"#;
+    let mut more = once();
+    merge(&mut more, json!({ "timeout_ms": 30_000, "secret": "0123456789abcdef0123456789abcdef" }));
+    let endpoint = scene.endpoint("authgear-sms", "/echo", json!({ "transform": script }), more.clone()).await;
+    let given = json!({ "payload": { "phone": "+44123456789", "text": "hello" } });
+    scene.outcome(&endpoint, given).await;
+    assert_eq!(only(&scene, "/echo").json()["to"], "+44123456789");
+    // What it cannot change is checked as ever, alone and in a batch.
+    let bad =
+        json!({ "type": "a.b", "payload": {}, "recipient": { "phone_number": 7 }, "endpoint_id": endpoint["id"] });
+    let refused = scene.refused("/v1/notifications", bad.clone()).await;
+    assert_eq!(refused.iter().map(|(field, _)| field.as_str()).collect::<Vec<_>>(), ["recipient.phone_number"]);
+    let batch = scene.api.post("/v1/notifications/batch", json!([bad])).await;
+    assert!(batch.to_string().contains("recipient.phone_number"), "{batch}");
+    // What it leaves wrong is its fault, and says so.
+    let wrong = scene.outcome(&endpoint, json!({ "payload": {} })).await;
+    assert_eq!(end(&wrong), ("failed", "render_error"), "{wrong}");
+    assert!(wrong["last_error"].as_str().unwrap().contains("after the endpoint's transform"), "{wrong}");
+    // Without a transform nothing changes.
+    let plain = scene.endpoint("authgear-sms", "/echo", json!({}), more).await;
+    scene.refused("/v1/notifications", json!({ "type": "a.b", "payload": {}, "endpoint_id": plain["id"] })).await;
 }
 
 /// As a script's, a transform's time-out is an attempt that is made again, and never a notification that cannot be written.

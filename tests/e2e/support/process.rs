@@ -104,7 +104,8 @@ pub async fn run(place: &Place, arguments: &[&str], environment: &[(&str, &str)]
     tokio::time::timeout(super::DEADLINE, run).await.expect("the command ends").expect("no panic")
 }
 
-fn command(place: &Place, arguments: &[&str]) -> Command {
+/// A command with the place's settings, to be spawned.
+pub fn command(place: &Place, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_posthaste"));
     // Only the place's settings count, not those of whoever runs the tests.
     let counts = |name: &str| name.starts_with("POSTHASTE_") || name.starts_with("OTEL_") || name == "TRACEPARENT";

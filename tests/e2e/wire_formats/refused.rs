@@ -175,3 +175,34 @@ async fn a_notifications_members_are_refused_by_name_alone_and_in_a_batch() {
     scene.api.finished(accepted["id"].as_str().unwrap(), 1).await;
     assert_eq!(scene.receiver.requests("/").len(), 1);
 }
+
+#[tokio::test]
+async fn a_url_in_the_settings_that_may_not_be_called_is_refused_when_it_is_saved() {
+    let scene = Scene::start().await;
+    let settings = |domain: &str| {
+        json!({ "apiKeyRequestHeader": "X-Key", "apiKey": "key-123", "from": "MyApp", "authenticateByToken": true,
+            "domain": domain, "authenticationTokenKey": "X-Token" })
+    };
+    let body = |domain: &str| json!({ "wire_format": "novu-sms", "url": scene.receiver.url("/ok"), "settings": settings(domain) });
+    let blocked = async |method: Method, path: &str, body: Value| {
+        let (status, problem) = scene.api.call(method, path, Some(body)).await;
+        assert_eq!((status.as_u16(), &problem["code"]), (422, &json!("blocked_url")), "{problem}");
+        assert_eq!(problem["errors"][0]["field"], "settings.domain", "{problem}");
+    };
+    for domain in
+        ["http://10.0.0.1/token", "169.254.169.254/latest", "https://[fd00::1]/", "https://metadata.google.internal/"]
+    {
+        blocked(Method::POST, "/v1/endpoints", body(domain)).await;
+    }
+    // A name that cannot be resolved now may be resolved later.
+    let endpoint = scene.api.post("/v1/endpoints", body("https://auth.invalid/token")).await;
+    let path = format!("/v1/endpoints/{}", endpoint["id"].as_str().unwrap());
+    blocked(Method::PATCH, &path, json!({ "settings": settings("http://10.0.0.1/token") })).await;
+    let (status, _) =
+        scene.api.call(Method::PATCH, &path, Some(json!({ "settings": settings("http://127.0.0.1:1/token") }))).await;
+    assert_eq!(status.as_u16(), 200);
+    // One that is not called, as no token is fetched, does no harm.
+    let mut unused = body("http://10.0.0.1/token");
+    unused["settings"]["authenticateByToken"] = false.into();
+    scene.api.post("/v1/endpoints", unused).await;
+}

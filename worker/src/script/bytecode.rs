@@ -15,6 +15,7 @@ const PRELUDE: &str = "prelude";
 const PRELUDE_SOURCE: &str = concat!(
     include_str!("js/core.js"),
     include_str!("js/console.js"),
+    include_str!("js/transform.js"),
     include_str!("js/text.js"),
     include_str!("js/events.js"),
     include_str!("js/url.js"),

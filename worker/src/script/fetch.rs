@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 use url::Url;
@@ -14,7 +14,7 @@ use url::Url;
 use super::host::Event;
 use super::run::Work;
 use super::{MAX_FETCHES, MAX_REQUEST_BYTES};
-use crate::send::{Outgoing, READ_BODY_BYTES, SendError, Sender};
+use crate::send::{BodyFault, Outgoing, Reading, SendError, Sender};
 use crate::wire::Reply;
 
 /// A request's headers, names and values together.
@@ -93,12 +93,15 @@ impl Fetches {
             return Err(format!("the body has {} bytes; {MAX_REQUEST_BYTES} are allowed", asked.body.len()));
         }
         let left = self.deadline.saturating_duration_since(Instant::now());
+        let timeout = left.saturating_sub(RESERVE.min(left / 10));
         Ok(Outgoing {
             method: Method::from_bytes(asked.method.as_bytes()).map_err(|_| "no such method".to_owned())?,
             url: Url::parse(&asked.url).map_err(|error| format!("the URL cannot be read: {error}"))?,
             headers: headers(&asked.headers)?,
             body: Bytes::from(asked.body),
-            timeout: left.saturating_sub(RESERVE.min(left / 10)),
+            timeout,
+            limit: timeout,
+            reading: Reading::Script,
         })
     }
 
@@ -145,11 +148,10 @@ pub(super) fn flat(reply: &Reply) -> Vec<String> {
 
 /// What reading an answer's body says where it was cut.
 pub(super) fn cut(reply: &Reply) -> Option<String> {
-    if reply.body.len() < READ_BODY_BYTES {
-        return None;
+    match reply.fault {
+        Some(BodyFault::TooLarge { limit }) => {
+            Some(format!("the answer has more than {limit} bytes, and no more are read"))
+        }
+        _ => None,
     }
-    // As long as what is read, and said to be so: whole.
-    let length = reply.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-    let whole = length == Some(READ_BODY_BYTES.to_string().as_str());
-    (!whole).then(|| format!("the answer has more than {READ_BODY_BYTES} bytes, and no more are read"))
 }

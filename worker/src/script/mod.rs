@@ -146,6 +146,18 @@ pub struct Call {
     pub deadline: Instant,
     /// Whether it may make requests.
     pub network: bool,
+    /// How what it returns is written.
+    pub returns: Returns,
+}
+
+/// How what a script returns is written as JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Returns {
+    /// As `JSON.stringify` writes it.
+    Json,
+    /// As an object with what the script returned in `returned`, or in `problem` why JSON cannot hold that: what
+    /// `JSON.stringify` leaves out in silence is refused.
+    Strict,
 }
 
 /// What came of a call.

@@ -20,7 +20,7 @@ use super::console::Console;
 use super::fetch;
 use super::host::{self, Event, Host};
 use super::turns::Pace;
-use super::{MAX_RETURNED_BYTES, MEMORY_BYTES, Returned, STACK_BYTES, Script, ScriptError, bytecode};
+use super::{MAX_RETURNED_BYTES, MEMORY_BYTES, Returned, Returns, STACK_BYTES, Script, ScriptError, bytecode};
 use crate::send::{SendError, Sender};
 use crate::wire::Reply;
 
@@ -31,6 +31,7 @@ pub(super) struct Work {
     pub(super) tenant: TenantId,
     pub(super) argument: String,
     pub(super) network: bool,
+    pub(super) returns: Returns,
     pub(super) deadline: Instant,
     pub(super) shared: Arc<Shared>,
     /// The call's place among those that compute.
@@ -89,6 +90,8 @@ struct Running<'a, 'js> {
 struct Prelude<'js> {
     /// Calls the default export: function, argument as JSON; a promise of the result as JSON.
     call: Function<'js>,
+    /// The same for a transform, whose result is written strictly.
+    call_transform: Function<'js>,
     /// Runs the timer of an id.
     fire: Function<'js>,
     /// Says what was thrown.
@@ -110,7 +113,11 @@ impl<'a, 'js> Running<'a, 'js> {
 
     fn run(&self) -> Result<Returned, ScriptError> {
         let default = self.default_export().map_err(unusable)?;
-        let call = self.prelude.call.call::<_, Promise<'_>>((default, self.work.argument.as_str()));
+        let call = match self.work.returns {
+            Returns::Json => &self.prelude.call,
+            Returns::Strict => &self.prelude.call_transform,
+        };
+        let call = call.call::<_, Promise<'_>>((default, self.work.argument.as_str()));
         let promise = call.map_err(|error| self.failed(&error))?;
         self.drive(&promise)?;
         let returned: Option<String> = self.result(&promise)?;
@@ -353,6 +360,7 @@ impl<'js> Prelude<'js> {
         let exports = module.namespace()?;
         Ok(Self {
             call: exports.get("call")?,
+            call_transform: exports.get("callTransform")?,
             fire: exports.get("fire")?,
             explain: exports.get("explain")?,
             answered: exports.get("answered")?,

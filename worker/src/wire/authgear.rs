@@ -8,9 +8,10 @@ use posthaste_shared::domain::retry::RetryOn;
 use posthaste_shared::domain::time::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::{FieldProblem, RenderError, Reply, Sample, settings, status};
+use super::{FieldProblem, RenderError, Reply, Sample, answer, settings, status};
 use crate::outcome::Outcome;
 
 /// The type of the sample, and the one that the documentation uses.
@@ -148,13 +149,17 @@ impl Payload {
 struct Answer {
     code: Option<String>,
     description: Option<String>,
-    info: Option<Map<String, Value>>,
+    /// The code in `info`.
+    info: Option<String>,
     provider_error_code: Option<String>,
 }
 
 /// What a webhook's answer means: `code` alone decides where the body is the JSON object that Authgear asks
 /// for (or null), else the status.
 pub(super) fn classify(reply: &Reply, now: Timestamp) -> Outcome {
+    if let Some(fault) = &reply.fault {
+        return status::unread(reply, fault, now);
+    }
     match Answer::read(&reply.body) {
         None => status::classify(reply, now),
         Some(answer) => answer.meaning(reply, now),
@@ -186,21 +191,25 @@ const RETURNED_CHARS: usize = 200;
 impl Answer {
     /// `None` when the body is not what Authgear asks for. Names match without regard to case, as in Go.
     fn read(body: &[u8]) -> Option<Self> {
-        let members = match serde_json::from_str(&String::from_utf8_lossy(body)).ok()? {
-            Value::Null => return Some(Self::default()),
-            Value::Object(members) => members,
-            _ => return None,
-        };
+        let text = answer::text(body);
+        if text.trim() == "null" {
+            return Some(Self::default());
+        }
         let mut answer = Self::default();
-        for (name, value) in members {
-            match (name.to_ascii_lowercase().as_str(), value) {
-                ("code" | "description" | "info", Value::Null) => {}
-                ("code", Value::String(text)) => answer.code = Some(text),
-                ("description", Value::String(text)) => answer.description = Some(text),
-                ("info", Value::Object(info)) => answer.info = Some(info),
+        for (name, raw) in answer::members(&text)? {
+            let name = name.to_ascii_lowercase();
+            // What is of no interest may be of any depth and size.
+            if !matches!(name.as_str(), "code" | "description" | "info" | "provider_error_code") {
+                continue;
+            }
+            match (name.as_str(), Part::read(raw)) {
+                ("code" | "description" | "info", Part::Scalar(Value::Null)) => {}
+                ("code", Part::Scalar(Value::String(text))) => answer.code = Some(text),
+                ("description", Part::Scalar(Value::String(text))) => answer.description = Some(text),
+                ("info", Part::Members { provider_error_code }) => answer.info = provider_error_code,
                 ("code" | "description" | "info", _) => return None,
-                ("provider_error_code", value) => answer.provider_error_code = provider_code(&value),
-                _ => {}
+                (_, Part::Scalar(value)) => answer.provider_error_code = provider_code(&value),
+                (_, _) => answer.provider_error_code = None,
             }
         }
         Some(answer)
@@ -250,8 +259,29 @@ impl Answer {
 
     /// At the top, where the documentation has it, or in `info`, where newer senders have it.
     fn provider_error_code(&self) -> Option<String> {
-        let nested = || provider_code(self.info.as_ref()?.get("provider_error_code")?);
-        self.provider_error_code.clone().or_else(nested)
+        self.provider_error_code.clone().or_else(|| self.info.clone())
+    }
+}
+
+/// A member's value, as far as it is read.
+enum Part {
+    Scalar(Value),
+    Members { provider_error_code: Option<String> },
+    Other,
+}
+
+impl Part {
+    fn read(raw: &RawValue) -> Self {
+        let scalar = |raw: &RawValue| serde_json::from_str::<Value>(raw.get()).ok();
+        match raw.get().as_bytes().first() {
+            Some(b'{') => {
+                let members = answer::members(raw.get()).unwrap_or_default();
+                let code = members.into_iter().rev().find(|(name, _)| name == "provider_error_code");
+                Self::Members { provider_error_code: code.and_then(|(_, raw)| provider_code(&scalar(raw)?)) }
+            }
+            Some(b'[') | None => Self::Other,
+            Some(_) => scalar(raw).map_or(Self::Other, Self::Scalar),
+        }
     }
 }
 

@@ -13,7 +13,8 @@ use serde_json::{Map, Value, json};
 use sha2::Sha256;
 
 use super::{
-    FieldProblem, Header, RenderError, Rendered, Reply, Sample, Subject, Unwritten, Wire, WireInfo, authgear, settings,
+    FieldProblem, Header, Reading, RenderError, Rendered, Reply, Sample, Subject, Unwritten, Wire, WireInfo, authgear,
+    settings,
 };
 use crate::outcome::Outcome;
 
@@ -81,6 +82,10 @@ impl Wire for AuthgearSms {
     fn sign(&self, subject: &Subject<'_>, rendered: &Rendered, now: Timestamp) -> Result<Vec<Header>, RenderError> {
         let secret = subject.endpoint.confidential.live_secrets(now).next().ok_or_else(unsigned)?;
         Ok(vec![Header::open("X-Authgear-Body-Signature", signature(secret, &rendered.body))])
+    }
+
+    fn reading(&self) -> Reading {
+        Reading::Body
     }
 
     fn classify(&self, _endpoint: &Endpoint, reply: &Reply, now: Timestamp) -> Outcome {

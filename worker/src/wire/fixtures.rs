@@ -67,5 +67,5 @@ pub(crate) fn subject<'a>(endpoint: &'a Endpoint, notification: &'a Notification
 
 /// An answer without headers.
 pub(crate) fn reply(status: u16, body: &str) -> Reply {
-    Reply { status, headers: http::HeaderMap::new(), body: bytes::Bytes::copy_from_slice(body.as_bytes()) }
+    Reply::whole(status, http::HeaderMap::new(), bytes::Bytes::copy_from_slice(body.as_bytes()))
 }

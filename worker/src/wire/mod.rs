@@ -1,6 +1,7 @@
 //! Wire formats: how a notification becomes an HTTP request, and how the answer is read. One wire
 //! format, one file, one implementation of [`Wire`]. All of it is pure.
 
+mod answer;
 mod authgear;
 mod authgear_script;
 mod authgear_sms;
@@ -28,6 +29,7 @@ use http::Method;
 use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::id::{DeliveryId, NotificationType};
 use posthaste_shared::domain::notification::Notification;
+use posthaste_shared::domain::raw_json::RawJson;
 use posthaste_shared::domain::secret::Secret;
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::domain::trace_context::TraceContext;
@@ -36,6 +38,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use crate::outcome::Outcome;
+pub use crate::send::{Reading, Reply};
 
 /// What a wire format does. Implementations hold no state: what they need comes in.
 pub trait Wire: Send + Sync {
@@ -84,6 +87,11 @@ pub trait Wire: Send + Sync {
         Ok(None)
     }
 
+    /// The URLs among an endpoint's settings that are called, each with the setting's name.
+    fn called_urls(&self, _endpoint: &Endpoint) -> Vec<(&'static str, Url)> {
+        Vec::new()
+    }
+
     /// What the answer to the preflight request gives.
     ///
     /// # Errors
@@ -96,6 +104,18 @@ pub trait Wire: Send + Sync {
     /// returns is the answer's body.
     fn script<'a>(&self, _endpoint: &'a Endpoint) -> Option<&'a str> {
         None
+    }
+
+    /// What an answer's body is for. Where the status alone decides, a body that breaks off, hangs or is too large
+    /// changes nothing, and is not waited for. A wire format that says [`Reading::Body`] must look at
+    /// [`Reply::fault`] in `classify`.
+    fn reading(&self) -> Reading {
+        Reading::Status
+    }
+
+    /// The same for the answer to the preflight request, which `clear` reads.
+    fn preflight_reading(&self) -> Reading {
+        Reading::Status
     }
 
     /// What an answer means. The status alone decides unless the wire format says otherwise.
@@ -215,6 +235,21 @@ pub fn scripts(endpoint: &Endpoint) -> Vec<(&'static str, &str)> {
     transform.into_iter().chain(script).collect()
 }
 
+/// What a notification that names this endpoint lacks, or has wrong, as far as that is known before it is sent. What
+/// the endpoint's transform has yet to write, the payload, is not looked at.
+#[must_use]
+pub fn check_notification(endpoint: &Endpoint, notification: &Notification) -> Vec<FieldProblem> {
+    let wire = of(endpoint.wire_format);
+    if settings::transform(endpoint).is_none() {
+        return wire.check_notification(endpoint, notification);
+    }
+    // A payload that is right takes its place, so that what else is wrong is still found.
+    let Ok(payload) = RawJson::of(&wire.sample().payload) else { return Vec::new() };
+    let mut problems = wire.check_notification(endpoint, &Notification { payload, ..notification.clone() });
+    problems.retain(|problem| problem.field != "payload" && !problem.field.starts_with("payload."));
+    problems
+}
+
 /// What is rendered and signed: one delivery of a notification to an endpoint.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
@@ -301,17 +336,6 @@ pub struct Clearance {
     pub lasts: Duration,
     /// The most requests a second that the receiver wants, where it said so.
     pub rate_per_second: Option<f64>,
-}
-
-/// An answer.
-#[derive(Debug, Clone)]
-pub struct Reply {
-    /// HTTP status.
-    pub status: u16,
-    /// Headers, names in lower case.
-    pub headers: http::HeaderMap,
-    /// The body, up to 64 KiB of it.
-    pub body: Bytes,
 }
 
 /// Why no request is made of a notification.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::merge::{Arrays, lay_over};
-use super::{Header, RenderError, settings};
+use super::{Header, RenderError, answer, settings};
 
 /// The member of a provider's override that goes into the request as it is.
 const PASSTHROUGH: &str = "_passthrough";
@@ -145,10 +145,18 @@ pub(super) fn scalar_text(value: &Value) -> Option<String> {
     }
 }
 
-/// An answer's body; one that is no JSON object counts as an empty one.
-pub(super) fn answer(body: &[u8]) -> Value {
-    let parsed = serde_json::from_slice(body).ok().filter(Value::is_object);
-    parsed.unwrap_or_else(|| Value::Object(Map::new()))
+/// The value at a dot path of an answer's body as a text; `None` where there is none, or an empty one.
+pub(super) fn answered(body: &[u8], path: &str) -> Option<String> {
+    let value = answer::scalar_at(&answer::text(body), path)?;
+    scalar_text(&value).filter(|text| !text.is_empty())
+}
+
+/// The same for the member `name` of the object `outer`, where a dot in the name has no meaning.
+pub(super) fn answered_member(body: &[u8], outer: &str, name: &str) -> Option<String> {
+    let text = answer::text(body);
+    let (_, object) = answer::members(&text)?.into_iter().rev().find(|(member, _)| member == outer)?;
+    let (_, value) = answer::members(object.get())?.into_iter().rev().find(|(member, _)| member == name)?;
+    scalar_text(&serde_json::from_str(value.get()).ok()?).filter(|text| !text.is_empty())
 }
 
 /// `2026-01-01T00:00:00.123Z`, as JavaScript's `toISOString` writes it.

@@ -16,7 +16,7 @@ use sha2::Sha256;
 use url::Url;
 
 use super::merge::{Arrays, camel_members, lay_over};
-use super::novu::{Layers, Names, answer, day_date, layers, read_url, scalar_text};
+use super::novu::{Layers, Names, answered, day_date, layers, read_url};
 use super::{
     FieldProblem, Header, Recipients, RenderError, Rendered, Reply, Sample, Skip, Subject, Unwritten, Wire, WireInfo,
     settings, status,
@@ -292,7 +292,7 @@ impl Wire for NovuPush {
     fn classify(&self, _endpoint: &Endpoint, reply: &Reply, now: Timestamp) -> Outcome {
         match status::classify(reply, now) {
             Outcome::Accepted { .. } => Outcome::Accepted {
-                provider_message_id: answer(&reply.body).get("id").and_then(scalar_text).filter(|id| !id.is_empty()),
+                provider_message_id: answered(&reply.body, "id"),
                 provider_message_date: Some(day_date(now)),
             },
             failure => failure,

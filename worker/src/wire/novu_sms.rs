@@ -12,12 +12,13 @@ use posthaste_shared::domain::time::Timestamp;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use url::Url;
 
 use super::merge::{Arrays, camel_members, lay_over};
-use super::novu::{Layers, Names, answer, iso_date, layers, read_url, scalar_text, text};
+use super::novu::{Layers, Names, answered, answered_member, iso_date, layers, read_url, text};
 use super::{
-    Clearance, FieldProblem, Header, Preflight, RenderError, Rendered, Reply, Sample, Skip, Subject, Unwritten, Wire,
-    WireInfo, settings, status,
+    Clearance, FieldProblem, Header, Preflight, Reading, RenderError, Rendered, Reply, Sample, Skip, Subject,
+    Unwritten, Wire, WireInfo, settings, status,
 };
 use crate::outcome::Outcome;
 
@@ -305,6 +306,12 @@ impl Wire for NovuSms {
         Ok(Some(Preflight { what: "the auth URL", method: Method::POST, url, headers, kept: false }))
     }
 
+    fn called_urls(&self, endpoint: &Endpoint) -> Vec<(&'static str, Url)> {
+        let Ok(settings) = settings::settings::<Settings>(endpoint) else { return Vec::new() };
+        let domain = given(&settings.domain).filter(|_| settings.authenticate_by_token);
+        domain.and_then(|domain| read_url(domain).ok()).map(|url| ("settings.domain", url)).into_iter().collect()
+    }
+
     fn clear(&self, endpoint: &Endpoint, reply: &Reply, now: Timestamp) -> Result<Clearance, Outcome> {
         let mut outcome = status::classify(reply, now);
         if let Outcome::Refused { reason, .. } = &mut outcome {
@@ -316,9 +323,10 @@ impl Wire for NovuSms {
         }
         let settings = settings::settings::<Settings>(endpoint).unwrap_or_default();
         let key = given(&settings.authentication_token_key).unwrap_or_default();
-        let data = answer(&reply.body);
-        let token = data.get("data").and_then(|data| data.get(key)).and_then(scalar_text);
-        match token.filter(|token| !token.is_empty()) {
+        if let Some(fault) = &reply.fault {
+            return Err(status::unread(reply, fault, now).about("the auth URL"));
+        }
+        match answered_member(&reply.body, "data", key) {
             None => Err(refused("missing_token", format!("the auth URL: its answer has no token at data.{key}"))),
             Some(token) if value_problem(&token).is_some() => {
                 Err(refused("invalid_token", format!("the auth URL: the token at data.{key} cannot be in a header")))
@@ -327,20 +335,29 @@ impl Wire for NovuSms {
         }
     }
 
+    fn reading(&self) -> Reading {
+        Reading::Body
+    }
+
+    fn preflight_reading(&self) -> Reading {
+        Reading::Body
+    }
+
     fn classify(&self, endpoint: &Endpoint, reply: &Reply, now: Timestamp) -> Outcome {
         let outcome = status::classify(reply, now);
         if outcome.error().is_some() {
             return outcome;
         }
         let settings = settings::settings::<Settings>(endpoint).unwrap_or_default();
-        let body = answer(&reply.body);
-        let at = |path: &str| value_at(&body, path).and_then(scalar_text).filter(|text| !text.is_empty());
-        let id = at(&settings.id_path);
+        if let Some(fault) = reply.fault.as_ref().filter(|_| !settings.id_optional) {
+            return status::unread(reply, fault, now);
+        }
+        let id = answered(&reply.body, &settings.id_path);
         if id.is_none() && !settings.id_optional {
             let text = format!("the endpoint answered {} without an id at {}", reply.status, settings.id_path);
             return refused("missing_id", text);
         }
-        let date = at(&settings.date_path).unwrap_or_else(|| iso_date(now));
+        let date = answered(&reply.body, &settings.date_path).unwrap_or_else(|| iso_date(now));
         Outcome::Accepted { provider_message_id: id, provider_message_date: Some(date) }
     }
 
@@ -364,15 +381,6 @@ impl Wire for NovuSms {
 fn refused(code: &str, text: String) -> Outcome {
     let error = AttemptError { code: code.to_owned(), text };
     Outcome::Refused { reason: FailureReason::ProviderRejected, error, provider_error_code: None }
-}
-
-/// The value at a dot path. Segments are member names; in an array, a number is an index.
-fn value_at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
-    path.split('.').try_fold(value, |value, segment| match value {
-        Value::Object(members) => members.get(segment),
-        Value::Array(elements) => elements.get(segment.parse::<usize>().ok()?),
-        _ => None,
-    })
 }
 
 #[cfg(test)]

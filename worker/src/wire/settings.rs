@@ -24,7 +24,8 @@ struct Common {
     /// else the enqueuer's.
     traceparent: bool,
     /// A script, JavaScript or TypeScript, whose default export is a function of the notification that
-    /// returns what to send of it: `{ payload, headers?, url?, skip? }`.
+    /// returns what to send of it: `{ payload, headers?, url? }`, with `keep_payload: true` in the place of the
+    /// payload to send the notification's own, or `{ skip: true }`.
     transform: Option<String>,
 }
 

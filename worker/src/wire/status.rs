@@ -10,6 +10,7 @@ use posthaste_shared::domain::time::Timestamp;
 
 use super::Reply;
 use crate::outcome::Outcome;
+use crate::send::BodyFault;
 
 /// 2xx is success; 408, 425, 429 and 5xx may be tried again; 410 means gone; all else is a refusal,
 /// redirects too: they are never followed.
@@ -25,6 +26,24 @@ pub fn classify(reply: &Reply, now: Timestamp) -> Outcome {
         },
         (410, None) => refused(FailureReason::Gone, reply.status),
         (_, None) => refused(FailureReason::Rejected, reply.status),
+    }
+}
+
+/// What an answer means whose body would have decided, but cannot be read. Success it is not; else the status says
+/// what follows, and the text says both.
+#[must_use]
+pub fn unread(reply: &Reply, fault: &BodyFault, now: Timestamp) -> Outcome {
+    let why = fault.error();
+    match (classify(reply, now), fault.retry_kind()) {
+        (Outcome::Accepted { .. }, kind) => {
+            let text = format!("the endpoint answered {}, but {}", reply.status, why.text);
+            let error = AttemptError { code: why.code, text };
+            match kind {
+                Some(kind) => Outcome::Transient { kind, error, retry_after: None, provider_error_code: None },
+                None => Outcome::Refused { reason: FailureReason::Rejected, error, provider_error_code: None },
+            }
+        }
+        (other, _) => other.with(&format!(", and {}", why.text)),
     }
 }
 
@@ -64,7 +83,7 @@ mod tests {
         if let Some(value) = retry_after {
             headers.insert(RETRY_AFTER, value.parse().unwrap());
         }
-        Reply { status, headers, body: bytes::Bytes::new() }
+        Reply::whole(status, headers, bytes::Bytes::new())
     }
 
     fn classified(status: u16, after: Option<&str>) -> Outcome {
@@ -96,5 +115,25 @@ mod tests {
         assert_eq!(asked("Thu, 01 Jan 2026 00:01:00 GMT"), Some(Duration::from_secs(60)));
         assert_eq!(asked("Wed, 31 Dec 2025 00:00:00 GMT"), Some(Duration::ZERO));
         assert_eq!(asked("soon"), None);
+    }
+
+    #[test]
+    fn a_body_that_would_have_decided_is_no_success_and_both_are_said() {
+        let now = Timestamp::parse("2026-01-01T00:00:00Z").unwrap();
+        let broken = BodyFault::BrokenOff {
+            got: 7,
+            error: AttemptError { code: "connection_reset".to_owned(), text: "reset by peer".to_owned() },
+        };
+        let large = BodyFault::TooLarge { limit: 1024 };
+        let Outcome::Transient { kind, error, .. } = unread(&reply(200, None), &broken, now) else { panic!() };
+        assert_eq!((kind, error.code.as_str()), (RetryOn::Network, "connection_reset"));
+        assert_eq!(error.text, "the endpoint answered 200, but its body broke off after 7 bytes: reset by peer");
+        let Outcome::Refused { reason, error, .. } = unread(&reply(200, None), &large, now) else { panic!() };
+        assert_eq!((reason, error.code.as_str()), (FailureReason::Rejected, "answer_too_large"));
+        let Outcome::Refused { reason, error, .. } = unread(&reply(410, None), &broken, now) else { panic!() };
+        assert_eq!((reason, error.code.as_str()), (FailureReason::Gone, "http_status"));
+        assert!(error.text.ends_with(", and its body broke off after 7 bytes: reset by peer"), "{}", error.text);
+        let Outcome::Transient { retry_after, .. } = unread(&reply(503, Some("7")), &broken, now) else { panic!() };
+        assert_eq!(retry_after, Some(Duration::from_secs(7)));
     }
 }

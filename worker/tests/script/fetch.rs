@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use posthaste_worker::script::{Call, Called, Returned, ScriptError};
+use posthaste_worker::script::{Call, Called, Returned, Returns, ScriptError};
 use posthaste_worker::send::SendError;
 
 use crate::server::Server;
@@ -242,7 +242,11 @@ async fn a_transform_has_no_network() {
     let server = Server::json(200, "{}").await;
     let engine = engine();
     let script = crate::script(&engine, &format!("export default () => fetch('{}')", server.url)).await;
-    let call = Call { deadline: tokio::time::Instant::now() + Duration::from_secs(10), network: false };
+    let call = Call {
+        deadline: tokio::time::Instant::now() + Duration::from_secs(10),
+        network: false,
+        returns: Returns::Json,
+    };
     let called = engine.call(&crate::tenant(), &script, "null", call).await;
     let Err(ScriptError::Threw { text }) = called.result else { panic!("{:?}", called.result) };
     assert!(text.starts_with("TypeError: fetch failed: there is no network in a transform"), "{text}");

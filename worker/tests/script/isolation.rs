@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use posthaste_shared::domain::id::TenantId;
-use posthaste_worker::script::{Call, Called, Engine, MAX_RUNNING, Returned, Script, ScriptError};
+use posthaste_worker::script::{Call, Called, Engine, MAX_RUNNING, Returned, Returns, Script, ScriptError};
 
 use crate::{engine, script, tenant};
 
@@ -20,7 +20,7 @@ async fn call(engine: &Engine, script: &Script, within: Duration) -> Called {
 async fn call_of(tenant: &str, engine: &Engine, script: &Script, within: Duration) -> Called {
     let deadline = tokio::time::Instant::now() + within;
     let tenant = TenantId::parse(tenant).unwrap();
-    engine.call(&tenant, script, "null", Call { deadline, network: false }).await
+    engine.call(&tenant, script, "null", Call { deadline, network: false, returns: Returns::Json }).await
 }
 
 /// Calls again while there is no place, as a worker does.
@@ -163,8 +163,14 @@ async fn a_call_is_quick() {
     for _ in 0..200 {
         let begun = Instant::now();
         let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
-        let called =
-            engine.call(&tenant(), &script, r#"{"to":"+44","body":"x"}"#, Call { deadline, network: true }).await;
+        let called = engine
+            .call(
+                &tenant(),
+                &script,
+                r#"{"to":"+44","body":"x"}"#,
+                Call { deadline, network: true, returns: Returns::Json },
+            )
+            .await;
         times.push(begun.elapsed());
         assert_eq!(called.result, Ok(Returned::Json(r#"{"code":"ok"}"#.into())));
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use posthaste_shared::domain::id::TenantId;
 use posthaste_shared::egress::EgressPolicy;
-use posthaste_worker::script::{Call, Called, Compiler, Engine, Returned, Script, ScriptError};
+use posthaste_worker::script::{Call, Called, Compiler, Engine, Returned, Returns, Script, ScriptError};
 use posthaste_worker::send::Sender;
 use tokio::time::Instant;
 
@@ -41,7 +41,14 @@ async fn call(source: &str, argument: &str) -> Called {
 async fn call_within(source: &str, argument: &str, within: Duration) -> Called {
     let engine = engine();
     let script = script(&engine, source).await;
-    engine.call(&tenant(), &script, argument, Call { deadline: Instant::now() + within, network: true }).await
+    engine
+        .call(
+            &tenant(),
+            &script,
+            argument,
+            Call { deadline: Instant::now() + within, network: true, returns: Returns::Json },
+        )
+        .await
 }
 
 /// Calls the script with `null`, for the JSON that it returns.

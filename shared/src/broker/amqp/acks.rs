@@ -28,6 +28,11 @@ impl Settled {
         self.delivered = self.delivered.max(tag);
     }
 
+    /// Messages that were delivered and not settled.
+    pub(super) fn outstanding(&self) -> u64 {
+        self.delivered - self.low - self.above.len() as u64
+    }
+
     /// Settles these tags and answers what to send, in this order. A tag that was not delivered or is
     /// settled already is left out: acknowledging it would make RabbitMQ close the channel.
     ///
@@ -132,6 +137,7 @@ mod tests {
                 prop_assert_eq!(got, expected);
             }
             prop_assert_eq!(channel.unacknowledged.len(), leave + rest.len());
+            prop_assert_eq!(settled.outstanding(), (leave + rest.len()) as u64);
         }
     }
 }

@@ -7,24 +7,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::join_all;
-use futures::{FutureExt as _, StreamExt as _};
-use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions};
-use lapin::types::FieldTable;
-use lapin::{Channel, message::Delivery};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::acks::{Command, Settled};
-use super::connection::{Link, Session, close_channel, in_time};
+use super::connection::{Link, Session};
 use super::inbox::Inbox;
-use super::properties;
+use super::open::{Open, Order, STOP_TIMEOUT};
+use super::standing::{LOOK_EVERY, Sight, Standing, Verdict, judge};
 use super::topology::Names;
 use crate::backoff::Reconnect;
 use crate::broker::{Acker, BrokerError, Consumer, Incoming, Tag};
-
-/// How long `stop` and the end of a consumer wait for RabbitMQ.
-const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+use crate::telemetry::metrics::{Metrics, Resubscribed};
 
 /// The consumer's handle.
 pub(super) struct AmqpConsumer {
@@ -33,24 +27,26 @@ pub(super) struct AmqpConsumer {
     stop: CancellationToken,
 }
 
-/// What to tell RabbitMQ about messages. Goes to the consumer's task through a queue without a bound of its own:
-/// nobody can acknowledge more than was delivered, which the prefetch bounds.
-enum Order {
-    Ack(Vec<Tag>),
-    Requeue(Vec<Tag>),
-}
-
+/// To the consumer's task, through a queue without a bound of its own: nobody can acknowledge more than was
+/// delivered, which the prefetch bounds.
 struct OrderSender(mpsc::UnboundedSender<Order>);
+
+/// What a consumer shares with its broker.
+pub(super) struct Surroundings {
+    pub(super) link: Link,
+    pub(super) names: Names,
+    /// Numbers every channel of every consumer of the broker.
+    pub(super) epochs: Arc<AtomicU64>,
+    pub(super) metrics: Arc<Metrics>,
+    /// The broker is being closed.
+    pub(super) closing: CancellationToken,
+}
 
 /// The task of a consumer.
 pub(super) struct Attendant {
-    pub(super) link: Link,
-    pub(super) names: Names,
-    pub(super) prefetch: u16,
-    /// Numbers every channel of every consumer of the broker.
-    pub(super) epochs: Arc<AtomicU64>,
-    /// The broker is being closed.
-    pub(super) closing: CancellationToken,
+    around: Surroundings,
+    prefetch: u16,
+    standing: Arc<Standing>,
     stop: CancellationToken,
     inbox: Arc<Inbox>,
     orders: mpsc::UnboundedReceiver<Order>,
@@ -64,21 +60,27 @@ enum Left {
     Done,
 }
 
+/// The channels of a consumer: one that is subscribed, and those before it, for as long as messages of theirs are
+/// not answered for.
+struct Channels {
+    open: Open,
+    draining: Vec<Open>,
+    /// When the last message came.
+    last_message: Instant,
+    /// When to look at the queue, if no message comes.
+    next_look: Instant,
+}
+
 impl AmqpConsumer {
     /// A consumer and its task, to be run with [`Attendant::run`].
-    pub(super) fn new(
-        link: Link,
-        names: Names,
-        prefetch: u16,
-        epochs: Arc<AtomicU64>,
-        closing: CancellationToken,
-    ) -> (Self, Attendant) {
+    pub(super) fn new(around: Surroundings, prefetch: u16) -> (Self, Attendant) {
         let (sender, orders) = mpsc::unbounded_channel();
         let inbox = Arc::new(Inbox::default());
-        let stop = closing.child_token();
+        let stop = around.closing.child_token();
         let prefetch = prefetch.max(1);
+        let standing = Arc::new(Standing::new());
         let consumer = Self { inbox: Arc::clone(&inbox), acker: Arc::new(OrderSender(sender)), stop: stop.clone() };
-        (consumer, Attendant { link, names, prefetch, epochs, closing, stop, inbox, orders })
+        (consumer, Attendant { around, prefetch, standing, stop, inbox, orders })
     }
 }
 
@@ -117,6 +119,11 @@ impl Acker for OrderSender {
 }
 
 impl Attendant {
+    /// Whether this consumer gets work.
+    pub(super) fn standing(&self) -> Arc<Standing> {
+        Arc::clone(&self.standing)
+    }
+
     /// Keeps a channel open and serves it, until the consumer is stopped and everything is answered for, or
     /// the broker is closed.
     pub(super) async fn run(mut self) {
@@ -131,6 +138,7 @@ impl Attendant {
                 Err(error) => Left::Lost(error.to_string()),
             };
             let Left::Lost(why) = left else { break };
+            self.standing.away();
             self.inbox.empty();
             if session.is_open() {
                 tracing::warn!(reason = why, "lost the consumer's channel; opening another");
@@ -142,6 +150,7 @@ impl Attendant {
                 pauses.reset();
             }
         }
+        self.standing.ended();
         self.inbox.close();
     }
 
@@ -152,52 +161,99 @@ impl Attendant {
         }
         tokio::select! {
             () = self.stop.cancelled() => None,
-            session = wait_open(&self.link) => session,
+            session = wait_open(&self.around.link) => session,
         }
     }
 
+    async fn subscribe(&self, session: &Session) -> Result<Open, BrokerError> {
+        let epoch = self.around.epochs.fetch_add(1, Ordering::Relaxed) + 1;
+        Open::subscribe(session, &self.around.names.work, self.prefetch, epoch).await
+    }
+
     async fn attend(&mut self, session: &Session) -> Left {
-        let (channel, mut deliveries) = match self.subscribe(session).await {
-            Ok(opened) => opened,
+        let mut channels = match self.subscribe(session).await {
+            Ok(open) => Channels::new(open),
             Err(error) => return Left::Lost(error.to_string()),
         };
-        let epoch = self.epochs.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut open = Open { channel, epoch, settled: Settled::default() };
+        match channels.open.counts().await {
+            Ok(queue) => self.standing.seen(queue.consumers),
+            Err(error) => return Left::Lost(error.to_string()),
+        }
         let left = loop {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break Left::Done,
                 order = self.orders.recv() => match order {
-                    Some(order) => if let Err(error) = open.answer(self.gather(order)).await {
+                    Some(order) => if let Err(error) = channels.answer(&self.gather(order)).await {
                         break Left::Lost(error);
                     },
                     None => break Left::Done,
                 },
-                delivery = deliveries.next() => match delivery {
-                    Some(Ok(delivery)) => {
-                        self.inbox.push(open.take_in(delivery));
-                        while let Some(Some(Ok(delivery))) = deliveries.next().now_or_never() {
-                            self.inbox.push(open.take_in(delivery));
-                        }
+                incoming = channels.open.next() => match incoming {
+                    Ok(incoming) => {
+                        channels.heard();
+                        incoming.into_iter().for_each(|message| self.inbox.push(message));
                     }
-                    Some(Err(error)) => break Left::Lost(error.to_string()),
-                    None => break Left::Lost("RabbitMQ ended the consumer".to_owned()),
+                    Err(error) => break Left::Lost(error),
                 },
+                () = async {
+                    tokio::select! {
+                        () = self.standing.asked() => {}
+                        () = tokio::time::sleep_until(channels.next_look) => {}
+                    }
+                } => {
+                    let looked = tokio::select! {
+                        () = self.stop.cancelled() => break Left::Done,
+                        looked = self.look(session, &mut channels) => looked,
+                    };
+                    if let Err(error) = looked {
+                        if !channels.open.is_open() {
+                            break Left::Lost(error.to_string());
+                        }
+                        tracing::warn!(%error, "the work queue could not be looked at; trying again");
+                    }
+                }
             }
         };
         if matches!(left, Left::Done) {
-            self.wind_up(open, deliveries).await;
+            self.standing.ended();
+            self.wind_up(channels).await;
         }
         left
     }
 
-    async fn subscribe(&self, session: &Session) -> Result<(Channel, lapin::Consumer), BrokerError> {
-        let channel = session.channel().await?;
-        in_time(channel.basic_qos(self.prefetch, BasicQosOptions::default())).await?;
-        let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
-        let work = self.names.work.clone();
-        let deliveries = in_time(channel.basic_consume(work, "".into(), options, arguments)).await?;
-        Ok((channel, deliveries))
+    /// Asks the queue whether it may have forgotten this consumer, and subscribes again if so, on a channel of its
+    /// own: what is in flight stays where it is, and is acknowledged there.
+    async fn look(&self, session: &Session, channels: &mut Channels) -> Result<(), BrokerError> {
+        channels.next_look = Instant::now() + LOOK_EVERY;
+        let queue = channels.open.counts().await?;
+        let sight = Sight {
+            quiet_for: channels.last_message.elapsed(),
+            outstanding: channels.outstanding(),
+            prefetch: self.prefetch,
+            counted: self.standing.counted(),
+            queue,
+        };
+        if judge(sight) == Verdict::Keep {
+            self.standing.seen(sight.counted.max(queue.consumers));
+            return Ok(());
+        }
+        let fresh = self.subscribe(session).await?;
+        for message in channels.renew(fresh).await {
+            self.inbox.push(message);
+        }
+        let counted = channels.open.counts().await?.consumers;
+        // The old subscription was taken off and the new one put on. More than before: the old one was not there.
+        let why = if counted > queue.consumers { Resubscribed::Forgotten } else { Resubscribed::Precaution };
+        if why == Resubscribed::Forgotten {
+            tracing::warn!(
+                consumers = counted,
+                "the work queue did not know this consumer any more (was it deleted and declared again?): subscribed again"
+            );
+        }
+        self.around.metrics.resubscribed(why);
+        self.standing.seen(counted);
+        Ok(())
     }
 
     /// This order and those that wait behind it.
@@ -210,26 +266,72 @@ impl Attendant {
     }
 
     /// Takes no more messages, gives back those that were not handed out, and goes on answering for the others
-    /// until nobody can answer any more or the broker is closed. Closing the channel gives back the rest.
-    async fn wind_up(&mut self, mut open: Open, mut deliveries: lapin::Consumer) {
-        let cancel = open.channel.basic_cancel(deliveries.tag(), BasicCancelOptions::default());
-        let cancelled = timeout(STOP_TIMEOUT, cancel).await.is_ok();
-        let mut unread = self.inbox.close();
-        while cancelled && let Ok(Some(Ok(delivery))) = timeout(STOP_TIMEOUT, deliveries.next()).await {
-            unread.push(open.take_in(delivery));
-        }
+    /// until nobody can answer any more or the broker is closed. Closing the channels gives back the rest.
+    async fn wind_up(&mut self, mut channels: Channels) {
+        let mut unread = channels.open.unsubscribe().await;
+        unread.extend(self.inbox.close());
         let unread = Order::Requeue(unread.into_iter().map(|incoming| incoming.tag).collect());
-        let mut working = open.answer(vec![unread]).await.is_ok();
+        let mut working = channels.answer(&[unread]).await.is_ok();
         while working {
             let order = tokio::select! {
                 biased;
                 order = self.orders.recv() => order,
-                () = self.closing.cancelled() => None,
+                () = self.around.closing.cancelled() => None,
             };
             let Some(order) = order else { break };
-            working = open.answer(self.gather(order)).await.is_ok();
+            working = channels.answer(&self.gather(order)).await.is_ok();
         }
-        close_channel(&open.channel).await;
+        channels.close().await;
+    }
+}
+
+impl Channels {
+    fn new(open: Open) -> Self {
+        let now = Instant::now();
+        Self { open, draining: Vec::new(), last_message: now, next_look: now + LOOK_EVERY }
+    }
+
+    fn heard(&mut self) {
+        self.last_message = Instant::now();
+        self.next_look = self.last_message + LOOK_EVERY;
+    }
+
+    fn outstanding(&self) -> u64 {
+        self.draining.iter().chain([&self.open]).map(Open::outstanding).sum()
+    }
+
+    /// Puts a fresh channel in the place of the one that is subscribed. Returns what had come there meanwhile.
+    async fn renew(&mut self, fresh: Open) -> Vec<Incoming> {
+        let mut old = std::mem::replace(&mut self.open, fresh);
+        let unread = old.unsubscribe().await;
+        self.draining.push(old);
+        self.drain().await;
+        unread
+    }
+
+    /// Tells RabbitMQ what became of messages, each on the channel that it came by. Tags of lost channels are left
+    /// out: RabbitMQ has redelivered those messages.
+    async fn answer(&mut self, orders: &[Order]) -> Result<(), String> {
+        for old in &mut self.draining {
+            if let Err(error) = old.answer(orders).await {
+                tracing::debug!(error, "an earlier channel of the consumer is lost");
+            }
+        }
+        self.open.answer(orders).await?;
+        self.drain().await;
+        Ok(())
+    }
+
+    /// Closes earlier channels that nobody has to answer on any more.
+    async fn drain(&mut self) {
+        let (draining, done): (Vec<Open>, Vec<Open>) =
+            std::mem::take(&mut self.draining).into_iter().partition(|old| old.is_open() && old.outstanding() > 0);
+        self.draining = draining;
+        join_all(done.into_iter().map(Open::close)).await;
+    }
+
+    async fn close(self) {
+        join_all(self.draining.into_iter().chain([self.open]).map(Open::close)).await;
     }
 }
 
@@ -241,58 +343,5 @@ async fn wait_open(link: &Link) -> Option<Arc<Session>> {
             return Some(session);
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// An open channel with its messages.
-struct Open {
-    channel: Channel,
-    epoch: u64,
-    settled: Settled,
-}
-
-impl Open {
-    fn take_in(&mut self, delivery: Delivery) -> Incoming {
-        self.settled.delivered(delivery.delivery_tag);
-        Incoming {
-            tag: Tag { epoch: self.epoch, number: delivery.delivery_tag },
-            delivery_count: properties::delivery_count(&delivery.properties),
-            message: properties::read(&delivery.properties, delivery.data),
-        }
-    }
-
-    /// Tells RabbitMQ, with one command for each contiguous run.
-    async fn answer(&mut self, orders: Vec<Order>) -> Result<(), String> {
-        let (mut done, mut back) = (Vec::new(), Vec::new());
-        for order in orders {
-            match order {
-                Order::Ack(tags) => done.extend(tags),
-                Order::Requeue(tags) => back.extend(tags),
-            }
-        }
-        let acks = self.settle(done);
-        join_all(acks.into_iter().map(|command| {
-            let options = BasicAckOptions { multiple: command.multiple };
-            self.channel.basic_ack(command.tag, options)
-        }))
-        .await
-        .into_iter()
-        .chain({
-            let nacks = self.settle(back);
-            join_all(nacks.into_iter().map(|command| {
-                let options = BasicNackOptions { multiple: command.multiple, requeue: true };
-                self.channel.basic_nack(command.tag, options)
-            }))
-            .await
-        })
-        .collect::<lapin::Result<Vec<()>>>()
-        .map(drop)
-        .map_err(|error| error.to_string())
-    }
-
-    /// Tags of other channels are left out: RabbitMQ has redelivered those messages.
-    fn settle(&mut self, tags: Vec<Tag>) -> Vec<Command> {
-        let own = tags.into_iter().filter(|tag| tag.epoch == self.epoch).map(|tag| tag.number);
-        self.settled.settle(own)
     }
 }

@@ -9,15 +9,19 @@ mod consumer;
 mod dead_letters;
 mod dial;
 mod inbox;
+mod open;
 mod options;
 mod properties;
 mod publisher;
+mod settling;
+mod side_channel;
+mod standing;
 mod tls;
 mod topology;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -29,12 +33,14 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use self::connection::{Link, close_channel};
-use self::consumer::AmqpConsumer;
+use self::consumer::{AmqpConsumer, Surroundings};
 pub use self::options::AmqpOptions;
 use self::options::{Target, address};
 use self::publisher::{Outgoing, Publisher};
+use self::side_channel::{Counts, counts};
+use self::standing::Standing;
 use self::topology::ROUTING_KEY;
-use super::{Broker, BrokerError, Consumer, DeadLetter, DeadReason, Message};
+use super::{Broker, BrokerError, Consumer, Consuming, DeadLetter, DeadReason, Message, Redriven};
 use crate::clock::Clock;
 use crate::domain::event::Event;
 use crate::telemetry::metrics::Metrics;
@@ -54,6 +60,8 @@ pub struct AmqpBroker {
     link: Link,
     publisher: Publisher,
     epochs: Arc<AtomicU64>,
+    /// How its consumers stand; those that are gone fall out.
+    consumers: Mutex<Vec<Weak<Standing>>>,
     tasks: TaskTracker,
     closing: CancellationToken,
     /// Ends the tasks of a broker that is dropped without `close`.
@@ -81,8 +89,9 @@ impl AmqpBroker {
         for lane in lanes {
             tasks.spawn(lane);
         }
-        let (epochs, end) = (Arc::default(), closing.clone().drop_guard());
-        Ok(Self { target, metrics, clock, link, publisher, epochs, tasks, closing, _end: end })
+        let end = closing.clone().drop_guard();
+        let (epochs, consumers) = (Arc::default(), Mutex::default());
+        Ok(Self { target, metrics, clock, link, publisher, epochs, consumers, tasks, closing, _end: end })
     }
 
     async fn publish_one(&self, message: Outgoing) -> Result<(), BrokerError> {
@@ -90,11 +99,40 @@ impl AmqpBroker {
         answer.unwrap_or_else(|| Err(BrokerError::Unavailable("no answer".to_owned())))
     }
 
-    async fn depth_of(&self, queue: &ShortString) -> Result<u64, BrokerError> {
-        let channel = self.link.session(PATIENCE).await?.channel().await?;
-        let depth = dead_letters::depth(&channel, queue).await?;
+    async fn counts_of(&self, queue: &ShortString, patience: Duration) -> Result<Counts, BrokerError> {
+        let channel = self.link.session(patience).await?.channel().await?;
+        let counts = counts(&channel, queue).await?;
         close_channel(&channel).await;
-        Ok(depth.into())
+        Ok(counts)
+    }
+
+    async fn depth_of(&self, queue: &ShortString) -> Result<u64, BrokerError> {
+        Ok(self.counts_of(queue, PATIENCE).await?.ready.into())
+    }
+
+    fn standings(&self) -> Vec<Arc<Standing>> {
+        let mut consumers = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
+        consumers.retain(|consumer| consumer.strong_count() > 0);
+        consumers.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Whether each consumer of this client gets work.
+    async fn check_consumers(&self) -> Consuming {
+        let standings = self.standings();
+        if standings.is_empty() {
+            return Consuming::NoConsumer;
+        }
+        let counts = timeout(PING_TIMEOUT, self.counts_of(&self.target.names.work, PING_TIMEOUT)).await;
+        let Ok(Ok(counts)) = counts else { return Consuming::NotSubscribed };
+        let answers = join_all(standings.iter().map(|standing| standing.check(counts.consumers))).await;
+        let has = |wanted| answers.contains(&wanted);
+        if has(Consuming::NotSubscribed) {
+            Consuming::NotSubscribed
+        } else if has(Consuming::Subscribed) {
+            Consuming::Subscribed
+        } else {
+            Consuming::NoConsumer
+        }
     }
 
     /// What a node says that it is.
@@ -110,10 +148,7 @@ impl AmqpBroker {
     }
 
     async fn round_trip(&self) -> Result<(), BrokerError> {
-        let channel = self.link.session(PING_TIMEOUT).await?.channel().await?;
-        dead_letters::depth(&channel, &self.target.names.work).await?;
-        close_channel(&channel).await;
-        Ok(())
+        self.counts_of(&self.target.names.work, PING_TIMEOUT).await.map(drop)
     }
 }
 
@@ -148,9 +183,15 @@ impl Broker for AmqpBroker {
         // Its connection is closed by its own task, after the last acknowledgement went out.
         let end = CancellationToken::new();
         let (link, keeper) = Link::start(Arc::clone(&self.target), Arc::clone(&self.metrics), end.clone());
-        let names = self.target.names.clone();
-        let epochs = Arc::clone(&self.epochs);
-        let (consumer, attendant) = AmqpConsumer::new(link, names, prefetch, epochs, self.closing.clone());
+        let around = Surroundings {
+            link,
+            names: self.target.names.clone(),
+            epochs: Arc::clone(&self.epochs),
+            metrics: Arc::clone(&self.metrics),
+            closing: self.closing.clone(),
+        };
+        let (consumer, attendant) = AmqpConsumer::new(around, prefetch);
+        self.consumers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&attendant.standing()));
         self.tasks.spawn(keeper);
         self.tasks.spawn(async move {
             let _end = end.drop_guard();
@@ -175,9 +216,13 @@ impl Broker for AmqpBroker {
         dead_letters::look(&session, &self.target.names.dead, limit).await
     }
 
-    async fn redrive(&self, ids: Option<&[String]>, limit: u32) -> Result<u64, BrokerError> {
+    async fn redrive(&self, ids: Option<&[String]>, limit: u32) -> Result<Redriven, BrokerError> {
         let session = self.link.session(PATIENCE).await?;
         dead_letters::redrive(&session, &self.target.names, &self.publisher, ids, limit).await
+    }
+
+    async fn consuming(&self) -> Consuming {
+        self.check_consumers().await
     }
 
     async fn ping(&self) -> Result<(), BrokerError> {

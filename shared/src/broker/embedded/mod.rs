@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
 use self::consumer::{EmbeddedConsumer, Hands};
-use super::{Broker, BrokerError, Consumer, DeadLetter, DeadReason, Message};
+use super::{Broker, BrokerError, Consumer, DeadLetter, DeadReason, Message, Redriven};
 use crate::clock::Clock;
 use crate::domain::event::Event;
 use crate::store::queue::Dead;
@@ -131,7 +131,7 @@ impl Broker for EmbeddedBroker {
         Ok(letters.into_iter().map(shown).collect())
     }
 
-    async fn redrive(&self, ids: Option<&[String]>, limit: u32) -> Result<u64, BrokerError> {
+    async fn redrive(&self, ids: Option<&[String]>, limit: u32) -> Result<Redriven, BrokerError> {
         self.check_open()?;
         let moved = self.shared.store.dead_redrive(ids, limit).await.map_err(|error| refused(&error))?;
         self.wake_consumers();

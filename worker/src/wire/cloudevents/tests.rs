@@ -33,7 +33,7 @@ fn reply(status: u16, headers: &[(&'static str, &str)]) -> Reply {
     for (name, value) in headers {
         map.append(*name, value.parse().unwrap());
     }
-    Reply { status, headers: map, body: bytes::Bytes::new() }
+    Reply::whole(status, map, bytes::Bytes::new())
 }
 
 fn now() -> Timestamp {

@@ -69,6 +69,6 @@ pub(crate) fn signed(
 }
 
 pub(crate) fn header(request: &SignedRequest, name: &str) -> Option<String> {
-    let outgoing = request.outgoing(Duration::from_secs(1));
+    let outgoing = request.outgoing(Duration::from_secs(1), Duration::from_secs(1), crate::wire::Reading::Status);
     outgoing.headers.get(name).map(|value| value.to_str().unwrap().to_owned())
 }

@@ -125,10 +125,12 @@ fn urls_are_https_unless_they_say_otherwise() {
 }
 
 #[test]
-fn an_answer_that_is_no_object_counts_as_an_empty_one() {
-    for body in ["", "queued", "[1]", "null", "\"id\"", "{", "\u{feff}{}"] {
-        assert_eq!(answer(body.as_bytes()), json!({}), "{body}");
+fn an_answer_that_is_not_json_has_no_members() {
+    for body in ["", "queued", "[1]", "null", "\"id\"", "{"] {
+        assert_eq!(answered(body.as_bytes(), "id"), None, "{body}");
     }
-    assert_eq!(answer(b"{\"id\":1}"), json!({"id": 1}));
-    assert_eq!(answer(b"\xff{}"), json!({}));
+    assert_eq!(answered(b"{\"id\":1}", "id").as_deref(), Some("1"));
+    assert_eq!(answered(b"\xef\xbb\xbf[{\"id\":\"\xff\"}]", "0.id").as_deref(), Some("\u{fffd}"));
+    // A dot in the name of a token's member has no meaning.
+    assert_eq!(answered_member(b"{\"data\":{\"a.b\":\"t\"}}", "data", "a.b").as_deref(), Some("t"));
 }

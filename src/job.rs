@@ -1,0 +1,169 @@
+//! Jobs that the services work off: following one with its progress, and stopping it with Ctrl-C.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use indicatif::ProgressBar;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::client::{ApiError, Client};
+use crate::failure::Failure;
+use crate::output::{self, text};
+
+/// How often the job is asked for.
+const POLL: Duration = Duration::from_millis(300);
+/// How often progress is told where stderr is not a terminal.
+pub(crate) const TELL: Duration = Duration::from_secs(5);
+/// How long the API may be away while a job is followed.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The exit code of a command that Ctrl-C ended: 128 + SIGINT, as shells report it.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// A kind of job, and how to speak of it.
+pub(crate) struct Kind {
+    /// The collection in the API, such as `replays`.
+    pub(crate) path: &'static str,
+    /// What the job is called, with a capital letter.
+    pub(crate) name: &'static str,
+    /// What one is asked about with, such as `posthaste replay`.
+    pub(crate) command: &'static str,
+    /// The member that says how far it is, out of `total`.
+    pub(crate) position: &'static str,
+    /// What is counted, such as `deliveries`.
+    pub(crate) things: &'static str,
+}
+
+/// How following a job ended.
+pub(crate) enum Followed {
+    /// The job is finished, or somebody else cancelled it.
+    Finished(Value),
+    /// Ctrl-C: it was cancelled, and this is how far it got.
+    Interrupted(Value),
+}
+
+impl Followed {
+    /// The job as it stands, and the exit code for it.
+    pub(crate) fn parts(self) -> (Value, ExitCode) {
+        match self {
+            Self::Finished(job) => {
+                let code = if text(&job, "state") == "cancelled" { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+                (job, code)
+            }
+            Self::Interrupted(job) => (job, ExitCode::from(INTERRUPTED)),
+        }
+    }
+}
+
+/// A number of a job.
+pub(crate) fn number(job: &Value, member: &str) -> u64 {
+    job.get(member).and_then(Value::as_u64).unwrap_or(0)
+}
+
+/// Says on stderr which job it is, shows how far it is until it is finished, and cancels it at Ctrl-C.
+///
+/// # Errors
+/// The API is away for too long, or refuses; the job goes on meanwhile.
+pub(crate) async fn follow(client: &Client, kind: &Kind, job: Value) -> Result<Followed, Failure> {
+    let id = text(&job, "id");
+    let total = number(&job, "total");
+    say(&format!("{} {id} has begun: {total} {}. Ctrl-C cancels it.", kind.name, kind.things))?;
+    let interrupted = interrupt()?;
+    tokio::pin!(interrupted);
+    let followed = tokio::select! {
+        finished = until_finished(client, kind, job, &id) => Followed::Finished(finished?),
+        () = &mut interrupted => Followed::Interrupted(cancel(client, kind, &id).await?),
+    };
+    Ok(followed)
+}
+
+/// Cancels a job; as it stands then.
+///
+/// # Errors
+/// The API is away, or the job is finished.
+pub(crate) async fn cancel(client: &Client, kind: &Kind, id: &str) -> Result<Value, Failure> {
+    match client.post(&["v1", kind.path, id, "cancel"], &json!({})).await {
+        Ok(job) => Ok(job),
+        Err(ApiError::Refused { status, .. }) if status == reqwest::StatusCode::CONFLICT => {
+            Ok(client.get(&["v1", kind.path, id], &[]).await?)
+        }
+        Err(error) => {
+            let failure = Failure::from(error);
+            let message = format!("the job could not be cancelled and goes on: {}", failure.message());
+            Err(Failure::new(message).hint(format!("{} cancel {id}", kind.command)))
+        }
+    }
+}
+
+async fn until_finished(client: &Client, kind: &Kind, mut job: Value, id: &str) -> Result<Value, Failure> {
+    let mut progress = Progress::new(kind, number(&job, "total"));
+    let mut answered = Instant::now();
+    while text(&job, "state") == "running" {
+        progress.show(&job)?;
+        tokio::time::sleep(POLL).await;
+        match client.get(&["v1", kind.path, id], &[]).await {
+            Ok(now) => {
+                job = now;
+                answered = Instant::now();
+            }
+            Err(ApiError::Unreachable(_) | ApiError::Busy { .. }) if answered.elapsed() < PATIENCE => {}
+            Err(error) => {
+                let failure = Failure::from(error);
+                let message = format!("the job goes on, but cannot be followed: {}", failure.message());
+                return Err(Failure::new(message).hint(format!("ask for it: {} show {id}", kind.command)));
+            }
+        }
+    }
+    progress.bar.finish_and_clear();
+    Ok(job)
+}
+
+/// How far a job is: a bar on a terminal, else a line now and then.
+struct Progress<'a> {
+    kind: &'a Kind,
+    bar: ProgressBar,
+    total: u64,
+    told: Instant,
+    /// What was last told: standing still is told once.
+    trouble: String,
+}
+
+impl<'a> Progress<'a> {
+    fn new(kind: &'a Kind, total: u64) -> Self {
+        let bar = output::progress(total, kind.things);
+        Self { kind, bar, total, told: Instant::now(), trouble: String::new() }
+    }
+
+    fn show(&mut self, job: &Value) -> io::Result<()> {
+        let position = number(job, self.kind.position);
+        self.bar.set_position(position);
+        let trouble = text(job, "last_error");
+        if !trouble.is_empty() && trouble != self.trouble {
+            self.bar.suspend(|| say(&format!("it waits and tries again: {trouble}")))?;
+        }
+        self.trouble = trouble;
+        if self.told.elapsed() >= TELL && !io::stderr().is_terminal() {
+            self.told = Instant::now();
+            say(&format!("{position} of {} {}", self.total.max(position), self.kind.things))?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns at Ctrl-C or SIGTERM.
+pub(crate) fn interrupt() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// A line on stderr, so that what is piped on is the result alone.
+pub(crate) fn say(line: &str) -> io::Result<()> {
+    writeln!(io::stderr(), "posthaste: {line}")
+}
