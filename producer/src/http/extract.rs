@@ -2,7 +2,6 @@
 
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
@@ -11,11 +10,10 @@ use http::request::Parts;
 use http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
 
+use super::auth::still_works;
+use super::body_encoding;
 use super::problem::{Code, Problem};
 use super::state::Api;
-
-/// How long a body may take to arrive, so that slow senders do not pile up.
-const BODY_DEADLINE: Duration = Duration::from_secs(30);
 
 /// A JSON body of up to `max_body_bytes`, not yet read as JSON.
 pub(super) struct JsonBytes(pub(super) Bytes);
@@ -28,7 +26,7 @@ impl FromRequest<Arc<Api>> for JsonBytes {
             MediaType::Json | MediaType::None => {}
             MediaType::Ndjson | MediaType::Other => return Err(unsupported("application/json")),
         }
-        read(request, api.settings.max_body_bytes).await.map(Self)
+        read(request, api, api.settings.max_body_bytes).await.map(Self)
     }
 }
 
@@ -49,7 +47,7 @@ impl FromRequest<Arc<Api>> for BatchBytes {
             MediaType::Ndjson => true,
             MediaType::Other => return Err(unsupported("application/json or application/x-ndjson")),
         };
-        let body = read(request, api.settings.max_batch_body_bytes).await?;
+        let body = read(request, api, api.settings.max_batch_body_bytes).await?;
         Ok(Self { body, ndjson })
     }
 }
@@ -78,19 +76,28 @@ fn unsupported(wanted: &str) -> Problem {
     Problem::new(Code::UnsupportedMediaType, format!("the content type must be {wanted}"))
 }
 
-async fn read(request: Request, limit: usize) -> Result<Bytes, Problem> {
+/// Reads a body of up to `limit` bytes. Its key is looked at once more then: it may have been revoked while the body
+/// arrived.
+async fn read(request: Request, api: &Api, limit: usize) -> Result<Bytes, Problem> {
     let too_large = || Problem::new(Code::TooLarge, format!("the body may have at most {limit} bytes"));
+    let encoding = body_encoding::of(request.headers())?;
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: u64| length > limit as u64) {
         return Err(too_large());
     }
-    let body = axum::body::to_bytes(request.into_body(), limit);
-    match tokio::time::timeout(BODY_DEADLINE, body).await {
-        Ok(Ok(bytes)) => Ok(bytes),
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, limit);
+    let bytes = match tokio::time::timeout(api.settings.body_timeout, body).await {
+        Ok(Ok(bytes)) => bytes,
         // With a length announced within the limit, what failed is the connection, and nobody reads the answer.
-        Ok(Err(_)) => Err(too_large()),
-        Err(_) => Err(Problem::new(Code::RequestTimeout, "the body must arrive within 30 s")),
-    }
+        Ok(Err(_)) => return Err(too_large()),
+        Err(_) => {
+            let seconds = api.settings.body_timeout.as_secs();
+            return Err(Problem::new(Code::RequestTimeout, format!("the body must arrive within {seconds} s")));
+        }
+    };
+    still_works(&parts.headers, api).await?;
+    encoding.decode(bytes, limit).await
 }
 
 /// The query string as `T`, unknown parameters refused by `T`.

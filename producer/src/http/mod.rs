@@ -2,6 +2,7 @@
 
 mod auth;
 mod batch;
+mod body_encoding;
 mod caller;
 mod cloud_event;
 mod dead_letters;
@@ -26,11 +27,13 @@ mod page;
 pub mod problem;
 mod redrives;
 mod replay;
+mod request_id;
 pub mod resolver;
 mod router;
 mod routes;
 mod state;
 mod trace;
+mod webhooks;
 mod wire_format_list;
 pub mod wire_formats;
 
