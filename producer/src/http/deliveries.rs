@@ -40,6 +40,7 @@ pub(super) struct DeliveryQuery {
     /// Accepted before this time.
     until: Option<Timestamp>,
     /// 1 to 500. Default 50.
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
     /// The `next_cursor` of the page before.
     cursor: Option<String>,
@@ -73,7 +74,7 @@ pub(super) async fn list(
 /// Show a delivery with its attempts
 #[utoipa::path(
     get, path = "/v1/deliveries/{id}", tag = "deliveries", operation_id = "show_delivery",
-    params(("id" = String, Path, description = "The delivery's id")),
+    params(("id" = DeliveryId, Path, description = "The delivery's id")),
     responses((status = 200, description = "The delivery", body = DeliveryDetail))
 )]
 pub(super) async fn show(
@@ -93,7 +94,7 @@ pub(super) async fn show(
 /// A pending delivery is due at once; one that came to its end starts a new round of attempts.
 #[utoipa::path(
     post, path = "/v1/deliveries/{id}/retry", tag = "deliveries", operation_id = "retry_delivery",
-    params(("id" = String, Path, description = "The delivery's id")),
+    params(("id" = DeliveryId, Path, description = "The delivery's id")),
     responses((status = 200, description = "It is due now", body = DeliveryView))
 )]
 pub(super) async fn retry(
@@ -114,7 +115,7 @@ pub(super) async fn retry(
 /// Cancel a pending delivery
 #[utoipa::path(
     post, path = "/v1/deliveries/{id}/cancel", tag = "deliveries", operation_id = "cancel_delivery",
-    params(("id" = String, Path, description = "The delivery's id")),
+    params(("id" = DeliveryId, Path, description = "The delivery's id")),
     responses((status = 200, description = "It will not be sent", body = DeliveryView))
 )]
 pub(super) async fn cancel(

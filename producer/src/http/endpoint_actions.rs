@@ -10,6 +10,7 @@ use posthaste_shared::domain::notification::NotificationDraft;
 use posthaste_shared::domain::secret::Secret;
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::domain::view::EndpointView;
+use posthaste_shared::domain::whole;
 use serde::{Deserialize, Serialize};
 
 use super::auth::Admin;
@@ -31,7 +32,7 @@ const MAX_OVERLAP_SECONDS: u64 = 30 * 24 * 3600;
 /// What waited for it is sent.
 #[utoipa::path(
     post, path = "/v1/endpoints/{id}/enable", tag = "endpoints", operation_id = "enable_endpoint",
-    params(("id" = String, Path, description = "The endpoint's id")),
+    params(("id" = EndpointId, Path, description = "The endpoint's id")),
     responses((status = 200, description = "The endpoint", body = EndpointView))
 )]
 pub(super) async fn enable(
@@ -51,7 +52,7 @@ pub(super) async fn enable(
 /// Deliveries to it wait until they expire or it is enabled again.
 #[utoipa::path(
     post, path = "/v1/endpoints/{id}/disable", tag = "endpoints", operation_id = "disable_endpoint",
-    params(("id" = String, Path, description = "The endpoint's id")),
+    params(("id" = EndpointId, Path, description = "The endpoint's id")),
     responses((status = 200, description = "The endpoint", body = EndpointView))
 )]
 pub(super) async fn disable(
@@ -71,7 +72,8 @@ pub(super) async fn disable(
 #[serde(deny_unknown_fields, default)]
 pub struct RotateRequest {
     /// How long the old secret signs on beside the new one, 0 to 2,592,000 (30 days). Default 86,400 (a day).
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "whole::option")]
+    #[schema(maximum = 2_592_000)]
     pub overlap_seconds: Option<u64>,
     /// The new secret. Default: made for you, and shown once.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -95,7 +97,7 @@ pub struct RotatedSecret {
 /// Requests are signed with the new and the old secret until the overlap ends.
 #[utoipa::path(
     post, path = "/v1/endpoints/{id}/rotate-secret", tag = "endpoints", operation_id = "rotate_secret",
-    params(("id" = String, Path, description = "The endpoint's id")),
+    params(("id" = EndpointId, Path, description = "The endpoint's id")),
     request_body = Option<RotateRequest>,
     responses((status = 200, description = "The new secret", body = RotatedSecret))
 )]
@@ -148,7 +150,7 @@ pub struct TestEndpointRequest {
 /// One request, not queued, not retried and not recorded; the answer tells all about it.
 #[utoipa::path(
     post, path = "/v1/endpoints/{id}/test", tag = "endpoints", operation_id = "test_endpoint",
-    params(("id" = String, Path, description = "The endpoint's id")),
+    params(("id" = EndpointId, Path, description = "The endpoint's id")),
     request_body = Option<TestEndpointRequest>,
     responses((status = 200, description = "What came of it", body = TestReport))
 )]

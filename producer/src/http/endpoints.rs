@@ -78,6 +78,7 @@ pub(super) struct EndpointQuery {
     /// Whether they are called.
     enabled: Option<bool>,
     /// 1 to 500. Default 50.
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
     /// The `next_cursor` of the page before.
     cursor: Option<String>,
@@ -104,7 +105,7 @@ pub(super) async fn list(
 /// Show an endpoint
 #[utoipa::path(
     get, path = "/v1/endpoints/{id}", tag = "endpoints", operation_id = "show_endpoint",
-    params(("id" = String, Path, description = "The endpoint's id")),
+    params(("id" = EndpointId, Path, description = "The endpoint's id")),
     responses((status = 200, description = "The endpoint", body = EndpointView))
 )]
 pub(super) async fn show(
@@ -119,7 +120,7 @@ pub(super) async fn show(
 /// Change an endpoint
 #[utoipa::path(
     patch, path = "/v1/endpoints/{id}", tag = "endpoints", operation_id = "change_endpoint",
-    params(("id" = String, Path, description = "The endpoint's id")),
+    params(("id" = EndpointId, Path, description = "The endpoint's id")),
     request_body(content((EndpointPatch = "application/json"), (EndpointPatch = "application/merge-patch+json"))),
     responses((status = 200, description = "The endpoint", body = EndpointView))
 )]
@@ -154,7 +155,7 @@ pub(super) async fn change(
 /// Its pending deliveries fail with `endpoint_deleted`.
 #[utoipa::path(
     delete, path = "/v1/endpoints/{id}", tag = "endpoints", operation_id = "delete_endpoint",
-    params(("id" = String, Path, description = "The endpoint's id")),
+    params(("id" = EndpointId, Path, description = "The endpoint's id")),
     responses((status = 204, description = "It is deleted"))
 )]
 pub(super) async fn delete(

@@ -122,7 +122,7 @@ pub(super) async fn list(
 /// Show how far a replay is
 #[utoipa::path(
     get, path = "/v1/replays/{id}", tag = "deliveries", operation_id = "show_replay",
-    params(("id" = String, Path, description = "The replay's id")),
+    params(("id" = Uuid, Path, description = "The replay's id")),
     responses((status = 200, description = "The job", body = Replay))
 )]
 pub(super) async fn show(

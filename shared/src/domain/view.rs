@@ -133,7 +133,8 @@ pub struct AttemptView {
     pub response_body: Option<String>,
     /// The address that was called.
     pub resolved_address: Option<String>,
-    /// Request headers as sent, secrets redacted.
+    /// Request headers as sent, each an array of name and value; secrets are redacted.
+    #[schema(value_type = Vec<Vec<String>>)]
     pub request_headers: Vec<(String, String)>,
     /// The worker that made it.
     pub worker: String,
@@ -186,9 +187,11 @@ pub struct NotificationView {
     pub endpoint_id: Option<EndpointId>,
     /// As it was given.
     pub payload: RawJson,
-    /// As it was given.
+    /// As it was given: an object.
+    #[schema(value_type = Option<Object>)]
     pub recipient: Option<RawJson>,
-    /// As it was given.
+    /// As it was given: an object.
+    #[schema(value_type = Option<Object>)]
     pub overrides: Option<RawJson>,
     /// When it was accepted.
     pub accepted_at: Timestamp,
