@@ -29,6 +29,7 @@ pub mod replays;
 pub mod retention;
 mod round;
 mod rows;
+pub mod several;
 mod unreadable;
 
 use std::sync::Arc;

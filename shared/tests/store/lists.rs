@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use posthaste_shared::broker::Redriven;
-use posthaste_shared::domain::delivery::{DeliveryState, Status};
+use posthaste_shared::domain::delivery::{DeliveryState, FailureReason, Hold, Status};
 use posthaste_shared::domain::event::{Event, EventType};
 use posthaste_shared::domain::id::{DeliveryId, NotificationId, NotificationType, TenantId};
 use posthaste_shared::domain::notification::Notification;
@@ -13,6 +13,7 @@ use posthaste_shared::store::page::PageRequest;
 use posthaste_shared::store::record::Record;
 use posthaste_shared::store::redrives::{RedriveState, RedriveStep};
 use posthaste_shared::store::replays::{JobCancelled, Matching, ReplayState};
+use posthaste_shared::store::several::Several;
 use posthaste_shared::store::{DatabaseKind, Store};
 
 use super::bench::{
@@ -55,16 +56,25 @@ pub(crate) async fn deliveries_are_paged_and_filtered(bench: &Bench) {
     expected.sort_by(|a, b| b.cmp(a));
     assert_eq!(everything, expected.into_iter().map(|(_, id)| id).collect::<Vec<_>>());
     let tenant = Some(TenantId::parse("even").unwrap());
-    let (status, endpoint) = (Some(Status::Failed), Some(endpoint_id("ep_ten")));
-    let five = Some(NotificationType::parse("five").unwrap());
+    let status = || Several::from(Status::Failed);
+    let endpoint = || Several::from(endpoint_id("ep_ten"));
+    let kind = |name: &str| NotificationType::parse(name).unwrap();
     for (filter, count) in [
         (DeliveryFilter { tenant: tenant.clone(), ..none.clone() }, 500),
-        (DeliveryFilter { status, ..none.clone() }, 250),
-        (DeliveryFilter { status: Some(Status::Delivered), tenant: tenant.clone(), ..none.clone() }, 250),
-        (DeliveryFilter { status, tenant, ..none.clone() }, 250),
-        (DeliveryFilter { endpoint_id: endpoint.clone(), ..none.clone() }, 100),
-        (DeliveryFilter { endpoint_id: endpoint, status, ..none.clone() }, 50),
-        (DeliveryFilter { kind: five, ..none.clone() }, 200),
+        (DeliveryFilter { status: status(), ..none.clone() }, 250),
+        (DeliveryFilter { status: Status::Delivered.into(), tenant: tenant.clone(), ..none.clone() }, 250),
+        (DeliveryFilter { status: status(), tenant, ..none.clone() }, 250),
+        (DeliveryFilter { status: vec![Status::Failed, Status::Delivered].into(), ..none.clone() }, 1000),
+        (DeliveryFilter { status: vec![Status::Failed, Status::Expired].into(), ..none.clone() }, 250),
+        (DeliveryFilter { endpoint_id: endpoint(), ..none.clone() }, 100),
+        (DeliveryFilter { endpoint_id: vec![endpoint_id("ep_ten"), endpoint_id("ep_1")].into(), ..none.clone() }, 1000),
+        (DeliveryFilter { endpoint_id: endpoint(), status: status(), ..none.clone() }, 50),
+        (DeliveryFilter { kind: kind("five").into(), ..none.clone() }, 200),
+        (DeliveryFilter { kind: vec![kind("five"), kind("other")].into(), ..none.clone() }, 1000),
+        (DeliveryFilter { reason: FailureReason::Rejected.into(), ..none.clone() }, 250),
+        (DeliveryFilter { reason: FailureReason::Gone.into(), ..none.clone() }, 0),
+        (DeliveryFilter { reason: FailureReason::Rejected.into(), status: Status::Delivered.into(), ..none.clone() }, 0),
+        (DeliveryFilter { hold: Hold::RateLimit.into(), ..none.clone() }, 0),
         (DeliveryFilter { notification_id: NotificationId::parse("n-7").ok(), ..none.clone() }, 1),
         (DeliveryFilter { since: Some(at(100)), until: Some(at(101)), ..none.clone() }, 3),
     ] {
@@ -156,7 +166,7 @@ pub(crate) async fn a_replay_starts_new_rounds(bench: &Bench) {
     let new = Notification { accepted_at: at(10), ..(*notification("new")).clone() };
     put_as(store, Arc::new(new), "ep_1", failed(11)).await;
     assert_eq!(store.step_replay(at(10), 10).await.unwrap(), None);
-    let filter = DeliveryFilter { status: Some(Status::Failed), ..DeliveryFilter::default() };
+    let filter = DeliveryFilter { status: Status::Failed.into(), ..DeliveryFilter::default() };
     let replay = store.create_replay(&filter, at(10)).await.unwrap();
     let mut steps = 0;
     while let Some(step) = store.step_replay(at(11), 10).await.unwrap() {
