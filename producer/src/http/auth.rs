@@ -56,7 +56,15 @@ async fn authorise(parts: &Parts, api: &Api, scope: Scope) -> Result<Caller, Pro
 /// # Errors
 /// It was revoked, or the store cannot say.
 pub(super) async fn still_works(headers: &HeaderMap, api: &Api) -> Result<(), Problem> {
-    api.keys.look_up(&api.store, bearer(headers)?).await.map(drop)
+    caller_of(headers, api).await.map(drop)
+}
+
+/// Who sent a request with these headers, whatever they may do.
+///
+/// # Errors
+/// There is no key, it does not work, or the store cannot say.
+pub(super) async fn caller_of(headers: &HeaderMap, api: &Api) -> Result<Caller, Problem> {
+    api.keys.look_up(&api.store, bearer(headers)?).await
 }
 
 fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use posthaste_shared::domain::attempt::Attempt;
-use posthaste_shared::domain::delivery::{Delivery, Status};
+use posthaste_shared::domain::delivery::{Delivery, FailureReason, Hold, Status};
 use posthaste_shared::domain::id::{DeliveryId, EndpointId, NotificationId, NotificationType, TenantId};
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::domain::view::{AttemptView, DeliveryDetail, DeliveryView};
 use posthaste_shared::store::deliveries::{Cancelled, DeliveryFilter, RetriedNow};
+use posthaste_shared::store::several::{Several, StatusCode};
 use serde::Deserialize;
 
 use super::auth::{Admin, Reader};
@@ -24,17 +25,34 @@ use super::state::Api;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct DeliveryQuery {
-    /// Where they stand.
-    status: Option<Status>,
-    /// Where to.
-    endpoint_id: Option<EndpointId>,
+    /// Their status: one, or several with commas between them.
+    #[serde(default)]
+    #[param(value_type = Vec<Status>, required = false, style = Form, explode = false)]
+    status: Several<Status>,
+    /// Why they failed: one reason, or several.
+    #[serde(default)]
+    #[param(value_type = Vec<FailureReason>, required = false, style = Form, explode = false)]
+    reason: Several<FailureReason>,
+    /// The status code that their last attempt was answered with: one, or several.
+    #[serde(default)]
+    #[param(value_type = Vec<StatusCode>, required = false, style = Form, explode = false)]
+    status_code: Several<StatusCode>,
+    /// What holds them back while they are parked: one, or several.
+    #[serde(default)]
+    #[param(value_type = Vec<Hold>, required = false, style = Form, explode = false)]
+    hold: Several<Hold>,
+    /// The endpoints that they are for: one, or several.
+    #[serde(default)]
+    #[param(value_type = Vec<EndpointId>, required = false, style = Form, explode = false)]
+    endpoint_id: Several<EndpointId>,
     /// Of what.
     notification_id: Option<NotificationId>,
     /// Whose. Default: the key's tenant, else all.
     tenant: Option<TenantId>,
-    /// The notification's type.
-    #[serde(rename = "type")]
-    kind: Option<NotificationType>,
+    /// The notification's type: one, or several.
+    #[serde(rename = "type", default)]
+    #[param(value_type = Vec<NotificationType>, required = false, style = Form, explode = false)]
+    kind: Several<NotificationType>,
     /// Accepted at this time or later.
     since: Option<Timestamp>,
     /// Accepted before this time.
@@ -61,6 +79,9 @@ pub(super) async fn list(
     let filter = DeliveryFilter {
         tenant: caller.tenant(query.tenant.as_ref())?,
         status: query.status,
+        reason: query.reason,
+        status_code: query.status_code,
+        hold: query.hold,
         endpoint_id: query.endpoint_id,
         notification_id: query.notification_id,
         kind: query.kind,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use posthaste_shared::domain::id::TenantId;
+use posthaste_shared::domain::id::{EndpointUid, TenantId};
 use posthaste_shared::domain::retry::RetryPolicy;
 use posthaste_shared::domain::secret::Secret;
 use posthaste_shared::domain::subscription::Subscription;
@@ -15,6 +15,10 @@ use serde_json::{Map, Value};
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EndpointDraft {
+    /// An id of your choice, unique in the tenant, by which the endpoint can be named and put. It must not begin with
+    /// `ep_`, and cannot be changed. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<EndpointUid>,
     /// Whose it is. Default: the key's tenant, else `default`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<TenantId>,

@@ -15,6 +15,7 @@ use posthaste_shared::domain::raw_json::RawJson;
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::store::StoreError;
 use posthaste_shared::store::events::EventFilter;
+use posthaste_shared::store::several::Several;
 use serde::Deserialize;
 
 use super::auth::{Reader, still_works};
@@ -38,9 +39,10 @@ const BATCH: u32 = 100;
 pub(super) struct EventQuery {
     /// Whose. Default: the key's tenant, else all.
     tenant: Option<TenantId>,
-    /// What they tell of.
-    #[serde(rename = "type")]
-    kind: Option<EventType>,
+    /// Their type: one, or several with commas between them.
+    #[serde(rename = "type", default)]
+    #[param(value_type = Vec<EventType>, required = false, style = Form, explode = false)]
+    kind: Several<EventType>,
     /// At this time or later.
     since: Option<Timestamp>,
     /// Before this time.
@@ -81,9 +83,10 @@ pub(super) async fn list(
 pub(super) struct StreamQuery {
     /// Whose. Default: the key's tenant, else all.
     tenant: Option<TenantId>,
-    /// What they tell of.
-    #[serde(rename = "type")]
-    kind: Option<EventType>,
+    /// Their type: one, or several with commas between them.
+    #[serde(rename = "type", default)]
+    #[param(value_type = Vec<EventType>, required = false, style = Form, explode = false)]
+    kind: Several<EventType>,
 }
 
 /// Follow events as they happen

@@ -7,7 +7,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, header};
+use http::{HeaderMap, Uri, header};
 use serde::de::DeserializeOwned;
 
 use super::auth::still_works;
@@ -78,7 +78,7 @@ fn unsupported(wanted: &str) -> Problem {
 
 /// Reads a body of up to `limit` bytes. Its key is looked at once more then: it may have been revoked while the body
 /// arrived.
-async fn read(request: Request, api: &Api, limit: usize) -> Result<Bytes, Problem> {
+pub(super) async fn read(request: Request, api: &Api, limit: usize) -> Result<Bytes, Problem> {
     let too_large = || Problem::new(Code::TooLarge, format!("the body may have at most {limit} bytes"));
     let encoding = body_encoding::of(request.headers())?;
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
@@ -106,8 +106,18 @@ pub(super) struct Params<T>(pub(super) T);
 impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Api>> for Params<T> {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
-        let query: Result<Query<T>, QueryRejection> = Query::from_request_parts(parts, api).await;
+    async fn from_request_parts(parts: &mut Parts, _api: &Arc<Api>) -> Result<Self, Problem> {
+        // A parameter that comes several times has several values, as if they stood in one with commas.
+        let mut joined: Vec<(String, String)> = Vec::new();
+        for (name, value) in url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()) {
+            match joined.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, values)) => *values = format!("{values},{value}"),
+                None => joined.push((name.into_owned(), value.into_owned())),
+            }
+        }
+        let text = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(joined).finish();
+        let plain: Uri = format!("/?{text}").parse().map_err(|_| Problem::new(Code::InvalidQuery, "is too long"))?;
+        let query: Result<Query<T>, QueryRejection> = Query::try_from_uri(&plain);
         query.map(|Query(params)| Self(params)).map_err(|rejection| {
             let text = rejection.body_text();
             let reason = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);

@@ -24,12 +24,35 @@ pub fn openapi() -> Value {
     document["webhooks"] = webhooks();
     document["components"]["responses"] = json!({ "Problem": problem_response() });
     if let Some(paths) = document["paths"].as_object_mut() {
-        for operation in paths.values_mut().filter_map(Value::as_object_mut).flat_map(Map::values_mut) {
+        for (method, operation) in paths.values_mut().filter_map(Value::as_object_mut).flatten() {
             complete(operation);
+            if method == "post" {
+                add_idempotency_key(operation);
+            }
         }
         add_operations(paths);
     }
     document
+}
+
+/// Adds to every POST that has not its own the header that makes it safe to send again.
+fn add_idempotency_key(operation: &mut Value) {
+    if operation["parameters"].as_array().is_some_and(|all| all.iter().any(|one| one["name"] == "Idempotency-Key")) {
+        return;
+    }
+    let header = json!({
+        "name": "Idempotency-Key", "in": "header", "required": false,
+        "description": "1 to 255 visible ASCII characters. The same request with the same key is done once, and \
+                        answered the same again, with the header `Idempotent-Replayed: true`.",
+        "schema": { "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$" }
+    });
+    match operation["parameters"].as_array_mut() {
+        Some(parameters) => parameters.push(header),
+        None => operation["parameters"] = json!([header]),
+    }
+    for status in ["400", "408", "409", "413"] {
+        operation["responses"][status] = json!({ "$ref": "#/components/responses/Problem" });
+    }
 }
 
 /// Adds to an operation what every one has: the key, and problems.
@@ -45,6 +68,10 @@ fn complete(operation: &mut Value) {
     }
     if operation.get("requestBody").is_some() || has_id {
         statuses.push("409");
+    }
+    let guarded = |one: &Value| one["name"] == "If-Match";
+    if operation["parameters"].as_array().is_some_and(|all| all.iter().any(guarded)) {
+        statuses.extend(["400", "412"]);
     }
     for status in statuses {
         operation["responses"][status] = json!({ "$ref": "#/components/responses/Problem" });

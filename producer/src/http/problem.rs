@@ -125,6 +125,10 @@ codes! {
     WrongState = "wrong_state", CONFLICT, "The delivery's state does not allow this";
     /// Others changed the same thing again and again meanwhile.
     EditConflict = "edit_conflict", CONFLICT, "Somebody else changed it at the same time";
+    /// Another endpoint of the tenant has the uid.
+    UidTaken = "uid_taken", CONFLICT, "The uid is taken";
+    /// What is there is not what `If-Match` or `If-None-Match` asks for.
+    PreconditionFailed = "precondition_failed", PRECONDITION_FAILED, "It is not in the state that was asked for";
     /// Over a limit.
     TooLarge = "too_large", PAYLOAD_TOO_LARGE, "The request is too large";
     /// Not JSON by its content type.

@@ -23,7 +23,7 @@ use super::state::Api;
 
 /// Refuses a filter that would send everything again by mistake, and one that can match nothing.
 fn check(filter: &DeliveryFilter) -> Result<(), Problem> {
-    if filter.status == Some(Status::Pending) {
+    if filter.status.values().contains(&Status::Pending) {
         return Err(Problem::field(
             Code::Invalid,
             "status",
@@ -32,7 +32,7 @@ fn check(filter: &DeliveryFilter) -> Result<(), Problem> {
     }
     let everything = DeliveryFilter { tenant: filter.tenant.clone(), ..DeliveryFilter::default() };
     if *filter == everything {
-        let problem = "must name at least one of status, endpoint_id, notification_id, type, since and until";
+        let problem = "must name at least one of status, reason, status_code, hold, endpoint_id, notification_id, type, since and until";
         return Err(Problem::field(Code::Invalid, "", problem));
     }
     Ok(())

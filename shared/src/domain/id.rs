@@ -111,6 +111,12 @@ text_id!(
     |c| c.is_ascii_alphanumeric() || c == '_'
 );
 
+text_id!(
+    /// An id that an endpoint's owner chose, unique in its tenant.
+    EndpointUid, "uid", 64, "1 to 64 letters, digits, '_' or '-'", r"^[A-Za-z0-9_-]+$",
+    |c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')
+);
+
 impl Default for TenantId {
     fn default() -> Self {
         Self("default".into())

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::attempt::{Attempt, AttemptError, AttemptResult, Phases};
 use super::delivery::{Delivery, DeliveryState, FailureReason, Hold, Status, Wait};
 use super::endpoint::{DisabledReason, Endpoint, EndpointStatus};
-use super::id::{DeliveryId, EndpointId, NotificationId, NotificationType, TenantId};
+use super::id::{DeliveryId, EndpointId, EndpointUid, NotificationId, NotificationType, TenantId};
 use super::notification::{Notification, Priority};
 use super::raw_json::RawJson;
 use super::retry::RetryPolicy;
@@ -229,8 +229,11 @@ impl NotificationView {
 /// An endpoint as it is shown: header values and settings that may be secret are redacted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct EndpointView {
-    /// Name.
+    /// The endpoint's id, `ep_…`.
     pub id: EndpointId,
+    /// The id that its owner chose, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<EndpointUid>,
     /// Whose.
     pub tenant: TenantId,
     /// Where requests go.
@@ -284,6 +287,7 @@ impl EndpointView {
         let live = confidential.live_secrets(now).count();
         Self {
             id: endpoint.id.clone(),
+            uid: endpoint.uid.clone(),
             tenant: endpoint.tenant.clone(),
             url: endpoint.url.to_string(),
             wire_format: endpoint.wire_format,

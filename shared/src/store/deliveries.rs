@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::Schema;
 use uuid::Uuid;
 
 use super::db::{Answer, Param, Transaction};
@@ -9,8 +11,8 @@ use super::page::{Cursor, Page, PageRequest};
 use super::partitions::CLOCK_SLACK;
 use super::query::Query;
 use super::record::{Change, update};
-use super::several::{Several, StatusCode};
 use super::rows::{attempt_columns, delivery_columns};
+use super::several::{self, Several, StatusCode};
 use super::{Store, StoreError, rows};
 use crate::domain::attempt::Attempt;
 use crate::domain::delivery::{Delivery, DeliveryState, FailureReason, Hold, Status, Wait};
@@ -26,24 +28,30 @@ pub struct DeliveryFilter {
     pub tenant: Option<TenantId>,
     /// Their status: one, or several.
     #[serde(skip_serializing_if = "Several::is_any")]
+    #[schema(schema_with = statuses)]
     pub status: Several<Status>,
     /// Why they failed: one reason, or several.
     #[serde(skip_serializing_if = "Several::is_any")]
+    #[schema(schema_with = reasons)]
     pub reason: Several<FailureReason>,
     /// The status code that their last attempt was answered with: one, or several.
     #[serde(skip_serializing_if = "Several::is_any")]
+    #[schema(schema_with = status_codes)]
     pub status_code: Several<StatusCode>,
     /// What holds them back while they are parked: one, or several.
     #[serde(skip_serializing_if = "Several::is_any")]
+    #[schema(schema_with = holds)]
     pub hold: Several<Hold>,
     /// The endpoints that they are for: one, or several.
     #[serde(skip_serializing_if = "Several::is_any")]
+    #[schema(schema_with = endpoint_ids)]
     pub endpoint_id: Several<EndpointId>,
     /// Of what.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub notification_id: Option<NotificationId>,
     /// The notification's type: one, or several.
     #[serde(rename = "type", skip_serializing_if = "Several::is_any")]
+    #[schema(schema_with = kinds)]
     pub kind: Several<NotificationType>,
     /// Created at or after this time.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,6 +59,30 @@ pub struct DeliveryFilter {
     /// Created before this time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
+}
+
+fn statuses() -> RefOr<Schema> {
+    several::schema::<Status>()
+}
+
+fn reasons() -> RefOr<Schema> {
+    several::schema::<FailureReason>()
+}
+
+fn status_codes() -> RefOr<Schema> {
+    several::schema::<StatusCode>()
+}
+
+fn holds() -> RefOr<Schema> {
+    several::schema::<Hold>()
+}
+
+fn endpoint_ids() -> RefOr<Schema> {
+    several::schema::<EndpointId>()
+}
+
+fn kinds() -> RefOr<Schema> {
+    several::schema::<NotificationType>()
 }
 
 /// What became of a wish to cancel.

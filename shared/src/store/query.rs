@@ -30,10 +30,14 @@ impl Query {
 
     /// Adds that a column has one of the values, if some are given.
     pub(super) fn and_any<T>(&mut self, column: &'static str, values: &Several<T>, param: impl Fn(&T) -> Param) {
-        let places: Vec<String> = values.values().iter().map(|value| {
-            self.params.push(param(value));
-            format!("${}", self.params.len())
-        }).collect();
+        let places: Vec<String> = values
+            .values()
+            .iter()
+            .map(|value| {
+                self.params.push(param(value));
+                format!("${}", self.params.len())
+            })
+            .collect();
         match places.as_slice() {
             [] => {}
             [place] => self.text.push_str(&format!(" AND {column} = {place}")),

@@ -9,7 +9,9 @@ use posthaste_shared::domain::id::{DeliveryId, NotificationId, NotificationType,
 use posthaste_shared::domain::notification::Notification;
 use posthaste_shared::store::deliveries::{Cancelled, DeliveryFilter, RetriedNow};
 use posthaste_shared::store::events::EventFilter;
-use posthaste_shared::store::page::PageRequest;
+use posthaste_shared::store::idempotent_answers::{Claimed, OnceOnly};
+use posthaste_shared::store::notification_list::NotificationFilter;
+use posthaste_shared::store::page::{Cursor, PageRequest};
 use posthaste_shared::store::record::Record;
 use posthaste_shared::store::redrives::{RedriveState, RedriveStep};
 use posthaste_shared::store::replays::{JobCancelled, Matching, ReplayState};
@@ -73,13 +75,65 @@ pub(crate) async fn deliveries_are_paged_and_filtered(bench: &Bench) {
         (DeliveryFilter { kind: vec![kind("five"), kind("other")].into(), ..none.clone() }, 1000),
         (DeliveryFilter { reason: FailureReason::Rejected.into(), ..none.clone() }, 250),
         (DeliveryFilter { reason: FailureReason::Gone.into(), ..none.clone() }, 0),
-        (DeliveryFilter { reason: FailureReason::Rejected.into(), status: Status::Delivered.into(), ..none.clone() }, 0),
+        (
+            DeliveryFilter { reason: FailureReason::Rejected.into(), status: Status::Delivered.into(), ..none.clone() },
+            0,
+        ),
         (DeliveryFilter { hold: Hold::RateLimit.into(), ..none.clone() }, 0),
         (DeliveryFilter { notification_id: NotificationId::parse("n-7").ok(), ..none.clone() }, 1),
         (DeliveryFilter { since: Some(at(100)), until: Some(at(101)), ..none.clone() }, 3),
     ] {
         assert_eq!(all(store, &filter, 100).await.len(), count, "{filter:?}");
     }
+}
+
+pub(crate) async fn notifications_are_paged_and_filtered(bench: &Bench) {
+    let store = &bench.store;
+    for n in 0..6 {
+        put(store, &format!("wanted-{n}"), "ep_1", delivered(n + 1)).await;
+    }
+    for n in 0..4 {
+        let lonely = Notification { accepted_at: at(n), ..(*notification(&format!("lonely-{n}"))).clone() };
+        store.record_unmatched(&[Arc::new(lonely)], at(n)).await.unwrap();
+    }
+    let listed = async |unmatched: Option<bool>, limit: u32| {
+        let filter = NotificationFilter { unmatched, ..NotificationFilter::default() };
+        let mut page = PageRequest { limit, cursor: None };
+        let mut found = Vec::new();
+        loop {
+            let part = store.list_notifications(&filter, &page).await.unwrap();
+            found.extend(part.items.into_iter().map(|it| (it.notification.id.to_string(), it.fan_out)));
+            match part.next_cursor {
+                Some(cursor) => page.cursor = Some(Cursor::parse(&cursor.encode()).unwrap()),
+                None => return found,
+            }
+        }
+    };
+    assert_eq!(listed(None, 3).await.len(), 10);
+    let lonely = listed(Some(true), 1).await;
+    let expected: Vec<_> = (0..4).rev().map(|n| (format!("lonely-{n}"), 0)).collect();
+    assert_eq!(lonely, expected);
+    let wanted = listed(Some(false), 500).await;
+    assert!(wanted.len() == 6 && wanted.iter().all(|(id, fan_out)| id.starts_with("wanted-") && *fan_out == 1));
+}
+
+pub(crate) async fn a_request_is_claimed_once(bench: &Bench) {
+    let store = &bench.store;
+    let request = OnceOnly { caller: "key_1".to_owned(), name: "a".to_owned(), fingerprint: [1; 32] };
+    let claim = async |request: &OnceOnly, now| store.claim_request(request, at(now), at(now - 100)).await.unwrap();
+    assert_eq!(claim(&request, 0).await, Claimed::New);
+    assert_eq!(claim(&request, 50).await, Claimed::UnderWay);
+    let other = OnceOnly { fingerprint: [2; 32], ..request.clone() };
+    assert_eq!(claim(&other, 500).await, Claimed::Mismatch);
+    assert_eq!(claim(&request, 500).await, Claimed::New, "whoever claimed it is gone");
+    store.forget_request(&request).await.unwrap();
+    assert_eq!(claim(&request, 501).await, Claimed::New, "it was refused");
+    store.keep_answer(&request, b"made").await.unwrap();
+    assert_eq!(claim(&request, 9_000).await, Claimed::Done(b"made".to_vec()));
+    let another = OnceOnly { caller: "key_2".to_owned(), ..request.clone() };
+    assert_eq!(claim(&another, 1).await, Claimed::New);
+    assert!(store.remove_finished(at(1), at(9_999), 100).await.unwrap() >= 2);
+    assert_eq!(claim(&request, 9_999).await, Claimed::New);
 }
 
 pub(crate) async fn events_are_published_once_and_streamed_in_order(bench: &Bench) {
@@ -104,7 +158,7 @@ pub(crate) async fn events_are_published_once_and_streamed_in_order(bench: &Benc
     assert_eq!(listed.items.iter().map(|event| event.at).collect::<Vec<_>>(), [at(5), at(4)]);
     let next = PageRequest { limit: 9, cursor: listed.next_cursor };
     assert_eq!(store.events(&none, &next).await.unwrap().items.len(), 3);
-    let other = EventFilter { kind: Some(EventType::EndpointDisabled), ..none.clone() };
+    let other = EventFilter { kind: EventType::EndpointDisabled.into(), ..none.clone() };
     assert!(store.events(&other, &PageRequest::default()).await.unwrap().items.is_empty());
 
     let last = store.last_event_sequence().await.unwrap();
