@@ -23,6 +23,8 @@ REFUSED = {
     "list_endpoints": {"cursor"},
     "list_events": {"cursor"},
     "list_notifications": {"cursor"},
+    "list_replays": {"cursor"},
+    "list_redrives": {"cursor"},
 }
 
 
