@@ -27,6 +27,7 @@ mod reconcile;
 mod replay;
 mod send;
 mod service;
+mod serving;
 mod up;
 mod when;
 mod wire_formats;

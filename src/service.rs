@@ -36,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connect;
 use crate::failure::Failure;
+use crate::serving::{self, serve};
 use crate::wire_formats::WorkerWireFormats;
 
 /// How long closing connections may take.
@@ -99,6 +100,7 @@ impl Node {
             settings: ApiSettings {
                 max_body_bytes: config.api.max_body_bytes,
                 max_batch_body_bytes: config.api.max_batch_bytes,
+                body_timeout: config.api.body_timeout,
                 admin_key: config.api.admin_key.clone(),
                 ..ApiSettings::default()
             },
@@ -227,10 +229,16 @@ pub(crate) async fn serve_api(node: &Node, config: &Config, shutdown: &Cancellat
         Some(own) => {
             let own = listen("--metrics-listen", own).await?;
             tracing::info!("health and metrics are at http://{}", own.local_addr()?);
-            tasks.push(serve(own, node.operations(), shutdown.clone()));
+            tasks.push(serve(own, node.operations(), serving::Limits::OPERATIONS, shutdown.clone()));
         }
     }
-    tasks.push(serve(listener, api, shutdown.clone()));
+    let limits = serving::Limits {
+        max_connections: config.api.max_connections,
+        max_connections_per_client: config.api.max_connections_per_client,
+        header_timeout: config.api.header_timeout,
+        idle_timeout: config.api.idle_timeout,
+    };
+    tasks.push(serve(listener, api, limits.within_open_files(), shutdown.clone()));
     tracing::info!("listening on http://{address}");
     Ok(Servers { address, tasks })
 }
@@ -267,16 +275,6 @@ pub(crate) async fn listen(setting: &str, address: SocketAddr) -> Result<TcpList
     TcpListener::bind(address).await.map_err(|error| {
         Failure::new(format!("{address} cannot be listened on: {error}"))
             .hint(format!("choose another address with {setting}, or end what uses this one"))
-    })
-}
-
-/// Serves in the background until the token is cancelled.
-pub(crate) fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        let served = axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await;
-        if let Err(error) = served {
-            tracing::error!(%error, "serving HTTP ended");
-        }
     })
 }
 

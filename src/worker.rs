@@ -11,6 +11,7 @@ use crate::failure::Done;
 use crate::global::{Global, ServiceFlags};
 use crate::notify;
 use crate::service::{self, Node, Schema};
+use crate::serving::{Limits, serve};
 
 /// Run a delivery worker. Start as many as you like, on as many machines.
 #[derive(Debug, Args)]
@@ -35,7 +36,7 @@ pub(crate) async fn run(global: &Global, args: WorkerArgs) -> Done {
     let shutdown = CancellationToken::new();
     let listener = service::listen("--listen", config.listen).await?;
     tracing::info!("listening on http://{} for health and metrics", listener.local_addr()?);
-    let server = service::serve(listener, node.operations(), shutdown.clone());
+    let server = serve(listener, node.operations(), Limits::OPERATIONS, shutdown.clone());
     let mut worker = node.start_worker(&config, service::worker_name()).await?;
     let redriver = node.start_redriver(shutdown.clone());
     let _ready = notify::ready();

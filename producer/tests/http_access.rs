@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use support::{ADMIN_KEY, TestApi, answer};
 
 /// Every route with the scope that it needs.
-const ROUTES: [(&str, &str, Scope); 34] = [
+const ROUTES: [(&str, &str, Scope); 36] = [
+    ("get", "/v1/notifications", Scope::Read),
+    ("put", "/v1/endpoints/{id}", Scope::Admin),
     ("post", "/v1/notifications", Scope::Enqueue),
     ("post", "/v1/notifications/batch", Scope::Enqueue),
     ("get", "/v1/notifications/{id}", Scope::Read),

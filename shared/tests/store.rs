@@ -95,6 +95,8 @@ conformance!(
     ],
     lists: [
         deliveries_are_paged_and_filtered,
+        notifications_are_paged_and_filtered,
+        a_request_is_claimed_once,
         events_are_published_once_and_streamed_in_order,
         cancelling_keeps_the_rules,
         retrying_keeps_the_rules,

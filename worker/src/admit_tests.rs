@@ -11,6 +11,7 @@ use super::*;
 
 fn endpoint(id: &str, max_in_flight: u32) -> Endpoint {
     Endpoint {
+        uid: None,
         id: EndpointId::parse(id).unwrap(),
         tenant: TenantId::default(),
         url: "https://example.com".parse().unwrap(),

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
-use http::header;
 use http::request::Parts;
+use http::{HeaderMap, header};
 use posthaste_shared::domain::key::Scope;
 
 use super::caller::Caller;
@@ -40,7 +40,7 @@ permission!(
 );
 
 async fn authorise(parts: &Parts, api: &Api, scope: Scope) -> Result<Caller, Problem> {
-    let key = bearer(parts)?;
+    let key = bearer(&parts.headers)?;
     let caller = api.keys.look_up(&api.store, key).await?;
     if caller.key().allows(scope) {
         return Ok(caller);
@@ -50,9 +50,26 @@ async fn authorise(parts: &Parts, api: &Api, scope: Scope) -> Result<Caller, Pro
     Err(Problem::new(Code::MissingScope, detail))
 }
 
-fn bearer(parts: &Parts) -> Result<&str, Problem> {
+/// The key that a request came with still works. For requests that are long under way: a key may be revoked
+/// meanwhile. Costs a visit to the store only where the key has not been looked at for a second.
+///
+/// # Errors
+/// It was revoked, or the store cannot say.
+pub(super) async fn still_works(headers: &HeaderMap, api: &Api) -> Result<(), Problem> {
+    caller_of(headers, api).await.map(drop)
+}
+
+/// Who sent a request with these headers, whatever they may do.
+///
+/// # Errors
+/// There is no key, it does not work, or the store cannot say.
+pub(super) async fn caller_of(headers: &HeaderMap, api: &Api) -> Result<Caller, Problem> {
+    api.keys.look_up(&api.store, bearer(headers)?).await
+}
+
+fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
     let missing = || Problem::new(Code::MissingKey, "send the header Authorization: Bearer <API key>");
-    let value = parts.headers.get(header::AUTHORIZATION).ok_or_else(missing)?;
+    let value = headers.get(header::AUTHORIZATION).ok_or_else(missing)?;
     let (scheme, key) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(missing)?;
     if scheme.eq_ignore_ascii_case("bearer") && !key.trim().is_empty() { Ok(key.trim()) } else { Err(missing()) }
 }

@@ -15,9 +15,15 @@ use super::auth::Enqueuer;
 use super::extract::BatchBytes;
 use super::intake::{AcceptedView, Item, take_in};
 use super::json::{explain, parse};
-use super::notifications::{idempotency_key, traceparent};
+use super::notifications::{IdempotencyKey, idempotency_key, traceparent};
 use super::problem::{Code, Problem, ProblemBody};
 use super::state::Api;
+
+/// Notifications, each read and answered on its own.
+#[derive(utoipa::ToSchema)]
+#[schema(max_items = 1_000)]
+#[expect(dead_code, reason = "for the specification")]
+pub(super) struct Batch(Vec<NotificationDraft>);
 
 /// The answer to a batch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -49,9 +55,9 @@ pub enum BatchItem {
 /// one does not stop the good ones. With an `Idempotency-Key` the whole batch can be sent again safely.
 #[utoipa::path(
     post, path = "/v1/notifications/batch", tag = "notifications", operation_id = "enqueue_batch",
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters; counts for each item by its place")),
+    params(IdempotencyKey),
     request_body(content(
-        (Vec<NotificationDraft> = "application/json"),
+        (Batch = "application/json"),
         (NotificationDraft = "application/x-ndjson"),
     )),
     responses((status = 202, description = "A result for each", body = BatchView))

@@ -25,6 +25,7 @@ const DEFAULT_LIMIT: u32 = 50;
 #[into_params(parameter_in = Query)]
 pub(super) struct DeadLetterQuery {
     /// 1 to 1,000. Default 50.
+    #[param(minimum = 1, maximum = 1_000)]
     limit: Option<u32>,
 }
 
@@ -58,7 +59,8 @@ pub(super) async fn list(
 #[derive(Debug, Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RedriveRequest {
-    /// These.
+    /// These, 1 to 1,000.
+    #[schema(min_items = 1, max_items = 1_000)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ids: Option<Vec<String>>,
     /// All, up to 1,000 a request.

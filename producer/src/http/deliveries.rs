@@ -5,11 +5,12 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use posthaste_shared::domain::attempt::Attempt;
-use posthaste_shared::domain::delivery::{Delivery, Status};
+use posthaste_shared::domain::delivery::{Delivery, FailureReason, Hold, Status};
 use posthaste_shared::domain::id::{DeliveryId, EndpointId, NotificationId, NotificationType, TenantId};
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::domain::view::{AttemptView, DeliveryDetail, DeliveryView};
 use posthaste_shared::store::deliveries::{Cancelled, DeliveryFilter, RetriedNow};
+use posthaste_shared::store::several::{Several, StatusCode};
 use serde::Deserialize;
 
 use super::auth::{Admin, Reader};
@@ -24,22 +25,40 @@ use super::state::Api;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct DeliveryQuery {
-    /// Where they stand.
-    status: Option<Status>,
-    /// Where to.
-    endpoint_id: Option<EndpointId>,
+    /// Their status: one, or several with commas between them.
+    #[serde(default)]
+    #[param(value_type = Vec<Status>, required = false, style = Form, explode = false)]
+    status: Several<Status>,
+    /// Why they failed: one reason, or several.
+    #[serde(default)]
+    #[param(value_type = Vec<FailureReason>, required = false, style = Form, explode = false)]
+    reason: Several<FailureReason>,
+    /// The status code that their last attempt was answered with: one, or several.
+    #[serde(default)]
+    #[param(value_type = Vec<StatusCode>, required = false, style = Form, explode = false)]
+    status_code: Several<StatusCode>,
+    /// What holds them back while they are parked: one, or several.
+    #[serde(default)]
+    #[param(value_type = Vec<Hold>, required = false, style = Form, explode = false)]
+    hold: Several<Hold>,
+    /// The endpoints that they are for: one, or several.
+    #[serde(default)]
+    #[param(value_type = Vec<EndpointId>, required = false, style = Form, explode = false)]
+    endpoint_id: Several<EndpointId>,
     /// Of what.
     notification_id: Option<NotificationId>,
     /// Whose. Default: the key's tenant, else all.
     tenant: Option<TenantId>,
-    /// The notification's type.
-    #[serde(rename = "type")]
-    kind: Option<NotificationType>,
+    /// The notification's type: one, or several.
+    #[serde(rename = "type", default)]
+    #[param(value_type = Vec<NotificationType>, required = false, style = Form, explode = false)]
+    kind: Several<NotificationType>,
     /// Accepted at this time or later.
     since: Option<Timestamp>,
     /// Accepted before this time.
     until: Option<Timestamp>,
     /// 1 to 500. Default 50.
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
     /// The `next_cursor` of the page before.
     cursor: Option<String>,
@@ -60,6 +79,9 @@ pub(super) async fn list(
     let filter = DeliveryFilter {
         tenant: caller.tenant(query.tenant.as_ref())?,
         status: query.status,
+        reason: query.reason,
+        status_code: query.status_code,
+        hold: query.hold,
         endpoint_id: query.endpoint_id,
         notification_id: query.notification_id,
         kind: query.kind,
@@ -73,7 +95,7 @@ pub(super) async fn list(
 /// Show a delivery with its attempts
 #[utoipa::path(
     get, path = "/v1/deliveries/{id}", tag = "deliveries", operation_id = "show_delivery",
-    params(("id" = String, Path, description = "The delivery's id")),
+    params(("id" = DeliveryId, Path, description = "The delivery's id")),
     responses((status = 200, description = "The delivery", body = DeliveryDetail))
 )]
 pub(super) async fn show(
@@ -93,7 +115,7 @@ pub(super) async fn show(
 /// A pending delivery is due at once; one that came to its end starts a new round of attempts.
 #[utoipa::path(
     post, path = "/v1/deliveries/{id}/retry", tag = "deliveries", operation_id = "retry_delivery",
-    params(("id" = String, Path, description = "The delivery's id")),
+    params(("id" = DeliveryId, Path, description = "The delivery's id")),
     responses((status = 200, description = "It is due now", body = DeliveryView))
 )]
 pub(super) async fn retry(
@@ -114,7 +136,7 @@ pub(super) async fn retry(
 /// Cancel a pending delivery
 #[utoipa::path(
     post, path = "/v1/deliveries/{id}/cancel", tag = "deliveries", operation_id = "cancel_delivery",
-    params(("id" = String, Path, description = "The delivery's id")),
+    params(("id" = DeliveryId, Path, description = "The delivery's id")),
     responses((status = 200, description = "It will not be sent", body = DeliveryView))
 )]
 pub(super) async fn cancel(

@@ -5,16 +5,20 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
 use posthaste_shared::domain::id::EndpointId;
 use posthaste_shared::domain::notification::NotificationDraft;
 use posthaste_shared::domain::secret::Secret;
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::domain::view::EndpointView;
+use posthaste_shared::domain::whole;
 use serde::{Deserialize, Serialize};
 
 use super::auth::Admin;
+use super::endpoint_name::{EndpointName, EndpointTenant, IfMatch, shown};
 use super::endpoints::{edit, find, switch};
-use super::extract::{Id, JsonBytes};
+use super::extract::JsonBytes;
 use super::json::parse_or_default;
 use super::problem::{Code, Problem};
 use super::state::Api;
@@ -22,7 +26,7 @@ use super::wire_formats::TestReport;
 use crate::enqueue::accept;
 
 /// How long an old secret signs on when the client does not say: a day.
-const DEFAULT_OVERLAP_SECONDS: u64 = 24 * 3600;
+pub(super) const DEFAULT_OVERLAP_SECONDS: u64 = 24 * 3600;
 /// The longest that an old secret may sign on: 30 days.
 const MAX_OVERLAP_SECONDS: u64 = 30 * 24 * 3600;
 
@@ -31,19 +35,20 @@ const MAX_OVERLAP_SECONDS: u64 = 30 * 24 * 3600;
 /// What waited for it is sent.
 #[utoipa::path(
     post, path = "/v1/endpoints/{id}/enable", tag = "endpoints", operation_id = "enable_endpoint",
-    params(("id" = String, Path, description = "The endpoint's id")),
+    params(("id" = EndpointId, Path, description = "The endpoint's id or uid"), EndpointTenant, IfMatch),
     responses((status = 200, description = "The endpoint", body = EndpointView))
 )]
 pub(super) async fn enable(
     State(api): State<Arc<Api>>,
     Admin(caller): Admin,
-    Id(id): Id<EndpointId>,
-) -> Result<Json<EndpointView>, Problem> {
-    let endpoint = edit(&api, &caller, &id, |endpoint| {
+    name: EndpointName,
+) -> Result<Response, Problem> {
+    let endpoint = edit(&api, &caller, &name, |endpoint| {
         switch(endpoint, true);
         Ok(())
     });
-    Ok(Json(EndpointView::of(&endpoint.await?, api.clock.now())))
+    let endpoint = endpoint.await?;
+    Ok(shown(StatusCode::OK, &endpoint, EndpointView::of(&endpoint, api.clock.now())))
 }
 
 /// Disable an endpoint
@@ -51,19 +56,20 @@ pub(super) async fn enable(
 /// Deliveries to it wait until they expire or it is enabled again.
 #[utoipa::path(
     post, path = "/v1/endpoints/{id}/disable", tag = "endpoints", operation_id = "disable_endpoint",
-    params(("id" = String, Path, description = "The endpoint's id")),
+    params(("id" = EndpointId, Path, description = "The endpoint's id or uid"), EndpointTenant, IfMatch),
     responses((status = 200, description = "The endpoint", body = EndpointView))
 )]
 pub(super) async fn disable(
     State(api): State<Arc<Api>>,
     Admin(caller): Admin,
-    Id(id): Id<EndpointId>,
-) -> Result<Json<EndpointView>, Problem> {
-    let endpoint = edit(&api, &caller, &id, |endpoint| {
+    name: EndpointName,
+) -> Result<Response, Problem> {
+    let endpoint = edit(&api, &caller, &name, |endpoint| {
         switch(endpoint, false);
         Ok(())
     });
-    Ok(Json(EndpointView::of(&endpoint.await?, api.clock.now())))
+    let endpoint = endpoint.await?;
+    Ok(shown(StatusCode::OK, &endpoint, EndpointView::of(&endpoint, api.clock.now())))
 }
 
 /// How to rotate.
@@ -71,7 +77,8 @@ pub(super) async fn disable(
 #[serde(deny_unknown_fields, default)]
 pub struct RotateRequest {
     /// How long the old secret signs on beside the new one, 0 to 2,592,000 (30 days). Default 86,400 (a day).
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "whole::option")]
+    #[schema(maximum = 2_592_000)]
     pub overlap_seconds: Option<u64>,
     /// The new secret. Default: made for you, and shown once.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -95,14 +102,14 @@ pub struct RotatedSecret {
 /// Requests are signed with the new and the old secret until the overlap ends.
 #[utoipa::path(
     post, path = "/v1/endpoints/{id}/rotate-secret", tag = "endpoints", operation_id = "rotate_secret",
-    params(("id" = String, Path, description = "The endpoint's id")),
+    params(("id" = EndpointId, Path, description = "The endpoint's id or uid"), EndpointTenant, IfMatch),
     request_body = Option<RotateRequest>,
     responses((status = 200, description = "The new secret", body = RotatedSecret))
 )]
 pub(super) async fn rotate_secret(
     State(api): State<Arc<Api>>,
     Admin(caller): Admin,
-    Id(id): Id<EndpointId>,
+    name: EndpointName,
     JsonBytes(body): JsonBytes,
 ) -> Result<Json<RotatedSecret>, Problem> {
     let request: RotateRequest = parse_or_default(&body)?;
@@ -110,7 +117,7 @@ pub(super) async fn rotate_secret(
     if overlap > MAX_OVERLAP_SECONDS {
         return Err(Problem::field(Code::Invalid, "overlap_seconds", format!("must be 0 to {MAX_OVERLAP_SECONDS}")));
     }
-    let found = find(&api, &caller, &id).await?;
+    let found = find(&api, &caller, &name).await?;
     let format = found.wire_format;
     let (secret, shown) = match request.secret {
         Some(own) => {
@@ -125,7 +132,7 @@ pub(super) async fn rotate_secret(
     };
     let now = api.clock.now();
     let retires_at = now.after(Duration::from_secs(overlap));
-    let endpoint = edit(&api, &caller, &id, |endpoint| {
+    let endpoint = edit(&api, &caller, &name, |endpoint| {
         endpoint.confidential.rotate(secret.clone(), now, retires_at);
         Ok(())
     })
@@ -148,18 +155,18 @@ pub struct TestEndpointRequest {
 /// One request, not queued, not retried and not recorded; the answer tells all about it.
 #[utoipa::path(
     post, path = "/v1/endpoints/{id}/test", tag = "endpoints", operation_id = "test_endpoint",
-    params(("id" = String, Path, description = "The endpoint's id")),
+    params(("id" = EndpointId, Path, description = "The endpoint's id or uid"), EndpointTenant, IfMatch),
     request_body = Option<TestEndpointRequest>,
     responses((status = 200, description = "What came of it", body = TestReport))
 )]
 pub(super) async fn test(
     State(api): State<Arc<Api>>,
     Admin(caller): Admin,
-    Id(id): Id<EndpointId>,
+    name: EndpointName,
     JsonBytes(body): JsonBytes,
 ) -> Result<Json<TestReport>, Problem> {
     let request: TestEndpointRequest = parse_or_default(&body)?;
-    let endpoint = find(&api, &caller, &id).await?;
+    let endpoint = find(&api, &caller, &name).await?;
     let notification = match request.notification {
         Some(mut draft) => {
             draft.tenant = Some(endpoint.tenant.clone());

@@ -16,7 +16,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::endpoint_actions::DEFAULT_OVERLAP_SECONDS;
 use super::endpoint_input::{EndpointDraft, EndpointPatch};
+use super::endpoints::switch;
 use super::problem::{Code, Problem};
 use super::state::Api;
 
@@ -50,6 +52,7 @@ pub(super) fn make(
     let written_url = draft.url.filter(|text| text != url.as_str());
     let endpoint = Endpoint {
         id: EndpointId::generate(now),
+        uid: draft.uid,
         tenant,
         url,
         wire_format: draft.wire_format,
@@ -71,6 +74,54 @@ pub(super) fn make(
         version: 0,
     };
     Ok((endpoint, shown))
+}
+
+/// Makes an endpoint what the draft says. Members that the draft leaves out have their defaults, but for `secret` and
+/// `enabled`, which stay. The URL comes in checked; the result is not checked yet.
+///
+/// # Errors
+/// Another wire format, or a secret that the wire format cannot use.
+pub(super) fn replace(
+    api: &Api,
+    draft: &EndpointDraft,
+    url: &Url,
+    endpoint: &mut Endpoint,
+    now: Timestamp,
+) -> Result<(), Problem> {
+    if draft.wire_format != endpoint.wire_format {
+        let problem =
+            format!("cannot be changed: it is {}; delete the endpoint and create another", endpoint.wire_format);
+        return Err(Problem::field(Code::Invalid, "wire_format", problem));
+    }
+    match draft.url.as_deref() {
+        Some(text) => endpoint.set_url(url.clone(), text),
+        None => endpoint.url = url.clone(),
+    }
+    endpoint.description = draft.description.clone().unwrap_or_default();
+    endpoint.subscription = draft.subscription.clone().unwrap_or_default();
+    endpoint.timeout = Duration::from_millis(draft.timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS));
+    endpoint.retry = draft.retry.clone().unwrap_or_default();
+    endpoint.max_in_flight = draft.max_in_flight.unwrap_or(DEFAULT_MAX_IN_FLIGHT);
+    endpoint.rate_limit_per_second = draft.rate_limit_per_second;
+    if let Some(enabled) = draft.enabled {
+        switch(endpoint, enabled);
+    }
+    let confidential = &mut endpoint.confidential;
+    let headers = std::mem::take(&mut confidential.headers);
+    confidential.headers = kept_headers(draft.headers.clone().unwrap_or_default(), &headers);
+    let settings = std::mem::take(&mut confidential.settings);
+    confidential.settings = kept_settings(draft.settings.clone().unwrap_or_default(), &settings);
+    match &draft.secret {
+        None => {}
+        Some(secret) if secret.expose().is_empty() => confidential.secrets.clear(),
+        Some(secret) if confidential.secrets.first().is_some_and(|newest| newest.secret == *secret) => {}
+        Some(secret) => {
+            let refused = |problem: String| Problem::field(Code::Invalid, "secret", problem);
+            api.wire_formats.check_secret(draft.wire_format, secret).map_err(refused)?;
+            confidential.rotate(secret.clone(), now, now.after(Duration::from_secs(DEFAULT_OVERLAP_SECONDS)));
+        }
+    }
+    Ok(())
 }
 
 /// Enabled, or disabled by somebody's hand.

@@ -20,14 +20,16 @@ use super::caller::Caller;
 use super::endpoint_check::{check, check_called_urls, check_scripts, check_url, no_url};
 use super::endpoint_input::{EndpointDraft, EndpointPatch};
 use super::endpoint_make::{apply, make, status};
-use super::extract::{Id, JsonBytes, Params};
+use super::endpoint_name::{EndpointName, EndpointTenant, IfMatch, shown, tag};
+use super::endpoint_put::taken;
+use super::extract::{JsonBytes, Params};
 use super::json::parse;
 use super::page::{PageView, page_request};
 use super::problem::{Code, Problem};
 use super::state::Api;
 
 /// How often a change is tried when others change the same endpoint at the same time.
-const TRIES: u32 = 5;
+pub(super) const TRIES: u32 = 5;
 
 /// An endpoint that was made.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
@@ -52,6 +54,9 @@ pub(super) async fn create(
     JsonBytes(body): JsonBytes,
 ) -> Result<Response, Problem> {
     let draft: EndpointDraft = parse(&body)?;
+    if draft.uid.as_ref().is_some_and(|uid| uid.as_str().starts_with("ep_")) {
+        return Err(Problem::field(Code::Invalid, "uid", "must not begin with ep_, as ids do that Posthaste makes"));
+    }
     let tenant = caller.tenant_or_default(draft.tenant.as_ref())?;
     let url = match &draft.url {
         Some(text) => check_url(&api, text).await?,
@@ -63,10 +68,11 @@ pub(super) async fn create(
     check(&api, &endpoint)?;
     check_called_urls(&api, None, &endpoint).await?;
     check_scripts(&api, None, &endpoint).await?;
-    let saved = api.store.insert_endpoint(&endpoint).await?;
+    let saved = api.store.insert_endpoint(&endpoint).await.map_err(taken)?;
     let location = format!("/v1/endpoints/{}", saved.id);
     let view = CreatedEndpoint { endpoint: EndpointView::of(&saved, now), secret };
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(view)).into_response())
+    let headers = [(header::LOCATION, location), (header::ETAG, tag(&saved))];
+    Ok((StatusCode::CREATED, headers, Json(view)).into_response())
 }
 
 /// Which endpoints.
@@ -79,6 +85,7 @@ pub(super) struct EndpointQuery {
     /// Whether they are called.
     enabled: Option<bool>,
     /// 1 to 500. Default 50.
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
     /// The `next_cursor` of the page before.
     cursor: Option<String>,
@@ -105,38 +112,38 @@ pub(super) async fn list(
 /// Show an endpoint
 #[utoipa::path(
     get, path = "/v1/endpoints/{id}", tag = "endpoints", operation_id = "show_endpoint",
-    params(("id" = String, Path, description = "The endpoint's id")),
+    params(("id" = EndpointId, Path, description = "The endpoint's id or uid"), EndpointTenant, IfMatch),
     responses((status = 200, description = "The endpoint", body = EndpointView))
 )]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
     Reader(caller): Reader,
-    Id(id): Id<EndpointId>,
-) -> Result<Json<EndpointView>, Problem> {
-    let endpoint = find(&api, &caller, &id).await?;
-    Ok(Json(EndpointView::of(&endpoint, api.clock.now())))
+    name: EndpointName,
+) -> Result<Response, Problem> {
+    let endpoint = find(&api, &caller, &name).await?;
+    Ok(shown(StatusCode::OK, &endpoint, EndpointView::of(&endpoint, api.clock.now())))
 }
 
 /// Change an endpoint
 #[utoipa::path(
     patch, path = "/v1/endpoints/{id}", tag = "endpoints", operation_id = "change_endpoint",
-    params(("id" = String, Path, description = "The endpoint's id")),
+    params(("id" = EndpointId, Path, description = "The endpoint's id or uid"), EndpointTenant, IfMatch),
     request_body(content((EndpointPatch = "application/json"), (EndpointPatch = "application/merge-patch+json"))),
     responses((status = 200, description = "The endpoint", body = EndpointView))
 )]
 pub(super) async fn change(
     State(api): State<Arc<Api>>,
     Admin(caller): Admin,
-    Id(id): Id<EndpointId>,
+    name: EndpointName,
     JsonBytes(body): JsonBytes,
-) -> Result<Json<EndpointView>, Problem> {
+) -> Result<Response, Problem> {
     let patch: EndpointPatch = parse(&body)?;
-    find(&api, &caller, &id).await?;
+    find(&api, &caller, &name).await?;
     let url = match &patch.url {
         Some(text) => Some((check_url(&api, text).await?, text)),
         None => None,
     };
-    let changed = edit(&api, &caller, &id, |endpoint| {
+    let changed = edit(&api, &caller, &name, |endpoint| {
         if let Some((url, text)) = &url {
             endpoint.set_url(url.clone(), text);
         }
@@ -147,7 +154,7 @@ pub(super) async fn change(
         check(&api, endpoint)
     })
     .await?;
-    Ok(Json(EndpointView::of(&changed, api.clock.now())))
+    Ok(shown(StatusCode::OK, &changed, EndpointView::of(&changed, api.clock.now())))
 }
 
 /// Delete an endpoint
@@ -155,23 +162,25 @@ pub(super) async fn change(
 /// Its pending deliveries fail with `endpoint_deleted`.
 #[utoipa::path(
     delete, path = "/v1/endpoints/{id}", tag = "endpoints", operation_id = "delete_endpoint",
-    params(("id" = String, Path, description = "The endpoint's id")),
+    params(("id" = EndpointId, Path, description = "The endpoint's id or uid"), EndpointTenant, IfMatch),
     responses((status = 204, description = "It is deleted"))
 )]
 pub(super) async fn delete(
     State(api): State<Arc<Api>>,
     Admin(caller): Admin,
-    Id(id): Id<EndpointId>,
+    name: EndpointName,
 ) -> Result<StatusCode, Problem> {
-    find(&api, &caller, &id).await?;
-    let deleted = api.store.delete_endpoint(&id, api.clock.now()).await?;
+    let endpoint = find(&api, &caller, &name).await?;
+    let deleted = api.store.delete_endpoint(&endpoint.id, api.clock.now()).await?;
     if deleted { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::not_found("endpoint")) }
 }
 
-/// The endpoint, if there is one that this caller may see.
-pub(super) async fn find(api: &Api, caller: &Caller, id: &EndpointId) -> Result<Endpoint, Problem> {
-    let found = api.store.endpoint(id).await?;
-    found.filter(|endpoint| caller.sees(&endpoint.tenant)).ok_or_else(|| Problem::not_found("endpoint"))
+/// The endpoint, if there is one that this caller may see, and in the state that the request asks for.
+pub(super) async fn find(api: &Api, caller: &Caller, name: &EndpointName) -> Result<Endpoint, Problem> {
+    let found = name.look_up(api, caller).await?;
+    let endpoint = found.ok_or_else(|| Problem::not_found("endpoint"))?;
+    name.precondition.check(Some(&endpoint))?;
+    Ok(endpoint)
 }
 
 /// Enables or disables; an endpoint that is disabled already keeps its reason.
@@ -186,11 +195,11 @@ pub(super) fn switch(endpoint: &mut Endpoint, enabled: bool) {
 pub(super) async fn edit(
     api: &Api,
     caller: &Caller,
-    id: &EndpointId,
+    name: &EndpointName,
     mut change: impl FnMut(&mut Endpoint) -> Result<(), Problem>,
 ) -> Result<Endpoint, Problem> {
     for _ in 0..TRIES {
-        let before = find(api, caller, id).await?;
+        let before = find(api, caller, name).await?;
         let mut after = before.clone();
         change(&mut after)?;
         if after == before {
@@ -207,5 +216,10 @@ pub(super) async fn edit(
             Saved::NotFound => return Err(Problem::not_found("endpoint")),
         }
     }
-    Err(Problem::new(Code::EditConflict, "others keep changing this endpoint; try again"))
+    Err(edit_conflict())
+}
+
+/// Others were quicker every time.
+pub(super) fn edit_conflict() -> Problem {
+    Problem::new(Code::EditConflict, "others keep changing this endpoint; try again")
 }

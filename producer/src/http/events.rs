@@ -15,9 +15,10 @@ use posthaste_shared::domain::raw_json::RawJson;
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::store::StoreError;
 use posthaste_shared::store::events::EventFilter;
+use posthaste_shared::store::several::Several;
 use serde::Deserialize;
 
-use super::auth::Reader;
+use super::auth::{Reader, still_works};
 use super::cloud_event::CloudEvent;
 use super::extract::Params;
 use super::page::{PageView, page_request};
@@ -38,14 +39,16 @@ const BATCH: u32 = 100;
 pub(super) struct EventQuery {
     /// Whose. Default: the key's tenant, else all.
     tenant: Option<TenantId>,
-    /// What they tell of.
-    #[serde(rename = "type")]
-    kind: Option<EventType>,
+    /// Their type: one, or several with commas between them.
+    #[serde(rename = "type", default)]
+    #[param(value_type = Vec<EventType>, required = false, style = Form, explode = false)]
+    kind: Several<EventType>,
     /// At this time or later.
     since: Option<Timestamp>,
     /// Before this time.
     until: Option<Timestamp>,
     /// 1 to 500. Default 50.
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
     /// The `next_cursor` of the page before.
     cursor: Option<String>,
@@ -80,15 +83,16 @@ pub(super) async fn list(
 pub(super) struct StreamQuery {
     /// Whose. Default: the key's tenant, else all.
     tenant: Option<TenantId>,
-    /// What they tell of.
-    #[serde(rename = "type")]
-    kind: Option<EventType>,
+    /// Their type: one, or several with commas between them.
+    #[serde(rename = "type", default)]
+    #[param(value_type = Vec<EventType>, required = false, style = Form, explode = false)]
+    kind: Several<EventType>,
 }
 
 /// Follow events as they happen
 ///
 /// Server-Sent Events: `event` is the type, `data` the CloudEvent, `id` a number to come back with in
-/// `Last-Event-ID`, which sends what was missed. Without it the stream begins now; its first line says the id of now.
+/// `Last-Event-ID`, which sends what was missed. The stream ends when its key is revoked. Without it the stream begins now; its first line says the id of now.
 #[utoipa::path(
     get, path = "/v1/events/stream", tag = "events", operation_id = "stream_events",
     params(StreamQuery, ("Last-Event-ID" = Option<i64>, Header, description = "The id of the last event that was seen")),
@@ -107,7 +111,7 @@ pub(super) async fn follow(
         None => api.store.last_event_sequence().await?,
     };
     let shutdown = api.shutdown.clone();
-    let batches = stream::unfold((api, filter, cursor), next_batch);
+    let batches = stream::unfold(Position { api, headers, filter, cursor }, next_batch);
     // Whoever loses the connection before the first event comes back with the id of the beginning.
     let beginning = Ok(sse::Event::default().id(cursor.to_string()).comment("from here"));
     let events = batches.flat_map(stream::iter).take_until(shutdown.cancelled_owned());
@@ -121,10 +125,25 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
     id.map(Some).ok_or_else(wrong)
 }
 
-type Position = (Arc<Api>, EventFilter, i64);
+/// Where a stream is.
+struct Position {
+    api: Arc<Api>,
+    /// With the key that the stream was asked for with.
+    headers: HeaderMap,
+    filter: EventFilter,
+    /// The sequence number of the last event that was sent.
+    cursor: i64,
+}
 
-/// Waits for events after the position. A store that is away is asked again at the next turn.
-async fn next_batch((api, filter, cursor): Position) -> Option<(Vec<Result<sse::Event, Infallible>>, Position)> {
+/// Waits for events after the position. A store that is away is asked again at the next turn. `None`, which ends the
+/// stream, when its key was revoked.
+async fn next_batch(position: Position) -> Option<(Vec<Result<sse::Event, Infallible>>, Position)> {
+    let Position { api, headers, filter, cursor } = position;
+    if let Err(problem) = still_works(&headers, &api).await
+        && problem.code == Code::InvalidKey
+    {
+        return None;
+    }
     let found: Result<Vec<(i64, Event)>, StoreError> = api.store.events_after(Some(cursor), &filter, BATCH).await;
     let events = match found {
         Ok(events) => events,
@@ -138,7 +157,7 @@ async fn next_batch((api, filter, cursor): Position) -> Option<(Vec<Result<sse::
     }
     let next = events.last().map_or(cursor, |(sequence, _)| *sequence);
     let shown = events.iter().map(|(sequence, event)| Ok(server_sent(*sequence, event))).collect();
-    Some((shown, (api, filter, next)))
+    Some((shown, Position { api, headers, filter, cursor: next }))
 }
 
 fn server_sent(sequence: i64, event: &Event) -> sse::Event {

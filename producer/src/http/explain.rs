@@ -55,7 +55,7 @@ pub struct NotificationExplanation {
 /// Explain a delivery
 #[utoipa::path(
     get, path = "/v1/deliveries/{id}/explain", tag = "deliveries", operation_id = "explain_delivery",
-    params(("id" = String, Path, description = "The delivery's id")),
+    params(("id" = DeliveryId, Path, description = "The delivery's id")),
     responses((status = 200, description = "Why it is where it is", body = DeliveryExplanation))
 )]
 pub(super) async fn delivery(
@@ -70,7 +70,7 @@ pub(super) async fn delivery(
 /// Explain a notification
 #[utoipa::path(
     get, path = "/v1/notifications/{id}/explain", tag = "notifications", operation_id = "explain_notification",
-    params(("id" = String, Path, description = "The notification's id"), TenantQuery),
+    params(("id" = NotificationId, Path, description = "The notification's id"), TenantQuery),
     responses((status = 200, description = "Why it is where it is", body = NotificationExplanation))
 )]
 pub(super) async fn notification(

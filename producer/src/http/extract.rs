@@ -2,20 +2,18 @@
 
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, header};
+use http::{HeaderMap, Uri, header};
 use serde::de::DeserializeOwned;
 
+use super::auth::still_works;
+use super::body_encoding;
 use super::problem::{Code, Problem};
 use super::state::Api;
-
-/// How long a body may take to arrive, so that slow senders do not pile up.
-const BODY_DEADLINE: Duration = Duration::from_secs(30);
 
 /// A JSON body of up to `max_body_bytes`, not yet read as JSON.
 pub(super) struct JsonBytes(pub(super) Bytes);
@@ -28,7 +26,7 @@ impl FromRequest<Arc<Api>> for JsonBytes {
             MediaType::Json | MediaType::None => {}
             MediaType::Ndjson | MediaType::Other => return Err(unsupported("application/json")),
         }
-        read(request, api.settings.max_body_bytes).await.map(Self)
+        read(request, api, api.settings.max_body_bytes).await.map(Self)
     }
 }
 
@@ -49,7 +47,7 @@ impl FromRequest<Arc<Api>> for BatchBytes {
             MediaType::Ndjson => true,
             MediaType::Other => return Err(unsupported("application/json or application/x-ndjson")),
         };
-        let body = read(request, api.settings.max_batch_body_bytes).await?;
+        let body = read(request, api, api.settings.max_batch_body_bytes).await?;
         Ok(Self { body, ndjson })
     }
 }
@@ -78,19 +76,28 @@ fn unsupported(wanted: &str) -> Problem {
     Problem::new(Code::UnsupportedMediaType, format!("the content type must be {wanted}"))
 }
 
-async fn read(request: Request, limit: usize) -> Result<Bytes, Problem> {
+/// Reads a body of up to `limit` bytes. Its key is looked at once more then: it may have been revoked while the body
+/// arrived.
+pub(super) async fn read(request: Request, api: &Api, limit: usize) -> Result<Bytes, Problem> {
     let too_large = || Problem::new(Code::TooLarge, format!("the body may have at most {limit} bytes"));
+    let encoding = body_encoding::of(request.headers())?;
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: u64| length > limit as u64) {
         return Err(too_large());
     }
-    let body = axum::body::to_bytes(request.into_body(), limit);
-    match tokio::time::timeout(BODY_DEADLINE, body).await {
-        Ok(Ok(bytes)) => Ok(bytes),
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, limit);
+    let bytes = match tokio::time::timeout(api.settings.body_timeout, body).await {
+        Ok(Ok(bytes)) => bytes,
         // With a length announced within the limit, what failed is the connection, and nobody reads the answer.
-        Ok(Err(_)) => Err(too_large()),
-        Err(_) => Err(Problem::new(Code::RequestTimeout, "the body must arrive within 30 s")),
-    }
+        Ok(Err(_)) => return Err(too_large()),
+        Err(_) => {
+            let seconds = api.settings.body_timeout.as_secs();
+            return Err(Problem::new(Code::RequestTimeout, format!("the body must arrive within {seconds} s")));
+        }
+    };
+    still_works(&parts.headers, api).await?;
+    encoding.decode(bytes, limit).await
 }
 
 /// The query string as `T`, unknown parameters refused by `T`.
@@ -99,8 +106,18 @@ pub(super) struct Params<T>(pub(super) T);
 impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Api>> for Params<T> {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
-        let query: Result<Query<T>, QueryRejection> = Query::from_request_parts(parts, api).await;
+    async fn from_request_parts(parts: &mut Parts, _api: &Arc<Api>) -> Result<Self, Problem> {
+        // A parameter that comes several times has several values, as if they stood in one with commas.
+        let mut joined: Vec<(String, String)> = Vec::new();
+        for (name, value) in url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()) {
+            match joined.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, values)) => *values = format!("{values},{value}"),
+                None => joined.push((name.into_owned(), value.into_owned())),
+            }
+        }
+        let text = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(joined).finish();
+        let plain: Uri = format!("/?{text}").parse().map_err(|_| Problem::new(Code::InvalidQuery, "is too long"))?;
+        let query: Result<Query<T>, QueryRejection> = Query::try_from_uri(&plain);
         query.map(|Query(params)| Self(params)).map_err(|rejection| {
             let text = rejection.body_text();
             let reason = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);

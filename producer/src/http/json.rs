@@ -17,12 +17,12 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(bytes).map_err(|error| explain::<T>(bytes, &error))
 }
 
-/// Reads `bytes` as `T`, or as `T::default()` when there are none.
+/// Reads `bytes` as `T`, or as `T::default()` when there are none or they are `null`.
 ///
 /// # Errors
 /// As [`parse`].
 pub(super) fn parse_or_default<T: DeserializeOwned + Default>(bytes: &[u8]) -> Result<T, Problem> {
-    if bytes.trim_ascii().is_empty() { Ok(T::default()) } else { parse(bytes) }
+    if matches!(bytes.trim_ascii(), b"" | b"null") { Ok(T::default()) } else { parse(bytes) }
 }
 
 /// The problem that a failed reading stands for.

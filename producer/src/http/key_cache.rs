@@ -17,8 +17,8 @@ use tokio::time::Instant;
 use super::caller::Caller;
 use super::problem::{Code, Problem};
 
-/// How long a key that was found is believed: a revoked key works no longer than this.
-const TRUST: Duration = Duration::from_secs(5);
+/// How long a key that was found is believed: a revoked key works no longer than this in other processes.
+const TRUST: Duration = Duration::from_secs(1);
 /// How long it is believed while the store is away, so that accepting goes on as long as the broker is there.
 const TRUST_WITHOUT_STORE: Duration = Duration::from_secs(60);
 /// The most keys remembered.

@@ -25,11 +25,13 @@ const MAX_NAME: usize = 200;
 #[serde(deny_unknown_fields)]
 pub struct KeyDraft {
     /// What its owner calls it, 1 to 200 characters.
+    #[schema(min_length = 1, max_length = 200)]
     pub name: String,
     /// The tenant that it is bound to. Default: every tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<TenantId>,
-    /// What it may do.
+    /// What it may do: at least one scope.
+    #[schema(min_items = 1)]
     pub scopes: Vec<Scope>,
 }
 
@@ -91,10 +93,10 @@ pub(super) async fn list(State(api): State<Arc<Api>>, Admin(caller): Admin) -> R
 
 /// Revoke an API key
 ///
-/// It stops working within 5 s everywhere.
+/// It stops working at once, and within 2 s in other processes of the API. Event streams that it opened end.
 #[utoipa::path(
     delete, path = "/v1/keys/{id}", tag = "keys", operation_id = "revoke_key",
-    params(("id" = String, Path, description = "The key's id")),
+    params(("id" = KeyId, Path, description = "The key's id")),
     responses((status = 204, description = "It is revoked"))
 )]
 pub(super) async fn revoke(

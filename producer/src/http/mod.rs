@@ -2,6 +2,7 @@
 
 mod auth;
 mod batch;
+mod body_encoding;
 mod caller;
 mod cloud_event;
 mod dead_letters;
@@ -11,6 +12,8 @@ mod endpoint_actions;
 mod endpoint_check;
 mod endpoint_input;
 mod endpoint_make;
+mod endpoint_name;
+mod endpoint_put;
 mod endpoints;
 mod events;
 mod explain;
@@ -20,17 +23,21 @@ mod json;
 mod key_cache;
 mod keys;
 mod log_gate;
+mod notification_list;
 mod notifications;
+mod once_only;
 mod openapi;
 mod page;
 pub mod problem;
 mod redrives;
 mod replay;
+mod request_id;
 pub mod resolver;
 mod router;
 mod routes;
 mod state;
 mod trace;
+mod webhooks;
 mod wire_format_list;
 pub mod wire_formats;
 
@@ -50,6 +57,7 @@ pub mod body {
     pub use super::explain::{DeliveryExplanation, NotificationExplanation};
     pub use super::intake::AcceptedView;
     pub use super::keys::{CreatedKey, KeyDraft, KeysView};
+    pub use super::notification_list::NotificationSummary;
     pub use super::page::PageView;
     pub use super::replay::ReplayPreview;
     pub use super::wire_format_list::WireFormatsView;

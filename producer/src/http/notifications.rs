@@ -27,7 +27,7 @@ const MAX_IDEMPOTENCY_KEY: usize = 255;
 /// body `id` with the same notification is answered with the first one's id and `deduplicated`.
 #[utoipa::path(
     post, path = "/v1/notifications", tag = "notifications", operation_id = "enqueue",
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters; the same key is accepted once")),
+    params(IdempotencyKey),
     request_body = NotificationDraft,
     responses((status = 202, description = "Durable", body = AcceptedView))
 )]
@@ -42,6 +42,17 @@ pub(super) async fn enqueue(
     let mut results = take_in(&api, &caller, traceparent(&headers), vec![Ok(item)]).await;
     let accepted = results.pop().unwrap_or_else(|| Err(Problem::internal()))?;
     Ok((StatusCode::ACCEPTED, Json(accepted)))
+}
+
+/// The header that makes a request safe to send again.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "for the specification; `idempotency_key` reads the header")]
+pub(super) struct IdempotencyKey {
+    /// 1 to 255 visible ASCII characters. The same request with the same key is done once; in a batch the key counts
+    /// for each item by its place.
+    #[param(rename = "Idempotency-Key", required = false, min_length = 1, max_length = 255, pattern = "^[!-~]+$")]
+    idempotency_key: String,
 }
 
 /// The client's idempotency key.
@@ -75,7 +86,7 @@ pub(super) struct TenantQuery {
 /// Show a notification with its deliveries
 #[utoipa::path(
     get, path = "/v1/notifications/{id}", tag = "notifications", operation_id = "show_notification",
-    params(("id" = String, Path, description = "The notification's id"), TenantQuery),
+    params(("id" = NotificationId, Path, description = "The notification's id"), TenantQuery),
     responses((status = 200, description = "The notification", body = NotificationView))
 )]
 pub(super) async fn show(

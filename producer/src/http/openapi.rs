@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::problem::{Code, PROBLEM_JSON};
 use super::routes::routes;
+use super::webhooks::webhooks;
 
 /// The OpenAPI 3.1 document of the HTTP API.
 #[must_use]
@@ -15,14 +16,43 @@ pub fn openapi() -> Value {
     document["components"]["securitySchemes"] = json!({
         "key": { "type": "http", "scheme": "bearer", "description": "An API key, `ph_…`" }
     });
+    document["components"]["headers"] = json!({ "RequestId": request_id_header() });
+    document["servers"] = json!([
+        { "url": "/", "description": "The server that this document came from" },
+        { "url": "http://127.0.0.1:8080", "description": "`posthaste up` and `posthaste api` where nothing else is set" }
+    ]);
+    document["webhooks"] = webhooks();
     document["components"]["responses"] = json!({ "Problem": problem_response() });
     if let Some(paths) = document["paths"].as_object_mut() {
-        for operation in paths.values_mut().filter_map(Value::as_object_mut).flat_map(Map::values_mut) {
+        for (method, operation) in paths.values_mut().filter_map(Value::as_object_mut).flatten() {
             complete(operation);
+            if method == "post" {
+                add_idempotency_key(operation);
+            }
         }
         add_operations(paths);
     }
     document
+}
+
+/// Adds to every POST that has not its own the header that makes it safe to send again.
+fn add_idempotency_key(operation: &mut Value) {
+    if operation["parameters"].as_array().is_some_and(|all| all.iter().any(|one| one["name"] == "Idempotency-Key")) {
+        return;
+    }
+    let header = json!({
+        "name": "Idempotency-Key", "in": "header", "required": false,
+        "description": "1 to 255 visible ASCII characters. The same request with the same key is done once, and \
+                        answered the same again, with the header `Idempotent-Replayed: true`.",
+        "schema": { "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$" }
+    });
+    match operation["parameters"].as_array_mut() {
+        Some(parameters) => parameters.push(header),
+        None => operation["parameters"] = json!([header]),
+    }
+    for status in ["400", "408", "409", "413"] {
+        operation["responses"][status] = json!({ "$ref": "#/components/responses/Problem" });
+    }
 }
 
 /// Adds to an operation what every one has: the key, and problems.
@@ -39,14 +69,30 @@ fn complete(operation: &mut Value) {
     if operation.get("requestBody").is_some() || has_id {
         statuses.push("409");
     }
+    let guarded = |one: &Value| one["name"] == "If-Match";
+    if operation["parameters"].as_array().is_some_and(|all| all.iter().any(guarded)) {
+        statuses.extend(["400", "412"]);
+    }
     for status in statuses {
         operation["responses"][status] = json!({ "$ref": "#/components/responses/Problem" });
     }
+    if let Some(responses) = operation["responses"].as_object_mut() {
+        for response in responses.values_mut().filter(|response| response.get("$ref").is_none()) {
+            response["headers"]["X-Request-Id"] = json!({ "$ref": "#/components/headers/RequestId" });
+        }
+    }
+}
+
+fn request_id_header() -> Value {
+    let described = "The id of the request, as in problems and in Posthaste's log: the client's own where it sent one \
+                     of 1 to 128 letters, digits and `-_.:+/=@`, else a new one";
+    json!({ "description": described, "schema": { "type": "string" } })
 }
 
 fn problem_response() -> Value {
     let codes: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
     json!({
+        "headers": { "X-Request-Id": { "$ref": "#/components/headers/RequestId" } },
         "description": format!("A problem. Its `code` is one of: {}", codes.join(", ")),
         "content": { PROBLEM_JSON: { "schema": { "$ref": "#/components/schemas/Problem" } } }
     })
@@ -54,26 +100,36 @@ fn problem_response() -> Value {
 
 /// The routes that the program adds beside the API.
 fn add_operations(paths: &mut Map<String, Value>) {
-    let route = |id: &str, summary: &str, media: &str, also: Value| {
-        let mut responses = Map::from_iter([(
-            "200".to_owned(),
-            json!({ "description": "Yes", "content": { media: { "schema": { "type": "string" } } } }),
-        )]);
-        if let Value::Object(also) = also {
-            responses.extend(also);
-        }
-        json!({ "get": { "tags": ["operations"], "operationId": id, "summary": summary, "security": [], "responses": responses } })
+    let mut route = |path: &str, summary: &str, responses: Value| {
+        let id = path.trim_start_matches('/').trim_end_matches(".json");
+        let operation = json!({
+            "tags": ["operations"], "operationId": id, "summary": summary, "security": [], "responses": responses
+        });
+        paths.insert(path.to_owned(), json!({ "get": operation }));
     };
-    let unready = json!({ "503": { "description": "No: the store or the broker cannot be reached" } });
-    paths.insert("/healthz".to_owned(), route("healthz", "Whether the process is alive", "text/plain", Value::Null));
+    let text = |description: &str| json!({ "200": { "description": description, "content": { "text/plain": { "schema": { "type": "string" } } } } });
+    let readiness = |description: &str| json!({ "description": description, "content": { "application/json": { "schema": readiness() } } });
+    route("/healthz", "Whether the process is alive", text("It is"));
     let ready = "Whether notifications can be accepted durably: the store and the broker can be reached";
-    paths.insert("/readyz".to_owned(), route("readyz", ready, "application/json", unready));
-    paths.insert("/metrics".to_owned(), route("metrics", "Metrics for Prometheus", "text/plain", Value::Null));
-    let own = json!({
-        "tags": ["operations"], "operationId": "openapi", "summary": "This document", "security": [],
-        "responses": { "200": { "description": "OpenAPI 3.1", "content": { "application/json": { "schema": { "type": "object" } } } } }
-    });
-    paths.insert("/openapi.json".to_owned(), json!({ "get": own }));
+    let answers = json!({ "200": readiness("They can"), "503": readiness("They cannot") });
+    route("/readyz", ready, answers);
+    route("/metrics", "Metrics for Prometheus", text("The text format"));
+    let any = json!({ "application/json": { "schema": { "type": "object" } } });
+    route("/openapi.json", "This document", json!({ "200": { "description": "OpenAPI 3.1", "content": any } }));
+}
+
+/// What `/readyz` answers.
+fn readiness() -> Value {
+    let part = |what: &str| json!({ "type": "string", "enum": ["ok", "unreachable"], "description": what });
+    json!({
+        "type": "object",
+        "required": ["ready", "store", "broker"],
+        "properties": {
+            "ready": { "type": "boolean", "description": "Whether both can be reached." },
+            "store": part("Whether the store can be reached."),
+            "broker": part("Whether the broker can be reached.")
+        }
+    })
 }
 
 /// Serves the document.

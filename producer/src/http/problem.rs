@@ -10,6 +10,7 @@ use posthaste_shared::store::cipher::CipherError;
 use serde::{Deserialize, Serialize};
 
 use super::log_gate::LogGate;
+use super::request_id;
 
 /// Seconds after which a client should try again when the broker or the store is away.
 const RETRY_AFTER_SECONDS: u64 = 2;
@@ -34,6 +35,9 @@ pub struct ProblemBody {
     pub detail: String,
     /// Stable, for programs.
     pub code: String,
+    /// The id of the request, as in the header `X-Request-Id` and in Posthaste's log. Not with the items of a batch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
     /// The members that are wrong, where it is the members.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldProblem>,
@@ -87,6 +91,8 @@ macro_rules! codes {
 codes! {
     /// The body is not JSON.
     InvalidJson = "invalid_json", BAD_REQUEST, "The body is not valid JSON";
+    /// The body is not what its `Content-Encoding` says.
+    InvalidEncoding = "invalid_encoding", BAD_REQUEST, "The body's content encoding is wrong";
     /// A header cannot be used.
     InvalidHeader = "invalid_header", BAD_REQUEST, "A header cannot be used";
     /// The query string cannot be used.
@@ -119,6 +125,10 @@ codes! {
     WrongState = "wrong_state", CONFLICT, "The delivery's state does not allow this";
     /// Others changed the same thing again and again meanwhile.
     EditConflict = "edit_conflict", CONFLICT, "Somebody else changed it at the same time";
+    /// Another endpoint of the tenant has the uid.
+    UidTaken = "uid_taken", CONFLICT, "The uid is taken";
+    /// What is there is not what `If-Match` or `If-None-Match` asks for.
+    PreconditionFailed = "precondition_failed", PRECONDITION_FAILED, "It is not in the state that was asked for";
     /// Over a limit.
     TooLarge = "too_large", PAYLOAD_TOO_LARGE, "The request is too large";
     /// Not JSON by its content type.
@@ -189,6 +199,7 @@ impl Problem {
             status: self.code.status().as_u16(),
             detail: self.detail.clone(),
             code: self.code.as_str().to_owned(),
+            request_id: None,
             errors: self.errors.clone(),
         }
     }
@@ -203,11 +214,15 @@ impl std::fmt::Display for FieldProblem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.code.status();
-        let body = serde_json::to_vec(&self.body()).unwrap_or_default();
+        let body = ProblemBody { request_id: request_id::current(), ..self.body() };
+        let body = serde_json::to_vec(&body).unwrap_or_default();
         let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
         let headers = response.headers_mut();
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+        }
+        if status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, identity"));
         }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -23,7 +23,7 @@ use super::state::Api;
 
 /// Refuses a filter that would send everything again by mistake, and one that can match nothing.
 fn check(filter: &DeliveryFilter) -> Result<(), Problem> {
-    if filter.status == Some(Status::Pending) {
+    if filter.status.values().contains(&Status::Pending) {
         return Err(Problem::field(
             Code::Invalid,
             "status",
@@ -32,7 +32,7 @@ fn check(filter: &DeliveryFilter) -> Result<(), Problem> {
     }
     let everything = DeliveryFilter { tenant: filter.tenant.clone(), ..DeliveryFilter::default() };
     if *filter == everything {
-        let problem = "must name at least one of status, endpoint_id, notification_id, type, since and until";
+        let problem = "must name at least one of status, reason, status_code, hold, endpoint_id, notification_id, type, since and until";
         return Err(Problem::field(Code::Invalid, "", problem));
     }
     Ok(())
@@ -98,6 +98,7 @@ pub(super) async fn start(
 #[into_params(parameter_in = Query)]
 pub(super) struct JobsQuery {
     /// The most items, 1 to 500. Default 50.
+    #[param(minimum = 1, maximum = 500)]
     pub(super) limit: Option<u32>,
     /// `next_cursor` of the page before.
     pub(super) cursor: Option<String>,
@@ -122,7 +123,7 @@ pub(super) async fn list(
 /// Show how far a replay is
 #[utoipa::path(
     get, path = "/v1/replays/{id}", tag = "deliveries", operation_id = "show_replay",
-    params(("id" = String, Path, description = "The replay's id")),
+    params(("id" = Uuid, Path, description = "The replay's id")),
     responses((status = 200, description = "The job", body = Replay))
 )]
 pub(super) async fn show(
@@ -139,7 +140,7 @@ pub(super) async fn show(
 /// `replayed`.
 #[utoipa::path(
     post, path = "/v1/replays/{id}/cancel", tag = "deliveries", operation_id = "cancel_replay",
-    params(("id" = String, Path, description = "The replay's id")),
+    params(("id" = Uuid, Path, description = "The replay's id")),
     responses((status = 200, description = "The job, cancelled", body = Replay))
 )]
 pub(super) async fn cancel(

@@ -5,14 +5,17 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{Method, Uri};
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::request_id::{PropagateRequestIdLayer, SetRequestIdLayer};
 
+use super::once_only;
 use super::openapi;
 use super::problem::{Code, Problem};
+use super::request_id;
 use super::routes::routes;
 use super::state::Api;
 use super::trace;
@@ -24,13 +27,19 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/openapi.json", get(openapi::serve))
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(Arc::clone(&api), once_only::serve))
         // Bodies are read with limits of our own, see `extract`.
         .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(panicked));
     if api.tracer.is_on() {
         router = router.layer(from_fn_with_state(Arc::clone(&api), trace::serve));
     }
-    router.with_state(api)
+    router
+        .layer(from_fn(request_id::with_id))
+        .layer(PropagateRequestIdLayer::new(request_id::X_REQUEST_ID))
+        .layer(SetRequestIdLayer::new(request_id::X_REQUEST_ID, request_id::NewId))
+        .layer(from_fn(request_id::refuse_odd))
+        .with_state(api)
 }
 
 async fn unknown_route(method: Method, uri: Uri) -> Problem {

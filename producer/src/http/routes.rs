@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use posthaste_shared::store::several::StatusCode;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::problem::{FieldProblem, ProblemBody};
 use super::state::Api;
-use super::{batch, dead_letters, deliveries, endpoint_actions, endpoints, events, explain, keys, notifications};
+use super::{batch, dead_letters, deliveries, endpoint_actions, endpoint_put, endpoints, events, explain, keys};
+use super::{notification_list, notifications};
 use super::{redrives, replay, wire_format_list};
 
 /// What the document says of the API as a whole.
@@ -19,7 +21,7 @@ use super::{redrives, replay, wire_format_list};
         description = "A durable delivery queue for webhooks. Errors are RFC 9457 problems with a stable `code`. Lists are paged: send `next_cursor` as `cursor` for the next page.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    components(schemas(ProblemBody, FieldProblem)),
+    components(schemas(ProblemBody, FieldProblem, StatusCode)),
     tags(
         (name = "notifications", description = "Enqueueing"),
         (name = "deliveries", description = "Looking at deliveries, sending them again, cancelling them"),
@@ -36,7 +38,7 @@ struct Whole;
 /// All routes, with their part of the OpenAPI document.
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::with_openapi(Whole::openapi())
-        .routes(routes!(notifications::enqueue))
+        .routes(routes!(notifications::enqueue, notification_list::list))
         .routes(routes!(batch::enqueue_batch))
         .routes(routes!(notifications::show))
         .routes(routes!(explain::notification))
@@ -50,7 +52,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(replay::show))
         .routes(routes!(replay::cancel))
         .routes(routes!(endpoints::create, endpoints::list))
-        .routes(routes!(endpoints::show, endpoints::change, endpoints::delete))
+        .routes(routes!(endpoints::show, endpoint_put::put, endpoints::change, endpoints::delete))
         .routes(routes!(endpoint_actions::enable))
         .routes(routes!(endpoint_actions::disable))
         .routes(routes!(endpoint_actions::rotate_secret))

@@ -1,6 +1,7 @@
 //! What the handlers share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use posthaste_shared::broker::Broker;
 use posthaste_shared::clock::Clock;
@@ -25,13 +26,21 @@ pub struct ApiSettings {
     pub max_batch: usize,
     /// The largest body of a batch. Default 16 MiB.
     pub max_batch_body_bytes: usize,
+    /// How long the body of a request may take to arrive. Default 30 s.
+    pub body_timeout: Duration,
     /// A key with every scope and tenant that is not in the store (`POSTHASTE_ADMIN_KEY`). Default none.
     pub admin_key: Option<Secret>,
 }
 
 impl Default for ApiSettings {
     fn default() -> Self {
-        Self { max_body_bytes: 1024 * 1024, max_batch: 1_000, max_batch_body_bytes: 16 * 1024 * 1024, admin_key: None }
+        Self {
+            max_body_bytes: 1024 * 1024,
+            max_batch: 1_000,
+            max_batch_body_bytes: 16 * 1024 * 1024,
+            body_timeout: Duration::from_secs(30),
+            admin_key: None,
+        }
     }
 }
 

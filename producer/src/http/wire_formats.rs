@@ -72,6 +72,13 @@ pub enum Unchecked {
     Busy(String),
 }
 
+/// The schema of a JSON Schema (2020-12): an object, or a boolean that lets everything or nothing through.
+fn json_schema() -> utoipa::openapi::schema::Object {
+    use utoipa::openapi::schema::{SchemaType, Type};
+    let kinds = SchemaType::from_iter([Type::Object, Type::Boolean]);
+    utoipa::openapi::ObjectBuilder::new().schema_type(kinds).build()
+}
+
 /// A wire format as it is listed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct WireFormatInfo {
@@ -85,10 +92,10 @@ pub struct WireFormatInfo {
     #[schema(value_type = Object)]
     pub settings_schema: Value,
     /// JSON Schema of a notification's `payload`; `true` where any will do.
-    #[schema(value_type = Object)]
+    #[schema(schema_with = json_schema)]
     pub payload_schema: Value,
     /// JSON Schema of a notification's `recipient`; `true` where any will do.
-    #[schema(value_type = Object)]
+    #[schema(schema_with = json_schema)]
     pub recipient_schema: Value,
     /// Settings that suffice for an endpoint.
     #[schema(value_type = Object)]
@@ -129,7 +136,8 @@ pub struct TestRequest {
     pub method: String,
     /// Where to.
     pub url: String,
-    /// Name and value, secrets redacted.
+    /// Each an array of name and value; secrets are redacted.
+    #[schema(value_type = Vec<Vec<String>>)]
     pub headers: Vec<(String, String)>,
     /// As text.
     pub body: String,
@@ -140,7 +148,8 @@ pub struct TestRequest {
 pub struct TestResponse {
     /// HTTP status.
     pub status: u16,
-    /// Name and value.
+    /// Each an array of name and value.
+    #[schema(value_type = Vec<Vec<String>>)]
     pub headers: Vec<(String, String)>,
     /// Its beginning, as text.
     pub body: String,

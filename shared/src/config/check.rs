@@ -193,11 +193,21 @@ impl Values {
     }
 
     fn api(&self) -> Result<ApiConfig, ConfigError> {
+        let max_connections: usize = self.require_integer("max_connections")?;
+        let share = (max_connections - max_connections / 4).max(1);
         let api = ApiConfig {
             admin_key: self.key("admin_key")?,
             max_body_bytes: self.bytes("max_body_bytes")?,
             max_batch_bytes: self.bytes("max_batch_bytes")?,
+            header_timeout: self.duration("header_timeout")?,
+            body_timeout: self.duration("body_timeout")?,
+            idle_timeout: self.duration("idle_timeout")?,
+            max_connections,
+            max_connections_per_client: self.integer("max_connections_per_client")?.unwrap_or(share),
         };
+        if api.max_connections_per_client > api.max_connections {
+            return Err(self.invalid("max_connections_per_client", "must not be more than max_connections"));
+        }
         if api.max_batch_bytes < api.max_body_bytes {
             return Err(self.invalid("max_batch_bytes", "must not be less than max_body_bytes"));
         }

@@ -117,6 +117,16 @@ pub struct ApiConfig {
     pub max_body_bytes: usize,
     /// Largest body of a batch.
     pub max_batch_bytes: usize,
+    /// Time for a request's head.
+    pub header_timeout: Duration,
+    /// Time for a request's body.
+    pub body_timeout: Duration,
+    /// Time that a connection may be without a request.
+    pub idle_timeout: Duration,
+    /// The most connections at once.
+    pub max_connections: usize,
+    /// The most connections of one client.
+    pub max_connections_per_client: usize,
 }
 
 /// The worker's own settings.

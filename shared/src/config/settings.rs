@@ -385,6 +385,51 @@ pub const SETTINGS: &[Setting] = &[
     )
     .default("16MiB"),
     Setting::new(
+        "max_connections",
+        "POSTHASTE_MAX_CONNECTIONS",
+        Kind::Integer { min: 1, max: 1_000_000 },
+        UsedBy::Api,
+        "The most connections to the API at once; no more than half of the files that the process may open count. When \
+         all are taken, one without a request gives way, of the client with the most. A few more are kept for \
+         `/healthz`, `/readyz` and `/metrics`.",
+    )
+    .default("1024"),
+    Setting::new(
+        "max_connections_per_client",
+        "POSTHASTE_MAX_CONNECTIONS_PER_CLIENT",
+        Kind::Integer { min: 1, max: 1_000_000 },
+        UsedBy::Api,
+        "The most connections to the API of one client: an IPv4 address, or a network of IPv6 with a prefix of 64 bits. \
+         Behind a proxy, whose connections all come from its address, set it to `max_connections`. Default: three \
+         quarters of `max_connections`.",
+    ),
+    Setting::new(
+        "header_timeout",
+        "POSTHASTE_HEADER_TIMEOUT",
+        Kind::Duration { min_seconds: 1, max_seconds: 600 },
+        UsedBy::Api,
+        "How long the head of a request to the API may take to arrive, from the connection's beginning or from its \
+         first byte. After that the connection is closed.",
+    )
+    .default("10s"),
+    Setting::new(
+        "body_timeout",
+        "POSTHASTE_BODY_TIMEOUT",
+        Kind::Duration { min_seconds: 1, max_seconds: HOUR },
+        UsedBy::Api,
+        "How long the body of a request to the API may take to arrive. After that the answer is 408.",
+    )
+    .default("30s"),
+    Setting::new(
+        "idle_timeout",
+        "POSTHASTE_IDLE_TIMEOUT",
+        Kind::Duration { min_seconds: 1, max_seconds: HOUR },
+        UsedBy::Api,
+        "How long a connection to the API is kept open without a request. A proxy in front should close its own \
+         connections earlier.",
+    )
+    .default("75s"),
+    Setting::new(
         "worker_slots",
         "POSTHASTE_WORKER_SLOTS",
         Kind::Integer { min: 1, max: 65_536 },

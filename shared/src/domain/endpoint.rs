@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::id::{EndpointId, TenantId};
+use super::id::{EndpointId, EndpointUid, TenantId};
 use super::retry::RetryPolicy;
 use super::secret::Secret;
 use super::subscription::Subscription;
@@ -29,6 +29,8 @@ pub const MAX_SECRETS: usize = 5;
 pub struct Endpoint {
     /// Name.
     pub id: EndpointId,
+    /// The id that its owner chose, if it did; unique in the tenant, and never changed.
+    pub uid: Option<EndpointUid>,
     /// Whose it is.
     pub tenant: TenantId,
     /// Where requests go. Has no user or password in it, but may have a secret in its query: not logged.

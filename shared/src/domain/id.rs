@@ -17,11 +17,10 @@ pub struct InvalidId {
 }
 
 macro_rules! text_id {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $max:literal, $rule:literal, $allowed:expr) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+    ($(#[doc = $doc:literal])* $name:ident, $what:literal, $max:literal, $rule:literal, $pattern:literal, $allowed:expr) => {
+        $(#[doc = $doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        #[schema(value_type = String)]
         pub struct $name(Arc<str>);
 
         impl $name {
@@ -69,33 +68,53 @@ macro_rules! text_id {
                 f.write_str(&self.0)
             }
         }
+
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                utoipa::openapi::ObjectBuilder::new()
+                    .schema_type(utoipa::openapi::schema::Type::String)
+                    .description(Some([$($doc),*].concat().trim()))
+                    .min_length(Some(1))
+                    .max_length(Some($max))
+                    .pattern(Some($pattern))
+                    .into()
+            }
+        }
+
+        impl utoipa::ToSchema for $name {}
     };
 }
 
 text_id!(
     /// Whose notifications and endpoints these are. Default `default`.
-    TenantId, "tenant", 64, "1 to 64 letters, digits, '_', '-' or '.'",
+    TenantId, "tenant", 64, "1 to 64 letters, digits, '_', '-' or '.'", r"^[A-Za-z0-9_.-]+$",
     |c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')
 );
 text_id!(
     /// A notification's name: chosen by the producer, unique in its tenant, or a UUIDv7.
-    NotificationId, "id", 128, "1 to 128 visible ASCII characters",
+    NotificationId, "id", 128, "1 to 128 visible ASCII characters", r"^[!-~]+$",
     |c| c.is_ascii_graphic()
 );
 text_id!(
     /// What a notification tells of, such as `message.phone.received`.
-    NotificationType, "type", 128, "1 to 128 letters, digits, '_', '-', '.', ':' or '/'",
+    NotificationType, "type", 128, "1 to 128 letters, digits, '_', '-', '.', ':' or '/'", r"^[A-Za-z0-9_.:/-]+$",
     |c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':' | '/')
 );
 text_id!(
     /// An endpoint's name, `ep_…`.
-    EndpointId, "endpoint_id", 64, "1 to 64 letters, digits, '_' or '-' (such as ep_0192…)",
+    EndpointId, "endpoint_id", 64, "1 to 64 letters, digits, '_' or '-' (such as ep_0192…)", r"^[A-Za-z0-9_-]+$",
     |c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')
 );
 text_id!(
     /// An API key's public name, `key_…`.
-    KeyId, "key id", 64, "1 to 64 letters, digits or '_' (such as key_0192…)",
+    KeyId, "key id", 64, "1 to 64 letters, digits or '_' (such as key_0192…)", r"^[A-Za-z0-9_]+$",
     |c| c.is_ascii_alphanumeric() || c == '_'
+);
+
+text_id!(
+    /// An id that an endpoint's owner chose, unique in its tenant.
+    EndpointUid, "uid", 64, "1 to 64 letters, digits, '_' or '-'", r"^[A-Za-z0-9_-]+$",
+    |c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')
 );
 
 impl Default for TenantId {

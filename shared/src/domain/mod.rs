@@ -17,4 +17,5 @@ pub mod subscription;
 pub mod time;
 pub mod trace_context;
 pub mod view;
+pub mod whole;
 pub mod wire_format;

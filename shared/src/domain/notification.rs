@@ -9,14 +9,15 @@ use super::id::{EndpointId, NotificationId, NotificationType, TenantId};
 use super::raw_json::RawJson;
 use super::time::Timestamp;
 
-/// The longest `delay_seconds`, `ttl_seconds` and distance of `deliver_at`: a year.
-pub const MAX_AHEAD: Duration = Duration::from_secs(366 * 24 * 3600);
+/// The most seconds of `delay_seconds` and `ttl_seconds`, some 7,900 years: what lies so far ahead is still before the
+/// year 10,000, which RFC 3339 cannot write.
+pub const MAX_AHEAD_SECONDS: u64 = 250_000_000_000;
 
 /// A notification as a producer writes it.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NotificationDraft {
-    /// Its name, 1 to 128 visible ASCII characters. What is enqueued again under a name that was delivered is not
+    /// Its id, 1 to 128 visible ASCII characters, but not `.` or `..`. What is enqueued again under a name that was delivered is not
     /// sent again; twice within moments past the API, both may go out, with one `webhook-id`. Default: a UUIDv7.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<NotificationId>,
@@ -33,24 +34,28 @@ pub struct NotificationDraft {
     pub payload: RawJson,
     /// What the wire formats need beside the payload, such as `phone_number`: an object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub recipient: Option<RawJson>,
     /// Not before this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deliver_at: Option<Timestamp>,
     /// Not before so many seconds after acceptance; excludes `deliver_at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 250_000_000_000_i64)]
     pub delay_seconds: Option<f64>,
     /// Never after this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
     /// Never after so many seconds after acceptance; excludes `expires_at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 250_000_000_000_i64)]
     pub ttl_seconds: Option<f64>,
     /// `high` goes before `normal` where the broker can order (embedded; RabbitMQ 4). Default `normal`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<Priority>,
     /// Overrides for each wire format: an object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub overrides: Option<RawJson>,
 }
 
@@ -164,6 +169,11 @@ impl NotificationDraft {
         {
             return Err(InvalidDraft { field: "expires_at", problem: "must be later than deliver_at" });
         }
+        // Everybody takes these two out of a URL's path, however they are encoded: such an id could be enqueued, and
+        // never looked at.
+        if self.id.as_ref().is_some_and(|id| matches!(id.as_str(), "." | "..")) {
+            return Err(InvalidDraft { field: "id", problem: "must not be \".\" or \"..\": no URL can name these" });
+        }
         object("recipient", self.recipient.as_ref())?;
         object("overrides", self.overrides.as_ref())?;
         Ok(Notification {
@@ -253,7 +263,6 @@ fn absolute(
     seconds: Option<f64>,
     accepted: Timestamp,
 ) -> Result<Option<Timestamp>, InvalidDraft> {
-    let latest = accepted.after(MAX_AHEAD);
     let time = match (at, seconds) {
         (Some(_), Some(_)) => {
             return Err(InvalidDraft {
@@ -262,16 +271,16 @@ fn absolute(
             });
         }
         (Some(at), None) => at,
-        (None, Some(seconds)) if (0.0..=MAX_AHEAD.as_secs_f64()).contains(&seconds) => {
+        (None, Some(seconds)) if (0.0..=MAX_AHEAD_SECONDS as f64).contains(&seconds) => {
             accepted.after(Duration::from_secs_f64(seconds))
         }
         (None, Some(_)) => {
-            return Err(InvalidDraft { field: seconds_field, problem: "must be 0 to 31622400 (a year)" });
+            return Err(InvalidDraft { field: seconds_field, problem: "must be 0 to 250000000000" });
         }
         (None, None) => return Ok(None),
     };
-    if time > latest {
-        return Err(InvalidDraft { field: at_field, problem: "must be within a year from now" });
+    if time > Timestamp::MAX {
+        return Err(InvalidDraft { field: at_field, problem: "must be before the year 10000" });
     }
     Ok(Some(time))
 }
@@ -338,6 +347,14 @@ mod tests {
         assert_eq!(field(r#"{"type":"a","payload":1,"ttl_seconds":-1}"#), "ttl_seconds");
         assert_eq!(field(r#"{"type":"a","payload":1,"delay_seconds":9,"ttl_seconds":3}"#), "expires_at");
         assert_eq!(field(r#"{"type":"a","payload":1,"recipient":[]}"#), "recipient");
+        assert_eq!(field(r#"{"type":"a","payload":1,"ttl_seconds":1e300}"#), "ttl_seconds");
+        assert_eq!(field(r#"{"id":".","type":"a","payload":1}"#), "id");
+        assert_eq!(field(r#"{"id":"..","type":"a","payload":1}"#), "id");
+        assert!(draft(r#"{"id":"...","type":"a","payload":1}"#).accept(acceptance()).is_ok());
+        let far = r#"{"type":"a","payload":1,"deliver_at":"9999-12-31T23:59:58Z","expires_at":"9999-12-31T23:59:59Z"}"#;
+        let far = draft(far).accept(acceptance()).unwrap();
+        assert_eq!(far.expires_at.unwrap().to_string(), "9999-12-31T23:59:59Z");
+        assert!(draft(r#"{"type":"a","payload":1,"delay_seconds":2.5e11}"#).accept(acceptance()).is_ok());
         assert_eq!(
             field(r#"{"type":"a","payload":1,"expires_at":"2026-01-01T00:00:00Z","ttl_seconds":3}"#),
             "ttl_seconds"

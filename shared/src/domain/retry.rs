@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::whole;
 use crate::backoff::exponential;
 
 /// No two attempts of a delivery come closer than this (the mission's "at least 1 s apart").
@@ -62,19 +63,40 @@ impl RetryOn {
 #[serde(deny_unknown_fields, default)]
 pub struct RetryPolicy {
     /// Retries after the first attempt, 0 to 100. Default 4. A list in `delays_ms` counts in its place.
+    #[schema(maximum = 100)]
+    #[serde(deserialize_with = "whole::number")]
     pub max_retries: u32,
     /// Delay before the first retry, 1,000 ms or more. Default 1,000.
+    #[schema(minimum = 1_000, maximum = 2_592_000_000_i64)]
+    #[serde(deserialize_with = "whole::number")]
     pub initial_delay_ms: u64,
     /// What each delay is multiplied with for the next, 1 to 10. Default 2.
+    #[schema(minimum = 1, maximum = 10)]
     pub multiplier: f64,
     /// The longest delay, up to 30 days. Default an hour.
+    #[schema(minimum = 1_000, maximum = 2_592_000_000_i64)]
+    #[serde(deserialize_with = "whole::number")]
     pub max_delay_ms: u64,
     /// The greatest part of a delay that is added at random, 0 to 1. Default 0.2.
+    #[schema(minimum = 0, maximum = 1)]
     pub jitter: f64,
     /// An explicit list of delays, each 1,000 ms to 30 days, in place of the exponential. Default none.
+    #[schema(schema_with = delays)]
+    #[serde(deserialize_with = "whole::list")]
     pub delays_ms: Option<Vec<u64>>,
     /// What is retried. Default all.
     pub on: Vec<RetryOn>,
+}
+
+/// The schema of [`RetryPolicy::delays_ms`].
+fn delays() -> utoipa::openapi::schema::Array {
+    use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, SchemaType, Type};
+    let delay = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1_000)).maximum(Some(2_592_000_000_i64));
+    let described = "An explicit list of 1 to 100 delays, each 1,000 ms to 30 days, in place of the exponential. \
+                     Default none.";
+    let mut list = ArrayBuilder::new().items(delay).min_items(Some(1)).max_items(Some(100));
+    list = list.schema_type(SchemaType::from_iter([Type::Array, Type::Null])).description(Some(described));
+    list.build()
 }
 
 impl Default for RetryPolicy {

@@ -11,12 +11,22 @@ pub struct Subscription {
     /// Exact types (`message.phone.received`), prefixes (`message.*`, any depth) or `*`. Empty: every
     /// type that a producer sends. Posthaste's own events need a pattern that names them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schema(value_type = Vec<String>)]
+    #[schema(max_items = 1_000)]
     pub types: Vec<TypePattern>,
     /// Phone numbers in E.164, compared as exact texts with the notification's
     /// `recipient.phone_number`, or else with `owner` in the payload. Empty: any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(schema_with = phone_numbers)]
     pub phone_numbers: Vec<String>,
+}
+
+/// The schema of [`Subscription::phone_numbers`].
+fn phone_numbers() -> utoipa::openapi::schema::Array {
+    use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
+    let number = ObjectBuilder::new().schema_type(Type::String).pattern(Some(r"^\+?[0-9]{3,15}$"));
+    let described = "Phone numbers in E.164, compared as exact texts with the notification's `recipient.phone_number`, \
+                     or else with `owner` in the payload. Empty: any.";
+    ArrayBuilder::new().items(number).max_items(Some(1_000)).description(Some(described)).build()
 }
 
 /// One entry of [`Subscription::types`].
@@ -35,6 +45,20 @@ pub enum TypePattern {
 #[derive(Debug, thiserror::Error)]
 #[error("{0:?} is neither a type (message.phone.received), a prefix (message.*) nor *")]
 pub struct InvalidPattern(String);
+
+impl utoipa::PartialSchema for TypePattern {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        utoipa::openapi::ObjectBuilder::new()
+            .schema_type(utoipa::openapi::schema::Type::String)
+            .description(Some("A type (`message.phone.received`), a prefix (`message.*`, any depth) or `*`."))
+            .pattern(Some(r"^(\*|[A-Za-z0-9_.:/-]*\.\*|[A-Za-z0-9_.:/-]+)$"))
+            .min_length(Some(1))
+            .max_length(Some(128))
+            .into()
+    }
+}
+
+impl utoipa::ToSchema for TypePattern {}
 
 impl TypePattern {
     /// Parses one pattern.

@@ -11,12 +11,15 @@ pub struct Timestamp(i64);
 
 /// Why a text is not a time.
 #[derive(Debug, thiserror::Error)]
-#[error("{text:?} is not an RFC 3339 time such as 2026-01-31T12:00:00Z")]
+#[error("{text:?} is not an RFC 3339 time such as 2026-01-31T12:00:00Z, up to the year 9999")]
 pub struct InvalidTimestamp {
     text: String,
 }
 
 impl Timestamp {
+    /// The last time that RFC 3339 can write, 9999-12-31T23:59:59.999999Z.
+    pub const MAX: Self = Self(253_402_300_799_999_999);
+
     /// From microseconds since the epoch.
     #[must_use]
     pub const fn from_micros(micros: i64) -> Self {
@@ -35,14 +38,16 @@ impl Timestamp {
         self.0.div_euclid(1_000_000)
     }
 
-    /// Parses RFC 3339, with any offset.
+    /// Parses RFC 3339, with any offset, up to the end of the year 9999 in UTC.
     ///
     /// # Errors
-    /// [`InvalidTimestamp`] when the text is none.
+    /// [`InvalidTimestamp`] when the text is none, or a later time.
     pub fn parse(text: &str) -> Result<Self, InvalidTimestamp> {
-        text.parse::<jiff::Timestamp>()
-            .map(|parsed| Self(parsed.as_microsecond()))
-            .map_err(|_| InvalidTimestamp { text: text.chars().take(64).collect() })
+        let invalid = || InvalidTimestamp { text: text.chars().take(64).collect() };
+        match text.parse::<jiff::Timestamp>() {
+            Ok(parsed) => Ok(Self(parsed.as_microsecond())),
+            Err(_) => last_hours(text).filter(|time| *time <= Self::MAX).ok_or_else(invalid),
+        }
     }
 
     /// The time `duration` later; stays at the end of time instead of overflowing.
@@ -68,9 +73,24 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_microsecond(self.0) {
             Ok(timestamp) => timestamp.fmt(f),
-            Err(_) => write!(f, "{} µs after 1970", self.0),
+            // The last hours of the year 9999, which `jiff::Timestamp` keeps free for offsets.
+            Err(_) => match EPOCH.checked_add(jiff::SignedDuration::from_micros(self.0)) {
+                Ok(utc) => write!(f, "{utc}Z"),
+                Err(_) => write!(f, "{} µs after 1970", self.0),
+            },
         }
     }
+}
+
+const EPOCH: jiff::civil::DateTime = jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0);
+
+/// A time in the last hours of the year 9999, which `jiff::Timestamp` does not reach.
+fn last_hours(text: &str) -> Option<Timestamp> {
+    let pieces = jiff::fmt::temporal::Pieces::parse(text).ok()?;
+    let local = pieces.date().to_datetime(pieces.time()?);
+    let offset = pieces.to_numeric_offset()?;
+    let since_epoch = local.duration_since(EPOCH).as_micros() - i128::from(offset.seconds()) * 1_000_000;
+    i64::try_from(since_epoch).ok().map(Timestamp)
 }
 
 impl Serialize for Timestamp {
@@ -107,5 +127,21 @@ mod tests {
         assert_eq!(time.to_string(), "2026-01-01T00:00:00.25Z");
         assert_eq!(time.as_seconds(), 1_767_225_600);
         assert!(Timestamp::parse("tomorrow").is_err());
+    }
+
+    #[test]
+    fn the_year_9999_is_the_last() {
+        for text in ["9999-12-30T22:00:00Z", "9999-12-31T23:59:59Z", "9999-12-31T23:59:59.999999Z"] {
+            assert_eq!(Timestamp::parse(text).unwrap().to_string(), text);
+        }
+        assert_eq!(Timestamp::MAX.to_string(), "9999-12-31T23:59:59.999999Z");
+        let ahead = Timestamp::parse("9999-12-31T23:59:59+02:00").unwrap();
+        assert_eq!(ahead.to_string(), "9999-12-31T21:59:59Z");
+        for text in ["9999-12-31T23:59:59-00:01", "10000-01-01T00:00:00Z", "+010000-01-01T00:00:00Z"] {
+            let error = Timestamp::parse(text).unwrap_err().to_string();
+            assert!(error.contains("up to the year 9999"), "{error}");
+        }
+        let first = Timestamp::parse("0001-01-01T00:00:00Z").unwrap();
+        assert_eq!(first.to_string(), "0001-01-01T00:00:00Z");
     }
 }

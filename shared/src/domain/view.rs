@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::attempt::{Attempt, AttemptError, AttemptResult, Phases};
 use super::delivery::{Delivery, DeliveryState, FailureReason, Hold, Status, Wait};
 use super::endpoint::{DisabledReason, Endpoint, EndpointStatus};
-use super::id::{DeliveryId, EndpointId, NotificationId, NotificationType, TenantId};
+use super::id::{DeliveryId, EndpointId, EndpointUid, NotificationId, NotificationType, TenantId};
 use super::notification::{Notification, Priority};
 use super::raw_json::RawJson;
 use super::retry::RetryPolicy;
@@ -133,7 +133,8 @@ pub struct AttemptView {
     pub response_body: Option<String>,
     /// The address that was called.
     pub resolved_address: Option<String>,
-    /// Request headers as sent, secrets redacted.
+    /// Request headers as sent, each an array of name and value; secrets are redacted.
+    #[schema(value_type = Vec<Vec<String>>)]
     pub request_headers: Vec<(String, String)>,
     /// The worker that made it.
     pub worker: String,
@@ -186,9 +187,11 @@ pub struct NotificationView {
     pub endpoint_id: Option<EndpointId>,
     /// As it was given.
     pub payload: RawJson,
-    /// As it was given.
+    /// As it was given: an object.
+    #[schema(value_type = Option<Object>)]
     pub recipient: Option<RawJson>,
-    /// As it was given.
+    /// As it was given: an object.
+    #[schema(value_type = Option<Object>)]
     pub overrides: Option<RawJson>,
     /// When it was accepted.
     pub accepted_at: Timestamp,
@@ -226,8 +229,11 @@ impl NotificationView {
 /// An endpoint as it is shown: header values and settings that may be secret are redacted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct EndpointView {
-    /// Name.
+    /// The endpoint's id, `ep_…`.
     pub id: EndpointId,
+    /// The id that its owner chose, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<EndpointUid>,
     /// Whose.
     pub tenant: TenantId,
     /// Where requests go.
@@ -281,6 +287,7 @@ impl EndpointView {
         let live = confidential.live_secrets(now).count();
         Self {
             id: endpoint.id.clone(),
+            uid: endpoint.uid.clone(),
             tenant: endpoint.tenant.clone(),
             url: endpoint.url.to_string(),
             wire_format: endpoint.wire_format,

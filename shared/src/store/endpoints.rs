@@ -13,7 +13,7 @@ use super::query::Query;
 use super::{Store, StoreError, rows};
 use crate::domain::endpoint::{Confidential, DisabledReason, Endpoint, EndpointStatus};
 use crate::domain::event::Event;
-use crate::domain::id::{EndpointId, TenantId};
+use crate::domain::id::{EndpointId, EndpointUid, TenantId};
 use crate::domain::time::Timestamp;
 use crate::domain::wire_format::WireFormat;
 
@@ -68,7 +68,7 @@ macro_rules! columns {
         concat!(
             $table,
             ".id, tenant, url, wire_format, description, subscription, confidential, timeout_ms, retry, ",
-            "max_in_flight, rate_limit_per_second, status, disabled_reason, created_at, updated_at, version"
+            "max_in_flight, rate_limit_per_second, status, disabled_reason, created_at, updated_at, version, uid"
         )
     };
 }
@@ -118,16 +118,21 @@ impl Store {
     /// Keeps a new endpoint; returns it with its version.
     ///
     /// # Errors
-    /// [`StoreError`], also when there is one of that name.
+    /// [`StoreError`]; [`StoreError::Taken`] when there is one with that id, or with that uid in the tenant.
     pub async fn insert_endpoint(&self, endpoint: &Endpoint) -> Result<Endpoint, StoreError> {
         const SQL: &str = "-- endpoints.insert
             INSERT INTO endpoints (id, tenant, url, wire_format, description, subscription, confidential, timeout_ms,
-                retry, max_in_flight, rate_limit_per_second, status, disabled_reason, updated_at, created_at, version)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 0)";
+                retry, max_in_flight, rate_limit_per_second, status, disabled_reason, updated_at, created_at, uid, version)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 0)
+            ON CONFLICT DO NOTHING";
         let mut params = self.endpoint_params(endpoint)?;
         params.push(Param::time(endpoint.created_at));
+        params.push(Param::text_opt(endpoint.uid.as_ref().map(EndpointUid::as_str)));
         let mut tx = self.driver.begin().await?;
-        tx.run(SQL, params).await?;
+        if tx.run(SQL, params).await?.affected == 0 {
+            let id = endpoint.uid.as_ref().map_or(endpoint.id.as_str(), EndpointUid::as_str).to_owned();
+            return Err(StoreError::Taken { table: "endpoints", id });
+        }
         let version = next_version(tx.as_mut(), std::iter::once(&endpoint.id)).await?;
         tx.commit().await?;
         Ok(Endpoint { version, ..endpoint.clone() })
@@ -144,6 +149,20 @@ impl Store {
             " FROM endpoints e WHERE e.id = $1 AND e.deleted_at IS NULL"
         );
         let answer = self.driver.read(SQL, vec![Param::text(id.as_str())]).await?;
+        Ok(self.read_endpoints(answer)?.pop())
+    }
+
+    /// One endpoint by the uid that its owner chose; `None` also when it was deleted.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn endpoint_by_uid(&self, tenant: &TenantId, uid: &EndpointUid) -> Result<Option<Endpoint>, StoreError> {
+        const SQL: &str = concat!(
+            "-- endpoints.by_uid\nSELECT ",
+            columns!(),
+            " FROM endpoints e WHERE e.tenant = $1 AND e.uid = $2 AND e.deleted_at IS NULL"
+        );
+        let answer = self.driver.read(SQL, vec![Param::text(tenant.as_str()), Param::text(uid.as_str())]).await?;
         Ok(self.read_endpoints(answer)?.pop())
     }
 
@@ -381,6 +400,7 @@ impl Store {
             created_at: row.time()?,
             updated_at: row.time()?,
             version: row.int()?,
+            uid: row.word_opt(|text| EndpointUid::parse(text).ok())?,
             id,
         })
     }

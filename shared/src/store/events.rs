@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::db::{Answer, Batch, Kind, Param, Transaction};
 use super::page::{Cursor, Page, PageRequest};
 use super::query::Query;
+use super::several::Several;
 use super::{Store, StoreError, rows};
 use crate::domain::event::{Event, EventType};
 use crate::domain::id::{EventId, TenantId};
@@ -18,7 +19,7 @@ pub struct EventFilter {
     /// Whose.
     pub tenant: Option<TenantId>,
     /// What they tell of.
-    pub kind: Option<EventType>,
+    pub kind: Several<EventType>,
     /// At or after this time.
     pub since: Option<Timestamp>,
     /// Before this time.
@@ -146,7 +147,7 @@ impl Store {
 impl EventFilter {
     fn add_to(&self, query: &mut Query) {
         query.and_opt("e.tenant = ?", self.tenant.as_ref().map(|tenant| Param::text(tenant.as_str())));
-        query.and_opt("e.type = ?", self.kind.map(|kind| Param::text(kind.as_str())));
+        query.and_any("e.type", &self.kind, |kind| Param::text(kind.as_str()));
         query.and_opt("e.at >= ?", self.since.map(Param::time));
         query.and_opt("e.at < ?", self.until.map(Param::time));
     }

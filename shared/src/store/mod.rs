@@ -15,9 +15,11 @@ mod expiry;
 pub mod fitness;
 mod id_conflicts;
 pub mod idempotency;
+pub mod idempotent_answers;
 mod kept;
 pub mod keys;
 mod leases;
+pub mod notification_list;
 pub mod notifications;
 pub mod page;
 mod partitions;
@@ -29,6 +31,7 @@ pub mod replays;
 pub mod retention;
 mod round;
 mod rows;
+pub mod several;
 mod unreadable;
 
 use std::sync::Arc;
@@ -97,6 +100,14 @@ pub enum StoreError {
     /// Secrets are to be read or written and there is no master key, or it is not the one they were encrypted with.
     #[error("{0}")]
     Cipher(#[from] cipher::CipherError),
+    /// There is a row with that id already.
+    #[error("{table} has {id} already")]
+    Taken {
+        /// Which table.
+        table: &'static str,
+        /// The id.
+        id: String,
+    },
     /// A row holds what this program cannot read.
     #[error("{table} {id} in the store cannot be read: {problem}")]
     Corrupt {

@@ -32,6 +32,9 @@ pub struct Page<T> {
     pub next_cursor: Option<Cursor>,
 }
 
+/// The longest id in a cursor: a tenant, a space and a notification's id.
+const MAX_ID: usize = 64 + 1 + 128;
+
 /// Names a place in a list: opaque to whoever gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
@@ -53,7 +56,7 @@ impl Cursor {
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| InvalidCursor)?;
         let (micros, id) = bytes.split_first_chunk::<8>().ok_or(InvalidCursor)?;
         let id = std::str::from_utf8(id).map_err(|_| InvalidCursor)?;
-        if id.is_empty() || id.len() > 128 || id.contains('\0') {
+        if id.is_empty() || id.len() > MAX_ID || id.contains('\0') {
             return Err(InvalidCursor);
         }
         Ok(Self { micros: i64::from_be_bytes(*micros), id: id.to_owned() })

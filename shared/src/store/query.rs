@@ -1,6 +1,7 @@
 //! A query whose conditions depend on a filter. Texts are literals; values are always parameters.
 
 use super::db::{Answer, Param};
+use super::several::Several;
 use super::{Store, StoreError};
 
 pub(super) struct Query {
@@ -24,6 +25,23 @@ impl Query {
     pub(super) fn and_opt(&mut self, condition: &'static str, param: Option<Param>) {
         if let Some(param) = param {
             self.and(condition, [param]);
+        }
+    }
+
+    /// Adds that a column has one of the values, if some are given.
+    pub(super) fn and_any<T>(&mut self, column: &'static str, values: &Several<T>, param: impl Fn(&T) -> Param) {
+        let places: Vec<String> = values
+            .values()
+            .iter()
+            .map(|value| {
+                self.params.push(param(value));
+                format!("${}", self.params.len())
+            })
+            .collect();
+        match places.as_slice() {
+            [] => {}
+            [place] => self.text.push_str(&format!(" AND {column} = {place}")),
+            several => self.text.push_str(&format!(" AND {column} IN ({})", several.join(", "))),
         }
     }
 

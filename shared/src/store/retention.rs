@@ -33,6 +33,7 @@ impl Store {
             (REDRIVES, before),
             (ID_CONFLICTS, before),
             (IDEMPOTENCY_KEYS, keys_before),
+            (ANSWERS, keys_before),
         ];
         for (sql, at) in steps {
             removed += self.driver.write(sql, vec![Param::time(at), Param::count(limit)]).await?.affected;
@@ -98,6 +99,10 @@ const REDRIVES: &str = "-- retention.redrives
 const IDEMPOTENCY_KEYS: &str = "-- retention.idempotency_keys
     DELETE FROM idempotency_keys WHERE (tenant, name) IN
         (SELECT tenant, name FROM idempotency_keys WHERE accepted_at < $1 ORDER BY accepted_at LIMIT $2)";
+
+const ANSWERS: &str = "-- retention.idempotent_answers
+    DELETE FROM idempotent_answers WHERE (caller, name) IN
+        (SELECT caller, name FROM idempotent_answers WHERE claimed_at < $1 ORDER BY claimed_at LIMIT $2)";
 
 fn key_batch(keys: &BTreeSet<Uuid>) -> Batch {
     let mut batch = Batch::new(&[("key", Kind::Uuid)]);

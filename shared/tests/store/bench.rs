@@ -222,6 +222,7 @@ pub(crate) fn expiring(id: &str, seconds: i64) -> Arc<Notification> {
 
 pub(crate) fn endpoint(name: &str) -> Endpoint {
     Endpoint {
+        uid: None,
         id: endpoint_id(name),
         tenant: TenantId::default(),
         url: "https://example.com/hook?x=1".parse().unwrap(),

@@ -3,16 +3,19 @@
 use std::sync::Arc;
 
 use posthaste_shared::broker::Redriven;
-use posthaste_shared::domain::delivery::{DeliveryState, Status};
+use posthaste_shared::domain::delivery::{DeliveryState, FailureReason, Hold, Status};
 use posthaste_shared::domain::event::{Event, EventType};
 use posthaste_shared::domain::id::{DeliveryId, NotificationId, NotificationType, TenantId};
 use posthaste_shared::domain::notification::Notification;
 use posthaste_shared::store::deliveries::{Cancelled, DeliveryFilter, RetriedNow};
 use posthaste_shared::store::events::EventFilter;
-use posthaste_shared::store::page::PageRequest;
+use posthaste_shared::store::idempotent_answers::{Claimed, OnceOnly};
+use posthaste_shared::store::notification_list::NotificationFilter;
+use posthaste_shared::store::page::{Cursor, PageRequest};
 use posthaste_shared::store::record::Record;
 use posthaste_shared::store::redrives::{RedriveState, RedriveStep};
 use posthaste_shared::store::replays::{JobCancelled, Matching, ReplayState};
+use posthaste_shared::store::several::Several;
 use posthaste_shared::store::{DatabaseKind, Store};
 
 use super::bench::{
@@ -55,21 +58,82 @@ pub(crate) async fn deliveries_are_paged_and_filtered(bench: &Bench) {
     expected.sort_by(|a, b| b.cmp(a));
     assert_eq!(everything, expected.into_iter().map(|(_, id)| id).collect::<Vec<_>>());
     let tenant = Some(TenantId::parse("even").unwrap());
-    let (status, endpoint) = (Some(Status::Failed), Some(endpoint_id("ep_ten")));
-    let five = Some(NotificationType::parse("five").unwrap());
+    let status = || Several::from(Status::Failed);
+    let endpoint = || Several::from(endpoint_id("ep_ten"));
+    let kind = |name: &str| NotificationType::parse(name).unwrap();
     for (filter, count) in [
         (DeliveryFilter { tenant: tenant.clone(), ..none.clone() }, 500),
-        (DeliveryFilter { status, ..none.clone() }, 250),
-        (DeliveryFilter { status: Some(Status::Delivered), tenant: tenant.clone(), ..none.clone() }, 250),
-        (DeliveryFilter { status, tenant, ..none.clone() }, 250),
-        (DeliveryFilter { endpoint_id: endpoint.clone(), ..none.clone() }, 100),
-        (DeliveryFilter { endpoint_id: endpoint, status, ..none.clone() }, 50),
-        (DeliveryFilter { kind: five, ..none.clone() }, 200),
+        (DeliveryFilter { status: status(), ..none.clone() }, 250),
+        (DeliveryFilter { status: Status::Delivered.into(), tenant: tenant.clone(), ..none.clone() }, 250),
+        (DeliveryFilter { status: status(), tenant, ..none.clone() }, 250),
+        (DeliveryFilter { status: vec![Status::Failed, Status::Delivered].into(), ..none.clone() }, 1000),
+        (DeliveryFilter { status: vec![Status::Failed, Status::Expired].into(), ..none.clone() }, 250),
+        (DeliveryFilter { endpoint_id: endpoint(), ..none.clone() }, 100),
+        (DeliveryFilter { endpoint_id: vec![endpoint_id("ep_ten"), endpoint_id("ep_1")].into(), ..none.clone() }, 1000),
+        (DeliveryFilter { endpoint_id: endpoint(), status: status(), ..none.clone() }, 50),
+        (DeliveryFilter { kind: kind("five").into(), ..none.clone() }, 200),
+        (DeliveryFilter { kind: vec![kind("five"), kind("other")].into(), ..none.clone() }, 1000),
+        (DeliveryFilter { reason: FailureReason::Rejected.into(), ..none.clone() }, 250),
+        (DeliveryFilter { reason: FailureReason::Gone.into(), ..none.clone() }, 0),
+        (
+            DeliveryFilter { reason: FailureReason::Rejected.into(), status: Status::Delivered.into(), ..none.clone() },
+            0,
+        ),
+        (DeliveryFilter { hold: Hold::RateLimit.into(), ..none.clone() }, 0),
         (DeliveryFilter { notification_id: NotificationId::parse("n-7").ok(), ..none.clone() }, 1),
         (DeliveryFilter { since: Some(at(100)), until: Some(at(101)), ..none.clone() }, 3),
     ] {
         assert_eq!(all(store, &filter, 100).await.len(), count, "{filter:?}");
     }
+}
+
+pub(crate) async fn notifications_are_paged_and_filtered(bench: &Bench) {
+    let store = &bench.store;
+    for n in 0..6 {
+        put(store, &format!("wanted-{n}"), "ep_1", delivered(n + 1)).await;
+    }
+    for n in 0..4 {
+        let lonely = Notification { accepted_at: at(n), ..(*notification(&format!("lonely-{n}"))).clone() };
+        store.record_unmatched(&[Arc::new(lonely)], at(n)).await.unwrap();
+    }
+    let listed = async |unmatched: Option<bool>, limit: u32| {
+        let filter = NotificationFilter { unmatched, ..NotificationFilter::default() };
+        let mut page = PageRequest { limit, cursor: None };
+        let mut found = Vec::new();
+        loop {
+            let part = store.list_notifications(&filter, &page).await.unwrap();
+            found.extend(part.items.into_iter().map(|it| (it.notification.id.to_string(), it.fan_out)));
+            match part.next_cursor {
+                Some(cursor) => page.cursor = Some(Cursor::parse(&cursor.encode()).unwrap()),
+                None => return found,
+            }
+        }
+    };
+    assert_eq!(listed(None, 3).await.len(), 10);
+    let lonely = listed(Some(true), 1).await;
+    let expected: Vec<_> = (0..4).rev().map(|n| (format!("lonely-{n}"), 0)).collect();
+    assert_eq!(lonely, expected);
+    let wanted = listed(Some(false), 500).await;
+    assert!(wanted.len() == 6 && wanted.iter().all(|(id, fan_out)| id.starts_with("wanted-") && *fan_out == 1));
+}
+
+pub(crate) async fn a_request_is_claimed_once(bench: &Bench) {
+    let store = &bench.store;
+    let request = OnceOnly { caller: "key_1".to_owned(), name: "a".to_owned(), fingerprint: [1; 32] };
+    let claim = async |request: &OnceOnly, now| store.claim_request(request, at(now), at(now - 100)).await.unwrap();
+    assert_eq!(claim(&request, 0).await, Claimed::New);
+    assert_eq!(claim(&request, 50).await, Claimed::UnderWay);
+    let other = OnceOnly { fingerprint: [2; 32], ..request.clone() };
+    assert_eq!(claim(&other, 500).await, Claimed::Mismatch);
+    assert_eq!(claim(&request, 500).await, Claimed::New, "whoever claimed it is gone");
+    store.forget_request(&request).await.unwrap();
+    assert_eq!(claim(&request, 501).await, Claimed::New, "it was refused");
+    store.keep_answer(&request, b"made").await.unwrap();
+    assert_eq!(claim(&request, 9_000).await, Claimed::Done(b"made".to_vec()));
+    let another = OnceOnly { caller: "key_2".to_owned(), ..request.clone() };
+    assert_eq!(claim(&another, 1).await, Claimed::New);
+    assert!(store.remove_finished(at(1), at(9_999), 100).await.unwrap() >= 2);
+    assert_eq!(claim(&request, 9_999).await, Claimed::New);
 }
 
 pub(crate) async fn events_are_published_once_and_streamed_in_order(bench: &Bench) {
@@ -94,7 +158,7 @@ pub(crate) async fn events_are_published_once_and_streamed_in_order(bench: &Benc
     assert_eq!(listed.items.iter().map(|event| event.at).collect::<Vec<_>>(), [at(5), at(4)]);
     let next = PageRequest { limit: 9, cursor: listed.next_cursor };
     assert_eq!(store.events(&none, &next).await.unwrap().items.len(), 3);
-    let other = EventFilter { kind: Some(EventType::EndpointDisabled), ..none.clone() };
+    let other = EventFilter { kind: EventType::EndpointDisabled.into(), ..none.clone() };
     assert!(store.events(&other, &PageRequest::default()).await.unwrap().items.is_empty());
 
     let last = store.last_event_sequence().await.unwrap();
@@ -156,7 +220,7 @@ pub(crate) async fn a_replay_starts_new_rounds(bench: &Bench) {
     let new = Notification { accepted_at: at(10), ..(*notification("new")).clone() };
     put_as(store, Arc::new(new), "ep_1", failed(11)).await;
     assert_eq!(store.step_replay(at(10), 10).await.unwrap(), None);
-    let filter = DeliveryFilter { status: Some(Status::Failed), ..DeliveryFilter::default() };
+    let filter = DeliveryFilter { status: Status::Failed.into(), ..DeliveryFilter::default() };
     let replay = store.create_replay(&filter, at(10)).await.unwrap();
     let mut steps = 0;
     while let Some(step) = store.step_replay(at(11), 10).await.unwrap() {
@@ -175,10 +239,10 @@ pub(crate) async fn a_replay_is_cancelled_between_two_steps(bench: &Bench) {
     for n in 0..25 {
         put(store, &format!("n-{n}"), "ep_1", failed(1)).await;
     }
-    let filter = DeliveryFilter { status: Some(Status::Failed), ..DeliveryFilter::default() };
+    let filter = DeliveryFilter { status: Status::Failed.into(), ..DeliveryFilter::default() };
     let matching = store.matching_deliveries(&filter, at(10)).await.unwrap();
     assert_eq!((matching.count, matching.oldest.is_some()), (25, true));
-    let none = DeliveryFilter { status: Some(Status::Expired), ..DeliveryFilter::default() };
+    let none = DeliveryFilter { status: Status::Expired.into(), ..DeliveryFilter::default() };
     assert_eq!(store.matching_deliveries(&none, at(10)).await.unwrap(), Matching::default());
 
     let replay = store.create_replay(&filter, at(10)).await.unwrap();

@@ -98,7 +98,7 @@ pub(crate) async fn a_replay_passes_over_what_it_cannot_read(bench: &Bench) {
         put(store, id, "ep_1", failed(1)).await;
     }
     spoil(bench).await;
-    let filter = DeliveryFilter { status: Some(Status::Failed), ..DeliveryFilter::default() };
+    let filter = DeliveryFilter { status: Status::Failed.into(), ..DeliveryFilter::default() };
     let unreadable = store.create_replay(&filter, at(9)).await.unwrap();
     bench.sql("UPDATE replays SET filter = '7'").await;
     let replay = store.create_replay(&filter, at(10)).await.unwrap();

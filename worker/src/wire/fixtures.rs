@@ -17,6 +17,7 @@ use super::{Reply, Subject};
 /// An enabled endpoint without secrets.
 pub(crate) fn endpoint(wire_format: WireFormat, settings: Value) -> Endpoint {
     Endpoint {
+        uid: None,
         id: EndpointId::parse("e-1").unwrap(),
         tenant: TenantId::default(),
         url: "https://example.com/hook".parse().unwrap(),

@@ -1,0 +1,132 @@
+//! `Idempotency-Key` on every POST: the request is done once, and answered the same however often it comes.
+//! Notifications have a way of their own (`intake`), which makes them safe to send again at the broker, too.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use posthaste_shared::store::idempotent_answers::{Claimed, OnceOnly};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::auth::caller_of;
+use super::extract::read;
+use super::notifications::idempotency_key;
+use super::problem::{Code, Problem};
+use super::state::Api;
+
+/// Says that an answer was given before.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+/// How long a request may be under way before whoever did it is taken for gone: longer than any takes.
+const CUT_OFF: Duration = Duration::from_secs(120);
+/// The largest answer that is kept.
+const MAX_ANSWER: usize = 1024 * 1024;
+/// What of an answer's head is kept.
+const KEPT_HEADERS: [HeaderName; 3] = [header::CONTENT_TYPE, header::LOCATION, header::ETAG];
+
+/// An answer as it is kept.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: String,
+}
+
+/// Does a request with an `Idempotency-Key` once.
+pub(super) async fn serve(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    let own_way = request.uri().path().starts_with("/v1/notifications");
+    if request.method() != Method::POST || own_way || !request.headers().contains_key("idempotency-key") {
+        return next.run(request).await;
+    }
+    once(&api, request, next).await.unwrap_or_else(IntoResponse::into_response)
+}
+
+async fn once(api: &Api, request: Request, next: Next) -> Result<Response, Problem> {
+    let Some(name) = idempotency_key(request.headers())? else { return Ok(next.run(request).await) };
+    let caller = caller_of(request.headers(), api).await?;
+    let (mut parts, body) = request.into_parts();
+    let body = read(Request::from_parts(parts.clone(), body), api, api.settings.max_body_bytes).await?;
+    let fingerprint = fingerprint(&parts, &body);
+    let request = OnceOnly { caller: caller.key().id.as_str().to_owned(), name, fingerprint };
+    // It is read and unpacked now.
+    parts.headers.remove(header::CONTENT_ENCODING);
+    parts.headers.remove(header::TRANSFER_ENCODING);
+    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    let now = api.clock.now();
+    match api.store.claim_request(&request, now, now.before(CUT_OFF)).await? {
+        Claimed::New => {
+            let answer = next.run(Request::from_parts(parts, Body::from(body))).await;
+            keep(api, &request, answer).await
+        }
+        Claimed::Done(kept) => replay(&kept),
+        Claimed::UnderWay => Err(Problem::new(
+            Code::IdempotencyConflict,
+            "the same request is being done at this moment; ask again when it is over",
+        )),
+        Claimed::Mismatch => Err(Problem::new(
+            Code::IdempotencyConflict,
+            "the same Idempotency-Key came before with another request: choose a new one",
+        )),
+        Claimed::Unreadable => Err(Problem::new(
+            Code::IdempotencyConflict,
+            "the request was done before the master key was changed, and its answer cannot be read: choose a new \
+             Idempotency-Key",
+        )),
+    }
+}
+
+fn fingerprint(parts: &Parts, body: &[u8]) -> [u8; 32] {
+    let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
+    let mut hash = Sha256::new();
+    hash.update(path.as_bytes());
+    hash.update([0]);
+    hash.update(body);
+    hash.finalize().into()
+}
+
+/// Keeps an answer that says yes. After any other nothing was done, and the request may come again.
+async fn keep(api: &Api, request: &OnceOnly, answer: Response) -> Result<Response, Problem> {
+    if !answer.status().is_success() {
+        if let Err(error) = api.store.forget_request(request).await {
+            tracing::warn!(%error, "a refused request could not be forgotten; its Idempotency-Key is busy for 2 minutes");
+        }
+        return Ok(answer);
+    }
+    let (parts, body) = answer.into_parts();
+    let body = axum::body::to_bytes(body, MAX_ANSWER).await.map_err(|_| Problem::internal())?;
+    let headers = KEPT_HEADERS.iter().filter_map(|name| {
+        let value = parts.headers.get(name)?.to_str().ok()?;
+        Some((name.as_str().to_owned(), value.to_owned()))
+    });
+    let kept = Kept {
+        status: parts.status.as_u16(),
+        headers: headers.collect(),
+        body: String::from_utf8_lossy(&body).into_owned(),
+    };
+    let kept = serde_json::to_vec(&kept).unwrap_or_default();
+    // The request is done, whatever becomes of this.
+    if let Err(error) = api.store.keep_answer(request, &kept).await {
+        tracing::warn!(%error, "an answer could not be kept; the same request again would be done again");
+    }
+    Ok(Response::from_parts(parts, Body::from(body)))
+}
+
+fn replay(kept: &[u8]) -> Result<Response, Problem> {
+    let kept: Kept = serde_json::from_slice(kept).map_err(|_| Problem::internal())?;
+    let status = StatusCode::from_u16(kept.status).map_err(|_| Problem::internal())?;
+    let mut answer = (status, Bytes::from(kept.body)).into_response();
+    let headers = answer.headers_mut();
+    headers.remove(header::CONTENT_TYPE);
+    for (name, value) in &kept.headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            headers.insert(name, value);
+        }
+    }
+    headers.insert(REPLAYED, HeaderValue::from_static("true"));
+    Ok(answer)
+}
