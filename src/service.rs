@@ -10,7 +10,6 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
-use posthaste_producer::http::resolver::SystemResolver;
 use posthaste_producer::http::{Api, ApiParts, ApiSettings};
 use posthaste_shared::backoff::Reconnect;
 use posthaste_shared::broker::{Broker, Consuming};
@@ -70,7 +69,7 @@ impl Node {
 
     /// The HTTP API, to be served.
     pub(crate) fn api(&self, config: &Config, shutdown: CancellationToken) -> Result<Router, Failure> {
-        let courier = Courier::new(Sender::new(config.egress.clone())?, Arc::clone(&self.clock));
+        let courier = Courier::new(Sender::with_resolver(config.egress.clone(), &config.resolver)?, Arc::clone(&self.clock));
         let parts = ApiParts {
             store: self.store.clone(),
             broker: Arc::clone(&self.broker),
@@ -83,7 +82,7 @@ impl Node {
                 clock: Arc::clone(&self.clock),
                 max_recipients: config.max_recipients,
             }),
-            resolver: Arc::new(SystemResolver),
+            resolver: Arc::new(config.resolver.clone()),
             shutdown,
             settings: ApiSettings {
                 max_body_bytes: config.api.max_body_bytes,
@@ -124,6 +123,7 @@ impl Node {
                 disable_after: config.worker.disable_after,
             },
             egress: config.egress.clone(),
+            resolver: config.resolver.clone(),
             name,
         };
         let worker = Worker::start(parts, settings).await?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use posthaste_shared::broker::{Broker, BrokerError};
 use posthaste_shared::clock::Clock;
 use posthaste_shared::egress::EgressPolicy;
+use posthaste_shared::resolver::Resolver;
 use posthaste_shared::store::Store;
 use posthaste_shared::telemetry::metrics::Metrics;
 use posthaste_shared::telemetry::trace::Tracer;
@@ -53,6 +54,8 @@ pub struct WorkerSettings {
     pub upkeep: UpkeepSettings,
     /// Which addresses may be called.
     pub egress: EgressPolicy,
+    /// Looks up the names in endpoints' URLs. Default: asks the system's name servers.
+    pub resolver: Resolver,
     /// Kept with each attempt, to tell workers apart.
     pub name: String,
 }
@@ -66,6 +69,7 @@ impl Default for WorkerSettings {
             events: EventSettings::default(),
             upkeep: UpkeepSettings::default(),
             egress: EgressPolicy::default(),
+            resolver: Resolver::new(&[]),
             name: format!("{}", std::process::id()),
         }
     }
@@ -142,7 +146,7 @@ impl Worker {
             tracer: parts.tracer.clone(),
             broker: Arc::clone(&parts.broker),
             admission: Admission::new(settings.slots, stopping.clone()),
-            courier: Courier::new(Sender::new(settings.egress)?, Arc::clone(&parts.clock)),
+            courier: Courier::new(Sender::with_resolver(settings.egress, &settings.resolver)?, Arc::clone(&parts.clock)),
             recorder,
             hands: Hands::default(),
             room: Room::new(settings.slots),
