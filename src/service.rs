@@ -11,7 +11,6 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
-use posthaste_producer::http::resolver::SystemResolver;
 use posthaste_producer::http::{Api, ApiParts, ApiSettings};
 use posthaste_shared::backoff::Reconnect;
 use posthaste_shared::broker::{Broker, Consuming};
@@ -82,7 +81,8 @@ impl Node {
 
     /// The HTTP API, to be served.
     pub(crate) fn api(&self, config: &Config, shutdown: CancellationToken) -> Result<Router, Failure> {
-        let courier = Courier::new(Sender::new(config.egress.clone())?, Arc::clone(&self.clock), self.compiler.clone());
+        let sender = Sender::with_resolver(config.egress.clone(), &config.resolver)?;
+        let courier = Courier::new(sender, Arc::clone(&self.clock), self.compiler.clone());
         let parts = ApiParts {
             store: self.store.clone(),
             broker: Arc::clone(&self.broker),
@@ -95,7 +95,7 @@ impl Node {
                 clock: Arc::clone(&self.clock),
                 max_recipients: config.max_recipients,
             }),
-            resolver: Arc::new(SystemResolver),
+            resolver: Arc::new(config.resolver.clone()),
             shutdown,
             settings: ApiSettings {
                 max_body_bytes: config.api.max_body_bytes,
@@ -138,6 +138,7 @@ impl Node {
             },
             egress: config.egress.clone(),
             compiler: self.compiler.clone(),
+            resolver: config.resolver.clone(),
             name,
         };
         let worker = Worker::start(parts, settings).await?;

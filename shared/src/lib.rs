@@ -11,5 +11,6 @@ pub mod config;
 pub mod domain;
 pub mod egress;
 pub mod redrive;
+pub mod resolver;
 pub mod store;
 pub mod telemetry;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use posthaste_shared::broker::{Broker, BrokerError};
 use posthaste_shared::clock::Clock;
 use posthaste_shared::egress::EgressPolicy;
+use posthaste_shared::resolver::Resolver;
 use posthaste_shared::store::Store;
 use posthaste_shared::telemetry::metrics::Metrics;
 use posthaste_shared::telemetry::trace::Tracer;
@@ -56,6 +57,8 @@ pub struct WorkerSettings {
     pub egress: EgressPolicy,
     /// What compiles scripts. Default: threads of this process, which is for tests.
     pub compiler: Compiler,
+    /// Looks up the names in endpoints' URLs. Default: asks the system's name servers.
+    pub resolver: Resolver,
     /// Kept with each attempt, to tell workers apart.
     pub name: String,
 }
@@ -70,6 +73,7 @@ impl Default for WorkerSettings {
             upkeep: UpkeepSettings::default(),
             egress: EgressPolicy::default(),
             compiler: Compiler::in_threads(),
+            resolver: Resolver::new(&[]),
             name: format!("{}", std::process::id()),
         }
     }
@@ -146,7 +150,7 @@ impl Worker {
             tracer: parts.tracer.clone(),
             broker: Arc::clone(&parts.broker),
             admission: Admission::new(settings.slots, stopping.clone()),
-            courier: Courier::new(Sender::new(settings.egress)?, Arc::clone(&parts.clock), settings.compiler),
+            courier: Courier::new(Sender::with_resolver(settings.egress, &settings.resolver)?, Arc::clone(&parts.clock), settings.compiler),
             recorder,
             hands: Hands::default(),
             room: Room::new(settings.slots),

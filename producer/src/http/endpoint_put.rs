@@ -13,7 +13,7 @@ use url::Url;
 
 use super::auth::Admin;
 use super::caller::Caller;
-use super::endpoint_check::{check, check_called_urls, check_url, no_url};
+use super::endpoint_check::{check, check_called_urls, check_scripts, check_url, no_url};
 use super::endpoint_input::EndpointDraft;
 use super::endpoint_make::{make, replace};
 use super::endpoint_name::{EndpointName, EndpointTenant, IfMatch, shown};
@@ -101,6 +101,7 @@ async fn create(
     let (endpoint, secret) = make(api, draft, tenant.clone(), url, now)?;
     check(api, &endpoint)?;
     check_called_urls(api, None, &endpoint).await?;
+    check_scripts(api, None, &endpoint).await?;
     let saved = api.store.insert_endpoint(&endpoint).await.map_err(taken)?;
     let view = CreatedEndpoint { endpoint: EndpointView::of(&saved, now), secret };
     Ok(shown(StatusCode::CREATED, &saved, view))

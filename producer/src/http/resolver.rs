@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use posthaste_shared::egress::{EgressPolicy, Refusal};
+use posthaste_shared::resolver::Resolver;
 use url::{Host, Url};
 
 /// How long a look-up may take while somebody waits for the answer.
@@ -19,14 +20,13 @@ pub trait Resolve: Send + Sync + 'static {
     async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<IpAddr>>;
 }
 
-/// The machine's resolver.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct SystemResolver;
-
 #[async_trait]
-impl Resolve for SystemResolver {
-    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<IpAddr>> {
-        Ok(tokio::net::lookup_host((host, port)).await?.map(|address| address.ip()).collect())
+impl Resolve for Resolver {
+    async fn resolve(&self, host: &str, _port: u16) -> io::Result<Vec<IpAddr>> {
+        self.look_up(host).await.map_err(|refusal| match refusal {
+            Refusal::Unresolvable { problem, .. } => io::Error::other(problem),
+            other => io::Error::other(other),
+        })
     }
 }
 

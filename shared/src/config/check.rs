@@ -1,7 +1,7 @@
 //! From raw texts to the checked [`Config`].
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,9 +19,12 @@ use super::{
 use crate::domain::secret::Secret;
 use crate::domain::view::REDACTED;
 use crate::egress::EgressPolicy;
+use crate::resolver::Resolver;
 
 /// Fewest characters of a key that people choose.
 const MIN_KEY_CHARS: usize = 32;
+/// The port of name servers, where none is given.
+const NAME_SERVER_PORT: u16 = 53;
 
 pub(super) fn check(profile: Profile, raw: BTreeMap<&'static str, Raw>) -> Result<Config, ConfigError> {
     let mut values = Values(raw);
@@ -35,6 +38,7 @@ pub(super) fn check(profile: Profile, raw: BTreeMap<&'static str, Raw>) -> Resul
         broker: values.broker()?,
         master_key: values.key("master_key")?,
         egress: values.egress()?,
+        resolver: values.resolver()?,
         listen: values.require("listen", address)?,
         metrics_listen: values.optional("metrics_listen", address)?,
         shutdown_grace: values.duration("shutdown_grace")?,
@@ -190,6 +194,24 @@ impl Values {
         let http = self.require("egress_http", choice("egress_http"))? == "allow";
         let allow = self.text("egress_allow").unwrap_or_default();
         EgressPolicy::new(allow, http).map_err(|error| self.invalid("egress_allow", format!("is wrong: {error}")))
+    }
+
+    fn resolver(&self) -> Result<Resolver, ConfigError> {
+        let listed = self.text("egress_name_servers").unwrap_or_default();
+        let address = |text: &str| {
+            let alone = || text.parse::<IpAddr>().map(|address| SocketAddr::new(address, NAME_SERVER_PORT));
+            text.parse::<SocketAddr>().or_else(|_| alone()).map_err(|_| {
+                let problem = format!("has {text:?}, which is no address such as 10.0.0.2 or 10.0.0.2:5353");
+                self.invalid("egress_name_servers", problem)
+            })
+        };
+        let servers: Vec<SocketAddr> = listed
+            .split(',')
+            .map(str::trim)
+            .filter(|text| !text.is_empty())
+            .map(address)
+            .collect::<Result<_, _>>()?;
+        Ok(Resolver::new(&servers))
     }
 
     fn api(&self) -> Result<ApiConfig, ConfigError> {

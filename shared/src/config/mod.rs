@@ -19,6 +19,7 @@ use url::Url;
 
 use crate::domain::secret::Secret;
 use crate::egress::EgressPolicy;
+use crate::resolver::Resolver;
 
 pub use reference::reference_markdown;
 pub use settings::Profile;
@@ -47,6 +48,8 @@ pub struct Config {
     pub master_key: Option<Secret>,
     /// Which addresses may be called.
     pub egress: EgressPolicy,
+    /// Looks up the names in endpoints' URLs.
+    pub resolver: Resolver,
     /// The HTTP API's or a worker's own address.
     pub listen: SocketAddr,
     /// Health and metrics of the API, when they have an address of their own.

@@ -260,6 +260,14 @@ pub const SETTINGS: &[Setting] = &[
     .default("deny")
     .except(&[(Profile::Up, "allow")]),
     Setting::new(
+        "egress_name_servers",
+        "POSTHASTE_EGRESS_NAME_SERVERS",
+        Kind::Text,
+        UsedBy::Everything,
+        "Name servers that are asked for the names in endpoints' URLs, comma-separated: `10.0.0.2,[fd00::2]:5353`. \
+         `/etc/hosts` counts as well, search domains do not. Default: what `/etc/resolv.conf` says.",
+    ),
+    Setting::new(
         "log",
         "POSTHASTE_LOG",
         Kind::Text,

@@ -17,6 +17,7 @@ use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection}
 use hyper_util::client::legacy::{Client as Pooled, Error as ClientError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use posthaste_shared::egress::EgressPolicy;
+use posthaste_shared::resolver::Resolver;
 use rustls::ClientConfig;
 use tokio::sync::Notify;
 
@@ -80,20 +81,20 @@ enum Remedy {
 }
 
 impl Client {
-    /// A client that calls what `egress` allows.
+    /// A client that calls what `egress` allows, and looks names up with `resolver`.
     ///
     /// # Errors
     /// When the system's trusted certificates cannot be used.
-    pub(super) fn new(egress: &Arc<EgressPolicy>) -> Result<Self, rustls::Error> {
-        Ok(Self::with(egress, tls::client_config()?))
+    pub(super) fn new(egress: &Arc<EgressPolicy>, resolver: &Resolver) -> Result<Self, rustls::Error> {
+        Ok(Self::with(egress, resolver, tls::client_config()?))
     }
 
     /// The same with a set-up of TLS, whose protocols (ALPN) are set here.
-    pub(super) fn with(egress: &Arc<EgressPolicy>, tls: ClientConfig) -> Self {
+    pub(super) fn with(egress: &Arc<EgressPolicy>, resolver: &Resolver, tls: ClientConfig) -> Self {
         let versions = |offered: &[&[u8]]| {
             let mut tls = tls.clone();
             tls.alpn_protocols = offered.iter().map(|version| version.to_vec()).collect();
-            let connector = Connector::new(Arc::clone(egress), Arc::new(tls));
+            let connector = Connector::new(Arc::clone(egress), resolver.clone(), Arc::new(tls));
             Versions { kept: http(IDLE_PER_HOST, connector.clone()), fresh: http(0, connector) }
         };
         Self { any: versions(&[b"h2", b"http/1.1"]), http1: versions(&[b"http/1.1"]), http1_only: Arc::default() }

@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use posthaste_shared::egress::EgressPolicy;
+use posthaste_shared::resolver::Resolver;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -20,7 +21,6 @@ use tower_service::Service;
 use super::addresses;
 use super::connection::{Stream, Watched};
 use super::error::{SendError, span_text};
-use super::resolver::look_up;
 use super::timer::{Stage, Timer};
 
 /// The part of what is left of an exchange that connecting to one address may take: 2 s of the default 5 s. Each
@@ -35,13 +35,14 @@ const UNWATCHED: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub(super) struct Connector {
     egress: Arc<EgressPolicy>,
+    resolver: Resolver,
     tls: Arc<ClientConfig>,
 }
 
 impl Connector {
     /// `tls` says which versions of HTTP are offered.
-    pub(super) const fn new(egress: Arc<EgressPolicy>, tls: Arc<ClientConfig>) -> Self {
-        Self { egress, tls }
+    pub(super) const fn new(egress: Arc<EgressPolicy>, resolver: Resolver, tls: Arc<ClientConfig>) -> Self {
+        Self { egress, resolver, tls }
     }
 
     async fn open(self, uri: Uri, timer: Timer) -> Result<TokioIo<Watched>, SendError> {
@@ -72,7 +73,7 @@ impl Connector {
         }
         timer.enter(Stage::LookingUp(host.to_owned()));
         let begun = Instant::now();
-        let addresses = look_up(host).await.map_err(SendError::refused)?;
+        let addresses = self.resolver.look_up(host).await.map_err(SendError::refused)?;
         for address in &addresses {
             self.egress.check_address(Some(host), *address).map_err(SendError::refused)?;
         }

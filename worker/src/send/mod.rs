@@ -7,7 +7,6 @@ mod connection;
 mod connector;
 mod error;
 mod reply;
-mod resolver;
 mod timer;
 mod tls;
 
@@ -19,6 +18,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 use posthaste_shared::domain::attempt::Phases;
 use posthaste_shared::egress::EgressPolicy;
+use posthaste_shared::resolver::Resolver;
 use url::{Host, Url};
 
 use client::Client;
@@ -74,13 +74,21 @@ pub enum SenderError {
 }
 
 impl Sender {
-    /// A client that calls what `egress` allows.
+    /// A client that calls what `egress` allows and asks the system's name servers.
     ///
     /// # Errors
     /// When the system's trusted certificates cannot be used.
     pub fn new(egress: EgressPolicy) -> Result<Self, SenderError> {
+        Self::with_resolver(egress, &Resolver::new(&[]))
+    }
+
+    /// A client that calls what `egress` allows and looks names up with `resolver`.
+    ///
+    /// # Errors
+    /// When the system's trusted certificates cannot be used.
+    pub fn with_resolver(egress: EgressPolicy, resolver: &Resolver) -> Result<Self, SenderError> {
         let egress = Arc::new(egress);
-        Ok(Self { client: Client::new(&egress)?, egress })
+        Ok(Self { client: Client::new(&egress, resolver)?, egress })
     }
 
     /// Sends the request and reads the answer, all within its timeout.

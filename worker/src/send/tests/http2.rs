@@ -60,7 +60,7 @@ async fn receiver(handle: fn(usize, Respond) -> bool) -> (Receiver, Sender, Arc<
     .await;
     receiver.url.set_scheme("https").unwrap();
     let egress = Arc::new(EgressPolicy::new("127.0.0.0/8", true).unwrap());
-    let sender = Sender { client: Client::with(&egress, client), egress };
+    let sender = Sender { client: Client::with(&egress, &Resolver::new(&[]), client), egress };
     (receiver, sender, spoken)
 }
 
