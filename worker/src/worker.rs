@@ -150,7 +150,11 @@ impl Worker {
             tracer: parts.tracer.clone(),
             broker: Arc::clone(&parts.broker),
             admission: Admission::new(settings.slots, stopping.clone()),
-            courier: Courier::new(Sender::with_resolver(settings.egress, &settings.resolver)?, Arc::clone(&parts.clock), settings.compiler),
+            courier: Courier::new(
+                Sender::with_resolver(settings.egress, &settings.resolver)?,
+                Arc::clone(&parts.clock),
+                settings.compiler,
+            ),
             recorder,
             hands: Hands::default(),
             room: Room::new(settings.slots),

@@ -205,12 +205,8 @@ impl Values {
                 self.invalid("egress_name_servers", problem)
             })
         };
-        let servers: Vec<SocketAddr> = listed
-            .split(',')
-            .map(str::trim)
-            .filter(|text| !text.is_empty())
-            .map(address)
-            .collect::<Result<_, _>>()?;
+        let servers: Vec<SocketAddr> =
+            listed.split(',').map(str::trim).filter(|text| !text.is_empty()).map(address).collect::<Result<_, _>>()?;
         Ok(Resolver::new(&servers))
     }
 
