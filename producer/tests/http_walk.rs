@@ -76,7 +76,8 @@ async fn no_operation_is_done_with_too_small_a_scope() {
             let (name, method) = (operation.name(), operation.method.as_str());
             // Enqueueing is a POST, reading a GET; all else changes something, and so do lists of what is no tenant's.
             let enqueues = method == "POST" && operation.path.starts_with("/v1/notifications");
-            let administers = ["/v1/keys", "/v1/dead-letters"].iter().any(|path| operation.path.starts_with(path));
+            let administers =
+                ["/v1/keys", "/v1/dead-letters", "/v1/redrives"].iter().any(|path| operation.path.starts_with(path));
             let reads = method == "GET" && !administers;
             let allowed = match scope {
                 Scope::Enqueue => enqueues,
@@ -103,10 +104,12 @@ async fn another_tenants_things_are_not_there() {
     let replay = api.call("POST", "/v1/deliveries/replay", replay).await.body["id"].as_str().unwrap().to_owned();
     for operation in Operation::all() {
         let (name, method) = (operation.name(), operation.method.as_str());
-        let of_nobody = ["/v1/keys", "/v1/dead-letters"].iter().any(|path| operation.path.starts_with(path));
+        let of_nobody =
+            ["/v1/keys", "/v1/dead-letters", "/v1/redrives"].iter().any(|path| operation.path.starts_with(path));
         let id = match &operation.path {
             path if path.starts_with("/v1/endpoints") => &endpoint,
             path if path.starts_with("/v1/replays") => &replay,
+            path if path.starts_with("/v1/keys") => "key_1",
             _ => "00000000-0000-0000-0000-000000000000",
         };
         let path = operation.path.replace("{id}", id);

@@ -53,7 +53,7 @@ pub(super) async fn list(
 /// Show how far a redrive is
 #[utoipa::path(
     get, path = "/v1/redrives/{id}", tag = "dead letters", operation_id = "show_redrive",
-    params(("id" = String, Path, description = "The redrive's id")),
+    params(("id" = Uuid, Path, description = "The redrive's id")),
     responses((status = 200, description = "The job", body = Redrive))
 )]
 pub(super) async fn show(
@@ -71,7 +71,7 @@ pub(super) async fn show(
 /// finished, and counted in `redriven` when it is.
 #[utoipa::path(
     post, path = "/v1/redrives/{id}/cancel", tag = "dead letters", operation_id = "cancel_redrive",
-    params(("id" = String, Path, description = "The redrive's id")),
+    params(("id" = Uuid, Path, description = "The redrive's id")),
     responses((status = 200, description = "The job, cancelled", body = Redrive))
 )]
 pub(super) async fn cancel(

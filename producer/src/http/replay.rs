@@ -98,6 +98,7 @@ pub(super) async fn start(
 #[into_params(parameter_in = Query)]
 pub(super) struct JobsQuery {
     /// The most items, 1 to 500. Default 50.
+    #[param(minimum = 1, maximum = 500)]
     pub(super) limit: Option<u32>,
     /// `next_cursor` of the page before.
     pub(super) cursor: Option<String>,
@@ -139,7 +140,7 @@ pub(super) async fn show(
 /// `replayed`.
 #[utoipa::path(
     post, path = "/v1/replays/{id}/cancel", tag = "deliveries", operation_id = "cancel_replay",
-    params(("id" = String, Path, description = "The replay's id")),
+    params(("id" = Uuid, Path, description = "The replay's id")),
     responses((status = 200, description = "The job, cancelled", body = Replay))
 )]
 pub(super) async fn cancel(

@@ -239,10 +239,10 @@ pub(crate) async fn a_replay_is_cancelled_between_two_steps(bench: &Bench) {
     for n in 0..25 {
         put(store, &format!("n-{n}"), "ep_1", failed(1)).await;
     }
-    let filter = DeliveryFilter { status: Some(Status::Failed), ..DeliveryFilter::default() };
+    let filter = DeliveryFilter { status: Status::Failed.into(), ..DeliveryFilter::default() };
     let matching = store.matching_deliveries(&filter, at(10)).await.unwrap();
     assert_eq!((matching.count, matching.oldest.is_some()), (25, true));
-    let none = DeliveryFilter { status: Some(Status::Expired), ..DeliveryFilter::default() };
+    let none = DeliveryFilter { status: Status::Expired.into(), ..DeliveryFilter::default() };
     assert_eq!(store.matching_deliveries(&none, at(10)).await.unwrap(), Matching::default());
 
     let replay = store.create_replay(&filter, at(10)).await.unwrap();
