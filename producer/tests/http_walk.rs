@@ -109,6 +109,7 @@ async fn another_tenants_things_are_not_there() {
         let id = match &operation.path {
             path if path.starts_with("/v1/endpoints") => &endpoint,
             path if path.starts_with("/v1/replays") => &replay,
+            path if path.starts_with("/v1/keys") => "key_1",
             _ => "00000000-0000-0000-0000-000000000000",
         };
         let path = operation.path.replace("{id}", id);

@@ -8,9 +8,9 @@ REFUSED = {
     # An endpoint that is there; the order of two times; what the endpoint's wire format needs.
     "enqueue": {"endpoint_id", "expires_at", "ttl_seconds", "delay_seconds", "id"},
     # Where the URL leads; what the wire format needs; headers that Posthaste writes itself, or names twice.
-    # A uid that looks like an id, or is not the path's.
+    # A uid that looks like an id, or is not the path's; another tenant than in the query.
     "create_endpoint": {"url", "secret", "settings", "headers", "uid"},
-    "put_endpoint": {"url", "secret", "settings", "headers", "uid", "wire_format"},
+    "put_endpoint": {"url", "secret", "settings", "headers", "uid", "tenant", "wire_format"},
     "change_endpoint": {"url", "settings", "headers"},
     "test_endpoint": {"expires_at", "ttl_seconds", "delay_seconds", "id", "notification"},
     # Only for wire formats that sign; what a secret looks like is the wire format's matter.
