@@ -98,7 +98,8 @@ async fn silent_name_servers_hold_up_no_other_name() {
         })
         .collect();
     for number in 0..20 {
-        let found = resolver.look_up(&format!("healthy{number}.example.test"));
+        let host = format!("healthy{number}.example.test");
+        let found = resolver.look_up(&host);
         let found = tokio::time::timeout(Duration::from_secs(3), found).await;
         assert!(found.expect("it did not wait for the silent ones").is_ok());
     }
