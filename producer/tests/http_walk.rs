@@ -1,5 +1,7 @@
 //! A walk through every operation of the OpenAPI document, with every kind of key that must not get through.
 
+#![expect(clippy::unwrap_used, reason = "test code")]
+
 mod support;
 
 use posthaste_shared::domain::key::Scope;
