@@ -5,12 +5,13 @@ use posthaste_shared::egress::EgressPolicy;
 use serde_json::json;
 
 use super::*;
+use crate::script::Compiler;
 use crate::send::Sender;
 use crate::wire::fixtures;
 
 /// Runs a transform on a notification with this payload.
 async fn transform(source: &str, payload: &str) -> Run {
-    let engine = Engine::new(Sender::new(EgressPolicy::default()).unwrap());
+    let engine = Engine::new(Sender::new(EgressPolicy::default()).unwrap(), Compiler::in_threads());
     let endpoint = fixtures::endpoint(WireFormat::Standard, json!({}));
     let notification = Notification {
         payload: RawJson::parse(payload.to_owned()).unwrap(),
