@@ -1,5 +1,7 @@
 //! Requests that may come twice, endpoints by an id of their owner's choice, and lists.
 
+#![expect(clippy::unwrap_used, reason = "test code")]
+
 mod support;
 
 use posthaste_shared::domain::key::Scope;

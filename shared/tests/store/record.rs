@@ -92,9 +92,9 @@ pub(crate) async fn an_id_stands_for_one_notification(bench: &Bench) {
     let answers = store.record(&batch, at(1)).await.unwrap();
     assert_eq!(answers.iter().filter(|answer| **answer == Recorded::Conflict).count(), 1);
 
-    assert_eq!(store.record_unmatched(&[unmatched.clone()], at(1)).await.unwrap(), [false]);
+    assert_eq!(store.record_unmatched(std::slice::from_ref(&unmatched), at(1)).await.unwrap(), [false]);
     assert_eq!(store.record_unmatched(&[other(&unmatched)], at(2)).await.unwrap(), [true]);
-    assert_eq!(store.record_unmatched(&[unmatched.clone()], at(3)).await.unwrap(), [false]);
+    assert_eq!(store.record_unmatched(std::slice::from_ref(&unmatched), at(3)).await.unwrap(), [false]);
 
     let ids = [(first.tenant.clone(), first.id.clone()), (unmatched.tenant.clone(), unmatched.id.clone())];
     for time in [1, 2] {

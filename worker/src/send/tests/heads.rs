@@ -26,7 +26,7 @@ async fn large_heads_are_read_up_to_a_bound() {
     for (headers, bytes) in [(1, 1024 * 1024), (600, 1)] {
         let lines: String = (0..headers).map(|n| format!("x-{n}: {}\r\n", "a".repeat(bytes))).collect();
         let result = result_of(format!("HTTP/1.1 204 No Content\r\n{lines}\r\n")).await;
-        let error = result.err().expect("a failure").error();
+        let error = result.expect_err("a failure").error();
         assert_eq!(error.code, "answer_head_too_large", "{}", error.text);
     }
 }
