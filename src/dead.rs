@@ -58,7 +58,7 @@ enum DeadCommand {
         #[arg(long)]
         all: bool,
         /// With --all: start the job and do not follow it
-        #[arg(long, requires = "all")]
+        #[arg(long, conflicts_with = "ids")]
         no_wait: bool,
     },
     /// Look at the jobs of `dead redrive --all`, or cancel one
