@@ -45,14 +45,14 @@ function writeReturned(value) {
   for (const name of objectKeys(returned)) {
     const member = returned[name];
     if (member === undefined) throw new Unwritable(`${text(name)} is undefined: give it a value, or leave it out`);
-    const written = write(member, name, name === "headers" ? "refused" : "left out", 1);
+    const written = writeJson(member, name, name === "headers" ? "refused" : "left out", 1);
     out += `${out === "" ? "" : ","}${toJson(name)}:${written}`;
   }
   return `{${out}}`;
 }
 
 /** A value as JSON; `at` is its place, and `missing` what becomes of members that are undefined. */
-function write(value, at, missing, depth) {
+function writeJson(value, at, missing, depth) {
   const form = jsonForm(value, at);
   switch (typeof form) {
     case "string":
@@ -91,7 +91,7 @@ function writeArray(array, at, missing, depth) {
   for (let index = 0; index < length; index++) {
     const place = `${at}[${index}]`;
     if (!hasOwn(array, index)) throw new Unwritable(`${text(place)} is a hole in the array: give it a value, such as null`);
-    out += (index === 0 ? "" : ",") + write(array[index], place, missing, depth + 1);
+    out += (index === 0 ? "" : ",") + writeJson(array[index], place, missing, depth + 1);
   }
   return `[${out}]`;
 }
@@ -102,7 +102,7 @@ function writeObject(object, at, missing, depth) {
     const member = object[name];
     // How JavaScript's authors take a member out: `{ ...payload, secret: undefined }`.
     if (member === undefined && missing === "left out") continue;
-    const written = write(member, `${at}.${name}`, missing, depth + 1);
+    const written = writeJson(member, `${at}.${name}`, missing, depth + 1);
     out += `${out === "" ? "" : ","}${toJson(name)}:${written}`;
   }
   return `{${out}}`;
