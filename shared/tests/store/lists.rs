@@ -73,10 +73,14 @@ pub(crate) async fn deliveries_are_paged_and_filtered(bench: &Bench) {
         (DeliveryFilter { endpoint_id: endpoint(), status: status(), ..none.clone() }, 50),
         (DeliveryFilter { kind: kind("five").into(), ..none.clone() }, 200),
         (DeliveryFilter { kind: vec![kind("five"), kind("other")].into(), ..none.clone() }, 1000),
-        (DeliveryFilter { reason: FailureReason::Rejected.into(), ..none.clone() }, 250),
+        (DeliveryFilter { reason: FailureReason::RetriesExhausted.into(), ..none.clone() }, 250),
         (DeliveryFilter { reason: FailureReason::Gone.into(), ..none.clone() }, 0),
         (
-            DeliveryFilter { reason: FailureReason::Rejected.into(), status: Status::Delivered.into(), ..none.clone() },
+            DeliveryFilter {
+                reason: FailureReason::RetriesExhausted.into(),
+                status: Status::Delivered.into(),
+                ..none.clone()
+            },
             0,
         ),
         (DeliveryFilter { hold: Hold::RateLimit.into(), ..none.clone() }, 0),
