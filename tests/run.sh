@@ -77,4 +77,6 @@ if ! cmp -s tests/interop/package.json "$tools/installed.json"; then
 fi
 export POSTHASTE_TEST_PYTHON="$tools/python/bin/python" POSTHASTE_TEST_NODE_PATH="$tools/node_modules"
 
-cargo test --workspace --locked --no-fail-fast "$@"
+# Building takes as long as it takes; a test that hangs must not. All tests together take a quarter of this limit.
+cargo test --workspace --locked --no-run
+timeout --verbose --kill-after=30 "${POSTHASTE_TEST_SECONDS:-2400}" cargo test --workspace --locked --no-fail-fast "$@"

@@ -297,6 +297,23 @@ rabbitmq_test!(what_is_refused_for_a_moment_is_published_again, bench, {
     broker.close().await;
 });
 
+rabbitmq_test!(when_one_channel_hears_nothing_all_are_opened_anew, bench, {
+    let proxy = bench.proxy().await;
+    let broker = bench.through(&proxy).await;
+    until("all four channels publish", async || {
+        publish(&*broker, messages(4 * 500)).await;
+        proxy.acking() == 4
+    })
+    .await;
+    proxy.keep_acks();
+    let answers = soon(broker.publish(vec![message("unheard")])).await;
+    assert!(matches!(&answers[..], [Err(BrokerError::Unavailable(_))]), "{answers:?}");
+    for _ in 0..4 {
+        publish(&*broker, messages(4 * 500)).await;
+    }
+    broker.close().await;
+});
+
 rabbitmq_test!(foreign_messages_are_read_as_far_as_they_go, bench, {
     let broker = bench.client().await;
     until("declared", async || broker.ping().await.is_ok()).await;

@@ -1,5 +1,6 @@
 //! A TCP proxy that cuts connections.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -31,6 +32,8 @@ struct Answers {
     muted: AtomicBool,
     losing_a_commit: AtomicBool,
     nacks: AtomicUsize,
+    /// The channels of a RabbitMQ that said `basic.ack`, and whether those of each are kept back.
+    channels: Mutex<HashMap<[u8; 2], bool>>,
 }
 
 impl Proxy {
@@ -88,12 +91,48 @@ impl Proxy {
     pub(crate) fn nack(&self, count: usize) -> usize {
         self.shared.answers.nacks.swap(count, Ordering::SeqCst)
     }
+
+    /// How many channels of a RabbitMQ have said `basic.ack`. For one connection, not with TLS.
+    pub(crate) fn acking(&self) -> usize {
+        self.shared.answers.channels.lock().unwrap().len()
+    }
+
+    /// Keeps back every `basic.ack` on those channels, until they are opened anew.
+    pub(crate) fn keep_acks(&self) {
+        self.shared.answers.channels.lock().unwrap().values_mut().for_each(|kept_back| *kept_back = true);
+    }
 }
 
+/// How many bytes of a frame come before its method: type, channel (2), length (4).
+const FRAME_HEAD: usize = 7;
+/// The length of the whole frame of a `basic.ack`: method (4), delivery tag (8), flags, end.
+const ACK_FRAME: usize = FRAME_HEAD + 14;
+const ACK: [u8; 4] = [0, 60, 0, 80];
+
 impl Answers {
+    fn see_questions(&self, bytes: &[u8]) {
+        const OPEN: [u8; 4] = [0, 20, 0, 10];
+        for at in (FRAME_HEAD..bytes.len().saturating_sub(3)).filter(|at| bytes[*at..at + 4] == OPEN) {
+            self.channels.lock().unwrap().remove(&[bytes[at - 6], bytes[at - 5]]);
+        }
+    }
+
+    /// Takes out what is kept back.
+    fn keep_acks(&self, bytes: &mut Vec<u8>) {
+        let mut channels = self.channels.lock().unwrap();
+        let mut at = FRAME_HEAD;
+        while at + ACK_FRAME - FRAME_HEAD <= bytes.len() {
+            let start = at - FRAME_HEAD;
+            if bytes[at..at + 4] == ACK && *channels.entry([bytes[start + 1], bytes[start + 2]]).or_default() {
+                bytes.drain(start..start + ACK_FRAME);
+            } else {
+                at += 1;
+            }
+        }
+    }
+
     /// Both methods have the same arguments: a delivery tag and a byte of flags.
     fn make_nacks(&self, bytes: &mut [u8]) {
-        const ACK: [u8; 4] = [0, 60, 0, 80];
         const NACK: [u8; 4] = [0, 60, 0, 120];
         for at in 0..bytes.len().saturating_sub(3) {
             let left = |left: usize| left.checked_sub(1);
@@ -151,6 +190,7 @@ async fn pass_on(mut client: TcpStream, mut server: TcpStream, answers: &Answers
             if bytes[..length].windows(6).any(|window| window == b"COMMIT") {
                 losing.store(answers.losing_a_commit.swap(false, Ordering::SeqCst), Ordering::SeqCst);
             }
+            answers.see_questions(&bytes[..length]);
             to_server.write_all(&bytes[..length]).await?;
         }
     };
@@ -164,9 +204,11 @@ async fn pass_on(mut client: TcpStream, mut server: TcpStream, answers: &Answers
             if length == 0 {
                 return to_client.shutdown().await;
             }
-            answers.make_nacks(&mut bytes[..length]);
+            let mut said = bytes[..length].to_vec();
+            answers.make_nacks(&mut said);
+            answers.keep_acks(&mut said);
             if !answers.muted.load(Ordering::SeqCst) {
-                to_client.write_all(&bytes[..length]).await?;
+                to_client.write_all(&said).await?;
             }
         }
     };

@@ -118,9 +118,14 @@ impl Engine {
 impl Kept {
     fn of(&mut self, key: &[u8; 32]) -> Known {
         self.uses += 1;
-        let entry = self.sources.entry(*key).or_insert_with(|| Entry { known: Known::default(), used: 0 });
-        entry.used = self.uses;
-        let known = Arc::clone(&entry.known);
+        let used = self.uses;
+        if let Some(entry) = self.sources.get_mut(key) {
+            entry.used = used;
+            return Arc::clone(&entry.known);
+        }
+        let known = Known::default();
+        self.sources.insert(*key, Entry { known: Arc::clone(&known), used });
+        // Looks at every entry: only for a source that is new, and once more when it is compiled.
         self.make_room();
         known
     }

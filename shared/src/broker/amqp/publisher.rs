@@ -5,6 +5,7 @@
 //! and lapin hands each to any one of the confirms that arrive together. Within a batch they can be told apart.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -69,9 +70,10 @@ impl Publisher {
     ) -> (Self, Vec<impl Future<Output = ()> + Send + 'static>) {
         let (sender, receiver) = mpsc::channel(WAITING);
         let requests = Arc::new(Mutex::new(receiver));
+        let silences = Arc::new(AtomicU64::new(0));
         let lanes = (0..LANES).map(|_| {
-            let requests = Arc::clone(&requests);
-            Lane { link: link.clone(), requests, confirm_timeout, open: None }.run(stop.clone())
+            let (requests, silences) = (Arc::clone(&requests), Arc::clone(&silences));
+            Lane { link: link.clone(), requests, confirm_timeout, silences, open: None }.run(stop.clone())
         });
         let lanes = lanes.collect();
         (Self { link, requests: sender, confirm_timeout }, lanes)
@@ -108,8 +110,20 @@ struct Lane {
     link: Link,
     requests: Arc<Mutex<mpsc::Receiver<Request>>>,
     confirm_timeout: Duration,
-    /// The channel, and the number of the connection that it belongs to.
-    open: Option<(u64, Channel)>,
+    /// Counts the times that confirms did not come, on any lane. RabbitMQ's channels keep what they know of a queue: one
+    /// that was deleted and declared again can leave each of them waiting for the old one. So when one lane was left
+    /// waiting, all open new channels before they publish again.
+    silences: Arc<AtomicU64>,
+    open: Option<Open>,
+}
+
+/// An open channel.
+struct Open {
+    channel: Channel,
+    /// The number of the connection that it belongs to.
+    session: u64,
+    /// How many silences there had been when it was opened.
+    silences: u64,
 }
 
 impl Lane {
@@ -163,19 +177,23 @@ impl Lane {
     /// something was missing: everything is declared again before the next one.
     async fn channel(&mut self) -> Result<Arc<Session>, BrokerError> {
         let session = self.link.session(Duration::ZERO).await?;
-        if let Some((number, channel)) = &self.open
-            && *number == session.number
+        let silences = self.silences.load(Ordering::Relaxed);
+        if let Some(open) = &self.open
+            && open.session == session.number
         {
-            if channel.status().connected() {
+            let connected = open.channel.status().connected();
+            if connected && open.silences == silences {
                 return Ok(session);
             }
             self.open = None;
-            session.declare().await?;
+            if !connected {
+                session.declare().await?;
+            }
         }
         self.open = None;
         let channel = session.channel().await?;
         in_time(channel.confirm_select(ConfirmSelectOptions::default())).await?;
-        self.open = Some((session.number, channel));
+        self.open = Some(Open { channel, session: session.number, silences });
         Ok(session)
     }
 
@@ -217,7 +235,7 @@ impl Lane {
     }
 
     async fn publish_once(&mut self, messages: &[&Outgoing], deadline: Instant) -> Vec<Answer> {
-        let Some((_, channel)) = &self.open else {
+        let Some(Open { channel, .. }) = &self.open else {
             return all(messages.len(), &BrokerError::Unavailable("no channel".to_owned()));
         };
         let sent = messages.iter().map(|message| publish_one(channel, message));
@@ -233,6 +251,7 @@ impl Lane {
         if late {
             // What comes late on this channel must not be taken for the confirms of the next batch.
             self.open = None;
+            self.silences.fetch_add(1, Ordering::Relaxed);
         }
         answers
     }
