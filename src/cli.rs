@@ -7,8 +7,8 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use crate::failure::Done;
 use crate::global::{Global, ServiceFlags};
 use crate::{
-    api, asyncapi, dead, delivery, doctor, endpoint, event, explain, health, key, listen, migrate, openapi, reconcile,
-    replay, send, up, worker,
+    api, asyncapi, dead, delivery, doctor, endpoint, event, examples, explain, health, key, listen, migrate, openapi,
+    reconcile, replay, send, shell, up, worker,
 };
 
 /// A durable delivery queue for webhooks
@@ -62,6 +62,10 @@ enum Command {
     Openapi,
     /// Print the AsyncAPI specification of messages and events
     Asyncapi(ServiceFlags),
+    /// Print a completion script for a shell
+    Completions(shell::CompletionsArgs),
+    /// Print the manual page, or write a page for each command
+    Man(shell::ManArgs),
 }
 
 /// The groups of `posthaste --help`.
@@ -69,7 +73,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Run it", &["up", "api", "worker", "migrate"]),
     ("Use it", &["send", "endpoint", "delivery", "replay", "explain"]),
     ("Operate it", &["doctor", "health", "reconcile", "event", "dead", "key"]),
-    ("Develop against it", &["listen", "openapi", "asyncapi"]),
+    ("Develop against it", &["listen", "openapi", "asyncapi", "completions", "man"]),
 ];
 
 /// Parses the command line; prints help or what is wrong with it and ends the program (2: wrong use).
@@ -83,7 +87,7 @@ pub(crate) fn parse() -> Cli {
 }
 
 fn command() -> clap::Command {
-    let command = Cli::command();
+    let command = examples::put_into(Cli::command());
     let template = help_template(&command);
     command.help_template(template)
 }
@@ -94,7 +98,7 @@ fn help_template(command: &clap::Command) -> String {
         let _ = write!(template, "\n{title}:\n");
         for name in *names {
             let about = command.find_subcommand(name).and_then(clap::Command::get_about).map(ToString::to_string);
-            let _ = writeln!(template, "  {name:<10} {}", about.unwrap_or_default());
+            let _ = writeln!(template, "  {name:<11} {}", about.unwrap_or_default());
         }
     }
     template.push_str("\n{all-args}\n\nStart with `posthaste up --demo`. `posthaste <command> --help` has examples.\n");
@@ -128,6 +132,8 @@ impl Cli {
             Command::Reconcile(args) => reconcile::run(&global, args).await,
             Command::Openapi => openapi::run(&global),
             Command::Asyncapi(args) => asyncapi::run(&global, &args),
+            Command::Completions(args) => shell::completions(&args, examples::put_into(Cli::command())),
+            Command::Man(args) => shell::man(&args, examples::put_into(Cli::command())),
         }
     }
 }
@@ -154,6 +160,26 @@ mod tests {
         grouped.sort_unstable();
         all.sort_unstable();
         assert_eq!(grouped, all);
+    }
+
+    #[test]
+    fn every_command_has_examples_and_they_parse() {
+        fn without(command: &clap::Command, path: &str, found: &mut Vec<String>) {
+            let path = format!("{path} {}", command.get_name());
+            if !command.get_after_help().is_some_and(|help| help.to_string().contains("Example")) {
+                found.push(path.clone());
+            }
+            command.get_subcommands().for_each(|inner| without(inner, &path, found));
+        }
+        let mut found = Vec::new();
+        command().get_subcommands().for_each(|inner| without(inner, "posthaste", &mut found));
+        assert_eq!(found, [""; 0]);
+        for line in examples::lines() {
+            let line = line.split(['>', '|']).next().unwrap_or(line);
+            if let Err(error) = parses(line) {
+                panic!("{line}: {error}");
+            }
+        }
     }
 
     #[test]
@@ -202,6 +228,7 @@ mod tests {
             "posthaste endpoint add --wire-format soap --url https://x",
             "posthaste endpoint add --url https://x --secret a --secret-file b",
             "posthaste delivery list --status lost",
+            "posthaste delivery list --limit 0",
             "posthaste delivery show not-a-uuid",
             "posthaste dead redrive",
             "posthaste dead redrive some-id --no-wait",

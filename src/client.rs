@@ -66,11 +66,13 @@ impl Client {
     /// # Errors
     /// The HTTP client cannot be made.
     pub(crate) fn new(config: &Config) -> Result<Self, Failure> {
+        let (url, key) = (config.client.api_url.clone(), config.client.api_key.clone());
         let http = reqwest::Client::builder()
             .user_agent(concat!("posthaste-cli/", env!("CARGO_PKG_VERSION")))
-            .timeout(TIMEOUT)
-            .build()?;
-        let (url, key) = (config.client.api_url.clone(), config.client.api_key.clone());
+            .timeout(TIMEOUT);
+        // Over plain HTTP a proxy would read the key; and `HTTP_PROXY` is not meant for the API on this machine.
+        let http = if url.scheme() == "https" && !is_loopback(&url) { http } else { http.no_proxy() };
+        let http = http.build()?;
         Ok(Self { http, url, key, key_file: config.data_dir.join(API_KEY_FILE), trace: None })
     }
 
@@ -232,6 +234,16 @@ impl Client {
              make a key with `posthaste key create`",
             self.key_file.display()
         )
+    }
+}
+
+/// Whether the API is on this machine, as far as its URL says.
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
     }
 }
 

@@ -20,12 +20,13 @@ use crate::failure::Failure;
 pub(crate) async fn store(config: &Config) -> Result<Store, Failure> {
     let mut options = StoreOptions::new(config.database.url.clone());
     options.master_key.clone_from(&config.master_key);
+    options.previous_master_key.clone_from(&config.previous_master_key);
     options.max_connections = config.database.max_connections;
     Store::connect(&options).await.map_err(with_hint)
 }
 
 fn with_hint(error: StoreError) -> Failure {
-    let says_what_to_do = matches!(error, StoreError::Schema { .. } | StoreError::Unfit { .. });
+    let says_what_to_do = matches!(error, StoreError::Schema { .. } | StoreError::Unfit { .. } | StoreError::Cipher(_));
     let failure = Failure::from(error);
     if says_what_to_do {
         return failure;
@@ -39,7 +40,7 @@ fn with_hint(error: StoreError) -> Failure {
 /// The store cannot be opened, or needs `posthaste migrate`.
 pub(crate) async fn migrated_store(config: &Config) -> Result<Store, Failure> {
     let store = store(config).await?;
-    store.check_schema().await.map_err(with_hint)?;
+    store.check().await.map_err(with_hint)?;
     Ok(store)
 }
 

@@ -10,7 +10,7 @@ use crate::client::Client;
 use crate::failure::{Done, Failure};
 use crate::global::{ClientFlags, Global};
 use crate::job::{self, Kind, number};
-use crate::output::{Output, items, text, time};
+use crate::output::{Output, age, fixed, items, text, time, wrapped};
 
 /// The most dead letters that the API shows or moves in one request.
 const MAX_PER_REQUEST: u32 = 1_000;
@@ -114,9 +114,12 @@ async fn list(global: &Global, client: &Client, limit: u32) -> Done {
     }
     let row = |letter: &Value| {
         let detail: String = text(letter, "detail").chars().take(80).collect();
-        vec![text(letter, "id"), text(letter, "reason"), time(letter, "died_at"), text(letter, "size"), detail]
+        vec![text(letter, "id"), text(letter, "reason"), age(letter, "died_at"), text(letter, "size"), detail]
     };
-    output.table(&["id", "reason", "died", "bytes", "detail"], items(&letters).iter().map(row).collect())?;
+    output.table(
+        &[fixed("id"), fixed("reason"), fixed("age"), fixed("bytes"), wrapped("detail")],
+        items(&letters).iter().map(row).collect(),
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -191,8 +194,8 @@ async fn redrives(output: Output, client: &Client, command: &RedrivesCommand) ->
             if output.json {
                 output.document(&page)?;
             } else {
-                let header = ["id", "state", "begun", "total", "redriven", "undecodable"];
-                output.table(&header, items(&page).iter().map(row).collect())?;
+                let columns = ["id", "state", "age", "total", "redriven", "undecodable"].map(fixed);
+                output.table(&columns, items(&page).iter().map(row).collect())?;
             }
         }
         RedrivesCommand::Show { id } => {
@@ -228,7 +231,7 @@ fn row(redrive: &Value) -> Vec<String> {
     vec![
         text(redrive, "id"),
         text(redrive, "state"),
-        time(redrive, "created_at"),
+        age(redrive, "created_at"),
         count("total"),
         count("redriven"),
         count("undecodable"),

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::client::Client;
 use crate::failure::{Done, Failure};
 use crate::global::{ClientFlags, Global};
-use crate::output::{Output, items, text, time};
+use crate::output::{Output, age, fixed, items, text, time, wrapped};
 use crate::when;
 
 /// The most items of a page of the API.
@@ -55,7 +55,7 @@ struct ListArgs {
     #[command(flatten)]
     filter: Filter,
     /// At most so many
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
 }
 
@@ -150,7 +150,16 @@ async fn list(output: Output, client: &Client, args: &ListArgs) -> Result<(), Fa
         return Ok(output.document(&json!({ "items": found }))?);
     }
     Ok(output.table(
-        &["id", "status", "type", "endpoint", "attempts", "created", "next attempt", "why"],
+        &[
+            fixed("id"),
+            fixed("status"),
+            fixed("age"),
+            fixed("tries"),
+            fixed("next"),
+            wrapped("why"),
+            wrapped("type"),
+            fixed("endpoint"),
+        ],
         found.iter().map(row).collect(),
     )?)
 }
@@ -159,12 +168,12 @@ fn row(delivery: &Value) -> Vec<String> {
     vec![
         text(delivery, "id"),
         text(delivery, "status"),
+        age(delivery, "created_at"),
+        text(delivery, "attempt_count"),
+        age(delivery, "next_attempt_at"),
+        why(delivery),
         text(delivery, "type"),
         text(delivery, "endpoint_id"),
-        text(delivery, "attempt_count"),
-        time(delivery, "created_at"),
-        time(delivery, "next_attempt_at"),
-        why(delivery),
     ]
 }
 
@@ -210,13 +219,22 @@ pub(crate) fn print_attempts(output: Output, delivery: &Value) -> Result<(), Fai
             text(attempt, "result"),
             text(attempt, "status_code"),
             milliseconds(attempt, "duration_ms"),
+            text(attempt, "error.text"),
             phases(attempt),
             text(attempt, "resolved_address"),
-            text(attempt, "error.text"),
         ]
     };
     output.table(
-        &["#", "started", "result", "status", "took", "phases", "address", "error"],
+        &[
+            fixed("#"),
+            fixed("started"),
+            fixed("result"),
+            fixed("status"),
+            fixed("took"),
+            wrapped("error"),
+            wrapped("phases"),
+            wrapped("address"),
+        ],
         attempts.iter().map(row).collect(),
     )?;
     for attempt in attempts {

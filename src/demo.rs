@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::listen::{self, Behaviour, Format, Verifier};
-use crate::output::{Output, text};
+use crate::output::{Output, fixed, text, wrapped};
 use crate::service::Node;
 use crate::wire_formats::example;
 
@@ -64,7 +64,17 @@ pub(crate) async fn run(node: &Node, config: &Config, api: SocketAddr, output: O
         sent.push((scene.what, scene.format, send(&client, &scene, &url, receiver.secret).await?));
     }
     let rows = watch(&client, &sent).await?;
-    output.table(&["notification to", "wire format", "outcome", "attempts", "took", "because"], rows)?;
+    output.table(
+        &[
+            wrapped("notification to"),
+            fixed("wire format"),
+            fixed("outcome"),
+            fixed("attempts"),
+            fixed("took"),
+            wrapped("because"),
+        ],
+        rows,
+    )?;
     key.revoke(node).await?;
     output.line(format_args!(
         "\nGoing on at http://{api}. In another terminal:\n  posthaste delivery list --tenant {TENANT}\n  posthaste endpoint list"

@@ -1,6 +1,5 @@
 //! `posthaste event`: what Posthaste tells of itself, through the API.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use serde_json::Value;
 use crate::client::{ApiError, Client};
 use crate::failure::{Done, Failure};
 use crate::global::{ClientFlags, Global};
-use crate::output::{Output, items, text, time};
+use crate::output::{self, Output, age, fixed, items, text, wrapped};
 use crate::when;
 
 /// The API sends something at least every 15 s; after so long without anything the connection is given up.
@@ -107,7 +106,10 @@ async fn list(output: Output, client: &Client, args: &ListArgs) -> Done {
     if output.json {
         output.document(&page)?;
     } else {
-        output.table(&["time", "type", "subject", "what"], items(&page).iter().map(row).collect())?;
+        output.table(
+            &[fixed("age"), fixed("type"), wrapped("subject"), wrapped("what")],
+            items(&page).iter().map(row).collect(),
+        )?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -125,7 +127,7 @@ async fn tail(output: Output, client: &Client, args: TailArgs) -> Done {
         };
         let Some(why) = broken else { break };
         // On stderr, so that what is piped on is events alone.
-        let _ = writeln!(std::io::stderr(), "{why}; trying again");
+        let _ = output::tell(format_args!("{why}; trying again"));
         tokio::select! {
             () = tokio::time::sleep(pause.next()) => {}
             _ = &mut interrupted => break,
@@ -238,7 +240,7 @@ impl Lines {
 fn row(event: &Value) -> Vec<String> {
     let why = ["data.delivery.last_error", "data.endpoint.disabled_reason", "data.delivery.status"];
     let why = why.into_iter().map(|path| text(event, path)).find(|text| !text.is_empty());
-    vec![time(event, "time"), text(event, "type"), text(event, "subject"), why.unwrap_or_default()]
+    vec![age(event, "time"), text(event, "type"), text(event, "subject"), why.unwrap_or_default()]
 }
 
 #[cfg(test)]

@@ -56,10 +56,9 @@ impl Failure {
 
     /// Says it on stderr.
     pub(crate) fn report(&self) -> ExitCode {
-        use io::Write as _;
         if self.kind != Kind::OutputClosed {
             // There is nobody left to tell when stderr is closed, too.
-            let _ = writeln!(io::stderr(), "{self}");
+            let _ = crate::output::tell(self);
         }
         match self.kind {
             Kind::Failed => ExitCode::from(1),

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use posthaste_shared::config::{Config, Inputs, Profile};
+use posthaste_shared::config::{Config, Inputs, Profile, Source, mistyped_variables};
 use posthaste_shared::telemetry::logging;
 
 use crate::client::Client;
 use crate::failure::Failure;
-use crate::output::Output;
+use crate::output::{self, Output};
 
 /// Flags of every command.
 #[derive(Debug, Clone, Args)]
@@ -101,7 +101,14 @@ impl Global {
     /// # Errors
     /// What is wrong with the configuration.
     pub(crate) fn start(&self, profile: Profile, flags: SettingFlags) -> Result<Config, Failure> {
-        let config = Config::load(profile, &self.inputs(flags)?)?;
+        let inputs = self.inputs(flags)?;
+        for (wrong, right) in mistyped_variables(&inputs) {
+            // `doctor` says it again, for whoever cannot see stderr.
+            let _ = output::tell(format_args!(
+                "posthaste: warning: {wrong} is not a setting and has no effect: did you mean {right}?"
+            ));
+        }
+        let config = Config::load(profile, &inputs)?;
         logging::init(&config.log)?;
         Ok(config)
     }
@@ -112,7 +119,24 @@ impl Global {
     /// What is wrong with the configuration.
     pub(crate) fn client(&self, flags: &ClientFlags) -> Result<Client, Failure> {
         let config = self.start(Profile::Tool, flags.settings()?)?;
+        self.refuse_redirection(&config)?;
         Client::new(&config)
+    }
+
+    /// A `posthaste.toml` that happens to lie in the working directory must not send a key elsewhere that it did not
+    /// bring along: it may be somebody else's directory.
+    fn refuse_redirection(&self, config: &Config) -> Result<(), Failure> {
+        let source = |key: &str| config.effective().iter().find(|one| one.key == key).map(|one| &one.source);
+        let (Some(Source::File(file)), None) = (source("api_url"), &self.config) else { return Ok(()) };
+        let key = match source("api_key") {
+            Some(key @ (Source::Flag(_) | Source::Environment(_) | Source::EnvironmentFile { .. })) => key,
+            _ => return Ok(()),
+        };
+        let (file, url) = (file.display(), &config.client.api_url);
+        Err(Failure::wrong_use(format!(
+            "{file} in the working directory sets api_url to {url}, but the API key is from {key}: it is not sent there"
+        ))
+        .hint(format!("if this is right, say so with --config {file}, --api-url {url} or POSTHASTE_API_URL")))
     }
 
     /// How to print.

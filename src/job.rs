@@ -1,6 +1,6 @@
 //! Jobs that the services work off: following one with its progress, and stopping it with Ctrl-C.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -165,5 +165,5 @@ pub(crate) fn interrupt() -> io::Result<impl Future<Output = ()>> {
 
 /// A line on stderr, so that what is piped on is the result alone.
 pub(crate) fn say(line: &str) -> io::Result<()> {
-    writeln!(io::stderr(), "posthaste: {line}")
+    output::tell(format_args!("posthaste: {line}"))
 }

@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::connect;
 use crate::failure::{Done, Failure};
 use crate::global::{Global, ServiceFlags};
-use crate::output::{Output, time};
+use crate::output::{self, Output, age, fixed, wrapped};
 
 /// Manage API keys. These commands open the store, so they need its URL and not the API.
 #[derive(Debug, Args)]
@@ -33,6 +33,12 @@ enum KeyCommand {
     List(ServiceFlags),
     /// Make a key stop working
     Revoke(RevokeArgs),
+    /// Encrypt all secrets in the store with a new master key, while everything runs
+    ///
+    /// Give every process the new key as POSTHASTE_MASTER_KEY and the old one as POSTHASTE_MASTER_KEY_PREVIOUS, one after
+    /// the other; then run this with the same two; then take the old one away. Interrupted, it goes on when it is run
+    /// again.
+    RotateMaster(ServiceFlags),
 }
 
 #[derive(Debug, Args)]
@@ -68,6 +74,7 @@ pub(crate) async fn run(global: &Global, args: KeyArgs) -> Done {
         KeyCommand::Create(args) => create(global, args).await,
         KeyCommand::List(service) => list(global, &service).await,
         KeyCommand::Revoke(args) => revoke(global, &args).await,
+        KeyCommand::RotateMaster(service) => crate::rotate_master::run(global, &service).await,
     }
 }
 
@@ -103,8 +110,7 @@ async fn create(global: &Global, args: CreateArgs) -> Done {
 
 /// A remark beside the output; nothing depends on it.
 fn eprintln_quietly(text: &str) {
-    use std::io::Write as _;
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = output::tell(text);
 }
 
 async fn list(global: &Global, service: &ServiceFlags) -> Done {
@@ -124,11 +130,14 @@ fn print_list(output: Output, keys: &[ApiKey]) -> Result<(), Failure> {
         let value = serde_json::to_value(key)?;
         let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
         let tenant = key.tenant.as_ref().map_or("every", TenantId::as_str).to_owned();
-        let (created, revoked) = (time(&value, "created_at"), time(&value, "revoked_at"));
-        Ok(vec![key.id.to_string(), key.name.clone(), tenant, scopes.join(","), created, revoked])
+        let (created, revoked) = (age(&value, "created_at"), age(&value, "revoked_at"));
+        Ok(vec![key.id.to_string(), tenant, created, revoked, scopes.join(","), key.name.clone()])
     };
     let rows = keys.iter().map(row).collect::<Result<_, _>>()?;
-    Ok(output.table(&["id", "name", "tenant", "scopes", "created", "revoked"], rows)?)
+    Ok(output.table(
+        &[fixed("id"), fixed("tenant"), fixed("age"), fixed("revoked"), wrapped("scopes"), wrapped("name")],
+        rows,
+    )?)
 }
 
 async fn revoke(global: &Global, args: &RevokeArgs) -> Done {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use posthaste_shared::config::Profile;
+use posthaste_shared::config::{Config, Profile};
 use serde_json::json;
 
 use crate::connect;
@@ -21,15 +21,22 @@ pub(crate) struct MigrateArgs {
 pub(crate) async fn run(global: &Global, args: MigrateArgs) -> Done {
     let config = global.start(Profile::Tool, args.service.settings())?;
     let store = connect::store(&config).await?;
+    let database = shown_database(&config);
     let done = store.migrate().await?;
     store.close().await;
     let output = global.output();
     if output.json {
-        output.document(&json!({"from": done.from, "to": done.to}))?;
+        output.document(&json!({"from": done.from, "to": done.to, "database": database}))?;
     } else if done.from == done.to {
-        output.line(format_args!("The schema is up to date (version {}).", done.to))?;
+        output.line(format_args!("The schema of {database} is up to date (version {}).", done.to))?;
     } else {
-        output.line(format_args!("Migrated the schema from version {} to version {}.", done.from, done.to))?;
+        output.line(format_args!("Migrated {database} from schema version {} to {}.", done.from, done.to))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The store's URL, without its password.
+fn shown_database(config: &Config) -> String {
+    let setting = config.effective().iter().find(|setting| setting.key == "database_url");
+    setting.map(|setting| setting.shown.clone()).unwrap_or_default()
 }

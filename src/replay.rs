@@ -1,7 +1,7 @@
 //! `posthaste replay`: sends again all deliveries that match a filter, and follows the job; and what there is to ask
 //! about such jobs.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::io::{self, BufRead as _, IsTerminal as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::delivery::Filter;
 use crate::failure::{Done, Failure};
 use crate::global::{ClientFlags, Global};
 use crate::job::{self, Kind, number};
-use crate::output::{Output, items, text, time};
+use crate::output::{self, Output, age, fixed, items, text, time, wrapped};
 
 /// More deliveries than this are sent again only after a question.
 const MANY: u64 = 1_000;
@@ -99,8 +99,16 @@ async fn about(output: Output, client: &Client, command: &ReplayCommand) -> Done
             if output.json {
                 output.document(&page)?;
             } else {
-                let header = ["id", "state", "begun", "total", "looked at", "sent again", "filter"];
-                output.table(&header, items(&page).iter().map(row).collect())?;
+                let columns = [
+                    fixed("id"),
+                    fixed("state"),
+                    fixed("age"),
+                    fixed("total"),
+                    fixed("sent again"),
+                    fixed("looked at"),
+                    wrapped("filter"),
+                ];
+                output.table(&columns, items(&page).iter().map(row).collect())?;
             }
         }
         ReplayCommand::Show { id } => {
@@ -183,7 +191,7 @@ fn ask(would: &Value) -> Result<Answer, Failure> {
         return Err(Failure::wrong_use(format!("{what}: so many, or such old ones, are not sent again unasked"))
             .hint("pass --yes to send them again, or narrow the filter; --dry-run only says how many match"));
     }
-    write!(io::stderr(), "{what}. Send them again? [y/N] ")?;
+    output::ask(format_args!("{what}. Send them again? [y/N] "))?;
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line)?;
     let yes = matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes");
@@ -239,10 +247,10 @@ fn row(replay: &Value) -> Vec<String> {
     vec![
         text(replay, "id"),
         text(replay, "state"),
-        time(replay, "created_at"),
+        age(replay, "created_at"),
         text(replay, "total"),
-        text(replay, "matched"),
         text(replay, "replayed"),
+        text(replay, "matched"),
         filter(replay),
     ]
 }

@@ -17,6 +17,7 @@ use posthaste_shared::broker::{Broker, Consuming};
 use posthaste_shared::clock::{Clock, SystemClock};
 use posthaste_shared::config::{BrokerKind, Config};
 use posthaste_shared::redrive::Redriver;
+use posthaste_shared::store::cipher::CipherError;
 use posthaste_shared::store::endpoints::EndpointFilter;
 use posthaste_shared::store::page::PageRequest;
 use posthaste_shared::store::{Store, StoreError};
@@ -201,6 +202,10 @@ async fn open_store(config: &Config, schema: Schema) -> Result<Store, Failure> {
             Schema::Migrate => store.migrate().await.map(drop),
             Schema::Check => store.check_schema().await,
         };
+        let fits = match fits {
+            Ok(()) => check_key(config, &store).await,
+            Err(error) => Err(error),
+        };
         match fits {
             Ok(()) => return Ok(store),
             Err(error) if error.is_transient() => {
@@ -210,6 +215,15 @@ async fn open_store(config: &Config, schema: Schema) -> Result<Store, Failure> {
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// A service with another master key than the others', or with none where there are secrets, would store what nobody else
+/// can read, and fail whatever needs a secret.
+async fn check_key(config: &Config, store: &Store) -> Result<(), StoreError> {
+    if config.master_key.is_none() && store.needs_master_key().await? {
+        return Err(CipherError::NoKey.into());
+    }
+    store.check_master_key().await
 }
 
 /// What serves the API.

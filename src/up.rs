@@ -138,10 +138,50 @@ async fn first_key(node: &Node, config: &Config) -> Result<Option<Secret>, Failu
     Ok(Some(key))
 }
 
-/// Writes a file that only this user can read.
+/// Writes a file that only this user can read, in place of whatever has its name: an older file with an open mode does
+/// not lend it to the new one, and a symbolic link is replaced, not followed. Whoever reads it sees all of it or the
+/// older one.
 fn write_private(path: &Path, text: &str) -> Result<(), Failure> {
-    let written = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
-    written
-        .and_then(|mut file| writeln!(file, "{text}"))
-        .map_err(|error| Failure::new(format!("{} cannot be written: {error}", path.display())))
+    let failed = |error| Failure::new(format!("{} cannot be written: {error}", path.display()));
+    let mut new = path.as_os_str().to_owned();
+    new.push(format!(".{}.new", std::process::id()));
+    let new = Path::new(&new);
+    let written = write_new(new, text).and_then(|()| std::fs::rename(new, path));
+    if written.is_err() {
+        // Nothing to tell of: it may not be there, and what went wrong is said.
+        let _ = std::fs::remove_file(new);
+    }
+    written.map_err(failed)
+}
+
+fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
+    // A link planted under this name makes this fail.
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    writeln!(file, "{text}")?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    #[test]
+    fn a_private_file_is_private_whatever_was_there_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, other) = (dir.path().join("api-key"), dir.path().join("other"));
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        std::fs::write(&path, "old").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        write_private(&path, "key").unwrap();
+        assert_eq!((std::fs::read_to_string(&path).unwrap(), mode(&path)), ("key\n".to_owned(), 0o600));
+
+        std::fs::write(&other, "untouched").unwrap();
+        std::fs::remove_file(&path).unwrap();
+        symlink(&other, &path).unwrap();
+        write_private(&path, "key").unwrap();
+        assert_eq!(std::fs::read_to_string(&other).unwrap(), "untouched");
+        assert!(!std::fs::symlink_metadata(&path).unwrap().is_symlink());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "nothing else is left");
+    }
 }

@@ -215,6 +215,8 @@ class Receiver(asyncio.Protocol):
     class State:
         def __init__(self, delay):
             self.delay, self.down = delay, set()
+            # Ends each connection with its first answer.
+            self.closing = False
             self.under_way = self.peak = 0
             # (when it was answered, webhook-id, status)
             self.answers = []
@@ -289,7 +291,10 @@ class Receiver(asyncio.Protocol):
         down = any(path.startswith(prefix) for prefix in self.state.down)
         status = b"503 Service Unavailable" if down else b"200 OK"
         self.state.answers.append((time.monotonic(), webhook, int(status[:3])))
-        self.transport.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n")
+        close = b"Connection: close\r\n" if self.state.closing else b""
+        self.transport.write(b"HTTP/1.1 " + status + b"\r\n" + close + b"Content-Length: 0\r\n\r\n")
+        if self.state.closing:
+            self.transport.close()
 
 
 class Load(threading.Thread):

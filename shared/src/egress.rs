@@ -56,6 +56,8 @@ pub enum Refusal {
         host: String,
         /// What the resolver said.
         problem: String,
+        /// The name servers say that it has none. Else they could not be asked or failed: it may have one.
+        missing: bool,
     },
 }
 
@@ -75,17 +77,23 @@ impl Refusal {
     }
 }
 
+/// The allow list that allows nothing.
+const NONE: &str = "none";
+
 /// Why an allow list cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is neither an address, a network (10.1.0.0/16), a host name nor *.suffix")]
+#[error("{0:?} is neither an address, a network (10.1.0.0/16), a host name nor *.suffix; `none` must stand alone")]
 pub struct InvalidAllow(String);
 
 impl EgressPolicy {
-    /// From a comma-separated allow list and whether plain http is allowed.
+    /// From a comma-separated allow list, or `none`, and whether plain http is allowed.
     ///
     /// # Errors
     /// The first entry that cannot be read.
     pub fn new(allow: &str, http: bool) -> Result<Self, InvalidAllow> {
+        if allow.trim() == NONE {
+            return Ok(Self { allow: Vec::new(), http });
+        }
         let entries = allow.split(',').map(str::trim).filter(|entry| !entry.is_empty());
         Ok(Self { allow: entries.map(Allowed::parse).collect::<Result<_, _>>()?, http })
     }
@@ -174,6 +182,9 @@ impl Allowed {
             return Ok(Self::Network(address.into()));
         }
         let invalid = || InvalidAllow(entry.to_owned());
+        if entry == NONE {
+            return Err(invalid());
+        }
         let (suffix, name) = match entry.strip_prefix("*.") {
             Some(rest) => (true, rest),
             None => (false, entry),
@@ -199,8 +210,9 @@ fn unmapped(address: IpAddr) -> IpAddr {
     }
 }
 
-/// IPv4 networks that are not public (RFC 6890 and its updates).
-const PRIVATE_V4: [(Ipv4Addr, u8); 14] = [
+/// IPv4 networks that are not called: the rows of IANA's IPv4 Special-Purpose Address Registry (RFC 6890 and its
+/// updates), multicast, and addresses that clouds give to services of the machine itself.
+const SPECIAL_V4: [(Ipv4Addr, u8); 19] = [
     (Ipv4Addr::new(0, 0, 0, 0), 8),
     (Ipv4Addr::new(10, 0, 0, 0), 8),
     (Ipv4Addr::new(100, 64, 0, 0), 10),
@@ -209,25 +221,34 @@ const PRIVATE_V4: [(Ipv4Addr, u8); 14] = [
     (Ipv4Addr::new(172, 16, 0, 0), 12),
     (Ipv4Addr::new(192, 0, 0, 0), 24),
     (Ipv4Addr::new(192, 0, 2, 0), 24),
+    // AS112, twice, and AMT: they are reachable, but nobody's webhook.
+    (Ipv4Addr::new(192, 31, 196, 0), 24),
+    (Ipv4Addr::new(192, 52, 193, 0), 24),
+    (Ipv4Addr::new(192, 175, 48, 0), 24),
+    // Relays of 6to4, given up by RFC 7526.
+    (Ipv4Addr::new(192, 88, 99, 0), 24),
     (Ipv4Addr::new(192, 168, 0, 0), 16),
     (Ipv4Addr::new(198, 18, 0, 0), 15),
     (Ipv4Addr::new(198, 51, 100, 0), 24),
     (Ipv4Addr::new(203, 0, 113, 0), 24),
     (Ipv4Addr::new(224, 0, 0, 0), 4),
     (Ipv4Addr::new(240, 0, 0, 0), 4),
+    // Azure's host: metadata, DNS and the agent's endpoint.
+    (Ipv4Addr::new(168, 63, 129, 16), 32),
 ];
 
-/// IPv6 networks that are not public. Transition forms that carry an IPv4 address are judged by it, below.
-const PRIVATE_V6: [(Ipv6Addr, u8); 7] = [
-    (Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0), 7),
-    (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10),
-    (Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 0), 10),
-    (Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8),
+/// Global unicast: of the other IPv6 addresses only NAT64 leads to a public host.
+const GLOBAL_UNICAST: (Ipv6Addr, u8) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
+
+/// IPv6 networks within global unicast that are not called: rows of IANA's IPv6 Special-Purpose Address Registry.
+const SPECIAL_V6: [(Ipv6Addr, u8); 5] = [
+    // IETF protocol assignments, with Teredo, benchmarking and ORCHID in it.
+    (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23),
     (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32),
-    // Teredo carries the client's IPv4 address scrambled, and is no longer in use (RFC 6343): refused whole.
-    (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 32),
-    // Local-use NAT64 (RFC 8215) leads wherever its network's translator leads.
-    (Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0), 48),
+    // 6to4 (RFC 3056): leads to whatever IPv4 address is in it, and is given up by RFC 7526.
+    (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16),
+    (Ipv6Addr::new(0x2620, 0x4f, 0x8000, 0, 0, 0, 0, 0), 48),
+    (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20),
 ];
 
 fn is_public(address: IpAddr) -> bool {
@@ -238,31 +259,17 @@ fn is_public(address: IpAddr) -> bool {
 }
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
-    !PRIVATE_V4.iter().any(|(net, length)| Ipv4Net::new_assert(*net, *length).contains(&address))
+    !SPECIAL_V4.iter().any(|(net, length)| Ipv4Net::new_assert(*net, *length).contains(&address))
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    if PRIVATE_V6.iter().any(|(net, length)| Ipv6Net::new_assert(*net, *length).contains(&address)) {
-        return false;
-    }
-    let segments = address.segments();
-    let embedded = |high: u16, low: u16| {
+    // NAT64, 64:ff9b::/96 (RFC 6052): the IPv4 address in it counts. Networks of IPv6 alone reach IPv4 by it.
+    if let [0x64, 0xff9b, 0, 0, 0, 0, high, low] = address.segments() {
         let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-        is_public_v4(Ipv4Addr::new(a, b, c, d))
-    };
-    match segments {
-        // IPv4-compatible (::/96, with :: and ::1 in it) and IPv4-mapped (::ffff:0:0/96): never needed to reach a
-        // public host, so refused whatever they carry.
-        [0, 0, 0, 0, 0, 0 | 0xffff, _, _] => false,
-        // IPv4-translated, ::ffff:0:a.b.c.d (RFC 2765).
-        [0, 0, 0, 0, 0xffff, 0, _, _] => false,
-        // NAT64, 64:ff9b::/96 (RFC 6052); anything else under 64:ff9b::/32 is malformed.
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => embedded(high, low),
-        [0x64, 0xff9b, ..] => false,
-        // 6to4, 2002:a.b.c.d::/48 (RFC 3056).
-        [0x2002, high, low, ..] => embedded(high, low),
-        _ => true,
+        return is_public_v4(Ipv4Addr::new(a, b, c, d));
     }
+    let within = |(net, length): &(Ipv6Addr, u8)| Ipv6Net::new_assert(*net, *length).contains(&address);
+    within(&GLOBAL_UNICAST) && !SPECIAL_V6.iter().any(within)
 }
 
 #[cfg(test)]
@@ -329,6 +336,114 @@ mod tests {
         assert!(policy.check_address(Some("svc.local"), private).is_err());
         assert!(policy.check_address(Some("evil-hooks.internal"), private).is_err());
         assert!(EgressPolicy::new("10.0.0.0/33", false).is_err());
+    }
+
+    /// An address of every row of IANA's registries of special-purpose addresses (as of 2025), with what is reserved
+    /// beside them.
+    #[test]
+    fn every_special_purpose_address_is_refused() {
+        for address in [
+            "0.0.0.0",
+            "0.1.2.3",
+            "10.255.255.255",
+            "100.64.0.1",
+            "100.100.100.200",
+            "127.0.0.1",
+            "169.254.169.254",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.0.0.1",
+            "192.0.0.8",
+            "192.0.0.9",
+            "192.0.0.10",
+            "192.0.0.170",
+            "192.0.0.171",
+            "192.0.0.192",
+            "192.0.2.1",
+            "192.31.196.1",
+            "192.52.193.1",
+            "192.88.99.1",
+            "192.168.1.1",
+            "192.175.48.1",
+            "198.18.0.1",
+            "198.19.255.255",
+            "198.51.100.1",
+            "203.0.113.1",
+            "224.0.0.1",
+            "239.1.1.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "168.63.129.16",
+            "::",
+            "::1",
+            "::ffff:8.8.8.8",
+            "::8.8.8.8",
+            "::ffff:0:8.8.8.8",
+            "64:ff9b::10.0.0.1",
+            "64:ff9b:1::8.8.8.8",
+            "100::1",
+            "100:0:0:1::1",
+            "2001::1",
+            "2001:1::1",
+            "2001:1::2",
+            "2001:1::3",
+            "2001:2::1",
+            "2001:3::1",
+            "2001:4:112::1",
+            "2001:10::1",
+            "2001:20::1",
+            "2001:30::1",
+            "2001:db8::1",
+            "2002:808:808::1",
+            "2620:4f:8000::1",
+            "3fff::1",
+            "3fff:fff::1",
+            "5f00::1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "fd20:ce::254",
+            "fe80::1",
+            "fec0::1",
+            "ff02::1",
+            "4000::1",
+            "8000::1",
+        ] {
+            let parsed: IpAddr = address.parse().unwrap();
+            assert!(EgressPolicy::default().check_address(None, parsed).is_err(), "{address}");
+        }
+        for address in [
+            "1.1.1.1",
+            "9.255.255.255",
+            "11.0.0.0",
+            "100.63.255.255",
+            "100.128.0.0",
+            "126.255.255.255",
+            "172.15.255.255",
+            "172.32.0.0",
+            "192.0.1.1",
+            "198.17.255.255",
+            "198.20.0.0",
+            "223.255.255.255",
+            "168.63.129.15",
+            "2606:4700:4700::1111",
+            "2a00:1450::1",
+            "2001:200::1",
+            "2001:4860:4860::8888",
+            "64:ff9b::8.8.8.8",
+        ] {
+            let parsed: IpAddr = address.parse().unwrap();
+            assert!(EgressPolicy::default().check_address(None, parsed).is_ok(), "{address}");
+        }
+    }
+
+    #[test]
+    fn none_and_nothing_allow_nothing() {
+        for list in ["", " ", "none", " none "] {
+            let policy = EgressPolicy::new(list, true).unwrap();
+            assert_eq!(refusal(&policy, "http://127.0.0.1/"), "private_address", "{list:?}");
+            assert!(policy.check_address(Some("none"), IpAddr::V4(Ipv4Addr::LOCALHOST)).is_err(), "{list:?}");
+        }
+        assert!(EgressPolicy::new("none,10.0.0.0/8", true).is_err());
     }
 
     proptest! {

@@ -74,8 +74,26 @@ enum Known {
     Answered { answer: Answer, until: Instant },
 }
 
-/// The addresses of a name, or why there are none.
-type Answer = Result<Arc<[IpAddr]>, Arc<str>>;
+/// A name's addresses, or why it has none.
+type Answer = Result<Arc<[IpAddr]>, Unresolved>;
+
+/// Why a name has no address.
+#[derive(Debug, Clone)]
+struct Unresolved {
+    problem: Arc<str>,
+    /// The name servers say that there is none; else they could not be asked, or failed.
+    missing: bool,
+}
+
+impl Unresolved {
+    fn missing(problem: &str) -> Self {
+        Self { problem: problem.into(), missing: true }
+    }
+
+    fn trouble(problem: impl Into<Arc<str>>) -> Self {
+        Self { problem: problem.into(), missing: false }
+    }
+}
 
 /// What the system's configuration gave.
 struct Configured {
@@ -105,20 +123,12 @@ impl Resolver {
     /// # Errors
     /// [`Refusal::Unresolvable`], which says why.
     pub async fn look_up(&self, host: &str) -> Result<Vec<IpAddr>, Refusal> {
-        let unresolvable = |problem: &str| Refusal::Unresolvable { host: host.to_owned(), problem: problem.to_owned() };
         let mut answer = match self.known(host) {
-            Ok(answer) => return answer.map(|found| found.to_vec()).map_err(|problem| unresolvable(&problem)),
+            Ok(answer) => return found(host, Some(answer)),
             Err(under_way) => under_way,
         };
-        let answer = match answer.wait_for(Option::is_some).await {
-            Ok(answer) => answer.clone(),
-            Err(_) => None,
-        };
-        match answer {
-            Some(Ok(found)) => Ok(found.to_vec()),
-            Some(Err(problem)) => Err(unresolvable(&problem)),
-            None => Err(unresolvable("the look-up was broken off")),
-        }
+        let answer = answer.wait_for(Option::is_some).await.ok().and_then(|answer| answer.clone());
+        found(host, answer)
     }
 
     /// What is kept of a name, or the look-up of it that is under way; begun now where there is none.
@@ -168,17 +178,18 @@ impl Resolver {
         let _under_way = self.0.under_way.acquire().await;
         let (resolver, servers) = match self.configured().await {
             Ok(configured) => configured,
-            Err(problem) => return (Err(problem.into()), Instant::now() + KEEP_SILENCE),
+            Err(problem) => return (Err(Unresolved::trouble(problem)), Instant::now() + KEEP_SILENCE),
         };
         let asked = tokio::time::timeout(DEADLINE, resolver.lookup_ip(host)).await;
         let now = Instant::now();
         match asked {
             Ok(Ok(found)) => answered(&found, now),
             Ok(Err(error)) => {
-                let (problem, keep) = explain(&error, &servers);
-                (Err(problem.into()), now + keep)
+                let why = explain(&error, &servers);
+                let keep = if why.missing { KEEP_REFUSAL } else { KEEP_SILENCE };
+                (Err(why), now + keep)
             }
-            Err(_) => (Err(silent(&servers).into()), now + KEEP_SILENCE),
+            Err(_) => (Err(Unresolved::trouble(silent(&servers))), now + KEEP_SILENCE),
         }
     }
 
@@ -264,25 +275,34 @@ fn stamps() -> [Option<Stamp>; 2] {
 fn answered(found: &LookupIp, now: Instant) -> (Answer, Instant) {
     let addresses: Vec<IpAddr> = found.iter().collect();
     if addresses.is_empty() {
-        return (Err("it has no address".into()), now + KEEP_REFUSAL);
+        return (Err(Unresolved::missing("it has no address")), now + KEEP_REFUSAL);
     }
     (Ok(addresses.into()), found.valid_until().min(now + KEEP_ANSWER))
 }
 
-/// Why a name has no address, in words, and how long that is kept.
-fn explain(error: &NetError, servers: &str) -> (String, Duration) {
+/// An answer as the caller gets it; `None`: the look-up was broken off.
+fn found(host: &str, answer: Option<Answer>) -> Result<Vec<IpAddr>, Refusal> {
+    let answer = answer.unwrap_or_else(|| Err(Unresolved::trouble("the look-up was broken off")));
+    answer.map(|found| found.to_vec()).map_err(|Unresolved { problem, missing }| Refusal::Unresolvable {
+        host: host.to_owned(),
+        problem: problem.to_string(),
+        missing,
+    })
+}
+
+/// Why a name has no address, in words.
+fn explain(error: &NetError, servers: &str) -> Unresolved {
     match error {
-        error if error.is_nx_domain() => ("there is no such name".to_owned(), KEEP_REFUSAL),
-        NetError::Dns(DnsError::NoRecordsFound(_)) => ("it has no address".to_owned(), KEEP_REFUSAL),
-        NetError::Dns(DnsError::ResponseCode(ResponseCode::ServFail)) => {
-            let problem = "answered that the name cannot be looked up now (SERVFAIL)";
-            (format!("the name server ({servers}) {problem}"), KEEP_SILENCE)
-        }
+        error if error.is_nx_domain() => Unresolved::missing("there is no such name"),
+        NetError::Dns(DnsError::NoRecordsFound(_)) => Unresolved::missing("it has no address"),
+        NetError::Dns(DnsError::ResponseCode(ResponseCode::ServFail)) => Unresolved::trouble(format!(
+            "the name server ({servers}) answered that the name cannot be looked up now (SERVFAIL)"
+        )),
         NetError::Dns(DnsError::ResponseCode(code)) => {
-            (format!("the name server ({servers}) answered: {code}"), KEEP_SILENCE)
+            Unresolved::trouble(format!("the name server ({servers}) answered: {code}"))
         }
-        NetError::Timeout => (silent(servers), KEEP_SILENCE),
-        error => (format!("the name server ({servers}) cannot be asked: {error}"), KEEP_SILENCE),
+        NetError::Timeout => Unresolved::trouble(silent(servers)),
+        error => Unresolved::trouble(format!("the name server ({servers}) cannot be asked: {error}")),
     }
 }
 

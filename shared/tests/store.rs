@@ -16,6 +16,8 @@ mod endpoints;
 mod kept;
 #[path = "store/lists.rs"]
 mod lists;
+#[path = "store/master_key.rs"]
+mod master_key;
 #[path = "store/partitions.rs"]
 mod partitions;
 #[allow(dead_code, reason = "the broker's tests need more of it")]
@@ -51,6 +53,11 @@ macro_rules! conformance {
 }
 
 conformance!(
+    master_key: [
+        another_master_key_is_refused,
+        a_store_of_an_older_version_has_the_key_of_its_endpoints,
+        the_key_is_changed_while_others_write,
+    ],
     kept: [
         what_a_round_began_with_is_kept_until_it_ends,
         what_is_kept_of_a_transform_is_encrypted,

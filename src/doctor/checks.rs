@@ -123,6 +123,9 @@ fn difference(server: Timestamp, before: Timestamp, after: Timestamp) -> Duratio
 /// Reads endpoints, which decrypts their secrets.
 async fn secrets(config: &Config, store: &Store) -> Check {
     let remedy = "set POSTHASTE_MASTER_KEY to the key that the secrets were stored with (`up` keeps its key in the data directory)";
+    if let Err(error) = store.check_master_key().await {
+        return Check::fail("secrets", chain(&error), remedy);
+    }
     let page = PageRequest { limit: 500, cursor: None };
     match store.endpoints(&EndpointFilter::default(), &page).await {
         Err(error) => Check::fail("secrets", chain(&error), remedy),

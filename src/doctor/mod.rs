@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::failure::{Done, Failure};
 use crate::global::{ClientFlags, Global, ServiceFlags};
-use crate::output::Output;
+use crate::output::{Output, fixed, wrapped};
 
 /// Check configuration, store, schema, clocks, broker, topology, secrets and API; say what to do.
 ///
@@ -117,7 +117,7 @@ fn report(output: Output, effective: &[Effective], checks: &[Check]) -> Result<(
             let source = if effective.shown.is_empty() { String::new() } else { source(&effective.source) };
             vec![effective.key.to_owned(), shown(effective), source]
         };
-        output.table(&["setting", "value", "from"], effective.iter().map(row).collect())?;
+        output.table(&[fixed("setting"), wrapped("value"), fixed("from")], effective.iter().map(row).collect())?;
         output.line("")?;
     }
     let row = |check: &Check| {
@@ -128,7 +128,7 @@ fn report(output: Output, effective: &[Effective], checks: &[Check]) -> Result<(
         };
         vec![verdict.to_owned(), check.name.to_owned(), check.detail.clone()]
     };
-    output.table(&["", "check", "what was found"], checks.iter().map(row).collect())?;
+    output.table(&[fixed(""), fixed("check"), wrapped("what was found")], checks.iter().map(row).collect())?;
     for check in checks {
         if let Some(remedy) = &check.remedy {
             output.line(format_args!("\n{}: {remedy}", check.name))?;

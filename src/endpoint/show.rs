@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::failure::Failure;
-use crate::output::{Output, text, time};
+use crate::output::{Output, fixed, text, time, wrapped};
 
 /// One endpoint; with its secret where the answer hands it out.
 pub(super) fn endpoint(output: Output, endpoint: &Value) -> Result<(), Failure> {
@@ -61,16 +61,24 @@ pub(super) fn list(output: Output, endpoints: &[Value]) -> Result<(), Failure> {
     let row = |endpoint: &Value| {
         vec![
             text(endpoint, "id"),
-            text(endpoint, "tenant"),
-            text(endpoint, "wire_format"),
-            text(endpoint, "url"),
             state(endpoint),
+            text(endpoint, "url"),
+            text(endpoint, "wire_format"),
+            text(endpoint, "tenant"),
             Some(list_of(endpoint, "types")).filter(|types| !types.is_empty()).unwrap_or_else(|| "all".to_owned()),
             text(endpoint, "description"),
         ]
     };
     Ok(output.table(
-        &["id", "tenant", "wire format", "url", "state", "types", "description"],
+        &[
+            fixed("id"),
+            fixed("state"),
+            wrapped("url"),
+            fixed("wire format"),
+            fixed("tenant"),
+            wrapped("types"),
+            wrapped("description"),
+        ],
         endpoints.iter().map(row).collect(),
     )?)
 }

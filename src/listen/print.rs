@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::server::Received;
 use super::verify::Verified;
 use crate::failure::Failure;
-use crate::output::{Output, paint};
+use crate::output::{Output, Styled, safe};
 
 /// Headers that every HTTP client sends and that tell nothing.
 const DULL: [&str; 6] = ["host", "content-length", "accept", "accept-encoding", "connection", "user-agent"];
@@ -73,7 +73,7 @@ impl Printer {
         if self.output.json {
             return Ok(self.output.ndjson(&as_json(received))?);
         }
-        Ok(self.output.line(as_text(received))?)
+        Ok(self.output.show(&as_text(received))?)
     }
 
     /// With `--quiet`, once a second: how many there are, if there are more.
@@ -115,26 +115,31 @@ fn answers(counts: &Counts) -> String {
     format!("Answers: {}", each.collect::<Vec<_>>().join(", "))
 }
 
-fn as_text(received: &Received) -> String {
-    let answer = match received.answer {
-        None => "no answer".to_owned(),
-        Some(status) => paint(&status.to_string(), if status < 300 { GREEN } else { RED }),
+fn as_text(received: &Received) -> Styled {
+    let text = Styled::plain(format_args!(
+        "{} #{} {} {} → ",
+        received.at,
+        received.number,
+        safe::line(&received.method),
+        safe::line(&received.path)
+    ));
+    let text = match received.answer {
+        None => text.then("no answer"),
+        Some(status) => text.painted(status, if status < 300 { GREEN } else { RED }),
     };
-    let verified = match &received.verified {
-        Verified::Unchecked => String::new(),
-        Verified::Good => format!("  {}", paint("signature verified", GREEN)),
-        Verified::Bad(why) => format!("  {}", paint(&format!("NOT VERIFIED: {why}"), RED)),
+    let mut text = match &received.verified {
+        Verified::Unchecked => text,
+        Verified::Good => text.then("  ").painted("signature verified", GREEN),
+        Verified::Bad(why) => text.then("  ").painted(format_args!("NOT VERIFIED: {why}"), RED),
     };
-    let mut text =
-        format!("{} #{} {} {} → {answer}{verified}", received.at, received.number, received.method, received.path);
     for (name, value) in &received.headers {
         if !DULL.contains(&name.as_str()) {
             let value = String::from_utf8_lossy(value.as_bytes());
-            text.push_str(&format!("\n  {}", paint(&format!("{name}: {value}"), DIM)));
+            text = text.then("\n  ").painted(format_args!("{name}: {}", safe::line(&value)), DIM);
         }
     }
     for line in body(received).lines() {
-        text.push_str(&format!("\n  {line}"));
+        text = text.then(format_args!("\n  {line}"));
     }
     text
 }

@@ -255,8 +255,7 @@ impl Sender {
     }
 
     fn tell(&self, text: &str) -> Result<(), Failure> {
-        use std::io::Write as _;
-        Ok(self.bar.suspend(|| writeln!(std::io::stderr(), "posthaste: {text}"))?)
+        Ok(self.bar.suspend(|| output::tell(format_args!("posthaste: {text}")))?)
     }
 }
 

@@ -1,81 +1,11 @@
 //! Every command as its users run it, against a live `up`.
 
-use std::process::Output;
-
 use lapin::BasicProperties;
 use lapin::options::BasicPublishOptions;
 use serde_json::{Value, json};
 
+use crate::support::cli::{Cli, Said};
 use crate::support::{Api, Backend, Place, Process, Receiver, eventually, process};
-
-/// `up`, and the commands that speak to it.
-struct Cli {
-    place: Place,
-    up: Process,
-}
-
-/// What a command said.
-#[derive(Debug)]
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Cli {
-    async fn start(backend: Backend) -> Self {
-        let place = Place::new(backend).await;
-        let up = Process::start(&place, &["up"]).await;
-        Self { place, up }
-    }
-
-    async fn run(&self, arguments: &[&str]) -> Said {
-        self.run_with(arguments, &[], None).await
-    }
-
-    async fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)], input: Option<&str>) -> Said {
-        let mut all = vec![("POSTHASTE_API_URL", self.up.url.as_str())];
-        all.extend(environment);
-        process::run(&self.place, arguments, &all, input.map(str::to_owned)).await.into()
-    }
-
-    /// A command that has to do what it is asked; what it printed.
-    async fn ok(&self, arguments: &[&str]) -> String {
-        let said = self.run(arguments).await;
-        assert_eq!(said.code, 0, "{arguments:?}: {said:?}");
-        said.out
-    }
-
-    /// [`Self::ok`] with `--json`.
-    async fn json(&self, arguments: &[&str]) -> Value {
-        let text = self.ok(&[arguments, &["--json"]].concat()).await;
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {text}"))
-    }
-
-    /// A command that has to end with this exit code; what it said on stderr.
-    async fn fails(&self, code: i32, arguments: &[&str]) -> String {
-        let said = self.run(arguments).await;
-        assert_eq!(said.code, code, "{arguments:?}: {said:?}");
-        said.err
-    }
-
-    /// The only delivery of a notification, once it has this status.
-    async fn delivery(&self, notification: &str, status: &str) -> Value {
-        eventually(&format!("{notification} {status}"), async || {
-            let page = self.json(&["delivery", "list", "--notification", notification]).await;
-            page["items"].as_array().expect("items").iter().find(|item| item["status"] == status).cloned()
-        })
-        .await
-    }
-}
-
-impl From<Output> for Said {
-    fn from(output: Output) -> Self {
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
-        let code = output.status.code().expect("an exit code");
-        Self { code, out: text(output.stdout), err: text(output.stderr) }
-    }
-}
 
 fn id_of(value: &Value) -> &str {
     value["id"].as_str().expect("an id")
@@ -485,8 +415,12 @@ async fn an_api_without_the_right_master_key_says_so() {
     let said: Said = process::run(&place, &add, &[("POSTHASTE_API_URL", &right.url)], None).await.into();
     assert_eq!(said.code, 0, "{said:?}");
     assert!(right.stop().await.success());
-    let other = [("POSTHASTE_MASTER_KEY", "another-master-key-0123456789abcdef")];
-    let wrong = Process::start_with(&place, &["api"], &other).await;
-    let (status, problem) = Api::of(&wrong).call(reqwest::Method::GET, "/v1/endpoints", None).await;
-    assert_eq!((status.as_u16(), &problem["code"]), (500, &json!("wrong_master_key")), "{problem}");
+    // From now on the store has a key: no process begins to store secrets under another, or without.
+    for key in ["another-master-key-0123456789abcdef", ""] {
+        for command in ["api", "up"] {
+            let environment = [("POSTHASTE_MASTER_KEY", key)];
+            let said: Said = process::run(&place, &[command], &environment, None).await.into();
+            assert!(said.code == 1 && said.err.contains("POSTHASTE_MASTER_KEY"), "{command} {key:?}: {said:?}");
+        }
+    }
 }

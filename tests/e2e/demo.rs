@@ -10,7 +10,7 @@ use crate::support::{Api, Backend, Place, Process, eventually, within};
 async fn the_demonstration_shows_each_outcome_and_goes_on_serving() {
     let place = Place::new(Backend::EmbeddedSqlite).await;
     // As a newcomer runs it: nothing set.
-    let unset = ["POSTHASTE_DATABASE_URL", "POSTHASTE_MASTER_KEY", "POSTHASTE_EGRESS_ALLOW", "POSTHASTE_EGRESS_HTTP"];
+    let unset = ["POSTHASTE_DATABASE_URL", "POSTHASTE_MASTER_KEY", "POSTHASTE_EGRESS_HTTP"];
     let environment: Vec<(&str, &str)> = unset.iter().map(|name| (*name, "")).collect();
     let demo = Process::start_with(&place, &["up", "--demo"], &environment).await;
     let shown = within(Duration::from_secs(60), "the demonstration's table", async || {

@@ -20,7 +20,7 @@ struct Listener {
 impl Listener {
     /// Ends after so many requests.
     async fn start(arguments: &[&str], requests: usize) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_posthaste"));
+        let mut command = Command::new(crate::support::posthaste());
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("POSTHASTE_")) {
             command.env_remove(name);
         }

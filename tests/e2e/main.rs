@@ -7,6 +7,7 @@
 mod support;
 
 mod answers;
+mod client_key;
 mod cloudevents;
 mod commands;
 mod connections;
@@ -32,6 +33,7 @@ mod scripts;
 mod secrets;
 mod shutdown;
 mod sick_neighbour;
+mod terminal;
 mod tracing;
 mod unfit;
 mod upgrade;

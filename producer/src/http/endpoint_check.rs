@@ -24,15 +24,30 @@ const MAX_SUBSCRIBED: usize = 1_000;
 /// The highest rate limit that makes sense.
 const MAX_RATE: f64 = 1_000_000.0;
 
-/// Checks an endpoint's URL, its name's addresses included.
+/// Checks an endpoint's URL, its name's addresses included. While name servers do not answer, that is left to the
+/// workers, who look at each connection's address anyway.
 ///
 /// # Errors
-/// `blocked_url` naming `url`.
+/// `blocked_url`, `unresolvable_host` where there is no such name, or `invalid`, naming `url`.
 pub(super) async fn check_url(api: &Api, text: &str) -> Result<Url, Problem> {
-    resolver::check_url(&api.egress, &*api.resolver, text).await.map_err(|refusal: Refusal| {
-        let code = if matches!(refusal, Refusal::InvalidUrl(_)) { Code::Invalid } else { Code::BlockedUrl };
-        Problem::field(code, "url", format!("is refused: {refusal}"))
-    })
+    let refusal = match resolver::check_url(&api.egress, &*api.resolver, text).await {
+        Ok(url) => return Ok(url),
+        Err(refusal) => refusal,
+    };
+    let code = match &refusal {
+        Refusal::InvalidUrl(_) => Code::Invalid,
+        Refusal::Unresolvable { missing: true, .. } => Code::UnresolvableHost,
+        Refusal::Unresolvable { host, problem, .. } => {
+            tracing::warn!(host, problem, "an endpoint is saved although its host cannot be looked up now");
+            return api.egress.parse_url(text).map_err(|refusal| unusable(Code::BlockedUrl, &refusal));
+        }
+        _ => Code::BlockedUrl,
+    };
+    Err(unusable(code, &refusal))
+}
+
+fn unusable(code: Code, refusal: &Refusal) -> Problem {
+    Problem::field(code, "url", format!("is refused: {refusal}"))
 }
 
 /// Checks the URLs in an endpoint's settings as its own, where `before` has others: one that may not be called

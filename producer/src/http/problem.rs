@@ -103,6 +103,8 @@ codes! {
     UnknownEndpoint = "unknown_endpoint", UNPROCESSABLE_ENTITY, "There is no such endpoint";
     /// The URL may not be called.
     BlockedUrl = "blocked_url", UNPROCESSABLE_ENTITY, "The URL may not be called";
+    /// There is no host of the URL's name.
+    UnresolvableHost = "unresolvable_host", UNPROCESSABLE_ENTITY, "There is no host of this name";
     /// No key came with the request.
     MissingKey = "missing_key", UNAUTHORIZED, "An API key is needed";
     /// The key is unknown or revoked.
@@ -244,7 +246,7 @@ impl From<StoreError> for Problem {
             tracing::error!(error = %key, "secrets cannot be encrypted or decrypted: a request was refused");
             let code = match key {
                 CipherError::NoKey | CipherError::ShortKey { .. } => Code::NoMasterKey,
-                CipherError::WrongKey { .. } => Code::WrongMasterKey,
+                CipherError::WrongKey { .. } | CipherError::NotOfStore => Code::WrongMasterKey,
             };
             return Self::new(code, key.to_string());
         }

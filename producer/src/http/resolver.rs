@@ -17,6 +17,9 @@ const DEADLINE: Duration = Duration::from_secs(2);
 #[async_trait]
 pub trait Resolve: Send + Sync + 'static {
     /// Every address of `host`.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] where it has none; any other kind when that could not be found out.
     async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<IpAddr>>;
 }
 
@@ -24,6 +27,7 @@ pub trait Resolve: Send + Sync + 'static {
 impl Resolve for Resolver {
     async fn resolve(&self, host: &str, _port: u16) -> io::Result<Vec<IpAddr>> {
         self.look_up(host).await.map_err(|refusal| match refusal {
+            Refusal::Unresolvable { problem, missing: true, .. } => io::Error::new(io::ErrorKind::NotFound, problem),
             Refusal::Unresolvable { problem, .. } => io::Error::other(problem),
             other => io::Error::other(other),
         })
@@ -37,15 +41,15 @@ impl Resolve for Resolver {
 pub(super) async fn check_url(policy: &EgressPolicy, resolver: &dyn Resolve, text: &str) -> Result<Url, Refusal> {
     let url = policy.parse_url(text)?;
     let Some(Host::Domain(host)) = url.host() else { return Ok(url) };
-    let unresolvable = |problem: String| Refusal::Unresolvable { host: host.to_owned(), problem };
+    let unresolvable = |problem: String, missing| Refusal::Unresolvable { host: host.to_owned(), problem, missing };
     let look_up = resolver.resolve(host, url.port_or_known_default().unwrap_or(443));
     let addresses = match tokio::time::timeout(DEADLINE, look_up).await {
         Ok(Ok(addresses)) => addresses,
-        Ok(Err(error)) => return Err(unresolvable(error.to_string())),
-        Err(_) => return Err(unresolvable("no answer within 2 s".to_owned())),
+        Ok(Err(error)) => return Err(unresolvable(error.to_string(), error.kind() == io::ErrorKind::NotFound)),
+        Err(_) => return Err(unresolvable("no answer within 2 s".to_owned(), false)),
     };
     if addresses.is_empty() {
-        return Err(unresolvable("it has no address".to_owned()));
+        return Err(unresolvable("it has no address".to_owned(), true));
     }
     for address in addresses {
         policy.check_address(Some(host), address)?;

@@ -214,7 +214,7 @@ impl Resolve for TestNames {
         if host == "slow.example" {
             std::future::pending::<()>().await;
         }
-        self.0.get(host).cloned().ok_or_else(|| std::io::Error::other("no such name"))
+        self.0.get(host).cloned().ok_or_else(|| std::io::Error::new(std::io::ErrorKind::NotFound, "no such name"))
     }
 }
 

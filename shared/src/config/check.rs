@@ -37,6 +37,7 @@ pub(super) fn check(profile: Profile, raw: BTreeMap<&'static str, Raw>) -> Resul
         database: values.database()?,
         broker: values.broker()?,
         master_key: values.key("master_key")?,
+        previous_master_key: values.key("master_key_previous")?,
         egress: values.egress()?,
         resolver: values.resolver()?,
         listen: values.require("listen", address)?,

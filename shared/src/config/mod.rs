@@ -46,6 +46,8 @@ pub struct Config {
     pub broker: BrokerConfig,
     /// The key that encrypts secrets in the store.
     pub master_key: Option<Secret>,
+    /// The one that did before, while it is changed.
+    pub previous_master_key: Option<Secret>,
     /// Which addresses may be called.
     pub egress: EgressPolicy,
     /// Looks up the names in endpoints' URLs.

@@ -14,7 +14,7 @@ A value is taken from the first of these that has one:
 
 1. a flag of the command line (`posthaste <command> --help` lists them),
 2. the environment variable `POSTHASTE_…`, or the file that `POSTHASTE_…_FILE` names (for secrets mounted as files; the
-   newline at its end does not count). An empty variable counts as not set,
+   newline at its end does not count). An empty variable counts as not set, where nothing else is said,
 3. `posthaste.toml`: the file that `--config` names, else the one in the working directory if there is one,
 4. the default.
 

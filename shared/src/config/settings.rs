@@ -82,6 +82,8 @@ pub struct Setting {
     pub default: Option<&'static str>,
     /// Defaults of single programs that differ.
     pub exceptions: &'static [(Profile, &'static str)],
+    /// An environment variable that is set and empty is a value, and not the same as one that is not set.
+    pub empty_counts: bool,
     /// Never shown.
     pub secret: bool,
     /// Who reads it.
@@ -92,7 +94,18 @@ pub struct Setting {
 
 impl Setting {
     const fn new(key: &'static str, env: &'static str, kind: Kind, used_by: UsedBy, help: &'static str) -> Self {
-        Self { key, env, other_env: None, kind, default: None, exceptions: &[], secret: false, used_by, help }
+        Self {
+            key,
+            env,
+            other_env: None,
+            kind,
+            default: None,
+            exceptions: &[],
+            empty_counts: false,
+            secret: false,
+            used_by,
+            help,
+        }
     }
 
     const fn default(mut self, value: &'static str) -> Self {
@@ -107,6 +120,11 @@ impl Setting {
 
     const fn or_env(mut self, env: &'static str) -> Self {
         self.other_env = Some(env);
+        self
+    }
+
+    const fn empty_counts(mut self) -> Self {
+        self.empty_counts = true;
         self
     }
 
@@ -238,7 +256,16 @@ pub const SETTINGS: &[Setting] = &[
         "The key that encrypts endpoints' secrets, headers and settings in the store: at least 32 characters, the \
          same for every process. Make one with `openssl rand -base64 32` and keep a copy: without it the secrets \
          cannot be read again. Default: the file `master-key` in `data_dir` (made by `up`); else it is required \
-         once secrets are stored.",
+         once secrets are stored. Another key than the store's is refused at the start.",
+    )
+    .secret(),
+    Setting::new(
+        "master_key_previous",
+        "POSTHASTE_MASTER_KEY_PREVIOUS",
+        Kind::Text,
+        UsedBy::Everything,
+        "The master key until now, while it is changed to `master_key`: what is encrypted with it can be read. Give \
+         both to every process, then run `posthaste key rotate-master`, then take this one away.",
     )
     .secret(),
     Setting::new(
@@ -247,9 +274,10 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Text,
         UsedBy::Everything,
         "Networks and hosts that endpoints may have although they are not public, comma-separated: \
-         `127.0.0.0/8,10.1.0.0/16,hooks.internal,*.svc.local`.",
+         `127.0.0.0/8,10.1.0.0/16,hooks.internal,*.svc.local`. `none`, or an empty variable, allows none.",
     )
-    .except(&[(Profile::Up, "127.0.0.0/8,::1")]),
+    .except(&[(Profile::Up, "127.0.0.0/8,::1")])
+    .empty_counts(),
     Setting::new(
         "egress_http",
         "POSTHASTE_EGRESS_HTTP",
@@ -506,7 +534,7 @@ pub const SETTINGS: &[Setting] = &[
         "POSTHASTE_API_URL",
         Kind::Url,
         UsedBy::Client,
-        "Where the client commands find the API.",
+        "Where the client commands find the API. Set by a `posthaste.toml` in the working directory that `--config` does not name, it gets no key that came from the environment or a flag: the directory may be somebody else's. With `http://` and on this machine no proxy of the environment is used; with `https://` to another machine `HTTPS_PROXY` is.",
     )
     .default("http://127.0.0.1:8080"),
     Setting::new(

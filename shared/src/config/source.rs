@@ -108,9 +108,15 @@ fn from_flag(inputs: &Inputs, setting: &Setting) -> Option<Raw> {
     Some(Raw { text: text.clone(), source: Source::Flag(format!("--{}", setting.key.replace('_', "-"))) })
 }
 
-/// An empty variable counts as not set: compose files and shells leave such behind.
+/// An empty variable counts as not set, as compose files and shells leave such behind; but not where it would open what
+/// somebody meant to close.
 fn from_environment(inputs: &Inputs, setting: &Setting) -> Result<Option<Raw>, ConfigError> {
-    let variable = |name: &str| inputs.environment.get(name).filter(|value| !value.trim().is_empty());
+    let variable = |name: &str| {
+        inputs
+            .environment
+            .get(name)
+            .filter(|value| !value.trim().is_empty() || (setting.empty_counts && name == setting.env))
+    };
     let file_variable = format!("{}_FILE", setting.env);
     match (variable(setting.env), variable(&file_variable)) {
         (Some(_), Some(_)) => Err(ConfigError::Both { variable: setting.env }),

@@ -153,6 +153,18 @@ fn unknown_keys_are_refused_with_the_nearest_known_one() {
 }
 
 #[test]
+fn an_empty_allow_list_closes_what_up_opens() {
+    let calls_loopback = |environment: &[(&str, &str)]| {
+        let config = Config::load(Profile::Up, &inputs(environment)).unwrap();
+        config.egress.check_address(None, "127.0.0.1".parse().unwrap()).is_ok()
+    };
+    assert!(calls_loopback(&[]));
+    for value in ["", " ", "none"] {
+        assert!(!calls_loopback(&[("POSTHASTE_EGRESS_ALLOW", value)]), "{value:?}");
+    }
+}
+
+#[test]
 fn secrets_are_shown_nowhere() {
     let secret = "hunter2-hunter2-hunter2-hunter2-hunter2";
     let config = Config::load(

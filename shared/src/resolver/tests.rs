@@ -141,7 +141,7 @@ async fn what_is_kept_is_bounded() {
     let resolver = Resolver::new(&[]);
     for number in 0..2 * KEPT {
         let fresh = Instant::now() + Duration::from_secs(60);
-        resolver.keep(format!("name{number}"), Err("no".into()), fresh);
+        resolver.keep(format!("name{number}"), Err(Unresolved::missing("no")), fresh);
     }
     assert!(resolver.names().len() <= KEPT);
 }

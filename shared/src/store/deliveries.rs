@@ -162,10 +162,10 @@ impl Store {
             query.and("(d.created_at, d.id) < (?, ?)", [Param::int(cursor.micros), Param::uuid(id)]);
         }
         query.end(" ORDER BY d.created_at DESC, d.id DESC LIMIT ?", [Param::int(page.fetch())]);
-        let deliveries = read_all(query.read(self).await?)?;
+        let deliveries = self.readable(("delivery", "deliveries"), query.read(self).await?, rows::delivery);
         let cursor =
             |delivery: &Delivery| Cursor { micros: delivery.created_at.as_micros(), id: delivery.id.to_string() };
-        Ok(Page::of(deliveries, page, cursor))
+        Ok(Page::of_readable(deliveries, page, cursor))
     }
 
     /// Cancels a pending delivery that is not under a running lease.

@@ -125,7 +125,7 @@ impl Store {
                 retry, max_in_flight, rate_limit_per_second, status, disabled_reason, updated_at, created_at, uid, version)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 0)
             ON CONFLICT DO NOTHING";
-        let mut params = self.endpoint_params(endpoint)?;
+        let mut params = self.endpoint_params(endpoint).await?;
         params.push(Param::time(endpoint.created_at));
         params.push(Param::text_opt(endpoint.uid.as_ref().map(EndpointUid::as_str)));
         let mut tx = self.driver.begin().await?;
@@ -183,12 +183,15 @@ impl Store {
             query.and("(e.created_at, e.id) > (?, ?)", [Param::int(cursor.micros), Param::text(&cursor.id)]);
         }
         query.end(" ORDER BY e.created_at, e.id LIMIT ?", [Param::int(page.fetch())]);
-        let endpoints = self.read_endpoints(query.read(self).await?)?;
+        let endpoints = self.readable(("endpoint", "endpoints"), query.read(self).await?, |row| {
+            let id = row.word(|text| EndpointId::parse(text).ok())?;
+            self.read_endpoint(id, row)
+        });
         let cursor = |endpoint: &Endpoint| Cursor {
             micros: endpoint.created_at.as_micros(),
             id: endpoint.id.as_str().to_owned(),
         };
-        Ok(Page::of(endpoints, page, cursor))
+        Ok(Page::of_readable(endpoints, page, cursor))
     }
 
     /// Saves all members, if nobody changed it since `endpoint.version`, with the event in the same transaction.
@@ -203,7 +206,7 @@ impl Store {
                 failing_since = CASE WHEN url = $3 AND status = $12 THEN failing_since END,
                 status = $12, disabled_reason = $13, updated_at = $14
             WHERE id = $1 AND version = $15 AND deleted_at IS NULL";
-        let mut params = self.endpoint_params(endpoint)?;
+        let mut params = self.endpoint_params(endpoint).await?;
         params.push(Param::int(endpoint.version));
         let mut tx = self.driver.begin().await?;
         if tx.run(SQL, params).await?.affected == 0 {
@@ -334,8 +337,8 @@ impl Store {
     }
 
     /// The members that are written, in the order of the statements; `created_at` or `version` follows.
-    fn endpoint_params(&self, endpoint: &Endpoint) -> Result<Vec<Param>, StoreError> {
-        let cipher = self.cipher.as_ref().ok_or(CipherError::NoKey)?;
+    async fn endpoint_params(&self, endpoint: &Endpoint) -> Result<Vec<Param>, StoreError> {
+        let cipher = self.cipher_to_write().await?.ok_or(CipherError::NoKey)?;
         #[expect(clippy::expect_used, reason = "texts and times always serialise")]
         let plain = serde_json::to_vec(&endpoint.confidential).expect("JSON of our own types");
         let (status, reason) = match endpoint.status {

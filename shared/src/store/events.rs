@@ -86,8 +86,8 @@ impl Store {
             query.and("(e.at, e.id) < (?, ?)", [Param::int(cursor.micros), Param::uuid(id)]);
         }
         query.end(" ORDER BY e.at DESC, e.id DESC LIMIT ?", [Param::int(page.fetch())]);
-        let events = read_all(query.read(self).await?)?;
-        Ok(Page::of(events, page, |event| Cursor { micros: event.at.as_micros(), id: event.id.to_string() }))
+        let events = self.readable(("event", "events"), query.read(self).await?, rows::event);
+        Ok(Page::of_readable(events, page, |event| Cursor { micros: event.at.as_micros(), id: event.id.to_string() }))
     }
 
     /// Up to `limit` events that were written after the event of that sequence number, in the order of

@@ -89,7 +89,7 @@ impl Store {
     pub async fn keep_answer(&self, request: &OnceOnly, answer: &[u8]) -> Result<(), StoreError> {
         const SQL: &str = "-- idempotent_answers.keep
             UPDATE idempotent_answers SET answer = $3 WHERE caller = $1 AND name = $2";
-        let cipher = self.cipher.as_ref().ok_or(CipherError::NoKey)?;
+        let cipher = self.cipher_to_write().await?.ok_or(CipherError::NoKey)?;
         let mut params = request.params();
         params.push(Param::bytes(cipher.seal(&request.sealed_name(), answer)));
         self.driver.write(SQL, params).await.map(drop)

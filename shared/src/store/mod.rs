@@ -19,6 +19,7 @@ pub mod idempotent_answers;
 mod kept;
 pub mod keys;
 mod leases;
+pub mod master_key;
 pub mod notification_list;
 pub mod notifications;
 pub mod page;
@@ -53,6 +54,7 @@ use crate::domain::time::Timestamp;
 pub struct Store {
     driver: Arc<dyn Driver>,
     cipher: Option<Arc<Cipher>>,
+    looked: Arc<master_key::Looked>,
     unreadable: Arc<Unreadable>,
     kept: Kept,
 }
@@ -142,6 +144,8 @@ pub struct StoreOptions {
     pub url: Secret,
     /// Encrypts endpoints' secrets, at least 32 characters. `None`: they can neither be read nor written.
     pub master_key: Option<Secret>,
+    /// Reads what was encrypted before the master key was changed; counts only beside `master_key`.
+    pub previous_master_key: Option<Secret>,
     /// The most connections at once, 2 or more. SQLite has one writer whatever this says.
     pub max_connections: u32,
     /// How long to wait for a free connection, or for the database to come back, before a call fails.
@@ -149,10 +153,16 @@ pub struct StoreOptions {
 }
 
 impl StoreOptions {
-    /// The defaults: no master key, 8 connections, 5 s.
+    /// The defaults: no master keys, 8 connections, 5 s.
     #[must_use]
     pub const fn new(url: Secret) -> Self {
-        Self { url, master_key: None, max_connections: 8, acquire_timeout: Duration::from_secs(5) }
+        Self {
+            url,
+            master_key: None,
+            previous_master_key: None,
+            max_connections: 8,
+            acquire_timeout: Duration::from_secs(5),
+        }
     }
 }
 
@@ -177,14 +187,15 @@ impl Store {
     /// # Errors
     /// A URL or master key that cannot be used, or a SQLite file that cannot be opened.
     pub async fn connect(options: &StoreOptions) -> Result<Self, StoreError> {
-        let cipher = options.master_key.as_ref().map(Cipher::new).transpose()?.map(Arc::new);
+        let previous = options.previous_master_key.as_ref();
+        let cipher = options.master_key.as_ref().map(|key| Cipher::new(key, previous)).transpose()?.map(Arc::new);
         let scheme = options.url.expose().split(':').next().unwrap_or_default();
         let driver: Arc<dyn Driver> = match scheme {
             "sqlite" => Arc::new(SqliteDriver::open(options).await?),
             "postgres" | "postgresql" => Arc::new(PostgresDriver::open(options)?),
             _ => return Err(StoreError::Url { problem: "is of no known kind".to_owned() }),
         };
-        Ok(Self { driver, cipher, unreadable: Arc::default(), kept: Kept::default() })
+        Ok(Self { driver, cipher, looked: Arc::default(), unreadable: Arc::default(), kept: Kept::default() })
     }
 
     /// Brings the schema up to date. Several processes may do so at once.
@@ -201,6 +212,15 @@ impl Store {
         }
         self.driver.migrate().await?;
         Ok(Migrated { from, to })
+    }
+
+    /// Whether this program works with the database: with its kind, its schema, and the master key of its secrets.
+    ///
+    /// # Errors
+    /// As [`Store::check_schema`] and [`Store::check_master_key`].
+    pub async fn check(&self) -> Result<(), StoreError> {
+        self.check_schema().await?;
+        self.check_master_key().await
     }
 
     /// Whether this program works with the database, and with the schema: its own version, or a newer one that says
@@ -222,14 +242,14 @@ impl Store {
         if found == needed { Ok(()) } else { Err(StoreError::Schema { found, needed }) }
     }
 
-    /// Whether the database answers, within 2 s.
+    /// Whether the database answers, within 2 s; why it does not may take another second.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
         match tokio::time::timeout(PING_DEADLINE, self.driver.read("-- ping\nSELECT 1", vec![])).await {
             Ok(answer) => answer.map(drop),
-            Err(_) => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
+            Err(_) => Err(StoreError::Unavailable(self.driver.no_connection().await)),
         }
     }
 

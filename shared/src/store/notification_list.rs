@@ -69,16 +69,14 @@ impl Store {
             query.and("(n.accepted_at, n.tenant, n.id) < (?, ?, ?)", place);
         }
         query.end(" ORDER BY n.accepted_at DESC, n.tenant DESC, n.id DESC LIMIT ?", [Param::int(page.fetch())]);
-        let mut listed = Vec::new();
-        for row in query.read(self).await?.rows {
-            let mut row = row.reader("notifications");
+        let listed = self.readable(("notification", "notifications"), query.read(self).await?, |row| {
             let fan_out = row.count()?;
-            listed.push(Listed { notification: rows::notification(&mut row)?, fan_out });
-        }
+            Ok(Listed { notification: rows::notification(row)?, fan_out })
+        });
         let cursor = |listed: &Listed| Cursor {
             micros: listed.notification.accepted_at.as_micros(),
             id: format!("{} {}", listed.notification.tenant, listed.notification.id),
         };
-        Ok(Page::of(listed, page, cursor))
+        Ok(Page::of_readable(listed, page, cursor))
     }
 }

@@ -83,6 +83,17 @@ impl PageRequest {
 }
 
 impl<T> Page<T> {
+    /// [`Self::of`] where rows that cannot be read (`None`) are left out, so that one of them fails no list. The next
+    /// page begins after the last row that can be read.
+    pub(super) fn of_readable(mut rows: Vec<Option<T>>, request: &PageRequest, cursor: impl Fn(&T) -> Cursor) -> Self {
+        let size = request.size() as usize;
+        let more = rows.len() > size;
+        rows.truncate(size);
+        let items: Vec<T> = rows.into_iter().flatten().collect();
+        let next_cursor = if more { items.last().map(cursor) } else { None };
+        Self { items, next_cursor }
+    }
+
     /// Makes the page of the rows that [`PageRequest::fetch`] asked for.
     pub(super) fn of(mut items: Vec<T>, request: &PageRequest, cursor: impl Fn(&T) -> Cursor) -> Self {
         let size = request.size() as usize;

@@ -99,9 +99,10 @@ impl Store {
                 Entry::Occupied(_) => false,
             })
             .collect();
+        let cipher = self.cipher_to_write().await?;
         let mut tx = self.driver.begin().await?;
         let New { mut kept, conflicts, inserted } = insert_new(tx.as_mut(), &records, self).await?;
-        kept.extend(update_known(tx.as_mut(), &records, self.cipher.as_deref()).await?);
+        kept.extend(update_known(tx.as_mut(), &records, cipher).await?);
         records.retain(|id, _| kept.contains(id));
         insert_attempts(tx.as_mut(), records.values().copied()).await?;
         let mut events: Vec<&Event> = records.values().filter_map(|record| record.event.as_ref()).collect();

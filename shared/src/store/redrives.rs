@@ -131,10 +131,9 @@ impl Store {
             query.and("(d.created_at, d.id) < (?, ?)", [Param::int(cursor.micros), Param::uuid(id)]);
         }
         query.end(" ORDER BY d.created_at DESC, d.id DESC LIMIT ?", [Param::int(page.fetch())]);
-        let rows = query.read(self).await?.rows;
-        let redrives = rows.into_iter().map(|row| read(&mut row.reader("redrives"))).collect::<Result<_, _>>()?;
+        let redrives = self.readable(("redrive", "redrives"), query.read(self).await?, read);
         let cursor = |redrive: &Redrive| Cursor { micros: redrive.created_at.as_micros(), id: redrive.id.to_string() };
-        Ok(Page::of(redrives, page, cursor))
+        Ok(Page::of_readable(redrives, page, cursor))
     }
 
     /// Leases the running redrive that was asked for first, of those that nobody works on, until `lease_until`.

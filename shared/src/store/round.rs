@@ -7,6 +7,7 @@
 use super::cipher::Cipher;
 use super::db::Param;
 use crate::domain::delivery::Delivery;
+use crate::domain::id::DeliveryId;
 use crate::domain::round::{RoundContent, Transformed};
 
 const ROUND_BYTES: usize = 4;
@@ -20,7 +21,7 @@ fn column(cipher: Option<&Cipher>, delivery: &Delivery, kept: &RoundContent) -> 
     let mut bytes = delivery.round.to_be_bytes().to_vec();
     if let RoundContent::Transformed(transformed) = kept {
         // Without a key no endpoint has a transform: it is one of the settings, which lie encrypted.
-        bytes.extend(cipher?.seal(&name(delivery), &serde_json::to_vec(transformed).ok()?));
+        bytes.extend(cipher?.seal(&name(&delivery.id), &serde_json::to_vec(transformed).ok()?));
     }
     Some(bytes)
 }
@@ -36,7 +37,7 @@ pub(super) fn read(cipher: Option<&Cipher>, delivery: &Delivery, bytes: Option<V
     if sealed.is_empty() {
         return Some(RoundContent::Untransformed);
     }
-    let opened = cipher.and_then(|cipher| cipher.open(&name(delivery), sealed).ok());
+    let opened = cipher.and_then(|cipher| cipher.open(&name(&delivery.id), sealed).ok());
     let transformed = opened.and_then(|plain| serde_json::from_slice::<Transformed>(&plain).ok());
     if transformed.is_none() {
         tracing::warn!(
@@ -48,6 +49,11 @@ pub(super) fn read(cipher: Option<&Cipher>, delivery: &Delivery, bytes: Option<V
 }
 
 /// Whose it is: no other delivery can be given it.
-fn name(delivery: &Delivery) -> String {
-    format!("kept of delivery {}", delivery.id)
+pub(super) fn name(delivery: &DeliveryId) -> String {
+    format!("kept of delivery {delivery}")
+}
+
+/// The column's beginning, and what is encrypted.
+pub(super) fn split(column: &[u8]) -> (&[u8], &[u8]) {
+    column.split_at(ROUND_BYTES.min(column.len()))
 }

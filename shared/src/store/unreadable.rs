@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::StoreError;
-use super::db::Transaction;
+use super::db::{Answer, Reader, Row, Transaction};
 use super::leases::hold;
+use super::{Store, StoreError};
 use crate::domain::id::DeliveryId;
 use crate::domain::time::Timestamp;
 
@@ -35,6 +35,25 @@ impl Unreadable {
         if told.insert(format!("{what} {id}: {error}")) {
             tracing::error!(id, %error, "a {what} cannot be read and is passed over: {}", remedy(error));
         }
+    }
+}
+
+impl Store {
+    /// The rows of a list as `read` reads them; `None` for one that it cannot read, which is logged.
+    pub(super) fn readable<T>(
+        &self,
+        (what, table): (&str, &'static str),
+        answer: Answer,
+        read: impl Fn(&mut Reader) -> Result<T, StoreError>,
+    ) -> Vec<Option<T>> {
+        let one = |row: Row| match read(&mut row.reader(table)) {
+            Ok(item) => Some(item),
+            Err(error) => {
+                self.unreadable.tell(what, &"of a list", &error);
+                None
+            }
+        };
+        answer.rows.into_iter().map(one).collect()
     }
 }
 

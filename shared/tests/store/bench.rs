@@ -24,7 +24,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
 /// What claims add to the endpoints' timeouts. Where there is no endpoint, a lease is 70 s.
 pub(crate) const MARGIN: Duration = Duration::from_secs(10);
-const MASTER_KEY: &str = "a master key of the tests, 32 or longer";
+pub(crate) const MASTER_KEY: &str = "a master key of the tests, 32 or longer";
 
 /// A database of one test's own.
 pub(crate) struct Bench {

@@ -65,7 +65,7 @@ async fn sources_made_to_grow_are_refused_and_the_api_stays_at_hand() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn the_process_that_compiles_has_limits() {
-    let program = env!("CARGO_BIN_EXE_posthaste");
+    let program = crate::support::posthaste();
     let mut command = tokio::process::Command::new(program);
     command.arg("compile-script").stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().unwrap();

@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod backend;
+pub mod cli;
 pub mod collector;
 pub mod load;
 pub mod process;
@@ -43,6 +44,11 @@ where
         assert!(Instant::now() < end, "not in time: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// The program under test: the one built with the tests, or another that `POSTHASTE_TEST_PROGRAM` names.
+pub fn posthaste() -> String {
+    std::env::var("POSTHASTE_TEST_PROGRAM").unwrap_or_else(|_| env!("CARGO_BIN_EXE_posthaste").to_owned())
 }
 
 /// The URL of a test server from the environment.

@@ -106,7 +106,7 @@ pub async fn run(place: &Place, arguments: &[&str], environment: &[(&str, &str)]
 
 /// A command with the place's settings, to be spawned.
 pub fn command(place: &Place, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_posthaste"));
+    let mut command = Command::new(super::posthaste());
     // Only the place's settings count, not those of whoever runs the tests.
     let counts = |name: &str| name.starts_with("POSTHASTE_") || name.starts_with("OTEL_") || name == "TRACEPARENT";
     for (name, _) in std::env::vars().filter(|(name, _)| counts(name)) {

@@ -17,6 +17,26 @@ use super::{MAX_FETCHES, MAX_REQUEST_BYTES};
 use crate::send::{BodyFault, Outgoing, Reading, SendError, Sender};
 use crate::wire::Reply;
 
+/// What a script may ask for. The prelude says the same with errors of its own; this holds whatever a script makes of the
+/// prelude.
+const METHODS: [Method; 7] =
+    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
+/// Headers that belong to the connection or to the message's framing: whoever sets them can smuggle a second request into
+/// the first. Also all that begin with `proxy-`.
+const NOT_OF_SCRIPTS: [&str; 11] = [
+    "accept-encoding",
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+];
+
 /// A request's headers, names and values together.
 const MAX_HEADER_BYTES: usize = 64 * 1024;
 /// So much before the deadline a request ends, at most: the script can still say what it makes of that.
@@ -95,7 +115,7 @@ impl Fetches {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let timeout = left.saturating_sub(RESERVE.min(left / 10));
         Ok(Outgoing {
-            method: Method::from_bytes(asked.method.as_bytes()).map_err(|_| "no such method".to_owned())?,
+            method: method(&asked.method)?,
             url: Url::parse(&asked.url).map_err(|error| format!("the URL cannot be read: {error}"))?,
             headers: headers(&asked.headers)?,
             body: Bytes::from(asked.body),
@@ -124,6 +144,11 @@ impl Fetches {
     }
 }
 
+fn method(name: &str) -> Result<Method, String> {
+    let found = METHODS.into_iter().find(|method| method.as_str() == name);
+    found.ok_or_else(|| format!("the method {name:?} cannot be used"))
+}
+
 fn headers(flat: &[String]) -> Result<HeaderMap, String> {
     if flat.iter().map(String::len).sum::<usize>() > MAX_HEADER_BYTES {
         return Err(format!("the headers have more than {MAX_HEADER_BYTES} bytes"));
@@ -132,6 +157,9 @@ fn headers(flat: &[String]) -> Result<HeaderMap, String> {
     for pair in flat.chunks_exact(2) {
         let problem = || format!("the header {:?} cannot be sent", pair[0]);
         let name = HeaderName::from_bytes(pair[0].as_bytes()).map_err(|_| problem())?;
+        if NOT_OF_SCRIPTS.contains(&name.as_str()) || name.as_str().starts_with("proxy-") {
+            return Err(problem());
+        }
         // The prelude has seen to it that each character is a byte.
         let value: Option<Vec<u8>> = pair[1].chars().map(|character| u8::try_from(character).ok()).collect();
         let value = value.and_then(|value| HeaderValue::from_bytes(&value).ok()).ok_or_else(problem)?;
@@ -153,5 +181,27 @@ pub(super) fn cut(reply: &Reply) -> Option<String> {
             Some(format!("the answer has more than {limit} bytes, and no more are read"))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_belongs_to_the_connection_is_not_the_scripts() {
+        let sent = |name: &str| headers(&[name.to_owned(), "1".to_owned()]).is_ok();
+        for name in
+            ["Host", "content-length", "Transfer-Encoding", "connection", "proxy-authorization", "TE", "upgrade"]
+        {
+            assert!(!sent(name), "{name}");
+        }
+        for name in ["authorization", "x-host", "cookie", "content-type"] {
+            assert!(sent(name), "{name}");
+        }
+        for name in ["CONNECT", "TRACE", "TRACK", "get", "G ET", ""] {
+            assert!(method(name).is_err(), "{name}");
+        }
+        assert_eq!(method("DELETE"), Ok(Method::DELETE));
     }
 }

@@ -2,6 +2,7 @@
 //! kept apart from it, because a lost connection is a clean cut: new channels, new delivery tags, and
 //! nothing of the old one is ever sent again.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +53,15 @@ enum Trouble {
     Connecting,
     Unreachable(String),
     Topology(String),
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connecting => f.write_str("still connecting"),
+            Self::Unreachable(text) | Self::Topology(text) => f.write_str(text),
+        }
+    }
 }
 
 /// The way to the current connection. Its task ends when `stop` is cancelled.
@@ -234,7 +244,7 @@ impl Keeper {
 
     fn down(&mut self, trouble: Trouble) {
         if self.reported.as_ref() != Some(&trouble) {
-            tracing::warn!(broker.address = self.target.addresses(), reason = ?trouble, "no connection to RabbitMQ; trying again");
+            tracing::warn!(broker.address = self.target.addresses(), reason = %trouble, "no connection to RabbitMQ; trying again");
             self.reported = Some(trouble.clone());
         }
         self.state.send_replace(State::Down(trouble));
@@ -252,7 +262,7 @@ impl Nodes {
                 Ok(session) => {
                     self.next = (index + 1) % count;
                     if !troubles.is_empty() {
-                        tracing::warn!(reason = ?all_of(troubles), "not all nodes of RabbitMQ can be reached");
+                        tracing::warn!(reason = %all_of(troubles), "not all nodes of RabbitMQ can be reached");
                     }
                     return Ok(session);
                 }

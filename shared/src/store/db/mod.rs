@@ -42,13 +42,17 @@ pub(super) trait Driver: Send + Sync {
     async fn write(&self, sql: &str, params: Vec<Param>) -> Result<Answer, StoreError>;
     async fn begin(&self) -> Result<Box<dyn Transaction>, StoreError>;
     async fn migrate(&self) -> Result<(), StoreError>;
-    /// The schema's version; 0 when there is none.
     /// What of the database is not as it should be.
     async fn findings(&self) -> Result<Vec<Finding>, StoreError>;
+    /// The schema's version; 0 when there is none.
     async fn schema_version(&self) -> Result<i64, StoreError>;
     /// The version that this program needs.
     fn needed_version(&self) -> i64;
     async fn server_time(&self) -> Result<Timestamp, StoreError>;
+    /// Why there was no connection in time, as far as that can be found out soon.
+    async fn no_connection(&self) -> sqlx::Error {
+        sqlx::Error::PoolTimedOut
+    }
     async fn close(&self);
 }
 

@@ -7,7 +7,7 @@ use futures::TryStreamExt as _;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, Column as _, Either, Postgres, Row as _, TypeInfo as _};
+use sqlx::{AssertSqlSafe, Column as _, Connection as _, Either, Postgres, Row as _, TypeInfo as _};
 use uuid::Uuid;
 
 use super::row::Value;
@@ -25,6 +25,9 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const READ_DEADLINE: Duration = Duration::from_secs(10);
 /// The same for a query that reads whole tables.
 const SCAN_DEADLINE: Duration = Duration::from_secs(600);
+
+/// How long one connection may take that is made to find out why there is none.
+const PROBE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// How often a migration is tried that comes into a deadlock with processes at work. Postgres ends one of the two; a
 /// worker that is ended tries again by itself.
@@ -60,7 +63,11 @@ impl PostgresDriver {
     }
 
     async fn connection(&self, sql: &str) -> Result<sqlx::pool::PoolConnection<Postgres>, StoreError> {
-        self.pool.acquire().await.map_err(|error| failed(sql, error))
+        match self.pool.acquire().await {
+            Ok(connection) => Ok(connection),
+            Err(sqlx::Error::PoolTimedOut) => Err(failed(sql, self.no_connection().await)),
+            Err(error) => Err(failed(sql, error)),
+        }
     }
 }
 
@@ -97,7 +104,13 @@ impl Driver for PostgresDriver {
     }
 
     async fn begin(&self) -> Result<Box<dyn Transaction>, StoreError> {
-        let begin = async { self.pool.begin().await.map_err(|error| failed("-- begin", error)) };
+        let begin = async {
+            match self.pool.begin().await {
+                Ok(transaction) => Ok(transaction),
+                Err(sqlx::Error::PoolTimedOut) => Err(failed("-- begin", self.no_connection().await)),
+                Err(error) => Err(failed("-- begin", error)),
+            }
+        };
         let transaction = in_time(DEADLINE, begin).await?;
         Ok(Box::new(PostgresTransaction(transaction)))
     }
@@ -144,6 +157,28 @@ impl Driver for PostgresDriver {
         const SQL: &str = "-- server.time\nSELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
         let answer = self.read(SQL, vec![]).await?;
         answer.rows.into_iter().next().map_or(Ok(Timestamp::from_micros(0)), |row| row.reader("server").time())
+    }
+
+    /// The pool tries again and again to connect, and says only that it had no connection in time. Where it has none
+    /// at all, this tries once more and says what the operating system or the server says.
+    async fn no_connection(&self) -> sqlx::Error {
+        if self.pool.size() > 0 {
+            return sqlx::Error::PoolTimedOut;
+        }
+        let options = self.pool.connect_options();
+        let silent =
+            || std::io::Error::new(std::io::ErrorKind::TimedOut, format!("no answer within {PROBE_DEADLINE:?}"));
+        let error = match tokio::time::timeout(PROBE_DEADLINE, PgConnection::connect_with(&options)).await {
+            Ok(Ok(connection)) => {
+                drop(tokio::time::timeout(PROBE_DEADLINE, connection.close()).await);
+                return sqlx::Error::PoolTimedOut;
+            }
+            Ok(Err(sqlx::Error::Io(error))) => error,
+            Ok(Err(error)) => return error,
+            Err(_) => silent(),
+        };
+        let (host, port) = (options.get_host(), options.get_port());
+        sqlx::Error::Io(std::io::Error::new(error.kind(), format!("{host}:{port}: {error}")))
     }
 
     async fn close(&self) {

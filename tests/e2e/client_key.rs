@@ -1,0 +1,62 @@
+//! Where the command line sends its API key, and where it does not.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::support::Backend;
+use crate::support::cli::Cli;
+
+/// Counts connections and answers none.
+async fn trap() -> (String, Arc<AtomicUsize>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let caught = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&caught);
+    tokio::spawn(async move {
+        while listener.accept().await.is_ok() {
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    (url, caught)
+}
+
+#[tokio::test]
+async fn no_proxy_sees_the_key_of_an_api_without_tls() {
+    let cli = Cli::start(Backend::EmbeddedSqlite).await;
+    let (proxy, caught) = trap().await;
+    let proxies =
+        [("HTTP_PROXY", proxy.as_str()), ("http_proxy", &proxy), ("ALL_PROXY", &proxy), ("all_proxy", &proxy)];
+    let said = cli.run_with(&["endpoint", "list"], &proxies, None).await;
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(caught.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_file_in_the_working_directory_does_not_send_a_key_elsewhere() {
+    let cli = Cli::start(Backend::EmbeddedSqlite).await;
+    let (elsewhere, caught) = trap().await;
+    let file = cli.place.dir.path().join("posthaste.toml");
+    std::fs::write(&file, format!("api_url = \"{elsewhere}\"\n")).unwrap();
+    let key = cli.place.environment().into_iter().find(|(name, _)| *name == "POSTHASTE_API_KEY");
+    let (_, key) = key.expect("a key");
+    let run = async |arguments: &[&str]| {
+        let mut command = crate::support::process::command(&cli.place, arguments);
+        command.env_remove("POSTHASTE_API_URL").env("POSTHASTE_API_KEY", &key);
+        let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, said) = run(&["endpoint", "list"]).await;
+    assert_eq!(code, Some(2), "{said}");
+    for part in ["posthaste.toml", "POSTHASTE_API_KEY", "--config", &elsewhere] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(!said.contains(&key), "{said}");
+    assert_eq!(caught.load(Ordering::SeqCst), 0, "nothing went there");
+
+    // Who names the file, or the URL, means it.
+    std::fs::write(&file, format!("api_url = \"{}\"\n", cli.up.url)).unwrap();
+    let (code, said) = run(&["endpoint", "list", "--config", "posthaste.toml"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = run(&["endpoint", "list", "--api-url", &cli.up.url]).await;
+    assert_eq!(code, Some(0), "{said}");
+}
