@@ -45,7 +45,8 @@ async fn the_demonstration_shows_each_outcome_and_goes_on_serving() {
 async fn the_first_key_is_in_no_journal() {
     let place = Place::new(Backend::EmbeddedSqlite).await;
     let up = Process::start_with(&place, &["up"], &[("JOURNAL_STREAM", "8:1")]).await;
-    let key = std::fs::read_to_string(place.dir.path().join("posthaste-data/api-key")).unwrap();
+    let path = place.dir.path().join("posthaste-data/api-key");
+    let key = eventually("the key's file", async || std::fs::read_to_string(&path).ok()).await;
     eventually("it says where", async || up.log().contains("API key: in ").then_some(())).await;
     assert!(!up.log().contains(key.trim()), "{}", up.log());
     assert!(up.stop().await.success());
