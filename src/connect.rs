@@ -81,6 +81,7 @@ async fn amqp(config: &Config, url: &Secret, metrics: &Arc<Metrics>) -> Result<A
         ca_file: config.broker.ca_file.clone(),
         client_cert_file: certificate.map(|certificate| certificate.certificate_file.clone()),
         client_key_file: certificate.map(|certificate| certificate.key_file.clone()),
+        master_keys: [&config.master_key, &config.previous_master_key].into_iter().flatten().cloned().collect(),
         ..AmqpOptions::new(url.clone())
     };
     Ok(Arc::new(AmqpBroker::connect(options, Arc::clone(metrics), Arc::new(SystemClock)).await?))

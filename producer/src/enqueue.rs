@@ -1,6 +1,7 @@
 //! From a draft to a confirmed message: used by the Rust API and by the HTTP API alike.
 
 use posthaste_shared::broker::{Broker, BrokerError, Message};
+use posthaste_shared::domain::event::check_type;
 use posthaste_shared::domain::id::{NotificationId, TenantId};
 use posthaste_shared::domain::notification::{Acceptance, InvalidDraft, Notification, NotificationDraft, Origin};
 use posthaste_shared::domain::time::Timestamp;
@@ -48,6 +49,7 @@ pub fn accept(
     traceparent: Option<String>,
 ) -> Result<Notification, InvalidDraft> {
     let id = draft.id.clone().unwrap_or_else(|| NotificationId::generate(at));
+    check_type(&draft.kind, Origin::Producer)?;
     draft.accept(Acceptance { id, tenant, at, origin: Origin::Producer, traceparent })
 }
 

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{Api, Backend, Place, Process, Receiver, process};
+use crate::support::{Api, Backend, Place, Process, Receiver, eventually, process};
 
 #[tokio::test]
 async fn secrets_are_shown_once_and_never_again() {
@@ -72,6 +72,32 @@ async fn a_rotated_secret_goes_on_signing_beside_the_new_one() {
     for secret in [&rotated["secret"], &endpoint["secret"]] {
         crate::interop::verify_by_libraries(&request, secret.as_str().unwrap()).await;
     }
+}
+
+#[tokio::test]
+async fn who_changed_what_is_in_the_log() {
+    let place = Place::new(Backend::EmbeddedSqlite).await;
+    let up = Process::start(&place, &["up"]).await;
+    let api = Api::of(&up);
+    let endpoint = api.endpoint("http://127.0.0.1:9/", json!({})).await;
+    let path = format!("/v1/endpoints/{}", endpoint["id"].as_str().unwrap());
+    api.post(&format!("{path}/rotate-secret"), json!({})).await;
+    api.enqueue_to(&endpoint, json!({})).await;
+    api.get(&path).await;
+    let lines = eventually("two lines", async || {
+        let log = up.log();
+        let lines: Vec<String> =
+            log.lines().filter(|line| line.contains("posthaste_producer::http::audit")).map(str::to_owned).collect();
+        (lines.len() >= 2).then_some(lines)
+    })
+    .await;
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].contains("POST /v1/endpoints") && lines[0].contains("http.status=201"), "{lines:?}");
+    assert!(lines[1].contains(&format!("POST {path}/rotate-secret")), "{lines:?}");
+    assert!(
+        lines.iter().all(|line| line.contains("key.id=key_bootstrap") && line.contains("request.id=")),
+        "{lines:?}"
+    );
 }
 
 #[tokio::test]

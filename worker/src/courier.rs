@@ -28,6 +28,10 @@ use crate::wire::{
     self, Clearance, FieldProblem, Header, Preflight, RenderError, Rendered, Reply, Skip, Subject, Unwritten, settings,
 };
 
+/// Behind the part of an answer that is kept, so much more is looked at: a secret that begins in the part and goes on behind
+/// it is recognised up to this length, in bytes, as it stands there.
+const MAX_SECRET: usize = 16 * 1024;
+
 /// Makes attempts.
 pub struct Courier {
     sender: Sender,
@@ -451,9 +455,12 @@ impl Trip {
         if body.is_empty() {
             return None;
         }
-        let cut = &body[..body.len().min(STORED_BODY_BYTES)];
-        let text = String::from_utf8_lossy(cut);
-        Some(self.request.as_ref().map_or_else(|| text.to_string(), |request| request.without_secrets(&text)))
+        // More than is kept: a secret is recognised only as a whole.
+        let text = String::from_utf8_lossy(&body[..body.len().min(STORED_BODY_BYTES + MAX_SECRET)]);
+        Some(match &self.request {
+            Some(request) => request.beginning_without_secrets(&text, STORED_BODY_BYTES),
+            None => text[..text.floor_char_boundary(STORED_BODY_BYTES)].to_owned(),
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! From a message to a notification, or to the reason why it is none. Pure.
 
 use posthaste_shared::broker::{DeadReason, Incoming, Message};
+use posthaste_shared::domain::event::check_type;
 use posthaste_shared::domain::id::{NotificationId, TenantId, uuid_v7};
 use posthaste_shared::domain::notification::{Acceptance, Notification, NotificationDraft};
 use posthaste_shared::domain::time::Timestamp;
@@ -78,6 +79,7 @@ fn read(message: &Message, now: Timestamp) -> Result<Decoded, String> {
         origin: message.origin,
         traceparent: message.traceparent.clone(),
     };
+    check_type(&draft.kind, message.origin).map_err(|error| format!("not a notification: {error}"))?;
     let notification = draft.accept(acceptance).map_err(|error| format!("not a notification: {error}"))?;
     Ok(Decoded::Work(Box::new(notification)))
 }
@@ -87,6 +89,14 @@ mod tests {
     use posthaste_shared::broker::Tag;
 
     use super::*;
+
+    #[test]
+    fn types_of_posthastes_own_events_are_its_own() {
+        let body = r#"{"type":"delivery.failed","payload":{}}"#;
+        let Decoded::Unreadable(DeadReason::Undecodable, detail) = decoded(body, Some("n")) else { panic!() };
+        assert!(detail.contains("type is the type of Posthaste's own events"), "{detail}");
+        assert!(matches!(decoded(r#"{"type":"delivery.failed.at.sea","payload":{}}"#, Some("n")), Decoded::Work(_)));
+    }
 
     fn decoded(body: &str, id: Option<&str>) -> Decoded {
         let message = Message { id: id.map(str::to_owned), body: body.to_owned().into(), ..Message::default() };

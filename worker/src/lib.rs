@@ -22,6 +22,7 @@ pub mod message_events;
 pub mod outcome;
 pub mod probe;
 pub mod record;
+mod redact;
 pub mod relay;
 pub mod route;
 pub mod schedule;

@@ -6,15 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use posthaste_shared::domain::time::Timestamp;
-use posthaste_shared::domain::view::{REDACTED, looks_secret};
+use posthaste_shared::domain::view::{REDACTED, is_harmless_header};
 use url::Url;
 
+use crate::redact::Secrets;
 use crate::send::{Outgoing, Reading};
 use crate::wire::settings::common_headers;
 use crate::wire::{self, Header, Preflight, RenderError, Rendered, Subject};
-
-/// What is shorter is no secret, and likely to be found in a text by chance. In bytes.
-const SHORTEST_SECRET: usize = 6;
 
 /// A request that is ready to be sent.
 #[derive(Debug, Clone)]
@@ -24,7 +22,7 @@ pub struct SignedRequest {
     headers: HeaderMap,
     body: Bytes,
     shown: Vec<(String, String)>,
-    secrets: Vec<String>,
+    secrets: Secrets,
 }
 
 impl SignedRequest {
@@ -40,19 +38,15 @@ impl SignedRequest {
         &self.url
     }
 
-    /// Where it goes as it may be shown: without the values of the query whose names say that they are secret.
+    /// Where it goes as it may be shown: without the values in its query, any of which may be secret.
     #[must_use]
     pub fn shown_url(&self) -> String {
-        if !self.url.query_pairs().any(|(name, _)| looks_secret(&name)) {
+        if self.url.query().is_none() {
             return self.url.to_string();
         }
-        let pairs: Vec<(String, String)> = self.url.query_pairs().into_owned().collect();
+        let names: Vec<String> = self.url.query_pairs().map(|(name, _)| name.into_owned()).collect();
         let mut shown = self.url.clone();
-        let shown_value = |(name, value): (String, String)| {
-            let value = if looks_secret(&name) { REDACTED.to_owned() } else { value };
-            (name, value)
-        };
-        shown.query_pairs_mut().clear().extend_pairs(pairs.into_iter().map(shown_value));
+        shown.query_pairs_mut().clear().extend_pairs(names.iter().map(|name| (name, REDACTED)));
         shown.to_string()
     }
 
@@ -84,7 +78,13 @@ impl SignedRequest {
     /// An answer's text without the secrets that this request carried: some endpoints echo what they got.
     #[must_use]
     pub fn without_secrets(&self, text: &str) -> String {
-        self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), REDACTED))
+        self.secrets.redact(text, usize::MAX)
+    }
+
+    /// The first `most` bytes of an answer's text, without the secrets.
+    #[must_use]
+    pub fn beginning_without_secrets(&self, text: &str, most: usize) -> String {
+        self.secrets.redact(text, most)
     }
 }
 
@@ -104,7 +104,7 @@ pub fn sign(
     let fixed = subject.endpoint.confidential.headers.iter().map(|(name, value)| Header {
         name: name.clone(),
         value: value.clone(),
-        sensitive: looks_secret(name),
+        sensitive: !is_harmless_header(name),
     });
     let content_type = Header::open("content-type", rendered.content_type);
     let url = rendered.url.unwrap_or_else(|| subject.endpoint.url.clone());
@@ -131,7 +131,14 @@ pub fn ask_first(preflight: Preflight) -> Result<SignedRequest, RenderError> {
 pub(crate) fn script_call(argument: Bytes) -> SignedRequest {
     #[expect(clippy::expect_used, reason = "constants: three letters and more are a method, and this is a URL")]
     let (method, url) = (Method::from_bytes(b"SCRIPT").expect("a method"), Url::parse("script:").expect("a URL"));
-    SignedRequest { method, url, headers: HeaderMap::new(), body: argument, shown: Vec::new(), secrets: Vec::new() }
+    SignedRequest {
+        method,
+        url,
+        headers: HeaderMap::new(),
+        body: argument,
+        shown: Vec::new(),
+        secrets: Secrets::default(),
+    }
 }
 
 impl SignedRequest {
@@ -141,14 +148,13 @@ impl SignedRequest {
         headers: impl IntoIterator<Item = Header>,
         body: Bytes,
     ) -> Result<Self, RenderError> {
-        let mut request = Self { method, url, headers: HeaderMap::new(), body, shown: Vec::new(), secrets: Vec::new() };
+        let mut request =
+            Self { method, url, headers: HeaderMap::new(), body, shown: Vec::new(), secrets: Secrets::default() };
         for header in headers {
             request.set(header)?;
         }
-        for (name, value) in request.url.query_pairs() {
-            if looks_secret(&name) && value.len() >= SHORTEST_SECRET {
-                request.secrets.push(value.into_owned());
-            }
+        for (_, value) in request.url.query_pairs() {
+            request.secrets.add(&value);
         }
         Ok(request)
     }
@@ -162,8 +168,8 @@ impl SignedRequest {
         self.shown.retain(|(shown, _)| !shown.eq_ignore_ascii_case(&header.name));
         let shown = if header.sensitive { REDACTED } else { header.value.expose() };
         self.shown.push((header.name.clone(), shown.to_owned()));
-        if header.sensitive && header.value.expose().len() >= SHORTEST_SECRET {
-            self.secrets.push(header.value.expose().to_owned());
+        if header.sensitive {
+            self.secrets.add_header(header.value.expose());
         }
         self.headers.insert(name, value);
         Ok(())

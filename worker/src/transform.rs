@@ -14,7 +14,7 @@ use posthaste_shared::domain::raw_json::RawJson;
 use posthaste_shared::domain::round::Transformed;
 use posthaste_shared::domain::secret::Secret;
 use posthaste_shared::domain::time::Timestamp;
-use posthaste_shared::domain::view::looks_secret;
+use posthaste_shared::domain::view::is_harmless_header;
 use serde::Serialize;
 use tokio::time::Instant;
 use url::Url;
@@ -138,7 +138,7 @@ pub(crate) fn headers(transformed: &Transformed) -> Vec<Header> {
     let header = |(name, value): &(String, Secret)| Header {
         name: name.clone(),
         value: value.clone(),
-        sensitive: looks_secret(name),
+        sensitive: !is_harmless_header(name),
     };
     transformed.headers.iter().map(header).collect()
 }

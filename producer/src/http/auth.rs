@@ -7,6 +7,7 @@ use http::request::Parts;
 use http::{HeaderMap, header};
 use posthaste_shared::domain::key::Scope;
 
+use super::audit::Audit;
 use super::caller::Caller;
 use super::problem::{Code, Problem};
 use super::state::Api;
@@ -43,6 +44,9 @@ async fn authorise(parts: &Parts, api: &Api, scope: Scope) -> Result<Caller, Pro
     let key = bearer(&parts.headers)?;
     let caller = api.keys.look_up(&api.store, key).await?;
     if caller.key().allows(scope) {
+        if let (Scope::Admin, Some(audit)) = (scope, parts.extensions.get::<Audit>()) {
+            audit.note(&caller);
+        }
         return Ok(caller);
     }
     let held: Vec<&str> = caller.key().scopes.iter().map(|scope| scope.as_str()).collect();

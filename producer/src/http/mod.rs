@@ -1,5 +1,6 @@
 //! The HTTP API, version 1. [`router`] is served by the binary; the handlers are one file for each part of it.
 
+mod audit;
 mod auth;
 mod batch;
 mod body_encoding;

@@ -11,6 +11,8 @@ use crate::domain::time::Timestamp;
 pub const ACCEPTED_AT: &str = "posthaste-accepted-at";
 /// Header `event` on a notification that carries one of Posthaste's own events to an endpoint.
 pub const ORIGIN: &str = "posthaste-origin";
+/// Header: proves what `posthaste-origin` says, by the installation's master key.
+pub const ORIGIN_PROOF: &str = "posthaste-origin-proof";
 /// W3C trace context, carried on.
 pub const TRACEPARENT: &str = "traceparent";
 /// Header of a dead letter: a `DeadReason`.

@@ -6,10 +6,23 @@ use super::attempt::Attempt;
 use super::delivery::{Delivery, DeliveryState};
 use super::endpoint::Endpoint;
 use super::id::{EventId, NotificationId, NotificationType, TenantId};
-use super::notification::{Notification, Origin, Priority};
+use super::notification::{InvalidDraft, Notification, Origin, Priority};
 use super::raw_json::RawJson;
 use super::time::Timestamp;
 use super::view::{AttemptView, DeliveryView};
+
+/// Refuses a type that is one of Posthaste's own events' for whatever is none: its receivers go by it.
+///
+/// # Errors
+/// Which member, and why.
+pub fn check_type(kind: &NotificationType, origin: Origin) -> Result<(), InvalidDraft> {
+    match origin {
+        Origin::Producer if EventType::parse(kind.as_str()).is_some() => {
+            Err(InvalidDraft { field: "type", problem: "is the type of Posthaste's own events: choose another" })
+        }
+        Origin::Producer | Origin::Event => Ok(()),
+    }
+}
 
 /// The `source` of every event.
 pub const SOURCE: &str = "/posthaste";

@@ -49,7 +49,8 @@ impl RabbitMq {
     }
 
     pub(crate) fn options(&self) -> AmqpOptions {
-        AmqpOptions { name_prefix: self.prefix.clone(), ..AmqpOptions::new(Secret::new(&self.url)) }
+        let master_keys = vec![Secret::new("a master key of the tests, 32 or longer")];
+        AmqpOptions { name_prefix: self.prefix.clone(), master_keys, ..AmqpOptions::new(Secret::new(&self.url)) }
     }
 
     pub(crate) async fn open(&self, options: AmqpOptions) -> Arc<AmqpBroker> {

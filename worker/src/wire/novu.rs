@@ -4,7 +4,7 @@
 use posthaste_shared::domain::header::{name_problem, value_problem};
 use posthaste_shared::domain::notification::Notification;
 use posthaste_shared::domain::time::Timestamp;
-use posthaste_shared::domain::view::looks_secret;
+use posthaste_shared::domain::view::is_harmless_header;
 use serde_json::{Map, Value};
 use url::Url;
 
@@ -80,7 +80,7 @@ fn headers(members: &Value) -> impl Iterator<Item = Header> {
     let members = members.as_object().into_iter().flatten();
     members.filter_map(|(name, value)| {
         let value = scalar_text(value)?;
-        Some(if looks_secret(name) { Header::secret(name, value) } else { Header::open(name, value) })
+        Some(if is_harmless_header(name) { Header::open(name, value) } else { Header::secret(name, value) })
     })
 }
 

@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::options::{Target, address};
+use super::origin::OriginKeys;
 use super::{dial, topology};
 use crate::backoff::Reconnect;
 use crate::broker::BrokerError;
@@ -128,6 +129,11 @@ impl Link {
 }
 
 impl Session {
+    /// By which messages of Posthaste's own events are known.
+    pub(super) fn origin_keys(&self) -> &OriginKeys {
+        &self.target.origin
+    }
+
     pub(super) fn is_open(&self) -> bool {
         self.connection.status().connected()
     }

@@ -11,6 +11,7 @@ mod dial;
 mod inbox;
 mod open;
 mod options;
+mod origin;
 mod properties;
 mod publisher;
 mod settling;
@@ -159,7 +160,7 @@ impl Broker for AmqpBroker {
             exchange: self.target.names.notifications.clone(),
             routing_key: ROUTING_KEY.into(),
             mandatory: true,
-            properties: properties::of_message(&message),
+            properties: properties::of_message(&message, &self.target.origin),
             body: message.body,
         });
         self.publisher.publish(outgoing.collect()).await
@@ -205,7 +206,7 @@ impl Broker for AmqpBroker {
             exchange: self.target.names.dead.clone(),
             routing_key: ShortString::default(),
             mandatory: true,
-            properties: properties::of_dead(message, reason, detail, self.clock.now()),
+            properties: properties::of_dead(message, &self.target.origin, reason, detail, self.clock.now()),
             body: message.body.clone(),
         })
         .await

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use super::acks::Settled;
 use super::connection::{Session, close_channel, in_time};
+use super::origin::OriginKeys;
 use super::properties;
 use super::settling::applied;
 use super::side_channel::{Counts, counts};
@@ -37,6 +38,7 @@ pub(super) struct Open {
     epoch: u64,
     settled: Settled,
     deliveries: lapin::Consumer,
+    origin: OriginKeys,
     /// When the last acknowledgement or requeueing was sent.
     last_command: Option<Instant>,
 }
@@ -53,8 +55,8 @@ impl Open {
         in_time(channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
         let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
         let deliveries = in_time(channel.basic_consume(queue.clone(), "".into(), options, arguments)).await?;
-        let settled = Settled::default();
-        Ok(Self { channel, queue: queue.clone(), epoch, settled, deliveries, last_command: None })
+        let (settled, origin) = (Settled::default(), session.origin_keys().clone());
+        Ok(Self { channel, queue: queue.clone(), epoch, settled, deliveries, origin, last_command: None })
     }
 
     /// Messages that were delivered and not answered for.
@@ -106,7 +108,7 @@ impl Open {
         Incoming {
             tag: Tag { epoch: self.epoch, number: delivery.delivery_tag },
             delivery_count: properties::delivery_count(&delivery.properties),
-            message: properties::read(&delivery.properties, delivery.data),
+            message: properties::read(&delivery.properties, delivery.data, &self.origin),
         }
     }
 

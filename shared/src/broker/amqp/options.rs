@@ -7,6 +7,7 @@ use std::time::Duration;
 use lapin::uri::{AMQPScheme, AMQPUri};
 use rustls::ClientConfig;
 
+use super::origin::OriginKeys;
 use super::tls;
 use super::topology::Names;
 use crate::broker::BrokerError;
@@ -37,6 +38,9 @@ pub struct AmqpOptions {
     pub client_key_file: Option<PathBuf>,
     /// How long to wait for a publisher confirm. Default 5 s.
     pub confirm_timeout: Duration,
+    /// The installation's master keys: with one of them a message proves to be of one of Posthaste's own events. A
+    /// program that only enqueues needs none. Default none.
+    pub master_keys: Vec<Secret>,
 }
 
 impl AmqpOptions {
@@ -50,6 +54,7 @@ impl AmqpOptions {
             client_cert_file: None,
             client_key_file: None,
             confirm_timeout: Duration::from_secs(5),
+            master_keys: Vec::new(),
         }
     }
 }
@@ -61,6 +66,7 @@ pub(super) struct Target {
     pub(super) tls: Option<Arc<ClientConfig>>,
     pub(super) names: Names,
     pub(super) confirm_timeout: Duration,
+    pub(super) origin: OriginKeys,
 }
 
 impl Target {
@@ -84,7 +90,8 @@ impl Target {
         if options.confirm_timeout.is_zero() {
             return Err(BrokerError::configuration("the confirm timeout must be longer than zero"));
         }
-        Ok(Self { nodes, tls, names: Names::new(&options.name_prefix)?, confirm_timeout: options.confirm_timeout })
+        let (names, origin) = (Names::new(&options.name_prefix)?, OriginKeys::of(&options.master_keys));
+        Ok(Self { nodes, tls, names, confirm_timeout: options.confirm_timeout, origin })
     }
 
     /// All addresses as one text.

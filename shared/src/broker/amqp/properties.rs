@@ -5,6 +5,7 @@ use bytes::Bytes;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
+use super::origin::OriginKeys;
 use crate::broker::{DeadReason, Message, message};
 use crate::domain::event::Event;
 use crate::domain::notification::{Origin, Priority};
@@ -22,13 +23,14 @@ const LAST_SECOND: u64 = 253_402_300_799;
 const LONGEST_TRACEPARENT: usize = 256;
 
 /// The properties of a message for the work queue.
-pub(super) fn of_message(message: &Message) -> BasicProperties {
+pub(super) fn of_message(message: &Message, keys: &OriginKeys) -> BasicProperties {
     let mut headers = FieldTable::default();
     if let Some(at) = message.accepted_at {
         insert(&mut headers, message::ACCEPTED_AT, &at.to_string());
     }
     if message.origin == Origin::Event {
         insert(&mut headers, message::ORIGIN, "event");
+        insert(&mut headers, message::ORIGIN_PROOF, &keys.prove(message));
     }
     if let Some(traceparent) = &message.traceparent {
         insert(&mut headers, message::TRACEPARENT, traceparent);
@@ -57,8 +59,14 @@ pub(super) fn of_event(event: &Event) -> BasicProperties {
 }
 
 /// The properties of a dead letter: the message's own, and why it is dead.
-pub(super) fn of_dead(message: &Message, reason: DeadReason, detail: &str, at: Timestamp) -> BasicProperties {
-    let properties = of_message(message);
+pub(super) fn of_dead(
+    message: &Message,
+    keys: &OriginKeys,
+    reason: DeadReason,
+    detail: &str,
+    at: Timestamp,
+) -> BasicProperties {
+    let properties = of_message(message, keys);
     let mut headers = properties.headers().clone().unwrap_or_default();
     insert(&mut headers, message::DEAD_REASON, reason.as_str());
     insert(&mut headers, message::DEAD_DETAIL, detail);
@@ -79,8 +87,19 @@ pub(super) fn revived(properties: &BasicProperties) -> BasicProperties {
     properties.clone().with_headers(headers).with_delivery_mode(PERSISTENT)
 }
 
-/// The message that came with these properties.
-pub(super) fn read(properties: &BasicProperties, body: Vec<u8>) -> Message {
+/// The message that came with these properties. That it is of an event counts only where one of the keys proves it.
+pub(super) fn read(properties: &BasicProperties, body: Vec<u8>, keys: &OriginKeys) -> Message {
+    let mut message = read_unproved(properties, body);
+    if message.origin == Origin::Event {
+        let proofs = header(properties, message::ORIGIN_PROOF).and_then(text).unwrap_or_default();
+        if !keys.is_proved(&message, &proofs) {
+            message.origin = Origin::Producer;
+        }
+    }
+    message
+}
+
+fn read_unproved(properties: &BasicProperties, body: Vec<u8>) -> Message {
     Message {
         id: properties.message_id().as_ref().map(|id| id.as_str().to_owned()).filter(|id| !id.is_empty()),
         body: Bytes::from(body),
@@ -191,6 +210,7 @@ fn integer(value: &AMQPValue) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::secret::Secret;
 
     fn message() -> Message {
         Message {
@@ -203,6 +223,31 @@ mod tests {
         }
     }
 
+    fn keys(one: &str) -> OriginKeys {
+        OriginKeys::of(&[Secret::new(one.repeat(32))])
+    }
+
+    #[test]
+    fn only_who_has_a_key_speaks_for_posthaste() {
+        let both = OriginKeys::of(&["b", "a"].map(|key| Secret::new(key.repeat(32))));
+        let origin =
+            |properties: &BasicProperties, body: &[u8], keys: &OriginKeys| read(properties, body.to_vec(), keys).origin;
+        let proved = of_message(&message(), &keys("a"));
+        assert_eq!(origin(&proved, b"{}", &keys("a")), Origin::Event);
+        assert_eq!(origin(&proved, b"{}", &both), Origin::Event);
+        assert_eq!(
+            origin(&of_message(&message(), &both), b"{}", &keys("a")),
+            Origin::Event,
+            "while the key is changed"
+        );
+        assert_eq!(origin(&proved, b"{} ", &keys("a")), Origin::Producer, "the proof is of another body");
+        assert_eq!(origin(&proved, b"{}", &keys("c")), Origin::Producer);
+        assert_eq!(origin(&proved, b"{}", &OriginKeys::default()), Origin::Producer);
+        let forged = with_header(message::ORIGIN, AMQPValue::LongString("event".into()));
+        assert_eq!(origin(&forged, b"{}", &keys("a")), Origin::Producer);
+        assert_eq!(origin(&of_message(&message(), &OriginKeys::default()), b"{}", &keys("a")), Origin::Producer);
+    }
+
     fn with_header(name: &str, value: AMQPValue) -> BasicProperties {
         let mut headers = FieldTable::default();
         headers.insert(name.into(), value);
@@ -212,33 +257,36 @@ mod tests {
     #[test]
     fn what_is_written_is_read_again() {
         let sent = message();
-        let read = read(&of_message(&sent), b"{}".to_vec());
+        let read = read(&of_message(&sent, &keys("a")), b"{}".to_vec(), &keys("a"));
         assert_eq!(format!("{read:?}"), format!("{sent:?}"));
     }
 
     #[test]
     fn a_dead_letter_keeps_the_message_and_can_be_revived() {
         let at = Timestamp::parse("2026-01-31T12:00:05Z").unwrap();
-        let dead = of_dead(&message(), DeadReason::Undecodable, "line 1", at);
+        let dead = of_dead(&message(), &keys("a"), DeadReason::Undecodable, "line 1", at);
         let death = death(&dead);
         assert_eq!((death.reason, death.detail.as_str(), death.at), (DeadReason::Undecodable, "line 1", Some(at)));
-        assert_eq!(revived(&dead), of_message(&message()));
+        assert_eq!(revived(&dead), of_message(&message(), &keys("a")));
     }
 
     #[test]
     fn foreign_headers_are_read_as_far_as_they_make_sense() {
-        let nothing = read(&BasicProperties::default(), b"x".to_vec());
+        let nothing = read(&BasicProperties::default(), b"x".to_vec(), &keys("a"));
         assert!(nothing.id.is_none() && nothing.accepted_at.is_none() && nothing.traceparent.is_none());
 
         let garbage = with_header(message::ACCEPTED_AT, AMQPValue::Boolean(true)).with_timestamp(1_767_225_600);
-        assert_eq!(read(&garbage, vec![]).accepted_at, Some(Timestamp::parse("2026-01-01T00:00:00Z").unwrap()));
+        assert_eq!(
+            read(&garbage, vec![], &keys("a")).accepted_at,
+            Some(Timestamp::parse("2026-01-01T00:00:00Z").unwrap())
+        );
         let milliseconds = BasicProperties::default().with_timestamp(1_767_225_600_000);
-        assert_eq!(read(&milliseconds, vec![]).accepted_at, None);
+        assert_eq!(read(&milliseconds, vec![], &keys("a")).accepted_at, None);
 
         let bytes = with_header(message::TRACEPARENT, AMQPValue::ByteArray(b"00-ab".to_vec().into()));
-        assert_eq!(read(&bytes, vec![]).traceparent.as_deref(), Some("00-ab"));
+        assert_eq!(read(&bytes, vec![], &keys("a")).traceparent.as_deref(), Some("00-ab"));
         let broken = with_header(message::TRACEPARENT, AMQPValue::LongString(b"a\r\nb".to_vec().into()));
-        assert_eq!(read(&broken, vec![]).traceparent, None);
+        assert_eq!(read(&broken, vec![], &keys("a")).traceparent, None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! An event's context attributes: from a notification, checked by the rules of `CloudEvents` 1.0.
 
+use posthaste_shared::domain::event::SOURCE;
 use posthaste_shared::domain::notification::Notification;
 use posthaste_shared::domain::time::Timestamp;
 use schemars::JsonSchema;
@@ -47,7 +48,7 @@ impl Attributes {
     pub(super) fn problems(&self) -> Vec<FieldProblem> {
         let checks = [
             ("id", self.id.as_deref().and_then(text_problem)),
-            ("source", self.source.as_deref().and_then(source_problem)),
+            ("source", self.source.as_deref().and_then(|source| source_problem(source).or_else(|| reserved(source)))),
             ("subject", self.subject.as_deref().and_then(text_problem)),
             ("time", self.time.as_deref().and_then(time_problem)),
             ("dataschema", self.dataschema.as_deref().and_then(schema_problem)),
@@ -114,6 +115,11 @@ pub(super) fn percent_encoded(text: &str) -> String {
 pub(super) fn source_problem(source: &str) -> Option<&'static str> {
     let fits = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '<' | '>' | '\\' | '^' | '`' | '{' | '|' | '}');
     (source.is_empty() || !source.chars().all(fits)).then_some("must be a URI reference, such as /orders")
+}
+
+/// A receiver tells Posthaste's own events by their source and type.
+fn reserved(source: &str) -> Option<&'static str> {
+    (source == SOURCE).then_some("is that of Posthaste's own events: choose another")
 }
 
 fn named(name: &str, problem: &str) -> FieldProblem {
