@@ -7,8 +7,8 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use crate::failure::Done;
 use crate::global::{Global, ServiceFlags};
 use crate::{
-    api, asyncapi, dead, delivery, doctor, endpoint, event, examples, explain, health, key, listen, migrate, openapi,
-    reconcile, replay, send, shell, up, worker,
+    api, asyncapi, dead, delivery, doctor, endpoint, event, examples, explain, health, key, listen, migrate,
+    notification, openapi, reconcile, replay, send, shell, up, worker,
 };
 
 /// A durable delivery queue for webhooks
@@ -38,6 +38,8 @@ enum Command {
     Send(Box<send::SendArgs>),
     /// Manage endpoints (webhooks)
     Endpoint(Box<endpoint::EndpointArgs>),
+    /// Look at notifications, those that nobody subscribed to among them
+    Notification(notification::NotificationArgs),
     /// Look at deliveries; send one again or cancel it
     Delivery(delivery::DeliveryArgs),
     /// Send again all deliveries that match a filter
@@ -71,7 +73,7 @@ enum Command {
 /// The groups of `posthaste --help`.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Run it", &["up", "api", "worker", "migrate"]),
-    ("Use it", &["send", "endpoint", "delivery", "replay", "explain"]),
+    ("Use it", &["send", "endpoint", "notification", "delivery", "replay", "explain"]),
     ("Operate it", &["doctor", "health", "reconcile", "event", "dead", "key"]),
     ("Develop against it", &["listen", "openapi", "asyncapi", "completions", "man"]),
 ];
@@ -98,7 +100,7 @@ fn help_template(command: &clap::Command) -> String {
         let _ = write!(template, "\n{title}:\n");
         for name in *names {
             let about = command.find_subcommand(name).and_then(clap::Command::get_about).map(ToString::to_string);
-            let _ = writeln!(template, "  {name:<11} {}", about.unwrap_or_default());
+            let _ = writeln!(template, "  {name:<12} {}", about.unwrap_or_default());
         }
     }
     template.push_str("\n{all-args}\n\nStart with `posthaste up --demo`. `posthaste <command> --help` has examples.\n");
@@ -107,6 +109,11 @@ fn help_template(command: &clap::Command) -> String {
 }
 
 impl Cli {
+    /// Whether output, and what is said of a failure, is for programs.
+    pub(crate) const fn asks_for_json(&self) -> bool {
+        self.global.json
+    }
+
     /// Runs the command.
     ///
     /// # Errors
@@ -120,6 +127,7 @@ impl Cli {
             Command::Migrate(args) => migrate::run(&global, args).await,
             Command::Send(args) => Box::pin(send::run(&global, *args)).await,
             Command::Endpoint(args) => endpoint::run(&global, *args).await,
+            Command::Notification(args) => notification::run(&global, args).await,
             Command::Delivery(args) => delivery::run(&global, args).await,
             Command::Replay(args) => replay::run(&global, args).await,
             Command::Explain(args) => explain::run(&global, args).await,
@@ -194,6 +202,12 @@ mod tests {
             "posthaste endpoint set ep_1 --max-in-flight 3",
             "posthaste endpoint rotate-secret ep_1 --overlap 1h",
             "posthaste delivery list --status failed --since 1h",
+            "posthaste delivery list --status failed,expired --reason rejected --reason gone --status-code 404,410",
+            "posthaste delivery list --hold disabled --endpoint ep_1,ep_2 --type a.b,a.c",
+            "posthaste notification list --unmatched --type a.b --since 1h --limit 3",
+            "posthaste notification list --unmatched=false",
+            "posthaste endpoint add --uid orders --or-update --url https://x --tenant acme",
+            "posthaste endpoint show orders --tenant acme",
             "posthaste delivery cancel 6b1f0a0e-0000-5000-8000-000000000000",
             "posthaste replay --status failed --no-wait",
             "posthaste replay --status failed --dry-run --yes --api-url http://127.0.0.1:1",
@@ -229,6 +243,14 @@ mod tests {
             "posthaste endpoint add --url https://x --secret a --secret-file b",
             "posthaste delivery list --status lost",
             "posthaste delivery list --limit 0",
+            "posthaste notification list --limit 0",
+            "posthaste dead list --limit 0",
+            "posthaste replay list --limit 0",
+            "posthaste event list --limit 0",
+            "posthaste delivery list --reason lost",
+            "posthaste delivery list --status-code 5xx",
+            "posthaste endpoint show ..",
+            "posthaste endpoint add --or-update --url https://x",
             "posthaste delivery show not-a-uuid",
             "posthaste dead redrive",
             "posthaste dead redrive some-id --no-wait",

@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use posthaste_shared::config::{API_KEY_FILE, Config};
+use posthaste_shared::domain::id::TenantId;
 use posthaste_shared::domain::secret::Secret;
 use posthaste_shared::domain::trace_context::TraceContext;
+use posthaste_shared::tls;
 use reqwest::{Method, RequestBuilder, StatusCode, Url, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::failure::{Failure, chain};
+use crate::flags;
 
 /// How long an answer of the API may take; the longest is `endpoint test`, which waits for the endpoint (60 s at most).
 const TIMEOUT: Duration = Duration::from_secs(90);
@@ -28,6 +31,9 @@ pub(crate) struct Client {
     key: Option<Secret>,
     key_file: std::path::PathBuf,
     trace: Option<TraceContext>,
+    tenant: Option<TenantId>,
+    /// Problems name members, as the input does, and not flags.
+    members: bool,
 }
 
 /// Why a request was not answered as hoped.
@@ -67,18 +73,39 @@ impl Client {
     /// The HTTP client cannot be made.
     pub(crate) fn new(config: &Config) -> Result<Self, Failure> {
         let (url, key) = (config.client.api_url.clone(), config.client.api_key.clone());
+        let mut tls = tls::client_config()?;
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let http = reqwest::Client::builder()
             .user_agent(concat!("posthaste-cli/", env!("CARGO_PKG_VERSION")))
-            .timeout(TIMEOUT);
+            .timeout(TIMEOUT)
+            .tls_backend_preconfigured(tls);
         // Over plain HTTP a proxy would read the key; and `HTTP_PROXY` is not meant for the API on this machine.
         let http = if url.scheme() == "https" && !is_loopback(&url) { http } else { http.no_proxy() };
         let http = http.build()?;
-        Ok(Self { http, url, key, key_file: config.data_dir.join(API_KEY_FILE), trace: None })
+        Ok(Self {
+            http,
+            url,
+            key,
+            key_file: config.data_dir.join(API_KEY_FILE),
+            trace: None,
+            tenant: None,
+            members: false,
+        })
     }
 
     /// The same client; its requests carry this trace context.
     pub(crate) fn in_trace(self, trace: Option<TraceContext>) -> Self {
         Self { trace, ..self }
+    }
+
+    /// The same client; each of its requests names this tenant in its query.
+    pub(crate) fn of_tenant(self, tenant: Option<TenantId>) -> Self {
+        Self { tenant, ..self }
+    }
+
+    /// The same client; what it says of wrong members names them as the API does, for input that is JSON.
+    pub(crate) fn naming_members(self, members: bool) -> Self {
+        Self { members, ..self }
     }
 
     /// Where the API is.
@@ -139,6 +166,11 @@ impl Client {
         self.send(self.http.patch(self.at(path)).json(body)).await
     }
 
+    /// `PUT` with a JSON body.
+    pub(crate) async fn put<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> Result<T, ApiError> {
+        self.send(self.http.put(self.at(path)).json(body)).await
+    }
+
     /// `DELETE`.
     pub(crate) async fn delete(&self, path: &[&str]) -> Result<(), ApiError> {
         self.send::<Value>(self.http.request(Method::DELETE, self.at(path))).await.map(drop)
@@ -148,6 +180,9 @@ impl Client {
         let mut url = self.url.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
+        }
+        if let Some(tenant) = &self.tenant {
+            url.query_pairs_mut().append_pair("tenant", tenant.as_str());
         }
         url
     }
@@ -198,7 +233,7 @@ impl Client {
         } else {
             Failure::new(chain(error))
         };
-        ApiError::Unreachable(failure)
+        ApiError::Unreachable(failure.code("unreachable"))
     }
 
     /// Problem details (RFC 9457) as sentences.
@@ -220,7 +255,9 @@ impl Client {
                 message.push_str(&format!("\n  {field} {said}"));
             }
         }
-        let failure = Failure::new(message);
+        let message = if self.members { message } else { flags::named(&message) };
+        let failure =
+            Failure::new(message).code(member("code").map_or_else(|| status.as_str().to_owned(), str::to_owned));
         match status {
             StatusCode::UNAUTHORIZED => failure.hint(self.key_hint()),
             StatusCode::FORBIDDEN => failure.hint("use another key, or make one: posthaste key create --scope admin"),
@@ -238,7 +275,7 @@ impl Client {
 }
 
 /// Whether the API is on this machine, as far as its URL says.
-fn is_loopback(url: &Url) -> bool {
+pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         Some(url::Host::Ipv4(address)) => address.is_loopback(),
@@ -253,5 +290,6 @@ fn root(error: &reqwest::Error) -> String {
     while let Some(next) = cause.source() {
         cause = next;
     }
-    cause.to_string()
+    let text = cause.to_string();
+    tls::reword(&text, error).unwrap_or(text)
 }

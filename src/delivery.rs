@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use posthaste_shared::domain::delivery::Status;
+use posthaste_shared::domain::delivery::{FailureReason, Hold, Status};
 use posthaste_shared::domain::id::{DeliveryId, EndpointId, NotificationId, NotificationType, TenantId};
 use posthaste_shared::domain::time::Timestamp;
+use posthaste_shared::store::several::StatusCode;
 use serde_json::{Value, json};
 
 use crate::client::Client;
@@ -62,27 +63,37 @@ struct ListArgs {
 /// Which deliveries.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Filter {
-    /// pending, delivered, failed, expired or cancelled
-    #[arg(long, value_parser = parse_status)]
-    pub(crate) status: Option<Status>,
+    /// pending, delivered, failed, expired or cancelled; this and the other filters take several values: repeat them, or
+    /// put commas between them
+    #[arg(long, value_parser = parse_status, value_delimiter = ',')]
+    pub(crate) status: Vec<Status>,
+    /// Why they failed: rejected, retries_exhausted, blocked, gone, …
+    #[arg(long, value_parser = parse_reason, value_delimiter = ',')]
+    reason: Vec<FailureReason>,
+    /// What their last attempt was answered with, such as 503
+    #[arg(long, value_name = "CODE", value_delimiter = ',')]
+    status_code: Vec<StatusCode>,
+    /// What holds them back: max_in_flight, disabled, rate_limit, slots or scripts
+    #[arg(long, value_parser = parse_hold, value_delimiter = ',')]
+    hold: Vec<Hold>,
     /// To this endpoint
-    #[arg(long, value_name = "ID")]
-    pub(crate) endpoint: Option<EndpointId>,
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    endpoint: Vec<EndpointId>,
     /// Of this notification
     #[arg(long, value_name = "ID")]
-    pub(crate) notification: Option<NotificationId>,
+    notification: Option<NotificationId>,
     /// Of this tenant
     #[arg(long)]
-    pub(crate) tenant: Option<TenantId>,
+    tenant: Option<TenantId>,
     /// Of notifications of this type
-    #[arg(long = "type", value_name = "TYPE")]
-    pub(crate) kind: Option<NotificationType>,
+    #[arg(long = "type", value_name = "TYPE", value_delimiter = ',')]
+    kind: Vec<NotificationType>,
     /// Accepted then or later: a time, or how long ago (2h)
     #[arg(long, value_name = "TIME", value_parser = when::past)]
-    pub(crate) since: Option<Timestamp>,
+    since: Option<Timestamp>,
     /// Accepted before: a time, or how long ago (5m)
     #[arg(long, value_name = "TIME", value_parser = when::past)]
-    pub(crate) until: Option<Timestamp>,
+    until: Option<Timestamp>,
 }
 
 fn parse_status(text: &str) -> Result<Status, String> {
@@ -90,15 +101,32 @@ fn parse_status(text: &str) -> Result<Status, String> {
     Status::parse(text).ok_or_else(|| format!("must be one of {names}"))
 }
 
+fn parse_reason(text: &str) -> Result<FailureReason, String> {
+    let names = FailureReason::ALL.map(FailureReason::as_str).join(", ");
+    FailureReason::ALL.into_iter().find(|one| one.as_str() == text).ok_or_else(|| format!("must be one of {names}"))
+}
+
+fn parse_hold(text: &str) -> Result<Hold, String> {
+    Hold::parse(text).ok_or_else(|| "must be one of max_in_flight, disabled, rate_limit, slots, scripts".to_owned())
+}
+
+/// Values of a filter as the API takes them: with commas between them.
+pub(crate) fn joined<T>(values: &[T], name: impl Fn(&T) -> String) -> Option<String> {
+    (!values.is_empty()).then(|| values.iter().map(name).collect::<Vec<_>>().join(","))
+}
+
 impl Filter {
     /// As members of the API's queries and bodies.
     pub(crate) fn members(&self) -> Vec<(&'static str, Option<String>)> {
         vec![
-            ("status", self.status.map(|status| status.as_str().to_owned())),
-            ("endpoint_id", self.endpoint.as_ref().map(ToString::to_string)),
+            ("status", joined(&self.status, |status| status.as_str().to_owned())),
+            ("reason", joined(&self.reason, |reason| reason.as_str().to_owned())),
+            ("status_code", joined(&self.status_code, |code| code.number().to_string())),
+            ("hold", joined(&self.hold, |hold| hold.as_str().to_owned())),
+            ("endpoint_id", joined(&self.endpoint, ToString::to_string)),
             ("notification_id", self.notification.as_ref().map(ToString::to_string)),
             ("tenant", self.tenant.as_ref().map(ToString::to_string)),
-            ("type", self.kind.as_ref().map(ToString::to_string)),
+            ("type", joined(&self.kind, ToString::to_string)),
             ("since", self.since.map(|at| at.to_string())),
             ("until", self.until.map(|at| at.to_string())),
         ]
@@ -131,24 +159,38 @@ async fn act(output: Output, client: &Client, id: DeliveryId, what: &str) -> Res
 }
 
 async fn list(output: Output, client: &Client, args: &ListArgs) -> Result<(), Failure> {
+    let found = pages(client, &["v1", "deliveries"], args.filter.members(), args.limit).await?;
+    if output.json {
+        return Ok(output.document(&json!({ "items": found }))?);
+    }
+    table(output, &found)
+}
+
+/// The items of a list of the API, page by page, up to `limit`.
+pub(crate) async fn pages(
+    client: &Client,
+    path: &[&str],
+    mut query: Vec<(&str, Option<String>)>,
+    limit: u32,
+) -> Result<Vec<Value>, Failure> {
     let mut found: Vec<Value> = Vec::new();
-    let mut query = args.filter.members();
     loop {
-        let wanted = args.limit.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
+        let wanted = limit.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
         let mut page_query = query.clone();
         page_query.push(("limit", Some(wanted.clamp(1, PAGE).to_string())));
-        let page: Value = client.get(&["v1", "deliveries"], &page_query).await?;
+        let page: Value = client.get(path, &page_query).await?;
         found.extend(items(&page).iter().cloned());
         let cursor = text(&page, "next_cursor");
-        if cursor.is_empty() || found.len() >= args.limit as usize {
-            break;
+        if cursor.is_empty() || found.len() >= limit as usize {
+            return Ok(found);
         }
         query.retain(|(name, _)| *name != "cursor");
         query.push(("cursor", Some(cursor)));
     }
-    if output.json {
-        return Ok(output.document(&json!({ "items": found }))?);
-    }
+}
+
+/// Deliveries, one a row.
+pub(crate) fn table(output: Output, deliveries: &[Value]) -> Result<(), Failure> {
     Ok(output.table(
         &[
             fixed("id"),
@@ -160,7 +202,7 @@ async fn list(output: Output, client: &Client, args: &ListArgs) -> Result<(), Fa
             wrapped("type"),
             fixed("endpoint"),
         ],
-        found.iter().map(row).collect(),
+        deliveries.iter().map(row).collect(),
     )?)
 }
 

@@ -30,9 +30,16 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         "delivery list",
         &[
             "posthaste delivery list --status failed --since 1h",
+            "posthaste delivery list --status failed,expired --status-code 500,503",
             "posthaste delivery list --type order.paid --limit 500 --json",
         ],
     ),
+    ("notification", &["posthaste notification list --unmatched --since 1h", "posthaste notification show order-17"]),
+    (
+        "notification list",
+        &["posthaste notification list --type order.paid", "posthaste notification list --unmatched"],
+    ),
+    ("notification show", &["posthaste notification show order-17 --tenant acme"]),
     ("delivery show", &["posthaste delivery show 6b1f0a0e-7c5d-5e2a-8b1f-0f3a5d7c9e11"]),
     ("delivery retry", &["posthaste delivery retry 6b1f0a0e-7c5d-5e2a-8b1f-0f3a5d7c9e11"]),
     ("delivery cancel", &["posthaste delivery cancel 6b1f0a0e-7c5d-5e2a-8b1f-0f3a5d7c9e11"]),

@@ -5,6 +5,8 @@ use std::fmt::{self, Write as _};
 use std::io;
 use std::process::ExitCode;
 
+use posthaste_shared::tls;
+
 /// What a command returns: the exit code of one that ran (1 when it found something wrong), or why it could not run.
 pub(crate) type Done = Result<ExitCode, Failure>;
 
@@ -13,6 +15,8 @@ pub(crate) struct Failure {
     message: String,
     hint: Option<String>,
     kind: Kind,
+    /// The API's code, where it answered with a problem.
+    code: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,12 +34,12 @@ enum Kind {
 impl Failure {
     /// Something went wrong while it was done.
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None, kind: Kind::Failed }
+        Self { message: message.into(), hint: None, kind: Kind::Failed, code: None }
     }
 
     /// It was asked for wrongly.
     pub(crate) fn wrong_use(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None, kind: Kind::WrongUse }
+        Self { kind: Kind::WrongUse, ..Self::new(message) }
     }
 
     /// It was stopped by Ctrl-C; the message says how far it got.
@@ -49,17 +53,36 @@ impl Failure {
         self
     }
 
+    /// Which problem of the API it is.
+    pub(crate) fn code(mut self, code: impl Into<String>) -> Self {
+        self.code = Some(code.into());
+        self
+    }
+
+    /// A word for programs: the API's code, or what kind of failure it is.
+    fn word(&self) -> &str {
+        let kind = match self.kind {
+            Kind::WrongUse => "wrong_use",
+            Kind::Interrupted => "interrupted",
+            Kind::Failed | Kind::OutputClosed => "failed",
+        };
+        self.code.as_deref().unwrap_or(kind)
+    }
+
     /// The sentence, without the hint.
     pub(crate) fn message(&self) -> &str {
         &self.message
     }
 
-    /// Says it on stderr.
-    pub(crate) fn report(&self) -> ExitCode {
-        if self.kind != Kind::OutputClosed {
-            // There is nobody left to tell when stderr is closed, too.
-            let _ = crate::output::tell(self);
-        }
+    /// Says it on stderr, as a sentence or, where JSON was asked for, as an object on a line.
+    pub(crate) fn report(&self, json: bool) -> ExitCode {
+        let object = || serde_json::json!({"error": self.message, "code": self.word(), "hint": self.hint});
+        // There is nobody left to tell when stderr is closed, too.
+        let _ = match self.kind {
+            Kind::OutputClosed => Ok(()),
+            _ if json => crate::output::tell(object()),
+            _ => crate::output::tell(self),
+        };
         match self.kind {
             Kind::Failed => ExitCode::from(1),
             Kind::WrongUse => ExitCode::from(2),
@@ -86,10 +109,10 @@ impl<E: Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         let any: &(dyn Error + 'static) = &error;
         if any.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
-            return Self { message: String::new(), hint: None, kind: Kind::OutputClosed };
+            return Self { kind: Kind::OutputClosed, ..Self::new("") };
         }
         let kind = if any.is::<posthaste_shared::config::ConfigError>() { Kind::WrongUse } else { Kind::Failed };
-        Self { message: chain(any), hint: None, kind }
+        Self { kind, ..Self::new(chain(any)) }
     }
 }
 
@@ -97,12 +120,12 @@ impl<E: Error + 'static> From<E> for Failure {
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
+    while let Some(beneath) = cause {
+        let next = beneath.to_string();
         if !text.contains(&next) {
             let _ = write!(text, ": {next}");
         }
-        cause = error.source();
+        cause = beneath.source();
     }
-    text
+    tls::reword(&text, error).unwrap_or(text)
 }

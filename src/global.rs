@@ -6,7 +6,7 @@ use clap::Args;
 use posthaste_shared::config::{Config, Inputs, Profile, Source, mistyped_variables};
 use posthaste_shared::telemetry::logging;
 
-use crate::client::Client;
+use crate::client::{Client, is_loopback};
 use crate::failure::Failure;
 use crate::output::{self, Output};
 
@@ -119,8 +119,17 @@ impl Global {
     /// What is wrong with the configuration.
     pub(crate) fn client(&self, flags: &ClientFlags) -> Result<Client, Failure> {
         let config = self.start(Profile::Tool, flags.settings()?)?;
-        self.refuse_redirection(&config)?;
-        Client::new(&config)
+        self.client_of(&config)
+    }
+
+    /// The API's client of a configuration that was read with these flags. Every client with a key of the user's is made
+    /// here.
+    ///
+    /// # Errors
+    /// The key must not be sent to the URL.
+    pub(crate) fn client_of(&self, config: &Config) -> Result<Client, Failure> {
+        self.refuse_redirection(config)?;
+        Client::new(config)
     }
 
     /// A `posthaste.toml` that happens to lie in the working directory must not send a key elsewhere that it did not
@@ -130,6 +139,8 @@ impl Global {
         let (Some(Source::File(file)), None) = (source("api_url"), &self.config) else { return Ok(()) };
         let key = match source("api_key") {
             Some(key @ (Source::Flag(_) | Source::Environment(_) | Source::EnvironmentFile { .. })) => key,
+            // What `up` made is for an API on this machine, wherever that listens.
+            Some(key @ Source::DataDirectory(_)) if !is_loopback(&config.client.api_url) => key,
             _ => return Ok(()),
         };
         let (file, url) = (file.display(), &config.client.api_url);

@@ -15,12 +15,14 @@ mod event;
 mod examples;
 mod explain;
 mod failure;
+mod flags;
 mod global;
 mod health;
 mod job;
 mod key;
 mod listen;
 mod migrate;
+mod notification;
 mod notify;
 mod openapi;
 mod output;
@@ -52,16 +54,17 @@ fn main() -> ExitCode {
         return compile_for_parent();
     }
     let cli = cli::parse();
+    let json = cli.asks_for_json();
     // Only fails when a provider is installed already, and then there is one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return Failure::from(error).report(),
+        Err(error) => return Failure::from(error).report(json),
     };
     let done = runtime.block_on(cli.run());
     runtime.shutdown_timeout(LINGER);
     match done {
         Ok(code) => code,
-        Err(failure) => failure.report(),
+        Err(failure) => failure.report(json),
     }
 }

@@ -132,7 +132,7 @@ async fn start(global: &Global, args: ReplayArgs) -> Done {
         return Err(Failure::wrong_use("a replay needs a filter besides the tenant")
             .hint("for example: posthaste replay --status failed --since 2h"));
     }
-    if args.filter.status == Some(Status::Pending) {
+    if args.filter.status == [Status::Pending] {
         return Err(Failure::wrong_use("pending deliveries are on their way already; name another status"));
     }
     let client = global.client(&args.client)?;

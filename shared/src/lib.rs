@@ -14,3 +14,4 @@ pub mod redrive;
 pub mod resolver;
 pub mod store;
 pub mod telemetry;
+pub mod tls;

@@ -210,8 +210,8 @@ async fn queues(broker: &dyn Broker) -> Check {
 }
 
 /// Whether the API answers, and knows the key.
-pub(super) async fn api(config: &Config) -> Check {
-    let client = match Client::new(config) {
+pub(super) async fn api(client: Result<Client, Failure>) -> Check {
+    let client = match client {
         Ok(client) => client,
         Err(failure) => return Check::warn("api", failure.message(), "see POSTHASTE_API_URL"),
     };

@@ -78,7 +78,7 @@ pub(crate) async fn run(global: &Global, args: DoctorArgs) -> Done {
     logging::init(&config.log)?;
     let mut checks = vec![configuration(&inputs)];
     checks.extend(checks::store_and_broker(&config).await);
-    checks.push(checks::api(&config).await);
+    checks.push(checks::api(global.client_of(&config)).await);
     report(output, config.effective(), &checks)?;
     let failed = checks.iter().any(|check| check.verdict == Verdict::Fail);
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })

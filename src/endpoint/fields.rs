@@ -135,6 +135,11 @@ impl Fields {
         }
     }
 
+    /// Whether members come from a file.
+    pub(super) const fn is_from_json(&self) -> bool {
+        self.from_json.is_some()
+    }
+
     /// Whether single headers or settings are changed.
     pub(super) fn merges(&self) -> bool {
         !self.headers.is_empty() || !self.settings.is_empty()

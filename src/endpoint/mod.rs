@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use posthaste_shared::domain::id::{EndpointId, TenantId};
+use posthaste_shared::domain::id::{EndpointId, EndpointUid, TenantId};
 use posthaste_shared::domain::wire_format::WireFormat;
 use serde_json::{Map, Value, json};
 
@@ -23,6 +23,9 @@ use crate::when;
 pub(crate) struct EndpointArgs {
     #[command(subcommand)]
     command: EndpointCommand,
+    /// Whose it is, or whose uid is meant [default: the key's tenant, else default; for `list`: all]
+    #[arg(long, global = true)]
+    tenant: Option<TenantId>,
     #[command(flatten)]
     client: ClientFlags,
 }
@@ -36,24 +39,24 @@ enum EndpointCommand {
     List(ListArgs),
     /// Show an endpoint; its secrets are never shown
     Show {
-        /// Its id, ep_…
+        /// Its id, ep_…, or its uid
         id: EndpointId,
     },
     /// Change an endpoint; what is not named stays
     Set(Box<SetArgs>),
     /// Call it again; what waited for it is sent
     Enable {
-        /// Its id, ep_…
+        /// Its id, ep_…, or its uid
         id: EndpointId,
     },
     /// Do not call it; deliveries to it wait until they expire or it is enabled
     Disable {
-        /// Its id, ep_…
+        /// Its id, ep_…, or its uid
         id: EndpointId,
     },
     /// Delete it; what waits for it fails
     Delete {
-        /// Its id, ep_…
+        /// Its id, ep_…, or its uid
         id: EndpointId,
     },
     /// Send a test notification now and show request, answer and verdict
@@ -66,6 +69,7 @@ const ADD_EXAMPLES: &str = "Examples:
   posthaste endpoint add --url https://example.com/hooks --type 'message.*'
   posthaste endpoint add --url https://example.com/hooks --delays 1s,5s,5m,30m --timeout 10s --header 'X-Team: billing'
   posthaste endpoint add --url http://127.0.0.1:9000/ --wire-format raw
+  posthaste endpoint add --uid billing --or-update --url https://example.com/hooks
   posthaste endpoint add --from-json endpoint.json";
 
 #[derive(Debug, Args)]
@@ -73,9 +77,12 @@ struct AddArgs {
     /// How requests look [default: standard]
     #[arg(long, value_parser = parse_wire_format)]
     wire_format: Option<WireFormat>,
-    /// Whose it is [default: the key's tenant, else default]
+    /// An id of your choice, to name it by beside the one that Posthaste makes
     #[arg(long)]
-    tenant: Option<TenantId>,
+    uid: Option<EndpointUid>,
+    /// Update the endpoint that has the uid, if there is one; what is not named has its default then, but for the secret
+    #[arg(long, requires = "uid")]
+    or_update: bool,
     #[command(flatten)]
     secret: SecretFlags,
     #[command(flatten)]
@@ -84,9 +91,6 @@ struct AddArgs {
 
 #[derive(Debug, Args)]
 struct ListArgs {
-    /// Only this tenant's
-    #[arg(long)]
-    tenant: Option<TenantId>,
     /// Only those that are enabled (true) or disabled (false)
     #[arg(long)]
     enabled: Option<bool>,
@@ -97,7 +101,7 @@ struct ListArgs {
     after_help = "Examples:\n  posthaste endpoint set ep_0192… --max-in-flight 8\n  posthaste endpoint set ep_0192… --type 'order.*' --type refund.made"
 )]
 struct SetArgs {
-    /// Its id, ep_…
+    /// Its id, ep_…, or its uid
     id: EndpointId,
     #[command(flatten)]
     fields: Fields,
@@ -105,7 +109,7 @@ struct SetArgs {
 
 #[derive(Debug, Args)]
 struct TestArgs {
-    /// Its id, ep_…
+    /// Its id, ep_…, or its uid
     id: EndpointId,
     /// The test notification's type [default: the wire format's sample]
     #[arg(long = "type", value_name = "TYPE", requires = "payload")]
@@ -123,7 +127,7 @@ struct TestArgs {
 
 #[derive(Debug, Args)]
 struct RotateArgs {
-    /// Its id, ep_…
+    /// Its id, ep_…, or its uid
     id: EndpointId,
     /// How long the old secret signs, too [default: 24h]
     #[arg(long, value_name = "DURATION", value_parser = when::duration)]
@@ -141,9 +145,16 @@ fn parse_wire_format(text: &str) -> Result<WireFormat, String> {
 pub(crate) async fn run(global: &Global, args: EndpointArgs) -> Done {
     let client = global.client(&args.client)?;
     let output = global.output();
+    let tenant = args.tenant;
+    let client = match &args.command {
+        EndpointCommand::Add(add) => client.naming_members(add.fields.is_from_json()),
+        EndpointCommand::List(_) => client,
+        EndpointCommand::Set(set) => client.naming_members(set.fields.is_from_json()).of_tenant(tenant.clone()),
+        _ => client.of_tenant(tenant.clone()),
+    };
     match args.command {
-        EndpointCommand::Add(args) => add(output, &client, *args).await?,
-        EndpointCommand::List(args) => list(output, &client, &args).await?,
+        EndpointCommand::Add(args) => add(output, &client, *args, tenant).await?,
+        EndpointCommand::List(args) => list(output, &client, &args, tenant).await?,
         EndpointCommand::Show { id } => {
             show::endpoint(output, &client.get(&["v1", "endpoints", id.as_str()], &[]).await?)?;
         }
@@ -157,14 +168,14 @@ pub(crate) async fn run(global: &Global, args: EndpointArgs) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn add(output: Output, client: &Client, args: AddArgs) -> Result<(), Failure> {
+async fn add(output: Output, client: &Client, args: AddArgs, tenant: Option<TenantId>) -> Result<(), Failure> {
     let mut body = args.fields.base()?;
     args.fields.write(&mut body)?;
     if let Some(format) = args.wire_format {
         body.insert("wire_format".to_owned(), format.as_str().into());
     }
     body.entry("wire_format").or_insert_with(|| WireFormat::Standard.as_str().into());
-    if let Some(tenant) = &args.tenant {
+    if let Some(tenant) = tenant {
         body.insert("tenant".to_owned(), tenant.as_str().into());
     }
     if let Some(secret) = args.secret.read()? {
@@ -175,7 +186,13 @@ async fn add(output: Output, client: &Client, args: AddArgs) -> Result<(), Failu
         return Err(Failure::wrong_use("an endpoint needs --url")
             .hint("posthaste endpoint add --url https://example.com/hooks"));
     }
-    let made: Value = client.post(&["v1", "endpoints"], &body).await?;
+    let made: Value = match args.uid {
+        Some(uid) if args.or_update => client.put(&["v1", "endpoints", uid.as_str()], &body).await?,
+        uid => {
+            body.extend(uid.map(|uid| ("uid".to_owned(), uid.as_str().into())));
+            client.post(&["v1", "endpoints"], &body).await?
+        }
+    };
     show::endpoint(output, &made)
 }
 
@@ -197,12 +214,12 @@ async fn set(output: Output, client: &Client, args: SetArgs) -> Result<(), Failu
     show::endpoint(output, &client.patch(&path, &patch).await?)
 }
 
-async fn list(output: Output, client: &Client, args: &ListArgs) -> Result<(), Failure> {
+async fn list(output: Output, client: &Client, args: &ListArgs, tenant: Option<TenantId>) -> Result<(), Failure> {
     let mut found: Vec<Value> = Vec::new();
     let mut cursor = None;
     loop {
         let query = [
-            ("tenant", args.tenant.as_ref().map(ToString::to_string)),
+            ("tenant", tenant.as_ref().map(ToString::to_string)),
             ("enabled", args.enabled.map(|enabled| enabled.to_string())),
             ("limit", Some("500".to_owned())),
             ("cursor", cursor),

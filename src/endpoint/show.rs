@@ -13,6 +13,7 @@ pub(super) fn endpoint(output: Output, endpoint: &Value) -> Result<(), Failure> 
     let secret = text(endpoint, "secret");
     output.facts(&[
         ("endpoint", text(endpoint, "id")),
+        ("uid", text(endpoint, "uid")),
         ("tenant", text(endpoint, "tenant")),
         ("url", text(endpoint, "url")),
         ("wire format", text(endpoint, "wire_format")),
@@ -63,6 +64,7 @@ pub(super) fn list(output: Output, endpoints: &[Value]) -> Result<(), Failure> {
             text(endpoint, "id"),
             state(endpoint),
             text(endpoint, "url"),
+            text(endpoint, "uid"),
             text(endpoint, "wire_format"),
             text(endpoint, "tenant"),
             Some(list_of(endpoint, "types")).filter(|types| !types.is_empty()).unwrap_or_else(|| "all".to_owned()),
@@ -74,6 +76,7 @@ pub(super) fn list(output: Output, endpoints: &[Value]) -> Result<(), Failure> {
             fixed("id"),
             fixed("state"),
             wrapped("url"),
+            fixed("uid"),
             fixed("wire format"),
             fixed("tenant"),
             wrapped("types"),

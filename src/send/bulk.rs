@@ -10,13 +10,16 @@ use posthaste_shared::backoff::Reconnect;
 use posthaste_shared::clock::{Clock as _, SystemClock};
 use posthaste_shared::domain::id::NotificationId;
 use posthaste_shared::domain::notification::NotificationDraft;
+use posthaste_shared::domain::reading;
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::audience;
 use super::lines::{Line, Lines, count};
 use super::target::{Answer, Item, Target};
 use crate::client::ApiError;
 use crate::failure::Failure;
+use crate::flags;
 use crate::job;
 use crate::output::{self, Output};
 
@@ -79,7 +82,14 @@ impl Sender {
     /// # Errors
     /// It could not be sent.
     pub(super) async fn one(&mut self, draft: NotificationDraft) -> Result<(), Failure> {
-        self.batch(vec![Item { line: 0, draft: named(draft) }]).await
+        let draft = named(draft);
+        self.batch(vec![Item { line: 0, draft: draft.clone() }]).await?;
+        if let (Target::Api(client), true) = (&self.target, self.accepted > 0 && !self.quiet)
+            && let Some(warning) = audience::warning(client, &draft).await
+        {
+            self.tell(&warning)?;
+        }
+        Ok(())
     }
 
     /// Sends every line of a file.
@@ -116,7 +126,7 @@ impl Sender {
                     bytes += length;
                     batch.push(Item { line: lines.number, draft });
                 }
-                Err(problem) => self.reject(lines.number, None, &problem)?,
+                Err(problem) => self.reject(lines.number, None, "invalid_json", &problem)?,
             }
             if batch.len() >= batch_size || bytes >= BATCH_BYTES {
                 bytes = 0;
@@ -199,7 +209,7 @@ impl Sender {
                     self.bar.inc(1);
                     let _ = writeln!(page, "{}", self.show(&item, &accepted_at, deduplicated));
                 }
-                Answer::Rejected(problem) => self.reject(item.line, Some(&item.draft), &problem)?,
+                Answer::Rejected { code, why } => self.reject(item.line, Some(&item.draft), &code, &why)?,
                 Answer::Later { why, retry_after } => {
                     settled.why = why;
                     settled.retry_after = settled.retry_after.max(retry_after);
@@ -229,15 +239,23 @@ impl Sender {
     }
 
     /// Says that an item was refused; the others go on.
-    fn reject(&mut self, line: u64, draft: Option<&NotificationDraft>, problem: &str) -> Result<(), Failure> {
+    fn reject(
+        &mut self,
+        line: u64,
+        draft: Option<&NotificationDraft>,
+        code: &str,
+        problem: &str,
+    ) -> Result<(), Failure> {
         self.rejected += 1;
         self.bar.inc(1);
         if self.output.json {
             let id = draft.and_then(|draft| draft.id.as_ref()).map(NotificationId::as_str);
-            let result = json!({"line": line, "id": id, "error": problem});
+            let result = json!({"line": line, "id": id, "code": code, "error": problem});
             self.bar.suspend(|| self.output.ndjson(&result))?;
         }
         let place = if line > 0 { format!("line {line}: ") } else { String::new() };
+        // A line has members, as the API has them; what came from flags has flags.
+        let problem = if line > 0 { problem.to_owned() } else { flags::named(problem) };
         self.tell(&format!("{place}{problem}"))
     }
 
@@ -264,9 +282,12 @@ fn read(line: Line) -> Result<(NotificationDraft, usize), String> {
         Line::Text(text) => text,
         Line::TooLong => return Err("the line is longer than 64 MiB".to_owned()),
     };
+    let mut reader = serde_json::Deserializer::from_slice(&text);
     // What serde says of the position counts within the line, so only the column is of use.
-    let draft: NotificationDraft = serde_json::from_slice(&text)
-        .map_err(|error| error.to_string().replace(" at line 1 column ", " at column "))?;
+    let column = |said: String| said.replace(" at line 1 column ", " at column ");
+    let draft: NotificationDraft = serde_path_to_error::deserialize(&mut reader)
+        .map_err(|error| column(reading::sentence(&error.path().to_string(), error.inner())))?;
+    reader.end().map_err(|error| column(error.to_string()))?;
     Ok((named(draft), text.len()))
 }
 
@@ -286,7 +307,7 @@ mod tests {
         assert!(draft.id.is_some());
         assert_eq!(draft.payload.as_str(), r#"{ "x": 1 }"#);
         let problem = read(Line::Text(br#"{"type":"a","payload":1,"typ":2}"#.to_vec())).err().unwrap();
-        assert!(problem.contains("unknown field `typ`") && problem.contains("at column"), "{problem}");
+        assert!(problem.starts_with("typ is not known: expected"), "{problem}");
         assert!(read(Line::TooLong).is_err());
     }
 }

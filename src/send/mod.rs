@@ -1,5 +1,6 @@
 //! `posthaste send`: enqueues from the shell, through the API or straight to the broker.
 
+mod audience;
 mod bulk;
 mod draft;
 mod lines;
@@ -15,7 +16,6 @@ use posthaste_shared::domain::trace_context::TraceContext;
 
 use self::draft::DraftFlags;
 use self::target::Target;
-use crate::client::Client;
 use crate::connect;
 use crate::failure::{Done, Failure};
 use crate::global::{ClientFlags, Global, ServiceFlags};
@@ -85,7 +85,7 @@ pub(crate) async fn run(global: &Global, args: SendArgs) -> Done {
         let (broker, store) = connect::publisher(&config).await?;
         (Target::Broker(broker, trace), store)
     } else {
-        (Target::Api(Client::new(&config)?.in_trace(trace)), None)
+        (Target::Api(global.client_of(&config)?.in_trace(trace)), None)
     };
     let mut sender = bulk::Sender::new(target, global.output(), args.max_wait, args.quiet);
     let sent = match input {

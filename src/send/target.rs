@@ -41,7 +41,12 @@ pub(super) enum Answer {
         deduplicated: bool,
     },
     /// It never will be.
-    Rejected(String),
+    Rejected {
+        /// The API's code for the kind of problem.
+        code: String,
+        /// What is wrong.
+        why: String,
+    },
     /// Not now.
     Later {
         /// What was said.
@@ -107,7 +112,11 @@ fn read_result(result: &Value) -> Answer {
             }
             let later =
                 error.get("status").and_then(Value::as_u64).is_some_and(|status| status == 503 || status == 429);
-            if later { Answer::Later { why, retry_after: None } } else { Answer::Rejected(why) }
+            if later {
+                Answer::Later { why, retry_after: None }
+            } else {
+                Answer::Rejected { code: text(error, "code"), why }
+            }
         }
     }
 }
@@ -123,7 +132,7 @@ async fn send_to_broker(broker: &dyn Broker, trace: Option<TraceContext>, items:
                 good.push(notification);
                 answers.push(None);
             }
-            Err(error) => answers.push(Some(Answer::Rejected(error.to_string()))),
+            Err(error) => answers.push(Some(Answer::Rejected { code: "invalid".to_owned(), why: error.to_string() })),
         }
     }
     let mut confirms = publish(broker, good).await.into_iter();
@@ -135,7 +144,7 @@ async fn send_to_broker(broker: &dyn Broker, trace: Option<TraceContext>, items:
             Some(Err(error @ (BrokerError::Unavailable(_) | BrokerError::Refused(_)))) => {
                 Answer::Later { why: error.to_string(), retry_after: None }
             }
-            Some(Err(error)) => Answer::Rejected(error.to_string()),
+            Some(Err(error)) => Answer::Rejected { code: "refused".to_owned(), why: error.to_string() },
             None => Answer::Later { why: "the broker gave no answer".to_owned(), retry_after: None },
         })
     };

@@ -45,13 +45,27 @@ async fn a_file_in_the_working_directory_does_not_send_a_key_elsewhere() {
         let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
-    let (code, said) = run(&["endpoint", "list"]).await;
-    assert_eq!(code, Some(2), "{said}");
-    for part in ["posthaste.toml", "POSTHASTE_API_KEY", "--config", &elsewhere] {
-        assert!(said.contains(part), "{part}: {said}");
+    for arguments in [&["endpoint", "list"][..], &["send", "--type", "a", "--payload", "1"]] {
+        let (code, said) = run(arguments).await;
+        assert_ne!(code, Some(0), "{arguments:?}: {said}");
+        for part in ["posthaste.toml", "POSTHASTE_API_KEY", "--config", &elsewhere] {
+            assert!(said.contains(part), "{arguments:?}, {part}: {said}");
+        }
+        assert!(!said.contains(&key), "{said}");
     }
-    assert!(!said.contains(&key), "{said}");
+    run(&["doctor"]).await;
     assert_eq!(caught.load(Ordering::SeqCst), 0, "nothing went there");
+
+    // Nor does the key that `up` left in a data directory which is named elsewhere.
+    std::fs::write(&file, "api_url = \"http://192.0.2.1:9/\"\n").unwrap();
+    let mut command = crate::support::process::command(&cli.place, &["endpoint", "list"]);
+    std::fs::create_dir_all(cli.place.dir.path().join("kept")).unwrap();
+    std::fs::write(cli.place.dir.path().join("kept/api-key"), &key).unwrap();
+    let kept = cli.place.dir.path().join("kept");
+    command.env_remove("POSTHASTE_API_URL").env_remove("POSTHASTE_API_KEY").env("POSTHASTE_DATA_DIR", kept);
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && said.contains("posthaste.toml"), "{said}");
 
     // Who names the file, or the URL, means it.
     std::fs::write(&file, format!("api_url = \"{}\"\n", cli.up.url)).unwrap();

@@ -25,6 +25,7 @@ mod interop;
 mod listen;
 mod manager;
 mod openapi;
+mod plain_words;
 mod prometheus;
 mod recipients;
 mod retry;

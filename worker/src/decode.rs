@@ -4,6 +4,7 @@ use posthaste_shared::broker::{DeadReason, Incoming, Message};
 use posthaste_shared::domain::event::check_type;
 use posthaste_shared::domain::id::{NotificationId, TenantId, uuid_v7};
 use posthaste_shared::domain::notification::{Acceptance, Notification, NotificationDraft};
+use posthaste_shared::domain::reading;
 use posthaste_shared::domain::time::Timestamp;
 
 /// Bounds on messages.
@@ -57,8 +58,7 @@ fn read(message: &Message, now: Timestamp) -> Result<Decoded, String> {
     let mut reader = serde_json::Deserializer::from_slice(&message.body);
     let draft: NotificationDraft = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
-        let at = if path == "." { String::new() } else { format!("{path}: ") };
-        format!("not a notification: {at}{}", error.into_inner())
+        format!("not a notification: {}", reading::sentence(&path, error.inner()))
     })?;
     reader.end().map_err(|error| format!("not a notification: {error}"))?;
     let named = match (&draft.id, &message.id) {
@@ -130,9 +130,9 @@ mod tests {
     #[test]
     fn garbage_is_told_apart() {
         assert!(reason("hello").1.contains("expected value"));
-        assert!(reason(r#"{"type":5,"payload":1}"#).1.contains("type: invalid type: integer `5`"));
-        assert!(reason(r#"{"type":"t","payload":1,"ttl":1}"#).1.contains("unknown field `ttl`"));
-        assert!(reason(r#"{"type":"t"}"#).1.contains("missing field `payload`"));
+        assert!(reason(r#"{"type":5,"payload":1}"#).1.contains("type must be a string, not 5"));
+        assert!(reason(r#"{"type":"t","payload":1,"ttl":1}"#).1.contains("ttl is not known: expected"));
+        assert!(reason(r#"{"type":"t"}"#).1.contains("payload is missing"));
         assert!(reason(r#"{"type":"t","payload":1,"ttl_seconds":-1}"#).1.contains("ttl_seconds must be"));
         assert!(reason(r#"{"type":"t","payload":1} x"#).1.contains("trailing characters"));
         assert_eq!(reason(&format!("{{\"type\":\"{}\"}}", "x".repeat(300))).0, DeadReason::TooLarge);

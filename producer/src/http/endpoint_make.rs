@@ -7,6 +7,7 @@ use posthaste_shared::domain::endpoint::{
     Confidential, DEFAULT_MAX_IN_FLIGHT, DEFAULT_TIMEOUT_MS, DisabledReason, Endpoint, EndpointStatus, SigningSecret,
 };
 use posthaste_shared::domain::id::{EndpointId, TenantId};
+use posthaste_shared::domain::reading;
 use posthaste_shared::domain::retry::RetryPolicy;
 use posthaste_shared::domain::secret::Secret;
 use posthaste_shared::domain::time::Timestamp;
@@ -194,11 +195,12 @@ fn merged<T: Serialize + DeserializeOwned + Default>(
         }
     }
     serde_path_to_error::deserialize(Value::Object(whole)).map_err(|error| {
-        let path = match error.path().to_string().as_str() {
-            "." => field.to_owned(),
+        let message = error.inner().to_string();
+        let path = match reading::member(&error.path().to_string(), &message).as_str() {
+            "" => field.to_owned(),
             inner => format!("{field}.{inner}"),
         };
-        Problem::field(Code::Invalid, path, format!("is refused: {}", error.inner()))
+        Problem::field(Code::Invalid, path, reading::problem(&message))
     })
 }
 

@@ -8,6 +8,7 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Uri, header};
+use posthaste_shared::domain::reading;
 use serde::de::DeserializeOwned;
 
 use super::auth::still_works;
@@ -121,7 +122,12 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Api>> for Params<T> {
         query.map(|Query(params)| Self(params)).map_err(|rejection| {
             let text = rejection.body_text();
             let reason = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
-            Problem::new(Code::InvalidQuery, reason)
+            match reason.split_once(": ") {
+                Some((name, rest)) if !name.contains(' ') => {
+                    Problem::new(Code::InvalidQuery, format!("{name} {}", reading::problem(rest)))
+                }
+                _ => Problem::new(Code::InvalidQuery, reason),
+            }
         })
     }
 }

@@ -1,5 +1,6 @@
 //! Reading JSON with answers that help: where the syntax is wrong (400), or which member is (422).
 
+use posthaste_shared::domain::reading;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
@@ -35,34 +36,10 @@ pub(super) fn explain<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Err
                 Ok(_) => String::new(),
                 Err(located) => located.path().to_string(),
             };
-            Problem::fields(Code::Invalid, vec![FieldProblem::new(member(&path, error), sentence(error))])
+            let message = error.to_string();
+            let field = FieldProblem::new(reading::member(&path, &message), reading::problem(&message));
+            Problem::fields(Code::Invalid, vec![field])
         }
-    }
-}
-
-/// The member's path. serde names a missing member in its message alone, not in the path.
-fn member(path: &str, error: &serde_json::Error) -> String {
-    let path = if path == "." { "" } else { path };
-    let message = error.to_string();
-    let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split_once('`'));
-    match missing {
-        Some((name, _)) if path.is_empty() => name.to_owned(),
-        Some((name, _)) => format!("{path}.{name}"),
-        None => path.to_owned(),
-    }
-}
-
-/// serde's message without its position, which the member's path replaces.
-fn sentence(error: &serde_json::Error) -> String {
-    let message = error.to_string();
-    let position = format!(" at line {} column {}", error.line(), error.column());
-    let message = message.strip_suffix(&position).unwrap_or(&message);
-    if message.starts_with("missing field ") {
-        return "is missing".to_owned();
-    }
-    match message.strip_prefix("unknown field ").and_then(|rest| rest.split_once(", ")) {
-        Some((_, expected)) => format!("is not known: {expected}"),
-        None => format!("is refused: {message}"),
     }
 }
 

@@ -10,6 +10,7 @@ pub mod id;
 pub mod key;
 pub mod notification;
 pub mod raw_json;
+pub mod reading;
 pub mod retry;
 pub mod round;
 pub mod secret;

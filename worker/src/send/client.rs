@@ -18,6 +18,7 @@ use hyper_util::client::legacy::{Client as Pooled, Error as ClientError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use posthaste_shared::egress::EgressPolicy;
 use posthaste_shared::resolver::Resolver;
+use posthaste_shared::tls;
 use rustls::ClientConfig;
 use tokio::sync::Notify;
 
@@ -25,7 +26,7 @@ use super::connection::Known;
 use super::connector::{Connector, late};
 use super::error::{SendError, causes, explain};
 use super::timer::{Stage, Timer};
-use super::{MAX_HEAD_BYTES, Outgoing, tls};
+use super::{MAX_HEAD_BYTES, Outgoing};
 
 /// The most headers of an answer on HTTP/1.1: some CDNs and proxies add dozens, and the parser wants a bound.
 pub(super) const MAX_HEADERS: usize = 512;

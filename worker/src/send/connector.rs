@@ -12,6 +12,7 @@ use http::Uri;
 use hyper_util::rt::TokioIo;
 use posthaste_shared::egress::EgressPolicy;
 use posthaste_shared::resolver::Resolver;
+use posthaste_shared::tls;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -104,7 +105,7 @@ impl Connector {
 /// A handshake fails by a rule of TLS or, more plainly, because the other side hung up.
 fn tls_failure(error: &io::Error, address: SocketAddr) -> SendError {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(tls) => SendError::network("tls", format!("TLS: {tls}")),
+        Some(error) => SendError::network("tls", format!("TLS: {}", tls::words(error))),
         None => {
             let SendError::Network(mut failure) = SendError::io(error) else { return SendError::io(error) };
             failure.text = format!("the TLS handshake with {address} broke off: {}", failure.text);

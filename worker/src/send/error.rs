@@ -7,6 +7,7 @@ use std::time::Duration;
 use posthaste_shared::domain::attempt::AttemptError;
 use posthaste_shared::domain::retry::RetryOn;
 use posthaste_shared::egress::Refusal;
+use posthaste_shared::tls;
 
 use super::MAX_HEAD_BYTES;
 use super::client::MAX_HEADERS;
@@ -77,8 +78,8 @@ pub(super) fn explain(error: &(dyn Error + 'static)) -> SendError {
         if let Some(own) = cause.downcast_ref::<SendError>() {
             return own.clone();
         }
-        if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
-            return SendError::network("tls", format!("TLS: {tls}"));
+        if let Some(error) = cause.downcast_ref::<rustls::Error>() {
+            return SendError::network("tls", format!("TLS: {}", tls::words(error)));
         }
         if let Some(io) = cause.downcast_ref::<io::Error>() {
             if io.get_ref().is_none() {

@@ -8,7 +8,6 @@ mod connector;
 mod error;
 mod reply;
 mod timer;
-mod tls;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -164,7 +164,7 @@ fn members_that_are_missing_or_wrong_are_named() {
         problems(&members, &none)
     };
     assert_eq!(change("/payload/messages", json!([])), ["payload.messages"]);
-    assert_eq!(change("/payload/messages/0/sender", json!({ "uid": "a" })), ["payload.messages[0].sender"]);
+    assert_eq!(change("/payload/messages/0/sender", json!({ "uid": "a" })), ["payload.messages[0].sender.name"]);
     assert_eq!(change("/payload/messages/0/message", json!(1)), ["payload.messages[0].message"]);
     assert_eq!(change("/payload/groupDetails", json!({ "guid": "g", "name": "G" })), ["payload.groupDetails"]);
     assert_eq!(change("/payload/region", json!("asia")), ["payload.region"]);
@@ -174,7 +174,7 @@ fn members_that_are_missing_or_wrong_are_named() {
         change("/recipient", json!({ "recipients": [{ "uid": "", "name": "A" }] })),
         ["recipient.recipients[0].uid"]
     );
-    assert_eq!(change("/recipient", json!({ "recipients": [{ "uid": "a" }] })), ["recipient.recipients[0]"]);
+    assert_eq!(change("/recipient", json!({ "recipients": [{ "uid": "a" }] })), ["recipient.recipients[0].name"]);
     assert_eq!(change("/recipient", json!({ "uid": "a", "name": "A", "recipients": [] })), ["recipient.uid"]);
     assert_eq!(CometchatSms.recipients(&notification("sms", &json!({ "payload": {} }))), Recipients::One);
 }

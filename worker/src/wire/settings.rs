@@ -6,6 +6,7 @@ use std::sync::Arc;
 use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::notification::Notification;
 use posthaste_shared::domain::raw_json::RawJson;
+use posthaste_shared::domain::reading;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::de::value::MapDeserializer;
@@ -179,13 +180,12 @@ pub fn read<T: DeserializeOwned>(member: &str, json: &RawJson) -> Result<T, Rend
 
 /// `serde_json` says where in the text; that is of no use to somebody who sent it in something larger.
 fn refused(member: &str, error: &serde_path_to_error::Error<serde_json::Error>) -> RenderError {
-    let path = match error.path().to_string().as_str() {
-        "." => member.to_owned(),
+    let message = error.inner().to_string();
+    let path = match reading::member(&error.path().to_string(), &message).as_str() {
+        "" => member.to_owned(),
         inner => format!("{member}.{inner}"),
     };
-    let text = error.inner().to_string();
-    let text = text.split(" at line ").next().unwrap_or_default();
-    RenderError::new(path, format!("is refused: {text}"))
+    RenderError::new(path, reading::problem(&message))
 }
 
 /// JSON text as JavaScript's `JSON.stringify` writes it: compact, nothing escaped that need not be.

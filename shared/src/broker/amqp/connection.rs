@@ -2,9 +2,9 @@
 //! kept apart from it, because a lost connection is a clean cut: new channels, new delivery tags, and
 //! nothing of the old one is ever sent again.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io};
 
 use futures::StreamExt as _;
 use lapin::uri::AMQPUri;
@@ -19,6 +19,7 @@ use super::{dial, topology};
 use crate::backoff::Reconnect;
 use crate::broker::BrokerError;
 use crate::telemetry::metrics::Metrics;
+use crate::tls;
 
 /// The bound for opening a channel, declaring, and closing.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -308,7 +309,7 @@ async fn open(target: &Arc<Target>, node: &AMQPUri, number: u64, careful: bool) 
     let address = address(node);
     let unreachable = |text: String| Trouble::Unreachable(format!("{address}: {text}"));
     if careful && let Err(error) = dial::greet(target, node).await {
-        return Err(Failed { trouble: unreachable(error.to_string()), wedged: true });
+        return Err(Failed { trouble: unreachable(io_text(&error)), wedged: true });
     }
     let connection = dial::connect(target, node)
         .await
@@ -366,11 +367,17 @@ pub(super) fn broker_error(error: &lapin::Error) -> BrokerError {
     }
 }
 
+/// What the operating system or TLS said.
+fn io_text(error: &io::Error) -> String {
+    let text = error.to_string();
+    tls::reword(&text, error).unwrap_or(text)
+}
+
 /// lapin's text; no error of lapin's carries the URL.
 fn plain(error: &lapin::Error) -> String {
     match error.kind() {
         ErrorKind::ProtocolError(protocol) => protocol.get_message().to_string(),
-        ErrorKind::IOError(io) => io.to_string(),
+        ErrorKind::IOError(io) => io_text(io),
         _ => error.to_string(),
     }
 }

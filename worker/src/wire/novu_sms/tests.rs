@@ -310,9 +310,9 @@ fn wrong_settings_are_named() {
         (json!({"datePath": ""}), "settings.datePath must be a dot path"),
         (json!({"domain": "ftp://example.com"}), "settings.domain must be a URL"),
         (json!({"domain": "https://u:p@example.com"}), "settings.domain must have no user or password"),
-        (json!({"from": 7}), "settings.from is refused"),
-        (json!({"full_body": "yes"}), "settings.full_body is refused"),
-        (json!({"baseUrl": "https://example.com"}), "settings.baseUrl is refused"),
+        (json!({"from": 7}), "settings.from must be a string"),
+        (json!({"full_body": "yes"}), "settings.full_body must be true or false"),
+        (json!({"baseUrl": "https://example.com"}), "settings.baseUrl is not known"),
     ] {
         let problems = problems(&endpoint(settings));
         assert_eq!(problems.len(), 1, "{problems:?}");
