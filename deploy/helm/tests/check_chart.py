@@ -7,6 +7,7 @@ against the schemas of several versions of Kubernetes and those of the custom re
 other: selectors, ports, secrets, names. Then come values that must be refused.
 """
 
+import ipaddress
 import json
 import os
 import pathlib
@@ -24,7 +25,10 @@ CHART = HERE.parent / "posthaste"
 VERSIONS = ["1.25", "1.30", "1.34"]
 SELECTORS = {"Service", "PodDisruptionBudget", "NetworkPolicy", "Deployment"}
 KINDS = {
-    "minimal": {"Secret": 1, "ServiceAccount": 1, "Job": 1, "Deployment": 2, "Service": 2, "PodDisruptionBudget": 2},
+    "minimal": {
+        "Secret": 1, "ServiceAccount": 1, "Job": 1, "Deployment": 2, "Service": 2, "PodDisruptionBudget": 2,
+        "NetworkPolicy": 1,
+    },
     "existing-secret": {"Deployment": 2, "Service": 2},
     "full": {
         "Secret": 1, "ServiceAccount": 1, "Job": 1, "Deployment": 2, "Service": 2, "PodDisruptionBudget": 2,
@@ -32,13 +36,21 @@ KINDS = {
     },
     "keda": {
         "ServiceAccount": 1, "Job": 1, "Deployment": 2, "Service": 2, "PodDisruptionBudget": 2,
-        "ScaledObject": 1, "TriggerAuthentication": 1,
+        "ScaledObject": 1, "TriggerAuthentication": 1, "NetworkPolicy": 1,
     },
     "keda-queue": {
         "ServiceAccount": 1, "Job": 1, "Deployment": 2, "Service": 2, "PodDisruptionBudget": 2,
         "ScaledObject": 1, "TriggerAuthentication": 1, "NetworkPolicy": 1,
     },
 }
+# Of each network that Posthaste itself refuses, one.
+NOT_PUBLIC = [
+    "0.1.2.3", "10.1.1.1", "100.100.100.200", "127.0.0.1", "168.63.129.16", "169.254.169.254", "172.16.0.1", "192.0.0.192",
+    "192.0.2.1", "192.31.196.1", "192.52.193.1", "192.88.99.2", "192.168.1.1", "192.175.48.1", "198.18.0.1",
+    "198.51.100.1", "203.0.113.1", "224.0.0.1", "255.255.255.255",
+    "::1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "64:ff9b:1::1", "100::1", "2001::1", "2001:db8::1", "2002:a00:1::1",
+    "2620:4f:8000::1", "3fff::1", "5f00::1", "fc00::1", "fd00:ec2::254", "fe80::1", "fec0::1", "ff02::1",
+]
 SECRET = {"databaseUrl": "postgres://db/p", "brokerUrl": "amqp://mq", "masterKey": "k" * 32}
 # Values, and what the refusal must speak of.
 REFUSED = [
@@ -54,6 +66,9 @@ REFUSED = [
     ({"secret": SECRET, "tracing": {"sampleRatio": 10}}, "10"),
     ({"secret": SECRET, "worker": {"autoscaling": {"enabled": True}, "keda": {"enabled": True}}}, "cannot both"),
     ({"secret": {**SECRET, "brokerUrl": "embedded"}, "worker": {"keda": {"enabled": True}}}, "needs RabbitMQ"),
+    # Names may be asked of somebody, never of everybody.
+    ({"secret": SECRET, "networkPolicy": {"egress": {"dns": {"to": []}}}}, "[]"),
+    ({"secret": SECRET, "networkPolicy": {"egress": {"dns": {"to": [{}]}}}}, "{}"),
 ]
 
 
@@ -219,6 +234,38 @@ def check_references(found):
             assert one["spec"]["endpoints"][0]["port"] in {port["name"] for port in service["spec"]["ports"]}
 
 
+def check_network(found, over):
+    """Outwards: names of the cluster's resolver alone, public addresses, and what is listed."""
+    egress_on = over.get("networkPolicy", {}).get("egress", {}).get("enabled", True)
+    for one in found:
+        if one["kind"] != "NetworkPolicy":
+            continue
+        spec = one["spec"]
+        assert spec["policyTypes"] == (["Ingress", "Egress"] if egress_on else ["Ingress"]), spec["policyTypes"]
+        assert ("egress" in spec) == egress_on
+        if not egress_on:
+            continue
+        names, public, *internal = spec["egress"]
+        (resolver,) = names["to"]
+        assert resolver["podSelector"]["matchLabels"] == {"k8s-app": "kube-dns"}, resolver
+        assert resolver["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "kube-system"}, resolver
+        assert [(port["port"], port["protocol"]) for port in names["ports"]] == [(53, "UDP"), (53, "TCP")]
+        # No other rule is a way to a name server, or to everybody.
+        assert internal, "no way to the database"
+        for rule in internal:
+            assert rule["ports"] and not any(port.get("port") == 53 for port in rule["ports"]), rule
+        blocks = [peer["ipBlock"] for peer in public["to"]]
+        assert [port["protocol"] for port in public["ports"]] == ["TCP"], "UDP to everybody"
+        for address in NOT_PUBLIC:
+            address = ipaddress.ip_address(address)
+            reached = [
+                block["cidr"] for block in blocks
+                if address in ipaddress.ip_network(block["cidr"])
+                and not any(address in ipaddress.ip_network(net) for net in block["except"])
+            ]
+            assert not reached, f"{address} is reached by {reached}"
+
+
 def check_values_survive(found, over):
     """Odd characters come through quoting as they are."""
     for one in found:
@@ -254,6 +301,7 @@ def main():
             check_selectors(found)
             check_pods(found, over)
             check_references(found)
+            check_network(found, over)
             check_values_survive(found, over)
         check_custom(found, modules)
         print(f"chart, {case}: {len(found)} objects are valid for Kubernetes {', '.join(VERSIONS)}")
