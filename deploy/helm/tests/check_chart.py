@@ -67,8 +67,8 @@ REFUSED = [
     ({"secret": SECRET, "worker": {"autoscaling": {"enabled": True}, "keda": {"enabled": True}}}, "cannot both"),
     ({"secret": {**SECRET, "brokerUrl": "embedded"}, "worker": {"keda": {"enabled": True}}}, "needs RabbitMQ"),
     # Names may be asked of somebody, never of everybody.
-    ({"secret": SECRET, "networkPolicy": {"egress": {"dns": {"to": []}}}}, "[]"),
-    ({"secret": SECRET, "networkPolicy": {"egress": {"dns": {"to": [{}]}}}}, "{}"),
+    ({"secret": SECRET, "networkPolicy": {"egress": {"dns": {"to": []}}}}, "dns"),
+    ({"secret": SECRET, "networkPolicy": {"egress": {"dns": {"to": [{}]}}}}, "dns"),
 ]
 
 
@@ -110,7 +110,7 @@ def render(renderer, over, kubernetes):
     try:
         jsonschema.Draft7Validator(json.loads((CHART / "values.schema.json").read_text())).validate(values)
     except jsonschema.ValidationError as error:
-        raise Refused(error.message) from error
+        raise Refused(f"/{'/'.join(map(str, error.absolute_path))}: {error.message}") from error
     chart = load(CHART / "Chart.yaml")
     context = {
         "Values": values,
