@@ -5,8 +5,8 @@
 //!   for and no others. (The system's `getaddrinfo` holds a thread for as long as that takes.)
 //! - One look-up of a name is under way at a time; everybody who wants the name meanwhile waits for it. It goes on
 //!   when they have given up, so that the next one finds its result.
-//! - An answer is kept for as long as it says itself, at most [`KEEP_ANSWER`]. That a name does not exist is kept for
-//!   [`KEEP_REFUSAL`], and that nobody answered for [`KEEP_SILENCE`].
+//! - An answer is kept for as long as it says itself, at most `KEEP_ANSWER`. That a name does not exist is kept for
+//!   `KEEP_REFUSAL`, and that nobody answered for `KEEP_SILENCE`.
 //! - The system's configuration counts (`/etc/resolv.conf`, `/etc/hosts`), and is read again when it has changed.
 //! - Whether an address may be called is not asked here: whoever calls it checks each address, each time.
 
