@@ -100,7 +100,9 @@ async fn silent_name_servers_hold_up_no_other_name() {
     for number in 0..20 {
         let host = format!("healthy{number}.example.test");
         let found = resolver.look_up(&host);
-        let found = tokio::time::timeout(Duration::from_secs(3), found).await;
+        // A datagram may be lost where 1,200 come at once; it is sent again. Whoever waited for the silent ones would wait
+        // for 4 s.
+        let found = tokio::time::timeout(Duration::from_millis(3900), found).await;
         assert!(found.expect("it did not wait for the silent ones").is_ok());
     }
     for name in dead {
