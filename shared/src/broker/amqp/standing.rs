@@ -1,7 +1,8 @@
 //! Whether RabbitMQ still knows a consumer, and when the consumer had better subscribe again.
 //!
 //! A queue that is deleted and declared again within milliseconds takes its consumers with it without a word: no
-//! `basic.cancel` comes, and the channel stays open. So a consumer that gets nothing looks at the queue now and
+//! `basic.cancel` comes, and the channel stays open. RabbitMQ 3.10 may even go on counting such a consumer, and hand it
+//! messages that its channel drops: then the queue has nothing ready, and nothing shows that it is amiss. So a consumer that gets nothing looks at the queue now and
 //! then. A subscription cannot be asked for by its name, only how many the queue counts; so one that was quiet for
 //! long is renewed in any case, which costs a few round trips and nothing else.
 
