@@ -231,6 +231,8 @@ impl Key {
             tenant: Some(TenantId::parse(TENANT)?),
             scopes: vec![Scope::Admin],
             created_at: now,
+            expires_at: None,
+            last_used_at: None,
             revoked_at: None,
         };
         let (secret, hash) = new_key();

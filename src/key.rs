@@ -8,17 +8,19 @@ use posthaste_shared::clock::{Clock as _, SystemClock};
 use posthaste_shared::config::Profile;
 use posthaste_shared::domain::id::{KeyId, TenantId};
 use posthaste_shared::domain::key::{ApiKey, Scope};
+use posthaste_shared::domain::time::Timestamp;
 use serde_json::json;
 
 use crate::connect;
 use crate::failure::{Done, Failure};
 use crate::global::{Global, ServiceFlags};
 use crate::output::{self, Output, age, fixed, wrapped};
+use crate::when;
 
 /// Manage API keys. These commands open the store, so they need its URL and not the API.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  posthaste key create --name billing --scope enqueue --tenant acme\n  posthaste key list\n  posthaste key revoke key_0192…"
+    after_help = "Examples:\n  posthaste key create --name billing --scope enqueue --tenant acme\n  posthaste key create --name ci --scope admin --expires 90d\n  posthaste key list\n  posthaste key revoke key_0192…"
 )]
 pub(crate) struct KeyArgs {
     #[command(subcommand)]
@@ -27,9 +29,9 @@ pub(crate) struct KeyArgs {
 
 #[derive(Debug, Subcommand)]
 enum KeyCommand {
-    /// Make a key and print it, this once
+    /// Create a key and print it, this once
     Create(CreateArgs),
-    /// List keys, revoked ones too
+    /// List keys, revoked and expired ones too
     List(ServiceFlags),
     /// Make a key stop working
     Revoke(RevokeArgs),
@@ -52,6 +54,9 @@ struct CreateArgs {
     /// Bind it to one tenant [default: every tenant]
     #[arg(long)]
     tenant: Option<TenantId>,
+    /// When it stops working by itself: after so long (12h, 90d), or at a time (2027-01-31T12:00:00Z) [default: never]
+    #[arg(long, value_name = "DURATION|TIME", value_parser = when::future)]
+    expires: Option<Timestamp>,
     #[command(flatten)]
     service: ServiceFlags,
 }
@@ -91,6 +96,8 @@ async fn create(global: &Global, args: CreateArgs) -> Done {
         tenant: args.tenant,
         scopes,
         created_at: now,
+        expires_at: args.expires,
+        last_used_at: None,
         revoked_at: None,
     };
     let (key, hash) = new_key();
@@ -130,12 +137,24 @@ fn print_list(output: Output, keys: &[ApiKey]) -> Result<(), Failure> {
         let value = serde_json::to_value(key)?;
         let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
         let tenant = key.tenant.as_ref().map_or("every", TenantId::as_str).to_owned();
-        let (created, revoked) = (age(&value, "created_at"), age(&value, "revoked_at"));
-        Ok(vec![key.id.to_string(), tenant, created, revoked, scopes.join(","), key.name.clone()])
+        let created = age(&value, "created_at");
+        let used = age(&value, "last_used_at");
+        let expires = age(&value, "expires_at");
+        let revoked = age(&value, "revoked_at");
+        Ok(vec![key.id.to_string(), tenant, created, used, expires, revoked, scopes.join(","), key.name.clone()])
     };
     let rows = keys.iter().map(row).collect::<Result<_, _>>()?;
     Ok(output.table(
-        &[fixed("id"), fixed("tenant"), fixed("age"), fixed("revoked"), wrapped("scopes"), wrapped("name")],
+        &[
+            fixed("id"),
+            fixed("tenant"),
+            fixed("age"),
+            fixed("used"),
+            fixed("expires"),
+            fixed("revoked"),
+            wrapped("scopes"),
+            wrapped("name"),
+        ],
         rows,
     )?)
 }

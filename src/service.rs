@@ -103,6 +103,9 @@ impl Node {
                 max_batch_body_bytes: config.api.max_batch_bytes,
                 body_timeout: config.api.body_timeout,
                 admin_key: config.api.admin_key.clone(),
+                tenant_max_endpoints: config.api.tenant_max_endpoints,
+                tenant_max_pending: config.api.tenant_max_pending,
+                tenant_max_streams: config.api.tenant_max_streams,
                 ..ApiSettings::default()
             },
         };
@@ -125,6 +128,7 @@ impl Node {
         };
         let settings = WorkerSettings {
             slots: config.worker.slots,
+            tenant_max_in_flight: config.worker.tenant_max_in_flight,
             prefetch: config.worker.prefetch,
             limits: Limits {
                 max_message_bytes: config.worker.max_payload_bytes,

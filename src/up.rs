@@ -130,6 +130,8 @@ async fn first_key(node: &Node, config: &Config) -> Result<Option<Secret>, Failu
         tenant: None,
         scopes: vec![Scope::Admin],
         created_at: now,
+        expires_at: None,
+        last_used_at: None,
         revoked_at: None,
     };
     let (key, hash) = new_key();

@@ -2,6 +2,7 @@
 
 use posthaste_shared::broker::{Broker, BrokerError, Message};
 use posthaste_shared::domain::event::check_type;
+use posthaste_shared::domain::hops::Hops;
 use posthaste_shared::domain::id::{NotificationId, TenantId};
 use posthaste_shared::domain::notification::{Acceptance, InvalidDraft, Notification, NotificationDraft, Origin};
 use posthaste_shared::domain::time::Timestamp;
@@ -50,7 +51,7 @@ pub fn accept(
 ) -> Result<Notification, InvalidDraft> {
     let id = draft.id.clone().unwrap_or_else(|| NotificationId::generate(at));
     check_type(&draft.kind, Origin::Producer)?;
-    draft.accept(Acceptance { id, tenant, at, origin: Origin::Producer, traceparent })
+    draft.accept(Acceptance { id, tenant, at, origin: Origin::Producer, traceparent, hops: Hops::default() })
 }
 
 /// Publishes notifications, all at once, and waits for the confirms. Answers in order.

@@ -3,6 +3,7 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use posthaste_shared::domain::key::Scope;
 use serde_json::{Value, json};
@@ -141,8 +142,35 @@ async fn keys_are_made_shown_once_and_revoked() {
         (json!({ "name": "", "scopes": ["read"] }), "name"),
         (json!({ "name": "x", "scopes": [] }), "scopes"),
         (json!({ "name": "x", "scopes": ["root"] }), "scopes[0]"),
+        (json!({ "name": "x", "scopes": ["read"], "expires_at": "2026-01-01T00:00:00Z" }), "expires_at"),
     ] {
         assert_eq!(api.call("POST", "/v1/keys", draft).await.fields(), [field]);
+    }
+}
+
+#[tokio::test]
+async fn a_key_ends_by_itself_and_shows_when_it_was_last_used() {
+    let api = TestApi::start().await;
+    let expires_at = api.clock.now().after(Duration::from_millis(1500));
+    let draft = json!({ "name": "short", "scopes": ["read"], "expires_at": expires_at });
+    let made = api.call("POST", "/v1/keys", draft).await;
+    assert_eq!((made.status, &made.body["expires_at"]), (201, &json!(expires_at)), "{made:?}");
+    assert!(made.body["last_used_at"].is_null());
+    let key = made.body["key"].as_str().unwrap().to_owned();
+    let used = async |key: &str| api.call_as(key, "GET", "/v1/endpoints", Value::Null).await;
+    assert_eq!(used(&key).await.status, 200);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    // It is remembered when it was used, and not for longer than it works.
+    loop {
+        let listed = api.call("GET", "/v1/keys", Value::Null).await;
+        let refused = used(&key).await;
+        if !listed.body["items"][0]["last_used_at"].is_null() && refused.status == 401 {
+            assert_eq!(refused.code(), "invalid_key");
+            assert!(refused.body["detail"].as_str().unwrap().contains("expired at"), "{refused:?}");
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{listed:?} {refused:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

@@ -8,52 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use posthaste_producer::enqueue::accept;
 use posthaste_shared::broker::{DeadReason, Message};
-use posthaste_shared::domain::delivery::{Delivery, DeliveryState, FailureReason, Wait};
-use posthaste_shared::domain::event::Event;
-use posthaste_shared::domain::id::{DeliveryId, EndpointId, TenantId};
+use posthaste_shared::domain::delivery::{DeliveryState, FailureReason, Wait};
 use posthaste_shared::domain::key::Scope;
-use posthaste_shared::domain::notification::{NotificationDraft, Origin};
-use posthaste_shared::domain::wire_format::WireFormat;
 use posthaste_shared::redrive::Redriver;
-use posthaste_shared::store::record::{Before, Record};
 use serde_json::{Value, json};
-use support::{ADMIN_KEY, TestApi};
-
-/// Records a delivery in that state, with the event that its state makes.
-async fn recorded(api: &TestApi, tenant: &str, name: &str, state: impl FnOnce() -> DeliveryState) -> DeliveryId {
-    let now = api.clock.now();
-    let endpoint = EndpointId::parse(&api.endpoint(tenant).await).unwrap();
-    let draft: NotificationDraft =
-        serde_json::from_value(json!({ "id": name, "type": "a.b", "payload": {"n": 1}, "ttl_seconds": 600 })).unwrap();
-    let notification = accept(draft, TenantId::parse(tenant).unwrap(), now, None).unwrap();
-    let delivery = Delivery {
-        id: DeliveryId::of(&notification.id, &endpoint, None),
-        notification_id: notification.id.clone(),
-        tenant: notification.tenant.clone(),
-        kind: notification.kind.clone(),
-        endpoint_id: endpoint,
-        wire_format: WireFormat::Standard,
-        recipient: None,
-        state: state(),
-        round: 1,
-        attempt_count: 0,
-        round_base: 0,
-        created_at: now,
-        expires_at: notification.expires_at,
-        provider_message_id: None,
-        provider_message_date: None,
-        provider_error_code: None,
-        last_error: None,
-        origin: Origin::Producer,
-    };
-    let (id, event) = (delivery.id, Event::of_outcome(&delivery, None));
-    let before = Before::New { notification: Arc::new(notification), fan_out: 1 };
-    let record = Record { delivery, before, attempt: None, kept: None, event, disable: None };
-    api.store.record(&[record], now).await.unwrap();
-    id
-}
+use support::{ADMIN_KEY, TestApi, recorded};
 
 fn failed(api: &TestApi) -> impl FnOnce() -> DeliveryState + use<> {
     let at = api.clock.now();

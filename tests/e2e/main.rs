@@ -7,6 +7,7 @@
 mod support;
 
 mod answers;
+mod circle;
 mod client_key;
 mod cloudevents;
 mod commands;

@@ -9,7 +9,8 @@
 //! served: parking it would cost the store two writes and bring nobody forward. Work from the store waits in the same line, so it
 //! gets its part also while the broker has more than the worker can do. While an endpoint has parked work, fresh work gets at most half of its
 //! share, so that the older is not overtaken without end. A rate limit spaces an endpoint's requests evenly. A circuit breaker has
-//! its place in `State::admits`.
+//! its place in `State::admits`. A tenant may have a limit over all its endpoints: it bounds their shares, and what is over
+//! it waits for any of the tenant's requests to end.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use posthaste_shared::domain::delivery::Hold;
 use posthaste_shared::domain::endpoint::Endpoint;
-use posthaste_shared::domain::id::EndpointId;
+use posthaste_shared::domain::id::{EndpointId, TenantId};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -56,6 +57,8 @@ pub enum Admitted {
 pub struct Permit {
     admission: Admission,
     endpoint: EndpointId,
+    /// With a limit for tenants.
+    tenant: Option<TenantId>,
 }
 
 /// Who may go. Cheap to clone.
@@ -73,8 +76,12 @@ struct Inner {
 #[derive(Debug)]
 struct State {
     slots: usize,
+    /// The most requests of one tenant. `None`: no limit.
+    tenant_limit: Option<usize>,
     in_flight: usize,
     waiting_from_store: usize,
+    /// With a limit for tenants: those that have requests under way, or whose work waits for that.
+    tenants: HashMap<TenantId, TenantLane>,
     lanes: HashMap<EndpointId, Lane>,
     /// Endpoints with parked work, as last seen.
     backlogged: HashSet<EndpointId>,
@@ -82,6 +89,13 @@ struct State {
     caps: HashMap<EndpointId, f64>,
     /// Endpoints whose script cannot be run before then.
     paused: HashMap<EndpointId, Instant>,
+}
+
+/// One tenant's requests, over all its endpoints.
+#[derive(Debug, Default)]
+struct TenantLane {
+    in_flight: usize,
+    freed: Arc<Notify>,
 }
 
 /// One endpoint's requests.
@@ -108,13 +122,15 @@ enum Try {
 }
 
 impl Admission {
-    /// `slots` requests at once; `stopping` turns new work away.
+    /// `slots` requests at once, `tenant_limit` of them for one tenant; `stopping` turns new work away.
     #[must_use]
-    pub fn new(slots: usize, stopping: CancellationToken) -> Self {
+    pub fn new(slots: usize, tenant_limit: Option<usize>, stopping: CancellationToken) -> Self {
         let state = State {
             slots,
+            tenant_limit,
             in_flight: 0,
             waiting_from_store: 0,
+            tenants: HashMap::new(),
             lanes: HashMap::new(),
             backlogged: HashSet::new(),
             caps: HashMap::new(),
@@ -150,7 +166,10 @@ impl Admission {
             let (freed, patience) = {
                 let mut state = self.lock();
                 let (freed, patience) = match state.admits(endpoint, from) {
-                    Try::Go => return Admitted::Go(Permit { admission: self.clone(), endpoint: endpoint.id.clone() }),
+                    Try::Go => {
+                        let tenant = state.tenant_limit.map(|_| endpoint.tenant.clone());
+                        return Admitted::Go(Permit { admission: self.clone(), endpoint: endpoint.id.clone(), tenant });
+                    }
                     Try::Full => {
                         self.pass_on(in_line, &state);
                         return Admitted::Hold(Hold::MaxInFlight);
@@ -165,7 +184,7 @@ impl Admission {
                         (Arc::clone(&self.0.slot), SLOT_PATIENCE)
                     }
                 };
-                waiting.get_or_insert_with(|| Waiting::new(self, &mut state, &endpoint.id, from));
+                waiting.get_or_insert_with(|| Waiting::new(self, &mut state, endpoint, from));
                 // In line before the state is unlocked, so that nothing that is freed goes unnoticed.
                 let mut freed = Box::pin(freed.notified_owned());
                 freed.as_mut().enable();
@@ -203,7 +222,7 @@ impl Admission {
             return 0;
         }
         let lane = state.lanes.get(&endpoint.id);
-        let share = state.share(endpoint);
+        let share = state.share(endpoint).min(state.tenant_room(endpoint));
         if lane.is_some_and(|lane| lane.is_stalled(share, Instant::now())) {
             return 0;
         }
@@ -279,6 +298,14 @@ impl State {
         limit.min(above_reserve.max(of_reserve))
     }
 
+    /// The most requests that the endpoint may have under way by its tenant's limit, as things stand.
+    fn tenant_room(&self, endpoint: &Endpoint) -> usize {
+        let Some(limit) = self.tenant_limit else { return usize::MAX };
+        let tenant = self.tenants.get(&endpoint.tenant).map_or(0, |tenant| tenant.in_flight);
+        let own = self.lanes.get(&endpoint.id).map_or(0, |lane| lane.in_flight);
+        own + limit.saturating_sub(tenant)
+    }
+
     /// The most requests a second that the endpoint may get: by its own limit, and by what it asked for.
     fn rate(&self, endpoint: &Endpoint) -> Option<f64> {
         let cap = self.caps.get(&endpoint.id).copied();
@@ -304,14 +331,24 @@ impl State {
         let yields = from == From::Broker && self.backlogged.contains(&endpoint.id);
         let share = if yields { whole.div_ceil(2) } else { whole };
         let now = Instant::now();
+        let tenant_is_full =
+            self.tenant_room(endpoint) <= self.lanes.get(&endpoint.id).map_or(0, |lane| lane.in_flight);
         let lane = self.lanes.entry(endpoint.id.clone()).or_insert_with(|| Lane::new(now));
-        if lane.in_flight < share {
+        if lane.in_flight < share && !tenant_is_full {
             if lane.in_flight == 0 {
                 lane.progress = now;
             }
             lane.in_flight += 1;
             self.in_flight += 1;
+            if self.tenant_limit.is_some() {
+                self.tenants.entry(endpoint.tenant.clone()).or_default().in_flight += 1;
+            }
             return Try::Go;
+        }
+        // Room of its own, and none of its tenant's: any request of the tenant that ends may make it.
+        if lane.in_flight < share && self.in_flight < self.slots {
+            let tenant = self.tenants.entry(endpoint.tenant.clone()).or_default();
+            return Try::Wait(Arc::clone(&tenant.freed));
         }
         // An endpoint that does not move: no use to wait.
         if lane.is_stalled(share, now) {
@@ -329,6 +366,10 @@ impl State {
 
     /// What held work that waited in vain.
     fn hold(&self, endpoint: &Endpoint) -> Hold {
+        let own = self.lanes.get(&endpoint.id).map_or(0, |lane| lane.in_flight);
+        if own < self.share(endpoint) && self.tenant_room(endpoint) <= own {
+            return Hold::Tenant;
+        }
         if self.in_flight >= self.slots || self.lanes.get(&endpoint.id).is_none_or(|lane| lane.in_flight == 0) {
             Hold::Slots
         } else {
@@ -372,6 +413,17 @@ impl Drop for Permit {
             lane.progress = Instant::now();
             lane.freed.notify_one();
         }
+        if let Some(tenant) = &self.tenant
+            && let Some(lane) = state.tenants.get_mut(tenant)
+        {
+            lane.in_flight -= 1;
+            lane.freed.notify_one();
+            if lane.in_flight == 0 {
+                // Whoever waits has the notification itself.
+                lane.freed.notify_waiters();
+                state.tenants.remove(tenant);
+            }
+        }
         self.admission.0.slot.notify_one();
         state.tidy(&self.endpoint);
     }
@@ -380,13 +432,13 @@ impl Drop for Permit {
 /// Counts a delivery among those that wait for its lane, for as long as it lives.
 struct Waiting<'a> {
     admission: &'a Admission,
-    endpoint: &'a EndpointId,
+    endpoint: &'a Endpoint,
     from: From,
 }
 
 impl<'a> Waiting<'a> {
-    fn new(admission: &'a Admission, state: &mut State, endpoint: &'a EndpointId, from: From) -> Self {
-        if let Some(lane) = state.lanes.get_mut(endpoint) {
+    fn new(admission: &'a Admission, state: &mut State, endpoint: &'a Endpoint, from: From) -> Self {
+        if let Some(lane) = state.lanes.get_mut(&endpoint.id) {
             lane.waiting += 1;
             lane.waiting_from_store += usize::from(from == From::Store);
             state.waiting_from_store += usize::from(from == From::Store);
@@ -400,13 +452,16 @@ impl Drop for Waiting<'_> {
         let mut state = self.admission.lock();
         let from_store = usize::from(self.from == From::Store);
         state.waiting_from_store -= from_store;
-        if let Some(lane) = state.lanes.get_mut(self.endpoint) {
+        // Whoever gives up, or goes, may have taken a wake-up that was meant for the next in line.
+        if let Some(lane) = state.lanes.get_mut(&self.endpoint.id) {
             lane.waiting -= 1;
             lane.waiting_from_store -= from_store;
-            // Whoever gives up, or goes, may have taken a wake-up that was meant for the next in line.
             lane.freed.notify_one();
         }
-        state.tidy(self.endpoint);
+        if let Some(tenant) = state.tenants.get(&self.endpoint.tenant) {
+            tenant.freed.notify_one();
+        }
+        state.tidy(&self.endpoint.id);
     }
 }
 

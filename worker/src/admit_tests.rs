@@ -47,7 +47,7 @@ async fn fill(admission: &Admission, endpoint: &Endpoint) -> Vec<Permit> {
 
 #[tokio::test(start_paused = true)]
 async fn endpoints_that_hang_leave_room_for_the_others() {
-    let admission = Admission::new(100, CancellationToken::new());
+    let admission = Admission::new(100, None, CancellationToken::new());
     let mut held = Vec::new();
     for n in 0..9 {
         held.push(fill(&admission, &endpoint(&format!("hangs-{n}"), 1_000)).await);
@@ -61,7 +61,7 @@ async fn endpoints_that_hang_leave_room_for_the_others() {
 
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_never_gets_more_than_it_may() {
-    let admission = Admission::new(1_000, CancellationToken::new());
+    let admission = Admission::new(1_000, None, CancellationToken::new());
     let endpoint = endpoint("e", 32);
     let held = fill(&admission, &endpoint).await;
     assert_eq!(held.len(), 32);
@@ -73,7 +73,7 @@ async fn an_endpoint_never_gets_more_than_it_may() {
 
 #[tokio::test(start_paused = true)]
 async fn work_waits_a_moment_and_is_parked_at_once_where_nothing_moves() {
-    let admission = Admission::new(10, CancellationToken::new());
+    let admission = Admission::new(10, None, CancellationToken::new());
     let endpoint = endpoint("e", 1);
     let held = go(&admission, &endpoint).await;
     let begun = Instant::now();
@@ -89,7 +89,7 @@ async fn work_waits_a_moment_and_is_parked_at_once_where_nothing_moves() {
 
 #[tokio::test(start_paused = true)]
 async fn whoever_waits_goes_when_a_request_ends() {
-    let admission = Admission::new(10, CancellationToken::new());
+    let admission = Admission::new(10, None, CancellationToken::new());
     let endpoint = endpoint("e", 1);
     let held = go(&admission, &endpoint).await;
     let waiting = (0..5).map(|_| {
@@ -107,7 +107,7 @@ async fn whoever_waits_goes_when_a_request_ends() {
 
 #[tokio::test(start_paused = true)]
 async fn a_rate_limit_spaces_requests_evenly() {
-    let admission = Admission::new(100, CancellationToken::new());
+    let admission = Admission::new(100, None, CancellationToken::new());
     let endpoint = Endpoint { rate_limit_per_second: Some(10.0), ..endpoint("e", 32) };
     let begun = Instant::now();
     for turn in 0..20 {
@@ -134,7 +134,7 @@ async fn a_rate_limit_spaces_requests_evenly() {
 
 #[tokio::test(start_paused = true)]
 async fn fresh_work_leaves_room_for_what_was_parked_before() {
-    let admission = Admission::new(1_000, CancellationToken::new());
+    let admission = Admission::new(1_000, None, CancellationToken::new());
     let endpoint = endpoint("e", 10);
     admission.note_backlog(&endpoint.id, true);
     let fresh = fill(&admission, &endpoint).await;
@@ -147,7 +147,7 @@ async fn fresh_work_leaves_room_for_what_was_parked_before() {
 #[tokio::test(start_paused = true)]
 async fn disabled_endpoints_and_a_stopping_worker_turn_work_away() {
     let stopping = CancellationToken::new();
-    let admission = Admission::new(10, stopping.clone());
+    let admission = Admission::new(10, None, stopping.clone());
     let disabled = Endpoint { status: EndpointStatus::Disabled(DisabledReason::Manual), ..endpoint("e", 1) };
     assert!(matches!(admission.admit(&disabled, From::Broker, None).await, Admitted::Hold(Hold::Disabled)));
     stopping.cancel();
@@ -156,7 +156,7 @@ async fn disabled_endpoints_and_a_stopping_worker_turn_work_away() {
 
 #[tokio::test(start_paused = true)]
 async fn work_that_finds_all_slots_taken_goes_when_any_is_free() {
-    let admission = Admission::new(1, CancellationToken::new());
+    let admission = Admission::new(1, None, CancellationToken::new());
     let held = go(&admission, &endpoint("first", 32)).await;
     let begun = Instant::now();
     let waiting: Vec<_> = (0..20)
@@ -180,7 +180,7 @@ async fn work_that_finds_all_slots_taken_goes_when_any_is_free() {
 
 #[tokio::test(start_paused = true)]
 async fn work_waits_for_a_slot_no_longer_than_it_is_of_use() {
-    let admission = Admission::new(1, CancellationToken::new());
+    let admission = Admission::new(1, None, CancellationToken::new());
     let held = go(&admission, &endpoint("first", 32)).await;
     let begun = Instant::now();
     let limit = Some(Duration::from_secs(2));
@@ -195,7 +195,7 @@ async fn work_waits_for_a_slot_no_longer_than_it_is_of_use() {
 
 #[tokio::test(start_paused = true)]
 async fn a_few_from_the_store_wait_in_line_with_all_others() {
-    let admission = Admission::new(16, CancellationToken::new());
+    let admission = Admission::new(16, None, CancellationToken::new());
     assert_eq!(admission.worth_taking(), 18);
     let mut held = Vec::new();
     for n in 0..16 {
@@ -216,4 +216,44 @@ async fn a_few_from_the_store_wait_in_line_with_all_others() {
     for waiting in waiting {
         assert!(matches!(waiting.await.unwrap(), Admitted::Go(_)));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_has_no_more_under_way_than_its_limit_over_all_its_endpoints() {
+    let admission = Admission::new(1_000, Some(3), CancellationToken::new());
+    let (first, second) = (endpoint("first", 32), endpoint("second", 32));
+    let mut held = vec![go(&admission, &first).await, go(&admission, &first).await, go(&admission, &second).await];
+    assert!(matches!(admission.admit(&second, From::Broker, None).await, Admitted::Hold(Hold::Tenant)));
+    // An endpoint that has none under way waits for the tenant, too, and goes when any other of its requests ends.
+    let waiting = {
+        let admission = admission.clone();
+        tokio::spawn(async move { go(&admission, &endpoint("third", 32)).await })
+    };
+    tokio::time::sleep(PATIENCE / 2).await;
+    held.remove(0);
+    held.push(waiting.await.unwrap());
+    let another = Endpoint { tenant: TenantId::parse("another").unwrap(), ..endpoint("another", 32) };
+    held.push(go(&admission, &another).await);
+    drop(held);
+    assert!(admission.lock().tenants.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_gives_up_waiting_for_its_tenant_wakes_the_next() {
+    let admission = Admission::new(1_000, Some(1), CancellationToken::new());
+    let held = go(&admission, &endpoint("first", 32)).await;
+    let wait = |id: &'static str, limit| {
+        let admission = admission.clone();
+        tokio::spawn(
+            async move { matches!(admission.admit(&endpoint(id, 32), From::Broker, limit).await, Admitted::Go(_)) },
+        )
+    };
+    // Its time is over in the very moment in which the request ends: whichever of the two comes first, the next one goes.
+    let gives_up = wait("second", Some(PATIENCE / 2));
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let goes = wait("third", None);
+    tokio::time::sleep(PATIENCE / 2 - Duration::from_millis(1)).await;
+    drop(held);
+    gives_up.await.unwrap();
+    assert!(goes.await.unwrap());
 }

@@ -338,7 +338,12 @@ impl Courier {
         let request = script_call(rendered.body);
         let argument = String::from_utf8_lossy(request.body());
         let mut span = spans::script(attempt.span, "run script");
-        let call = Call { deadline: attempt.deadline(), network: true, returns: Returns::Json };
+        let call = Call {
+            deadline: attempt.deadline(),
+            network: true,
+            hops: attempt.subject.notification.hops.next(),
+            returns: Returns::Json,
+        };
         let called = self.scripts.call(&endpoint.tenant, &script, &argument, call).await;
         let over = self.clock.now();
         let (reply, result, outcome) = match called.result {

@@ -78,6 +78,7 @@ fn read(message: &Message, now: Timestamp) -> Result<Decoded, String> {
         at: message.accepted_at.map_or(now, |at| at.min(now)),
         origin: message.origin,
         traceparent: message.traceparent.clone(),
+        hops: message.hops,
     };
     check_type(&draft.kind, message.origin).map_err(|error| format!("not a notification: {error}"))?;
     let notification = draft.accept(acceptance).map_err(|error| format!("not a notification: {error}"))?;

@@ -2,6 +2,7 @@
 
 use posthaste_shared::domain::attempt::{Attempt, AttemptResult, Phases};
 use posthaste_shared::domain::delivery::{Delivery, DeliveryState, FailureReason};
+use posthaste_shared::domain::hops::Hops;
 use posthaste_shared::domain::id::{DeliveryId, EndpointId, TenantId};
 use posthaste_shared::domain::notification::{Origin, Priority};
 use posthaste_shared::domain::time::Timestamp;
@@ -27,6 +28,7 @@ fn notification(id: &str, payload: &Value, recipient: Option<&Value>) -> Notific
         priority: Priority::High,
         origin: Origin::Producer,
         traceparent: None,
+        hops: Hops::default(),
     }
 }
 

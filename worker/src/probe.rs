@@ -4,6 +4,7 @@
 use posthaste_shared::domain::attempt::{AttemptError, Phases};
 use posthaste_shared::domain::delivery::{FailureReason, Hold};
 use posthaste_shared::domain::endpoint::Endpoint;
+use posthaste_shared::domain::hops::Hops;
 use posthaste_shared::domain::id::{DeliveryId, NotificationId, NotificationType};
 use posthaste_shared::domain::notification::{Notification, Origin, Priority};
 use posthaste_shared::domain::raw_json::RawJson;
@@ -73,6 +74,7 @@ pub fn sample(endpoint: &Endpoint, now: Timestamp) -> Notification {
         priority: Priority::Normal,
         origin: Origin::Producer,
         traceparent: None,
+        hops: Hops::default(),
     }
 }
 

@@ -122,6 +122,7 @@ impl Relay {
             let kind = message_events::kind_of(event.kind);
             kind.is_some_and(|kind| wanted(event, &|endpoint| message_events::wanted_by(endpoint, &kind)))
         });
+        self.inherit_hops(events, &mut enqueued).await?;
         enqueued.extend(self.message_events(of_messages.collect()).await?);
         self.metrics.accepted(Source::Event, enqueued.len() as u64);
         let (places, messages): (Vec<usize>, Vec<Message>) =
@@ -138,6 +139,20 @@ impl Relay {
         Ok(answers)
     }
 
+    /// News of a delivery has come round as often as that delivery's notification: a circle may lead through events.
+    async fn inherit_hops(&self, events: &[Event], enqueued: &mut [(usize, Notification)]) -> Result<(), RelayError> {
+        let about = enqueued.iter().map(|(place, _)| {
+            let delivery = message_events::delivery_of(&events[*place])?;
+            Some((delivery.tenant, delivery.notification_id))
+        });
+        let about: Vec<_> = about.collect();
+        let hops = self.store.hops(&about.iter().flatten().cloned().collect::<Vec<_>>()).await?;
+        for ((_, notification), about) in enqueued.iter_mut().zip(about) {
+            notification.hops = about.and_then(|about| hops.get(&about).copied()).unwrap_or_default();
+        }
+        Ok(())
+    }
+
     /// What httpSMS endpoints are told of failed and expired deliveries, each with the place of its event. The
     /// notifications that those are of come from the store; one that is gone from there is not told of.
     async fn message_events(&self, events: Vec<(usize, &Event)>) -> Result<Vec<(usize, Notification)>, RelayError> {
@@ -152,7 +167,8 @@ impl Relay {
             let about = self.store.notifications(&ids).await?;
             made.extend(deliveries.iter().zip(ids).filter_map(|((place, event, delivery), id)| {
                 let about = about.get(&id).filter(|about| about.origin == Origin::Producer)?;
-                Some((*place, message_events::of(event, delivery, about)?))
+                let news = message_events::of(event, delivery, about)?;
+                Some((*place, Notification { hops: about.hops, ..news }))
             }));
         }
         Ok(made)

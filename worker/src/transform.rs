@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::fmt::Display;
 
 use posthaste_shared::domain::endpoint::Endpoint;
+use posthaste_shared::domain::hops::Hops;
 use posthaste_shared::domain::id::{DeliveryId, EndpointId, NotificationId, TenantId};
 use posthaste_shared::domain::notification::{Notification, Priority};
 use posthaste_shared::domain::raw_json::RawJson;
@@ -80,7 +81,7 @@ pub(crate) async fn run(scripts: &Engine, source: &str, subject: &Subject<'_>, d
         Ok(argument) => argument,
         Err(error) => return unusable(&error),
     };
-    let how = Call { deadline, network: false, returns: Returns::Strict };
+    let how = Call { deadline, network: false, hops: Hops::default(), returns: Returns::Strict };
     let called = scripts.call(tenant, &script, &argument, how).await;
     let result = match called.result {
         Ok(Returned::Json(handed)) => returned::transformed(&handed, &subject.notification.payload),

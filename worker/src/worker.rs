@@ -45,6 +45,8 @@ const RELEASE: Duration = Duration::from_secs(2);
 pub struct WorkerSettings {
     /// Attempts under way at once, 1 to 65,536. Default 1,024.
     pub slots: usize,
+    /// Attempts under way at once for one tenant. Default none: no limit but the slots.
+    pub tenant_max_in_flight: Option<usize>,
     /// Messages taken from the broker and not yet acknowledged, 1 to 65,535. Default 2,048.
     pub prefetch: u16,
     /// Bounds on messages.
@@ -67,6 +69,7 @@ impl Default for WorkerSettings {
     fn default() -> Self {
         Self {
             slots: 1024,
+            tenant_max_in_flight: None,
             prefetch: 2048,
             limits: Limits::default(),
             events: EventSettings::default(),
@@ -149,7 +152,7 @@ impl Worker {
             metrics: Arc::clone(&parts.metrics),
             tracer: parts.tracer.clone(),
             broker: Arc::clone(&parts.broker),
-            admission: Admission::new(settings.slots, stopping.clone()),
+            admission: Admission::new(settings.slots, settings.tenant_max_in_flight, stopping.clone()),
             courier: Courier::new(
                 Sender::with_resolver(settings.egress, &settings.resolver)?,
                 Arc::clone(&parts.clock),

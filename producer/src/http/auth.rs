@@ -42,7 +42,7 @@ permission!(
 
 async fn authorise(parts: &Parts, api: &Api, scope: Scope) -> Result<Caller, Problem> {
     let key = bearer(&parts.headers)?;
-    let caller = api.keys.look_up(&api.store, key).await?;
+    let caller = api.keys.look_up(&api.store, &*api.clock, key).await?;
     if caller.key().allows(scope) {
         if let (Scope::Admin, Some(audit)) = (scope, parts.extensions.get::<Audit>()) {
             audit.note(&caller);
@@ -58,7 +58,7 @@ async fn authorise(parts: &Parts, api: &Api, scope: Scope) -> Result<Caller, Pro
 /// meanwhile. Costs a visit to the store only where the key has not been looked at for a second.
 ///
 /// # Errors
-/// It was revoked, or the store cannot say.
+/// It was revoked or has expired, or the store cannot say.
 pub(super) async fn still_works(headers: &HeaderMap, api: &Api) -> Result<(), Problem> {
     caller_of(headers, api).await.map(drop)
 }
@@ -68,7 +68,7 @@ pub(super) async fn still_works(headers: &HeaderMap, api: &Api) -> Result<(), Pr
 /// # Errors
 /// There is no key, it does not work, or the store cannot say.
 pub(super) async fn caller_of(headers: &HeaderMap, api: &Api) -> Result<Caller, Problem> {
-    api.keys.look_up(&api.store, bearer(headers)?).await
+    api.keys.look_up(&api.store, &*api.clock, bearer(headers)?).await
 }
 
 fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {

@@ -13,9 +13,9 @@ use serde_json::value::RawValue;
 
 use super::auth::Enqueuer;
 use super::extract::BatchBytes;
-use super::intake::{AcceptedView, Item, take_in};
+use super::intake::{AcceptedView, Carried, Item, take_in};
 use super::json::{explain, parse};
-use super::notifications::{IdempotencyKey, idempotency_key, traceparent};
+use super::notifications::{IdempotencyKey, idempotency_key};
 use super::problem::{Code, Problem, ProblemBody};
 use super::state::Api;
 
@@ -80,7 +80,7 @@ pub(super) async fn enqueue_batch(
         Ok(Item { draft, idempotency_key: key.as_ref().map(|key| format!("{key}/{index}")) })
     };
     let items = texts.into_iter().enumerate().map(item).collect();
-    let results = take_in(&api, &caller, traceparent(&headers), items).await;
+    let results = take_in(&api, &caller, Carried::by(&headers), items).await;
     Ok(answer(results))
 }
 
@@ -103,11 +103,13 @@ fn split(body: &[u8], ndjson: bool) -> Result<Vec<&[u8]>, Problem> {
     Ok(items.into_iter().map(|item| item.get().as_bytes()).collect())
 }
 
-/// 202 with a result for each; 503 when the broker or the store was away for all that could be taken.
+/// 202 with a result for each; 503 when the broker or the store was away for all that could be taken, 429 when the
+/// tenant was over its limit.
 fn answer(results: Vec<Result<AcceptedView, Problem>>) -> Response {
     let accepted = results.iter().filter(|result| result.is_ok()).count();
-    let unavailable = results.iter().find_map(|result| result.as_ref().err().filter(|p| p.code == Code::Unavailable));
-    if let (0, Some(problem)) = (accepted, unavailable) {
+    let for_now = |problem: &&Problem| matches!(problem.code, Code::Unavailable | Code::BacklogLimit);
+    let later = results.iter().find_map(|result| result.as_ref().err().filter(for_now));
+    if let (0, Some(problem)) = (accepted, later) {
         return problem.clone().into_response();
     }
     let rejected = results.len() - accepted;
@@ -139,6 +141,8 @@ mod tests {
         let away = || Err(Problem::new(Code::Unavailable, "away"));
         let wrong = || Err(Problem::new(Code::Invalid, "wrong"));
         assert_eq!(answer(vec![away(), wrong()]).status(), StatusCode::SERVICE_UNAVAILABLE);
+        let full = || Err(Problem::new(Code::BacklogLimit, "full"));
+        assert_eq!(answer(vec![wrong(), full()]).status(), StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(answer(vec![wrong()]).status(), StatusCode::ACCEPTED);
         assert_eq!(answer(vec![]).status(), StatusCode::ACCEPTED);
     }

@@ -27,6 +27,8 @@ impl Caller {
             tenant: None,
             scopes: vec![Scope::Admin],
             created_at: Timestamp::from_micros(0),
+            expires_at: None,
+            last_used_at: None,
             revoked_at: None,
         })
     }

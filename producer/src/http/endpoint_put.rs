@@ -102,7 +102,8 @@ async fn create(
     check(api, &endpoint)?;
     check_called_urls(api, None, &endpoint).await?;
     check_scripts(api, None, &endpoint).await?;
-    let saved = api.store.insert_endpoint(&endpoint).await.map_err(taken)?;
+    let saved =
+        api.store.insert_endpoint_within(&endpoint, api.settings.tenant_max_endpoints).await.map_err(not_inserted)?;
     let view = CreatedEndpoint { endpoint: EndpointView::of(&saved, now), secret };
     Ok(shown(StatusCode::CREATED, &saved, view))
 }
@@ -124,11 +125,15 @@ async fn update(
     Ok(shown(StatusCode::OK, &changed, view))
 }
 
-/// A uid that another endpoint of the tenant has.
-pub(super) fn taken(error: StoreError) -> Problem {
+/// Why an endpoint could not be created: its uid is taken, or the tenant has as many endpoints as it may have.
+pub(super) fn not_inserted(error: StoreError) -> Problem {
     match error {
         StoreError::Taken { id, .. } => {
             Problem::new(Code::UidTaken, format!("another endpoint of the tenant has the uid {id}: PUT updates it"))
+        }
+        StoreError::Full { most, .. } => {
+            let detail = format!("the tenant has {most} endpoints, which is the limit: delete one first");
+            Problem::new(Code::EndpointLimit, detail)
         }
         other => other.into(),
     }

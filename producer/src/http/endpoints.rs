@@ -21,7 +21,7 @@ use super::endpoint_check::{check, check_called_urls, check_scripts, check_url, 
 use super::endpoint_input::{EndpointDraft, EndpointPatch};
 use super::endpoint_make::{apply, make, status};
 use super::endpoint_name::{EndpointName, EndpointTenant, IfMatch, shown, tag};
-use super::endpoint_put::taken;
+use super::endpoint_put::not_inserted;
 use super::extract::{JsonBytes, Params};
 use super::json::parse;
 use super::page::{PageView, page_request};
@@ -68,7 +68,8 @@ pub(super) async fn create(
     check(&api, &endpoint)?;
     check_called_urls(&api, None, &endpoint).await?;
     check_scripts(&api, None, &endpoint).await?;
-    let saved = api.store.insert_endpoint(&endpoint).await.map_err(taken)?;
+    let saved =
+        api.store.insert_endpoint_within(&endpoint, api.settings.tenant_max_endpoints).await.map_err(not_inserted)?;
     let location = format!("/v1/endpoints/{}", saved.id);
     let view = CreatedEndpoint { endpoint: EndpointView::of(&saved, now), secret };
     let headers = [(header::LOCATION, location), (header::ETAG, tag(&saved))];
@@ -170,9 +171,14 @@ pub(super) async fn delete(
     Admin(caller): Admin,
     name: EndpointName,
 ) -> Result<StatusCode, Problem> {
-    let endpoint = find(&api, &caller, &name).await?;
-    let deleted = api.store.delete_endpoint(&endpoint.id, api.clock.now()).await?;
-    if deleted { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::not_found("endpoint")) }
+    for _ in 0..TRIES {
+        // As it is now, or the answer says why not: gone, or not in the state that `If-Match` asks for.
+        let endpoint = find(&api, &caller, &name).await?;
+        if api.store.delete_endpoint(&endpoint.id, Some(endpoint.version), api.clock.now()).await? {
+            return Ok(StatusCode::NO_CONTENT);
+        }
+    }
+    Err(edit_conflict())
 }
 
 /// The endpoint, if there is one that this caller may see, and in the state that the request asks for.

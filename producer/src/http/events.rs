@@ -24,6 +24,7 @@ use super::extract::Params;
 use super::page::{PageView, page_request};
 use super::problem::{Code, Problem};
 use super::state::Api;
+use super::tenant_limits::OpenStream;
 
 /// How often the store is asked for new events, for each open stream.
 const POLL: Duration = Duration::from_millis(500);
@@ -110,8 +111,9 @@ pub(super) async fn follow(
         Some(id) => id,
         None => api.store.last_event_sequence().await?,
     };
+    let open = api.tenants.open_stream(filter.tenant.as_ref())?;
     let shutdown = api.shutdown.clone();
-    let batches = stream::unfold(Position { api, headers, filter, cursor }, next_batch);
+    let batches = stream::unfold(Position { api, headers, filter, cursor, open }, next_batch);
     // Whoever loses the connection before the first event comes back with the id of the beginning.
     let beginning = Ok(sse::Event::default().id(cursor.to_string()).comment("from here"));
     let events = batches.flat_map(stream::iter).take_until(shutdown.cancelled_owned());
@@ -133,12 +135,13 @@ struct Position {
     filter: EventFilter,
     /// The sequence number of the last event that was sent.
     cursor: i64,
+    open: OpenStream,
 }
 
 /// Waits for events after the position. A store that is away is asked again at the next turn. `None`, which ends the
 /// stream, when its key was revoked.
 async fn next_batch(position: Position) -> Option<(Vec<Result<sse::Event, Infallible>>, Position)> {
-    let Position { api, headers, filter, cursor } = position;
+    let Position { api, headers, filter, cursor, open } = position;
     if let Err(problem) = still_works(&headers, &api).await
         && problem.code == Code::InvalidKey
     {
@@ -157,7 +160,7 @@ async fn next_batch(position: Position) -> Option<(Vec<Result<sse::Event, Infall
     }
     let next = events.last().map_or(cursor, |(sequence, _)| *sequence);
     let shown = events.iter().map(|(sequence, event)| Ok(server_sent(*sequence, event))).collect();
-    Some((shown, Position { api, headers, filter, cursor: next }))
+    Some((shown, Position { api, headers, filter, cursor: next, open }))
 }
 
 fn server_sent(sequence: i64, event: &Event) -> sse::Event {

@@ -185,6 +185,9 @@ fn parked(why: Hold, endpoint: Option<&Endpoint>) -> String {
         }
         (Hold::RateLimit, _) => "It waits for its turn under the endpoint's rate_limit_per_second.".to_owned(),
         (Hold::Slots, _) => "It waits: every slot of the worker was taken.".to_owned(),
+        (Hold::Tenant, _) => {
+            "It waits: its tenant has as many requests under way as the setting tenant_max_in_flight allows.".to_owned()
+        }
         (Hold::Scripts, _) => {
             "It waits for its endpoint's script: as many scripts run as may, or that script is still being compiled, or \
              earlier calls of it cannot be stopped. No attempt is used up."

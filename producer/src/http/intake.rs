@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use http::HeaderMap;
+use posthaste_shared::domain::hops::Hops;
 use posthaste_shared::domain::id::{NotificationId, TenantId};
 use posthaste_shared::domain::notification::{Notification, NotificationDraft};
 use posthaste_shared::domain::time::Timestamp;
@@ -14,6 +16,8 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::caller::Caller;
+use super::circle::hops_of;
+use super::notifications::traceparent;
 use super::problem::{Code, Problem, log_refusal};
 use super::state::Api;
 use super::trace;
@@ -38,6 +42,22 @@ pub(super) struct Item {
     pub(super) idempotency_key: Option<String>,
 }
 
+/// What the head of a request says of all its items.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Carried<'a> {
+    /// The client's W3C trace context.
+    pub(super) traceparent: Option<&'a str>,
+    /// How often Posthaste itself has sent what this comes from.
+    pub(super) hops: Hops,
+}
+
+impl<'a> Carried<'a> {
+    /// Of a request with these headers.
+    pub(super) fn by(headers: &'a HeaderMap) -> Self {
+        Self { traceparent: traceparent(headers), hops: hops_of(headers) }
+    }
+}
+
 /// Where an item stands.
 enum Stage {
     /// To be published; `claimed` says under which names.
@@ -54,7 +74,7 @@ enum Stage {
 pub(super) async fn take_in(
     api: &Api,
     caller: &Caller,
-    traceparent: Option<&str>,
+    carried: Carried<'_>,
     items: Vec<Result<Item, Problem>>,
 ) -> Vec<Result<AcceptedView, Problem>> {
     let (now, asked_at) = (api.clock.now(), Instant::now());
@@ -62,7 +82,7 @@ pub(super) async fn take_in(
     let mut named = Vec::new();
     for (index, item) in items.into_iter().enumerate() {
         let checked = match item {
-            Ok(item) => check(api, caller, traceparent, item, (now, asked_at)).await,
+            Ok(item) => check(api, caller, carried, item, (now, asked_at)).await,
             Err(problem) => Err(problem),
         };
         let (stage, names) = match checked {
@@ -78,7 +98,7 @@ pub(super) async fn take_in(
             Err(error) => refuse_all(&mut stages, &named, &error.into()),
         }
     }
-    let results = publish_checked(api, traceparent, &stages).await;
+    let results = publish_checked(api, carried.traceparent, &stages).await;
     finish(api, &stages, &results).await;
     results
 }
@@ -96,12 +116,13 @@ struct Named {
 async fn check(
     api: &Api,
     caller: &Caller,
-    traceparent: Option<&str>,
+    carried: Carried<'_>,
     item: Item,
     (now, asked_at): (Timestamp, Instant),
 ) -> Result<(Notification, Option<Named>), Problem> {
     let Item { mut draft, idempotency_key } = item;
     let tenant = caller.tenant_or_default(draft.tenant.as_ref())?;
+    api.tenants.check_backlog(&api.store, &tenant).await?;
     let endpoint = match &draft.endpoint_id {
         None => None,
         Some(id) => match api.directory.find(&api.store, &tenant, id, asked_at).await? {
@@ -118,7 +139,8 @@ async fn check(
     keys.extend(draft.id.as_ref().map(|id| format!("id:{id}")));
     let named =
         (!keys.is_empty()).then(|| Named { index: 0, fingerprint: fingerprint(&draft), draft: draft.clone(), keys });
-    let notification = accept(draft, tenant, now, traceparent.map(str::to_owned))?;
+    let notification = accept(draft, tenant, now, carried.traceparent.map(str::to_owned))?;
+    let notification = Notification { hops: carried.hops, ..notification };
     let refused = |problems| Problem::fields(Code::Invalid, problems);
     api.wire_formats.check_notification(endpoint.as_deref(), &notification).map_err(refused)?;
     Ok((notification, named))
@@ -258,7 +280,8 @@ fn again(
     at: Timestamp,
 ) -> Result<Notification, Problem> {
     let draft = NotificationDraft { id: Some(id), ..draft };
-    Ok(accept(draft, now.tenant.clone(), at, now.traceparent.clone())?)
+    let earlier = accept(draft, now.tenant.clone(), at, now.traceparent.clone())?;
+    Ok(Notification { hops: now.hops, ..earlier })
 }
 
 fn conflict() -> Problem {

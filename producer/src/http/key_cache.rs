@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use posthaste_shared::clock::Clock;
 use posthaste_shared::domain::id::KeyId;
+use posthaste_shared::domain::key::{ApiKey, Unusable};
 use posthaste_shared::domain::secret::Secret;
+use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::store::Store;
 use rand::Rng;
 use sha2::{Digest, Sha256};
@@ -21,6 +24,8 @@ use super::problem::{Code, Problem};
 const TRUST: Duration = Duration::from_secs(1);
 /// How long it is believed while the store is away, so that accepting goes on as long as the broker is there.
 const TRUST_WITHOUT_STORE: Duration = Duration::from_secs(60);
+/// How exactly it is kept when a key was last used: each process writes this seldom.
+const LAST_USED_EVERY: Duration = Duration::from_secs(60);
 /// The most keys remembered.
 const MAX_REMEMBERED: usize = 10_000;
 
@@ -55,27 +60,32 @@ impl Keys {
     /// Who holds the key.
     ///
     /// # Errors
-    /// The key is not known or was revoked, or the store cannot say.
-    pub(super) async fn look_up(&self, store: &Store, key: &str) -> Result<Caller, Problem> {
+    /// The key is not known, was revoked or has expired, or the store cannot say.
+    pub(super) async fn look_up(&self, store: &Store, clock: &dyn Clock, key: &str) -> Result<Caller, Problem> {
         let hash = hash_key(key);
         if let Some((admin, caller)) = &self.admin
             && bool::from(admin.ct_eq(&hash))
         {
             return Ok(caller.clone());
         }
+        let now = clock.now();
         if let Some(caller) = self.remembered(&hash, TRUST) {
-            return Ok(caller);
+            return usable(caller, now);
         }
         match store.key_by_hash(&hash).await {
-            Ok(Some(key)) if key.revoked_at.is_none() => Ok(self.remember(hash, Caller::of(key))),
-            Ok(found) => {
+            Ok(Some(key)) => {
+                let caller = usable(self.remember(hash, Caller::of(key)), now)?;
+                note_use(store, caller.key(), now);
+                Ok(caller)
+            }
+            Ok(None) => {
                 self.forget(&hash);
-                let what = if found.is_some() { "was revoked" } else { "is not known" };
-                Err(Problem::new(Code::InvalidKey, format!("the API key {what}")))
+                Err(Problem::new(Code::InvalidKey, "the API key is not known"))
             }
-            Err(error) if error.is_transient() => {
-                self.remembered(&hash, TRUST_WITHOUT_STORE).ok_or_else(|| Problem::from(error))
-            }
+            Err(error) if error.is_transient() => match self.remembered(&hash, TRUST_WITHOUT_STORE) {
+                Some(caller) => usable(caller, now),
+                None => Err(error.into()),
+            },
             Err(error) => Err(error.into()),
         }
     }
@@ -103,6 +113,31 @@ impl Keys {
     fn forget(&self, hash: &[u8; 32]) {
         self.seen.write().unwrap_or_else(std::sync::PoisonError::into_inner).remove(hash);
     }
+}
+
+/// The caller, if the key works at `now`.
+fn usable(caller: Caller, now: Timestamp) -> Result<Caller, Problem> {
+    let what = match caller.key().unusable(now) {
+        None => return Ok(caller),
+        Some(Unusable::Revoked) => "was revoked".to_owned(),
+        Some(Unusable::Expired(at)) => format!("expired at {at}"),
+    };
+    Err(Problem::new(Code::InvalidKey, format!("the API key {what}")))
+}
+
+/// Keeps that the key is used, in a task of its own: no request waits for it, and one that fails is made up for by the
+/// next use.
+fn note_use(store: &Store, key: &ApiKey, now: Timestamp) {
+    let due = now.before(LAST_USED_EVERY);
+    if key.last_used_at.is_some_and(|at| at > due) {
+        return;
+    }
+    let (store, id) = (store.clone(), key.id.clone());
+    tokio::spawn(async move {
+        if let Err(error) = store.note_key_use(&id, now, due).await {
+            tracing::debug!(key = %id, %error, "the last use of an API key could not be kept");
+        }
+    });
 }
 
 #[cfg(test)]

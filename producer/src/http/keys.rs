@@ -8,6 +8,7 @@ use http::StatusCode;
 use posthaste_shared::domain::id::{KeyId, TenantId};
 use posthaste_shared::domain::key::{ApiKey, Scope};
 use posthaste_shared::domain::secret::Secret;
+use posthaste_shared::domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::auth::Admin;
@@ -20,7 +21,7 @@ use super::state::Api;
 /// The longest name of a key, in characters.
 const MAX_NAME: usize = 200;
 
-/// A key to be made.
+/// A key to be created.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeyDraft {
@@ -33,9 +34,12 @@ pub struct KeyDraft {
     /// What it may do: at least one scope.
     #[schema(min_items = 1)]
     pub scopes: Vec<Scope>,
+    /// When it stops working by itself: a time to come. Default: it works until it is revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
 }
 
-/// A key that was made.
+/// A key that was created.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct CreatedKey {
     /// What is known of it.
@@ -45,14 +49,14 @@ pub struct CreatedKey {
     pub key: Secret,
 }
 
-/// All keys, those that were revoked too.
+/// All keys, revoked and expired ones too.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct KeysView {
     /// The keys.
     pub items: Vec<ApiKey>,
 }
 
-/// Make an API key
+/// Create an API key
 #[utoipa::path(
     post, path = "/v1/keys", tag = "keys", operation_id = "create_key",
     request_body = KeyDraft,
@@ -64,7 +68,7 @@ pub(super) async fn create(
     JsonBytes(body): JsonBytes,
 ) -> Result<(StatusCode, Json<CreatedKey>), Problem> {
     caller.must_be_unbound()?;
-    let KeyDraft { name, tenant, mut scopes } = parse(&body)?;
+    let KeyDraft { name, tenant, mut scopes, expires_at } = parse(&body)?;
     let length = name.chars().count();
     if !(1..=MAX_NAME).contains(&length) {
         return Err(Problem::field(Code::Invalid, "name", format!("must have 1 to {MAX_NAME} characters")));
@@ -75,8 +79,12 @@ pub(super) async fn create(
         return Err(Problem::field(Code::Invalid, "scopes", "must have at least one of enqueue, read and admin"));
     }
     let now = api.clock.now();
+    if expires_at.is_some_and(|at| at <= now) {
+        return Err(Problem::field(Code::Invalid, "expires_at", format!("must be later than now, which is {now}")));
+    }
     let (key, hash) = new_key();
-    let info = ApiKey { id: KeyId::generate(now), name, tenant, scopes, created_at: now, revoked_at: None };
+    let id = KeyId::generate(now);
+    let info = ApiKey { id, name, tenant, scopes, created_at: now, expires_at, last_used_at: None, revoked_at: None };
     api.store.insert_key(&info, &hash).await?;
     Ok((StatusCode::CREATED, Json(CreatedKey { info, key })))
 }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::auth::{Enqueuer, Reader};
 use super::extract::{Id, JsonBytes, Params};
-use super::intake::{AcceptedView, Item, take_in};
+use super::intake::{AcceptedView, Carried, Item, take_in};
 use super::json::parse;
 use super::problem::{Code, Problem};
 use super::state::Api;
@@ -39,7 +39,7 @@ pub(super) async fn enqueue(
 ) -> Result<(StatusCode, Json<AcceptedView>), Problem> {
     let draft: NotificationDraft = parse(&body)?;
     let item = Item { draft, idempotency_key: idempotency_key(&headers)? };
-    let mut results = take_in(&api, &caller, traceparent(&headers), vec![Ok(item)]).await;
+    let mut results = take_in(&api, &caller, Carried::by(&headers), vec![Ok(item)]).await;
     let accepted = results.pop().unwrap_or_else(|| Err(Problem::internal()))?;
     Ok((StatusCode::ACCEPTED, Json(accepted)))
 }

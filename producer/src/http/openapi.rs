@@ -69,6 +69,10 @@ fn complete(operation: &mut Value) {
     if operation.get("requestBody").is_some() || has_id {
         statuses.push("409");
     }
+    let limited = ["enqueue", "enqueue_batch", "stream_events"].map(Value::from);
+    if limited.contains(&operation["operationId"]) {
+        statuses.push("429");
+    }
     let guarded = |one: &Value| one["name"] == "If-Match";
     if operation["parameters"].as_array().is_some_and(|all| all.iter().any(guarded)) {
         statuses.extend(["400", "412"]);

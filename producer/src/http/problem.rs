@@ -14,6 +14,8 @@ use super::request_id;
 
 /// Seconds after which a client should try again when the broker or the store is away.
 const RETRY_AFTER_SECONDS: u64 = 2;
+/// Seconds after which a client should try again when its tenant is over a limit.
+const RETRY_AFTER_LIMIT_SECONDS: u64 = 10;
 /// While the broker or the store is away, every request fails alike: one line of log now and then tells it.
 static BROKER_AWAY: LogGate = LogGate::new();
 static STORE_AWAY: LogGate = LogGate::new();
@@ -81,6 +83,15 @@ macro_rules! codes {
                 match self { $(Self::$name => StatusCode::$status,)* }
             }
 
+            /// After how many seconds to try again, where that may help.
+            const fn retry_after_seconds(self) -> Option<u64> {
+                match self.status() {
+                    StatusCode::SERVICE_UNAVAILABLE => Some(RETRY_AFTER_SECONDS),
+                    StatusCode::TOO_MANY_REQUESTS => Some(RETRY_AFTER_LIMIT_SECONDS),
+                    _ => None,
+                }
+            }
+
             const fn title(self) -> &'static str {
                 match self { $(Self::$name => $title,)* }
             }
@@ -105,6 +116,14 @@ codes! {
     BlockedUrl = "blocked_url", UNPROCESSABLE_ENTITY, "The URL may not be called";
     /// There is no host of the URL's name.
     UnresolvableHost = "unresolvable_host", UNPROCESSABLE_ENTITY, "There is no host of this name";
+    /// Posthaste itself sent the request, and a circle of its deliveries would go on.
+    TooManyHops = "too_many_hops", UNPROCESSABLE_ENTITY, "Posthaste calls itself in a circle";
+    /// The tenant has as many endpoints as it may have.
+    EndpointLimit = "endpoint_limit", UNPROCESSABLE_ENTITY, "The tenant has as many endpoints as it may have";
+    /// The tenant has as many pending deliveries as it may have.
+    BacklogLimit = "backlog_limit", TOO_MANY_REQUESTS, "The tenant has as many pending deliveries as it may have";
+    /// The tenant has as many event streams open as it may have.
+    StreamLimit = "stream_limit", TOO_MANY_REQUESTS, "The tenant has as many event streams open as it may have";
     /// No key came with the request.
     MissingKey = "missing_key", UNAUTHORIZED, "An API key is needed";
     /// The key is unknown or revoked.
@@ -220,8 +239,8 @@ impl IntoResponse for Problem {
         let body = serde_json::to_vec(&body).unwrap_or_default();
         let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
         let headers = response.headers_mut();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+        if let Some(seconds) = self.code.retry_after_seconds() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
             headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, identity"));

@@ -13,6 +13,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{PropagateRequestIdLayer, SetRequestIdLayer};
 
 use super::audit;
+use super::circle;
 use super::once_only;
 use super::openapi;
 use super::problem::{Code, Problem};
@@ -30,6 +31,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(Arc::clone(&api), once_only::serve))
         .layer(from_fn(audit::log))
+        .layer(from_fn(circle::end))
         // Bodies are read with limits of our own, see `extract`.
         .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(panicked));

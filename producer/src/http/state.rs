@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::directory::Directory;
 use super::key_cache::Keys;
 use super::resolver::Resolve;
+use super::tenant_limits::TenantLimits;
 use super::wire_formats::WireFormats;
 
 /// Limits of the API, and its bootstrap key.
@@ -30,6 +31,12 @@ pub struct ApiSettings {
     pub body_timeout: Duration,
     /// A key with every scope and tenant that is not in the store (`POSTHASTE_ADMIN_KEY`). Default none.
     pub admin_key: Option<Secret>,
+    /// The most endpoints of one tenant. Default none: no limit.
+    pub tenant_max_endpoints: Option<u64>,
+    /// The most pending deliveries of one tenant in the store. Default none: no limit.
+    pub tenant_max_pending: Option<u64>,
+    /// The most event streams of one tenant in this process. Default none: no limit.
+    pub tenant_max_streams: Option<usize>,
 }
 
 impl Default for ApiSettings {
@@ -40,6 +47,9 @@ impl Default for ApiSettings {
             max_batch_body_bytes: 16 * 1024 * 1024,
             body_timeout: Duration::from_secs(30),
             admin_key: None,
+            tenant_max_endpoints: None,
+            tenant_max_pending: None,
+            tenant_max_streams: None,
         }
     }
 }
@@ -82,6 +92,7 @@ pub struct Api {
     pub(super) settings: ApiSettings,
     pub(super) keys: Keys,
     pub(super) directory: Directory,
+    pub(super) tenants: TenantLimits,
 }
 
 impl Api {
@@ -92,6 +103,7 @@ impl Api {
             parts;
         let keys = Keys::new(settings.admin_key.as_ref());
         let directory = Directory::default();
+        let tenants = TenantLimits::new(settings.tenant_max_pending, settings.tenant_max_streams);
         Arc::new(Self {
             store,
             broker,
@@ -105,6 +117,7 @@ impl Api {
             settings,
             keys,
             directory,
+            tenants,
         })
     }
 }

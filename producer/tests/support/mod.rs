@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use posthaste_producer::enqueue::accept;
 use posthaste_producer::http::problem::FieldProblem;
 use posthaste_producer::http::resolver::Resolve;
 use posthaste_producer::http::wire_formats::{TestReport, Unchecked, WireFormatInfo, WireFormats};
@@ -23,13 +24,16 @@ use posthaste_shared::broker::embedded::{EmbeddedBroker, EmbeddedOptions};
 use posthaste_shared::broker::{Broker, Incoming};
 use posthaste_shared::clock::{Clock, SystemClock};
 use posthaste_shared::domain::attempt::Phases;
+use posthaste_shared::domain::delivery::{Delivery, DeliveryState};
 use posthaste_shared::domain::endpoint::Endpoint;
-use posthaste_shared::domain::id::{KeyId, TenantId};
+use posthaste_shared::domain::event::Event;
+use posthaste_shared::domain::id::{DeliveryId, EndpointId, KeyId, TenantId};
 use posthaste_shared::domain::key::{ApiKey, Scope};
-use posthaste_shared::domain::notification::Notification;
+use posthaste_shared::domain::notification::{Notification, NotificationDraft, Origin};
 use posthaste_shared::domain::secret::Secret;
 use posthaste_shared::domain::wire_format::WireFormat;
 use posthaste_shared::egress::EgressPolicy;
+use posthaste_shared::store::record::{Before, Record};
 use posthaste_shared::store::{Store, StoreOptions};
 use posthaste_shared::telemetry::metrics::Metrics;
 use posthaste_shared::telemetry::trace::Tracer;
@@ -126,6 +130,8 @@ impl TestApi {
             tenant: tenant.map(|tenant| TenantId::parse(tenant).unwrap()),
             scopes: scopes.to_vec(),
             created_at: now,
+            expires_at: None,
+            last_used_at: None,
             revoked_at: None,
         };
         self.store.insert_key(&info, &hash).await.unwrap();
@@ -284,4 +290,40 @@ impl WireFormats for TestFormats {
             console: None,
         }
     }
+}
+
+/// Records a delivery in that state, with the event that its state makes.
+pub async fn recorded(api: &TestApi, tenant: &str, name: &str, state: impl FnOnce() -> DeliveryState) -> DeliveryId {
+    let now = api.clock.now();
+    let endpoint = EndpointId::parse(&api.endpoint(tenant).await).unwrap();
+    let draft: NotificationDraft = serde_json::from_value(
+        serde_json::json!({ "id": name, "type": "a.b", "payload": {"n": 1}, "ttl_seconds": 600 }),
+    )
+    .unwrap();
+    let notification = accept(draft, TenantId::parse(tenant).unwrap(), now, None).unwrap();
+    let delivery = Delivery {
+        id: DeliveryId::of(&notification.id, &endpoint, None),
+        notification_id: notification.id.clone(),
+        tenant: notification.tenant.clone(),
+        kind: notification.kind.clone(),
+        endpoint_id: endpoint,
+        wire_format: WireFormat::Standard,
+        recipient: None,
+        state: state(),
+        round: 1,
+        attempt_count: 0,
+        round_base: 0,
+        created_at: now,
+        expires_at: notification.expires_at,
+        provider_message_id: None,
+        provider_message_date: None,
+        provider_error_code: None,
+        last_error: None,
+        origin: Origin::Producer,
+    };
+    let (id, event) = (delivery.id, Event::of_outcome(&delivery, None));
+    let before = Before::New { notification: Arc::new(notification), fan_out: 1 };
+    let record = Record { delivery, before, attempt: None, kept: None, event, disable: None };
+    api.store.record(&[record], now).await.unwrap();
+    id
 }

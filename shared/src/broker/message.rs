@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 
+use crate::domain::hops::Hops;
 use crate::domain::id::NotificationId;
 use crate::domain::notification::{Notification, NotificationDraft, Origin, Priority};
 use crate::domain::time::Timestamp;
@@ -37,6 +38,8 @@ pub struct Message {
     pub traceparent: Option<String>,
     /// Whether it goes first.
     pub priority: Priority,
+    /// How often Posthaste itself has sent what this came from.
+    pub hops: Hops,
 }
 
 impl Message {
@@ -45,10 +48,18 @@ impl Message {
     pub fn of(notification: Notification) -> Self {
         let id: NotificationId = notification.id.clone();
         let (accepted_at, origin, priority) = (notification.accepted_at, notification.origin, notification.priority);
-        let traceparent = notification.traceparent.clone();
+        let (traceparent, hops) = (notification.traceparent.clone(), notification.hops);
         #[expect(clippy::expect_used, reason = "a draft is texts, times and JSON that was already parsed")]
         let body = serde_json::to_vec(&NotificationDraft::from(notification)).expect("a draft is JSON");
-        Self { id: Some(id.into()), body: body.into(), accepted_at: Some(accepted_at), origin, traceparent, priority }
+        Self {
+            id: Some(id.into()),
+            body: body.into(),
+            accepted_at: Some(accepted_at),
+            origin,
+            traceparent,
+            priority,
+            hops,
+        }
     }
 }
 

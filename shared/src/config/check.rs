@@ -147,6 +147,12 @@ impl Values {
         self.integer(key)?.ok_or_else(|| self.invalid(key, "must be set"))
     }
 
+    /// A limit, of which 0 says that there is none.
+    fn limit<T: TryFrom<u64> + PartialEq>(&self, key: &'static str) -> Result<Option<T>, ConfigError> {
+        let limit: u64 = self.require_integer(key)?;
+        if limit == 0 { Ok(None) } else { self.integer(key) }
+    }
+
     fn key(&self, key: &'static str) -> Result<Option<Secret>, ConfigError> {
         self.optional(key, |text| {
             let long = text.chars().count() >= MIN_KEY_CHARS;
@@ -223,6 +229,9 @@ impl Values {
             idle_timeout: self.duration("idle_timeout")?,
             max_connections,
             max_connections_per_client: self.integer("max_connections_per_client")?.unwrap_or(share),
+            tenant_max_endpoints: self.limit("tenant_max_endpoints")?,
+            tenant_max_pending: self.limit("tenant_max_pending")?,
+            tenant_max_streams: self.limit("tenant_max_streams")?,
         };
         if api.max_connections_per_client > api.max_connections {
             return Err(self.invalid("max_connections_per_client", "must not be more than max_connections"));
@@ -239,6 +248,7 @@ impl Values {
         Ok(WorkerConfig {
             slots,
             prefetch: self.integer("worker_prefetch")?.unwrap_or(twice),
+            tenant_max_in_flight: self.limit("tenant_max_in_flight")?,
             max_payload_bytes: self.bytes("max_payload_bytes")?,
             poison_after: self.require_integer("poison_after")?,
             disable_after: self.duration("disable_after")?,

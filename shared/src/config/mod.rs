@@ -132,6 +132,12 @@ pub struct ApiConfig {
     pub max_connections: usize,
     /// The most connections of one client.
     pub max_connections_per_client: usize,
+    /// The most endpoints of one tenant. `None`: no limit.
+    pub tenant_max_endpoints: Option<u64>,
+    /// The most pending deliveries of one tenant in the store. `None`: no limit.
+    pub tenant_max_pending: Option<u64>,
+    /// The most event streams of one tenant in this process. `None`: no limit.
+    pub tenant_max_streams: Option<usize>,
 }
 
 /// The worker's own settings.
@@ -141,6 +147,8 @@ pub struct WorkerConfig {
     pub slots: usize,
     /// The most messages unacknowledged.
     pub prefetch: u16,
+    /// The most attempts under way for one tenant. `None`: no limit but the slots.
+    pub tenant_max_in_flight: Option<usize>,
     /// Larger messages are dead letters.
     pub max_payload_bytes: usize,
     /// A message that came back so often is poison.

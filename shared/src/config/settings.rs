@@ -466,6 +466,35 @@ pub const SETTINGS: &[Setting] = &[
     )
     .default("75s"),
     Setting::new(
+        "tenant_max_endpoints",
+        "POSTHASTE_TENANT_MAX_ENDPOINTS",
+        Kind::Integer { min: 0, max: 10_000_000 },
+        UsedBy::Api,
+        "The most endpoints of one tenant, disabled ones included; one more is refused with 422 `endpoint_limit`. 0: no \
+         limit.",
+    )
+    .default("10000"),
+    Setting::new(
+        "tenant_max_pending",
+        "POSTHASTE_TENANT_MAX_PENDING",
+        Kind::Integer { min: 0, max: 1_000_000_000 },
+        UsedBy::Api,
+        "The most pending deliveries of one tenant in the store (scheduled, waiting for a retry, parked). A tenant with \
+         that many gets 429 `backlog_limit` for what it enqueues over HTTP, until there are fewer. Counted once a second, \
+         so it can be passed by what is accepted meanwhile and by what still is in the queue. AMQP has no such limit. 0: \
+         no limit.",
+    )
+    .default("0"),
+    Setting::new(
+        "tenant_max_streams",
+        "POSTHASTE_TENANT_MAX_STREAMS",
+        Kind::Integer { min: 0, max: 1_000_000 },
+        UsedBy::Api,
+        "The most event streams (`/v1/events/stream`) that one tenant has open in each API process; one more is refused \
+         with 429 `stream_limit`. Streams of all tenants together count as those of a tenant. 0: no limit.",
+    )
+    .default("64"),
+    Setting::new(
         "worker_slots",
         "POSTHASTE_WORKER_SLOTS",
         Kind::Integer { min: 1, max: 65_536 },
@@ -480,6 +509,15 @@ pub const SETTINGS: &[Setting] = &[
         UsedBy::Worker,
         "The most messages that a worker holds unacknowledged. Default: twice `worker_slots`.",
     ),
+    Setting::new(
+        "tenant_max_in_flight",
+        "POSTHASTE_TENANT_MAX_IN_FLIGHT",
+        Kind::Integer { min: 0, max: 65_536 },
+        UsedBy::Worker,
+        "The most attempts that each worker has under way for one tenant, over all its endpoints. What is over it waits, \
+         parked in the store where it takes longer, and uses up no attempt. 0: no limit but `worker_slots`.",
+    )
+    .default("0"),
     Setting::new(
         "max_payload_bytes",
         "POSTHASTE_MAX_PAYLOAD_BYTES",

@@ -122,6 +122,8 @@ pub enum Hold {
     RateLimit,
     /// All slots of the worker were taken.
     Slots,
+    /// The tenant has as many requests under way as it may have.
+    Tenant,
     /// The endpoint's script could not be run: its tenant, or all tenants together, run as many as they may, or it is
     /// still being compiled.
     Scripts,
@@ -136,6 +138,7 @@ impl Hold {
             Self::Disabled => "disabled",
             Self::RateLimit => "rate_limit",
             Self::Slots => "slots",
+            Self::Tenant => "tenant",
             Self::Scripts => "scripts",
         }
     }
@@ -143,7 +146,7 @@ impl Hold {
     /// The hold of that name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        let all = [Self::MaxInFlight, Self::Disabled, Self::RateLimit, Self::Slots, Self::Scripts];
+        let all = [Self::MaxInFlight, Self::Disabled, Self::RateLimit, Self::Slots, Self::Tenant, Self::Scripts];
         all.into_iter().find(|hold| hold.as_str() == name)
     }
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::attempt::Attempt;
 use super::delivery::{Delivery, DeliveryState};
 use super::endpoint::Endpoint;
+use super::hops::Hops;
 use super::id::{EventId, NotificationId, NotificationType, TenantId};
 use super::notification::{InvalidDraft, Notification, Origin, Priority};
 use super::raw_json::RawJson;
@@ -191,6 +192,7 @@ impl Event {
             priority: Priority::Normal,
             origin: Origin::Event,
             traceparent: None,
+            hops: Hops::default(),
         }
     }
 

@@ -3,13 +3,14 @@
 
 use http::{HeaderName, HeaderValue};
 
+use super::hops;
 use super::view::REDACTED;
 
 /// The longest value, in bytes; common servers refuse 8 KiB and more.
 pub const MAX_VALUE: usize = 4_096;
 
 /// Headers that belong to the connection (RFC 9110, section 7.6.1) or that are written for each request.
-const RESERVED: [&str; 17] = [
+const RESERVED: [&str; 18] = [
     "connection",
     "content-length",
     "expect",
@@ -27,6 +28,7 @@ const RESERVED: [&str; 17] = [
     "webhook-signature",
     "webhook-timestamp",
     "traceparent",
+    hops::HEADER,
 ];
 
 /// What is wrong with a header, if anything is.

@@ -49,13 +49,35 @@ pub struct ApiKey {
     pub tenant: Option<TenantId>,
     /// What it may do.
     pub scopes: Vec<Scope>,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
-    /// When it stopped working, if it did.
+    /// When it stops working by itself. Null: it works until it is revoked.
+    pub expires_at: Option<Timestamp>,
+    /// When it was last used, exact to a minute. Null: never.
+    pub last_used_at: Option<Timestamp>,
+    /// When it was revoked. Null: it was not.
     pub revoked_at: Option<Timestamp>,
 }
 
+/// Why a key does not work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unusable {
+    /// Somebody revoked it.
+    Revoked,
+    /// Its time is over since then.
+    Expired(Timestamp),
+}
+
 impl ApiKey {
+    /// Why the key does not work at `now`, if it does not.
+    #[must_use]
+    pub fn unusable(&self, now: Timestamp) -> Option<Unusable> {
+        if self.revoked_at.is_some() {
+            return Some(Unusable::Revoked);
+        }
+        self.expires_at.filter(|at| *at <= now).map(Unusable::Expired)
+    }
+
     /// Whether the key may do what `scope` names. `admin` may do everything.
     #[must_use]
     pub fn allows(&self, scope: Scope) -> bool {

@@ -6,6 +6,7 @@ pub mod delivery;
 pub mod endpoint;
 pub mod event;
 pub mod header;
+pub mod hops;
 pub mod id;
 pub mod key;
 pub mod notification;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::hops::Hops;
 use super::id::{EndpointId, NotificationId, NotificationType, TenantId};
 use super::raw_json::RawJson;
 use super::time::Timestamp;
@@ -109,6 +110,8 @@ pub struct Notification {
     pub origin: Origin,
     /// W3C trace context of the enqueuer.
     pub traceparent: Option<String>,
+    /// How often Posthaste itself has sent what this came from.
+    pub hops: Hops,
 }
 
 /// What the carrier of a draft (HTTP request, AMQP properties) adds to it.
@@ -124,6 +127,8 @@ pub struct Acceptance {
     pub origin: Origin,
     /// W3C trace context.
     pub traceparent: Option<String>,
+    /// How often Posthaste itself has sent what this came from.
+    pub hops: Hops,
 }
 
 /// Why a draft is refused: the member and what it must be.
@@ -190,6 +195,7 @@ impl NotificationDraft {
             priority: self.priority.unwrap_or_default(),
             origin: acceptance.origin,
             traceparent: acceptance.traceparent,
+            hops: acceptance.hops,
         })
     }
 }
@@ -305,6 +311,7 @@ mod tests {
             at: Timestamp::parse("2026-01-01T00:00:00Z").unwrap(),
             origin: Origin::Producer,
             traceparent: None,
+            hops: Hops::default(),
         }
     }
 

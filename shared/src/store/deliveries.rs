@@ -223,6 +223,20 @@ impl Store {
         answer.rows.into_iter().next().map_or(Ok(0), |row| row.reader("deliveries").total())
     }
 
+    /// How many deliveries of the tenant are pending, counted up to `most`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn pending_deliveries(&self, tenant: &TenantId, most: u64) -> Result<u64, StoreError> {
+        const SQL: &str = "-- deliveries.pending_of_tenant
+            SELECT count(*) FROM
+                (SELECT 1 FROM deliveries WHERE tenant = $1 AND status = 'pending' AND status <> 'delivered' LIMIT $2) AS some";
+        let params = vec![Param::text(tenant.as_str()), Param::int(i64::try_from(most).unwrap_or(i64::MAX))];
+        let answer = self.driver.read(SQL, params).await?;
+        let count = answer.rows.into_iter().next().map_or(Ok(0), |row| row.reader("deliveries").int())?;
+        Ok(count.unsigned_abs())
+    }
+
     /// Counts pending deliveries, for gauges.
     ///
     /// # Errors

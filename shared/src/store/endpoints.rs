@@ -120,6 +120,14 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; [`StoreError::Taken`] when there is one with that id, or with that uid in the tenant.
     pub async fn insert_endpoint(&self, endpoint: &Endpoint) -> Result<Endpoint, StoreError> {
+        self.insert_endpoint_within(endpoint, None).await
+    }
+
+    /// As [`Store::insert_endpoint`], unless the tenant has `most` endpoints already.
+    ///
+    /// # Errors
+    /// As [`Store::insert_endpoint`]; [`StoreError::Full`].
+    pub async fn insert_endpoint_within(&self, endpoint: &Endpoint, most: Option<u64>) -> Result<Endpoint, StoreError> {
         const SQL: &str = "-- endpoints.insert
             INSERT INTO endpoints (id, tenant, url, wire_format, description, subscription, confidential, timeout_ms,
                 retry, max_in_flight, rate_limit_per_second, status, disabled_reason, updated_at, created_at, uid, version)
@@ -134,6 +142,13 @@ impl Store {
             return Err(StoreError::Taken { table: "endpoints", id });
         }
         let version = next_version(tx.as_mut(), std::iter::once(&endpoint.id)).await?;
+        // After the change number, which is locked until the end: whoever creates an endpoint at the same time counts
+        // after this one is committed, so that the limit holds exactly.
+        if let Some(most) = most
+            && count_of_tenant(tx.as_mut(), &endpoint.tenant).await? > most
+        {
+            return Err(StoreError::Full { table: "endpoints", most });
+        }
         tx.commit().await?;
         Ok(Endpoint { version, ..endpoint.clone() })
     }
@@ -222,17 +237,23 @@ impl Store {
         Ok(Saved::Saved(Endpoint { version, ..endpoint.clone() }))
     }
 
-    /// Deletes an endpoint and wipes what was confidential; its name stays, so that workers learn of it.
-    /// Returns whether there was one.
+    /// Deletes an endpoint and wipes what was confidential; its id stays, so that workers learn of it. With a `version`
+    /// only if it still has that. Returns whether it was deleted.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn delete_endpoint(&self, id: &EndpointId, now: Timestamp) -> Result<bool, StoreError> {
+    pub async fn delete_endpoint(
+        &self,
+        id: &EndpointId,
+        version: Option<i64>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         const SQL: &str = "-- endpoints.delete
             UPDATE endpoints SET deleted_at = $2, updated_at = $2, confidential = NULL, failing_since = NULL
-            WHERE id = $1 AND deleted_at IS NULL";
+            WHERE id = $1 AND deleted_at IS NULL AND version = coalesce($3, version)";
         let mut tx = self.driver.begin().await?;
-        if tx.run(SQL, vec![Param::text(id.as_str()), Param::time(now)]).await?.affected == 0 {
+        let params = vec![Param::text(id.as_str()), Param::time(now), Param::int_opt(version)];
+        if tx.run(SQL, params).await?.affected == 0 {
             return Ok(false);
         }
         next_version(tx.as_mut(), std::iter::once(id)).await?;
@@ -423,6 +444,15 @@ fn status(row: &mut Reader) -> Result<EndpointStatus, StoreError> {
         ("disabled", Some(reason)) => Ok(EndpointStatus::Disabled(reason)),
         _ => Err(row.corrupt(format!("its status is {status:?}"))),
     }
+}
+
+/// How many endpoints the tenant has, disabled ones included.
+async fn count_of_tenant(tx: &mut dyn Transaction, tenant: &TenantId) -> Result<u64, StoreError> {
+    const SQL: &str = "-- endpoints.count
+        SELECT count(*) FROM endpoints WHERE tenant = $1 AND deleted_at IS NULL";
+    let answer = tx.run(SQL, vec![Param::text(tenant.as_str())]).await?;
+    let count = answer.rows.into_iter().next().map_or(Ok(0), |row| row.reader("endpoints").int())?;
+    Ok(count.unsigned_abs())
 }
 
 /// Gives endpoints that this transaction has changed the next change number. To be called once in a

@@ -9,7 +9,7 @@ use crate::domain::time::Timestamp;
 /// The columns of a key, as [`read`] reads them.
 macro_rules! columns {
     () => {
-        "id, name, tenant, scopes, created_at, revoked_at"
+        "id, name, tenant, scopes, created_at, expires_at, last_used_at, revoked_at"
     };
 }
 
@@ -20,8 +20,8 @@ impl Store {
     /// [`StoreError`].
     pub async fn insert_key(&self, key: &ApiKey, hash: &[u8; 32]) -> Result<(), StoreError> {
         const SQL: &str = "-- api_keys.insert
-            INSERT INTO api_keys (id, hash, name, tenant, scopes, created_at, revoked_at)
-            VALUES ($1, $2, $3, $4, $5, $6, $7)";
+            INSERT INTO api_keys (id, hash, name, tenant, scopes, created_at, expires_at, last_used_at, revoked_at)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
         let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
         let params = vec![
             Param::text(key.id.as_str()),
@@ -30,6 +30,8 @@ impl Store {
             Param::text_opt(key.tenant.as_ref().map(TenantId::as_str)),
             Param::text(scopes.join(",")),
             Param::time(key.created_at),
+            Param::time_opt(key.expires_at),
+            Param::time_opt(key.last_used_at),
             Param::time_opt(key.revoked_at),
         ];
         self.driver.write(SQL, params).await.map(drop)
@@ -54,6 +56,18 @@ impl Store {
         self.driver.read(SQL, vec![]).await?.rows.into_iter().map(read).collect()
     }
 
+    /// Notes that the key was used at `now`, unless a use at `unless_since` or later is noted already: several processes
+    /// note the uses of the same key.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn note_key_use(&self, id: &KeyId, now: Timestamp, unless_since: Timestamp) -> Result<(), StoreError> {
+        const SQL: &str = "-- api_keys.note_use
+            UPDATE api_keys SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $3)";
+        let params = vec![Param::text(id.as_str()), Param::time(now), Param::time(unless_since)];
+        self.driver.write(SQL, params).await.map(drop)
+    }
+
     /// The key works no longer. Returns whether it did until now.
     ///
     /// # Errors
@@ -76,6 +90,8 @@ fn read(row: Row) -> Result<ApiKey, StoreError> {
         tenant: row.word_opt(|text| TenantId::parse(text).ok())?,
         scopes: row.word(|text| text.split(',').filter(|name| !name.is_empty()).map(Scope::parse).collect())?,
         created_at: row.time()?,
+        expires_at: row.time_opt()?,
+        last_used_at: row.time_opt()?,
         revoked_at: row.time_opt()?,
     })
 }

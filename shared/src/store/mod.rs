@@ -110,6 +110,14 @@ pub enum StoreError {
         /// The id.
         id: String,
     },
+    /// There are as many rows as there may be.
+    #[error("{table} has {most} already, which is the limit")]
+    Full {
+        /// Which table.
+        table: &'static str,
+        /// The most.
+        most: u64,
+    },
     /// A row holds what this program cannot read.
     #[error("{table} {id} in the store cannot be read: {problem}")]
     Corrupt {

@@ -6,6 +6,7 @@ use super::db::{Batch, Kind, Param, Reader, Transaction};
 use super::rows::{delivery_columns, notification_columns};
 use super::{Store, StoreError, rows};
 use crate::domain::delivery::Delivery;
+use crate::domain::hops::Hops;
 use crate::domain::id::{DeliveryId, NotificationId, TenantId};
 use crate::domain::notification::Notification;
 
@@ -111,6 +112,35 @@ impl Store {
         rows.map(|row| {
             let notification = rows::notification(&mut row.reader("notifications"))?;
             Ok(((notification.tenant.clone(), notification.id.clone()), notification))
+        })
+        .collect()
+    }
+
+    /// How often Posthaste itself has sent what these notifications came from; only of those where it has.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn hops(
+        &self,
+        ids: &[(TenantId, NotificationId)],
+    ) -> Result<HashMap<(TenantId, NotificationId), Hops>, StoreError> {
+        const SQL: &str = "-- notifications.hops
+            SELECT n.tenant, n.id, n.hops FROM {rows}
+            JOIN notifications n ON n.tenant = u.tenant AND n.id = u.id WHERE n.hops > 0";
+        let mut batch = Batch::new(&[("tenant", Kind::Text), ("id", Kind::Text)]);
+        let each: BTreeSet<&(TenantId, NotificationId)> = ids.iter().collect();
+        for (tenant, id) in each {
+            batch.push([Param::text(tenant.as_str()), Param::text(id.as_str())]);
+        }
+        if batch.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let rows = self.driver.read_batch(SQL, batch).await?.rows.into_iter();
+        rows.map(|row| {
+            let mut row = row.reader("notifications");
+            let tenant = row.word(|text| TenantId::parse(text).ok())?;
+            let id = row.word(|text| NotificationId::parse(text).ok())?;
+            Ok(((tenant, id), Hops::new(row.count()?)))
         })
         .collect()
     }

@@ -10,6 +10,7 @@ use super::db::{Batch, Kind, Param, Reader, Row};
 use super::query::Query;
 use super::{Store, StoreError, rows};
 use crate::broker::{DeadReason, Message, Redriven, message};
+use crate::domain::hops::Hops;
 use crate::domain::notification::Priority;
 use crate::domain::time::Timestamp;
 
@@ -43,7 +44,7 @@ pub(crate) enum Heartbeat {
 /// The columns of a message `d`, as [`read_message`] reads them.
 macro_rules! message_columns {
     () => {
-        "d.message_id, d.body, d.accepted_at, d.origin, d.traceparent, d.priority"
+        "d.message_id, d.body, d.accepted_at, d.origin, d.traceparent, d.priority, d.hops"
     };
 }
 
@@ -51,8 +52,8 @@ impl Store {
     /// Adds messages: all or none.
     pub(crate) async fn queue_push(&self, messages: &[Message]) -> Result<(), StoreError> {
         const SQL: &str = "-- queue.push
-            INSERT INTO queue (priority, message_id, body, accepted_at, origin, traceparent)
-            SELECT u.priority, u.message_id, u.body, u.accepted_at, u.origin, u.traceparent FROM {rows}";
+            INSERT INTO queue (priority, message_id, body, accepted_at, origin, traceparent, hops)
+            SELECT u.priority, u.message_id, u.body, u.accepted_at, u.origin, u.traceparent, u.hops FROM {rows}";
         let mut batch = Batch::new(&[
             ("priority", Kind::Int),
             ("message_id", Kind::Text),
@@ -60,6 +61,7 @@ impl Store {
             ("accepted_at", Kind::Int),
             ("origin", Kind::Text),
             ("traceparent", Kind::Text),
+            ("hops", Kind::Int),
         ]);
         for message in messages {
             batch.push(message_params(message));
@@ -208,8 +210,8 @@ impl Store {
     pub(crate) async fn dead_push(&self, dead: &Dead) -> Result<(), StoreError> {
         const SQL: &str = "-- dead_letters.insert
             INSERT INTO dead_letters
-                (id, reason, detail, died_at, priority, message_id, body, accepted_at, origin, traceparent)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+                (id, reason, detail, died_at, priority, message_id, body, accepted_at, origin, traceparent, hops)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
         let mut params = vec![
             Param::text(&dead.id),
             Param::text(dead.reason.as_str()),
@@ -235,8 +237,8 @@ impl Store {
     /// first.
     pub(crate) async fn dead_redrive(&self, ids: Option<&[String]>, limit: u32) -> Result<Redriven, StoreError> {
         const PUSH: &str = "-- dead_letters.redrive
-            INSERT INTO queue (priority, message_id, body, accepted_at, origin, traceparent)
-            SELECT d.priority, d.message_id, d.body, d.accepted_at, d.origin, d.traceparent
+            INSERT INTO queue (priority, message_id, body, accepted_at, origin, traceparent, hops)
+            SELECT d.priority, d.message_id, d.body, d.accepted_at, d.origin, d.traceparent, d.hops
             FROM {rows} JOIN dead_letters d ON d.sequence = u.key";
         const REMOVE: &str = "-- dead_letters.remove
             DELETE FROM dead_letters WHERE sequence IN (SELECT u.key FROM {rows})";
@@ -277,7 +279,7 @@ const MEMBER: &str = "-- queue.member\nSELECT d.seen_at FROM queue_consumers d W
 const GIVE_BACK_ALL: &str = "-- queue.give_back_all
     UPDATE queue SET consumer = NULL, delivery_count = delivery_count + 1 WHERE consumer = $1";
 
-fn message_params(message: &Message) -> [Param; 6] {
+fn message_params(message: &Message) -> [Param; 7] {
     [
         Param::int(priority_number(message.priority)),
         Param::text_opt(message.id.as_ref()),
@@ -285,6 +287,7 @@ fn message_params(message: &Message) -> [Param; 6] {
         Param::time_opt(message.accepted_at),
         Param::text(rows::origin_name(message.origin)),
         Param::text_opt(message.traceparent.as_ref()),
+        Param::count(message.hops.get()),
     ]
 }
 
@@ -316,6 +319,7 @@ fn read_message(row: &mut Reader) -> Result<Message, StoreError> {
         origin: row.word(rows::parse_origin)?,
         traceparent: row.text_opt()?,
         priority: if row.int()? > 0 { Priority::High } else { Priority::Normal },
+        hops: Hops::new(row.count()?),
     })
 }
 

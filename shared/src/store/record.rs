@@ -212,9 +212,9 @@ async fn insert_notifications<'a>(
 ) -> Result<Notifications<'a>, StoreError> {
     const SQL: &str = "-- notifications.insert_batch
         INSERT INTO notifications (tenant, id, type, target, payload, recipient, overrides, accepted_at, deliver_at,
-            expires_at, priority, origin, traceparent, fan_out)
+            expires_at, priority, origin, traceparent, hops, fan_out)
         SELECT u.tenant, u.id, u.type, u.target, u.payload, u.recipient, u.overrides, u.accepted_at, u.deliver_at,
-            u.expires_at, u.priority, u.origin, u.traceparent, u.fan_out
+            u.expires_at, u.priority, u.origin, u.traceparent, u.hops, u.fan_out
         FROM {rows} WHERE true
         ON CONFLICT DO NOTHING RETURNING tenant, id";
     let mut each: BTreeMap<(&TenantId, &NotificationId), (&'a Arc<Notification>, u32)> = BTreeMap::new();

@@ -8,6 +8,7 @@ use super::db::{Batch, Kind, Param, Reader};
 use crate::domain::attempt::{Attempt, AttemptError, AttemptResult};
 use crate::domain::delivery::{Delivery, DeliveryState, FailureReason, Hold, Status, Wait};
 use crate::domain::event::{Event, EventType};
+use crate::domain::hops::Hops;
 use crate::domain::id::{DeliveryId, EndpointId, EventId, NotificationId, NotificationType, TenantId};
 use crate::domain::notification::{Notification, Origin, Priority};
 use crate::domain::raw_json::RawJson;
@@ -28,7 +29,7 @@ macro_rules! delivery_columns {
 macro_rules! notification_columns {
     () => {
         "n.tenant, n.id, n.type, n.target, n.payload, n.recipient, n.overrides, n.accepted_at, n.deliver_at, \
-         n.expires_at, n.priority, n.origin, n.traceparent"
+         n.expires_at, n.priority, n.origin, n.traceparent, n.hops"
     };
 }
 
@@ -195,6 +196,7 @@ pub(super) fn notification(row: &mut Reader) -> Result<Notification, StoreError>
         priority: row.word(parse_priority)?,
         origin: row.word(parse_origin)?,
         traceparent: row.text_opt()?,
+        hops: Hops::new(row.count()?),
     })
 }
 
@@ -215,6 +217,7 @@ pub(super) fn notification_batch<'a>(notifications: impl Iterator<Item = (&'a Ar
         ("priority", Text),
         ("origin", Text),
         ("traceparent", Text),
+        ("hops", Int),
         ("fan_out", Int),
     ]);
     for (notification, fan_out) in notifications {
@@ -232,6 +235,7 @@ pub(super) fn notification_batch<'a>(notifications: impl Iterator<Item = (&'a Ar
             Param::text(priority_name(notification.priority)),
             Param::text(origin_name(notification.origin)),
             Param::text_opt(notification.traceparent.as_ref()),
+            Param::count(notification.hops.get()),
             Param::count(fan_out),
         ]);
     }

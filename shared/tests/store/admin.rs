@@ -28,6 +28,8 @@ pub(crate) async fn keys_are_found_by_hash(bench: &Bench) {
         tenant: Some(TenantId::default()),
         scopes: vec![Scope::Enqueue, Scope::Read],
         created_at: at(1),
+        expires_at: None,
+        last_used_at: None,
         revoked_at: None,
     };
     store.insert_key(&key, &[7; 32]).await.unwrap();

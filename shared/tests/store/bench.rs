@@ -10,6 +10,7 @@ use posthaste_shared::domain::attempt::{Attempt, AttemptError, AttemptResult, Ph
 use posthaste_shared::domain::delivery::{Delivery, DeliveryState, FailureReason, Hold, Wait};
 use posthaste_shared::domain::endpoint::{Confidential, Endpoint, EndpointStatus, SigningSecret};
 use posthaste_shared::domain::event::Event;
+use posthaste_shared::domain::hops::Hops;
 use posthaste_shared::domain::id::{DeliveryId, EndpointId, NotificationId, NotificationType, TenantId};
 use posthaste_shared::domain::notification::{Notification, Origin, Priority};
 use posthaste_shared::domain::raw_json::RawJson;
@@ -124,6 +125,7 @@ pub(crate) fn notification(id: &str) -> Arc<Notification> {
         priority: Priority::Normal,
         origin: Origin::Producer,
         traceparent: None,
+        hops: Hops::default(),
     })
 }
 

@@ -24,8 +24,8 @@ pub(crate) async fn an_endpoint_reads_back_and_is_locked_optimistically(bench: &
     assert_eq!(store.outbox_pending().await.unwrap(), 1);
     assert!(matches!(store.update_endpoint(&disabled, Some(&event)).await.unwrap(), Saved::Conflict));
     assert_eq!(store.endpoint_counts().await.unwrap(), (0, 1));
-    assert!(store.delete_endpoint(&saved.id, at(3)).await.unwrap());
-    assert!(!store.delete_endpoint(&saved.id, at(4)).await.unwrap());
+    assert!(store.delete_endpoint(&saved.id, None, at(3)).await.unwrap());
+    assert!(!store.delete_endpoint(&saved.id, None, at(4)).await.unwrap());
     assert!(matches!(store.update_endpoint(&changed, None).await.unwrap(), Saved::NotFound));
     assert!(store.endpoint(&saved.id).await.unwrap().is_none());
 }
@@ -38,7 +38,7 @@ pub(crate) async fn changes_are_followed(bench: &Bench) {
     let two = store.insert_endpoint(&endpoint("ep_2")).await.unwrap();
     let all = store.endpoint_changes(0).await.unwrap();
     assert_eq!((all.version, all.changes.len()), (two.version, 2));
-    store.delete_endpoint(&one.id, at(1)).await.unwrap();
+    store.delete_endpoint(&one.id, None, at(1)).await.unwrap();
     let since = store.endpoint_changes(all.version).await.unwrap();
     assert!(matches!(&since.changes[..], [EndpointChange::Deleted(id)] if *id == one.id));
     assert_eq!(store.endpoints_version().await.unwrap(), since.version);
@@ -82,7 +82,7 @@ pub(crate) async fn endpoints_are_paged(bench: &Bench) {
         let made = Endpoint { created_at: at(n / 2), ..endpoint(&format!("ep_{n}")) };
         store.insert_endpoint(&made).await.unwrap();
     }
-    store.delete_endpoint(&endpoint_id("ep_3"), at(9)).await.unwrap();
+    store.delete_endpoint(&endpoint_id("ep_3"), None, at(9)).await.unwrap();
     let mut page = PageRequest { limit: 4, cursor: None };
     let first = store.endpoints(&EndpointFilter::default(), &page).await.unwrap();
     page.cursor = first.next_cursor;

@@ -153,11 +153,15 @@ async fn at_version(bench: &Bench, count: usize) {
 pub(crate) async fn what_was_there_before_becomes_a_partition(bench: &Bench) {
     let store = &bench.store;
     at_version(bench, 2).await;
-    // This program writes a column that came later; those of that time did not.
-    bench.sql("ALTER TABLE deliveries ADD COLUMN kept BYTEA").await;
+    // This program writes columns that came later; those of that time did not.
+    for column in ["deliveries ADD COLUMN kept BYTEA", "notifications ADD COLUMN hops BIGINT NOT NULL DEFAULT 0"] {
+        bench.sql(&format!("ALTER TABLE {column}")).await;
+    }
     let old = put(store, "old", 0, delivered(2)).await;
     let pending = put(store, "pending", 0, retry(9 * DAY)).await;
-    bench.sql("ALTER TABLE deliveries DROP COLUMN kept").await;
+    for column in ["deliveries DROP COLUMN kept", "notifications DROP COLUMN hops"] {
+        bench.sql(&format!("ALTER TABLE {column}")).await;
+    }
     assert_eq!(store.migrate().await.unwrap(), Migrated { from: 2, to: newest_version().await });
     assert_eq!(tables(bench).await, ["attempts_default", "attempts_history"]);
     assert_eq!(store.delivery(old.id).await.unwrap().unwrap().1.len(), 1);

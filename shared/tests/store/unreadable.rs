@@ -83,7 +83,7 @@ pub(crate) async fn orphans_behind_unreadable_ones_fail(bench: &Bench) {
         put(store, id, "ep_1", parked()).await;
     }
     spoil(bench).await;
-    store.delete_endpoint(&endpoint_id("ep_1"), at(1)).await.unwrap();
+    store.delete_endpoint(&endpoint_id("ep_1"), None, at(1)).await.unwrap();
     let failed = store.fail_orphans(at(2), 1).await.unwrap();
     assert_eq!(failed.iter().map(|it| it.notification_id.as_str()).collect::<Vec<_>>(), ["good"]);
     assert!(store.fail_orphans(at(2), 9).await.unwrap().is_empty());

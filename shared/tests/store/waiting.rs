@@ -69,7 +69,7 @@ pub(crate) async fn a_lease_is_as_long_as_the_endpoints_timeout(bench: &Bench) {
     for name in ["ep_quick", "ep_deleted"] {
         store.insert_endpoint(&endpoint(name)).await.unwrap();
     }
-    store.delete_endpoint(&endpoint_id("ep_deleted"), at(1)).await.unwrap();
+    store.delete_endpoint(&endpoint_id("ep_deleted"), None, at(1)).await.unwrap();
     for name in ["ep_quick", "ep_deleted", "ep_never"] {
         put(store, name, name, retry(1)).await;
     }
@@ -155,7 +155,7 @@ pub(crate) async fn deliveries_of_deleted_endpoints_fail(bench: &Bench) {
         put(store, &format!("{name}-c"), name, delivered(1)).await;
     }
     assert!(store.fail_orphans(at(2), 10).await.unwrap().is_empty());
-    assert!(store.delete_endpoint(&endpoint_id("ep_1"), at(2)).await.unwrap());
+    assert!(store.delete_endpoint(&endpoint_id("ep_1"), None, at(2)).await.unwrap());
     let failed = store.fail_orphans(at(3), 10).await.unwrap();
     assert_eq!(failed.iter().map(|it| it.notification_id.as_str()).collect::<Vec<_>>(), ["ep_1-a"]);
     assert_eq!(failed[0].state, DeliveryState::Failed { at: at(3), reason: FailureReason::EndpointDeleted });

@@ -102,6 +102,7 @@ pub(super) async fn call(sender: Sender, shared: Arc<Shared>, asked: Asked<'_>) 
         tenant: tenant.clone(),
         argument: argument.to_owned(),
         network: call.network,
+        hops: call.hops,
         returns: call.returns,
         deadline: call.deadline.into_std(),
         shared,

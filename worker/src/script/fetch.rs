@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use posthaste_shared::domain::hops::{self, Hops};
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 use url::Url;
@@ -23,13 +24,14 @@ const METHODS: [Method; 7] =
     [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
 /// Headers that belong to the connection or to the message's framing: whoever sets them can smuggle a second request into
 /// the first. Also all that begin with `proxy-`.
-const NOT_OF_SCRIPTS: [&str; 11] = [
+const NOT_OF_SCRIPTS: [&str; 12] = [
     "accept-encoding",
     "connection",
     "content-length",
     "expect",
     "host",
     "keep-alive",
+    hops::HEADER,
     "te",
     "trailer",
     "transfer-encoding",
@@ -46,6 +48,7 @@ const RESERVE: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(super) struct Fetches {
     network: bool,
+    hops: Hops,
     deadline: Instant,
     sender: Sender,
     runtime: Handle,
@@ -69,6 +72,7 @@ impl Fetches {
     pub(super) fn new(work: &Work) -> Self {
         Self {
             network: work.network,
+            hops: work.hops,
             deadline: work.deadline,
             sender: work.sender.clone(),
             runtime: work.runtime.clone(),
@@ -113,11 +117,15 @@ impl Fetches {
             return Err(format!("the body has {} bytes; {MAX_REQUEST_BYTES} are allowed", asked.body.len()));
         }
         let left = self.deadline.saturating_duration_since(Instant::now());
+        let mut headers = headers(&asked.headers)?;
+        if self.hops > Hops::default().next() {
+            headers.insert(hops::HEADER, self.hops.get().into());
+        }
         let timeout = left.saturating_sub(RESERVE.min(left / 10));
         Ok(Outgoing {
             method: method(&asked.method)?,
             url: Url::parse(&asked.url).map_err(|error| format!("the URL cannot be read: {error}"))?,
-            headers: headers(&asked.headers)?,
+            headers,
             body: Bytes::from(asked.body),
             timeout,
             limit: timeout,
@@ -191,9 +199,16 @@ mod tests {
     #[test]
     fn what_belongs_to_the_connection_is_not_the_scripts() {
         let sent = |name: &str| headers(&[name.to_owned(), "1".to_owned()]).is_ok();
-        for name in
-            ["Host", "content-length", "Transfer-Encoding", "connection", "proxy-authorization", "TE", "upgrade"]
-        {
+        for name in [
+            "Host",
+            "Posthaste-Hops",
+            "content-length",
+            "Transfer-Encoding",
+            "connection",
+            "proxy-authorization",
+            "TE",
+            "upgrade",
+        ] {
             assert!(!sent(name), "{name}");
         }
         for name in ["authorization", "x-host", "cookie", "content-type"] {

@@ -41,6 +41,7 @@ use tokio::time::Instant;
 
 use crate::send::SendError;
 use position::Position;
+use posthaste_shared::domain::hops::Hops;
 
 pub use child::{COMPILE_COMMAND, compile_for_parent};
 pub use compiler::{Compiler, Uncompiled};
@@ -146,6 +147,8 @@ pub struct Call {
     pub deadline: Instant,
     /// Whether it may make requests.
     pub network: bool,
+    /// What its requests say of how often Posthaste has sent what they come from.
+    pub hops: Hops,
     /// How what it returns is written.
     pub returns: Returns,
 }

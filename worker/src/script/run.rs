@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 use http::StatusCode;
+use posthaste_shared::domain::hops::Hops;
 use posthaste_shared::domain::id::TenantId;
 use rquickjs::promise::PromiseState;
 use rquickjs::{
@@ -31,6 +32,7 @@ pub(super) struct Work {
     pub(super) tenant: TenantId,
     pub(super) argument: String,
     pub(super) network: bool,
+    pub(super) hops: Hops,
     pub(super) returns: Returns,
     pub(super) deadline: Instant,
     pub(super) shared: Arc<Shared>,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING, HeaderValue, USER_AGENT};
+use http::header::{ACCEPT, ACCEPT_ENCODING, Entry, HeaderValue, USER_AGENT};
 use http::uri::Authority;
 use http::{Request, Response, Uri};
 use http_body_util::Full;
@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use hyper_util::client::legacy::{Client as Pooled, Error as ClientError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use posthaste_shared::domain::hops;
 use posthaste_shared::egress::EgressPolicy;
 use posthaste_shared::resolver::Resolver;
 use posthaste_shared::tls;
@@ -166,10 +167,13 @@ fn request(outgoing: &Outgoing, uri: Uri) -> Request<Full<Bytes>> {
     *request.method_mut() = outgoing.method.clone();
     *request.uri_mut() = uri;
     *request.headers_mut() = outgoing.headers.clone();
-    let agent = HeaderValue::from_static(concat!("Posthaste/", env!("CARGO_PKG_VERSION")));
     let headers = request.headers_mut();
+    // A request that does not say by its `User-Agent` whose it is says so otherwise, should it come back to Posthaste.
+    match headers.entry(USER_AGENT) {
+        Entry::Vacant(agent) => drop(agent.insert(HeaderValue::from_static(hops::AGENT))),
+        Entry::Occupied(_) => drop(headers.entry(hops::HEADER).or_insert(HeaderValue::from_static("1"))),
+    }
     headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
-    headers.entry(USER_AGENT).or_insert(agent);
     // Answers are read as they come: a compressed one cannot be.
     headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
     request

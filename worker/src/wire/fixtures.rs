@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use posthaste_shared::domain::endpoint::{Confidential, Endpoint, EndpointStatus};
+use posthaste_shared::domain::hops::Hops;
 use posthaste_shared::domain::id::{DeliveryId, EndpointId, NotificationId, NotificationType, TenantId};
 use posthaste_shared::domain::notification::{Notification, Origin, Priority};
 use posthaste_shared::domain::raw_json::RawJson;
@@ -52,6 +53,7 @@ pub(crate) fn notification(kind: &str, payload: Value) -> Notification {
         priority: Priority::Normal,
         origin: Origin::Producer,
         traceparent: None,
+        hops: Hops::default(),
     }
 }
 

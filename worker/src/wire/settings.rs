@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use posthaste_shared::domain::endpoint::Endpoint;
+use posthaste_shared::domain::hops::{self, Hops};
 use posthaste_shared::domain::notification::Notification;
 use posthaste_shared::domain::raw_json::RawJson;
 use posthaste_shared::domain::reading;
@@ -72,6 +73,11 @@ fn common(endpoint: &Endpoint) -> Result<Common, RenderError> {
 pub(crate) fn common_headers(subject: &Subject<'_>) -> Result<Vec<Header>, RenderError> {
     let common = common(subject.endpoint)?;
     let mut headers = Vec::new();
+    // What Posthaste sends for the first time is known by its `User-Agent`.
+    let hops = subject.notification.hops;
+    if hops > Hops::default() {
+        headers.push(Header::open(hops::HEADER, hops.next().to_string()));
+    }
     if common.webhook_id {
         headers.push(Header::open("webhook-id", subject.delivery.to_string()));
     }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use posthaste_shared::domain::hops::Hops;
 use posthaste_worker::script::{Call, Called, Returned, Returns, ScriptError};
 use posthaste_worker::send::SendError;
 
@@ -245,6 +246,7 @@ async fn a_transform_has_no_network() {
     let call = Call {
         deadline: tokio::time::Instant::now() + Duration::from_secs(10),
         network: false,
+        hops: Hops::default(),
         returns: Returns::Json,
     };
     let called = engine.call(&crate::tenant(), &script, "null", call).await;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use posthaste_shared::domain::hops::Hops;
 use posthaste_shared::domain::id::TenantId;
 use posthaste_worker::script::{Call, Called, Engine, MAX_RUNNING, Returned, Returns, Script, ScriptError};
 
@@ -20,7 +21,9 @@ async fn call(engine: &Engine, script: &Script, within: Duration) -> Called {
 async fn call_of(tenant: &str, engine: &Engine, script: &Script, within: Duration) -> Called {
     let deadline = tokio::time::Instant::now() + within;
     let tenant = TenantId::parse(tenant).unwrap();
-    engine.call(&tenant, script, "null", Call { deadline, network: false, returns: Returns::Json }).await
+    engine
+        .call(&tenant, script, "null", Call { deadline, network: false, hops: Hops::default(), returns: Returns::Json })
+        .await
 }
 
 /// Calls again while there is no place, as a worker does.
@@ -168,7 +171,7 @@ async fn a_call_is_quick() {
                 &tenant(),
                 &script,
                 r#"{"to":"+44","body":"x"}"#,
-                Call { deadline, network: true, returns: Returns::Json },
+                Call { deadline, network: true, hops: Hops::default(), returns: Returns::Json },
             )
             .await;
         times.push(begun.elapsed());

@@ -11,6 +11,7 @@ mod web;
 
 use std::time::Duration;
 
+use posthaste_shared::domain::hops::Hops;
 use posthaste_shared::domain::id::TenantId;
 use posthaste_shared::egress::EgressPolicy;
 use posthaste_worker::script::{Call, Called, Compiler, Engine, Returned, Returns, Script, ScriptError};
@@ -46,7 +47,7 @@ async fn call_within(source: &str, argument: &str, within: Duration) -> Called {
             &tenant(),
             &script,
             argument,
-            Call { deadline: Instant::now() + within, network: true, returns: Returns::Json },
+            Call { deadline: Instant::now() + within, network: true, hops: Hops::default(), returns: Returns::Json },
         )
         .await
 }

@@ -8,6 +8,7 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use super::origin::OriginKeys;
 use crate::broker::{DeadReason, Message, message};
 use crate::domain::event::Event;
+use crate::domain::hops::{self, Hops};
 use crate::domain::notification::{Origin, Priority};
 use crate::domain::time::Timestamp;
 
@@ -34,6 +35,9 @@ pub(super) fn of_message(message: &Message, keys: &OriginKeys) -> BasicPropertie
     }
     if let Some(traceparent) = &message.traceparent {
         insert(&mut headers, message::TRACEPARENT, traceparent);
+    }
+    if message.hops > Hops::default() {
+        insert(&mut headers, hops::HEADER, &message.hops.to_string());
     }
     let mut properties = persistent("application/json").with_headers(headers);
     if let Some(id) = message.id.as_deref().and_then(|id| ShortString::try_new(id).ok()) {
@@ -115,6 +119,7 @@ fn read_unproved(properties: &BasicProperties, body: Vec<u8>) -> Message {
             Some(5..) => Priority::High,
             _ => Priority::Normal,
         },
+        hops: header(properties, hops::HEADER).and_then(text).map_or_else(Hops::default, |text| Hops::parse(&text)),
     }
 }
 
@@ -220,6 +225,7 @@ mod tests {
             origin: Origin::Event,
             traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
             priority: Priority::High,
+            hops: Hops::new(3),
         }
     }
 

@@ -106,6 +106,10 @@ impl Param {
         Self::Int(Some(number))
     }
 
+    pub(super) const fn int_opt(number: Option<i64>) -> Self {
+        Self::Int(number)
+    }
+
     pub(super) fn count(number: u32) -> Self {
         Self::Int(Some(i64::from(number)))
     }
