@@ -165,7 +165,9 @@ impl SignedRequest {
         let mut value =
             HeaderValue::from_str(header.value.expose()).map_err(|_| problem("has a value that no header can have"))?;
         value.set_sensitive(header.sensitive);
-        self.shown.retain(|(shown, _)| !shown.eq_ignore_ascii_case(&header.name));
+        if self.headers.contains_key(&name) {
+            self.shown.retain(|(shown, _)| !shown.eq_ignore_ascii_case(&header.name));
+        }
         let shown = if header.sensitive { REDACTED } else { header.value.expose() };
         self.shown.push((header.name.clone(), shown.to_owned()));
         if header.sensitive {

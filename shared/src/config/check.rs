@@ -198,7 +198,8 @@ impl Values {
     }
 
     fn egress(&self) -> Result<EgressPolicy, ConfigError> {
-        let http = self.require("egress_http", choice("egress_http"))? == "allow";
+        // Set and empty closes, as it does for `egress_allow`.
+        let http = self.optional("egress_http", choice("egress_http"))? == Some("allow");
         let allow = self.text("egress_allow").unwrap_or_default();
         EgressPolicy::new(allow, http).map_err(|error| self.invalid("egress_allow", format!("is wrong: {error}")))
     }

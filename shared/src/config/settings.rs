@@ -283,10 +283,11 @@ pub const SETTINGS: &[Setting] = &[
         "POSTHASTE_EGRESS_HTTP",
         Kind::Choice(&["deny", "allow"]),
         UsedBy::Everything,
-        "Whether endpoints may have plain `http://` URLs.",
+        "Whether endpoints may have plain `http://` URLs. An empty variable means `deny`.",
     )
     .default("deny")
-    .except(&[(Profile::Up, "allow")]),
+    .except(&[(Profile::Up, "allow")])
+    .empty_counts(),
     Setting::new(
         "egress_name_servers",
         "POSTHASTE_EGRESS_NAME_SERVERS",

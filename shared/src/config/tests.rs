@@ -162,6 +162,12 @@ fn an_empty_allow_list_closes_what_up_opens() {
     for value in ["", " ", "none"] {
         assert!(!calls_loopback(&[("POSTHASTE_EGRESS_ALLOW", value)]), "{value:?}");
     }
+    let takes_http = |environment: &[(&str, &str)]| {
+        let config = Config::load(Profile::Up, &inputs(environment)).unwrap();
+        config.egress.check_url(&"http://127.0.0.1/".parse().unwrap()).is_ok()
+    };
+    assert!(takes_http(&[]));
+    assert!(!takes_http(&[("POSTHASTE_EGRESS_HTTP", "")]));
 }
 
 #[test]

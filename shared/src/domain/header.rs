@@ -6,6 +6,9 @@ use http::{HeaderName, HeaderValue};
 use super::hops;
 use super::view::REDACTED;
 
+/// The most headers that a notification or a script adds to a request: servers refuse heads of some KiB, and nobody needs
+/// more.
+pub const MAX_ADDED: usize = 100;
 /// The longest value, in bytes; common servers refuse 8 KiB and more.
 pub const MAX_VALUE: usize = 4_096;
 

@@ -15,12 +15,12 @@ use posthaste_shared::store::page::{Cursor, PageRequest};
 use posthaste_shared::store::record::Record;
 use posthaste_shared::store::redrives::{RedriveState, RedriveStep};
 use posthaste_shared::store::replays::{JobCancelled, Matching, ReplayState};
-use posthaste_shared::store::several::Several;
+use posthaste_shared::store::several::{Several, StatusCode};
 use posthaste_shared::store::{DatabaseKind, Store};
 
 use super::bench::{
-    Bench, MARGIN, at, delivered, endpoint, endpoint_id, expiring, failed, in_flight, new, notification, parked, put,
-    put_as, retry,
+    Bench, MARGIN, at, attempt, delivered, endpoint, endpoint_id, expiring, failed, in_flight, new, notification,
+    parked, put, put_as, retry,
 };
 
 async fn all(store: &Store, filter: &DeliveryFilter, limit: u32) -> Vec<DeliveryId> {
@@ -46,8 +46,14 @@ pub(crate) async fn deliveries_are_paged_and_filtered(bench: &Bench) {
             kind: NotificationType::parse(if n % 5 == 0 { "five" } else { "other" }).unwrap(),
             ..(*notification(&format!("n-{n}"))).clone()
         };
-        let state = if n % 4 == 0 { failed(9) } else { delivered(9) };
-        new(&Arc::new(made), if n % 10 == 0 { "ep_ten" } else { "ep_1" }, state)
+        let endpoint = if n % 10 == 0 { "ep_ten" } else { "ep_1" };
+        if n % 4 != 0 {
+            return new(&Arc::new(made), endpoint, delivered(9));
+        }
+        let mut record = new(&Arc::new(made), endpoint, failed(9));
+        record.delivery.attempt_count = 1;
+        record.attempt = Some(attempt(1));
+        record
     };
     let batch: Vec<Record> = (0..1000).map(record).collect();
     store.record(&batch, at(9)).await.unwrap();
@@ -60,6 +66,7 @@ pub(crate) async fn deliveries_are_paged_and_filtered(bench: &Bench) {
     let tenant = Some(TenantId::parse("even").unwrap());
     let status = || Several::from(Status::Failed);
     let endpoint = || Several::from(endpoint_id("ep_ten"));
+    let code = |text: &str| text.parse::<StatusCode>().unwrap();
     let kind = |name: &str| NotificationType::parse(name).unwrap();
     for (filter, count) in [
         (DeliveryFilter { tenant: tenant.clone(), ..none.clone() }, 500),
@@ -84,6 +91,9 @@ pub(crate) async fn deliveries_are_paged_and_filtered(bench: &Bench) {
             0,
         ),
         (DeliveryFilter { hold: Hold::RateLimit.into(), ..none.clone() }, 0),
+        (DeliveryFilter { status_code: code("503").into(), ..none.clone() }, 250),
+        (DeliveryFilter { status_code: vec![code("404"), code("503")].into(), ..none.clone() }, 250),
+        (DeliveryFilter { status_code: code("404").into(), ..none.clone() }, 0),
         (DeliveryFilter { notification_id: NotificationId::parse("n-7").ok(), ..none.clone() }, 1),
         (DeliveryFilter { since: Some(at(100)), until: Some(at(101)), ..none.clone() }, 3),
     ] {
@@ -335,6 +345,7 @@ pub(crate) async fn scans_use_their_indexes(bench: &Bench) {
             "status = 'failed' AND status <> 'delivered' ORDER BY created_at DESC, id DESC LIMIT 9",
             "deliveries_by_status",
         ),
+        ("tenant = 'x' AND status = 'pending' AND status <> 'delivered' LIMIT 9", "deliveries_by_tenant_status"),
         ("finished_at IS NOT NULL AND finished_at < 5 ORDER BY finished_at LIMIT 9", "deliveries_finished"),
     ] {
         let plan =

@@ -1,7 +1,7 @@
 //! What a transform returned, read and checked: whatever it may not be is refused, so that a slip of the
 //! script never sends what it was meant to change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use posthaste_shared::domain::header;
 use posthaste_shared::domain::raw_json::RawJson;
@@ -75,8 +75,12 @@ pub(super) fn transformed(handed: &str, given: &RawJson) -> Result<Transformed, 
         }
     };
     let headers: Vec<(String, Secret)> = members.headers.unwrap_or_default().into_iter().collect();
-    for (index, (name, value)) in headers.iter().enumerate() {
-        let twice = headers[..index].iter().any(|(other, _)| other.eq_ignore_ascii_case(name));
+    if headers.len() > header::MAX_ADDED {
+        return Err(refused(format!("it returned {} headers; at most {} are sent", headers.len(), header::MAX_ADDED)));
+    }
+    let mut names = HashSet::new();
+    for (name, value) in &headers {
+        let twice = !names.insert(name.to_ascii_lowercase());
         let problem = if twice { Some("is there twice") } else { header::problem(name, value.expose()) };
         if let Some(problem) = problem {
             return Err(refused(format!("the header {name:?} that it returned {problem}")));

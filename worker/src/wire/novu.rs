@@ -1,7 +1,7 @@
 //! What Novu's two webhook providers share: the layers of a notification's overrides, the members of
 //! answers, URLs as its forms take them.
 
-use posthaste_shared::domain::header::{name_problem, value_problem};
+use posthaste_shared::domain::header::{MAX_ADDED, name_problem, value_problem};
 use posthaste_shared::domain::notification::Notification;
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::domain::view::is_harmless_header;
@@ -114,6 +114,9 @@ impl<'a> Place<'a> {
     }
 
     fn check_headers(&self) -> Result<(), RenderError> {
+        if self.members.is_some_and(|members| members.len() > MAX_ADDED) {
+            return Err(RenderError::new(&self.path, format!("must have at most {MAX_ADDED} headers")));
+        }
         for (name, value) in self.members.into_iter().flatten() {
             let problem = match (value, scalar_text(value)) {
                 (Value::Null, _) => None,

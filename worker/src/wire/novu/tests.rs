@@ -71,6 +71,12 @@ fn what_is_wrong_is_named_where_it_stands() {
         let error = read(&overrides, Some("first")).unwrap_err();
         assert_eq!((error.member.as_str(), error.problem.as_str()), (member, problem));
     }
+    let many: Map<String, Value> = (0..101).map(|n| (format!("X-{n}"), json!("1"))).collect();
+    let error = read(&json!({"generic-sms": {"_passthrough": {"headers": many}}}), None).unwrap_err();
+    assert_eq!(
+        (error.member.as_str(), error.problem.as_str()),
+        ("overrides.generic-sms._passthrough.headers", "must have at most 100 headers")
+    );
     assert!(read(&json!({"sms": null, "generic-sms": {"to": null, "_passthrough": {"query": 1}}}), None).is_ok());
 }
 
