@@ -18,6 +18,8 @@ REFUSED = {
     # A filter that would match everything or nothing; one of two members.
     "replay_deliveries": {"", "status"},
     "redrive_dead_letters": {"", "ids"},
+    # A time that is over.
+    "create_key": {"expires_at"},
     # Cursors are opaque.
     "list_deliveries": {"cursor"},
     "list_endpoints": {"cursor"},
