@@ -332,13 +332,17 @@ def shown(url):
     return f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}/{'…' if parts.path.strip('/') else ''}"
 
 
+def counted(number, what):
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def line(wanted):
     subscription = wanted.get("subscription")
     facts = [
         f"tenant {wanted['tenant']}" if "tenant" in wanted else "",
-        f"{len(subscription['types'])} types" if subscription else "all types",
+        counted(len(subscription["types"]), "type") if subscription else "all types",
         "secret kept" if "secret" in wanted else "new secret",
-        f"{len(wanted['headers'])} headers" if "headers" in wanted else "",
+        counted(len(wanted["headers"]), "header") if "headers" in wanted else "",
         f"{wanted['rate_limit_per_second']}/s for each worker" if "rate_limit_per_second" in wanted else "",
         "" if wanted.get("enabled", True) else "disabled",
     ]
