@@ -12,7 +12,7 @@ use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::notification::Notification;
 use posthaste_shared::domain::secret::Secret;
 use posthaste_shared::domain::wire_format::WireFormat;
-use posthaste_worker::courier::Courier;
+use posthaste_worker::attempt::Courier;
 use posthaste_worker::probe::{self, Probe};
 use posthaste_worker::wire::{self, Sample, settings};
 use serde_json::{Map, Value, json};

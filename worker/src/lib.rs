@@ -1,37 +1,20 @@
-//! Posthaste's worker: takes notifications from the broker, delivers them to webhooks, and records what
-//! came of it. [`deliver`] reads as the list of the steps; the other files are one step each.
+//! Posthaste's worker: takes notifications from the broker, delivers them to webhooks, and records the results.
 //!
-//! Who calls what: [`worker`] puts the parts together; [`intake`] and [`schedule`] start deliveries,
-//! from the broker (`fan_out`) and from the store; [`deliver`] makes them; [`record`] writes the results and then
-//! acknowledges; [`relay`] publishes the events; [`upkeep`] does the slow work beside.
+//! Each folder imports only those below it, which a test holds (`tests/imports.rs`):
+//!
+//! 1. [`worker`] puts the parts together, starts and stops them; [`probe`] makes one attempt for the API's `test`.
+//! 2. [`background`]: the scheduler, the outbox relay and the slow work.
+//! 3. [`pipeline`]: the way of a delivery from the message to its record.
+//! 4. [`attempt`]: one HTTP exchange of a delivery, or one call of the script in its place.
+//! 5. [`wire`]: the wire formats, all of it pure.
+//! 6. [`script`]: the engine that runs scripts.
+//! 7. [`send`]: the HTTP client.
 
-pub mod admit;
-mod bury;
-pub mod classify;
-pub mod conclude;
-mod consent;
-pub mod courier;
-pub mod decide;
-pub mod decode;
-pub mod deliver;
-pub mod endpoints;
-mod fan_out;
-pub mod intake;
-pub mod job;
-pub mod message_events;
-pub mod outcome;
+pub mod attempt;
+pub mod background;
+pub mod pipeline;
 pub mod probe;
-pub mod record;
-mod redact;
-pub mod relay;
-pub mod route;
-pub mod schedule;
 pub mod script;
 pub mod send;
-pub mod sign;
-mod spans;
-mod transform;
-pub mod upkeep;
-pub mod wake;
 pub mod wire;
 pub mod worker;

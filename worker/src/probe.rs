@@ -12,10 +12,10 @@ use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::domain::view::{REDACTED, looks_secret};
 use posthaste_shared::telemetry::trace::Span;
 
-use crate::courier::{Attempted, Courier, Trip};
-use crate::decide::{Made, decide};
-use crate::outcome::Verdict;
-use crate::sign::SignedRequest;
+use crate::attempt::sign::SignedRequest;
+use crate::attempt::{Attempted, Courier, Trip};
+use crate::pipeline::decide::{Made, decide};
+use crate::wire::outcome::Verdict;
 use crate::wire::{self, RenderError, Skip, Subject};
 
 /// What a try of an endpoint showed.

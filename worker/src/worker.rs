@@ -15,22 +15,22 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admit::Admission;
-use crate::conclude::EventSettings;
-use crate::courier::Courier;
-use crate::decode::Limits;
-use crate::deliver::Pipeline;
-use crate::endpoints::EndpointCache;
-use crate::fan_out::Room;
-use crate::intake::Intake;
-use crate::job::Hands;
-use crate::record::{Health, RecordingParts, recorder};
-use crate::relay::Relay;
-use crate::schedule::Scheduler;
+use crate::attempt::Courier;
+use crate::background::maintenance::{Upkeep, UpkeepSettings};
+use crate::background::relay::Relay;
+use crate::background::scheduler::Scheduler;
+use crate::pipeline::admit::Admission;
+use crate::pipeline::conclude::EventSettings;
+use crate::pipeline::decode::Limits;
+use crate::pipeline::deliver::Pipeline;
+use crate::pipeline::endpoints::EndpointCache;
+use crate::pipeline::fan_out::Room;
+use crate::pipeline::intake::Intake;
+use crate::pipeline::job::Hands;
+use crate::pipeline::record::{Health, RecordingParts, recorder};
+use crate::pipeline::wake::Wake;
 use crate::script::Compiler;
 use crate::send::{Sender, SenderError};
-use crate::upkeep::{Upkeep, UpkeepSettings};
-use crate::wake::Wake;
 
 /// How long results may take to get into the store after the last delivery of a worker that stops.
 const FLUSH: Duration = Duration::from_secs(5);

@@ -15,8 +15,8 @@ use url::Url;
 use super::host::Event;
 use super::run::Work;
 use super::{MAX_FETCHES, MAX_REQUEST_BYTES};
+use crate::send::Reply;
 use crate::send::{BodyFault, Outgoing, Reading, SendError, Sender};
-use crate::wire::Reply;
 
 /// What a script may ask for. The prelude says the same with errors of its own; this holds whatever a script makes of the
 /// prelude.

@@ -12,8 +12,8 @@ use super::console::Console;
 use super::fetch::{Asked, Fetches};
 use super::run::Work;
 use super::{MAX_TIMERS, natives};
+use crate::send::Reply;
 use crate::send::SendError;
-use crate::wire::Reply;
 
 /// The longest that a timer waits: no call takes as long.
 const LONGEST_MS: f64 = 3.6e6;

@@ -22,8 +22,8 @@ use super::fetch;
 use super::host::{self, Event, Host};
 use super::turns::Pace;
 use super::{MAX_RETURNED_BYTES, MEMORY_BYTES, Returned, Returns, STACK_BYTES, Script, ScriptError, bytecode};
+use crate::send::Reply;
 use crate::send::{SendError, Sender};
-use crate::wire::Reply;
 
 /// A call to make.
 #[derive(Debug)]

@@ -1,20 +1,16 @@
 //! Wire formats: how a notification becomes an HTTP request, and how the answer is read. One wire
-//! format, one file, one implementation of [`Wire`]. All of it is pure.
+//! format, one file or folder, one implementation of [`Wire`]. All of it is pure.
 
 mod answer;
 mod authgear;
-mod authgear_script;
-mod authgear_sms;
 mod cloudevents;
 mod cometchat_sms;
 #[cfg(test)]
 pub(crate) mod fixtures;
-mod httpsms;
-pub(crate) mod httpsms_event;
+pub mod httpsms;
 mod merge;
 mod novu;
-mod novu_push;
-mod novu_sms;
+pub mod outcome;
 mod raw;
 pub mod settings;
 #[cfg(test)]
@@ -37,7 +33,8 @@ use posthaste_shared::domain::wire_format::WireFormat;
 use serde_json::{Map, Value};
 use url::Url;
 
-use crate::outcome::Outcome;
+use outcome::Outcome;
+
 pub use crate::send::{Reading, Reply};
 
 /// What a wire format does. Implementations hold no state: what they need comes in.
@@ -143,10 +140,10 @@ pub fn of(format: WireFormat) -> &'static dyn Wire {
         WireFormat::Standard => &standard::Standard,
         WireFormat::Cloudevents => &cloudevents::Cloudevents,
         WireFormat::Httpsms => &httpsms::Httpsms,
-        WireFormat::NovuSms => &novu_sms::NovuSms,
-        WireFormat::NovuPush => &novu_push::NovuPush,
-        WireFormat::AuthgearSms => &authgear_sms::AuthgearSms,
-        WireFormat::AuthgearScript => &authgear_script::AuthgearScript,
+        WireFormat::NovuSms => &novu::sms::NovuSms,
+        WireFormat::NovuPush => &novu::push::NovuPush,
+        WireFormat::AuthgearSms => &authgear::sms::AuthgearSms,
+        WireFormat::AuthgearScript => &authgear::script::AuthgearScript,
         WireFormat::CometchatSms => &cometchat_sms::CometchatSms,
         WireFormat::Raw => &raw::Raw,
     }

@@ -9,8 +9,8 @@ use posthaste_shared::domain::retry::RetryOn;
 use posthaste_shared::domain::time::Timestamp;
 
 use super::Reply;
-use crate::outcome::Outcome;
 use crate::send::BodyFault;
+use crate::wire::outcome::Outcome;
 
 /// 2xx is success; 408, 425, 429 and 5xx may be tried again; 410 means gone; all else is a refusal,
 /// redirects too: they are never followed.

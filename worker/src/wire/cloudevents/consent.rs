@@ -9,7 +9,7 @@ use posthaste_shared::domain::time::Timestamp;
 use url::Url;
 
 use super::super::{Clearance, Header, Preflight, Reply, status};
-use crate::outcome::Outcome;
+use crate::wire::outcome::Outcome;
 
 /// Who asks, and later delivers.
 const ORIGIN: &str = "WebHook-Request-Origin";

@@ -11,7 +11,7 @@ use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::domain::wire_format::WireFormat;
 use serde_json::Value;
 
-use crate::sign::{SignedRequest, sign};
+use crate::attempt::sign::{SignedRequest, sign};
 use crate::wire::{self, Clearance, RenderError, Rendered, Subject, Unwritten, fixtures};
 
 pub(crate) use crate::wire::fixtures::reply;

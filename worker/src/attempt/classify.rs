@@ -1,0 +1,37 @@
+//! From an exchange to what happened. Answers are read by the wire format; where there is no answer,
+//! all wire formats agree.
+
+use posthaste_shared::domain::attempt::AttemptResult;
+use posthaste_shared::domain::delivery::FailureReason;
+use posthaste_shared::domain::endpoint::Endpoint;
+use posthaste_shared::domain::time::Timestamp;
+
+use crate::send::SendError;
+use crate::wire::outcome::Outcome;
+use crate::wire::{self, Reply};
+
+/// What happened.
+#[must_use]
+pub fn classify(endpoint: &Endpoint, result: &Result<Reply, SendError>, now: Timestamp) -> Outcome {
+    match result {
+        Ok(reply) => wire::of(endpoint.wire_format).classify(endpoint, reply, now),
+        Err(failure) => {
+            let error = failure.error();
+            match failure.retry_kind() {
+                Some(kind) => Outcome::Transient { kind, error, retry_after: None, provider_error_code: None },
+                None => Outcome::Refused { reason: FailureReason::Blocked, error, provider_error_code: None },
+            }
+        }
+    }
+}
+
+/// What came of it in one word, for the attempt's row and the metrics.
+#[must_use]
+pub const fn result(result: &Result<Reply, SendError>) -> AttemptResult {
+    match result {
+        Ok(reply) => AttemptResult::of_status(reply.status),
+        Err(SendError::Timeout(_)) => AttemptResult::Timeout,
+        Err(SendError::Network(_)) => AttemptResult::Network,
+        Err(SendError::Blocked(_)) => AttemptResult::Blocked,
+    }
+}

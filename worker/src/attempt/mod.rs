@@ -1,0 +1,590 @@
+//! One attempt, between admission and the decision: transform, render, ask first, sign, send (or call the
+//! script), read the answer. Deliveries and the test of an endpoint both go this way.
+
+pub mod classify;
+pub(crate) mod pace;
+mod preflight;
+mod redact;
+pub mod sign;
+mod spans;
+mod transform;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::Method;
+use posthaste_shared::clock::Clock;
+use posthaste_shared::domain::attempt::{AttemptError, AttemptResult, Phases, STORED_BODY_BYTES};
+use posthaste_shared::domain::delivery::FailureReason;
+use posthaste_shared::domain::endpoint::Endpoint;
+use posthaste_shared::domain::retry::RetryOn;
+use posthaste_shared::domain::round::{RoundContent, Transformed};
+use posthaste_shared::domain::time::Timestamp;
+use posthaste_shared::telemetry::trace::Span;
+use url::Url;
+
+use self::classify::{classify, result};
+use self::preflight::{Consents, Held, Turn};
+use self::sign::{SignedRequest, ask_first, script_call, sign};
+use self::transform::NotTransformed;
+use crate::script::{Call, Compiler, Engine, Returned, Returns, ScriptError, Uncompiled};
+use crate::send::{BodyFault, Exchange, Reading, Sender};
+use crate::wire::outcome::Outcome;
+use crate::wire::{
+    self, Clearance, FieldProblem, Header, Preflight, RenderError, Rendered, Reply, Skip, Subject, Unwritten, settings,
+};
+
+/// Behind the part of an answer that is kept, so much more is looked at: a secret that begins in the part and goes on behind
+/// it is recognised up to this length, in bytes, as it stands there.
+const MAX_SECRET: usize = 16 * 1024;
+
+/// Makes attempts.
+pub struct Courier {
+    sender: Sender,
+    scripts: Engine,
+    clock: Arc<dyn Clock>,
+    consents: Consents,
+}
+
+/// What came of an attempt.
+#[derive(Debug)]
+pub enum Attempted {
+    /// Nothing went out, and nothing should.
+    Skipped {
+        /// Why.
+        skip: Skip,
+        /// What the endpoint's transform wrote to its console.
+        console: Option<String>,
+    },
+    /// Nothing went out, for it cannot be written.
+    Unwritable(RenderError),
+    /// Nothing went out yet: the receiver wants no more than so many requests a second.
+    TooSoon(f64),
+    /// Nothing went out yet: the endpoint's script could not be run now.
+    Busy,
+    /// It was made.
+    Made(Box<Trip>),
+}
+
+/// An attempt that was made.
+#[derive(Debug)]
+pub struct Trip {
+    /// The last request that went out, or the call of the script in its place; `None` where it did not come to
+    /// one, because of the endpoint's transform.
+    pub request: Option<SignedRequest>,
+    /// The answer to the delivery's own request.
+    pub reply: Option<Reply>,
+    /// The status of the last answer.
+    pub status_code: Option<u16>,
+    /// What happened.
+    pub outcome: Outcome,
+    /// The same in one word.
+    pub result: AttemptResult,
+    /// The whole attempt.
+    pub duration: Duration,
+    /// Where the time of the last exchange went.
+    pub phases: Phases,
+    /// The address that was called last.
+    pub address: Option<String>,
+    /// What a script wrote to its console.
+    pub console: Option<String>,
+    /// What the round's other attempts must keep to, where it is settled now.
+    pub keep: Option<RoundContent>,
+    /// The most requests a second that the receiver wants, where it said so.
+    pub rate_per_second: Option<f64>,
+    /// When it was over.
+    pub over: Timestamp,
+}
+
+/// One attempt under way.
+#[derive(Clone, Copy)]
+struct Attempt<'a> {
+    /// What is delivered, as the endpoint's transform left it, once that has run.
+    subject: &'a Subject<'a>,
+    /// The URL that the endpoint has in the store.
+    own_url: &'a Url,
+    begun: Instant,
+    span: &'a Span,
+}
+
+/// What the endpoint's transform adds to the request.
+#[derive(Default)]
+struct Added {
+    headers: Vec<Header>,
+    url: ChosenBy,
+}
+
+impl Added {
+    fn is_nothing(&self) -> bool {
+        self.headers.is_empty() && self.url == ChosenBy::Endpoint
+    }
+}
+
+/// Who says where the request goes.
+#[derive(Default, PartialEq, Eq)]
+enum ChosenBy {
+    /// The endpoint, unless the wire format takes another URL from the notification.
+    #[default]
+    Endpoint,
+    /// The transform, whatever else is said.
+    Transform,
+}
+
+/// What was learnt from asking first.
+enum Asked {
+    Cleared(Clearance),
+    Refused(Box<Trip>),
+    TooSoon(f64),
+}
+
+/// Why no attempt was made.
+enum Unmade {
+    Unwritten(Unwritten),
+    Skipped { skip: Skip, console: Option<String> },
+    TooSoon(f64),
+    Busy,
+}
+
+impl<T: Into<Unwritten>> From<T> for Unmade {
+    fn from(why: T) -> Self {
+        Self::Unwritten(why.into())
+    }
+}
+
+impl Courier {
+    /// With a client of its own kind.
+    #[must_use]
+    pub fn new(sender: Sender, clock: Arc<dyn Clock>, compiler: Compiler) -> Self {
+        Self { scripts: Engine::new(sender.clone(), compiler), sender, clock, consents: Consents::default() }
+    }
+
+    /// Makes an attempt that begins at `now`, all within the endpoint's timeout. The spans of its requests and
+    /// scripts are beneath `span`. What an earlier attempt of the round settled is `kept`.
+    pub async fn attempt(
+        &self,
+        subject: &Subject<'_>,
+        kept: Option<&RoundContent>,
+        now: Timestamp,
+        span: &Span,
+    ) -> Attempted {
+        let attempt = Attempt { subject, own_url: &subject.endpoint.url, begun: Instant::now(), span };
+        match self.make(&attempt, kept, now).await {
+            Ok(trip) => Attempted::Made(trip),
+            Err(Unmade::Unwritten(Unwritten::Skip(skip))) => Attempted::Skipped { skip, console: None },
+            Err(Unmade::Skipped { skip, console }) => Attempted::Skipped { skip, console },
+            Err(Unmade::Unwritten(Unwritten::Error(error))) => Attempted::Unwritable(error),
+            Err(Unmade::TooSoon(rate)) => Attempted::TooSoon(rate),
+            Err(Unmade::Busy) => Attempted::Busy,
+        }
+    }
+
+    /// What is wrong with the endpoint's scripts, those alone that `before` does not have.
+    ///
+    /// # Errors
+    /// When it cannot be found out now; why, as a sentence.
+    pub async fn check_scripts(
+        &self,
+        before: Option<&Endpoint>,
+        endpoint: &Endpoint,
+    ) -> Result<Vec<FieldProblem>, &'static str> {
+        let known = before.map(wire::scripts).unwrap_or_default();
+        let mut problems = Vec::new();
+        for (field, source) in wire::scripts(endpoint) {
+            if known.iter().any(|(_, before)| *before == source) {
+                continue;
+            }
+            match self.scripts.compiler().compile(&endpoint.tenant, source).await {
+                Ok(_) => {}
+                Err(Uncompiled::Refused(problem)) => {
+                    problems.push(FieldProblem { field: field.into(), problem: format!("is refused: {problem}") });
+                }
+                Err(Uncompiled::Busy(why)) => return Err(why),
+            }
+        }
+        Ok(problems)
+    }
+
+    /// The first attempt of a round runs the endpoint's transform as it is then; the others send what it gave, so
+    /// that all have the same bytes under the same id, whatever becomes of the transform meanwhile.
+    async fn make(
+        &self,
+        attempt: &Attempt<'_>,
+        kept: Option<&RoundContent>,
+        now: Timestamp,
+    ) -> Result<Box<Trip>, Unmade> {
+        match (kept, settings::transform(attempt.subject.endpoint)) {
+            (Some(RoundContent::Untransformed), _) => self.send(attempt, Added::default(), now).await,
+            (Some(RoundContent::Transformed(transformed)), _) => self
+                .send_transformed(attempt, transformed, now)
+                .await
+                .or_else(|why| self.unsent_after(attempt, why, None)),
+            (None, Some(source)) => self.transform_and_send(attempt, source, now).await,
+            (None, None) => {
+                let trip = self.send(attempt, Added::default(), now).await?;
+                Ok(Box::new(Trip { keep: Some(RoundContent::Untransformed), ..*trip }))
+            }
+        }
+    }
+
+    async fn transform_and_send(
+        &self,
+        attempt: &Attempt<'_>,
+        source: &str,
+        now: Timestamp,
+    ) -> Result<Box<Trip>, Unmade> {
+        let run = self.run_transform(attempt, source).await;
+        let console = run.console;
+        let failure = match run.result {
+            Ok(transformed) => match self.send_transformed(attempt, &transformed, now).await {
+                Ok(trip) => {
+                    let console = joined(console, trip.console);
+                    return Ok(Box::new(Trip { console, keep: Some(RoundContent::Transformed(transformed)), ..*trip }));
+                }
+                Err(why) => return self.unsent_after(attempt, why, console),
+            },
+            Err(NotTransformed::Skip(skip)) => return Err(Unmade::Skipped { skip, console }),
+            Err(NotTransformed::Busy) => return Err(Unmade::Busy),
+            Err(NotTransformed::Script(error)) => transform_failed(attempt.subject.endpoint, error),
+            Err(NotTransformed::Unusable(problem)) => render_failed(&transform::refused(&problem)),
+        };
+        Ok(attempt.unsent(failure, console, self.clock.now()))
+    }
+
+    /// Nothing was sent of what a transform gave. An attempt is made of it all the same where it is a failure:
+    /// what the transform wrote to its console tells the author most then.
+    fn unsent_after(&self, attempt: &Attempt<'_>, why: Unmade, console: Option<String>) -> Result<Box<Trip>, Unmade> {
+        match why {
+            Unmade::Unwritten(Unwritten::Error(mut error)) => {
+                error.problem.push_str(", after the endpoint's transform");
+                Ok(attempt.unsent(render_failed(&error), console, self.clock.now()))
+            }
+            Unmade::Unwritten(Unwritten::Skip(skip)) => Err(Unmade::Skipped { skip, console }),
+            other => Err(other),
+        }
+    }
+
+    /// Sends what the endpoint's transform made of the notification. The URL that it chose takes the place of
+    /// the endpoint's own before anything is asked, rendered or signed.
+    async fn send_transformed(
+        &self,
+        attempt: &Attempt<'_>,
+        transformed: &Transformed,
+        now: Timestamp,
+    ) -> Result<Box<Trip>, Unmade> {
+        let notification = transform::notification(transformed, attempt.subject.notification);
+        let endpoint = transform::endpoint(transformed, attempt.subject.endpoint)?;
+        let subject = &Subject { notification: &notification, endpoint: &endpoint, ..*attempt.subject };
+        let url = if transformed.url.is_some() { ChosenBy::Transform } else { ChosenBy::Endpoint };
+        self.send(&Attempt { subject, ..*attempt }, Added { headers: transform::headers(transformed), url }, now).await
+    }
+
+    async fn send(&self, attempt: &Attempt<'_>, added: Added, now: Timestamp) -> Result<Box<Trip>, Unmade> {
+        let subject = attempt.subject;
+        let wire = wire::of(subject.endpoint.wire_format);
+        let mut rendered = wire.render(subject)?;
+        if let Some(source) = wire.script(subject.endpoint) {
+            if !added.is_nothing() {
+                let problem =
+                    "headers or a url, which have no use here: the endpoint has a script in place of a request";
+                return Err(transform::refused(&format!("it returned {problem}")).into());
+            }
+            return self.call_script(attempt, source, rendered).await;
+        }
+        if added.url == ChosenBy::Transform {
+            rendered.url = None;
+        }
+        let clearance = match wire.preflight(subject)? {
+            None => Clearance::default(),
+            Some(preflight) => match self.ask(attempt, preflight).await? {
+                Asked::Cleared(clearance) => clearance,
+                Asked::Refused(trip) => return Ok(trip),
+                Asked::TooSoon(rate) => return Err(Unmade::TooSoon(rate)),
+            },
+        };
+        let rate = clearance.rate_per_second;
+        let added = added.headers.into_iter().chain(clearance.headers).collect();
+        let span = spans::request(attempt.span, &Method::POST, None);
+        let subject = &Subject { trace: span.recorded(), ..*subject };
+        let request = match sign(subject, rendered, added, now) {
+            Ok(request) => request,
+            Err(error) => {
+                span.discard();
+                return Err(error.into());
+            }
+        };
+        let exchange = self.exchange(attempt, &request, wire.reading(), span).await;
+        let over = self.clock.now();
+        let outcome = classify(subject.endpoint, &exchange.result, over);
+        let outcome = outcome.reworded(|text| request.without_secrets(text));
+        let outcome = if request.url() == attempt.own_url { outcome } else { outcome.of_another_url() };
+        let trip = attempt.trip(request, exchange, outcome, over);
+        Ok(Box::new(Trip { rate_per_second: rate, ..trip }))
+    }
+
+    /// Runs the endpoint's transform.
+    async fn run_transform(&self, attempt: &Attempt<'_>, source: &str) -> transform::Run {
+        let mut span = spans::script(attempt.span, "run transform");
+        let run = transform::run(&self.scripts, source, attempt.subject, attempt.deadline()).await;
+        if matches!(run.result, Err(NotTransformed::Script(_) | NotTransformed::Unusable(_))) {
+            span.fail(FailureReason::RenderError.as_str());
+        }
+        run
+    }
+
+    /// The script in the place of the request. What it returns is read as an answer's body.
+    async fn call_script(&self, attempt: &Attempt<'_>, source: &str, rendered: Rendered) -> Result<Box<Trip>, Unmade> {
+        let endpoint = attempt.subject.endpoint;
+        let script = match self.scripts.script(&endpoint.tenant, source, attempt.deadline()).await {
+            Ok(script) => script,
+            Err(Uncompiled::Refused(problem)) => {
+                return Err(RenderError::new("settings.script", format!("cannot be run: {problem}")).into());
+            }
+            Err(Uncompiled::Busy(_)) => return Err(Unmade::Busy),
+        };
+        let request = script_call(rendered.body);
+        let argument = String::from_utf8_lossy(request.body());
+        let mut span = spans::script(attempt.span, "run script");
+        let call = Call {
+            deadline: attempt.deadline(),
+            network: true,
+            hops: attempt.subject.notification.hops.next(),
+            returns: Returns::Json,
+        };
+        let called = self.scripts.call(&endpoint.tenant, &script, &argument, call).await;
+        let over = self.clock.now();
+        let (reply, result, outcome) = match called.result {
+            Ok(returned) => {
+                let body = match returned {
+                    Returned::Json(json) => json.into(),
+                    Returned::Nothing => Bytes::new(),
+                };
+                let reply = Reply::whole(200, http::HeaderMap::new(), body);
+                let outcome = wire::of(endpoint.wire_format).classify(endpoint, &reply, over);
+                (Some(reply), AttemptResult::Script, outcome)
+            }
+            Err(ScriptError::Busy) => {
+                span.discard();
+                return Err(Unmade::Busy);
+            }
+            Err(error) => {
+                let (result, outcome) = script_failed(endpoint, error);
+                if let Some(error) = outcome.error() {
+                    span.fail(error.code.clone());
+                }
+                (None, result, outcome)
+            }
+        };
+        drop(span);
+        let console = Some(called.console).filter(|text| !text.is_empty());
+        Ok(Box::new(Trip {
+            request: Some(request),
+            reply,
+            status_code: None,
+            outcome,
+            result,
+            duration: attempt.begun.elapsed(),
+            phases: Phases::default(),
+            address: None,
+            console,
+            keep: None,
+            rate_per_second: None,
+            over,
+        }))
+    }
+
+    /// Asks first, unless what was granted before still holds.
+    async fn ask(&self, attempt: &Attempt<'_>, preflight: Preflight) -> Result<Asked, RenderError> {
+        let endpoint = attempt.subject.endpoint;
+        if !preflight.kept {
+            return self.ask_now(attempt, preflight).await;
+        }
+        let grant = self.consents.of(&endpoint.id, &preflight.url);
+        let mut grant = grant.lock().await;
+        let mut held = match grant.take().filter(|held| held.holds(endpoint)) {
+            Some(held) => held,
+            None => match self.ask_now(attempt, preflight).await? {
+                Asked::Cleared(clearance) => Held::new(endpoint, clearance),
+                other => return Ok(other),
+            },
+        };
+        let turn = held.turn();
+        *grant = Some(held);
+        drop(grant);
+        match turn {
+            Turn::At(turn, clearance) => {
+                tokio::time::sleep_until(turn).await;
+                Ok(Asked::Cleared(clearance))
+            }
+            Turn::Later(rate) => Ok(Asked::TooSoon(rate)),
+        }
+    }
+
+    async fn ask_now(&self, attempt: &Attempt<'_>, preflight: Preflight) -> Result<Asked, RenderError> {
+        let what = preflight.what;
+        let endpoint = attempt.subject.endpoint;
+        let span = spans::request(attempt.span, &preflight.method, Some(what));
+        let request = match ask_first(preflight) {
+            Ok(request) => request,
+            Err(error) => {
+                span.discard();
+                return Err(error);
+            }
+        };
+        let reading = wire::of(endpoint.wire_format).preflight_reading();
+        let exchange = self.exchange(attempt, &request, reading, span).await;
+        let over = self.clock.now();
+        let refused = match &exchange.result {
+            Ok(reply) => match wire::of(endpoint.wire_format).clear(endpoint, reply, over) {
+                Ok(clearance) => return Ok(Asked::Cleared(clearance)),
+                Err(outcome) => outcome,
+            },
+            Err(_) => classify(endpoint, &exchange.result, over).about(what),
+        };
+        // What it answered is not kept: it may have a token in it.
+        let trip = attempt.trip(request, exchange, refused, over);
+        Ok(Asked::Refused(Box::new(Trip { reply: None, ..trip })))
+    }
+
+    /// One exchange in what is left of the attempt's time.
+    async fn exchange(&self, attempt: &Attempt<'_>, request: &SignedRequest, reading: Reading, span: Span) -> Exchange {
+        let limit = attempt.subject.endpoint.timeout;
+        let exchange = self.sender.exchange(request.outgoing(attempt.left(), limit, reading)).await;
+        spans::answered(span, request, &exchange);
+        exchange
+    }
+}
+
+impl Trip {
+    /// The beginning of the answer's body as text, up to 4 KiB, without the secrets of the request.
+    #[must_use]
+    pub fn shown_body(&self) -> Option<String> {
+        let reply = self.reply.as_ref()?;
+        if let Some(shown) = reply.fault.as_ref().and_then(BodyFault::shown) {
+            return Some(shown);
+        }
+        let body = &reply.body;
+        if body.is_empty() {
+            return None;
+        }
+        // More than is kept: a secret is recognised only as a whole.
+        let text = String::from_utf8_lossy(&body[..body.len().min(STORED_BODY_BYTES + MAX_SECRET)]);
+        Some(match &self.request {
+            Some(request) => request.beginning_without_secrets(&text, STORED_BODY_BYTES),
+            None => text[..text.floor_char_boundary(STORED_BODY_BYTES)].to_owned(),
+        })
+    }
+}
+
+/// What a script that did not return means: as for a request, a time-out and a failure of the network may
+/// be tried again; all else is the script's own fault.
+fn script_failed(endpoint: &Endpoint, error: ScriptError) -> (AttemptResult, Outcome) {
+    let refused = |reason, code: &str, text| {
+        let error = AttemptError { code: code.to_owned(), text };
+        Outcome::Refused { reason, error, provider_error_code: None }
+    };
+    match error {
+        // Busy is told apart before: nothing has run then.
+        ScriptError::Busy | ScriptError::TimedOut => {
+            let text = format!("the script did not end within {} ms", endpoint.timeout.as_millis());
+            let error = AttemptError { code: "timeout".to_owned(), text };
+            let kind = RetryOn::Timeout;
+            let outcome = Outcome::Transient { kind, error, retry_after: None, provider_error_code: None };
+            (AttemptResult::Timeout, outcome)
+        }
+        ScriptError::Fetch { error, text } => {
+            let word = error.error().code;
+            let outcome = match error.retry_kind() {
+                None => refused(FailureReason::Blocked, &word, text),
+                Some(kind) => {
+                    let error = AttemptError { code: word, text };
+                    Outcome::Transient { kind, error, retry_after: None, provider_error_code: None }
+                }
+            };
+            (result(&Err(error)), outcome)
+        }
+        ScriptError::OutOfMemory => (
+            AttemptResult::Script,
+            refused(FailureReason::Rejected, "script_memory", ScriptError::OutOfMemory.to_string()),
+        ),
+        ScriptError::Threw { text } => (AttemptResult::Script, refused(FailureReason::Rejected, "script_threw", text)),
+        ScriptError::Unusable { text } => {
+            (AttemptResult::Script, refused(FailureReason::Rejected, "script_unusable", text))
+        }
+    }
+}
+
+/// What a transform that did not return means: a time-out may be tried again, as a script's; else there is nothing to send.
+fn transform_failed(endpoint: &Endpoint, error: ScriptError) -> (AttemptResult, Outcome) {
+    if error == ScriptError::TimedOut {
+        let (result, outcome) = script_failed(endpoint, error);
+        return (result, outcome.about("settings.transform"));
+    }
+    render_failed(&transform::refused(&error))
+}
+
+/// There is nothing to send: a fault of the transform, or of the notification as the transform left it.
+fn render_failed(error: &RenderError) -> (AttemptResult, Outcome) {
+    let reason = FailureReason::RenderError;
+    let error = AttemptError { code: reason.as_str().to_owned(), text: error.to_string() };
+    let outcome = Outcome::Refused { reason, error, provider_error_code: None };
+    (AttemptResult::Script, outcome)
+}
+
+/// What two scripts of one attempt wrote, the transform first.
+fn joined(first: Option<String>, second: Option<String>) -> Option<String> {
+    match (first, second) {
+        (Some(first), Some(second)) => Some(first + &second),
+        (first, second) => first.or(second),
+    }
+}
+
+impl Attempt<'_> {
+    /// An attempt whose transform ran and from which nothing went out.
+    fn unsent(
+        &self,
+        (result, outcome): (AttemptResult, Outcome),
+        console: Option<String>,
+        over: Timestamp,
+    ) -> Box<Trip> {
+        Box::new(Trip {
+            request: None,
+            reply: None,
+            status_code: None,
+            outcome,
+            result,
+            duration: self.begun.elapsed(),
+            phases: Phases::default(),
+            address: None,
+            console,
+            keep: None,
+            rate_per_second: None,
+            over,
+        })
+    }
+
+    fn deadline(&self) -> tokio::time::Instant {
+        (self.begun + self.subject.endpoint.timeout).into()
+    }
+
+    fn left(&self) -> Duration {
+        self.subject.endpoint.timeout.saturating_sub(self.begun.elapsed())
+    }
+
+    fn trip(&self, request: SignedRequest, exchange: Exchange, outcome: Outcome, over: Timestamp) -> Trip {
+        Trip {
+            request: Some(request),
+            status_code: exchange.result.as_ref().ok().map(|reply| reply.status),
+            outcome,
+            result: result(&exchange.result),
+            reply: exchange.result.ok(),
+            duration: self.begun.elapsed(),
+            phases: exchange.phases,
+            address: exchange.address,
+            console: None,
+            keep: None,
+            rate_per_second: None,
+            over,
+        }
+    }
+}

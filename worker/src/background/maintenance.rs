@@ -1,0 +1,215 @@
+//! Slow work beside the deliveries: gauges, endpoints that fail for too long, replays, retention.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use posthaste_shared::broker::Broker;
+use posthaste_shared::clock::Clock;
+use posthaste_shared::store::{Store, StoreError};
+use posthaste_shared::telemetry::metrics::Metrics;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::pipeline::admit::Admission;
+use crate::pipeline::record::{Health, cause};
+use crate::pipeline::wake::Wake;
+
+/// How often the gauges are read.
+const GAUGES: Duration = Duration::from_secs(5);
+/// How often the endpoints' health is written down.
+const HEALTH: Duration = Duration::from_secs(5);
+/// How often replays are looked for.
+const REPLAYS: Duration = Duration::from_millis(500);
+/// A replay goes on while fewer deliveries than this are due: it must not hold up other work, and a cancelled one
+/// should not have everything in line already.
+const REPLAY_AHEAD: u32 = 5_000;
+/// How often what is too old is looked for.
+const RETENTION: Duration = Duration::from_secs(60);
+/// The least pause between two steps of removing.
+const RETENTION_PAUSE: Duration = Duration::from_millis(50);
+/// How often tables for the attempts of days to come are made: they are there for a week ahead.
+const PARTITIONS: Duration = Duration::from_secs(3600);
+/// The most rows removed or replayed in one step: a few milliseconds' work for the database.
+const STEP: u32 = 500;
+
+/// Bounds of what is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct UpkeepSettings {
+    /// How long finished deliveries are kept. Default 30 days.
+    pub retention: Duration,
+    /// How long idempotency keys are kept. Default a day.
+    pub idempotency_retention: Duration,
+    /// How long all attempts at an endpoint may fail before it is disabled. Default 5 days.
+    pub disable_after: Duration,
+}
+
+impl Default for UpkeepSettings {
+    fn default() -> Self {
+        let day = Duration::from_secs(24 * 3600);
+        Self { retention: 30 * day, idempotency_retention: day, disable_after: 5 * day }
+    }
+}
+
+/// What the slow work needs.
+pub struct Upkeep {
+    /// What is kept.
+    pub store: Store,
+    /// Whose queues are counted.
+    pub broker: Arc<dyn Broker>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Where the gauges are.
+    pub metrics: Arc<Metrics>,
+    /// Which endpoints are at their limit.
+    pub admission: Admission,
+    /// Which endpoints fail.
+    pub health: Arc<Health>,
+    /// Whom to wake.
+    pub wake: Wake,
+    /// Bounds.
+    pub settings: UpkeepSettings,
+    /// Ends it.
+    pub stopping: CancellationToken,
+}
+
+impl Upkeep {
+    /// All of it, until told to stop.
+    pub async fn run(&self) {
+        tokio::join!(
+            self.run_gauges(),
+            self.run_health(),
+            self.run_replays(),
+            self.run_retention(),
+            self.run_partitions()
+        );
+    }
+
+    async fn run_gauges(&self) {
+        while self.pause(GAUGES).await {
+            self.note("gauges", self.gauges().await);
+        }
+    }
+
+    async fn run_health(&self) {
+        while self.pause(HEALTH).await {
+            self.note("endpoint health", self.health().await);
+        }
+    }
+
+    async fn run_replays(&self) {
+        while self.pause(REPLAYS).await {
+            self.note("replays", self.replays().await);
+        }
+    }
+
+    async fn run_retention(&self) {
+        while self.pause(RETENTION).await {
+            self.note("retention", self.retention().await);
+        }
+    }
+
+    async fn run_partitions(&self) {
+        loop {
+            let prepared = self.store.prepare_partitions(self.clock.now()).await;
+            let pause = if prepared.is_ok() { PARTITIONS } else { RETENTION };
+            self.note("tables of attempts", prepared.map(drop));
+            if !self.pause(pause).await {
+                return;
+            }
+        }
+    }
+
+    /// Whether to go on after the pause.
+    async fn pause(&self, pause: Duration) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => true,
+            () = self.stopping.cancelled() => false,
+        }
+    }
+
+    fn note(&self, what: &str, result: Result<(), StoreError>) {
+        if let Err(error) = result {
+            self.metrics.store_errors.inc();
+            tracing::warn!(%error, cause = cause(&error), "{what} could not be looked after; trying again");
+        }
+    }
+
+    /// Reads what the gauges show.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    pub async fn gauges(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let backlog = self.store.backlog(now).await?;
+        let pending = &self.metrics.pending;
+        pending.with_label_values(&["ready"]).set(gauge(backlog.ready));
+        pending.with_label_values(&["scheduled"]).set(gauge(backlog.scheduled));
+        pending.with_label_values(&["parked"]).set(gauge(backlog.parked));
+        let age = backlog.oldest_due.map_or(0, |due| now.since(due).as_secs());
+        self.metrics.oldest_due_age.set(gauge(age));
+        self.metrics.outbox_pending.set(gauge(self.store.outbox_pending().await?));
+        let age = self.store.outbox_oldest().await?.map_or(0, |at| now.since(at).as_secs());
+        self.metrics.outbox_oldest_age.set(gauge(age));
+        let (enabled, disabled) = self.store.endpoint_counts().await?;
+        let limited = (self.admission.limited() as u64).min(enabled);
+        let endpoints = &self.metrics.endpoints;
+        endpoints.with_label_values(&["admitting"]).set(gauge(enabled - limited));
+        endpoints.with_label_values(&["limited"]).set(gauge(limited));
+        endpoints.with_label_values(&["disabled"]).set(gauge(disabled));
+        for (queue, depth) in self.broker.depths().await.unwrap_or_default() {
+            self.metrics.queue_messages.with_label_values(&[queue]).set(gauge(depth));
+        }
+        Ok(())
+    }
+
+    /// Writes down which endpoints fail, and disables those that have for too long.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    pub async fn health(&self) -> Result<(), StoreError> {
+        let (failing, healthy) = self.health.take();
+        if !failing.is_empty() || !healthy.is_empty() {
+            self.store.note_health(&failing, &healthy).await?;
+        }
+        let now = self.clock.now();
+        let failing: Vec<_> = failing.into_iter().map(|(endpoint, _)| endpoint).collect();
+        for endpoint in self.store.disable_failing(now.before(self.settings.disable_after), &failing, now).await? {
+            tracing::warn!(endpoint.id = %endpoint.id, "the endpoint is disabled: all attempts failed for too long");
+            self.wake.events();
+        }
+        Ok(())
+    }
+
+    async fn replays(&self) -> Result<(), StoreError> {
+        while !self.stopping.is_cancelled()
+            && self.store.due(self.clock.now(), REPLAY_AHEAD).await? < u64::from(REPLAY_AHEAD)
+            && self.store.step_replay(self.clock.now(), STEP).await?.is_some()
+        {
+            self.wake.due(self.clock.now());
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    async fn retention(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let (before, keys_before) =
+            (now.before(self.settings.retention), now.before(self.settings.idempotency_retention));
+        loop {
+            let begun = Instant::now();
+            if self.stopping.is_cancelled() || self.store.remove_finished(before, keys_before, STEP).await? == 0 {
+                break;
+            }
+            // Deliveries come first: at most a quarter of the time, and less where the database is busy.
+            tokio::time::sleep(RETENTION_PAUSE.max(3 * begun.elapsed())).await;
+        }
+        if !self.stopping.is_cancelled() {
+            self.store.remove_partitions(before).await?;
+        }
+        Ok(())
+    }
+}
+
+fn gauge(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

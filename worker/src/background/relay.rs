@@ -1,0 +1,183 @@
+//! The outbox relay: publishes events to the events exchange, and enqueues them for endpoints that
+//! subscribe to them. At least once, each with its stable id.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use posthaste_shared::broker::{Broker, BrokerError, Message};
+use posthaste_shared::clock::Clock;
+use posthaste_shared::domain::endpoint::Endpoint;
+use posthaste_shared::domain::event::Event;
+use posthaste_shared::domain::id::{NotificationId, TenantId};
+use posthaste_shared::domain::notification::{Notification, Origin};
+use posthaste_shared::store::{Store, StoreError};
+use posthaste_shared::telemetry::metrics::{Metrics, Source};
+use tokio_util::sync::CancellationToken;
+
+use crate::pipeline::endpoints::EndpointCache;
+use crate::pipeline::record::cause;
+use crate::pipeline::wake::Wake;
+use crate::wire::httpsms::events as message_events;
+
+/// How long a worker may take to publish what it claimed.
+const LEASE: Duration = Duration::from_secs(30);
+/// How often the store is asked for events that others recorded.
+const POLL: Duration = Duration::from_millis(500);
+/// The most events in one step.
+const STEP: u32 = 200;
+/// How many notifications are read from the store at once: each may be as large as the API lets in.
+const READ: usize = 20;
+
+/// Takes events out of the store's outbox.
+pub struct Relay {
+    /// The outbox.
+    pub store: Store,
+    /// Where events go.
+    pub broker: Arc<dyn Broker>,
+    /// Who subscribes to them.
+    pub endpoints: Arc<EndpointCache>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// What this worker recorded itself.
+    pub wake: Wake,
+    /// Ends it.
+    pub stopping: CancellationToken,
+}
+
+/// Why a step did not get through.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    /// The outbox cannot be read or marked.
+    #[error("the outbox cannot be used now")]
+    Store(#[from] StoreError),
+    /// The broker did not take every event; those stay in the outbox.
+    #[error("the broker did not take an event")]
+    Broker(#[from] BrokerError),
+}
+
+impl Relay {
+    /// Publishes until told to stop.
+    pub async fn run(&self) {
+        while !self.stopping.is_cancelled() {
+            let pause = match self.step().await {
+                Ok(published) if published == STEP as usize => Duration::ZERO,
+                Ok(_) => POLL,
+                Err(error) => {
+                    tracing::warn!(%error, cause = cause(&error), "events wait in the outbox");
+                    Duration::from_secs(1)
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.wake.until_events() => {}
+                () = self.stopping.cancelled() => {}
+            }
+        }
+    }
+
+    /// Publishes up to 200 events and marks them. Returns how many.
+    ///
+    /// # Errors
+    /// When the store or the broker does not answer; what was not marked is published again.
+    pub async fn step(&self) -> Result<usize, RelayError> {
+        let now = self.clock.now();
+        let events = self.store.claim_unpublished(now, now.after(LEASE), STEP).await?;
+        if events.is_empty() {
+            return Ok(0);
+        }
+        let published = self.broker.publish_events(&events).await;
+        let forwarded = self.forward(&events).await?;
+        let (mut done, mut failure) = (Vec::new(), None);
+        for ((event, published), forwarded) in events.iter().zip(published).zip(forwarded) {
+            match published.and(forwarded) {
+                Ok(()) => {
+                    self.metrics.published(event.kind);
+                    done.push(event.id);
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        self.store.mark_published(&done, self.clock.now()).await?;
+        match failure {
+            Some(error) => Err(error.into()),
+            None => Ok(done.len()),
+        }
+    }
+
+    /// Enqueues the events that an endpoint of their tenant subscribes to. Answers in order.
+    async fn forward(&self, events: &[Event]) -> Result<Vec<Result<(), BrokerError>>, RelayError> {
+        let endpoints = self.endpoints.refresh().await?;
+        let wanted = |event: &Event, wants: &dyn Fn(&Endpoint) -> bool| {
+            endpoints.enabled_of(&event.tenant).iter().any(|endpoint| wants(endpoint))
+        };
+        let as_they_are = events.iter().enumerate().filter(|(_, event)| {
+            let kind = event.kind.notification_type();
+            wanted(event, &|endpoint| endpoint.subscription.wants_event(&kind))
+        });
+        let mut enqueued: Vec<(usize, Notification)> =
+            as_they_are.filter_map(|(place, event)| Some((place, notification(event)?))).collect();
+        let of_messages = events.iter().enumerate().filter(|(_, event)| {
+            let kind = message_events::kind_of(event.kind);
+            kind.is_some_and(|kind| wanted(event, &|endpoint| message_events::wanted_by(endpoint, &kind)))
+        });
+        self.inherit_hops(events, &mut enqueued).await?;
+        enqueued.extend(self.message_events(of_messages.collect()).await?);
+        self.metrics.accepted(Source::Event, enqueued.len() as u64);
+        let (places, messages): (Vec<usize>, Vec<Message>) =
+            enqueued.into_iter().map(|(place, notification)| (place, Message::of(notification))).unzip();
+        let mut answers: Vec<Result<(), BrokerError>> = events.iter().map(|_| Ok(())).collect();
+        if messages.is_empty() {
+            return Ok(answers);
+        }
+        for (place, answer) in places.into_iter().zip(self.broker.publish(messages).await) {
+            if answer.is_err() {
+                answers[place] = answer;
+            }
+        }
+        Ok(answers)
+    }
+
+    /// News of a delivery has come round as often as that delivery's notification: a circle may lead through events.
+    async fn inherit_hops(&self, events: &[Event], enqueued: &mut [(usize, Notification)]) -> Result<(), RelayError> {
+        let about = enqueued.iter().map(|(place, _)| {
+            let delivery = message_events::delivery_of(&events[*place])?;
+            Some((delivery.tenant, delivery.notification_id))
+        });
+        let about: Vec<_> = about.collect();
+        let hops = self.store.hops(&about.iter().flatten().cloned().collect::<Vec<_>>()).await?;
+        for ((_, notification), about) in enqueued.iter_mut().zip(about) {
+            notification.hops = about.and_then(|about| hops.get(&about).copied()).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// What httpSMS endpoints are told of failed and expired deliveries, each with the place of its event. The
+    /// notifications that those are of come from the store; one that is gone from there is not told of.
+    async fn message_events(&self, events: Vec<(usize, &Event)>) -> Result<Vec<(usize, Notification)>, RelayError> {
+        let mut made = Vec::new();
+        for some in events.chunks(READ) {
+            let deliveries: Vec<_> = some
+                .iter()
+                .filter_map(|(place, event)| Some((*place, *event, message_events::delivery_of(event)?)))
+                .collect();
+            let ids: Vec<(TenantId, NotificationId)> =
+                deliveries.iter().map(|(_, _, it)| (it.tenant.clone(), it.notification_id.clone())).collect();
+            let about = self.store.notifications(&ids).await?;
+            made.extend(deliveries.iter().zip(ids).filter_map(|((place, event, delivery), id)| {
+                let about = about.get(&id).filter(|about| about.origin == Origin::Producer)?;
+                let news = message_events::of(event, delivery, about)?;
+                Some((*place, Notification { hops: about.hops, ..news }))
+            }));
+        }
+        Ok(made)
+    }
+}
+
+/// The notification that carries an event to endpoints. Its id is the event's, so that publishing it
+/// again delivers nothing twice.
+fn notification(event: &Event) -> Option<Notification> {
+    let id = NotificationId::parse(&format!("evt_{}", event.id)).ok()?;
+    Some(event.notification(id, event.kind.notification_type(), event.body.clone()))
+}

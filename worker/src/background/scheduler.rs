@@ -1,0 +1,222 @@
+//! Looks after time: retries and scheduled deliveries that are due, expiries, parked deliveries whose
+//! endpoints have room again, deliveries of deleted endpoints. Everything that waits, waits in the
+//! store; every worker looks, and takes what it can under a lease.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use posthaste_shared::domain::delivery::{Delivery, Hold};
+use posthaste_shared::domain::endpoint::Endpoint;
+use posthaste_shared::domain::time::Timestamp;
+use posthaste_shared::store::claims::Claimed;
+use posthaste_shared::store::record::Before;
+use posthaste_shared::store::{Store, StoreError};
+use tokio_util::sync::CancellationToken;
+
+use crate::pipeline::conclude;
+use crate::pipeline::deliver::Pipeline;
+use crate::pipeline::endpoints::{EndpointCache, EndpointSet};
+use crate::pipeline::job::{Custody, Job};
+use crate::pipeline::record::{Finished, cause};
+use crate::pipeline::wake::Wake;
+
+/// How much longer than its endpoint's timeout a claimed delivery may be in a worker's hands: the wait
+/// for admission and the time to record. After that another worker takes it, should this one have died.
+const LEASE_MARGIN: Duration = Duration::from_secs(10);
+/// How often the store is asked for what other processes recorded.
+const POLL: Duration = Duration::from_millis(250);
+/// The shortest pause between two looks.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How often parked deliveries are looked at.
+const PARKED: Duration = Duration::from_millis(200);
+/// How often deliveries of deleted endpoints are looked for.
+const ORPHANS: Duration = Duration::from_secs(1);
+/// The most deliveries taken in one step.
+const STEP: u32 = 500;
+
+/// A worker's sense of time.
+pub struct Scheduler {
+    /// Where what is due goes.
+    pub pipeline: Arc<Pipeline>,
+    /// Where it waits.
+    pub store: Store,
+    /// Where to.
+    pub endpoints: Arc<EndpointCache>,
+    /// What this worker recorded itself.
+    pub wake: Wake,
+    /// Ends it.
+    pub stopping: CancellationToken,
+    /// Where the next look at parked deliveries begins.
+    pub turn: AtomicUsize,
+}
+
+impl Scheduler {
+    /// Looks after all of it until told to stop.
+    pub async fn run(&self) {
+        tokio::join!(self.run_due(), self.run_parked(), self.run_orphans());
+    }
+
+    /// Looks after due retries, schedules and expiries until told to stop.
+    pub async fn run_due(&self) {
+        while !self.stopping.is_cancelled() {
+            let pause = match self.due_step().await {
+                Ok(done) if done > 0 => PAUSE,
+                Ok(_) => self.until_next().await,
+                Err(error) => self.failed("due deliveries", &error),
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.wake.until_due_changes() => tokio::time::sleep(PAUSE).await,
+                () = self.stopping.cancelled() => {}
+            }
+        }
+    }
+
+    /// Looks after parked deliveries until told to stop.
+    pub async fn run_parked(&self) {
+        while !self.stopping.is_cancelled() {
+            let pause = match self.parked_step().await {
+                Ok(0) => PARKED,
+                Ok(_) => PAUSE,
+                Err(error) => self.failed("parked deliveries", &error),
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.stopping.cancelled() => {}
+            }
+        }
+    }
+
+    /// Fails what waits for endpoints that were deleted, until told to stop.
+    pub async fn run_orphans(&self) {
+        while !self.stopping.is_cancelled() {
+            let pause = match self.store.fail_orphans(self.pipeline.clock.now(), STEP).await {
+                Ok(orphans) => {
+                    self.ended(&orphans);
+                    if orphans.len() == STEP as usize { PAUSE } else { ORPHANS }
+                }
+                Err(error) => self.failed("deliveries of deleted endpoints", &error),
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.stopping.cancelled() => {}
+            }
+        }
+    }
+
+    /// One look at what is due: expiries, then attempts. Returns how many deliveries it moved.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    pub async fn due_step(&self) -> Result<usize, StoreError> {
+        let now = self.pipeline.clock.now();
+        // A read first: looking for work that is not there takes no lock.
+        if self.store.next_due().await?.is_none_or(|next| next > now) {
+            return Ok(0);
+        }
+        let expired = self.store.expire_due(now, STEP).await?;
+        self.ended(&expired);
+        let worth = u32::try_from(self.pipeline.admission.worth_taking()).unwrap_or(u32::MAX).min(STEP);
+        if worth == 0 {
+            return Ok(expired.len());
+        }
+        // Before claiming: what is claimed must not be left lying because this fails.
+        let endpoints = self.endpoints.refresh().await?;
+        let claimed = self.store.claim_due(now, LEASE_MARGIN, worth).await?;
+        let taken = claimed.len();
+        self.begin(claimed, &endpoints).await;
+        Ok(expired.len() + taken)
+    }
+
+    /// One look at parked deliveries: takes as many for each endpoint as it has room for. Returns how many
+    /// deliveries it moved.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    pub async fn parked_step(&self) -> Result<usize, StoreError> {
+        let now = self.pipeline.clock.now();
+        let abandoned = self.pipeline.hands.abandoned();
+        if !abandoned.is_empty()
+            && let Err(error) = self.store.release(&abandoned, now).await
+        {
+            self.pipeline.hands.abandon(abandoned);
+            return Err(error);
+        }
+        let parked = self.store.endpoints_with_parked().await?;
+        self.pipeline.admission.keep_backlogs(&parked);
+        if parked.is_empty() {
+            return Ok(0);
+        }
+        let endpoints = self.endpoints.refresh().await?;
+        let mut moved = 0;
+        let worth = self.pipeline.admission.worth_taking();
+        // Beginning with another each time: there may not be room for all.
+        let first = self.turn.fetch_add(1, Ordering::Relaxed) % parked.len();
+        for id in parked[first..].iter().chain(&parked[..first]) {
+            let Some(endpoint) = endpoints.get(id).filter(|endpoint| endpoint.is_enabled()) else { continue };
+            moved += self.release_parked(&endpoint, &endpoints, now, worth.saturating_sub(moved)).await?;
+        }
+        Ok(moved)
+    }
+
+    async fn release_parked(
+        &self,
+        endpoint: &Endpoint,
+        endpoints: &EndpointSet,
+        now: Timestamp,
+        most: usize,
+    ) -> Result<usize, StoreError> {
+        let admission = &self.pipeline.admission;
+        admission.note_backlog(&endpoint.id, true);
+        let room = u32::try_from(admission.room(endpoint).min(most)).unwrap_or(u32::MAX).min(STEP);
+        if room == 0 {
+            return Ok(0);
+        }
+        let claimed = self.store.claim_parked(&endpoint.id, now, LEASE_MARGIN, room).await?;
+        let taken = claimed.len();
+        admission.note_backlog(&endpoint.id, taken == room as usize);
+        self.begin(claimed, endpoints).await;
+        Ok(taken)
+    }
+
+    /// Starts what was claimed. What has no endpoint any more is left to `fail_orphans`.
+    async fn begin(&self, claimed: Vec<Claimed>, endpoints: &EndpointSet) {
+        for Claimed { delivery, notification, kept, lease_until } in claimed {
+            let Some(in_hand) = self.pipeline.hands.take(delivery.id, Some(lease_until)) else { continue };
+            let before = Before::Known { round: delivery.round, attempt_count: delivery.attempt_count };
+            let custody = Custody::Lease(in_hand);
+            let Some(endpoint) = endpoints.get(&delivery.endpoint_id) else {
+                if endpoints.is_unreadable(&delivery.endpoint_id) {
+                    let record = conclude::untried(delivery, before, conclude::parked(Hold::Disabled), None);
+                    self.pipeline.recorder.put(Finished { record, custody }).await;
+                }
+                continue;
+            };
+            self.pipeline.start(Job { delivery, notification, endpoint, kept, before, custody, waiting: None });
+        }
+    }
+
+    fn ended(&self, deliveries: &[Delivery]) {
+        for delivery in deliveries {
+            self.pipeline.metrics.finished(delivery.wire_format, delivery.state.status());
+        }
+        if !deliveries.is_empty() {
+            self.wake.events();
+        }
+    }
+
+    /// How long there is nothing to do, as far as is known.
+    async fn until_next(&self) -> Duration {
+        let known = self.wake.take_earliest();
+        let stored = self.store.next_due().await.ok().flatten();
+        let next = known.into_iter().chain(stored).min();
+        next.map_or(POLL, |at| at.since(self.pipeline.clock.now())).clamp(PAUSE, POLL)
+    }
+
+    fn failed(&self, what: &str, error: &StoreError) -> Duration {
+        self.pipeline.metrics.store_errors.inc();
+        tracing::warn!(%error, cause = cause(error), "{what} wait for the store");
+        Duration::from_secs(1)
+    }
+}

@@ -1,0 +1,299 @@
+//! Takes messages from the broker and turns them into deliveries under way: decode, look up, route.
+
+use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use posthaste_shared::backoff::Reconnect;
+use posthaste_shared::broker::{Consumer, DeadReason, Incoming, Message, Tag};
+use posthaste_shared::domain::delivery::{Delivery, DeliveryState, FailureReason, Hold, Wait};
+use posthaste_shared::domain::id::{DeliveryId, NotificationId, TenantId};
+use posthaste_shared::domain::notification::{Notification, Origin};
+use posthaste_shared::store::notifications::LookUp;
+use posthaste_shared::store::record::Before;
+use posthaste_shared::store::{Store, StoreError};
+use posthaste_shared::telemetry::metrics::Source;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::pipeline::conclude;
+use crate::pipeline::dead_letter::bury;
+use crate::pipeline::decode::{Decoded, Limits, decode};
+use crate::pipeline::deliver::Pipeline;
+use crate::pipeline::endpoints::{EndpointCache, EndpointSet};
+use crate::pipeline::fan_out::Started;
+use crate::pipeline::job::{Custody, NotificationInHand, Ticket};
+use crate::pipeline::record::{Finished, cause, refuse_id};
+use crate::pipeline::route::{Routed, route};
+use crate::pipeline::spans;
+
+/// The most messages looked up in one round trip.
+const MAX_BATCH: usize = 256;
+/// How soon a message is looked at again whose delivery this worker has in hand already.
+const DEFERRED: Duration = Duration::from_millis(200);
+
+/// The broker's side of a worker.
+pub struct Intake {
+    /// Where deliveries go.
+    pub pipeline: Arc<Pipeline>,
+    /// What is known already.
+    pub store: Store,
+    /// Who may get what.
+    pub endpoints: Arc<EndpointCache>,
+    /// Bounds on messages.
+    pub limits: Limits,
+    /// Ends the intake.
+    pub stopping: CancellationToken,
+}
+
+/// What is to be handled next.
+enum Batch {
+    /// Messages that just came in.
+    New(Vec<Incoming>),
+    /// Messages that were put off.
+    Again(Vec<Work>),
+}
+
+/// A notification and the message that brought it.
+struct Work {
+    notification: Arc<Notification>,
+    message: Message,
+    tag: Tag,
+}
+
+/// What the store knows of a batch.
+struct Known {
+    seen: LookUp,
+    /// The notifications that are there, as they came first.
+    first: HashMap<(TenantId, NotificationId), Notification>,
+}
+
+impl Work {
+    fn name(&self) -> (TenantId, NotificationId) {
+        (self.notification.tenant.clone(), self.notification.id.clone())
+    }
+}
+
+impl Intake {
+    /// Takes work until told to stop; then gives back what was not begun.
+    pub async fn run(self, mut consumer: Box<dyn Consumer>) {
+        let (mut deferred, mut look_again) = (Vec::new(), Instant::now());
+        loop {
+            let batch = tokio::select! {
+                biased;
+                () = self.stopping.cancelled() => break,
+                () = tokio::time::sleep_until(look_again), if !deferred.is_empty() => Batch::Again(std::mem::take(&mut deferred)),
+                batch = consumer.next_batch(MAX_BATCH) => match batch {
+                    Some(batch) => Batch::New(batch),
+                    None => break,
+                },
+            };
+            let again = tokio::select! {
+                biased;
+                // What is not begun is not acknowledged, so it comes again.
+                () = self.stopping.cancelled() => break,
+                again = self.handle(batch) => again,
+            };
+            if deferred.is_empty() {
+                look_again = Instant::now() + DEFERRED;
+            }
+            deferred.extend(again);
+        }
+        consumer.stop().await;
+    }
+
+    /// Starts a batch. Gives back what must be looked at again in a moment.
+    async fn handle(&self, batch: Batch) -> Vec<Work> {
+        let works = match batch {
+            Batch::New(batch) => self.readable(batch).await,
+            Batch::Again(works) => works,
+        };
+        self.take_up(works).await
+    }
+
+    /// Sorts out what is no notification, and what has no name yet.
+    async fn readable(&self, batch: Vec<Incoming>) -> Vec<Work> {
+        let now = self.pipeline.clock.now();
+        let (mut works, mut unnamed, mut unreadable) = (Vec::with_capacity(batch.len()), Vec::new(), Vec::new());
+        for incoming in batch {
+            let decoded = catch_unwind(AssertUnwindSafe(|| decode(&incoming, self.limits, now)));
+            let panicked = |_| Decoded::Unreadable(DeadReason::Poisonous, "reading it panicked".to_owned());
+            match decoded.unwrap_or_else(panicked) {
+                Decoded::Work(mut notification) => {
+                    spans::take_up(&self.pipeline.tracer, &mut notification);
+                    let Incoming { message, tag, .. } = incoming;
+                    works.push(Work { notification: Arc::new(*notification), message, tag });
+                }
+                Decoded::Unnamed(named) => unnamed.push((named, incoming.tag)),
+                Decoded::Unreadable(reason, detail) => unreadable.push((incoming, reason, detail)),
+            }
+        }
+        let bury = unreadable.iter().map(|(incoming, reason, detail)| self.bury(incoming, *reason, detail));
+        tokio::join!(futures::future::join_all(bury), self.name(unnamed));
+        works
+    }
+
+    /// Puts messages back under a name, and only then takes the nameless ones off the queue. Waits for a
+    /// broker that does not take them: giving them back would count against them.
+    async fn name(&self, mut unnamed: Vec<(Message, Tag)>) {
+        let mut backoff = Reconnect::default();
+        while !unnamed.is_empty() {
+            let messages = unnamed.iter().map(|(message, _)| message.clone()).collect();
+            let answers = self.pipeline.broker.publish(messages).await;
+            let mut left = Vec::new();
+            for ((message, tag), answer) in unnamed.into_iter().zip(answers) {
+                match answer {
+                    Ok(()) => self.pipeline.recorder.ack(tag).await,
+                    Err(error) => {
+                        tracing::warn!(%error, "a message without an id waits for the broker to be given one");
+                        left.push((message, tag));
+                    }
+                }
+            }
+            unnamed = left;
+            if !unnamed.is_empty() {
+                tokio::time::sleep(backoff.next()).await;
+            }
+        }
+    }
+
+    async fn bury(&self, incoming: &Incoming, reason: DeadReason, detail: &str) {
+        tracing::warn!(reason = reason.as_str(), detail, "a message goes to the dead-letter queue");
+        bury(self.pipeline.broker.as_ref(), &self.pipeline.metrics, &incoming.message, reason, detail).await;
+        self.pipeline.recorder.ack(incoming.tag).await;
+    }
+
+    /// Starts the deliveries of a batch. Gives back what must be looked at again in a moment.
+    async fn take_up(&self, works: Vec<Work>) -> Vec<Work> {
+        // Before the store is asked: a notification that is under way for long would be asked for again and again.
+        let in_hand = |work: &Work| self.pipeline.hands.has_notification(&work.name());
+        let (mut again, works): (Vec<Work>, Vec<Work>) = works.into_iter().partition(in_hand);
+        if works.is_empty() {
+            return again;
+        }
+        let (known, endpoints) = self.look_up(&works).await;
+        for work in works {
+            if let Some(first) = known.first.get(&work.name())
+                && let Some(member) = work.notification.differs_in(first)
+            {
+                self.conflict(work, first, member).await;
+                continue;
+            }
+            let seen = known.seen.known.get(&work.name());
+            let already: HashSet<DeliveryId> = seen.iter().flat_map(|seen| seen.deliveries.iter().copied()).collect();
+            if seen.is_some_and(|seen| already.len() >= seen.fan_out as usize) {
+                self.pipeline.recorder.ack(work.tag).await;
+                continue;
+            }
+            if let Some(work) = self.begin(work, already, &endpoints).await {
+                again.push(work);
+            }
+        }
+        again
+    }
+
+    /// What the store knows of a batch, and the endpoints as they are now; waits for the store if need be.
+    async fn look_up(&self, works: &[Work]) -> (Known, Arc<EndpointSet>) {
+        let names: Vec<_> = works.iter().map(Work::name).collect();
+        let mut backoff = Reconnect::default();
+        loop {
+            match self.try_look_up(&names).await {
+                Ok(found) => return found,
+                Err(error) => {
+                    self.pipeline.metrics.store_errors.inc();
+                    tracing::warn!(%error, cause = cause(&error), "taking work waits for the store");
+                    tokio::time::sleep(backoff.next()).await;
+                }
+            }
+        }
+    }
+
+    async fn try_look_up(&self, names: &[(TenantId, NotificationId)]) -> Result<(Known, Arc<EndpointSet>), StoreError> {
+        let seen = self.store.look_up(names).await?;
+        // Few are known: a message that was redelivered, or enqueued again.
+        let known: Vec<_> = seen.known.keys().cloned().collect();
+        let first = if known.is_empty() { HashMap::new() } else { self.store.readable_notifications(&known).await? };
+        let endpoints = self.endpoints.at(seen.endpoints_version).await?;
+        Ok((Known { seen, first }, endpoints))
+    }
+
+    /// Another notification under an id that was used: it is not sent, and does not go away in silence.
+    async fn conflict(&self, work: Work, first: &Notification, member: &str) {
+        let Notification { tenant, id, accepted_at, .. } = first;
+        let detail = format!(
+            "its id {id} stands for another notification of the tenant {tenant}, accepted at {accepted_at}: they differ \
+             in {member}. Enqueue it under an id of its own"
+        );
+        refuse_id(&self.store, &self.pipeline.clock, (tenant, id)).await;
+        self.refuse(work, DeadReason::IdConflict, &detail).await;
+    }
+
+    /// Starts one notification's deliveries, but those that the store knows. Gives the work back when the
+    /// notification is in hand already: its message was redelivered while the first is still under way.
+    async fn begin(&self, work: Work, already: HashSet<DeliveryId>, endpoints: &EndpointSet) -> Option<Work> {
+        let Some(in_hand) = self.pipeline.hands.take_notification(work.name()) else { return Some(work) };
+        let now = self.pipeline.clock.now();
+        let fresh = Wait::InFlight { lease_until: now };
+        let most = self.limits.max_recipients;
+        let routed = catch_unwind(AssertUnwindSafe(|| route(&work.notification, endpoints, most, &fresh)));
+        let deliveries = match routed {
+            Ok(Routed::To(deliveries)) => deliveries,
+            Ok(Routed::NoSuchEndpoint(delivery)) => {
+                let why = format!("there is no endpoint {} in tenant {}", delivery.endpoint_id, delivery.tenant);
+                let state = DeliveryState::Failed { at: now, reason: FailureReason::EndpointDeleted };
+                return self.end(work, in_hand, *delivery, state, Some(why)).await;
+            }
+            Ok(Routed::Unreadable(delivery)) => {
+                return self.end(work, in_hand, *delivery, conclude::parked(Hold::Disabled), None).await;
+            }
+            Ok(Routed::TooManyRecipients(problem)) => {
+                let detail = format!("{} {}", problem.field, problem.problem);
+                return self.refuse(work, DeadReason::TooManyRecipients, &detail).await;
+            }
+            Err(_) => return self.refuse(work, DeadReason::Poisonous, "routing it panicked").await,
+        };
+        self.count(&work);
+        let Work { notification, message, tag } = work;
+        let ticket = Ticket::new(message, tag, deliveries.len(), in_hand);
+        if deliveries.is_empty() {
+            self.pipeline.recorder.put_unmatched(notification, ticket).await;
+        } else {
+            let started = Started { notification, ticket, deliveries, already, now };
+            self.pipeline.fan_out(started, &self.stopping).await;
+        }
+        None
+    }
+
+    /// Puts a message that was read on the dead-letter queue.
+    async fn refuse(&self, work: Work, reason: DeadReason, detail: &str) -> Option<Work> {
+        let incoming = Incoming { message: work.message, tag: work.tag, delivery_count: 0 };
+        self.bury(&incoming, reason, detail).await;
+        None
+    }
+
+    /// Records the one delivery of a notification without an attempt.
+    async fn end(
+        &self,
+        work: Work,
+        notification: NotificationInHand,
+        delivery: Delivery,
+        state: DeliveryState,
+        why: Option<String>,
+    ) -> Option<Work> {
+        let Some(in_hand) = self.pipeline.hands.take(delivery.id, None) else { return Some(work) };
+        self.count(&work);
+        let before = Before::New { notification: work.notification, fan_out: 1 };
+        let custody = Custody::Message(Ticket::new(work.message, work.tag, 1, notification), in_hand);
+        let record = conclude::untried(delivery, before, state, why);
+        self.pipeline.recorder.put(Finished { record, custody }).await;
+        None
+    }
+
+    /// What our own producers accepted they counted themselves; they always say when.
+    fn count(&self, work: &Work) {
+        if work.message.accepted_at.is_none() && work.notification.origin == Origin::Producer {
+            self.pipeline.metrics.accepted(Source::Amqp, 1);
+        }
+    }
+}

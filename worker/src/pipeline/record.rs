@@ -1,0 +1,335 @@
+//! Records results: group commit. Whatever has finished while one transaction was being committed goes
+//! into the next, so batches grow with the load and a lone result waits for nothing. Messages are
+//! acknowledged only after the commit of all their deliveries.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use posthaste_shared::backoff::Reconnect;
+use posthaste_shared::broker::{Acker, Broker, DeadReason, Message, Tag};
+use posthaste_shared::clock::Clock;
+use posthaste_shared::domain::delivery::{DeliveryState, Status};
+use posthaste_shared::domain::id::{EndpointId, NotificationId, TenantId};
+use posthaste_shared::domain::notification::Notification;
+use posthaste_shared::domain::time::Timestamp;
+use posthaste_shared::store::record::{Record, Recorded};
+use posthaste_shared::store::{Store, StoreError};
+use posthaste_shared::telemetry::metrics::Metrics;
+use tokio::sync::mpsc;
+
+use crate::pipeline::conclude;
+use crate::pipeline::dead_letter::bury;
+use crate::pipeline::job::{Custody, Ticket};
+use crate::pipeline::wake::Wake;
+
+/// The most results in one transaction. 200 to 500 rows a transaction is where Postgres and SQLite both
+/// stop getting cheaper by the row.
+const MAX_BATCH: usize = 500;
+/// Results that may wait for the store before deliveries are held up.
+const QUEUE: usize = 4 * MAX_BATCH;
+
+/// A result on its way to the store.
+#[derive(Debug)]
+pub struct Finished {
+    /// What is recorded.
+    pub record: Record,
+    /// Who is told afterwards.
+    pub custody: Custody,
+}
+
+enum Entry {
+    Result(Box<Finished>),
+    /// A notification that nobody wants.
+    Unmatched(Arc<Notification>, Arc<Ticket>),
+    /// A message that is done with otherwise.
+    Done(Tag),
+}
+
+/// Takes results. Cheap to clone; the last clone that goes ends the recording.
+#[derive(Clone)]
+pub struct Recorder(mpsc::Sender<Entry>);
+
+impl Recorder {
+    /// Hands a result over; waits while the store is behind.
+    pub async fn put(&self, finished: Finished) {
+        self.send(Entry::Result(Box::new(finished))).await;
+    }
+
+    /// Hands over a notification that nobody wants, to be kept and acknowledged.
+    pub async fn put_unmatched(&self, notification: Arc<Notification>, ticket: Arc<Ticket>) {
+        self.send(Entry::Unmatched(notification, ticket)).await;
+    }
+
+    /// Acknowledges a message that needs no record.
+    pub async fn ack(&self, tag: Tag) {
+        self.send(Entry::Done(tag)).await;
+    }
+
+    async fn send(&self, entry: Entry) {
+        // The receiving side outlives every sender but at a hard stop; then what is unrecorded comes again.
+        let _ = self.0.send(entry).await;
+    }
+}
+
+/// The receiving side of [`Recorder`].
+pub struct Recording {
+    entries: mpsc::Receiver<Entry>,
+    store: Store,
+    broker: Arc<dyn Broker>,
+    acker: Arc<dyn Acker>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    wake: Wake,
+    health: Arc<Health>,
+}
+
+/// What [`Recording`] works with.
+pub struct RecordingParts {
+    /// Where results are kept.
+    pub store: Store,
+    /// Where what cannot be kept goes.
+    pub broker: Arc<dyn Broker>,
+    /// Acknowledges messages.
+    pub acker: Arc<dyn Acker>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Whom to wake for what was recorded.
+    pub wake: Wake,
+    /// Which endpoints fail.
+    pub health: Arc<Health>,
+}
+
+/// Both sides.
+#[must_use]
+pub fn recorder(parts: RecordingParts) -> (Recorder, Recording) {
+    let (sender, entries) = mpsc::channel(QUEUE);
+    let RecordingParts { store, broker, acker, clock, metrics, wake, health } = parts;
+    (Recorder(sender), Recording { entries, store, broker, acker, clock, metrics, wake, health })
+}
+
+impl Recording {
+    /// Records until every [`Recorder`] is gone and everything is in the store.
+    pub async fn run(mut self) {
+        let mut entries = Vec::with_capacity(MAX_BATCH);
+        while self.entries.recv_many(&mut entries, MAX_BATCH).await > 0 {
+            let (mut records, mut custodies) = (Vec::new(), Vec::new());
+            let (mut unmatched, mut tags) = (Vec::new(), Vec::new());
+            for entry in entries.drain(..) {
+                match entry {
+                    Entry::Result(finished) => {
+                        records.push(finished.record);
+                        custodies.push(finished.custody);
+                    }
+                    Entry::Unmatched(notification, ticket) => unmatched.push((notification, ticket)),
+                    Entry::Done(tag) => tags.push(tag),
+                }
+            }
+            if !unmatched.is_empty() {
+                self.keep_unmatched(unmatched, &mut tags).await;
+            }
+            self.keep(&records, custodies, &mut tags).await;
+            if !tags.is_empty() {
+                self.acker.ack(tags).await;
+            }
+        }
+    }
+
+    /// Records a batch. What the database refuses is found by halving, so that one bad row harms no other.
+    async fn keep(&self, records: &[Record], mut custodies: Vec<Custody>, tags: &mut Vec<Tag>) {
+        if records.is_empty() {
+            return;
+        }
+        match self.record_when_reachable(records).await {
+            Ok(answers) => {
+                self.metrics.store_batch_rows.observe(records.len() as f64);
+                for ((record, answer), custody) in records.iter().zip(answers).zip(custodies) {
+                    if let (Recorded::Conflict, Custody::Message(ticket, _)) = (answer, &custody) {
+                        self.conflict(&record.delivery.tenant, &record.delivery.notification_id, ticket).await;
+                    }
+                    self.settle(record, answer);
+                    tags.extend(custody.settled());
+                }
+            }
+            Err(error) if records.len() == 1 => {
+                if let Some(custody) = custodies.pop() {
+                    self.bury(&records[0], custody, &error, tags).await;
+                }
+            }
+            Err(_) => {
+                let (first, second) = records.split_at(records.len() / 2);
+                let rest = custodies.split_off(first.len());
+                Box::pin(self.keep(first, custodies, tags)).await;
+                Box::pin(self.keep(second, rest, tags)).await;
+            }
+        }
+    }
+
+    async fn keep_unmatched(&self, unmatched: Vec<(Arc<Notification>, Arc<Ticket>)>, tags: &mut Vec<Tag>) {
+        let notifications: Vec<_> = unmatched.iter().map(|(notification, _)| Arc::clone(notification)).collect();
+        let mut backoff = Reconnect::default();
+        loop {
+            let error = match self.store.record_unmatched(&notifications, self.clock.now()).await {
+                Ok(answers) => {
+                    for ((notification, ticket), stands_for_another) in unmatched.iter().zip(answers) {
+                        if stands_for_another {
+                            self.conflict(&notification.tenant, &notification.id, ticket).await;
+                        }
+                    }
+                    break;
+                }
+                Err(error) => error,
+            };
+            if let Err(error) = self.wait_out(error, &mut backoff).await {
+                for (notification, ticket) in &unmatched {
+                    tracing::error!(notification.id = %notification.id, %error, "a notification cannot be kept");
+                    let detail = format!("the store refuses it: {}", cause(&error));
+                    self.bury_message(&ticket.message, &detail).await;
+                }
+                break;
+            }
+        }
+        tags.extend(unmatched.iter().map(|(_, ticket)| ticket.tag));
+    }
+
+    /// Tries until the store takes it; an error that lies in the data comes back.
+    async fn record_when_reachable(&self, records: &[Record]) -> Result<Vec<Recorded>, StoreError> {
+        let mut backoff = Reconnect::default();
+        loop {
+            let began = Instant::now();
+            match self.store.record(records, self.clock.now()).await {
+                Ok(answers) => {
+                    self.metrics.store_commit.observe(began.elapsed().as_secs_f64());
+                    return Ok(answers);
+                }
+                Err(error) => self.wait_out(error, &mut backoff).await?,
+            }
+        }
+    }
+
+    /// Waits a little after an error that may pass, as all do but those that lie in the data; gives these back.
+    async fn wait_out(&self, error: StoreError, backoff: &mut Reconnect) -> Result<(), StoreError> {
+        self.metrics.store_errors.inc();
+        if error.is_about_data() {
+            return Err(error);
+        }
+        tracing::warn!(%error, cause = cause(&error), "results wait for the store");
+        tokio::time::sleep(backoff.next()).await;
+        Ok(())
+    }
+
+    /// Tells everybody concerned what was recorded.
+    fn settle(&self, record: &Record, answer: Recorded) {
+        let delivery = &record.delivery;
+        if matches!(answer, Recorded::Stale | Recorded::Conflict) {
+            tracing::debug!(delivery.id = %delivery.id, "another result was recorded first; this one is dropped");
+            return;
+        }
+        if let Some(attempt) = &record.attempt {
+            self.health.note(&delivery.endpoint_id, attempt.error.is_none(), attempt.started_at);
+        }
+        if let Some(due) = delivery.state.due_at() {
+            self.wake.due(due);
+        }
+        if record.event.is_some() || record.disable.is_some() {
+            self.wake.events();
+        }
+        let status = delivery.state.status();
+        if status != Status::Pending {
+            self.metrics.finished(delivery.wire_format, status);
+        }
+        if let DeliveryState::Delivered { at } = delivery.state {
+            self.metrics.delivery_latency.observe(at.since(delivery.created_at).as_secs_f64());
+        }
+    }
+
+    /// A result that the database refuses for what is in it: its message goes to the dead-letter queue; a
+    /// delivery that came from the store fails, without the attempt.
+    async fn bury(&self, record: &Record, custody: Custody, error: &StoreError, tags: &mut Vec<Tag>) {
+        let delivery = &record.delivery;
+        tracing::error!(delivery.id = %delivery.id, %error, cause = cause(error), "a result cannot be recorded");
+        let detail = format!("the store refuses its result: {}", cause(error));
+        if let Custody::Message(ticket, _) = &custody {
+            self.bury_message(&ticket.message, &detail).await;
+        } else {
+            let failed = conclude::internal(delivery.clone(), record.before.clone(), self.clock.now(), detail);
+            if let Err(error) = self.record_when_reachable(&[failed]).await {
+                tracing::error!(delivery.id = %delivery.id, cause = cause(&error), "nor that it failed; it comes again");
+            }
+        }
+        tags.extend(custody.settled());
+    }
+
+    /// Another worker took up another notification of that id in the same moment, and recorded it first. What this
+    /// one has sent cannot be taken back; the dead letter says so.
+    async fn conflict(&self, tenant: &TenantId, id: &NotificationId, ticket: &Ticket) {
+        if !ticket.refuse() {
+            return;
+        }
+        let detail = format!(
+            "its id {id} stands for another notification of the tenant {tenant}, which came in the same moment; some of \
+             this one may have been sent"
+        );
+        refuse_id(&self.store, &self.clock, (tenant, id)).await;
+        tracing::warn!(notification.id = %id, "a notification came under the id of another: it is a dead letter");
+        bury(self.broker.as_ref(), &self.metrics, &ticket.message, DeadReason::IdConflict, &detail).await;
+    }
+
+    async fn bury_message(&self, message: &Message, detail: &str) {
+        bury(self.broker.as_ref(), &self.metrics, message, DeadReason::Unrecordable, detail).await;
+    }
+}
+
+/// Notes for `reconcile` that another notification came under an id; waits for the store if need be.
+pub(crate) async fn refuse_id(store: &Store, clock: &Arc<dyn Clock>, (tenant, id): (&TenantId, &NotificationId)) {
+    let mut backoff = Reconnect::default();
+    while let Err(error) = store.note_id_conflict(tenant, id, clock.now()).await {
+        if !error.is_transient() {
+            tracing::error!(%error, cause = cause(&error), "that an id came twice cannot be noted");
+            return;
+        }
+        tokio::time::sleep(backoff.next()).await;
+    }
+}
+
+/// What is behind an error, for the log.
+pub(crate) fn cause(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(String::new, ToString::to_string)
+}
+
+/// Which endpoints only failed, and which had a success, since the last look.
+#[derive(Debug, Default)]
+pub struct Health(Mutex<HashMap<EndpointId, Seen>>);
+
+#[derive(Debug, Clone, Copy)]
+enum Seen {
+    Success,
+    FailureSince(Timestamp),
+}
+
+impl Health {
+    fn note(&self, endpoint: &EndpointId, success: bool, at: Timestamp) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match (seen.get(endpoint), success) {
+            (_, true) => drop(seen.insert(endpoint.clone(), Seen::Success)),
+            (None, false) => drop(seen.insert(endpoint.clone(), Seen::FailureSince(at))),
+            (Some(_), false) => {}
+        }
+    }
+
+    /// Endpoints that only failed, with the time of the first failure, and endpoints that had a success.
+    #[must_use]
+    pub fn take(&self) -> (Vec<(EndpointId, Timestamp)>, Vec<EndpointId>) {
+        let seen = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let (mut failing, mut healthy) = (Vec::new(), Vec::new());
+        for (endpoint, seen) in seen {
+            match seen {
+                Seen::Success => healthy.push(endpoint),
+                Seen::FailureSince(at) => failing.push((endpoint, at)),
+            }
+        }
+        (failing, healthy)
+    }
+}

@@ -1,0 +1,387 @@
+//! `novu-sms`: Novu's SMS Webhook provider (`generic-sms`). A static API key header, optionally a token that is
+//! fetched before each message; the answer says what the provider calls the message.
+
+use http::Method;
+use posthaste_shared::domain::attempt::AttemptError;
+use posthaste_shared::domain::delivery::FailureReason;
+use posthaste_shared::domain::endpoint::Endpoint;
+use posthaste_shared::domain::header::{name_problem, value_problem};
+use posthaste_shared::domain::notification::Notification;
+use posthaste_shared::domain::secret::Secret;
+use posthaste_shared::domain::time::Timestamp;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use url::Url;
+
+use super::{Layers, Names, answered, answered_member, iso_date, layers, read_url, text};
+use crate::wire::merge::{Arrays, camel_members, lay_over};
+use crate::wire::outcome::Outcome;
+use crate::wire::{
+    Clearance, FieldProblem, Header, Preflight, Reading, RenderError, Rendered, Reply, Sample, Skip, Subject,
+    Unwritten, Wire, WireInfo, settings, status,
+};
+
+/// The wire format.
+#[derive(Debug)]
+pub(in crate::wire) struct NovuSms;
+
+/// Where its overrides are.
+const NAMES: Names =
+    Names { channel: "sms", provider: "generic-sms", own: "novu-sms", texts: &["to", "content", "from"] };
+
+/// What an override says about the message itself rather than about the body.
+const OWN_EFFECT: [&str; 3] = ["to", "content", "from"];
+
+/// An endpoint's settings, named as in Novu's integration form.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Settings {
+    /// Name of the header with the API key. Required.
+    #[serde(rename = "apiKeyRequestHeader", alias = "api_key_request_header")]
+    api_key_request_header: Option<String>,
+    /// The API key. Required.
+    #[serde(rename = "apiKey", alias = "api_key")]
+    api_key: Option<String>,
+    /// Name of a second header, sent when it and `secretKey` are there.
+    #[serde(rename = "secretKeyRequestHeader", alias = "secret_key_request_header")]
+    secret_key_request_header: Option<String>,
+    /// Value of the second header.
+    #[serde(rename = "secretKey", alias = "secret_key")]
+    secret_key: Option<String>,
+    /// The sender, where no override names another. Required.
+    from: Option<String>,
+    /// Dot path to the message's id in the answer.
+    #[serde(rename = "idPath", alias = "id_path")]
+    id_path: String,
+    /// Dot path to the message's date in the answer.
+    #[serde(rename = "datePath", alias = "date_path")]
+    date_path: String,
+    /// Whether a token is fetched from `domain` before each message.
+    #[serde(rename = "authenticateByToken", alias = "authenticate_by_token")]
+    authenticate_by_token: bool,
+    /// URL that gives the token. Required with `authenticateByToken`.
+    domain: Option<String>,
+    /// Member of that answer's `data` and name of the header for the token. Required with `authenticateByToken`.
+    #[serde(rename = "authenticationTokenKey", alias = "authentication_token_key")]
+    authentication_token_key: Option<String>,
+    /// Whether the body also has `from`, `id` and `customData`, as Novu's code sends it.
+    full_body: bool,
+    /// Whether the request with a token goes without the API key headers, as from Novu hosted by oneself.
+    token_replaces_keys: bool,
+    /// Whether a 2xx answer without an id is success.
+    id_optional: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            api_key_request_header: None,
+            api_key: None,
+            secret_key_request_header: None,
+            secret_key: None,
+            from: None,
+            id_path: "data.id".to_owned(),
+            date_path: "data.date".to_owned(),
+            authenticate_by_token: false,
+            domain: None,
+            authentication_token_key: None,
+            full_body: false,
+            token_replaces_keys: false,
+            id_optional: false,
+        }
+    }
+}
+
+/// What it reads of a notification's payload.
+#[derive(Debug, Deserialize, JsonSchema)]
+struct Payload {
+    /// The message's text. Required, unless an override has it.
+    content: Option<String>,
+    /// To whom; before the recipient's.
+    phone: Option<String>,
+    /// What you call the message; sent with `full_body`.
+    id: Option<String>,
+    /// Sent with `full_body`.
+    #[serde(rename = "customData", alias = "custom_data")]
+    custom_data: Option<Map<String, Value>>,
+}
+
+/// What it reads of a notification's recipient.
+#[derive(Debug, Deserialize, JsonSchema)]
+struct Recipient {
+    /// The subscriber's phone number. Without any the delivery is skipped.
+    phone: Option<String>,
+    /// The same, by the name that all wire formats have.
+    phone_number: Option<String>,
+    /// The workflow's step, for `overrides.steps`.
+    step_id: Option<String>,
+}
+
+/// A notification, read.
+struct Message {
+    layers: Layers,
+    payload: Payload,
+    recipient: Recipient,
+}
+
+impl Settings {
+    fn key_headers(&self) -> Vec<Header> {
+        let pairs =
+            [(&self.api_key_request_header, &self.api_key), (&self.secret_key_request_header, &self.secret_key)];
+        let both = pairs.into_iter().filter_map(|(name, value)| Some((given(name)?, given(value)?)));
+        both.map(|(name, value)| Header::secret(name, value)).collect()
+    }
+
+    fn problems(&self) -> Vec<FieldProblem> {
+        let mut problems = Problems::default();
+        let keys = [
+            ("apiKeyRequestHeader", &self.api_key_request_header, "the name of the header with the API key"),
+            ("apiKey", &self.api_key, "the value of that header"),
+            ("from", &self.from, "the default sender"),
+        ];
+        problems.missing(&keys);
+        problems.names(&[
+            ("apiKeyRequestHeader", &self.api_key_request_header),
+            ("secretKeyRequestHeader", &self.secret_key_request_header),
+            ("authenticationTokenKey", &self.authentication_token_key),
+        ]);
+        for (setting, value) in [("apiKey", &self.api_key), ("secretKey", &self.secret_key)] {
+            problems.add(setting, given(value).and_then(value_problem));
+        }
+        for (setting, path) in [("idPath", &self.id_path), ("datePath", &self.date_path)] {
+            problems.add(setting, path.is_empty().then_some("must be a dot path, such as data.id"));
+        }
+        if self.authenticate_by_token {
+            problems.missing(&[
+                ("domain", &self.domain, "the URL that gives the token"),
+                ("authenticationTokenKey", &self.authentication_token_key, "the token's member and header"),
+            ]);
+        }
+        problems.add("domain", given(&self.domain).and_then(|url| read_url(url).err()));
+        problems.0
+    }
+}
+
+/// An empty setting is one that is left out: forms save them so.
+fn given(setting: &Option<String>) -> Option<&str> {
+    setting.as_deref().filter(|text| !text.is_empty())
+}
+
+#[derive(Default)]
+struct Problems(Vec<FieldProblem>);
+
+impl Problems {
+    fn add(&mut self, setting: &str, problem: Option<impl Into<String>>) {
+        let field = format!("settings.{setting}");
+        self.0.extend(problem.map(|problem| FieldProblem { field, problem: problem.into() }));
+    }
+
+    fn missing(&mut self, settings: &[(&str, &Option<String>, &str)]) {
+        for (setting, value, what) in settings {
+            self.add(setting, given(value).is_none().then(|| format!("is missing: {what}")));
+        }
+    }
+
+    fn names(&mut self, settings: &[(&str, &Option<String>)]) {
+        for (setting, value) in settings {
+            self.add(setting, given(value).and_then(name_problem));
+        }
+    }
+}
+
+impl Message {
+    fn read(notification: &Notification) -> Result<Self, RenderError> {
+        let payload = settings::payload(notification)?;
+        let recipient: Recipient = settings::recipient(notification)?;
+        let layers = layers(notification, &NAMES, recipient.step_id.as_deref())?;
+        Ok(Self { layers, payload, recipient })
+    }
+
+    /// A member of the overrides: those of the provider lie over those of the channel.
+    fn overridden(&self, name: &str) -> Option<&str> {
+        let Layers { channel, trigger, provider, .. } = &self.layers;
+        let layer = [provider, trigger, channel].into_iter().find(|layer| layer.contains_key(name))?;
+        text(layer, name)
+    }
+
+    fn content(&self) -> Result<&str, RenderError> {
+        let content = self.overridden("content").or(self.payload.content.as_deref());
+        content.ok_or_else(|| RenderError::new("payload.content", "is missing: the message's text"))
+    }
+
+    fn phone(&self) -> Option<&str> {
+        let own = [&self.payload.phone, &self.recipient.phone, &self.recipient.phone_number];
+        self.overridden("to").or_else(|| own.into_iter().find_map(given))
+    }
+
+    /// The members in the order of Novu's own code.
+    fn body(&self, to: &str, settings: &Settings) -> Result<Map<String, Value>, RenderError> {
+        let sender = self.overridden("from").or(given(&settings.from));
+        let sender = sender.ok_or_else(|| RenderError::new("settings.from", "is missing: the default sender"))?;
+        let mut body = Map::new();
+        let mut put = |name: &str, value: Value| body.insert(name.to_owned(), value);
+        put("to", to.into());
+        if settings.full_body {
+            put("from", sender.into());
+        }
+        put("content", self.content()?.into());
+        if settings.full_body {
+            if let Some(id) = &self.payload.id {
+                put("id", id.as_str().into());
+            }
+            put("customData", self.custom_data().into());
+        }
+        put("sender", sender.into());
+        lay_over(&mut body, self.known(), Arrays::Append);
+        lay_over(&mut body, self.layers.body.clone(), Arrays::Append);
+        Ok(body)
+    }
+
+    fn custom_data(&self) -> Map<String, Value> {
+        let of_channel = self.layers.channel.get("customData").and_then(Value::as_object);
+        of_channel.or(self.payload.custom_data.as_ref()).cloned().unwrap_or_default()
+    }
+
+    /// Members of the provider's overrides that are for the body.
+    fn known(&self) -> Map<String, Value> {
+        let mut known = self.layers.trigger.clone();
+        lay_over(&mut known, self.layers.provider.clone(), Arrays::Replace);
+        known.retain(|name, _| !OWN_EFFECT.contains(&name.as_str()));
+        camel_members(known)
+    }
+}
+
+impl Wire for NovuSms {
+    fn info(&self) -> WireInfo {
+        WireInfo {
+            description: "Novu's SMS Webhook: to, content and sender with an API key header, optionally a fetched token.",
+            signs: false,
+            settings: settings::schema::<Settings>(),
+            payload: settings::schema::<Payload>(),
+            recipient: settings::schema::<Recipient>(),
+        }
+    }
+
+    fn check(&self, endpoint: &Endpoint) -> Vec<FieldProblem> {
+        match settings::settings::<Settings>(endpoint) {
+            Ok(settings) => settings.problems(),
+            Err(error) => vec![error.into()],
+        }
+    }
+
+    fn check_notification(&self, _endpoint: &Endpoint, notification: &Notification) -> Vec<FieldProblem> {
+        let read = Message::read(notification).and_then(|message| message.content().map(|_| ()));
+        read.err().map(FieldProblem::from).into_iter().collect()
+    }
+
+    fn render(&self, subject: &Subject<'_>) -> Result<Rendered, Unwritten> {
+        let settings: Settings = settings::settings(subject.endpoint)?;
+        let message = Message::read(subject.notification)?;
+        let Some(to) = message.phone() else {
+            let text = "the notification names no phone number: payload.phone, recipient.phone or an override `to`";
+            return Err(Unwritten::Skip(Skip { code: "no_subscriber_phone", text: text.to_owned() }));
+        };
+        let mut rendered = Rendered::json(settings::json_text(&message.body(to, &settings)?)?);
+        if !(settings.authenticate_by_token && settings.token_replaces_keys) {
+            rendered.headers = settings.key_headers();
+        }
+        rendered.headers.extend(message.layers.headers);
+        Ok(rendered)
+    }
+
+    fn sign(&self, _subject: &Subject<'_>, _rendered: &Rendered, _now: Timestamp) -> Result<Vec<Header>, RenderError> {
+        Ok(Vec::new())
+    }
+
+    fn preflight(&self, subject: &Subject<'_>) -> Result<Option<Preflight>, RenderError> {
+        let settings: Settings = settings::settings(subject.endpoint)?;
+        if !settings.authenticate_by_token {
+            return Ok(None);
+        }
+        let problem = |problem| RenderError::new("settings.domain", problem);
+        let url = given(&settings.domain).ok_or_else(|| problem("is missing: the URL that gives the token"))?;
+        let url = read_url(url).map_err(problem)?;
+        let headers = settings.key_headers();
+        Ok(Some(Preflight { what: "the auth URL", method: Method::POST, url, headers, kept: false }))
+    }
+
+    fn called_urls(&self, endpoint: &Endpoint) -> Vec<(&'static str, Url)> {
+        let Ok(settings) = settings::settings::<Settings>(endpoint) else { return Vec::new() };
+        let domain = given(&settings.domain).filter(|_| settings.authenticate_by_token);
+        domain.and_then(|domain| read_url(domain).ok()).map(|url| ("settings.domain", url)).into_iter().collect()
+    }
+
+    fn clear(&self, endpoint: &Endpoint, reply: &Reply, now: Timestamp) -> Result<Clearance, Outcome> {
+        let mut outcome = status::classify(reply, now);
+        if let Outcome::Refused { reason, .. } = &mut outcome {
+            // It is the auth URL that is gone, not the endpoint.
+            *reason = FailureReason::Rejected;
+        }
+        if outcome.error().is_some() {
+            return Err(outcome.about("the auth URL"));
+        }
+        let settings = settings::settings::<Settings>(endpoint).unwrap_or_default();
+        let key = given(&settings.authentication_token_key).unwrap_or_default();
+        if let Some(fault) = &reply.fault {
+            return Err(status::unread(reply, fault, now).about("the auth URL"));
+        }
+        match answered_member(&reply.body, "data", key) {
+            None => Err(refused("missing_token", format!("the auth URL: its answer has no token at data.{key}"))),
+            Some(token) if value_problem(&token).is_some() => {
+                Err(refused("invalid_token", format!("the auth URL: the token at data.{key} cannot be in a header")))
+            }
+            Some(token) => Ok(Clearance { headers: vec![Header::secret(key, token)], ..Clearance::default() }),
+        }
+    }
+
+    fn reading(&self) -> Reading {
+        Reading::Body
+    }
+
+    fn preflight_reading(&self) -> Reading {
+        Reading::Body
+    }
+
+    fn classify(&self, endpoint: &Endpoint, reply: &Reply, now: Timestamp) -> Outcome {
+        let outcome = status::classify(reply, now);
+        if outcome.error().is_some() {
+            return outcome;
+        }
+        let settings = settings::settings::<Settings>(endpoint).unwrap_or_default();
+        if let Some(fault) = reply.fault.as_ref().filter(|_| !settings.id_optional) {
+            return status::unread(reply, fault, now);
+        }
+        let id = answered(&reply.body, &settings.id_path);
+        if id.is_none() && !settings.id_optional {
+            let text = format!("the endpoint answered {} without an id at {}", reply.status, settings.id_path);
+            return refused("missing_id", text);
+        }
+        let date = answered(&reply.body, &settings.date_path).unwrap_or_else(|| iso_date(now));
+        Outcome::Accepted { provider_message_id: id, provider_message_date: Some(date) }
+    }
+
+    fn new_secret(&self, _settings: &Map<String, Value>) -> Option<Secret> {
+        None
+    }
+
+    fn check_secret(&self, _secret: &Secret) -> Result<(), String> {
+        Err("has no use: the wire format novu-sms does not sign; the keys are settings".to_owned())
+    }
+
+    fn sample(&self) -> Sample {
+        Sample {
+            recipient: Some(json!({"phone": "+1234567890"})),
+            settings: json!({"apiKeyRequestHeader": "X-API-KEY", "apiKey": "key-123", "from": "MyApp"}),
+            ..Sample::new("sms.otp", json!({"content": "Your verification code is 123456"}))
+        }
+    }
+}
+
+fn refused(code: &str, text: String) -> Outcome {
+    let error = AttemptError { code: code.to_owned(), text };
+    Outcome::Refused { reason: FailureReason::ProviderRejected, error, provider_error_code: None }
+}
+
+#[cfg(test)]
+mod tests;
