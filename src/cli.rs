@@ -4,12 +4,13 @@ use std::fmt::Write as _;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+use crate::commands::{
+    api, asyncapi, dead, delivery, doctor, endpoint, event, explain, health, key, listen, migrate, notification,
+    openapi, reconcile, replay, send, shell, up, worker,
+};
+use crate::examples;
 use crate::failure::Done;
 use crate::global::{Global, ServiceFlags};
-use crate::{
-    api, asyncapi, dead, delivery, doctor, endpoint, event, examples, explain, health, key, listen, migrate,
-    notification, openapi, reconcile, replay, send, shell, up, worker,
-};
 
 /// A durable delivery queue for webhooks
 ///

@@ -1,11 +1,14 @@
 //! How a command fails: one clear sentence and, where there is one, a hint, on stderr; and the exit code.
 
 use std::error::Error;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
 use posthaste_shared::tls;
+
+/// The exit code of a command that Ctrl-C ended: 128 + SIGINT, as shells report it.
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// What a command returns: the exit code of one that ran (1 when it found something wrong), or why it could not run.
 pub(crate) type Done = Result<ExitCode, Failure>;
@@ -86,7 +89,7 @@ impl Failure {
         match self.kind {
             Kind::Failed => ExitCode::from(1),
             Kind::WrongUse => ExitCode::from(2),
-            Kind::Interrupted => ExitCode::from(crate::job::INTERRUPTED),
+            Kind::Interrupted => ExitCode::from(INTERRUPTED),
             Kind::OutputClosed => ExitCode::SUCCESS,
         }
     }
@@ -116,16 +119,8 @@ impl<E: Error + 'static> From<E> for Failure {
     }
 }
 
-/// An error with its causes, each said once.
+/// An error with its causes, and with what is wrong with a certificate in words.
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(beneath) = cause {
-        let next = beneath.to_string();
-        if !text.contains(&next) {
-            let _ = write!(text, ": {next}");
-        }
-        cause = beneath.source();
-    }
+    let text = posthaste_shared::error::chain(error);
     tls::reword(&text, error).unwrap_or(text)
 }

@@ -18,8 +18,6 @@ const POLL: Duration = Duration::from_millis(300);
 pub(crate) const TELL: Duration = Duration::from_secs(5);
 /// How long the API may be away while a job is followed.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The exit code of a command that Ctrl-C ended: 128 + SIGINT, as shells report it.
-pub(crate) const INTERRUPTED: u8 = 130;
 
 /// A kind of job, and how to speak of it.
 pub(crate) struct Kind {
@@ -51,7 +49,7 @@ impl Followed {
                 let code = if text(&job, "state") == "cancelled" { ExitCode::FAILURE } else { ExitCode::SUCCESS };
                 (job, code)
             }
-            Self::Interrupted(job) => (job, ExitCode::from(INTERRUPTED)),
+            Self::Interrupted(job) => (job, ExitCode::from(crate::failure::INTERRUPTED)),
         }
     }
 }

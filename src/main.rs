@@ -1,42 +1,21 @@
 //! `posthaste`: a durable delivery queue for webhooks. This binary parses the command line and wires the
 //! parts together; each command has its file.
 
-mod api;
-mod asyncapi;
 mod cli;
 mod client;
+mod commands;
 mod connect;
-mod dead;
-mod delivery;
-mod demo;
-mod doctor;
-mod endpoint;
-mod event;
 mod examples;
-mod explain;
 mod failure;
 mod flags;
 mod global;
-mod health;
 mod job;
-mod key;
-mod listen;
-mod migrate;
-mod notification;
-mod notify;
-mod openapi;
 mod output;
-mod reconcile;
-mod replay;
-mod rotate_master;
-mod send;
 mod service;
 mod serving;
-mod shell;
-mod up;
+mod systemd;
 mod when;
 mod wire_formats;
-mod worker;
 
 use std::process::ExitCode;
 use std::time::Duration;

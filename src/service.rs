@@ -305,7 +305,7 @@ pub(crate) async fn until_signal() -> Result<(), Failure> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    crate::notify::stopping();
+    crate::systemd::stopping();
     tracing::info!("stopping; a second signal stops at once");
     tokio::spawn(async move {
         tokio::select! {

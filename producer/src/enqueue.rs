@@ -10,7 +10,8 @@ use posthaste_shared::domain::trace_context::TraceContext;
 use serde::{Deserialize, Serialize};
 
 /// The broker has the notification, durably.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "http", derive(utoipa::ToSchema))]
 pub struct Accepted {
     /// Its name: the producer's own, or the UUIDv7 that it was given.
     pub id: NotificationId,

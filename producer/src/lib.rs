@@ -1,6 +1,6 @@
-//! Getting notifications in: the Rust API ([`Producer`]) for other services, and the HTTP API
-//! ([`http::router`]). Both check drafts the same way ([`enqueue`]) and answer only once the broker has
-//! confirmed.
+//! Getting notifications in: the Rust API ([`Producer`]) for other services, and, with the feature `http`, the HTTP API
+//! (`http::router`). Both check drafts the same way ([`enqueue`]) and answer only once the broker has confirmed. A service
+//! that only enqueues leaves the feature out, and compiles no HTTP server.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -22,10 +22,12 @@
 //! # }
 //! ```
 
+#[cfg(feature = "http")]
 pub mod asyncapi;
 pub mod client;
 pub mod draft;
 pub mod enqueue;
+#[cfg(feature = "http")]
 pub mod http;
 
 pub use client::{ConnectError, Producer, ProducerOptions};

@@ -1,8 +1,8 @@
 //! What every part of Posthaste shares: the domain types, the clock, configuration, the store, the
 //! broker and telemetry. Knows nothing of HTTP servers or of delivering.
 //!
-//! Imports inside point one way: `domain` (types without IO) ← `egress`, `config` ← `store`,
-//! `broker` (IO) ← the `producer` and `worker` crates.
+//! Imports point one way, which a test holds (`tests/imports.rs`), from the bottom up: `backoff`, `error` ← `domain` (types
+//! without IO) ← `clock`, `tls`, `egress`, `resolver` ← `config` ← `telemetry` ← `store` ← `broker` ← `redrive`.
 
 pub mod backoff;
 pub mod broker;
@@ -10,6 +10,7 @@ pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod egress;
+pub mod error;
 pub mod redrive;
 pub mod resolver;
 pub mod store;

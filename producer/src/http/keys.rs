@@ -11,12 +11,12 @@ use posthaste_shared::domain::secret::Secret;
 use posthaste_shared::domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::auth::Admin;
-use super::extract::{Id, JsonBytes};
-use super::json::parse;
-use super::key_cache::new_key;
-use super::problem::{Code, Problem};
-use super::state::Api;
+use crate::http::auth::Admin;
+use crate::http::auth::key_cache::new_key;
+use crate::http::request::extract::{Id, JsonBytes};
+use crate::http::request::json::parse;
+use crate::http::request::problem::{Code, Problem};
+use crate::http::state::Api;
 
 /// The longest name of a key, in characters.
 const MAX_NAME: usize = 200;

@@ -14,11 +14,11 @@ use posthaste_shared::store::idempotent_answers::{Claimed, OnceOnly};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::auth::caller_of;
-use super::extract::read;
-use super::notifications::idempotency_key;
-use super::problem::{Code, Problem};
-use super::state::Api;
+use crate::http::auth::caller_of;
+use crate::http::notifications::idempotency_key;
+use crate::http::request::extract::read;
+use crate::http::request::problem::{Code, Problem};
+use crate::http::state::Api;
 
 /// Says that an answer was given before.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");

@@ -4,9 +4,9 @@ use axum::response::{IntoResponse, Response};
 use http::header;
 use serde_json::{Map, Value, json};
 
-use super::problem::{Code, PROBLEM_JSON};
-use super::routes::routes;
-use super::webhooks::webhooks;
+use crate::http::request::problem::{Code, PROBLEM_JSON};
+use crate::http::routes::routes;
+use crate::http::webhooks::webhooks;
 
 /// The OpenAPI 3.1 document of the HTTP API.
 #[must_use]

@@ -12,15 +12,15 @@ use http::{Method, Uri};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{PropagateRequestIdLayer, SetRequestIdLayer};
 
-use super::audit;
-use super::circle;
-use super::once_only;
-use super::openapi;
-use super::problem::{Code, Problem};
-use super::request_id;
-use super::routes::routes;
-use super::state::Api;
-use super::trace;
+use crate::http::auth::audit;
+use crate::http::circle;
+use crate::http::once_only;
+use crate::http::openapi;
+use crate::http::request::problem::{Code, Problem};
+use crate::http::request::request_id;
+use crate::http::request::trace;
+use crate::http::routes::routes;
+use crate::http::state::Api;
 
 /// The HTTP API, version 1, with `/openapi.json`.
 pub fn router(api: Arc<Api>) -> Router {

@@ -7,11 +7,13 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::problem::{FieldProblem, ProblemBody};
-use super::state::Api;
-use super::{batch, dead_letters, deliveries, endpoint_actions, endpoint_put, endpoints, events, explain, keys};
-use super::{notification_list, notifications};
-use super::{redrives, replay, wire_format_list};
+use crate::http::dead_letters::{self, redrives};
+use crate::http::deliveries::{self, explain, replay};
+use crate::http::endpoints::{self, actions, put};
+use crate::http::notifications::{self, batch};
+use crate::http::request::problem::{FieldProblem, ProblemBody};
+use crate::http::state::Api;
+use crate::http::{events, keys, wire_formats};
 
 /// What the document says of the API as a whole.
 #[derive(OpenApi)]
@@ -38,7 +40,7 @@ struct Whole;
 /// All routes, with their part of the OpenAPI document.
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::with_openapi(Whole::openapi())
-        .routes(routes!(notifications::enqueue, notification_list::list))
+        .routes(routes!(notifications::enqueue, notifications::list::list))
         .routes(routes!(batch::enqueue_batch))
         .routes(routes!(notifications::show))
         .routes(routes!(explain::notification))
@@ -52,11 +54,11 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(replay::show))
         .routes(routes!(replay::cancel))
         .routes(routes!(endpoints::create, endpoints::list))
-        .routes(routes!(endpoints::show, endpoint_put::put, endpoints::change, endpoints::delete))
-        .routes(routes!(endpoint_actions::enable))
-        .routes(routes!(endpoint_actions::disable))
-        .routes(routes!(endpoint_actions::rotate_secret))
-        .routes(routes!(endpoint_actions::test))
+        .routes(routes!(endpoints::show, put::put, endpoints::change, endpoints::delete))
+        .routes(routes!(actions::enable))
+        .routes(routes!(actions::disable))
+        .routes(routes!(actions::rotate_secret))
+        .routes(routes!(actions::test))
         .routes(routes!(events::list))
         .routes(routes!(events::follow))
         .routes(routes!(dead_letters::list))
@@ -66,5 +68,5 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(redrives::cancel))
         .routes(routes!(keys::create, keys::list))
         .routes(routes!(keys::revoke))
-        .routes(routes!(wire_format_list::list))
+        .routes(routes!(wire_formats::list::list))
 }

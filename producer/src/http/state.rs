@@ -12,11 +12,11 @@ use posthaste_shared::telemetry::metrics::Metrics;
 use posthaste_shared::telemetry::trace::Tracer;
 use tokio_util::sync::CancellationToken;
 
-use super::directory::Directory;
-use super::key_cache::Keys;
-use super::resolver::Resolve;
-use super::tenant_limits::TenantLimits;
-use super::wire_formats::WireFormats;
+use crate::http::auth::key_cache::Keys;
+use crate::http::directory::Directory;
+use crate::http::resolver::Resolve;
+use crate::http::tenant_limits::TenantLimits;
+use crate::http::wire_formats::WireFormats;
 
 /// Limits of the API, and its bootstrap key.
 #[derive(Debug, Clone)]
@@ -96,7 +96,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// An API, to be served by [`super::router`].
+    /// An API, to be served by [`crate::http::router`].
     #[must_use]
     pub fn new(parts: ApiParts) -> Arc<Self> {
         let ApiParts { store, broker, clock, metrics, tracer, egress, wire_formats, resolver, shutdown, settings } =

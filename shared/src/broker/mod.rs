@@ -3,7 +3,6 @@
 
 pub mod amqp;
 pub mod embedded;
-pub mod message;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +10,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::domain::event::Event;
-pub use message::{Incoming, Message, Tag};
+
+pub use crate::domain::dead_letter::{DeadLetter, DeadReason, Redriven};
+pub use crate::domain::message::{Incoming, Message, Tag};
 
 /// Why the broker did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -115,15 +116,6 @@ pub enum Consuming {
     NotSubscribed,
 }
 
-/// What a redrive moved.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Redriven {
-    /// Dead letters that are back on the work queue.
-    pub moved: u64,
-    /// Of these, bodies that are not a notification in JSON: they will be dead-lettered again.
-    pub undecodable: u64,
-}
-
 /// Tells the broker what became of messages. A tag from a lost connection is ignored: the broker has
 /// redelivered that message already.
 #[async_trait]
@@ -133,74 +125,4 @@ pub trait Acker: Send + Sync {
 
     /// Not done: back to the queue.
     async fn requeue(&self, tags: Vec<Tag>);
-}
-
-/// Why a message is dead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum DeadReason {
-    /// Not a notification in JSON.
-    Undecodable,
-    /// Larger than the limit.
-    TooLarge,
-    /// It has more recipients than a notification may have.
-    TooManyRecipients,
-    /// Its id stands for another notification already, which was sent under it.
-    IdConflict,
-    /// Handling it panicked, or workers died with it in hand again and again.
-    Poisonous,
-    /// The store refuses to keep it.
-    Unrecordable,
-    /// The broker itself gave up on it (delivery limit).
-    DeliveryLimit,
-}
-
-impl DeadReason {
-    /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::Undecodable,
-        Self::TooLarge,
-        Self::TooManyRecipients,
-        Self::IdConflict,
-        Self::Poisonous,
-        Self::Unrecordable,
-        Self::DeliveryLimit,
-    ];
-
-    /// The name in JSON, in headers and in metrics' labels.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Undecodable => "undecodable",
-            Self::TooLarge => "too_large",
-            Self::TooManyRecipients => "too_many_recipients",
-            Self::IdConflict => "id_conflict",
-            Self::Poisonous => "poisonous",
-            Self::Unrecordable => "unrecordable",
-            Self::DeliveryLimit => "delivery_limit",
-        }
-    }
-
-    /// The reason of that name.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|reason| reason.as_str() == name)
-    }
-}
-
-/// A message on the dead-letter queue.
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
-pub struct DeadLetter {
-    /// Names it for `dead show` and `dead redrive`: the message's own id where it has one, else made from its body.
-    pub id: String,
-    /// Why.
-    pub reason: DeadReason,
-    /// Why, in a sentence.
-    pub detail: String,
-    /// When, where known.
-    pub died_at: Option<crate::domain::time::Timestamp>,
-    /// Bytes of the body.
-    pub size: u64,
-    /// The beginning of the body, as text.
-    pub body: String,
 }

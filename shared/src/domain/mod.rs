@@ -2,6 +2,7 @@
 //! What comes from outside is parsed into these types at the edge and not checked again inside.
 
 pub mod attempt;
+pub mod dead_letter;
 pub mod delivery;
 pub mod endpoint;
 pub mod event;
@@ -9,6 +10,7 @@ pub mod header;
 pub mod hops;
 pub mod id;
 pub mod key;
+pub mod message;
 pub mod notification;
 pub mod raw_json;
 pub mod reading;

@@ -9,8 +9,9 @@ use uuid::Uuid;
 use super::db::{Batch, Kind, Param, Reader, Row};
 use super::query::Query;
 use super::{Store, StoreError, rows};
-use crate::broker::{DeadReason, Message, Redriven, message};
+use crate::domain::dead_letter::{DeadReason, Redriven};
 use crate::domain::hops::Hops;
+use crate::domain::message::{self, Message};
 use crate::domain::notification::Priority;
 use crate::domain::time::Timestamp;
 

@@ -9,7 +9,7 @@ use super::page::{Cursor, Page, PageRequest};
 use super::query::Query;
 use super::replays::JobCancelled;
 use super::{Store, StoreError};
-use crate::broker::Redriven;
+use crate::domain::dead_letter::Redriven;
 use crate::domain::id::uuid_v7;
 use crate::domain::time::Timestamp;
 

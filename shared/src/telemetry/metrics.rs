@@ -7,8 +7,8 @@ use prometheus::{
     core::Collector,
 };
 
-use crate::broker::DeadReason;
 use crate::domain::attempt::AttemptResult;
+use crate::domain::dead_letter::DeadReason;
 use crate::domain::delivery::Status;
 use crate::domain::event::EventType;
 use crate::domain::wire_format::WireFormat;

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use posthaste_shared::broker::Broker;
 use posthaste_shared::clock::Clock;
+use posthaste_shared::error::causes_of;
 use posthaste_shared::store::{Store, StoreError};
 use posthaste_shared::telemetry::metrics::Metrics;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::admit::Admission;
-use crate::pipeline::record::{Health, cause};
+use crate::pipeline::record::Health;
 use crate::pipeline::wake::Wake;
 
 /// How often the gauges are read.
@@ -130,7 +131,7 @@ impl Upkeep {
     fn note(&self, what: &str, result: Result<(), StoreError>) {
         if let Err(error) = result {
             self.metrics.store_errors.inc();
-            tracing::warn!(%error, cause = cause(&error), "{what} could not be looked after; trying again");
+            tracing::warn!(%error, cause = causes_of(&error), "{what} could not be looked after; trying again");
         }
     }
 

@@ -15,9 +15,9 @@ use posthaste_shared::telemetry::metrics::{Metrics, Source};
 use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::endpoints::EndpointCache;
-use crate::pipeline::record::cause;
 use crate::pipeline::wake::Wake;
 use crate::wire::httpsms::events as message_events;
+use posthaste_shared::error::causes_of;
 
 /// How long a worker may take to publish what it claimed.
 const LEASE: Duration = Duration::from_secs(30);
@@ -65,7 +65,7 @@ impl Relay {
                 Ok(published) if published == STEP as usize => Duration::ZERO,
                 Ok(_) => POLL,
                 Err(error) => {
-                    tracing::warn!(%error, cause = cause(&error), "events wait in the outbox");
+                    tracing::warn!(%error, cause = causes_of(&error), "events wait in the outbox");
                     Duration::from_secs(1)
                 }
             };

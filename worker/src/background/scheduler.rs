@@ -9,6 +9,7 @@ use std::time::Duration;
 use posthaste_shared::domain::delivery::{Delivery, Hold};
 use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::time::Timestamp;
+use posthaste_shared::error::causes_of;
 use posthaste_shared::store::claims::Claimed;
 use posthaste_shared::store::record::Before;
 use posthaste_shared::store::{Store, StoreError};
@@ -18,7 +19,7 @@ use crate::pipeline::conclude;
 use crate::pipeline::deliver::Pipeline;
 use crate::pipeline::endpoints::{EndpointCache, EndpointSet};
 use crate::pipeline::job::{Custody, Job};
-use crate::pipeline::record::{Finished, cause};
+use crate::pipeline::record::Finished;
 use crate::pipeline::wake::Wake;
 
 /// How much longer than its endpoint's timeout a claimed delivery may be in a worker's hands: the wait
@@ -216,7 +217,7 @@ impl Scheduler {
 
     fn failed(&self, what: &str, error: &StoreError) -> Duration {
         self.pipeline.metrics.store_errors.inc();
-        tracing::warn!(%error, cause = cause(error), "{what} wait for the store");
+        tracing::warn!(%error, cause = causes_of(error), "{what} wait for the store");
         Duration::from_secs(1)
     }
 }

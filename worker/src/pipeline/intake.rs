@@ -10,6 +10,7 @@ use posthaste_shared::broker::{Consumer, DeadReason, Incoming, Message, Tag};
 use posthaste_shared::domain::delivery::{Delivery, DeliveryState, FailureReason, Hold, Wait};
 use posthaste_shared::domain::id::{DeliveryId, NotificationId, TenantId};
 use posthaste_shared::domain::notification::{Notification, Origin};
+use posthaste_shared::error::causes_of;
 use posthaste_shared::store::notifications::LookUp;
 use posthaste_shared::store::record::Before;
 use posthaste_shared::store::{Store, StoreError};
@@ -24,7 +25,7 @@ use crate::pipeline::deliver::Pipeline;
 use crate::pipeline::endpoints::{EndpointCache, EndpointSet};
 use crate::pipeline::fan_out::Started;
 use crate::pipeline::job::{Custody, NotificationInHand, Ticket};
-use crate::pipeline::record::{Finished, cause, refuse_id};
+use crate::pipeline::record::{Finished, refuse_id};
 use crate::pipeline::route::{Routed, route};
 use crate::pipeline::spans;
 
@@ -202,7 +203,7 @@ impl Intake {
                 Ok(found) => return found,
                 Err(error) => {
                     self.pipeline.metrics.store_errors.inc();
-                    tracing::warn!(%error, cause = cause(&error), "taking work waits for the store");
+                    tracing::warn!(%error, cause = causes_of(&error), "taking work waits for the store");
                     tokio::time::sleep(backoff.next()).await;
                 }
             }

@@ -13,6 +13,7 @@ use posthaste_shared::domain::delivery::{DeliveryState, Status};
 use posthaste_shared::domain::id::{EndpointId, NotificationId, TenantId};
 use posthaste_shared::domain::notification::Notification;
 use posthaste_shared::domain::time::Timestamp;
+use posthaste_shared::error::causes_of;
 use posthaste_shared::store::record::{Record, Recorded};
 use posthaste_shared::store::{Store, StoreError};
 use posthaste_shared::telemetry::metrics::Metrics;
@@ -185,7 +186,7 @@ impl Recording {
             if let Err(error) = self.wait_out(error, &mut backoff).await {
                 for (notification, ticket) in &unmatched {
                     tracing::error!(notification.id = %notification.id, %error, "a notification cannot be kept");
-                    let detail = format!("the store refuses it: {}", cause(&error));
+                    let detail = format!("the store refuses it: {}", causes_of(&error));
                     self.bury_message(&ticket.message, &detail).await;
                 }
                 break;
@@ -215,7 +216,7 @@ impl Recording {
         if error.is_about_data() {
             return Err(error);
         }
-        tracing::warn!(%error, cause = cause(&error), "results wait for the store");
+        tracing::warn!(%error, cause = causes_of(&error), "results wait for the store");
         tokio::time::sleep(backoff.next()).await;
         Ok(())
     }
@@ -249,14 +250,14 @@ impl Recording {
     /// delivery that came from the store fails, without the attempt.
     async fn bury(&self, record: &Record, custody: Custody, error: &StoreError, tags: &mut Vec<Tag>) {
         let delivery = &record.delivery;
-        tracing::error!(delivery.id = %delivery.id, %error, cause = cause(error), "a result cannot be recorded");
-        let detail = format!("the store refuses its result: {}", cause(error));
+        tracing::error!(delivery.id = %delivery.id, %error, cause = causes_of(error), "a result cannot be recorded");
+        let detail = format!("the store refuses its result: {}", causes_of(error));
         if let Custody::Message(ticket, _) = &custody {
             self.bury_message(&ticket.message, &detail).await;
         } else {
             let failed = conclude::internal(delivery.clone(), record.before.clone(), self.clock.now(), detail);
             if let Err(error) = self.record_when_reachable(&[failed]).await {
-                tracing::error!(delivery.id = %delivery.id, cause = cause(&error), "nor that it failed; it comes again");
+                tracing::error!(delivery.id = %delivery.id, cause = causes_of(&error), "nor that it failed; it comes again");
             }
         }
         tags.extend(custody.settled());
@@ -287,16 +288,11 @@ pub(crate) async fn refuse_id(store: &Store, clock: &Arc<dyn Clock>, (tenant, id
     let mut backoff = Reconnect::default();
     while let Err(error) = store.note_id_conflict(tenant, id, clock.now()).await {
         if !error.is_transient() {
-            tracing::error!(%error, cause = cause(&error), "that an id came twice cannot be noted");
+            tracing::error!(%error, cause = causes_of(&error), "that an id came twice cannot be noted");
             return;
         }
         tokio::time::sleep(backoff.next()).await;
     }
-}
-
-/// What is behind an error, for the log.
-pub(crate) fn cause(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(String::new, ToString::to_string)
 }
 
 /// Which endpoints only failed, and which had a success, since the last look.

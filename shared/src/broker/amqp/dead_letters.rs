@@ -11,7 +11,8 @@ use super::properties;
 use super::publisher::{Outgoing, Publisher};
 use super::side_channel::{SideChannel, WINDOW};
 use super::topology::{Names, ROUTING_KEY};
-use crate::broker::{BrokerError, DeadLetter, Redriven, message};
+use crate::broker::{BrokerError, DeadLetter, Redriven};
+use crate::domain::message;
 
 /// How much of a body is shown.
 const SHOWN_BYTES: usize = 4096;

@@ -6,9 +6,10 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 use super::origin::OriginKeys;
-use crate::broker::{DeadReason, Message, message};
+use crate::broker::{DeadReason, Message};
 use crate::domain::event::Event;
 use crate::domain::hops::{self, Hops};
+use crate::domain::message;
 use crate::domain::notification::{Origin, Priority};
 use crate::domain::time::Timestamp;
 

@@ -19,6 +19,7 @@ use url::Url;
 use super::encode;
 use super::queue::{BATCH, Queue};
 use crate::config::TracingConfig;
+use crate::error::chain;
 use crate::telemetry::metrics::Metrics;
 
 /// Spans wait no longer than this for others to go with.
@@ -201,17 +202,6 @@ async fn read(mut answer: reqwest::Response) -> Result<Bytes, reqwest::Error> {
         body.extend_from_slice(&chunk);
     }
     Ok(body.freeze())
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// Says now and then that spans were lost.

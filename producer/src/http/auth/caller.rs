@@ -1,0 +1,77 @@
+//! Who asks, and which tenants exist for them.
+
+use std::sync::Arc;
+
+use posthaste_shared::domain::id::{KeyId, TenantId};
+use posthaste_shared::domain::key::{ApiKey, Scope};
+use posthaste_shared::domain::time::Timestamp;
+
+use crate::http::request::problem::{Code, Problem};
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub(in crate::http) struct Caller(Arc<ApiKey>);
+
+impl Caller {
+    /// Whoever holds this key.
+    pub(in crate::http) fn of(key: ApiKey) -> Self {
+        Self(Arc::new(key))
+    }
+
+    /// Whoever holds the bootstrap key: every scope and tenant.
+    #[expect(clippy::expect_used, reason = "the literal fits the rule of key ids")]
+    pub(in crate::http) fn bootstrap() -> Self {
+        Self::of(ApiKey {
+            id: KeyId::parse("key_bootstrap").expect("a key id"),
+            name: "bootstrap".to_owned(),
+            tenant: None,
+            scopes: vec![Scope::Admin],
+            created_at: Timestamp::from_micros(0),
+            expires_at: None,
+            last_used_at: None,
+            revoked_at: None,
+        })
+    }
+
+    /// The key.
+    pub(in crate::http) fn key(&self) -> &ApiKey {
+        &self.0
+    }
+
+    /// The tenant that the key is bound to.
+    pub(in crate::http) fn bound_to(&self) -> Option<&TenantId> {
+        self.0.tenant.as_ref()
+    }
+
+    /// Whether things of `tenant` exist for this key.
+    pub(in crate::http) fn sees(&self, tenant: &TenantId) -> bool {
+        self.bound_to().is_none_or(|own| own == tenant)
+    }
+
+    /// The tenant that a request is about: the one it names, else the key's own, else `default`.
+    pub(in crate::http) fn tenant_or_default(&self, named: Option<&TenantId>) -> Result<TenantId, Problem> {
+        Ok(self.tenant(named)?.unwrap_or_default())
+    }
+
+    /// The tenant that a request is about: the one it names, else the key's own; none: all.
+    pub(in crate::http) fn tenant(&self, named: Option<&TenantId>) -> Result<Option<TenantId>, Problem> {
+        match (self.bound_to(), named) {
+            (Some(own), Some(named)) if own != named => {
+                Err(Problem::new(Code::OtherTenant, format!("the API key is bound to the tenant {own}")))
+            }
+            (Some(own), _) => Ok(Some(own.clone())),
+            (None, named) => Ok(named.cloned()),
+        }
+    }
+
+    /// Refuses keys that are bound to a tenant, for what is about all tenants.
+    pub(in crate::http) fn must_be_unbound(&self) -> Result<(), Problem> {
+        match self.bound_to() {
+            None => Ok(()),
+            Some(own) => Err(Problem::new(
+                Code::OtherTenant,
+                format!("this is about every tenant, and the API key is bound to the tenant {own}"),
+            )),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! `/v1/deliveries/replay` and `/v1/replays`: sending again all that match a filter, in the background.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{StatusCode, header};
+use posthaste_shared::domain::delivery::Status;
+use posthaste_shared::domain::time::Timestamp;
+use posthaste_shared::store::deliveries::DeliveryFilter;
+use posthaste_shared::store::replays::{JobCancelled, Matching, Replay};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::http::auth::caller::Caller;
+use crate::http::auth::{Admin, Reader};
+use crate::http::request::extract::{Id, JsonBytes, Params};
+use crate::http::request::json::parse;
+use crate::http::request::page::{PageView, page_request};
+use crate::http::request::problem::{Code, Problem};
+use crate::http::state::Api;
+
+/// Refuses a filter that would send everything again by mistake, and one that can match nothing.
+fn check(filter: &DeliveryFilter) -> Result<(), Problem> {
+    if filter.status.values().contains(&Status::Pending) {
+        return Err(Problem::field(
+            Code::Invalid,
+            "status",
+            "must be a final one: pending deliveries are on their way",
+        ));
+    }
+    let everything = DeliveryFilter { tenant: filter.tenant.clone(), ..DeliveryFilter::default() };
+    if *filter == everything {
+        let problem = "must name at least one of status, reason, status_code, hold, endpoint_id, notification_id, type, since and until";
+        return Err(Problem::field(Code::Invalid, "", problem));
+    }
+    Ok(())
+}
+
+/// Whether to replay, or only to say what would be replayed.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(in crate::http) struct StartQuery {
+    /// Only say how many deliveries match, and start nothing. Default false.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// What a replay would look at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ReplayPreview {
+    /// Deliveries that match the filter now, with those that a replay leaves alone: pending ones, and those whose time
+    /// ran out or whose endpoint was deleted.
+    pub matched: u64,
+    /// When the oldest of them was created; null when none matches.
+    pub oldest: Option<Timestamp>,
+    /// When the newest of them was created; null when none matches.
+    pub newest: Option<Timestamp>,
+}
+
+/// Send again all deliveries that match a filter
+///
+/// Starts a job; `Location` says where to follow it. Each matching delivery that is at its end, and whose
+/// time has not run out, starts a new round of attempts. With `dry_run=true` it only says how many match.
+#[utoipa::path(
+    post, path = "/v1/deliveries/replay", tag = "deliveries", operation_id = "replay_deliveries",
+    params(StartQuery),
+    request_body = DeliveryFilter,
+    responses(
+        (status = 200, description = "With `dry_run=true`: how many deliveries match", body = ReplayPreview),
+        (status = 202, description = "The job has begun", body = Replay, headers(("Location" = String, description = "Where to follow the job")))
+    )
+)]
+pub(in crate::http) async fn start(
+    State(api): State<Arc<Api>>,
+    Admin(caller): Admin,
+    Params(query): Params<StartQuery>,
+    JsonBytes(body): JsonBytes,
+) -> Result<Response, Problem> {
+    let mut filter: DeliveryFilter = parse(&body)?;
+    check(&filter)?;
+    filter.tenant = caller.tenant(filter.tenant.as_ref())?;
+    let now = api.clock.now();
+    if query.dry_run {
+        let Matching { count, oldest, newest } = api.store.matching_deliveries(&filter, now).await?;
+        return Ok(Json(ReplayPreview { matched: count, oldest, newest }).into_response());
+    }
+    let replay = api.store.create_replay(&filter, now).await?;
+    let location = format!("/v1/replays/{}", replay.id);
+    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(replay)).into_response())
+}
+
+/// Which page of a list of jobs.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(in crate::http) struct JobsQuery {
+    /// The most items, 1 to 500. Default 50.
+    #[param(minimum = 1, maximum = 500)]
+    pub(in crate::http) limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    pub(in crate::http) cursor: Option<String>,
+}
+
+/// List replays, the newest first
+#[utoipa::path(
+    get, path = "/v1/replays", tag = "deliveries", operation_id = "list_replays",
+    params(JobsQuery),
+    responses((status = 200, description = "A page of the jobs", body = PageView<Replay>))
+)]
+pub(in crate::http) async fn list(
+    State(api): State<Arc<Api>>,
+    Reader(caller): Reader,
+    Params(query): Params<JobsQuery>,
+) -> Result<Json<PageView<Replay>>, Problem> {
+    let page = page_request(query.limit, query.cursor.as_deref())?;
+    let replays = api.store.replays(caller.bound_to(), &page).await?;
+    Ok(Json(PageView::of(replays, |replay| replay)))
+}
+
+/// Show how far a replay is
+#[utoipa::path(
+    get, path = "/v1/replays/{id}", tag = "deliveries", operation_id = "show_replay",
+    params(("id" = Uuid, Path, description = "The replay's id")),
+    responses((status = 200, description = "The job", body = Replay))
+)]
+pub(in crate::http) async fn show(
+    State(api): State<Arc<Api>>,
+    Reader(caller): Reader,
+    Id(id): Id<Uuid>,
+) -> Result<Json<Replay>, Problem> {
+    seen(&api, &caller, id).await.map(Json)
+}
+
+/// Cancel a replay
+///
+/// What it has not looked at is not sent again. What it had put into a new round by then is, and is counted in
+/// `replayed`.
+#[utoipa::path(
+    post, path = "/v1/replays/{id}/cancel", tag = "deliveries", operation_id = "cancel_replay",
+    params(("id" = Uuid, Path, description = "The replay's id")),
+    responses((status = 200, description = "The job, cancelled", body = Replay))
+)]
+pub(in crate::http) async fn cancel(
+    State(api): State<Arc<Api>>,
+    Admin(caller): Admin,
+    Id(id): Id<Uuid>,
+) -> Result<Json<Replay>, Problem> {
+    seen(&api, &caller, id).await?;
+    match api.store.cancel_replay(id, api.clock.now()).await? {
+        JobCancelled::Done => seen(&api, &caller, id).await.map(Json),
+        JobCancelled::NotRunning => {
+            Err(Problem::new(Code::WrongState, "the replay is finished already, or was cancelled before"))
+        }
+    }
+}
+
+/// A replay that exists for this caller: a key that is bound to a tenant starts replays of that tenant alone, and
+/// sees no others.
+async fn seen(api: &Api, caller: &Caller, id: Uuid) -> Result<Replay, Problem> {
+    let replay = api.store.replay(id).await?;
+    let seen =
+        replay.filter(|replay| caller.bound_to().is_none() || replay.filter.tenant.as_ref() == caller.bound_to());
+    seen.ok_or_else(|| Problem::not_found("replay"))
+}

@@ -1,0 +1,84 @@
+//! Finding an endpoint and changing it, on top of what others change at the same time.
+
+use posthaste_shared::domain::endpoint::{DisabledReason, Endpoint, EndpointStatus};
+use posthaste_shared::domain::event::Event;
+use posthaste_shared::domain::time::Timestamp;
+use posthaste_shared::store::StoreError;
+use posthaste_shared::store::endpoints::Saved;
+
+use crate::http::auth::caller::Caller;
+use crate::http::endpoints::check::{check_called_urls, check_scripts};
+use crate::http::endpoints::name::EndpointName;
+use crate::http::request::problem::{Code, Problem};
+use crate::http::state::Api;
+
+/// How often a change is tried when others change the same endpoint at the same time.
+pub(super) const TRIES: u32 = 5;
+
+/// The endpoint, if there is one that this caller may see, and in the state that the request asks for.
+pub(super) async fn find(api: &Api, caller: &Caller, name: &EndpointName) -> Result<Endpoint, Problem> {
+    let found = name.look_up(api, caller).await?;
+    let endpoint = found.ok_or_else(|| Problem::not_found("endpoint"))?;
+    name.precondition.check(Some(&endpoint))?;
+    Ok(endpoint)
+}
+
+/// Enables or disables; an endpoint that is disabled already keeps its reason.
+pub(super) fn switch(endpoint: &mut Endpoint, enabled: bool) {
+    if endpoint.is_enabled() != enabled {
+        endpoint.status = status(enabled);
+    }
+}
+
+/// Changes an endpoint and saves it, on top of what others change meanwhile. Enabling and disabling write
+/// their event in the same transaction.
+pub(super) async fn edit(
+    api: &Api,
+    caller: &Caller,
+    name: &EndpointName,
+    mut change: impl FnMut(&mut Endpoint) -> Result<(), Problem>,
+) -> Result<Endpoint, Problem> {
+    for _ in 0..TRIES {
+        let before = find(api, caller, name).await?;
+        let mut after = before.clone();
+        change(&mut after)?;
+        if after == before {
+            return Ok(before);
+        }
+        check_called_urls(api, Some(&before), &after).await?;
+        check_scripts(api, Some(&before), &after).await?;
+        let now: Timestamp = api.clock.now();
+        after.updated_at = now;
+        let event = (after.is_enabled() != before.is_enabled()).then(|| Event::of_endpoint(&after, now));
+        match api.store.update_endpoint(&after, event.as_ref()).await? {
+            Saved::Saved(saved) => return Ok(saved),
+            Saved::Conflict => {}
+            Saved::NotFound => return Err(Problem::not_found("endpoint")),
+        }
+    }
+    Err(edit_conflict())
+}
+
+/// Others were quicker every time.
+pub(super) fn edit_conflict() -> Problem {
+    Problem::new(Code::EditConflict, "others keep changing this endpoint; try again")
+}
+
+/// Why an endpoint could not be created: its uid is taken, or the tenant has as many endpoints as it may have.
+pub(super) fn not_inserted(error: StoreError) -> Problem {
+    match error {
+        StoreError::Taken { id, .. } => {
+            Problem::new(Code::UidTaken, format!("another endpoint of the tenant has the uid {id}: PUT updates it"))
+        }
+        StoreError::Full { most, .. } => {
+            let detail = format!("the tenant has {most} endpoints, which is the limit: delete one first");
+            Problem::new(Code::EndpointLimit, detail)
+        }
+        other => other.into(),
+    }
+}
+
+/// Enabled, or disabled by somebody's hand.
+pub(super) const fn status(enabled: bool) -> EndpointStatus {
+    if enabled { EndpointStatus::Enabled } else { EndpointStatus::Disabled(DisabledReason::Manual) }
+}

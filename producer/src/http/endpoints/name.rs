@@ -1,0 +1,148 @@
+//! How a request names an endpoint: by its id or by its owner's uid, and in which state it must be.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::FromRequestParts;
+use axum::response::{IntoResponse, Response};
+use http::request::Parts;
+use http::{HeaderMap, StatusCode, header};
+use posthaste_shared::domain::endpoint::Endpoint;
+use posthaste_shared::domain::id::{EndpointId, EndpointUid, TenantId};
+use serde::{Deserialize, Serialize};
+
+use crate::http::auth::caller::Caller;
+use crate::http::request::extract::{Id, Params};
+use crate::http::request::problem::{Code, Problem};
+use crate::http::state::Api;
+
+/// What ids begin with that Posthaste makes, and uids must not.
+const OWN_PREFIX: &str = "ep_";
+
+/// An endpoint's id or uid, as it stands in a path.
+#[derive(Debug, Clone)]
+pub(in crate::http) struct EndpointName {
+    /// The id or the uid.
+    text: EndpointId,
+    /// Where the uid is looked for. Default: the key's tenant, else `default`.
+    pub(in crate::http) tenant: Option<TenantId>,
+    /// In which state the endpoint must be.
+    pub(in crate::http) precondition: Precondition,
+}
+
+/// In which state an endpoint must be for a request to be done (RFC 9110, section 13).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::http) enum Precondition {
+    /// In any, or not there.
+    Any,
+    /// It is there.
+    Exists,
+    /// It has one of these tags.
+    Matches(Vec<String>),
+    /// It is not there.
+    Absent,
+}
+
+/// Query and headers of the requests that name an endpoint.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(in crate::http) struct EndpointTenant {
+    /// The tenant whose uid is meant. Default: the key's tenant, else `default`.
+    tenant: Option<TenantId>,
+}
+
+/// The header that guards against changing what somebody else has changed.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "for the specification; `Precondition::of` reads the header")]
+pub(in crate::http) struct IfMatch {
+    /// The `ETag` that the endpoint must have, else the answer is 412.
+    #[param(rename = "If-Match", required = false)]
+    if_match: String,
+}
+
+impl FromRequestParts<Arc<Api>> for EndpointName {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
+        let Id(text) = Id::<EndpointId>::from_request_parts(parts, api).await?;
+        let Params(EndpointTenant { tenant }) = Params::from_request_parts(parts, api).await?;
+        Ok(Self { text, tenant, precondition: Precondition::of(&parts.headers)? })
+    }
+}
+
+impl EndpointName {
+    /// The uid; an error when it is an id that Posthaste made.
+    pub(in crate::http) fn uid(&self) -> Result<EndpointUid, Problem> {
+        if self.text.as_str().starts_with(OWN_PREFIX) {
+            return Err(Problem::not_found("endpoint"));
+        }
+        EndpointUid::parse(self.text.as_str()).map_err(|_| Problem::not_found("endpoint"))
+    }
+
+    /// The endpoint, if there is one that this caller may see.
+    pub(in crate::http) async fn look_up(&self, api: &Api, caller: &Caller) -> Result<Option<Endpoint>, Problem> {
+        let found = if self.text.as_str().starts_with(OWN_PREFIX) {
+            let tenant = caller.tenant(self.tenant.as_ref())?;
+            let found = api.store.endpoint(&self.text).await?;
+            found.filter(|endpoint| tenant.is_none_or(|tenant| tenant == endpoint.tenant))
+        } else {
+            let tenant = caller.tenant_or_default(self.tenant.as_ref())?;
+            api.store.endpoint_by_uid(&tenant, &self.uid()?).await?
+        };
+        Ok(found.filter(|endpoint| caller.sees(&endpoint.tenant)))
+    }
+}
+
+impl Precondition {
+    /// What `If-Match` and `If-None-Match` ask for.
+    fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+        if let Some(value) = headers.get(header::IF_NONE_MATCH) {
+            let wrong = "can only be *, to create what is not there";
+            return match value.to_str() {
+                Ok("*") => Ok(Self::Absent),
+                _ => Err(Problem::field(Code::InvalidHeader, "If-None-Match", wrong)),
+            };
+        }
+        let mut tags = Vec::new();
+        for value in headers.get_all(header::IF_MATCH) {
+            tags.extend(value.to_str().unwrap_or("?").split(',').map(|tag| tag.trim().to_owned()));
+        }
+        Ok(match tags.as_slice() {
+            [] => Self::Any,
+            [any] if any == "*" => Self::Exists,
+            _ => Self::Matches(tags),
+        })
+    }
+
+    /// Whether the endpoint is in that state.
+    ///
+    /// # Errors
+    /// `precondition_failed`.
+    pub(in crate::http) fn check(&self, endpoint: Option<&Endpoint>) -> Result<(), Problem> {
+        let holds = match (self, endpoint) {
+            (Self::Any, _) | (Self::Absent, None) | (Self::Exists, Some(_)) => true,
+            (Self::Matches(tags), Some(endpoint)) => tags.contains(&tag(endpoint)),
+            (Self::Absent, Some(_)) | (Self::Exists | Self::Matches(_), None) => false,
+        };
+        if holds {
+            return Ok(());
+        }
+        let detail = match self {
+            Self::Absent => "the endpoint is there already",
+            _ => "the endpoint is not the one that If-Match names: somebody changed it, or it is not there",
+        };
+        Err(Problem::new(Code::PreconditionFailed, detail))
+    }
+}
+
+/// The endpoint's `ETag`: another one after each change.
+pub(in crate::http) fn tag(endpoint: &Endpoint) -> String {
+    format!("\"{}\"", endpoint.version)
+}
+
+/// An answer that shows an endpoint, with its `ETag`.
+pub(in crate::http) fn shown<T: Serialize>(status: StatusCode, endpoint: &Endpoint, view: T) -> Response {
+    (status, [(header::ETAG, tag(endpoint))], Json(view)).into_response()
+}

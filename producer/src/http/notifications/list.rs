@@ -1,0 +1,111 @@
+//! `GET /v1/notifications`: which notifications were taken up, those that nobody subscribed to among them.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use posthaste_shared::domain::id::{EndpointId, NotificationId, NotificationType, TenantId};
+use posthaste_shared::domain::notification::Priority;
+use posthaste_shared::domain::time::Timestamp;
+use posthaste_shared::store::notification_list::{Listed, NotificationFilter};
+use posthaste_shared::store::several::Several;
+use serde::{Deserialize, Serialize};
+
+use crate::http::auth::Reader;
+use crate::http::request::extract::Params;
+use crate::http::request::page::{PageView, page_request};
+use crate::http::request::problem::Problem;
+use crate::http::state::Api;
+
+/// Which notifications.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(in crate::http) struct NotificationQuery {
+    /// The tenant that they belong to. Default: the key's tenant, else all.
+    tenant: Option<TenantId>,
+    /// Their type: one, or several with commas between them.
+    #[serde(rename = "type", default)]
+    #[param(value_type = Vec<NotificationType>, required = false, style = Form, explode = false)]
+    kind: Several<NotificationType>,
+    /// The one endpoint that they were enqueued for.
+    endpoint_id: Option<EndpointId>,
+    /// `true`: only those without a delivery, as no endpoint subscribed to them. `false`: only the others.
+    unmatched: Option<bool>,
+    /// Accepted at this time or later.
+    since: Option<Timestamp>,
+    /// Accepted before this time.
+    until: Option<Timestamp>,
+    /// 1 to 500. Default 50.
+    #[param(minimum = 1, maximum = 500)]
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// A notification in a list: without its payload and its deliveries.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct NotificationSummary {
+    /// The notification's id, unique in its tenant.
+    pub id: NotificationId,
+    /// The tenant that it belongs to.
+    pub tenant: TenantId,
+    /// What it reports, such as `order.paid`.
+    #[serde(rename = "type")]
+    pub kind: NotificationType,
+    /// The one endpoint that it was enqueued for; null: for all that subscribe.
+    pub endpoint_id: Option<EndpointId>,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// Not sent before this time.
+    pub deliver_at: Option<Timestamp>,
+    /// Not sent after this time.
+    pub expires_at: Option<Timestamp>,
+    /// Whether it goes before others.
+    pub priority: Priority,
+    /// How many deliveries it has; 0: no endpoint subscribed to it.
+    pub deliveries: u32,
+}
+
+impl From<Listed> for NotificationSummary {
+    fn from(listed: Listed) -> Self {
+        let Listed { notification, fan_out } = listed;
+        Self {
+            id: notification.id,
+            tenant: notification.tenant,
+            kind: notification.kind,
+            endpoint_id: notification.target,
+            accepted_at: notification.accepted_at,
+            deliver_at: notification.deliver_at,
+            expires_at: notification.expires_at,
+            priority: notification.priority,
+            deliveries: fan_out,
+        }
+    }
+}
+
+/// List notifications, the newest first
+///
+/// Those that a worker has taken up. Each has the number of its deliveries: none where no endpoint subscribed to it.
+#[utoipa::path(
+    get, path = "/v1/notifications", tag = "notifications", operation_id = "list_notifications",
+    params(NotificationQuery),
+    responses((status = 200, description = "A page", body = PageView<NotificationSummary>))
+)]
+pub(in crate::http) async fn list(
+    State(api): State<Arc<Api>>,
+    Reader(caller): Reader,
+    Params(query): Params<NotificationQuery>,
+) -> Result<Json<PageView<NotificationSummary>>, Problem> {
+    let page = page_request(query.limit, query.cursor.as_deref())?;
+    let filter = NotificationFilter {
+        tenant: caller.tenant(query.tenant.as_ref())?,
+        kind: query.kind,
+        endpoint_id: query.endpoint_id,
+        unmatched: query.unmatched,
+        since: query.since,
+        until: query.until,
+    };
+    let found = api.store.list_notifications(&filter, &page).await?;
+    Ok(Json(PageView::of(found, NotificationSummary::from)))
+}

@@ -1,0 +1,158 @@
+//! What the API needs to know of wire formats. They live with the worker, which this crate does not
+//! know: the binary puts the two together through [`WireFormats`].
+
+pub(super) mod list;
+
+use async_trait::async_trait;
+use posthaste_shared::domain::attempt::{AttemptError, Phases};
+use posthaste_shared::domain::endpoint::Endpoint;
+use posthaste_shared::domain::notification::Notification;
+use posthaste_shared::domain::secret::Secret;
+use posthaste_shared::domain::wire_format::WireFormat;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use url::Url;
+
+use crate::http::request::problem::FieldProblem;
+
+/// Knows the wire formats and can send with them.
+#[async_trait]
+pub trait WireFormats: Send + Sync + 'static {
+    /// All wire formats.
+    fn catalogue(&self) -> Vec<WireFormatInfo>;
+
+    /// Checks an endpoint's settings, and that its wire format has all that it needs. Scripts are left to
+    /// [`WireFormats::check_scripts`].
+    ///
+    /// # Errors
+    /// Every member that is wrong.
+    fn check(&self, endpoint: &Endpoint) -> Result<(), Vec<FieldProblem>>;
+
+    /// Compiles the scripts in an endpoint's settings that `before` does not have. Takes as long as that takes, and
+    /// waits while others compile.
+    ///
+    /// # Errors
+    /// What is wrong with a script; or that it cannot be found out now.
+    async fn check_scripts(&self, before: Option<&Endpoint>, endpoint: &Endpoint) -> Result<(), Unchecked>;
+
+    /// The URLs among an endpoint's settings that are called, each with the setting's name.
+    fn called_urls(&self, _endpoint: &Endpoint) -> Vec<(String, Url)> {
+        Vec::new()
+    }
+
+    /// Checks that a notification has what the endpoint that it names needs, if it names one, and no more
+    /// recipients than it may have.
+    ///
+    /// # Errors
+    /// Every member that is wrong.
+    fn check_notification(
+        &self,
+        endpoint: Option<&Endpoint>,
+        notification: &Notification,
+    ) -> Result<(), Vec<FieldProblem>>;
+
+    /// A new signing secret for an endpoint with these settings; `None` for a wire format that does not
+    /// sign, or only with a secret that somebody brings.
+    fn new_secret(&self, format: WireFormat, settings: &Map<String, Value>) -> Option<Secret>;
+
+    /// Checks a secret that somebody brings along.
+    ///
+    /// # Errors
+    /// What it must be.
+    fn check_secret(&self, format: WireFormat, secret: &Secret) -> Result<(), String>;
+
+    /// Sends a test notification to the endpoint now, once, and tells all about it. Nothing is recorded.
+    async fn test(&self, endpoint: &Endpoint, notification: Option<Notification>) -> TestReport;
+}
+
+/// Why an endpoint's scripts are not known to be good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unchecked {
+    /// They are not.
+    Invalid(Vec<FieldProblem>),
+    /// It could not be found out now; why, as a sentence.
+    Busy(String),
+}
+
+/// The schema of a JSON Schema (2020-12): an object, or a boolean that lets everything or nothing through.
+fn json_schema() -> utoipa::openapi::schema::Object {
+    use utoipa::openapi::schema::{SchemaType, Type};
+    let kinds = SchemaType::from_iter([Type::Object, Type::Boolean]);
+    utoipa::openapi::ObjectBuilder::new().schema_type(kinds).build()
+}
+
+/// A wire format as it is listed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct WireFormatInfo {
+    /// Its name, as in an endpoint's `wire_format`.
+    pub name: WireFormat,
+    /// What it is for.
+    pub description: String,
+    /// Whether its requests are signed.
+    pub signs: bool,
+    /// JSON Schema of an endpoint's `settings`.
+    #[schema(value_type = Object)]
+    pub settings_schema: Value,
+    /// JSON Schema of a notification's `payload`; `true` where any will do.
+    #[schema(schema_with = json_schema)]
+    pub payload_schema: Value,
+    /// JSON Schema of a notification's `recipient`; `true` where any will do.
+    #[schema(schema_with = json_schema)]
+    pub recipient_schema: Value,
+    /// Settings that suffice for an endpoint.
+    #[schema(value_type = Object)]
+    pub example_settings: Value,
+    /// A notification that it can be tried with: what `endpoint test` sends.
+    #[schema(value_type = Object)]
+    pub example: Value,
+}
+
+/// What came of a test.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct TestReport {
+    /// What was sent, or would have been.
+    pub request: Option<TestRequest>,
+    /// What was answered.
+    pub response: Option<TestResponse>,
+    /// Why there is no answer.
+    pub error: Option<AttemptError>,
+    /// What would become of a delivery after this, as a sentence.
+    pub verdict: String,
+    /// The same in one word: `delivered`, `retry`, `waits`, or the reason of a failure.
+    pub outcome: String,
+    /// How long it took.
+    pub duration_ms: f64,
+    /// Where the time went, in milliseconds.
+    pub phases_ms: Phases,
+    /// The address that was called.
+    pub resolved_address: Option<String>,
+    /// What a script wrote to its console.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub console: Option<String>,
+}
+
+/// The request of a test.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct TestRequest {
+    /// Such as `POST`.
+    pub method: String,
+    /// Where to.
+    pub url: String,
+    /// Each an array of name and value; secrets are redacted.
+    #[schema(value_type = Vec<Vec<String>>)]
+    pub headers: Vec<(String, String)>,
+    /// As text.
+    pub body: String,
+}
+
+/// The answer of a test.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct TestResponse {
+    /// HTTP status.
+    pub status: u16,
+    /// Each an array of name and value.
+    #[schema(value_type = Vec<Vec<String>>)]
+    pub headers: Vec<(String, String)>,
+    /// Its beginning, as text.
+    pub body: String,
+}

@@ -1,0 +1,126 @@
+//! `posthaste notification`: what was enqueued, and what nobody subscribed to.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use posthaste_shared::domain::id::{EndpointId, NotificationId, NotificationType, TenantId};
+use posthaste_shared::domain::time::Timestamp;
+use serde_json::Value;
+
+use crate::client::Client;
+use crate::commands::delivery;
+use crate::failure::{Done, Failure};
+use crate::global::{ClientFlags, Global};
+use crate::output::{Output, age, fixed, text, time, wrapped};
+use crate::when;
+
+/// Look at notifications that a worker has taken up.
+#[derive(Debug, Args)]
+pub(crate) struct NotificationArgs {
+    #[command(subcommand)]
+    command: NotificationCommand,
+    #[command(flatten)]
+    client: ClientFlags,
+}
+
+#[derive(Debug, Subcommand)]
+enum NotificationCommand {
+    /// List notifications, the newest first
+    List(ListArgs),
+    /// Show a notification with its deliveries
+    Show {
+        /// Its id
+        id: NotificationId,
+        /// Its tenant, where its id alone does not say
+        #[arg(long)]
+        tenant: Option<TenantId>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ListArgs {
+    /// Of these types; repeatable, or with commas between them
+    #[arg(long = "type", value_name = "TYPE", value_delimiter = ',')]
+    kinds: Vec<NotificationType>,
+    /// Enqueued for this one endpoint
+    #[arg(long, value_name = "ID")]
+    endpoint: Option<EndpointId>,
+    /// Of this tenant
+    #[arg(long)]
+    tenant: Option<TenantId>,
+    /// Only those that no endpoint subscribed to (with =false: only the others)
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    unmatched: Option<bool>,
+    /// Accepted then or later: a time, or how long ago (2h)
+    #[arg(long, value_name = "TIME", value_parser = when::past)]
+    since: Option<Timestamp>,
+    /// Accepted before: a time, or how long ago (5m)
+    #[arg(long, value_name = "TIME", value_parser = when::past)]
+    until: Option<Timestamp>,
+    /// At most so many
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
+}
+
+/// Does it.
+pub(crate) async fn run(global: &Global, args: NotificationArgs) -> Done {
+    let client = global.client(&args.client)?;
+    let output = global.output();
+    match args.command {
+        NotificationCommand::List(args) => list(output, &client, &args).await?,
+        NotificationCommand::Show { id, tenant } => {
+            let tenant = [("tenant", tenant.map(|tenant| tenant.to_string()))];
+            show(output, &client.get(&["v1", "notifications", id.as_str()], &tenant).await?)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn list(output: Output, client: &Client, args: &ListArgs) -> Result<(), Failure> {
+    let query = vec![
+        ("type", delivery::joined(&args.kinds, ToString::to_string)),
+        ("endpoint_id", args.endpoint.as_ref().map(ToString::to_string)),
+        ("tenant", args.tenant.as_ref().map(ToString::to_string)),
+        ("unmatched", args.unmatched.map(|unmatched| unmatched.to_string())),
+        ("since", args.since.map(|at| at.to_string())),
+        ("until", args.until.map(|at| at.to_string())),
+    ];
+    let found = delivery::pages(client, &["v1", "notifications"], query, args.limit).await?;
+    if output.json {
+        return Ok(output.document(&serde_json::json!({ "items": found }))?);
+    }
+    let row = |notification: &Value| {
+        vec![
+            text(notification, "id"),
+            age(notification, "accepted_at"),
+            text(notification, "deliveries"),
+            text(notification, "type"),
+            text(notification, "tenant"),
+            text(notification, "endpoint_id"),
+        ]
+    };
+    let columns = [fixed("id"), fixed("age"), fixed("deliveries"), wrapped("type"), fixed("tenant"), fixed("endpoint")];
+    Ok(output.table(&columns, found.iter().map(row).collect())?)
+}
+
+fn show(output: Output, notification: &Value) -> Result<(), Failure> {
+    if output.json {
+        return Ok(output.document(notification)?);
+    }
+    output.facts(&[
+        ("notification", text(notification, "id")),
+        ("type", text(notification, "type")),
+        ("tenant", text(notification, "tenant")),
+        ("endpoint", text(notification, "endpoint_id")),
+        ("accepted", time(notification, "accepted_at")),
+        ("not before", time(notification, "deliver_at")),
+        ("expires", time(notification, "expires_at")),
+        ("payload", text(notification, "payload")),
+    ])?;
+    let deliveries = notification.get("deliveries").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    if deliveries.is_empty() {
+        return Ok(output.line("No endpoint subscribed to it.")?);
+    }
+    output.line("")?;
+    delivery::table(output, deliveries)
+}

@@ -1,0 +1,284 @@
+//! `posthaste replay`: sends again all deliveries that match a filter, and follows the job; and what there is to ask
+//! about such jobs.
+
+use std::io::{self, BufRead as _, IsTerminal as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use posthaste_shared::clock::{Clock as _, SystemClock};
+use posthaste_shared::domain::delivery::Status;
+use posthaste_shared::domain::time::Timestamp;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::client::Client;
+use crate::commands::delivery::Filter;
+use crate::failure::{Done, Failure};
+use crate::global::{ClientFlags, Global};
+use crate::job::{self, Kind, number};
+use crate::output::{self, Output, age, fixed, items, text, time, wrapped};
+
+/// More deliveries than this are sent again only after a question.
+const MANY: u64 = 1_000;
+/// So are deliveries that are older than this.
+const OLD: Duration = Duration::from_secs(7 * 24 * 3600);
+
+const KIND: Kind = Kind {
+    path: "replays",
+    name: "Replay",
+    command: "posthaste replay",
+    position: "matched",
+    things: "deliveries looked at",
+};
+
+/// Send again all deliveries that match a filter: each starts a new round of attempts. Pending ones are left alone.
+///
+/// Asks first when more than 1,000 deliveries match, or when the oldest of them was created more than 7 days ago;
+/// without a terminal it needs --yes for that. Ctrl-C cancels the job and says how far it got.
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:
+  posthaste replay --status failed --since 2h --dry-run
+  posthaste replay --status failed --since 2h
+  posthaste replay --endpoint ep_0192… --status expired --no-wait
+  posthaste replay list
+  posthaste replay cancel 0192f0c4-…"
+)]
+pub(crate) struct ReplayArgs {
+    #[command(subcommand)]
+    command: Option<ReplayCommand>,
+    #[command(flatten)]
+    filter: Filter,
+    /// Say how many deliveries match, and send none
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask, however many match
+    #[arg(long, short)]
+    yes: bool,
+    /// Start the job and do not follow it
+    #[arg(long)]
+    no_wait: bool,
+    #[command(flatten)]
+    client: ClientFlags,
+}
+
+#[derive(Debug, Subcommand)]
+enum ReplayCommand {
+    /// List replays, the newest first
+    List {
+        /// At most so many
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
+        limit: u32,
+    },
+    /// Show how far a replay is
+    Show {
+        /// Its id
+        id: Uuid,
+    },
+    /// Stop a replay: what it has not come to is not sent again
+    Cancel {
+        /// Its id
+        id: Uuid,
+    },
+}
+
+/// Does it.
+pub(crate) async fn run(global: &Global, args: ReplayArgs) -> Done {
+    match &args.command {
+        Some(command) => about(global.output(), &global.client(&args.client)?, command).await,
+        None => start(global, args).await,
+    }
+}
+
+async fn about(output: Output, client: &Client, command: &ReplayCommand) -> Done {
+    match command {
+        ReplayCommand::List { limit } => {
+            let page: Value = client.get(&["v1", "replays"], &[("limit", Some(limit.to_string()))]).await?;
+            if output.json {
+                output.document(&page)?;
+            } else {
+                let columns = [
+                    fixed("id"),
+                    fixed("state"),
+                    fixed("age"),
+                    fixed("total"),
+                    fixed("sent again"),
+                    fixed("looked at"),
+                    wrapped("filter"),
+                ];
+                output.table(&columns, items(&page).iter().map(row).collect())?;
+            }
+        }
+        ReplayCommand::Show { id } => {
+            print(output, &client.get(&["v1", "replays", &id.to_string()], &[]).await?)?;
+        }
+        ReplayCommand::Cancel { id } => {
+            let replay = job::cancel(client, &KIND, &id.to_string()).await?;
+            if text(&replay, "state") != "cancelled" {
+                return Err(Failure::new(format!("replay {id} is finished already: {}", sum(&replay))));
+            }
+            if output.json { output.document(&replay)? } else { output.line(sum(&replay))? }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn start(global: &Global, args: ReplayArgs) -> Done {
+    let members: Map<String, Value> =
+        args.filter.members().into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into()))).collect();
+    if members.keys().all(|name| name == "tenant") {
+        return Err(Failure::wrong_use("a replay needs a filter besides the tenant")
+            .hint("for example: posthaste replay --status failed --since 2h"));
+    }
+    if args.filter.status == [Status::Pending] {
+        return Err(Failure::wrong_use("pending deliveries are on their way already; name another status"));
+    }
+    let client = global.client(&args.client)?;
+    let output = global.output();
+    let dry_run = [("dry_run", Some("true".to_owned()))];
+    let would: Value = client.post_with(&["v1", "deliveries", "replay"], &dry_run, &members).await?;
+    if args.dry_run {
+        if output.json {
+            output.document(&would)?;
+        } else {
+            output.line(format_args!("{}. Nothing was sent again.", matching(&would)))?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !args.yes && needs_asking(&would, SystemClock.now()) && ask(&would)? == Answer::No {
+        return Err(Failure::new("nothing was sent again"));
+    }
+    let begun: Value = client.post(&["v1", "deliveries", "replay"], &members).await?;
+    if args.no_wait {
+        if output.json {
+            output.document(&begun)?
+        } else {
+            output.line(begun_text(&begun))?
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (done, code) = job::follow(&client, &KIND, begun).await?.parts();
+    if output.json {
+        output.document(&done)?
+    } else {
+        output.line(sum(&done))?
+    }
+    Ok(code)
+}
+
+fn begun_text(replay: &Value) -> String {
+    let id = text(replay, "id");
+    format!("Replay {id} has begun. Ask for it: posthaste replay show {id}")
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Yes,
+    No,
+}
+
+fn needs_asking(would: &Value, now: Timestamp) -> bool {
+    let oldest = Timestamp::parse(&text(would, "oldest")).ok();
+    number(would, "matched") > MANY || oldest.is_some_and(|oldest| oldest < now.before(OLD))
+}
+
+/// Asks on the terminal.
+fn ask(would: &Value) -> Result<Answer, Failure> {
+    let what = matching(would);
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Err(Failure::wrong_use(format!("{what}: so many, or such old ones, are not sent again unasked"))
+            .hint("pass --yes to send them again, or narrow the filter; --dry-run only says how many match"));
+    }
+    output::ask(format_args!("{what}. Send them again? [y/N] "))?;
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line)?;
+    let yes = matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes");
+    Ok(if yes { Answer::Yes } else { Answer::No })
+}
+
+fn matching(would: &Value) -> String {
+    let matched = number(would, "matched");
+    let (deliveries, verb) = if matched == 1 { ("delivery", "matches") } else { ("deliveries", "match") };
+    match text(would, "oldest").is_empty() {
+        true => format!("{matched} {deliveries} {verb}"),
+        false => format!(
+            "{matched} {deliveries} {verb}, created from {} to {}",
+            time(would, "oldest"),
+            time(would, "newest")
+        ),
+    }
+}
+
+/// How far a replay got, in a sentence.
+fn sum(replay: &Value) -> String {
+    let (looked, again, left) = (number(replay, "matched"), number(replay, "replayed"), number(replay, "skipped"));
+    match text(replay, "state").as_str() {
+        "done" => format!("Looked at {looked} deliveries: {again} are sent again, {left} were left alone."),
+        "cancelled" => format!(
+            "Replay {} is cancelled. It had looked at {looked} of {} deliveries: {again} were already sent again, \
+             {left} were left alone.",
+            text(replay, "id"),
+            number(replay, "total").max(looked)
+        ),
+        _ => begun_text(replay),
+    }
+}
+
+fn print(output: Output, replay: &Value) -> Result<(), Failure> {
+    if output.json {
+        return Ok(output.document(replay)?);
+    }
+    Ok(output.facts(&[
+        ("replay", text(replay, "id")),
+        ("state", text(replay, "state")),
+        ("filter", filter(replay)),
+        ("begun", time(replay, "created_at")),
+        ("finished", time(replay, "finished_at")),
+        ("total", text(replay, "total")),
+        ("looked at", text(replay, "matched")),
+        ("sent again", text(replay, "replayed")),
+        ("left alone", text(replay, "skipped")),
+    ])?)
+}
+
+fn row(replay: &Value) -> Vec<String> {
+    vec![
+        text(replay, "id"),
+        text(replay, "state"),
+        age(replay, "created_at"),
+        text(replay, "total"),
+        text(replay, "replayed"),
+        text(replay, "matched"),
+        filter(replay),
+    ]
+}
+
+fn filter(replay: &Value) -> String {
+    let members = replay.get("filter").and_then(Value::as_object);
+    let member = |(name, value): (&String, &Value)| format!("{name}={}", value.as_str().unwrap_or_default());
+    members.into_iter().flatten().map(member).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn many_and_old_deliveries_are_asked_about() {
+        let now = Timestamp::parse("2026-02-01T00:00:00Z").unwrap();
+        let would = |matched: u64, oldest: &str| json!({"matched": matched, "oldest": oldest});
+        assert!(!needs_asking(&would(1_000, "2026-01-31T00:00:00Z"), now));
+        assert!(needs_asking(&would(1_001, "2026-01-31T00:00:00Z"), now));
+        assert!(needs_asking(&would(1, "2026-01-01T00:00:00Z"), now));
+        assert!(!needs_asking(&json!({"matched": 0, "oldest": null}), now));
+    }
+
+    #[test]
+    fn a_cancelled_replay_says_how_far_it_got() {
+        let replay = json!({"id": "r", "state": "cancelled", "total": 9, "matched": 5, "replayed": 4, "skipped": 1});
+        assert!(sum(&replay).contains("looked at 5 of 9 deliveries: 4 were already sent again"), "{}", sum(&replay));
+    }
+}

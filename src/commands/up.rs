@@ -1,0 +1,189 @@
+//! `posthaste up`: API, worker and scheduler in one process.
+
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use posthaste_producer::http::new_key;
+use posthaste_shared::config::{Config, Profile};
+use posthaste_shared::domain::id::KeyId;
+use posthaste_shared::domain::key::{ApiKey, Scope};
+use posthaste_shared::domain::secret::Secret;
+use tokio_util::sync::CancellationToken;
+
+use crate::commands::demo;
+use crate::failure::{Done, Failure};
+use crate::global::{Global, ServiceFlags};
+use crate::service::{self, Node, Schema};
+use crate::systemd;
+
+/// Run everything in one process, on an embedded store and queue.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  posthaste up --demo\n  posthaste up --listen 127.0.0.1:8080 --data-dir ./posthaste-data"
+)]
+pub(crate) struct UpArgs {
+    /// Address of the API [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<String>,
+    /// Show what Posthaste does: start a receiver, send notifications to it, print what became of them, then go on serving
+    #[arg(long)]
+    pub(crate) demo: bool,
+    #[command(flatten)]
+    pub(crate) service: ServiceFlags,
+}
+
+/// Runs until it is told to stop.
+pub(crate) async fn run(global: &Global, args: UpArgs) -> Done {
+    let mut flags = args.service.settings();
+    flags.extend(args.listen.map(|address| ("listen", address)));
+    let mut config = global.start(Profile::Up, flags)?;
+    make_data_dir(&config.data_dir)?;
+    config.master_key = Some(master_key(&config)?);
+    let node = Node::open(&config, Schema::Migrate, "up").await?;
+    let shutdown = CancellationToken::new();
+    let servers = service::serve_api(&node, &config, &shutdown).await?;
+    let mut worker = node.start_worker(&config, service::worker_name()).await?;
+
+    let redriver = node.start_redriver(shutdown.clone());
+    let first_key = first_key(&node, &config).await?;
+
+    // Only now, so that commands find the key as soon as a service manager says that this is up.
+    let _ready = systemd::ready();
+
+    let output = global.output();
+    output.line(format_args!("Posthaste is up: http://{}, data in {}", servers.address, config.data_dir.display()))?;
+    if let Some(key) = first_key {
+        let path = config.api_key_path();
+        // systemd sets it where what is printed goes to its journal, which others read.
+        if std::env::var_os("JOURNAL_STREAM").is_none() {
+            output.line(format_args!("API key, shown this once: {}", key.expose()))?;
+            output.line(format_args!("(it is also in {}, where the commands find it)", path.display()))?;
+        } else {
+            output.line(format_args!("API key: in {}, where the commands find it", path.display()))?;
+        }
+    }
+    {
+        let stopped = service::until_signal_or_failure(&mut worker);
+        tokio::pin!(stopped);
+        if args.demo {
+            tokio::select! {
+                shown = demo::run(&node, &config, servers.address, output) => {
+                    // The receivers live as long as this does.
+                    let _receivers = shown?;
+                    stopped.await?;
+                }
+                early = &mut stopped => early?,
+            }
+        } else {
+            stopped.await?;
+        }
+    }
+
+    service::stop_worker(worker, config.shutdown_grace).await;
+    shutdown.cancel();
+    for server in servers.tasks {
+        service::stop_server(server, config.shutdown_grace).await;
+    }
+    service::stop_server(redriver, Duration::from_secs(5)).await;
+    node.close().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// For this user alone: it holds keys.
+fn make_data_dir(dir: &Path) -> Result<(), Failure> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| {
+        Failure::new(format!("the data directory {} cannot be made: {error}", dir.display()))
+            .hint("choose another with --data-dir or POSTHASTE_DATA_DIR")
+    })
+}
+
+/// The master key: the configured one, else that in the data directory, else a new one left there.
+fn master_key(config: &Config) -> Result<Secret, Failure> {
+    if let Some(key) = &config.master_key {
+        return Ok(key.clone());
+    }
+    let path = config.master_key_path();
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Secret::new(text.trim())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let (key, _) = new_key();
+            write_private(&path, key.expose())?;
+            Ok(key)
+        }
+        Err(error) => Err(Failure::new(format!("the master key {} cannot be read: {error}", path.display()))),
+    }
+}
+
+/// Makes the first API key of a store that has none, and leaves it in the data directory.
+async fn first_key(node: &Node, config: &Config) -> Result<Option<Secret>, Failure> {
+    if node.store.keys().await?.iter().any(|key| key.revoked_at.is_none()) {
+        return Ok(None);
+    }
+    let now = node.clock.now();
+    let info = ApiKey {
+        id: KeyId::generate(now),
+        name: "first key, made by `up`".to_owned(),
+        tenant: None,
+        scopes: vec![Scope::Admin],
+        created_at: now,
+        expires_at: None,
+        last_used_at: None,
+        revoked_at: None,
+    };
+    let (key, hash) = new_key();
+    write_private(&config.api_key_path(), key.expose())?;
+    node.store.insert_key(&info, &hash).await?;
+    Ok(Some(key))
+}
+
+/// Writes a file that only this user can read, in place of whatever has its name: an older file with an open mode does
+/// not lend it to the new one, and a symbolic link is replaced, not followed. Whoever reads it sees all of it or the
+/// older one.
+fn write_private(path: &Path, text: &str) -> Result<(), Failure> {
+    let failed = |error| Failure::new(format!("{} cannot be written: {error}", path.display()));
+    let mut new = path.as_os_str().to_owned();
+    new.push(format!(".{}.new", std::process::id()));
+    let new = Path::new(&new);
+    let written = write_new(new, text).and_then(|()| std::fs::rename(new, path));
+    if written.is_err() {
+        // Nothing to tell of: it may not be there, and what went wrong is said.
+        let _ = std::fs::remove_file(new);
+    }
+    written.map_err(failed)
+}
+
+fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
+    // A link planted under this name makes this fail.
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    writeln!(file, "{text}")?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    #[test]
+    fn a_private_file_is_private_whatever_was_there_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, other) = (dir.path().join("api-key"), dir.path().join("other"));
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        std::fs::write(&path, "old").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        write_private(&path, "key").unwrap();
+        assert_eq!((std::fs::read_to_string(&path).unwrap(), mode(&path)), ("key\n".to_owned(), 0o600));
+
+        std::fs::write(&other, "untouched").unwrap();
+        std::fs::remove_file(&path).unwrap();
+        symlink(&other, &path).unwrap();
+        write_private(&path, "key").unwrap();
+        assert_eq!(std::fs::read_to_string(&other).unwrap(), "untouched");
+        assert!(!std::fs::symlink_metadata(&path).unwrap().is_symlink());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "nothing else is left");
+    }
+}

@@ -1,0 +1,50 @@
+//! `posthaste worker`: a delivery worker alone.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use posthaste_shared::config::Profile;
+use tokio_util::sync::CancellationToken;
+
+use crate::failure::Done;
+use crate::global::{Global, ServiceFlags};
+use crate::service::{self, Node, Schema};
+use crate::serving::{Limits, serve};
+use crate::systemd;
+
+/// Run a delivery worker. Start as many as you like, on as many machines.
+#[derive(Debug, Args)]
+pub(crate) struct WorkerArgs {
+    /// Address of health checks and metrics [default: 127.0.0.1:9090]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<String>,
+    /// The most attempts under way at once [default: 1024]
+    #[arg(long, value_name = "N")]
+    pub(crate) slots: Option<u32>,
+    #[command(flatten)]
+    pub(crate) service: ServiceFlags,
+}
+
+/// Runs until it is told to stop.
+pub(crate) async fn run(global: &Global, args: WorkerArgs) -> Done {
+    let mut flags = args.service.settings();
+    flags.extend(args.listen.map(|address| ("listen", address)));
+    flags.extend(args.slots.map(|slots| ("worker_slots", slots.to_string())));
+    let config = global.start(Profile::Worker, flags)?;
+    let node = Node::open(&config, Schema::Check, "worker").await?;
+    let shutdown = CancellationToken::new();
+    let listener = service::listen("--listen", config.listen).await?;
+    tracing::info!("listening on http://{} for health and metrics", listener.local_addr()?);
+    let server = serve(listener, node.operations(), Limits::OPERATIONS, shutdown.clone());
+    let mut worker = node.start_worker(&config, service::worker_name()).await?;
+    let redriver = node.start_redriver(shutdown.clone());
+    let _ready = systemd::ready();
+    service::until_signal_or_failure(&mut worker).await?;
+    service::stop_worker(worker, config.shutdown_grace).await;
+    shutdown.cancel();
+    service::stop_server(server, Duration::from_secs(1)).await;
+    service::stop_server(redriver, Duration::from_secs(5)).await;
+    node.close().await;
+    Ok(ExitCode::SUCCESS)
+}
