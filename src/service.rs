@@ -23,8 +23,8 @@ use posthaste_shared::store::page::PageRequest;
 use posthaste_shared::store::{Store, StoreError};
 use posthaste_shared::telemetry::metrics::Metrics;
 use posthaste_shared::telemetry::trace::{Messaging, Origin, Tracer};
-use posthaste_worker::attempt::Courier;
-use posthaste_worker::background::maintenance::UpkeepSettings;
+use posthaste_worker::attempt::Attempter;
+use posthaste_worker::background::maintenance::MaintenanceSettings;
 use posthaste_worker::pipeline::conclude::EventSettings;
 use posthaste_worker::pipeline::decode::Limits;
 use posthaste_worker::script::Compiler;
@@ -83,7 +83,7 @@ impl Node {
     /// The HTTP API, to be served.
     pub(crate) fn api(&self, config: &Config, shutdown: CancellationToken) -> Result<Router, Failure> {
         let sender = Sender::with_resolver(config.egress.clone(), &config.resolver)?;
-        let courier = Courier::new(sender, Arc::clone(&self.clock), self.compiler.clone());
+        let attempter = Attempter::new(sender, Arc::clone(&self.clock), self.compiler.clone());
         let parts = ApiParts {
             store: self.store.clone(),
             broker: Arc::clone(&self.broker),
@@ -92,7 +92,7 @@ impl Node {
             tracer: self.tracer.clone(),
             egress: config.egress.clone(),
             wire_formats: Arc::new(WorkerWireFormats {
-                courier,
+                attempter,
                 clock: Arc::clone(&self.clock),
                 max_recipients: config.max_recipients,
             }),
@@ -136,7 +136,7 @@ impl Node {
                 max_recipients: config.max_recipients,
             },
             events: EventSettings { succeeded: config.worker.events_succeeded },
-            upkeep: UpkeepSettings {
+            maintenance: MaintenanceSettings {
                 retention: config.worker.retention,
                 idempotency_retention: config.worker.idempotency_retention,
                 disable_after: config.worker.disable_after,

@@ -12,7 +12,7 @@ use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::notification::Notification;
 use posthaste_shared::domain::secret::Secret;
 use posthaste_shared::domain::wire_format::WireFormat;
-use posthaste_worker::attempt::Courier;
+use posthaste_worker::attempt::Attempter;
 use posthaste_worker::probe::{self, Probe};
 use posthaste_worker::wire::{self, Sample, settings};
 use serde_json::{Map, Value, json};
@@ -20,7 +20,7 @@ use url::Url;
 
 /// The worker's wire formats, for the API.
 pub(crate) struct WorkerWireFormats {
-    pub(crate) courier: Courier,
+    pub(crate) attempter: Attempter,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) max_recipients: usize,
 }
@@ -36,7 +36,7 @@ impl WireFormats for WorkerWireFormats {
     }
 
     async fn check_scripts(&self, before: Option<&Endpoint>, endpoint: &Endpoint) -> Result<(), Unchecked> {
-        match self.courier.check_scripts(before, endpoint).await {
+        match self.attempter.check_scripts(before, endpoint).await {
             Ok(found) => problems(found).map_err(Unchecked::Invalid),
             Err(busy) => Err(Unchecked::Busy(busy.to_string())),
         }
@@ -71,7 +71,7 @@ impl WireFormats for WorkerWireFormats {
     async fn test(&self, endpoint: &Endpoint, notification: Option<Notification>) -> TestReport {
         let now = self.clock.now();
         let notification = notification.unwrap_or_else(|| probe::sample(endpoint, now));
-        report(probe::probe(&self.courier, endpoint, &notification, now).await)
+        report(probe::probe(&self.attempter, endpoint, &notification, now).await)
     }
 }
 

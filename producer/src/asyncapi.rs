@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use posthaste_shared::domain::message::{ACCEPTED_AT, TRACEPARENT};
 use posthaste_shared::domain::event::EventType;
+use posthaste_shared::domain::message::{ACCEPTED_AT, TRACEPARENT};
 use posthaste_shared::domain::notification::NotificationDraft;
 use serde_json::{Value, json};
 use utoipa::ToSchema;

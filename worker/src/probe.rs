@@ -13,8 +13,8 @@ use posthaste_shared::domain::view::{REDACTED, looks_secret};
 use posthaste_shared::telemetry::trace::Span;
 
 use crate::attempt::sign::SignedRequest;
-use crate::attempt::{Attempted, Courier, Trip};
-use crate::pipeline::decide::{Made, decide};
+use crate::attempt::{AttemptEnd, Attempter, FinishedAttempt};
+use crate::pipeline::decide::{AttemptFacts, decide};
 use crate::wire::outcome::Verdict;
 use crate::wire::{self, RenderError, Skip, Subject};
 
@@ -79,26 +79,26 @@ pub fn sample(endpoint: &Endpoint, now: Timestamp) -> Notification {
 }
 
 /// Sends the notification to the endpoint, once.
-pub async fn probe(courier: &Courier, endpoint: &Endpoint, notification: &Notification, now: Timestamp) -> Probe {
+pub async fn probe(attempter: &Attempter, endpoint: &Endpoint, notification: &Notification, now: Timestamp) -> Probe {
     let recipients = wire::of(endpoint.wire_format).recipients(notification);
     let recipient = recipients.get(0);
     let delivery = DeliveryId::of(&notification.id, &endpoint.id, recipient);
     let subject = Subject { delivery, recipient, notification, endpoint, trace: None };
-    match courier.attempt(&subject, None, now, &Span::none()).await {
-        Attempted::Made(trip) => report(endpoint, *trip),
-        Attempted::Unwritable(error) => unwritten(error),
-        Attempted::Skipped { skip, console } => Probe { console, ..skipped(skip) },
-        Attempted::TooSoon(rate) => too_soon(rate),
-        Attempted::Busy => busy(),
+    match attempter.attempt(&subject, None, now, &Span::none()).await {
+        AttemptEnd::Finished(finished) => report(endpoint, *finished),
+        AttemptEnd::Unwritable(error) => unwritten(error),
+        AttemptEnd::Skipped { skip, console } => Probe { console, ..skipped(skip) },
+        AttemptEnd::TooSoon(rate) => too_soon(rate),
+        AttemptEnd::Busy => busy(),
     }
 }
 
-fn report(endpoint: &Endpoint, trip: Trip) -> Probe {
-    let made = Made { number: 1, expires_at: None, now: trip.over, jitter: 0.0 };
-    let (outcome_word, verdict) = match decide(&trip.outcome, &endpoint.retry, made) {
+fn report(endpoint: &Endpoint, finished: FinishedAttempt) -> Probe {
+    let made = AttemptFacts { number: 1, expires_at: None, now: finished.over, jitter: 0.0 };
+    let (outcome_word, verdict) = match decide(&finished.outcome, &endpoint.retry, made) {
         Verdict::Complete => ("delivered", "the endpoint took it".to_owned()),
         Verdict::RetryAt(at) => {
-            let pause = at.since(trip.over).as_secs_f64();
+            let pause = at.since(finished.over).as_secs_f64();
             ("retry", format!("it would be tried again after {pause:.0} s, {} times in all", endpoint.retry.retries()))
         }
         Verdict::GiveUp(reason @ FailureReason::RenderError) => (
@@ -108,7 +108,7 @@ fn report(endpoint: &Endpoint, trip: Trip) -> Probe {
         Verdict::GiveUp(reason) => (reason.as_str(), "it would have failed for good".to_owned()),
         Verdict::Expire => ("expired", "it would have expired".to_owned()),
     };
-    let response = trip.reply.as_ref().map(|reply| {
+    let response = finished.reply.as_ref().map(|reply| {
         let shown = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
             let value =
                 if looks_secret(name.as_str()) { REDACTED.into() } else { String::from_utf8_lossy(value.as_bytes()) };
@@ -117,19 +117,19 @@ fn report(endpoint: &Endpoint, trip: Trip) -> Probe {
         ProbeResponse {
             status: reply.status,
             headers: reply.headers.iter().map(shown).collect(),
-            body: trip.shown_body().unwrap_or_default(),
+            body: finished.shown_body().unwrap_or_default(),
         }
     });
     Probe {
         response,
-        error: trip.outcome.error().cloned(),
+        error: finished.outcome.error().cloned(),
         verdict,
         outcome: outcome_word,
-        duration_ms: trip.duration.as_secs_f64() * 1e3,
-        phases: trip.phases,
-        address: trip.address,
-        console: trip.console,
-        request: trip.request,
+        duration_ms: finished.duration.as_secs_f64() * 1e3,
+        phases: finished.phases,
+        address: finished.address,
+        console: finished.console,
+        request: finished.request,
     }
 }
 

@@ -15,8 +15,8 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::attempt::Courier;
-use crate::background::maintenance::{Upkeep, UpkeepSettings};
+use crate::attempt::Attempter;
+use crate::background::maintenance::{Maintenance, MaintenanceSettings};
 use crate::background::relay::Relay;
 use crate::background::scheduler::Scheduler;
 use crate::pipeline::admit::Admission;
@@ -24,10 +24,10 @@ use crate::pipeline::conclude::EventSettings;
 use crate::pipeline::decode::Limits;
 use crate::pipeline::deliver::Pipeline;
 use crate::pipeline::endpoints::EndpointCache;
-use crate::pipeline::fan_out::Room;
 use crate::pipeline::intake::Intake;
-use crate::pipeline::job::Hands;
+use crate::pipeline::job::InFlight;
 use crate::pipeline::record::{Health, RecordingParts, recorder};
+use crate::pipeline::room::Room;
 use crate::pipeline::wake::Wake;
 use crate::script::Compiler;
 use crate::send::{Sender, SenderError};
@@ -54,7 +54,7 @@ pub struct WorkerSettings {
     /// Which events are made.
     pub events: EventSettings,
     /// What is kept and for how long.
-    pub upkeep: UpkeepSettings,
+    pub maintenance: MaintenanceSettings,
     /// Which addresses may be called.
     pub egress: EgressPolicy,
     /// What compiles scripts. Default: threads of this process, which is for tests.
@@ -73,7 +73,7 @@ impl Default for WorkerSettings {
             prefetch: 2048,
             limits: Limits::default(),
             events: EventSettings::default(),
-            upkeep: UpkeepSettings::default(),
+            maintenance: MaintenanceSettings::default(),
             egress: EgressPolicy::default(),
             compiler: Compiler::in_threads(),
             resolver: Resolver::new(&[]),
@@ -115,7 +115,7 @@ pub struct Worker {
     tasks: TaskTracker,
     loops: JoinSet<()>,
     recording: JoinHandle<()>,
-    hands: Hands,
+    in_flight: InFlight,
     parts: WorkerParts,
 }
 
@@ -153,13 +153,13 @@ impl Worker {
             tracer: parts.tracer.clone(),
             broker: Arc::clone(&parts.broker),
             admission: Admission::new(settings.slots, settings.tenant_max_in_flight, stopping.clone()),
-            courier: Courier::new(
+            attempter: Attempter::new(
                 Sender::with_resolver(settings.egress, &settings.resolver)?,
                 Arc::clone(&parts.clock),
                 settings.compiler,
             ),
             recorder,
-            hands: Hands::default(),
+            in_flight: InFlight::default(),
             room: Room::new(settings.slots),
             events: settings.events,
             worker: settings.name,
@@ -174,7 +174,8 @@ impl Worker {
             limits: settings.limits,
             stopping: stopping.clone(),
         };
-        let (tasks, hands, hard_stop) = (pipeline.tasks.clone(), pipeline.hands.clone(), pipeline.hard_stop.clone());
+        let (tasks, in_flight, hard_stop) =
+            (pipeline.tasks.clone(), pipeline.in_flight.clone(), pipeline.hard_stop.clone());
         let scheduler = Scheduler {
             store: parts.store.clone(),
             endpoints: Arc::clone(&endpoints),
@@ -184,7 +185,7 @@ impl Worker {
             turn: AtomicUsize::new(0),
         };
         let relay = relay(&parts, endpoints, wake.clone(), stopping.clone());
-        let upkeep = Upkeep {
+        let maintenance = Maintenance {
             store: parts.store.clone(),
             broker: Arc::clone(&parts.broker),
             clock: Arc::clone(&parts.clock),
@@ -192,7 +193,7 @@ impl Worker {
             admission: pipeline.admission.clone(),
             health,
             wake,
-            settings: settings.upkeep,
+            settings: settings.maintenance,
             stopping: stopping.clone(),
         };
         drop(pipeline);
@@ -200,8 +201,8 @@ impl Worker {
         loops.spawn(intake.run(consumer));
         loops.spawn(async move { scheduler.run().await });
         loops.spawn(async move { relay.run().await });
-        loops.spawn(async move { upkeep.run().await });
-        Ok(Self { stopping, hard_stop, tasks, loops, recording: tokio::spawn(recording.run()), hands, parts })
+        loops.spawn(async move { maintenance.run().await });
+        Ok(Self { stopping, hard_stop, tasks, loops, recording: tokio::spawn(recording.run()), in_flight, parts })
     }
 
     /// Returns when a part of the worker ended by itself, which it never should: the process had better end
@@ -239,7 +240,7 @@ impl Worker {
     }
 
     async fn give_back_leases(&self) {
-        let leases = self.hands.abandoned();
+        let leases = self.in_flight.abandoned();
         if leases.is_empty() {
             return;
         }

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, header};
 use posthaste_shared::domain::hops::{self, Hops};
 
-use crate::http::request::problem::{Code, Problem};
+use crate::http::problem::{Code, Problem};
 
 /// How often Posthaste itself has sent what a request with these headers comes from; 0 for everybody else's.
 pub(super) fn hops_of(headers: &HeaderMap) -> Hops {

@@ -12,7 +12,7 @@ use posthaste_shared::store::{Store, StoreError};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::http::request::problem::{Code, Problem};
+use crate::http::problem::{Code, Problem};
 
 /// How long what was read is believed.
 const TRUST: Duration = Duration::from_secs(1);

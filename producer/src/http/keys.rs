@@ -12,10 +12,10 @@ use posthaste_shared::domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::http::auth::Admin;
-use crate::http::auth::key_cache::new_key;
+use crate::http::callers::key_cache::new_key;
+use crate::http::problem::{Code, Problem};
 use crate::http::request::extract::{Id, JsonBytes};
 use crate::http::request::json::parse;
-use crate::http::request::problem::{Code, Problem};
 use crate::http::state::Api;
 
 /// The longest name of a key, in characters.

@@ -1,6 +1,7 @@
 //! The HTTP API, version 1. [`router`] is served by the binary; the handlers are one file for each part of it.
 
 mod auth;
+mod callers;
 mod circle;
 mod dead_letters;
 mod deliveries;
@@ -11,6 +12,7 @@ mod keys;
 mod notifications;
 mod once_only;
 mod openapi;
+pub mod problem;
 mod request;
 pub mod resolver;
 mod router;
@@ -18,11 +20,11 @@ mod routes;
 mod state;
 mod tenant_limits;
 mod webhooks;
+mod wire_format_list;
 pub mod wire_formats;
 
-pub use auth::key_cache::{hash_key, new_key};
+pub use callers::key_cache::{hash_key, new_key};
 pub use openapi::openapi;
-pub use request::problem;
 pub use router::router;
 pub use state::{Api, ApiParts, ApiSettings};
 
@@ -39,5 +41,5 @@ pub mod body {
     pub use super::notifications::intake::AcceptedView;
     pub use super::notifications::list::NotificationSummary;
     pub use super::request::page::PageView;
-    pub use super::wire_formats::list::WireFormatsView;
+    pub use super::wire_format_list::WireFormatsView;
 }

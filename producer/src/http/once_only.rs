@@ -16,8 +16,8 @@ use sha2::{Digest, Sha256};
 
 use crate::http::auth::caller_of;
 use crate::http::notifications::idempotency_key;
+use crate::http::problem::{Code, Problem};
 use crate::http::request::extract::read;
-use crate::http::request::problem::{Code, Problem};
 use crate::http::state::Api;
 
 /// Says that an answer was given before.

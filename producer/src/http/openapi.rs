@@ -4,7 +4,7 @@ use axum::response::{IntoResponse, Response};
 use http::header;
 use serde_json::{Map, Value, json};
 
-use crate::http::request::problem::{Code, PROBLEM_JSON};
+use crate::http::problem::{Code, PROBLEM_JSON};
 use crate::http::routes::routes;
 use crate::http::webhooks::webhooks;
 

@@ -11,9 +11,9 @@ use crate::http::dead_letters::{self, redrives};
 use crate::http::deliveries::{self, explain, replay};
 use crate::http::endpoints::{self, actions, put};
 use crate::http::notifications::{self, batch};
-use crate::http::request::problem::{FieldProblem, ProblemBody};
+use crate::http::problem::{FieldProblem, ProblemBody};
 use crate::http::state::Api;
-use crate::http::{events, keys, wire_formats};
+use crate::http::{events, keys, wire_format_list};
 
 /// What the document says of the API as a whole.
 #[derive(OpenApi)]
@@ -68,5 +68,5 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(redrives::cancel))
         .routes(routes!(keys::create, keys::list))
         .routes(routes!(keys::revoke))
-        .routes(routes!(wire_formats::list::list))
+        .routes(routes!(wire_format_list::list))
 }

@@ -12,7 +12,7 @@ use posthaste_shared::telemetry::metrics::Metrics;
 use posthaste_shared::telemetry::trace::Tracer;
 use tokio_util::sync::CancellationToken;
 
-use crate::http::auth::key_cache::Keys;
+use crate::http::callers::key_cache::Keys;
 use crate::http::directory::Directory;
 use crate::http::resolver::Resolve;
 use crate::http::tenant_limits::TenantLimits;

@@ -10,7 +10,7 @@ use posthaste_shared::domain::id::TenantId;
 use posthaste_shared::store::Store;
 use tokio::time::Instant;
 
-use crate::http::request::problem::{Code, Problem};
+use crate::http::problem::{Code, Problem};
 
 /// How long a count of a tenant's pending deliveries is believed.
 const COUNTED_EVERY: Duration = Duration::from_secs(1);

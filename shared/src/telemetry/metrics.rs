@@ -123,7 +123,23 @@ impl Default for Metrics {
     }
 }
 
+/// An attempt under way: counted for as long as this lives, a panic included.
+#[must_use]
+pub struct AttemptInFlight<'a>(&'a IntGauge);
+
+impl Drop for AttemptInFlight<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 impl Metrics {
+    /// Counts one more attempt under way.
+    pub fn attempt_in_flight(&self) -> AttemptInFlight<'_> {
+        self.in_flight.inc();
+        AttemptInFlight(&self.in_flight)
+    }
+
     /// All metrics, at zero.
     #[must_use]
     #[expect(

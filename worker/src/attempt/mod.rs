@@ -25,14 +25,14 @@ use posthaste_shared::telemetry::trace::Span;
 use url::Url;
 
 use self::classify::{classify, result};
-use self::preflight::{Consents, Held, Turn};
+use self::preflight::{Grants, HeldGrant, Turn};
 use self::sign::{SignedRequest, ask_first, script_call, sign};
 use self::transform::NotTransformed;
 use crate::script::{Call, Compiler, Engine, Returned, Returns, ScriptError, Uncompiled};
 use crate::send::{BodyFault, Exchange, Reading, Sender};
 use crate::wire::outcome::Outcome;
 use crate::wire::{
-    self, Clearance, FieldProblem, Header, Preflight, RenderError, Rendered, Reply, Skip, Subject, Unwritten, settings,
+    self, FieldProblem, Grant, Header, Preflight, RenderError, Rendered, Reply, Skip, Subject, Unwritten, settings,
 };
 
 /// Behind the part of an answer that is kept, so much more is looked at: a secret that begins in the part and goes on behind
@@ -40,16 +40,16 @@ use crate::wire::{
 const MAX_SECRET: usize = 16 * 1024;
 
 /// Makes attempts.
-pub struct Courier {
+pub struct Attempter {
     sender: Sender,
     scripts: Engine,
     clock: Arc<dyn Clock>,
-    consents: Consents,
+    grants: Grants,
 }
 
 /// What came of an attempt.
 #[derive(Debug)]
-pub enum Attempted {
+pub enum AttemptEnd {
     /// Nothing went out, and nothing should.
     Skipped {
         /// Why.
@@ -64,12 +64,12 @@ pub enum Attempted {
     /// Nothing went out yet: the endpoint's script could not be run now.
     Busy,
     /// It was made.
-    Made(Box<Trip>),
+    Finished(Box<FinishedAttempt>),
 }
 
 /// An attempt that was made.
 #[derive(Debug)]
-pub struct Trip {
+pub struct FinishedAttempt {
     /// The last request that went out, or the call of the script in its place; `None` where it did not come to
     /// one, because of the endpoint's transform.
     pub request: Option<SignedRequest>,
@@ -132,31 +132,31 @@ enum ChosenBy {
 }
 
 /// What was learnt from asking first.
-enum Asked {
-    Cleared(Clearance),
-    Refused(Box<Trip>),
+enum Preflighted {
+    Granted(Grant),
+    Refused(Box<FinishedAttempt>),
     TooSoon(f64),
 }
 
 /// Why no attempt was made.
-enum Unmade {
+enum NotMade {
     Unwritten(Unwritten),
     Skipped { skip: Skip, console: Option<String> },
     TooSoon(f64),
     Busy,
 }
 
-impl<T: Into<Unwritten>> From<T> for Unmade {
+impl<T: Into<Unwritten>> From<T> for NotMade {
     fn from(why: T) -> Self {
         Self::Unwritten(why.into())
     }
 }
 
-impl Courier {
+impl Attempter {
     /// With a client of its own kind.
     #[must_use]
     pub fn new(sender: Sender, clock: Arc<dyn Clock>, compiler: Compiler) -> Self {
-        Self { scripts: Engine::new(sender.clone(), compiler), sender, clock, consents: Consents::default() }
+        Self { scripts: Engine::new(sender.clone(), compiler), sender, clock, grants: Grants::default() }
     }
 
     /// Makes an attempt that begins at `now`, all within the endpoint's timeout. The spans of its requests and
@@ -167,15 +167,15 @@ impl Courier {
         kept: Option<&RoundContent>,
         now: Timestamp,
         span: &Span,
-    ) -> Attempted {
+    ) -> AttemptEnd {
         let attempt = Attempt { subject, own_url: &subject.endpoint.url, begun: Instant::now(), span };
         match self.make(&attempt, kept, now).await {
-            Ok(trip) => Attempted::Made(trip),
-            Err(Unmade::Unwritten(Unwritten::Skip(skip))) => Attempted::Skipped { skip, console: None },
-            Err(Unmade::Skipped { skip, console }) => Attempted::Skipped { skip, console },
-            Err(Unmade::Unwritten(Unwritten::Error(error))) => Attempted::Unwritable(error),
-            Err(Unmade::TooSoon(rate)) => Attempted::TooSoon(rate),
-            Err(Unmade::Busy) => Attempted::Busy,
+            Ok(finished) => AttemptEnd::Finished(finished),
+            Err(NotMade::Unwritten(Unwritten::Skip(skip))) => AttemptEnd::Skipped { skip, console: None },
+            Err(NotMade::Skipped { skip, console }) => AttemptEnd::Skipped { skip, console },
+            Err(NotMade::Unwritten(Unwritten::Error(error))) => AttemptEnd::Unwritable(error),
+            Err(NotMade::TooSoon(rate)) => AttemptEnd::TooSoon(rate),
+            Err(NotMade::Busy) => AttemptEnd::Busy,
         }
     }
 
@@ -212,7 +212,7 @@ impl Courier {
         attempt: &Attempt<'_>,
         kept: Option<&RoundContent>,
         now: Timestamp,
-    ) -> Result<Box<Trip>, Unmade> {
+    ) -> Result<Box<FinishedAttempt>, NotMade> {
         match (kept, settings::transform(attempt.subject.endpoint)) {
             (Some(RoundContent::Untransformed), _) => self.send(attempt, Added::default(), now).await,
             (Some(RoundContent::Transformed(transformed)), _) => self
@@ -221,8 +221,8 @@ impl Courier {
                 .or_else(|why| self.unsent_after(attempt, why, None)),
             (None, Some(source)) => self.transform_and_send(attempt, source, now).await,
             (None, None) => {
-                let trip = self.send(attempt, Added::default(), now).await?;
-                Ok(Box::new(Trip { keep: Some(RoundContent::Untransformed), ..*trip }))
+                let finished = self.send(attempt, Added::default(), now).await?;
+                Ok(Box::new(FinishedAttempt { keep: Some(RoundContent::Untransformed), ..*finished }))
             }
         }
     }
@@ -232,19 +232,23 @@ impl Courier {
         attempt: &Attempt<'_>,
         source: &str,
         now: Timestamp,
-    ) -> Result<Box<Trip>, Unmade> {
+    ) -> Result<Box<FinishedAttempt>, NotMade> {
         let run = self.run_transform(attempt, source).await;
         let console = run.console;
         let failure = match run.result {
             Ok(transformed) => match self.send_transformed(attempt, &transformed, now).await {
-                Ok(trip) => {
-                    let console = joined(console, trip.console);
-                    return Ok(Box::new(Trip { console, keep: Some(RoundContent::Transformed(transformed)), ..*trip }));
+                Ok(finished) => {
+                    let console = joined(console, finished.console);
+                    return Ok(Box::new(FinishedAttempt {
+                        console,
+                        keep: Some(RoundContent::Transformed(transformed)),
+                        ..*finished
+                    }));
                 }
                 Err(why) => return self.unsent_after(attempt, why, console),
             },
-            Err(NotTransformed::Skip(skip)) => return Err(Unmade::Skipped { skip, console }),
-            Err(NotTransformed::Busy) => return Err(Unmade::Busy),
+            Err(NotTransformed::Skip(skip)) => return Err(NotMade::Skipped { skip, console }),
+            Err(NotTransformed::Busy) => return Err(NotMade::Busy),
             Err(NotTransformed::Script(error)) => transform_failed(attempt.subject.endpoint, error),
             Err(NotTransformed::Unusable(problem)) => render_failed(&transform::refused(&problem)),
         };
@@ -253,13 +257,18 @@ impl Courier {
 
     /// Nothing was sent of what a transform gave. An attempt is made of it all the same where it is a failure:
     /// what the transform wrote to its console tells the author most then.
-    fn unsent_after(&self, attempt: &Attempt<'_>, why: Unmade, console: Option<String>) -> Result<Box<Trip>, Unmade> {
+    fn unsent_after(
+        &self,
+        attempt: &Attempt<'_>,
+        why: NotMade,
+        console: Option<String>,
+    ) -> Result<Box<FinishedAttempt>, NotMade> {
         match why {
-            Unmade::Unwritten(Unwritten::Error(mut error)) => {
+            NotMade::Unwritten(Unwritten::Error(mut error)) => {
                 error.problem.push_str(", after the endpoint's transform");
                 Ok(attempt.unsent(render_failed(&error), console, self.clock.now()))
             }
-            Unmade::Unwritten(Unwritten::Skip(skip)) => Err(Unmade::Skipped { skip, console }),
+            NotMade::Unwritten(Unwritten::Skip(skip)) => Err(NotMade::Skipped { skip, console }),
             other => Err(other),
         }
     }
@@ -271,7 +280,7 @@ impl Courier {
         attempt: &Attempt<'_>,
         transformed: &Transformed,
         now: Timestamp,
-    ) -> Result<Box<Trip>, Unmade> {
+    ) -> Result<Box<FinishedAttempt>, NotMade> {
         let notification = transform::notification(transformed, attempt.subject.notification);
         let endpoint = transform::endpoint(transformed, attempt.subject.endpoint)?;
         let subject = &Subject { notification: &notification, endpoint: &endpoint, ..*attempt.subject };
@@ -279,7 +288,7 @@ impl Courier {
         self.send(&Attempt { subject, ..*attempt }, Added { headers: transform::headers(transformed), url }, now).await
     }
 
-    async fn send(&self, attempt: &Attempt<'_>, added: Added, now: Timestamp) -> Result<Box<Trip>, Unmade> {
+    async fn send(&self, attempt: &Attempt<'_>, added: Added, now: Timestamp) -> Result<Box<FinishedAttempt>, NotMade> {
         let subject = attempt.subject;
         let wire = wire::of(subject.endpoint.wire_format);
         let mut rendered = wire.render(subject)?;
@@ -294,16 +303,16 @@ impl Courier {
         if added.url == ChosenBy::Transform {
             rendered.url = None;
         }
-        let clearance = match wire.preflight(subject)? {
-            None => Clearance::default(),
+        let grant = match wire.preflight(subject)? {
+            None => Grant::default(),
             Some(preflight) => match self.ask(attempt, preflight).await? {
-                Asked::Cleared(clearance) => clearance,
-                Asked::Refused(trip) => return Ok(trip),
-                Asked::TooSoon(rate) => return Err(Unmade::TooSoon(rate)),
+                Preflighted::Granted(grant) => grant,
+                Preflighted::Refused(finished) => return Ok(finished),
+                Preflighted::TooSoon(rate) => return Err(NotMade::TooSoon(rate)),
             },
         };
-        let rate = clearance.rate_per_second;
-        let added = added.headers.into_iter().chain(clearance.headers).collect();
+        let rate = grant.rate_per_second;
+        let added = added.headers.into_iter().chain(grant.headers).collect();
         let span = spans::request(attempt.span, &Method::POST, None);
         let subject = &Subject { trace: span.recorded(), ..*subject };
         let request = match sign(subject, rendered, added, now) {
@@ -318,8 +327,8 @@ impl Courier {
         let outcome = classify(subject.endpoint, &exchange.result, over);
         let outcome = outcome.reworded(|text| request.without_secrets(text));
         let outcome = if request.url() == attempt.own_url { outcome } else { outcome.of_another_url() };
-        let trip = attempt.trip(request, exchange, outcome, over);
-        Ok(Box::new(Trip { rate_per_second: rate, ..trip }))
+        let finished = attempt.finished(request, exchange, outcome, over);
+        Ok(Box::new(FinishedAttempt { rate_per_second: rate, ..finished }))
     }
 
     /// Runs the endpoint's transform.
@@ -333,14 +342,19 @@ impl Courier {
     }
 
     /// The script in the place of the request. What it returns is read as an answer's body.
-    async fn call_script(&self, attempt: &Attempt<'_>, source: &str, rendered: Rendered) -> Result<Box<Trip>, Unmade> {
+    async fn call_script(
+        &self,
+        attempt: &Attempt<'_>,
+        source: &str,
+        rendered: Rendered,
+    ) -> Result<Box<FinishedAttempt>, NotMade> {
         let endpoint = attempt.subject.endpoint;
         let script = match self.scripts.script(&endpoint.tenant, source, attempt.deadline()).await {
             Ok(script) => script,
             Err(Uncompiled::Refused(problem)) => {
                 return Err(RenderError::new("settings.script", format!("cannot be run: {problem}")).into());
             }
-            Err(Uncompiled::Busy(_)) => return Err(Unmade::Busy),
+            Err(Uncompiled::Busy(_)) => return Err(NotMade::Busy),
         };
         let request = script_call(rendered.body);
         let argument = String::from_utf8_lossy(request.body());
@@ -365,7 +379,7 @@ impl Courier {
             }
             Err(ScriptError::Busy) => {
                 span.discard();
-                return Err(Unmade::Busy);
+                return Err(NotMade::Busy);
             }
             Err(error) => {
                 let (result, outcome) = script_failed(endpoint, error);
@@ -377,7 +391,7 @@ impl Courier {
         };
         drop(span);
         let console = Some(called.console).filter(|text| !text.is_empty());
-        Ok(Box::new(Trip {
+        Ok(Box::new(FinishedAttempt {
             request: Some(request),
             reply,
             status_code: None,
@@ -394,17 +408,17 @@ impl Courier {
     }
 
     /// Asks first, unless what was granted before still holds.
-    async fn ask(&self, attempt: &Attempt<'_>, preflight: Preflight) -> Result<Asked, RenderError> {
+    async fn ask(&self, attempt: &Attempt<'_>, preflight: Preflight) -> Result<Preflighted, RenderError> {
         let endpoint = attempt.subject.endpoint;
         if !preflight.kept {
             return self.ask_now(attempt, preflight).await;
         }
-        let grant = self.consents.of(&endpoint.id, &preflight.url);
+        let grant = self.grants.of(&endpoint.id, &preflight.url);
         let mut grant = grant.lock().await;
         let mut held = match grant.take().filter(|held| held.holds(endpoint)) {
             Some(held) => held,
             None => match self.ask_now(attempt, preflight).await? {
-                Asked::Cleared(clearance) => Held::new(endpoint, clearance),
+                Preflighted::Granted(grant) => HeldGrant::new(endpoint, grant),
                 other => return Ok(other),
             },
         };
@@ -412,15 +426,15 @@ impl Courier {
         *grant = Some(held);
         drop(grant);
         match turn {
-            Turn::At(turn, clearance) => {
+            Turn::At(turn, grant) => {
                 tokio::time::sleep_until(turn).await;
-                Ok(Asked::Cleared(clearance))
+                Ok(Preflighted::Granted(grant))
             }
-            Turn::Later(rate) => Ok(Asked::TooSoon(rate)),
+            Turn::Later(rate) => Ok(Preflighted::TooSoon(rate)),
         }
     }
 
-    async fn ask_now(&self, attempt: &Attempt<'_>, preflight: Preflight) -> Result<Asked, RenderError> {
+    async fn ask_now(&self, attempt: &Attempt<'_>, preflight: Preflight) -> Result<Preflighted, RenderError> {
         let what = preflight.what;
         let endpoint = attempt.subject.endpoint;
         let span = spans::request(attempt.span, &preflight.method, Some(what));
@@ -435,15 +449,15 @@ impl Courier {
         let exchange = self.exchange(attempt, &request, reading, span).await;
         let over = self.clock.now();
         let refused = match &exchange.result {
-            Ok(reply) => match wire::of(endpoint.wire_format).clear(endpoint, reply, over) {
-                Ok(clearance) => return Ok(Asked::Cleared(clearance)),
+            Ok(reply) => match wire::of(endpoint.wire_format).grant(endpoint, reply, over) {
+                Ok(grant) => return Ok(Preflighted::Granted(grant)),
                 Err(outcome) => outcome,
             },
             Err(_) => classify(endpoint, &exchange.result, over).about(what),
         };
         // What it answered is not kept: it may have a token in it.
-        let trip = attempt.trip(request, exchange, refused, over);
-        Ok(Asked::Refused(Box::new(Trip { reply: None, ..trip })))
+        let finished = attempt.finished(request, exchange, refused, over);
+        Ok(Preflighted::Refused(Box::new(FinishedAttempt { reply: None, ..finished })))
     }
 
     /// One exchange in what is left of the attempt's time.
@@ -455,7 +469,7 @@ impl Courier {
     }
 }
 
-impl Trip {
+impl FinishedAttempt {
     /// The beginning of the answer's body as text, up to 4 KiB, without the secrets of the request.
     #[must_use]
     pub fn shown_body(&self) -> Option<String> {
@@ -546,8 +560,8 @@ impl Attempt<'_> {
         (result, outcome): (AttemptResult, Outcome),
         console: Option<String>,
         over: Timestamp,
-    ) -> Box<Trip> {
-        Box::new(Trip {
+    ) -> Box<FinishedAttempt> {
+        Box::new(FinishedAttempt {
             request: None,
             reply: None,
             status_code: None,
@@ -571,8 +585,14 @@ impl Attempt<'_> {
         self.subject.endpoint.timeout.saturating_sub(self.begun.elapsed())
     }
 
-    fn trip(&self, request: SignedRequest, exchange: Exchange, outcome: Outcome, over: Timestamp) -> Trip {
-        Trip {
+    fn finished(
+        &self,
+        request: SignedRequest,
+        exchange: Exchange,
+        outcome: Outcome,
+        over: Timestamp,
+    ) -> FinishedAttempt {
+        FinishedAttempt {
             request: Some(request),
             status_code: exchange.result.as_ref().ok().map(|reply| reply.status),
             outcome,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long work waits in memory, for its turn or for its endpoint, before it is parked: long enough for a healthy
-/// endpoint to make room (a round trip or two), short enough to be no burden.
+/// endpoint to make room (a round finished or two), short enough to be no burden.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(250);
 
 /// The slowest and the fastest rate that is kept, in requests a second: the time between two must be a number.

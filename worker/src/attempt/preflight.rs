@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::attempt::pace::Pace;
-use crate::wire::Clearance;
+use crate::wire::Grant;
 
 /// How many grants are held before those that are over are looked for.
 const TIDY_AT: usize = 1_000;
@@ -20,18 +20,18 @@ const MOST_URLS: usize = 100;
 
 /// The grants, by endpoint and by the URL that was asked: one says nothing of another.
 #[derive(Debug, Default)]
-pub(crate) struct Consents(Mutex<HashMap<EndpointId, HashMap<Url, Arc<Grant>>>>);
+pub(crate) struct Grants(Mutex<HashMap<EndpointId, HashMap<Url, Arc<GrantSlot>>>>);
 
 /// One endpoint's grant. Whoever asks holds the lock meanwhile, so that a receiver is asked once and not
 /// by every delivery that waits.
-pub(crate) type Grant = tokio::sync::Mutex<Option<Held>>;
+pub(crate) type GrantSlot = tokio::sync::Mutex<Option<HeldGrant>>;
 
 /// What was granted.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct HeldGrant {
     version: i64,
     until: Instant,
-    clearance: Clearance,
+    grant: Grant,
     /// Under the rate that was granted. Admission keeps to the rate too, but learns of it only after a delivery has
     /// finished; those that it let through before then are spaced here.
     pace: Pace,
@@ -41,14 +41,14 @@ pub(crate) struct Held {
 #[derive(Debug)]
 pub(crate) enum Turn {
     /// Go, then.
-    At(Instant, Clearance),
+    At(Instant, Grant),
     /// It is too far off to wait for, at so many requests a second.
     Later(f64),
 }
 
-impl Consents {
+impl Grants {
     /// The place of an endpoint's URL.
-    pub(crate) fn of(&self, endpoint: &EndpointId, url: &Url) -> Arc<Grant> {
+    pub(crate) fn of(&self, endpoint: &EndpointId, url: &Url) -> Arc<GrantSlot> {
         let mut grants = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if grants.len() >= TIDY_AT {
             let now = Instant::now();
@@ -72,14 +72,14 @@ impl Consents {
 }
 
 /// Whether somebody asks for it now, or it was granted and lasts.
-fn is_held(grant: &Grant, now: Instant) -> bool {
-    grant.try_lock().map_or(true, |held| Held::lasts(held.as_ref(), now))
+fn is_held(grant: &GrantSlot, now: Instant) -> bool {
+    grant.try_lock().map_or(true, |held| HeldGrant::lasts(held.as_ref(), now))
 }
 
-impl Held {
-    pub(crate) fn new(endpoint: &Endpoint, clearance: Clearance) -> Self {
+impl HeldGrant {
+    pub(crate) fn new(endpoint: &Endpoint, grant: Grant) -> Self {
         let now = Instant::now();
-        Self { version: endpoint.version, until: now + clearance.lasts, clearance, pace: Pace::new() }
+        Self { version: endpoint.version, until: now + grant.lasts, grant, pace: Pace::new() }
     }
 
     /// Whether it holds for the endpoint as it is now.
@@ -89,10 +89,10 @@ impl Held {
 
     /// Takes the next turn under the rate that was granted.
     pub(crate) fn turn(&mut self) -> Turn {
-        let clearance = self.clearance.clone();
-        let Some(rate) = clearance.rate_per_second else { return Turn::At(Instant::now(), clearance) };
+        let grant = self.grant.clone();
+        let Some(rate) = grant.rate_per_second else { return Turn::At(Instant::now(), grant) };
         match self.pace.take(rate) {
-            Some(turn) => Turn::At(turn, clearance),
+            Some(turn) => Turn::At(turn, grant),
             None => Turn::Later(rate),
         }
     }
@@ -109,9 +109,9 @@ mod tests {
     use super::*;
     use crate::wire::fixtures;
 
-    fn held(rate_per_second: Option<f64>) -> Held {
-        let clearance = Clearance { lasts: Duration::from_secs(60), rate_per_second, ..Clearance::default() };
-        Held::new(&endpoint(), clearance)
+    fn held(rate_per_second: Option<f64>) -> HeldGrant {
+        let grant = Grant { lasts: Duration::from_secs(60), rate_per_second, ..Grant::default() };
+        HeldGrant::new(&endpoint(), grant)
     }
 
     fn endpoint() -> Endpoint {
@@ -132,17 +132,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn each_url_is_asked_for_itself_and_only_so_many_are_held() {
-        let consents = Consents::default();
+        let grants = Grants::default();
         let id = EndpointId::parse("e-1").unwrap();
         let url = |n: usize| Url::parse(&format!("https://example.com/{n}")).unwrap();
-        *consents.of(&id, &url(0)).lock().await = Some(held(None));
-        assert!(consents.of(&id, &url(0)).lock().await.is_some());
-        assert!(consents.of(&id, &url(1)).lock().await.is_none());
+        *grants.of(&id, &url(0)).lock().await = Some(held(None));
+        assert!(grants.of(&id, &url(0)).lock().await.is_some());
+        assert!(grants.of(&id, &url(1)).lock().await.is_none());
         for n in 0..3 * MOST_URLS {
-            *consents.of(&id, &url(n)).lock().await = Some(held(None));
+            *grants.of(&id, &url(n)).lock().await = Some(held(None));
         }
-        assert_eq!(consents.0.lock().unwrap()[&id].len(), MOST_URLS);
-        assert!(consents.of(&id, &url(3 * MOST_URLS - 1)).lock().await.is_some());
+        assert_eq!(grants.0.lock().unwrap()[&id].len(), MOST_URLS);
+        assert!(grants.of(&id, &url(3 * MOST_URLS - 1)).lock().await.is_some());
     }
 
     #[tokio::test(start_paused = true)]

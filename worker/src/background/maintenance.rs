@@ -35,7 +35,7 @@ const STEP: u32 = 500;
 
 /// Bounds of what is kept.
 #[derive(Debug, Clone, Copy)]
-pub struct UpkeepSettings {
+pub struct MaintenanceSettings {
     /// How long finished deliveries are kept. Default 30 days.
     pub retention: Duration,
     /// How long idempotency keys are kept. Default a day.
@@ -44,7 +44,7 @@ pub struct UpkeepSettings {
     pub disable_after: Duration,
 }
 
-impl Default for UpkeepSettings {
+impl Default for MaintenanceSettings {
     fn default() -> Self {
         let day = Duration::from_secs(24 * 3600);
         Self { retention: 30 * day, idempotency_retention: day, disable_after: 5 * day }
@@ -52,7 +52,7 @@ impl Default for UpkeepSettings {
 }
 
 /// What the slow work needs.
-pub struct Upkeep {
+pub struct Maintenance {
     /// What is kept.
     pub store: Store,
     /// Whose queues are counted.
@@ -68,12 +68,12 @@ pub struct Upkeep {
     /// Whom to wake.
     pub wake: Wake,
     /// Bounds.
-    pub settings: UpkeepSettings,
+    pub settings: MaintenanceSettings,
     /// Ends it.
     pub stopping: CancellationToken,
 }
 
-impl Upkeep {
+impl Maintenance {
     /// All of it, until told to stop.
     pub async fn run(&self) {
         tokio::join!(

@@ -18,11 +18,11 @@ use tokio_util::sync::CancellationToken;
 use crate::pipeline::conclude;
 use crate::pipeline::deliver::Pipeline;
 use crate::pipeline::endpoints::{EndpointCache, EndpointSet};
-use crate::pipeline::job::{Custody, Job};
+use crate::pipeline::job::{AckHandle, Job};
 use crate::pipeline::record::Finished;
 use crate::pipeline::wake::Wake;
 
-/// How much longer than its endpoint's timeout a claimed delivery may be in a worker's hands: the wait
+/// How much longer than its endpoint's timeout a claimed delivery may be in a worker's in_flight: the wait
 /// for admission and the time to record. After that another worker takes it, should this one have died.
 const LEASE_MARGIN: Duration = Duration::from_secs(10);
 /// How often the store is asked for what other processes recorded.
@@ -137,11 +137,11 @@ impl Scheduler {
     /// When the store cannot be asked.
     pub async fn parked_step(&self) -> Result<usize, StoreError> {
         let now = self.pipeline.clock.now();
-        let abandoned = self.pipeline.hands.abandoned();
+        let abandoned = self.pipeline.in_flight.abandoned();
         if !abandoned.is_empty()
             && let Err(error) = self.store.release(&abandoned, now).await
         {
-            self.pipeline.hands.abandon(abandoned);
+            self.pipeline.in_flight.abandon(abandoned);
             return Err(error);
         }
         let parked = self.store.endpoints_with_parked().await?;
@@ -184,17 +184,17 @@ impl Scheduler {
     /// Starts what was claimed. What has no endpoint any more is left to `fail_orphans`.
     async fn begin(&self, claimed: Vec<Claimed>, endpoints: &EndpointSet) {
         for Claimed { delivery, notification, kept, lease_until } in claimed {
-            let Some(in_hand) = self.pipeline.hands.take(delivery.id, Some(lease_until)) else { continue };
+            let Some(in_hand) = self.pipeline.in_flight.take(delivery.id, Some(lease_until)) else { continue };
             let before = Before::Known { round: delivery.round, attempt_count: delivery.attempt_count };
-            let custody = Custody::Lease(in_hand);
+            let ack = AckHandle::Lease(in_hand);
             let Some(endpoint) = endpoints.get(&delivery.endpoint_id) else {
                 if endpoints.is_unreadable(&delivery.endpoint_id) {
                     let record = conclude::untried(delivery, before, conclude::parked(Hold::Disabled), None);
-                    self.pipeline.recorder.put(Finished { record, custody }).await;
+                    self.pipeline.recorder.put(Finished { record, ack }).await;
                 }
                 continue;
             };
-            self.pipeline.start(Job { delivery, notification, endpoint, kept, before, custody, waiting: None });
+            self.pipeline.start(Job { delivery, notification, endpoint, kept, before, ack, waiting: None });
         }
     }
 

@@ -5,7 +5,13 @@ use posthaste_shared::broker::{Broker, DeadReason, Message};
 use posthaste_shared::telemetry::metrics::Metrics;
 
 /// Puts a message on the dead-letter queue; tries until the broker takes it.
-pub(crate) async fn bury(broker: &dyn Broker, metrics: &Metrics, message: &Message, reason: DeadReason, detail: &str) {
+pub(crate) async fn dead_letter(
+    broker: &dyn Broker,
+    metrics: &Metrics,
+    message: &Message,
+    reason: DeadReason,
+    detail: &str,
+) {
     let mut backoff = Reconnect::default();
     while let Err(error) = broker.dead_letter(message, reason, detail).await {
         tracing::warn!(%error, "a message waits for the dead-letter queue");

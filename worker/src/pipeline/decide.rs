@@ -8,7 +8,7 @@ use crate::wire::outcome::{Outcome, Verdict};
 
 /// An attempt, as far as the policy is concerned.
 #[derive(Debug, Clone, Copy)]
-pub struct Made {
+pub struct AttemptFacts {
     /// Its number within the delivery's round, from 1.
     pub number: u32,
     /// When the delivery expires.
@@ -21,18 +21,18 @@ pub struct Made {
 
 /// What we do after an attempt.
 #[must_use]
-pub fn decide(outcome: &Outcome, policy: &RetryPolicy, made: Made) -> Verdict {
+pub fn decide(outcome: &Outcome, policy: &RetryPolicy, attempt: AttemptFacts) -> Verdict {
     match outcome {
         Outcome::Accepted { .. } => Verdict::Complete,
         Outcome::Refused { reason, .. } => Verdict::GiveUp(*reason),
         Outcome::Transient { kind, retry_after, .. } => {
-            if made.number > policy.retries() || !policy.retries_on(*kind) {
+            if attempt.number > policy.retries() || !policy.retries_on(*kind) {
                 Verdict::GiveUp(FailureReason::RetriesExhausted)
-            } else if made.expires_at.is_some_and(|at| at <= made.now) {
+            } else if attempt.expires_at.is_some_and(|at| at <= attempt.now) {
                 Verdict::Expire
             } else {
                 // A retry due after the expiry is recorded all the same: the delivery expires on time, not early.
-                Verdict::RetryAt(made.now.after(policy.delay(made.number, made.jitter, *retry_after)))
+                Verdict::RetryAt(attempt.now.after(policy.delay(attempt.number, attempt.jitter, *retry_after)))
             }
         }
     }
@@ -51,8 +51,8 @@ mod tests {
         Timestamp::parse("2026-01-01T00:00:00Z").unwrap()
     }
 
-    fn made(number: u32) -> Made {
-        Made { number, expires_at: None, now: now(), jitter: 0.0 }
+    fn made(number: u32) -> AttemptFacts {
+        AttemptFacts { number, expires_at: None, now: now(), jitter: 0.0 }
     }
 
     fn transient(kind: RetryOn) -> Outcome {
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_failure_after_the_expiry_expires() {
-        let late = Made { expires_at: Some(now()), ..made(1) };
+        let late = AttemptFacts { expires_at: Some(now()), ..made(1) };
         assert_eq!(decide(&transient(RetryOn::Timeout), &RetryPolicy::default(), late), Verdict::Expire);
     }
 }

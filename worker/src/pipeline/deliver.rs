@@ -1,5 +1,5 @@
-//! One delivery, from the worker's hands to the store: the pipeline. Read this file first; each step is
-//! a file of its own.
+//! The handling of one delivery: [`Pipeline::steps`] is the list of the steps, each a file of its own, and returns how it
+//! ended; [`Pipeline::settle`] records that, whatever it was. Read this file first.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -18,17 +18,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use crate::attempt::{Attempted, Courier, Trip};
-use crate::pipeline::admit::{Admission, Admitted, From};
+use crate::attempt::{AttemptEnd, Attempter, FinishedAttempt};
+use crate::pipeline::admit::{Admission, Admitted, From, Permit};
 use crate::pipeline::conclude::{self, EventSettings};
-use crate::pipeline::dead_letter::bury;
-use crate::pipeline::decide::{Made, decide};
-use crate::pipeline::fan_out::Room;
-use crate::pipeline::job::{Custody, Hands, Job};
+use crate::pipeline::dead_letter::dead_letter;
+use crate::pipeline::decide::{AttemptFacts, decide};
+use crate::pipeline::job::{AckHandle, InFlight, Job};
 use crate::pipeline::record::{Finished, Recorder};
+use crate::pipeline::room::Room;
 use crate::pipeline::spans;
 use crate::wire::Subject;
-use crate::wire::outcome::Outcome;
+use crate::wire::outcome::Verdict;
 
 /// How long an endpoint whose script could not be run gets nothing: its deliveries wait in the store meanwhile.
 const SCRIPT_PAUSE: Duration = Duration::from_secs(1);
@@ -46,11 +46,11 @@ pub struct Pipeline {
     /// Who may go.
     pub admission: Admission,
     /// How requests go out.
-    pub courier: Courier,
+    pub attempter: Attempter,
     /// Where results go.
     pub recorder: Recorder,
     /// What this worker has in hand.
-    pub hands: Hands,
+    pub in_flight: InFlight,
     /// How much of large notifications it may have in hand.
     pub room: Room,
     /// Which events are wanted.
@@ -63,77 +63,153 @@ pub struct Pipeline {
     pub hard_stop: CancellationToken,
 }
 
+/// How the handling of a delivery ended.
+enum Ending {
+    /// An attempt was made.
+    Attempted { finished: Box<FinishedAttempt>, begun: Timestamp, verdict: Verdict },
+    /// None was made: the delivery is in this state now, and why.
+    Untried { state: DeliveryState, why: Option<String> },
+    /// The worker is stopping: another one, or this one after its restart, begins anew.
+    Stopping,
+    /// Our fault.
+    Panicked,
+}
+
+impl Ending {
+    fn untried(state: DeliveryState) -> Self {
+        Self::Untried { state, why: None }
+    }
+}
+
 impl Pipeline {
-    /// One attempt at a delivery, or the reason why none is made; recorded either way.
-    pub async fn deliver(&self, mut job: Job) {
+    /// One attempt at a delivery, or the reason why none is made; recorded either way, unless the worker stops.
+    async fn deliver(&self, mut job: Job) {
         let span = spans::attempt(&self.tracer, &job);
-        // expiry
-        let now = self.clock.now();
-        if job.notification.is_expired(now) {
-            return self.end(job, span, DeliveryState::Expired { at: now }, None).await;
-        }
-        // admit
-        let from = if matches!(job.custody, Custody::Lease(_)) { From::Store } else { From::Broker };
-        let limit = job.notification.expires_at.map(|at| at.since(now));
-        let permit = match self.admission.admit(&job.endpoint, from, limit).await {
-            Admitted::Go(permit) => permit,
-            Admitted::Hold(why) => {
-                let now = self.clock.now();
-                let expired = job.notification.is_expired(now);
-                let state = if expired { DeliveryState::Expired { at: now } } else { conclude::parked(why) };
-                return self.end(job, span, state, None).await;
-            }
-            Admitted::Stopping => return span.discard(),
+        let ending = match AssertUnwindSafe(self.steps(&mut job, &span)).catch_unwind().await {
+            Ok(Ok(ending) | Err(ending)) => ending,
+            Err(_) => Ending::Panicked,
         };
-        drop(job.waiting.take());
-        let begun = self.clock.now();
-        if job.notification.is_expired(begun) {
-            return self.end(job, span, DeliveryState::Expired { at: begun }, None).await;
-        }
-        // render, sign, send, classify
-        self.metrics.in_flight.inc();
-        let attempted = self.courier.attempt(&subject(&job), job.kept.as_ref(), begun, &span).await;
-        self.metrics.in_flight.dec();
+        self.settle(job, span, ending).await;
+    }
+
+    /// The steps of a delivery, in their order. An `Err` is an ending before the last step.
+    async fn steps(&self, job: &mut Job, span: &Span) -> Result<Ending, Ending> {
+        self.refuse_expired(job)?;
+        let permit = self.admit(job).await?;
+        // Waiting for admission took time.
+        let begun = self.refuse_expired(job)?;
+        let finished = self.exchange(job, begun, span).await;
         drop(permit);
-        let trip = match attempted {
-            Attempted::Made(trip) => trip,
-            Attempted::Skipped { skip, .. } => {
-                return self.end(job, span, DeliveryState::Cancelled { at: begun }, Some(skip.to_string())).await;
+        let finished = finished?;
+        let verdict = decide(
+            &finished.outcome,
+            &job.endpoint.retry,
+            AttemptFacts {
+                number: job.delivery.next_attempt_in_round(),
+                expires_at: job.delivery.expires_at,
+                now: finished.over,
+                jitter: rand::random(),
+            },
+        );
+        Ok(Ending::Attempted { finished, begun, verdict })
+    }
+
+    /// What time it is, if the delivery may still be sent.
+    fn refuse_expired(&self, job: &Job) -> Result<Timestamp, Ending> {
+        let now = self.clock.now();
+        let expired = job.notification.is_expired(now);
+        if expired { Err(Ending::untried(DeliveryState::Expired { at: now })) } else { Ok(now) }
+    }
+
+    /// Parks the delivery, unless its time is over.
+    fn park(&self, job: &Job, why: Hold) -> Ending {
+        self.refuse_expired(job).map_or_else(|expired| expired, |_| Ending::untried(conclude::parked(why)))
+    }
+
+    async fn admit(&self, job: &mut Job) -> Result<Permit, Ending> {
+        let from = if matches!(job.ack, AckHandle::Lease(_)) { From::Store } else { From::Broker };
+        let limit = job.notification.expires_at.map(|at| at.since(self.clock.now()));
+        match self.admission.admit(&job.endpoint, from, limit).await {
+            Admitted::Go(permit) => {
+                drop(job.waiting.take());
+                Ok(permit)
             }
-            Attempted::Unwritable(error) => {
+            Admitted::Hold(why) => Err(self.park(job, why)),
+            Admitted::Stopping => Err(Ending::Stopping),
+        }
+    }
+
+    /// Render, sign, send, classify.
+    async fn exchange(&self, job: &Job, begun: Timestamp, span: &Span) -> Result<Box<FinishedAttempt>, Ending> {
+        let in_flight = self.metrics.attempt_in_flight();
+        let end = self.attempter.attempt(&subject(job), job.kept.as_ref(), begun, span).await;
+        drop(in_flight);
+        match end {
+            AttemptEnd::Finished(finished) => Ok(finished),
+            AttemptEnd::Skipped { skip, .. } => {
+                Err(Ending::Untried { state: DeliveryState::Cancelled { at: begun }, why: Some(skip.to_string()) })
+            }
+            AttemptEnd::Unwritable(error) => {
                 let state = DeliveryState::Failed { at: begun, reason: FailureReason::RenderError };
-                return self.end(job, span, state, Some(error.to_string())).await;
+                Err(Ending::Untried { state, why: Some(error.to_string()) })
             }
-            Attempted::Busy => {
+            AttemptEnd::Busy => {
                 self.admission.pause(&job.endpoint.id, SCRIPT_PAUSE);
-                let now = self.clock.now();
-                let expired = job.notification.is_expired(now);
-                let state = if expired { DeliveryState::Expired { at: now } } else { conclude::parked(Hold::Scripts) };
-                return self.end(job, span, state, None).await;
+                Err(self.park(job, Hold::Scripts))
             }
-            Attempted::TooSoon(rate) => {
+            AttemptEnd::TooSoon(rate) => {
                 self.admission.cap_rate(&job.endpoint.id, Some(rate));
-                return self.end(job, span, conclude::parked(Hold::RateLimit), None).await;
+                Err(Ending::untried(conclude::parked(Hold::RateLimit)))
             }
-        };
-        self.note_begun(&job, &trip, begun);
-        // decide
-        let over = trip.over;
-        let made = Made {
-            number: job.delivery.next_attempt_in_round(),
-            expires_at: job.delivery.expires_at,
-            now: over,
-            jitter: rand::random(),
-        };
-        let verdict = decide(&trip.outcome, &job.endpoint.retry, made);
-        // record, and then acknowledge
-        let attempt = self.attempt(&job, &trip, begun);
-        self.note_over(&job, &attempt, &trip.outcome);
-        let whole = (attempt, &trip.outcome, verdict);
-        let record = conclude::attempted(job.delivery, job.before, &job.endpoint, whole, over, self.events);
-        let record = Record { kept: trip.keep, ..record };
-        spans::made(span, &record);
-        self.recorder.put(Finished { record, custody: job.custody }).await;
+        }
+    }
+
+    /// Records how it ended, closes the span, and has the message acknowledged once the record is in the store.
+    async fn settle(&self, job: Job, mut span: Span, ending: Ending) {
+        match ending {
+            // The message goes back to the broker, or the lease to the store.
+            Ending::Stopping => span.discard(),
+            Ending::Untried { state, why } => {
+                let record = conclude::untried(job.delivery, job.before, state, why);
+                spans::not_made(span, &record, &job.ack);
+                self.recorder.put(Finished { record, ack: job.ack }).await;
+            }
+            Ending::Attempted { finished, begun, verdict } => {
+                let attempt = self.attempt(&job, &finished, begun);
+                self.note(&job, &attempt, &finished, begun);
+                let whole = (attempt, &finished.outcome, verdict);
+                let record =
+                    conclude::attempted(job.delivery, job.before, &job.endpoint, whole, finished.over, self.events);
+                let record = Record { kept: finished.keep, ..record };
+                spans::made(span, &record);
+                self.recorder.put(Finished { record, ack: job.ack }).await;
+            }
+            Ending::Panicked => {
+                span.fail(FailureReason::Internal.as_str());
+                self.settle_panicked(job).await;
+            }
+        }
+    }
+
+    /// A delivery whose handling panics is poison: its message goes to the dead-letter queue, or, where it came from the
+    /// store, it fails.
+    async fn settle_panicked(&self, job: Job) {
+        tracing::error!("handling a delivery panicked: please report this as a bug of Posthaste");
+        let detail = "handling it panicked; the worker's log has the place";
+        match job.ack {
+            AckHandle::Message(pending, in_flight) => {
+                drop(in_flight);
+                let reason = DeadReason::Poisonous;
+                dead_letter(self.broker.as_ref(), &self.metrics, &pending.message, reason, detail).await;
+                if let Some(tag) = pending.settle_one() {
+                    self.recorder.ack(tag).await;
+                }
+            }
+            ack @ (AckHandle::Lease(_) | AckHandle::Nobody) => {
+                let record = conclude::internal(job.delivery, job.before, self.clock.now(), detail.to_owned());
+                self.recorder.put(Finished { record, ack }).await;
+            }
+        }
     }
 
     /// Starts a delivery as a task of its own, tracked, and cut off by a hard stop.
@@ -150,7 +226,7 @@ impl Pipeline {
         self.tasks.spawn(
             async move {
                 tokio::select! {
-                    () = pipeline.deliver_or_bury(job) => {}
+                    () = pipeline.deliver(job) => {}
                     () = pipeline.hard_stop.cancelled() => {}
                 }
             }
@@ -158,80 +234,41 @@ impl Pipeline {
         );
     }
 
-    /// A delivery whose handling panics is poison: its message goes to the dead-letter queue, or, where it
-    /// came from the store, it fails.
-    async fn deliver_or_bury(&self, job: Job) {
-        let held = match &job.custody {
-            Custody::Message(ticket, _) => Ok(Arc::clone(ticket)),
-            Custody::Lease(_) | Custody::Nobody => Err((job.delivery.clone(), job.before.clone())),
-        };
-        if AssertUnwindSafe(self.deliver(job)).catch_unwind().await.is_ok() {
-            return;
-        }
-        tracing::error!("handling a delivery panicked: please report this as a bug of Posthaste");
-        match held {
-            Ok(ticket) => {
-                let detail = "handling it panicked; the worker's log has the place";
-                bury(self.broker.as_ref(), &self.metrics, &ticket.message, DeadReason::Poisonous, detail).await;
-                if let Some(tag) = ticket.settle_one() {
-                    self.recorder.ack(tag).await;
-                }
-            }
-            Err((delivery, before)) => {
-                let why = "handling it panicked; the worker's log has the place".to_owned();
-                let record = conclude::internal(delivery, before, self.clock.now(), why);
-                self.recorder.put(Finished { record, custody: Custody::Nobody }).await;
-            }
-        }
-    }
-
-    /// Ends or parks a delivery without an attempt.
-    async fn end(&self, job: Job, span: Span, state: DeliveryState, why: Option<String>) {
-        let record = conclude::untried(job.delivery, job.before, state, why);
-        spans::unmade(span, &record, &job.custody);
-        self.recorder.put(Finished { record, custody: job.custody }).await;
-    }
-
-    fn attempt(&self, job: &Job, trip: &Trip, begun: Timestamp) -> Attempt {
+    fn attempt(&self, job: &Job, finished: &FinishedAttempt, begun: Timestamp) -> Attempt {
         Attempt {
             number: job.delivery.attempt_count + 1,
             round: job.delivery.round,
             started_at: begun,
-            duration: trip.duration,
-            phases: trip.phases,
-            result: trip.result,
-            status_code: trip.status_code,
-            error: trip.outcome.error().cloned(),
-            response_body: trip.shown_body(),
-            resolved_address: trip.address.clone(),
-            request_headers: trip.request.as_ref().map(|request| request.shown_headers().to_vec()).unwrap_or_default(),
+            duration: finished.duration,
+            phases: finished.phases,
+            result: finished.result,
+            status_code: finished.status_code,
+            error: finished.outcome.error().cloned(),
+            response_body: finished.shown_body(),
+            resolved_address: finished.address.clone(),
+            request_headers: finished
+                .request
+                .as_ref()
+                .map(|request| request.shown_headers().to_vec())
+                .unwrap_or_default(),
             worker: self.worker.clone(),
-            console: trip.console.clone(),
+            console: finished.console.clone(),
         }
     }
 
-    fn note_begun(&self, job: &Job, trip: &Trip, begun: Timestamp) {
+    /// Counts and logs an attempt, and keeps to the rate that the receiver asked for.
+    fn note(&self, job: &Job, attempt: &Attempt, finished: &FinishedAttempt, begun: Timestamp) {
         if job.delivery.attempt_count == 0 {
             let ready = job.notification.deliver_at.unwrap_or(job.notification.accepted_at);
             self.metrics.queue_wait.observe(begun.since(ready).as_secs_f64());
         }
-        self.admission.cap_rate(&job.endpoint.id, trip.rate_per_second);
-    }
-
-    fn note_over(&self, job: &Job, attempt: &Attempt, outcome: &Outcome) {
+        self.admission.cap_rate(&job.endpoint.id, finished.rate_per_second);
         self.metrics.attempted(job.endpoint.wire_format, attempt.result, attempt.duration);
         let duration_ms = attempt.duration.as_secs_f64() * 1e3;
-        match outcome.error() {
-            None => tracing::debug!(duration_ms, status = attempt.status_code, "delivered"),
-            Some(error) => {
-                tracing::debug!(
-                    duration_ms,
-                    status = attempt.status_code,
-                    error.code,
-                    error.text,
-                    "the attempt failed"
-                );
-            }
+        let status = attempt.status_code;
+        match finished.outcome.error() {
+            None => tracing::debug!(duration_ms, status, "delivered"),
+            Some(error) => tracing::debug!(duration_ms, status, error.code, error.text, "the attempt failed"),
         }
     }
 }

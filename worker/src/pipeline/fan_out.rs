@@ -18,9 +18,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::conclude;
-use crate::pipeline::dead_letter::bury;
+use crate::pipeline::dead_letter::dead_letter;
 use crate::pipeline::deliver::Pipeline;
-use crate::pipeline::job::{Custody, Job, Ticket};
+use crate::pipeline::job::{AckHandle, Job, PendingMessage};
 use crate::pipeline::record::Finished;
 use crate::pipeline::route::FanOut;
 
@@ -30,29 +30,13 @@ const FEW: usize = 16;
 /// of an endpoint, so that a fast one never waits for the next. Each waits for some hundred milliseconds at the
 /// most before it goes or is parked, so a sick endpoint does not hold the others up.
 const WAITING: usize = 64;
-/// The most deliveries of large notifications that are begun and not recorded yet, for the whole worker, beside
-/// those that hold a slot: what may pile up in memory while the store is away.
-const UNRECORDED: usize = 4096;
 /// After so many deliveries that need no work the task lets others run.
 const BREATH: usize = 128;
-
-/// Room in memory for deliveries of large notifications. First come, first served, one delivery at a time, so
-/// several notifications take turns.
-#[derive(Debug, Clone)]
-pub struct Room(Arc<Semaphore>);
-
-impl Room {
-    /// For a worker with `slots`.
-    #[must_use]
-    pub fn new(slots: usize) -> Self {
-        Self(Arc::new(Semaphore::new(slots.saturating_add(UNRECORDED).min(Semaphore::MAX_PERMITS))))
-    }
-}
 
 /// A notification whose deliveries are to be started.
 pub(crate) struct Started {
     pub(crate) notification: Arc<Notification>,
-    pub(crate) ticket: Arc<Ticket>,
+    pub(crate) pending: Arc<PendingMessage>,
     pub(crate) deliveries: FanOut,
     /// Those that the store knows.
     pub(crate) already: HashSet<DeliveryId>,
@@ -77,9 +61,9 @@ impl Pipeline {
             if done.is_err() {
                 tracing::error!("starting a notification's deliveries panicked: please report this as a bug");
                 let detail = "starting its deliveries panicked; the worker's log has the place";
-                let message = &started.ticket.message;
-                bury(pipeline.broker.as_ref(), &pipeline.metrics, message, DeadReason::Poisonous, detail).await;
-                pipeline.recorder.ack(started.ticket.tag).await;
+                let message = &started.pending.message;
+                dead_letter(pipeline.broker.as_ref(), &pipeline.metrics, message, DeadReason::Poisonous, detail).await;
+                pipeline.recorder.ack(started.pending.tag).await;
             }
         });
     }
@@ -126,9 +110,9 @@ impl Pipeline {
         places: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
     ) {
         let known = started.already.contains(&delivery.id);
-        let in_hand = if known { None } else { self.hands.take(delivery.id, None) };
+        let in_hand = if known { None } else { self.in_flight.take(delivery.id, None) };
         let Some(mut in_hand) = in_hand else {
-            if let Some(tag) = started.ticket.settle_one() {
+            if let Some(tag) = started.pending.settle_one() {
                 self.recorder.ack(tag).await;
             }
             return;
@@ -138,8 +122,8 @@ impl Pipeline {
         let notification = Arc::clone(&started.notification);
         let fan_out = u32::try_from(started.deliveries.len()).unwrap_or(u32::MAX);
         let before = Before::New { notification: Arc::clone(&notification), fan_out };
-        let custody = Custody::Message(Arc::clone(&started.ticket), in_hand);
-        let job = Job { delivery, notification, endpoint, kept: None, before, custody, waiting };
+        let ack = AckHandle::Message(Arc::clone(&started.pending), in_hand);
+        let job = Job { delivery, notification, endpoint, kept: None, before, ack, waiting };
         match job.notification.deliver_at.filter(|at| *at > started.now) {
             Some(due_at) => self.schedule(job, due_at).await,
             None => self.start(job),
@@ -149,6 +133,6 @@ impl Pipeline {
     async fn schedule(&self, job: Job, due_at: Timestamp) {
         let state = DeliveryState::Pending(Wait::Scheduled { due_at });
         let record = conclude::untried(job.delivery, job.before, state, None);
-        self.recorder.put(Finished { record, custody: job.custody }).await;
+        self.recorder.put(Finished { record, ack: job.ack }).await;
     }
 }

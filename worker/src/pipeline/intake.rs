@@ -19,17 +19,17 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::conclude;
-use crate::pipeline::dead_letter::bury;
+use crate::pipeline::dead_letter::dead_letter;
 use crate::pipeline::decode::{Decoded, Limits, decode};
 use crate::pipeline::deliver::Pipeline;
 use crate::pipeline::endpoints::{EndpointCache, EndpointSet};
 use crate::pipeline::fan_out::Started;
-use crate::pipeline::job::{Custody, NotificationInHand, Ticket};
+use crate::pipeline::job::{AckHandle, InFlightNotification, PendingMessage};
 use crate::pipeline::record::{Finished, refuse_id};
 use crate::pipeline::route::{Routed, route};
 use crate::pipeline::spans;
 
-/// The most messages looked up in one round trip.
+/// The most messages looked up in one round finished.
 const MAX_BATCH: usize = 256;
 /// How soon a message is looked at again whose delivery this worker has in hand already.
 const DEFERRED: Duration = Duration::from_millis(200);
@@ -130,7 +130,7 @@ impl Intake {
                 Decoded::Unreadable(reason, detail) => unreadable.push((incoming, reason, detail)),
             }
         }
-        let bury = unreadable.iter().map(|(incoming, reason, detail)| self.bury(incoming, *reason, detail));
+        let bury = unreadable.iter().map(|(incoming, reason, detail)| self.dead_letter(incoming, *reason, detail));
         tokio::join!(futures::future::join_all(bury), self.name(unnamed));
         works
     }
@@ -159,16 +159,16 @@ impl Intake {
         }
     }
 
-    async fn bury(&self, incoming: &Incoming, reason: DeadReason, detail: &str) {
+    async fn dead_letter(&self, incoming: &Incoming, reason: DeadReason, detail: &str) {
         tracing::warn!(reason = reason.as_str(), detail, "a message goes to the dead-letter queue");
-        bury(self.pipeline.broker.as_ref(), &self.pipeline.metrics, &incoming.message, reason, detail).await;
+        dead_letter(self.pipeline.broker.as_ref(), &self.pipeline.metrics, &incoming.message, reason, detail).await;
         self.pipeline.recorder.ack(incoming.tag).await;
     }
 
     /// Starts the deliveries of a batch. Gives back what must be looked at again in a moment.
     async fn take_up(&self, works: Vec<Work>) -> Vec<Work> {
         // Before the store is asked: a notification that is under way for long would be asked for again and again.
-        let in_hand = |work: &Work| self.pipeline.hands.has_notification(&work.name());
+        let in_hand = |work: &Work| self.pipeline.in_flight.has_notification(&work.name());
         let (mut again, works): (Vec<Work>, Vec<Work>) = works.into_iter().partition(in_hand);
         if works.is_empty() {
             return again;
@@ -233,7 +233,7 @@ impl Intake {
     /// Starts one notification's deliveries, but those that the store knows. Gives the work back when the
     /// notification is in hand already: its message was redelivered while the first is still under way.
     async fn begin(&self, work: Work, already: HashSet<DeliveryId>, endpoints: &EndpointSet) -> Option<Work> {
-        let Some(in_hand) = self.pipeline.hands.take_notification(work.name()) else { return Some(work) };
+        let Some(in_hand) = self.pipeline.in_flight.take_notification(work.name()) else { return Some(work) };
         let now = self.pipeline.clock.now();
         let fresh = Wait::InFlight { lease_until: now };
         let most = self.limits.max_recipients;
@@ -256,11 +256,11 @@ impl Intake {
         };
         self.count(&work);
         let Work { notification, message, tag } = work;
-        let ticket = Ticket::new(message, tag, deliveries.len(), in_hand);
+        let pending = PendingMessage::new(message, tag, deliveries.len(), in_hand);
         if deliveries.is_empty() {
-            self.pipeline.recorder.put_unmatched(notification, ticket).await;
+            self.pipeline.recorder.put_unmatched(notification, pending).await;
         } else {
-            let started = Started { notification, ticket, deliveries, already, now };
+            let started = Started { notification, pending, deliveries, already, now };
             self.pipeline.fan_out(started, &self.stopping).await;
         }
         None
@@ -269,7 +269,7 @@ impl Intake {
     /// Puts a message that was read on the dead-letter queue.
     async fn refuse(&self, work: Work, reason: DeadReason, detail: &str) -> Option<Work> {
         let incoming = Incoming { message: work.message, tag: work.tag, delivery_count: 0 };
-        self.bury(&incoming, reason, detail).await;
+        self.dead_letter(&incoming, reason, detail).await;
         None
     }
 
@@ -277,17 +277,17 @@ impl Intake {
     async fn end(
         &self,
         work: Work,
-        notification: NotificationInHand,
+        notification: InFlightNotification,
         delivery: Delivery,
         state: DeliveryState,
         why: Option<String>,
     ) -> Option<Work> {
-        let Some(in_hand) = self.pipeline.hands.take(delivery.id, None) else { return Some(work) };
+        let Some(in_hand) = self.pipeline.in_flight.take(delivery.id, None) else { return Some(work) };
         self.count(&work);
         let before = Before::New { notification: work.notification, fan_out: 1 };
-        let custody = Custody::Message(Ticket::new(work.message, work.tag, 1, notification), in_hand);
+        let ack = AckHandle::Message(PendingMessage::new(work.message, work.tag, 1, notification), in_hand);
         let record = conclude::untried(delivery, before, state, why);
-        self.pipeline.recorder.put(Finished { record, custody }).await;
+        self.pipeline.recorder.put(Finished { record, ack }).await;
         None
     }
 

@@ -1,4 +1,4 @@
-//! A delivery in a worker's hands, and who is told when its result is in the store.
+//! A delivery in a worker's in_flight, and who is told when its result is in the store.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -28,25 +28,25 @@ pub struct Job {
     /// What the store must hold for the result to count.
     pub before: Before,
     /// Who is told.
-    pub custody: Custody,
+    pub ack: AckHandle,
     /// Its place among the deliveries of a large notification that wait for admission.
     pub waiting: Option<OwnedSemaphorePermit>,
 }
 
 /// Why this worker has the delivery in hand.
 #[derive(Debug)]
-pub enum Custody {
+pub enum AckHandle {
     /// From a message of the broker, which is acknowledged once every delivery of it is recorded.
-    Message(Arc<Ticket>, InHand),
+    Message(Arc<PendingMessage>, InFlightDelivery),
     /// From the store, under a lease.
-    Lease(InHand),
+    Lease(InFlightDelivery),
     /// Nobody: it was let go of already.
     Nobody,
 }
 
 /// A message that waits to be acknowledged.
 #[derive(Debug)]
-pub struct Ticket {
+pub struct PendingMessage {
     /// The message, should it turn out to be poison.
     pub message: Message,
     /// What to acknowledge it by.
@@ -54,13 +54,13 @@ pub struct Ticket {
     outstanding: AtomicUsize,
     refused: AtomicBool,
     #[expect(dead_code, reason = "held until the message is done with")]
-    notification: NotificationInHand,
+    notification: InFlightNotification,
 }
 
-impl Ticket {
+impl PendingMessage {
     /// For a message that makes `deliveries` deliveries.
     #[must_use]
-    pub fn new(message: Message, tag: Tag, deliveries: usize, notification: NotificationInHand) -> Arc<Self> {
+    pub fn new(message: Message, tag: Tag, deliveries: usize, notification: InFlightNotification) -> Arc<Self> {
         Arc::new(Self {
             message,
             tag,
@@ -83,14 +83,14 @@ impl Ticket {
     }
 }
 
-impl Custody {
+impl AckHandle {
     /// The result is in the store; the tag to acknowledge, if there is one.
     #[must_use]
     pub fn settled(self) -> Option<Tag> {
         match self {
-            Self::Message(ticket, in_hand) => {
+            Self::Message(pending, in_hand) => {
                 in_hand.settled();
-                ticket.settle_one()
+                pending.settle_one()
             }
             Self::Lease(in_hand) => {
                 in_hand.settled();
@@ -104,7 +104,7 @@ impl Custody {
 /// The deliveries that this worker has in hand: so that a redelivered message does not start one twice,
 /// and so that leases that nobody works on any more are given back.
 #[derive(Debug, Clone, Default)]
-pub struct Hands(Arc<Mutex<Held>>);
+pub struct InFlight(Arc<Mutex<Held>>);
 
 #[derive(Debug, Default)]
 struct Held {
@@ -115,8 +115,8 @@ struct Held {
 
 /// One delivery in hand, until this is dropped.
 #[derive(Debug)]
-pub struct InHand {
-    hands: Hands,
+pub struct InFlightDelivery {
+    in_flight: InFlight,
     id: DeliveryId,
     settled: bool,
     /// Its room in memory, where it is one of very many: held until the delivery is recorded.
@@ -125,29 +125,29 @@ pub struct InHand {
 
 /// A notification whose message this worker has in hand, until this is dropped: with the last of its deliveries.
 #[derive(Debug)]
-pub struct NotificationInHand {
-    hands: Hands,
+pub struct InFlightNotification {
+    in_flight: InFlight,
     name: (TenantId, NotificationId),
 }
 
-impl Hands {
+impl InFlight {
     /// Takes a delivery in hand, with the end of its lease if it comes from the store. `None` when this
     /// worker has it already.
     #[must_use]
-    pub fn take(&self, id: DeliveryId, lease_until: Option<Timestamp>) -> Option<InHand> {
+    pub fn take(&self, id: DeliveryId, lease_until: Option<Timestamp>) -> Option<InFlightDelivery> {
         let mut held = self.lock();
         if held.deliveries.contains_key(&id) {
             return None;
         }
         held.deliveries.insert(id, lease_until);
-        Some(InHand { hands: self.clone(), id, settled: false, room: None })
+        Some(InFlightDelivery { in_flight: self.clone(), id, settled: false, room: None })
     }
 
     /// Takes a notification's message in hand. `None` when this worker has one of that name already: it was
     /// redelivered, or enqueued twice, while the first is still under way.
     #[must_use]
-    pub fn take_notification(&self, name: (TenantId, NotificationId)) -> Option<NotificationInHand> {
-        self.lock().notifications.insert(name.clone()).then(|| NotificationInHand { hands: self.clone(), name })
+    pub fn take_notification(&self, name: (TenantId, NotificationId)) -> Option<InFlightNotification> {
+        self.lock().notifications.insert(name.clone()).then(|| InFlightNotification { in_flight: self.clone(), name })
     }
 
     /// Whether this worker has a message of the notification in hand.
@@ -172,13 +172,13 @@ impl Hands {
     }
 }
 
-impl Drop for NotificationInHand {
+impl Drop for InFlightNotification {
     fn drop(&mut self) {
-        self.hands.lock().notifications.remove(&self.name);
+        self.in_flight.lock().notifications.remove(&self.name);
     }
 }
 
-impl InHand {
+impl InFlightDelivery {
     /// Keeps room in memory for as long as the delivery is in hand.
     pub(crate) fn keep(&mut self, room: Option<OwnedSemaphorePermit>) {
         self.room = room;
@@ -189,9 +189,9 @@ impl InHand {
     }
 }
 
-impl Drop for InHand {
+impl Drop for InFlightDelivery {
     fn drop(&mut self) {
-        let mut held = self.hands.lock();
+        let mut held = self.in_flight.lock();
         let lease = held.deliveries.remove(&self.id).flatten();
         if let (false, Some(lease_until)) = (self.settled, lease) {
             held.abandoned.push((self.id, lease_until));

@@ -20,8 +20,8 @@ use posthaste_shared::telemetry::metrics::Metrics;
 use tokio::sync::mpsc;
 
 use crate::pipeline::conclude;
-use crate::pipeline::dead_letter::bury;
-use crate::pipeline::job::{Custody, Ticket};
+use crate::pipeline::dead_letter::dead_letter;
+use crate::pipeline::job::{AckHandle, PendingMessage};
 use crate::pipeline::wake::Wake;
 
 /// The most results in one transaction. 200 to 500 rows a transaction is where Postgres and SQLite both
@@ -36,13 +36,13 @@ pub struct Finished {
     /// What is recorded.
     pub record: Record,
     /// Who is told afterwards.
-    pub custody: Custody,
+    pub ack: AckHandle,
 }
 
 enum Entry {
     Result(Box<Finished>),
     /// A notification that nobody wants.
-    Unmatched(Arc<Notification>, Arc<Ticket>),
+    Unmatched(Arc<Notification>, Arc<PendingMessage>),
     /// A message that is done with otherwise.
     Done(Tag),
 }
@@ -52,14 +52,14 @@ enum Entry {
 pub struct Recorder(mpsc::Sender<Entry>);
 
 impl Recorder {
-    /// Hands a result over; waits while the store is behind.
+    /// InFlight a result over; waits while the store is behind.
     pub async fn put(&self, finished: Finished) {
         self.send(Entry::Result(Box::new(finished))).await;
     }
 
-    /// Hands over a notification that nobody wants, to be kept and acknowledged.
-    pub async fn put_unmatched(&self, notification: Arc<Notification>, ticket: Arc<Ticket>) {
-        self.send(Entry::Unmatched(notification, ticket)).await;
+    /// InFlight over a notification that nobody wants, to be kept and acknowledged.
+    pub async fn put_unmatched(&self, notification: Arc<Notification>, pending: Arc<PendingMessage>) {
+        self.send(Entry::Unmatched(notification, pending)).await;
     }
 
     /// Acknowledges a message that needs no record.
@@ -122,9 +122,9 @@ impl Recording {
                 match entry {
                     Entry::Result(finished) => {
                         records.push(finished.record);
-                        custodies.push(finished.custody);
+                        custodies.push(finished.ack);
                     }
-                    Entry::Unmatched(notification, ticket) => unmatched.push((notification, ticket)),
+                    Entry::Unmatched(notification, pending) => unmatched.push((notification, pending)),
                     Entry::Done(tag) => tags.push(tag),
                 }
             }
@@ -139,24 +139,24 @@ impl Recording {
     }
 
     /// Records a batch. What the database refuses is found by halving, so that one bad row harms no other.
-    async fn keep(&self, records: &[Record], mut custodies: Vec<Custody>, tags: &mut Vec<Tag>) {
+    async fn keep(&self, records: &[Record], mut custodies: Vec<AckHandle>, tags: &mut Vec<Tag>) {
         if records.is_empty() {
             return;
         }
         match self.record_when_reachable(records).await {
             Ok(answers) => {
                 self.metrics.store_batch_rows.observe(records.len() as f64);
-                for ((record, answer), custody) in records.iter().zip(answers).zip(custodies) {
-                    if let (Recorded::Conflict, Custody::Message(ticket, _)) = (answer, &custody) {
-                        self.conflict(&record.delivery.tenant, &record.delivery.notification_id, ticket).await;
+                for ((record, answer), ack) in records.iter().zip(answers).zip(custodies) {
+                    if let (Recorded::Conflict, AckHandle::Message(pending, _)) = (answer, &ack) {
+                        self.conflict(&record.delivery.tenant, &record.delivery.notification_id, pending).await;
                     }
                     self.settle(record, answer);
-                    tags.extend(custody.settled());
+                    tags.extend(ack.settled());
                 }
             }
             Err(error) if records.len() == 1 => {
-                if let Some(custody) = custodies.pop() {
-                    self.bury(&records[0], custody, &error, tags).await;
+                if let Some(ack) = custodies.pop() {
+                    self.dead_letter(&records[0], ack, &error, tags).await;
                 }
             }
             Err(_) => {
@@ -168,15 +168,15 @@ impl Recording {
         }
     }
 
-    async fn keep_unmatched(&self, unmatched: Vec<(Arc<Notification>, Arc<Ticket>)>, tags: &mut Vec<Tag>) {
+    async fn keep_unmatched(&self, unmatched: Vec<(Arc<Notification>, Arc<PendingMessage>)>, tags: &mut Vec<Tag>) {
         let notifications: Vec<_> = unmatched.iter().map(|(notification, _)| Arc::clone(notification)).collect();
         let mut backoff = Reconnect::default();
         loop {
             let error = match self.store.record_unmatched(&notifications, self.clock.now()).await {
                 Ok(answers) => {
-                    for ((notification, ticket), stands_for_another) in unmatched.iter().zip(answers) {
+                    for ((notification, pending), stands_for_another) in unmatched.iter().zip(answers) {
                         if stands_for_another {
-                            self.conflict(&notification.tenant, &notification.id, ticket).await;
+                            self.conflict(&notification.tenant, &notification.id, pending).await;
                         }
                     }
                     break;
@@ -184,15 +184,15 @@ impl Recording {
                 Err(error) => error,
             };
             if let Err(error) = self.wait_out(error, &mut backoff).await {
-                for (notification, ticket) in &unmatched {
+                for (notification, pending) in &unmatched {
                     tracing::error!(notification.id = %notification.id, %error, "a notification cannot be kept");
                     let detail = format!("the store refuses it: {}", causes_of(&error));
-                    self.bury_message(&ticket.message, &detail).await;
+                    self.bury_message(&pending.message, &detail).await;
                 }
                 break;
             }
         }
-        tags.extend(unmatched.iter().map(|(_, ticket)| ticket.tag));
+        tags.extend(unmatched.iter().map(|(_, pending)| pending.tag));
     }
 
     /// Tries until the store takes it; an error that lies in the data comes back.
@@ -248,25 +248,25 @@ impl Recording {
 
     /// A result that the database refuses for what is in it: its message goes to the dead-letter queue; a
     /// delivery that came from the store fails, without the attempt.
-    async fn bury(&self, record: &Record, custody: Custody, error: &StoreError, tags: &mut Vec<Tag>) {
+    async fn dead_letter(&self, record: &Record, ack: AckHandle, error: &StoreError, tags: &mut Vec<Tag>) {
         let delivery = &record.delivery;
         tracing::error!(delivery.id = %delivery.id, %error, cause = causes_of(error), "a result cannot be recorded");
         let detail = format!("the store refuses its result: {}", causes_of(error));
-        if let Custody::Message(ticket, _) = &custody {
-            self.bury_message(&ticket.message, &detail).await;
+        if let AckHandle::Message(pending, _) = &ack {
+            self.bury_message(&pending.message, &detail).await;
         } else {
             let failed = conclude::internal(delivery.clone(), record.before.clone(), self.clock.now(), detail);
             if let Err(error) = self.record_when_reachable(&[failed]).await {
                 tracing::error!(delivery.id = %delivery.id, cause = causes_of(&error), "nor that it failed; it comes again");
             }
         }
-        tags.extend(custody.settled());
+        tags.extend(ack.settled());
     }
 
     /// Another worker took up another notification of that id in the same moment, and recorded it first. What this
     /// one has sent cannot be taken back; the dead letter says so.
-    async fn conflict(&self, tenant: &TenantId, id: &NotificationId, ticket: &Ticket) {
-        if !ticket.refuse() {
+    async fn conflict(&self, tenant: &TenantId, id: &NotificationId, pending: &PendingMessage) {
+        if !pending.refuse() {
             return;
         }
         let detail = format!(
@@ -275,11 +275,11 @@ impl Recording {
         );
         refuse_id(&self.store, &self.clock, (tenant, id)).await;
         tracing::warn!(notification.id = %id, "a notification came under the id of another: it is a dead letter");
-        bury(self.broker.as_ref(), &self.metrics, &ticket.message, DeadReason::IdConflict, &detail).await;
+        dead_letter(self.broker.as_ref(), &self.metrics, &pending.message, DeadReason::IdConflict, &detail).await;
     }
 
     async fn bury_message(&self, message: &Message, detail: &str) {
-        bury(self.broker.as_ref(), &self.metrics, message, DeadReason::Unrecordable, detail).await;
+        dead_letter(self.broker.as_ref(), &self.metrics, message, DeadReason::Unrecordable, detail).await;
     }
 }
 

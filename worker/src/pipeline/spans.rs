@@ -7,7 +7,7 @@ use posthaste_shared::domain::trace_context::TraceContext;
 use posthaste_shared::store::record::Record;
 use posthaste_shared::telemetry::trace::{Kind, Span, Tracer, names};
 
-use crate::pipeline::job::{Custody, Job};
+use crate::pipeline::job::{AckHandle, Job};
 
 /// Sees to it that a notification that was just taken up has a trace, so that all its attempts, hours later and in
 /// other workers, are in one. Does nothing where tracing is off, or where the enqueuer brought one.
@@ -31,7 +31,7 @@ pub(crate) fn attempt(tracer: &Tracer, job: &Job) -> Span {
     let Some(context) = span.recorded() else { return span };
     tracing::Span::current().record("trace.id", tracing::field::display(context.trace));
     note_message(&mut span, tracer, "process", &job.notification);
-    let source = if matches!(job.custody, Custody::Lease(_)) { "store" } else { "broker" };
+    let source = if matches!(job.ack, AckHandle::Lease(_)) { "store" } else { "broker" };
     span.set(names::DELIVERY_SOURCE, source);
     span.set(names::DELIVERY_ID, job.delivery.id.to_string());
     span.set(names::ENDPOINT_ID, job.endpoint.id.as_str().to_owned());
@@ -53,9 +53,9 @@ pub(crate) fn made(mut span: Span, record: &Record) {
 
 /// No attempt was made; this is what became of the delivery. One that came from the store and waits there again is
 /// left out: it may do so many times.
-pub(crate) fn unmade(mut span: Span, record: &Record, custody: &Custody) {
+pub(crate) fn not_made(mut span: Span, record: &Record, ack: &AckHandle) {
     let state = &record.delivery.state;
-    if matches!((custody, state), (Custody::Lease(_), DeliveryState::Pending(_))) {
+    if matches!((ack, state), (AckHandle::Lease(_), DeliveryState::Pending(_))) {
         return span.discard();
     }
     note_state(&mut span, state);

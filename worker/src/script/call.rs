@@ -18,14 +18,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::console::Console;
-use super::crowd::{Counted, Crowd};
-use super::gate::{Bounds, Gate, Place};
-use super::host::Event;
-use super::run::{self, Work};
-use super::turns::Turns;
-use super::{
-    Call, Called, MAX_OVERSTAYING, MAX_OVERSTAYING_EACH, MAX_RUNNING, MAX_WAITING, Returned, Script, ScriptError,
-};
+use super::crowd::Counted;
+use super::gate::Place;
+use super::run;
+use super::work::Event;
+use super::work::{Held, Shared, Work};
+use super::{Call, Called, MAX_OVERSTAYING_EACH, Returned, Script, ScriptError};
 use crate::send::Sender;
 
 /// The thread's stack: the engine's, and what the functions that it calls need.
@@ -36,38 +34,9 @@ const GRACE: Duration = Duration::from_millis(200);
 /// How long a call waits for a place before it is given up as busy: its delivery is parked then, so that it does not
 /// hold a slot of the worker meanwhile. As long as deliveries wait for their endpoint.
 const PATIENCE: Duration = Duration::from_millis(250);
-/// Calls that wait for a place: more than a worker has slots by default.
-const WAITING_FOR_PLACE: usize = 4_096;
 /// Deliveries come first: a script that computes must not take the processor from them.
 #[cfg(target_os = "linux")]
 pub(super) const NICE: i32 = 10;
-
-/// What the calls of a worker share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    /// A place for each that computes.
-    pub(super) places: Gate,
-    /// Those that wait for the network or a timer, without a place.
-    pub(super) waiting: Crowd,
-    /// Those that go on after their deadline, without a place.
-    pub(super) overstaying: Crowd,
-    /// Of those that compute for long.
-    pub(super) turns: Arc<Turns>,
-}
-
-impl Shared {
-    pub(super) fn new() -> Self {
-        // Half of the processors, at most, go to scripts that compute for long.
-        let turns = thread::available_parallelism().map_or(1, |processors| processors.get() / 2);
-        let bounds = Bounds { places: MAX_RUNNING, waiting: WAITING_FOR_PLACE, waiting_each: WAITING_FOR_PLACE / 2 };
-        Self {
-            places: Gate::new(bounds),
-            waiting: Crowd::new(MAX_WAITING, MAX_WAITING),
-            overstaying: Crowd::new(MAX_OVERSTAYING, MAX_OVERSTAYING_EACH),
-            turns: Arc::new(Turns::new(turns)),
-        }
-    }
-}
 
 /// Who calls what.
 pub(super) struct Asked<'a> {
@@ -131,22 +100,6 @@ async fn place(shared: &Shared, tenant: &TenantId, script: &Script) -> Option<Pl
         return None;
     }
     shared.places.place(tenant).await.ok()
-}
-
-/// The place that a call has, unless it gave it away.
-#[derive(Debug)]
-pub(super) struct Held(Mutex<Option<Place>>);
-
-impl Held {
-    /// Takes the place out.
-    pub(super) fn take(&self) -> Option<Place> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    /// Puts one in.
-    pub(super) fn put(&self, place: Place) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
-    }
 }
 
 /// Whether a call goes on after its caller has given it up, known to both its sides.

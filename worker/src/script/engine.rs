@@ -9,6 +9,7 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use super::call::{self, Asked};
+use super::work;
 use super::{Call, Called, Compiler, Script, ScriptProblem, Uncompiled};
 use crate::send::Sender;
 
@@ -27,7 +28,7 @@ pub struct Engine(Arc<Shared>);
 struct Shared {
     sender: Sender,
     compiler: Compiler,
-    calls: Arc<call::Shared>,
+    calls: Arc<work::Shared>,
     kept: Mutex<Kept>,
 }
 
@@ -53,7 +54,7 @@ impl Engine {
     /// An engine whose scripts make their requests by `sender`, and are compiled by `compiler`.
     #[must_use]
     pub fn new(sender: Sender, compiler: Compiler) -> Self {
-        let calls = Arc::new(call::Shared::new());
+        let calls = Arc::new(work::Shared::new());
         Self(Arc::new(Shared { sender, compiler, calls, kept: Mutex::default() }))
     }
 

@@ -12,8 +12,8 @@ use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
-use super::host::Event;
-use super::run::Work;
+use super::work::Event;
+use super::work::Work;
 use super::{MAX_FETCHES, MAX_REQUEST_BYTES};
 use crate::send::Reply;
 use crate::send::{BodyFault, Outgoing, Reading, SendError, Sender};

@@ -58,7 +58,7 @@ struct State {
 
 #[derive(Debug)]
 struct Waiter {
-    ticket: u64,
+    pending: u64,
     turn: oneshot::Sender<Place>,
 }
 
@@ -73,7 +73,7 @@ pub(super) struct Place {
 struct InLine<'a> {
     gate: &'a Gate,
     tenant: &'a TenantId,
-    ticket: u64,
+    pending: u64,
 }
 
 impl Gate {
@@ -99,8 +99,8 @@ impl Gate {
     }
 
     async fn wait(&self, tenant: &TenantId, standing: Standing) -> Result<Place, Full> {
-        let (ticket, turn) = self.stand_in_line(tenant, standing)?;
-        let in_line = InLine { gate: self, tenant, ticket };
+        let (pending, turn) = self.stand_in_line(tenant, standing)?;
+        let in_line = InLine { gate: self, tenant, pending };
         self.serve();
         let place = turn.await;
         drop(in_line);
@@ -119,7 +119,7 @@ impl Gate {
         state.last_ticket += 1;
         state.waiting += 1;
         let (sender, turn) = oneshot::channel();
-        let waiter = Waiter { ticket: state.last_ticket, turn: sender };
+        let waiter = Waiter { pending: state.last_ticket, turn: sender };
         let queue = state.lines.entry(tenant.clone()).or_default();
         match standing {
             Standing::Comes => queue.push_back(waiter),
@@ -176,10 +176,10 @@ impl State {
         Some((tenant, waiter))
     }
 
-    fn leave(&mut self, tenant: &TenantId, ticket: u64) {
+    fn leave(&mut self, tenant: &TenantId, pending: u64) {
         let Some(line) = self.lines.get_mut(tenant) else { return };
         let before = line.len();
-        line.retain(|waiter| waiter.ticket != ticket);
+        line.retain(|waiter| waiter.pending != pending);
         self.waiting -= before - line.len();
         if line.is_empty() {
             self.lines.remove(tenant);
@@ -190,7 +190,7 @@ impl State {
 
 impl Drop for InLine<'_> {
     fn drop(&mut self) {
-        self.gate.state().leave(self.tenant, self.ticket);
+        self.gate.state().leave(self.tenant, self.pending);
     }
 }
 

@@ -5,32 +5,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use rquickjs::function::IntoJsFunc;
-use rquickjs::{Ctx, Exception, Function, Object, Result};
+use rquickjs::{Ctx, Exception, Object, Result};
 
 use super::console::Console;
 use super::fetch::{Asked, Fetches};
-use super::run::Work;
+use super::natives::add;
+use super::work::Work;
 use super::{MAX_TIMERS, natives};
-use crate::send::Reply;
-use crate::send::SendError;
 
 /// The longest that a timer waits: no call takes as long.
 const LONGEST_MS: f64 = 3.6e6;
-
-/// What wakes a script that waits.
-#[derive(Debug)]
-pub(super) enum Event {
-    /// The caller gave up.
-    Cancelled,
-    /// A request came to its end.
-    Fetched {
-        /// The prelude's number of it.
-        id: u32,
-        /// The answer.
-        result: std::result::Result<Reply, SendError>,
-    },
-}
 
 /// The state of one call that is not in the engine.
 #[derive(Debug)]
@@ -109,14 +93,6 @@ pub(super) fn object<'js>(ctx: &Ctx<'js>, host: &Rc<Host>) -> Result<Object<'js>
     };
     add(&object, "fetch", fetch)?;
     Ok(object)
-}
-
-/// Adds a function to an object.
-pub(super) fn add<'js, P, F>(object: &Object<'js>, name: &str, function: F) -> Result<()>
-where
-    F: IntoJsFunc<'js, P> + 'js,
-{
-    object.set(name, Function::new(object.ctx().clone(), function)?)
 }
 
 /// Whole ones, as a number of JavaScript.

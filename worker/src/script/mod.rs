@@ -31,6 +31,7 @@ mod nesting;
 mod position;
 mod run;
 mod turns;
+mod work;
 
 use std::fmt;
 use std::sync::Arc;

@@ -4,12 +4,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use rand::Rng as _;
-use rquickjs::{ArrayBuffer, Ctx, Exception, Object, Result};
+use rquickjs::function::IntoJsFunc;
+use rquickjs::{ArrayBuffer, Ctx, Exception, Function, Object, Result};
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
 use url::{Url, form_urlencoded, quirks};
-
-use super::host::add;
 
 /// The most random bytes that are given at once; the web's limit.
 const MAX_RANDOM_BYTES: u32 = 65_536;
@@ -160,4 +159,12 @@ fn random<'js>(ctx: Ctx<'js>, length: u32) -> Result<ArrayBuffer<'js>> {
     let mut bytes = vec![0_u8; length as usize];
     rand::rng().fill_bytes(&mut bytes);
     ArrayBuffer::new_copy(ctx, bytes)
+}
+
+/// Adds a function to an object.
+pub(super) fn add<'js, P, F>(object: &Object<'js>, name: &str, function: F) -> Result<()>
+where
+    F: IntoJsFunc<'js, P> + 'js,
+{
+    object.set(name, Function::new(object.ctx().clone(), function)?)
 }

@@ -4,49 +4,21 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
 use std::time::Instant;
 
 use http::StatusCode;
-use posthaste_shared::domain::hops::Hops;
-use posthaste_shared::domain::id::TenantId;
 use rquickjs::promise::PromiseState;
 use rquickjs::{
     ArrayBuffer, CatchResultExt as _, Context, Ctx, Error, Function, Object, Persistent, Promise, Runtime, Value,
 };
-use tokio_util::sync::CancellationToken;
 
-use super::call::{Held, Shared};
-use super::console::Console;
 use super::fetch;
-use super::host::{self, Event, Host};
+use super::host::{self, Host};
 use super::turns::Pace;
-use super::{MAX_RETURNED_BYTES, MEMORY_BYTES, Returned, Returns, STACK_BYTES, Script, ScriptError, bytecode};
+use super::work::{Event, Work};
+use super::{MAX_RETURNED_BYTES, MEMORY_BYTES, Returned, Returns, STACK_BYTES, ScriptError, bytecode};
 use crate::send::Reply;
-use crate::send::{SendError, Sender};
-
-/// A call to make.
-#[derive(Debug)]
-pub(super) struct Work {
-    pub(super) script: Script,
-    pub(super) tenant: TenantId,
-    pub(super) argument: String,
-    pub(super) network: bool,
-    pub(super) hops: Hops,
-    pub(super) returns: Returns,
-    pub(super) deadline: Instant,
-    pub(super) shared: Arc<Shared>,
-    /// The call's place among those that compute.
-    pub(super) held: Arc<Held>,
-    pub(super) sender: Sender,
-    pub(super) runtime: tokio::runtime::Handle,
-    pub(super) cancelled: Arc<AtomicBool>,
-    /// The same, for what can be waited for.
-    pub(super) stopped: CancellationToken,
-    pub(super) console: Console,
-    pub(super) events: mpsc::Sender<Event>,
-    pub(super) received: mpsc::Receiver<Event>,
-}
+use crate::send::SendError;
 
 /// Runs the script in an engine of its own, until its result, its deadline or its caller's end.
 pub(super) fn run(work: Work) -> Result<Returned, ScriptError> {

@@ -31,11 +31,11 @@ pub(super) struct Turns {
 #[derive(Debug)]
 struct State {
     at_once: usize,
-    /// The turns that are taken: since when, by the ticket of who has it.
+    /// The turns that are taken: since when, by the pending of who has it.
     taken: HashMap<u64, Instant>,
     /// In the order in which they came.
     waiting: Vec<(u64, TenantId)>,
-    /// The ticket with which each tenant had its last turn, so that tenants take them in turn.
+    /// The pending with which each tenant had its last turn, so that tenants take them in turn.
     served: HashMap<TenantId, u64>,
     last: u64,
 }
@@ -44,7 +44,7 @@ impl State {
     /// Who is next: of the tenant whose last turn is the longest ago, the one who came first.
     fn next(&self) -> Option<u64> {
         let last_turn = |tenant: &TenantId| self.served.get(tenant).copied().unwrap_or(0);
-        self.waiting.iter().min_by_key(|(ticket, tenant)| (last_turn(tenant), *ticket)).map(|(ticket, _)| *ticket)
+        self.waiting.iter().min_by_key(|(pending, tenant)| (last_turn(tenant), *pending)).map(|(pending, _)| *pending)
     }
 
     fn is_free(&mut self) -> bool {
@@ -54,8 +54,8 @@ impl State {
         self.taken.len() < self.at_once
     }
 
-    fn leave(&mut self, ticket: u64) {
-        self.waiting.retain(|(waiting, _)| *waiting != ticket);
+    fn leave(&mut self, pending: u64) {
+        self.waiting.retain(|(waiting, _)| *waiting != pending);
         // Those who come again find that they had their turn long ago, or never: both is well.
         if self.waiting.is_empty() {
             self.served.clear();
@@ -66,7 +66,7 @@ impl State {
 /// What came of waiting for a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Waited {
-    /// It is there; its ticket.
+    /// It is there; its pending.
     Turn(u64),
     /// It took too long: the script goes on without.
     LongEnough,
@@ -129,15 +129,15 @@ impl Turns {
         }
     }
 
-    fn give_back(&self, ticket: u64) {
+    fn give_back(&self, pending: u64) {
         // Where the turn was lost meanwhile, there is nothing to give.
-        self.state().taken.remove(&ticket);
+        self.state().taken.remove(&pending);
         self.changed.notify_all();
     }
 
     /// Says that the one who has the turn still looks at the clock.
-    fn keep(&self, ticket: u64) {
-        if let Some(since) = self.state().taken.get_mut(&ticket) {
+    fn keep(&self, pending: u64) {
+        if let Some(since) = self.state().taken.get_mut(&pending) {
             *since = Instant::now();
         }
     }
@@ -171,8 +171,8 @@ impl Pace {
         }
         self.rest();
         let waited = self.turns.take(&self.tenant, is_over);
-        if let Waited::Turn(ticket) = waited {
-            self.turn = Some(ticket);
+        if let Waited::Turn(pending) = waited {
+            self.turn = Some(pending);
         }
         self.since = Instant::now();
         waited != Waited::Over
@@ -180,8 +180,8 @@ impl Pace {
 
     /// The script waits for something: its turn is over, and a new stretch begins after.
     pub(super) fn rest(&mut self) {
-        if let Some(ticket) = self.turn.take() {
-            self.turns.give_back(ticket);
+        if let Some(pending) = self.turn.take() {
+            self.turns.give_back(pending);
         }
         self.since = Instant::now();
     }
@@ -208,8 +208,8 @@ mod tests {
     fn tenants_take_turns() {
         let turns = Turns::new(1);
         let mut state = turns.state();
-        for (ticket, name) in [(1, "a"), (2, "a"), (3, "b")] {
-            state.waiting.push((ticket, tenant(name)));
+        for (pending, name) in [(1, "a"), (2, "a"), (3, "b")] {
+            state.waiting.push((pending, tenant(name)));
         }
         assert_eq!(state.next(), Some(1));
         state.served.insert(tenant("a"), 4);

@@ -27,10 +27,8 @@ use super::connection::Known;
 use super::connector::{Connector, late};
 use super::error::{SendError, causes, explain};
 use super::timer::{Stage, Timer};
-use super::{MAX_HEAD_BYTES, Outgoing};
+use super::{MAX_HEAD_BYTES, MAX_HEADERS, Outgoing};
 
-/// The most headers of an answer on HTTP/1.1: some CDNs and proxies add dozens, and the parser wants a bound.
-pub(super) const MAX_HEADERS: usize = 512;
 /// The most interim answers (1xx) before the answer. None is due: each is a line more than anybody needs.
 const MAX_INTERIM: u32 = 32;
 /// How long an idle connection is kept: less than the 5 s after which Node's HTTP server closes one, so

@@ -10,7 +10,7 @@ use posthaste_shared::egress::Refusal;
 use posthaste_shared::tls;
 
 use super::MAX_HEAD_BYTES;
-use super::client::MAX_HEADERS;
+use super::MAX_HEADERS;
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -28,6 +28,8 @@ use timer::Timer;
 /// The largest head of an answer that is read, on HTTP/1.1 and on HTTP/2 alike: what Chromium reads too. Node sends
 /// up to 16 KiB by default, some gateways send a policy or cookies of 17 KB and more.
 const MAX_HEAD_BYTES: usize = 256 * 1024;
+/// The most headers of an answer on HTTP/1.1: some CDNs and proxies add dozens, and the parser wants a bound.
+const MAX_HEADERS: usize = 512;
 
 /// The process's HTTP client.
 #[derive(Debug, Clone)]

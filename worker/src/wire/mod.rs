@@ -93,8 +93,8 @@ pub trait Wire: Send + Sync {
     ///
     /// # Errors
     /// The outcome of the attempt, where the delivery's own request is not made.
-    fn clear(&self, _endpoint: &Endpoint, _reply: &Reply, _now: Timestamp) -> Result<Clearance, Outcome> {
-        Ok(Clearance::default())
+    fn grant(&self, _endpoint: &Endpoint, _reply: &Reply, _now: Timestamp) -> Result<Grant, Outcome> {
+        Ok(Grant::default())
     }
 
     /// The script that takes the place of the request: it is called with the rendered body, and what it
@@ -326,7 +326,7 @@ pub struct Preflight {
 
 /// What the answer to a [`Preflight`] gives.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Clearance {
+pub struct Grant {
     /// Headers for the delivery's own request.
     pub headers: Vec<Header>,
     /// Where it is kept, for how long.

@@ -9,8 +9,8 @@ use axum::response::Response;
 use http::Method;
 use posthaste_shared::domain::id::{KeyId, TenantId};
 
-use crate::http::auth::caller::Caller;
-use crate::http::request::request_id::X_REQUEST_ID;
+use crate::http::callers::Caller;
+use crate::http::problem::request_id::X_REQUEST_ID;
 
 /// Where a request notes whose key it came with.
 #[derive(Debug, Clone, Default)]

@@ -1,8 +1,6 @@
 //! What a request may do, by the scopes of its API key.
 
 pub(super) mod audit;
-pub(super) mod caller;
-pub(super) mod key_cache;
 
 use std::sync::Arc;
 
@@ -12,8 +10,8 @@ use http::{HeaderMap, header};
 use posthaste_shared::domain::key::Scope;
 
 use crate::http::auth::audit::Audit;
-use crate::http::auth::caller::Caller;
-use crate::http::request::problem::{Code, Problem};
+use crate::http::callers::Caller;
+use crate::http::problem::{Code, Problem};
 use crate::http::state::Api;
 
 macro_rules! permission {

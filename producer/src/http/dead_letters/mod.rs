@@ -11,9 +11,9 @@ use posthaste_shared::broker::{DeadLetter, Redriven};
 use serde::{Deserialize, Serialize};
 
 use crate::http::auth::Admin;
+use crate::http::problem::{Code, Problem};
 use crate::http::request::extract::{JsonBytes, Params};
 use crate::http::request::json::parse;
-use crate::http::request::problem::{Code, Problem};
 use crate::http::state::Api;
 
 /// The most dead letters that are looked at or moved in one request.

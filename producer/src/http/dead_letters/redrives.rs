@@ -13,9 +13,9 @@ use uuid::Uuid;
 
 use crate::http::auth::Admin;
 use crate::http::deliveries::replay::JobsQuery;
+use crate::http::problem::{Code, Problem};
 use crate::http::request::extract::{Id, Params};
 use crate::http::request::page::{PageView, page_request};
-use crate::http::request::problem::{Code, Problem};
 use crate::http::state::Api;
 
 /// Put all dead letters back on the work queue

@@ -14,11 +14,11 @@ use posthaste_shared::domain::view::{AttemptView, DeliveryView, EndpointView};
 use serde::{Deserialize, Serialize};
 
 use crate::http::auth::Reader;
-use crate::http::auth::caller::Caller;
+use crate::http::callers::Caller;
 use crate::http::deliveries;
 use crate::http::notifications::{TenantQuery, unknown};
+use crate::http::problem::Problem;
 use crate::http::request::extract::{Id, Params};
-use crate::http::request::problem::Problem;
 use crate::http::state::Api;
 
 /// The most deliveries of a notification that are explained in one answer: each costs two visits to the store.

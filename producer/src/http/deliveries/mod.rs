@@ -16,11 +16,11 @@ use posthaste_shared::store::deliveries::{Cancelled, DeliveryFilter, RetriedNow}
 use posthaste_shared::store::several::{Several, StatusCode};
 use serde::Deserialize;
 
-use crate::http::auth::caller::Caller;
 use crate::http::auth::{Admin, Reader};
+use crate::http::callers::Caller;
+use crate::http::problem::{Code, Problem};
 use crate::http::request::extract::{Id, Params};
 use crate::http::request::page::{PageView, page_request};
-use crate::http::request::problem::{Code, Problem};
 use crate::http::state::Api;
 
 /// Which deliveries.

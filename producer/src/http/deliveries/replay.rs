@@ -13,12 +13,12 @@ use posthaste_shared::store::replays::{JobCancelled, Matching, Replay};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::http::auth::caller::Caller;
 use crate::http::auth::{Admin, Reader};
+use crate::http::callers::Caller;
+use crate::http::problem::{Code, Problem};
 use crate::http::request::extract::{Id, JsonBytes, Params};
 use crate::http::request::json::parse;
 use crate::http::request::page::{PageView, page_request};
-use crate::http::request::problem::{Code, Problem};
 use crate::http::state::Api;
 
 /// Refuses a filter that would send everything again by mistake, and one that can match nothing.

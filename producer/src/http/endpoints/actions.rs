@@ -20,9 +20,9 @@ use crate::http::auth::Admin;
 use crate::http::endpoints::edit::{edit, find, switch};
 use crate::http::endpoints::input::DEFAULT_OVERLAP_SECONDS;
 use crate::http::endpoints::name::{EndpointName, EndpointTenant, IfMatch, shown};
+use crate::http::problem::{Code, Problem};
 use crate::http::request::extract::JsonBytes;
 use crate::http::request::json::parse_or_default;
-use crate::http::request::problem::{Code, Problem};
 use crate::http::state::Api;
 use crate::http::wire_formats::TestReport;
 

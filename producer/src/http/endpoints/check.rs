@@ -10,7 +10,7 @@ use posthaste_shared::egress::Refusal;
 use serde_json::{Map, Value};
 use url::Url;
 
-use crate::http::request::problem::{Code, FieldProblem, Problem};
+use crate::http::problem::{Code, FieldProblem, Problem};
 use crate::http::resolver;
 use crate::http::state::Api;
 use crate::http::wire_formats::Unchecked;

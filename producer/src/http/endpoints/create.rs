@@ -20,7 +20,7 @@ use url::Url;
 use crate::http::endpoints::edit::{status, switch};
 use crate::http::endpoints::input::DEFAULT_OVERLAP_SECONDS;
 use crate::http::endpoints::input::{EndpointDraft, EndpointPatch};
-use crate::http::request::problem::{Code, Problem};
+use crate::http::problem::{Code, Problem};
 use crate::http::state::Api;
 
 /// The endpoint of a draft, and its signing secret if that was made now. The URL comes in checked; the

@@ -6,10 +6,10 @@ use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::store::StoreError;
 use posthaste_shared::store::endpoints::Saved;
 
-use crate::http::auth::caller::Caller;
+use crate::http::callers::Caller;
 use crate::http::endpoints::check::{check_called_urls, check_scripts};
 use crate::http::endpoints::name::EndpointName;
-use crate::http::request::problem::{Code, Problem};
+use crate::http::problem::{Code, Problem};
 use crate::http::state::Api;
 
 /// How often a change is tried when others change the same endpoint at the same time.

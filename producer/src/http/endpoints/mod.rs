@@ -26,10 +26,10 @@ use crate::http::endpoints::edit::{TRIES, edit, edit_conflict, find, not_inserte
 use crate::http::endpoints::input::CreatedEndpoint;
 use crate::http::endpoints::input::{EndpointDraft, EndpointPatch};
 use crate::http::endpoints::name::{EndpointName, EndpointTenant, IfMatch, shown, tag};
+use crate::http::problem::{Code, Problem};
 use crate::http::request::extract::{JsonBytes, Params};
 use crate::http::request::json::parse;
 use crate::http::request::page::{PageView, page_request};
-use crate::http::request::problem::{Code, Problem};
 use crate::http::state::Api;
 
 /// Make an endpoint

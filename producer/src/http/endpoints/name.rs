@@ -11,9 +11,9 @@ use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::id::{EndpointId, EndpointUid, TenantId};
 use serde::{Deserialize, Serialize};
 
-use crate::http::auth::caller::Caller;
+use crate::http::callers::Caller;
+use crate::http::problem::{Code, Problem};
 use crate::http::request::extract::{Id, Params};
-use crate::http::request::problem::{Code, Problem};
 use crate::http::state::Api;
 
 /// What ids begin with that Posthaste makes, and uids must not.

@@ -11,16 +11,16 @@ use posthaste_shared::domain::view::EndpointView;
 use url::Url;
 
 use crate::http::auth::Admin;
-use crate::http::auth::caller::Caller;
+use crate::http::callers::Caller;
 use crate::http::endpoints::check::{check, check_called_urls, check_scripts, check_url, no_url};
 use crate::http::endpoints::create::{make, replace};
 use crate::http::endpoints::edit::{TRIES, edit, edit_conflict, not_inserted};
 use crate::http::endpoints::input::CreatedEndpoint;
 use crate::http::endpoints::input::EndpointDraft;
 use crate::http::endpoints::name::{EndpointName, EndpointTenant, IfMatch, shown};
+use crate::http::problem::{Code, Problem};
 use crate::http::request::extract::JsonBytes;
 use crate::http::request::json::parse;
-use crate::http::request::problem::{Code, Problem};
 use crate::http::state::Api;
 
 /// Create or update an endpoint

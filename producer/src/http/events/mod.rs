@@ -22,9 +22,9 @@ use serde::Deserialize;
 
 use crate::http::auth::{Reader, still_works};
 use crate::http::events::cloud_event::CloudEvent;
+use crate::http::problem::{Code, Problem};
 use crate::http::request::extract::Params;
 use crate::http::request::page::{PageView, page_request};
-use crate::http::request::problem::{Code, Problem};
 use crate::http::state::Api;
 use crate::http::tenant_limits::OpenStream;
 

@@ -14,9 +14,9 @@ use serde_json::value::RawValue;
 use crate::http::auth::Enqueuer;
 use crate::http::notifications::intake::{AcceptedView, Carried, Item, take_in};
 use crate::http::notifications::{IdempotencyKey, idempotency_key};
+use crate::http::problem::{Code, Problem, ProblemBody};
 use crate::http::request::extract::BatchBytes;
 use crate::http::request::json::{explain, parse};
-use crate::http::request::problem::{Code, Problem, ProblemBody};
 use crate::http::state::Api;
 
 /// Notifications, each read and answered on its own.

@@ -16,9 +16,9 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use crate::enqueue::{accept, publish};
-use crate::http::auth::caller::Caller;
+use crate::http::callers::Caller;
 use crate::http::circle::hops_of;
-use crate::http::request::problem::{Code, Problem, log_refusal};
+use crate::http::problem::{Code, Problem, log_refusal};
 use crate::http::request::trace;
 use crate::http::request::trace::traceparent;
 use crate::http::state::Api;

@@ -12,9 +12,9 @@ use posthaste_shared::store::several::Several;
 use serde::{Deserialize, Serialize};
 
 use crate::http::auth::Reader;
+use crate::http::problem::Problem;
 use crate::http::request::extract::Params;
 use crate::http::request::page::{PageView, page_request};
-use crate::http::request::problem::Problem;
 use crate::http::state::Api;
 
 /// Which notifications.

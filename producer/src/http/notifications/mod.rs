@@ -16,9 +16,9 @@ use serde::Deserialize;
 
 use crate::http::auth::{Enqueuer, Reader};
 use crate::http::notifications::intake::{AcceptedView, Carried, Item, take_in};
+use crate::http::problem::{Code, Problem};
 use crate::http::request::extract::{Id, JsonBytes, Params};
 use crate::http::request::json::parse;
-use crate::http::request::problem::{Code, Problem};
 use crate::http::state::Api;
 
 /// The longest `Idempotency-Key`.

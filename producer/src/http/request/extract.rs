@@ -12,8 +12,8 @@ use posthaste_shared::domain::reading;
 use serde::de::DeserializeOwned;
 
 use crate::http::auth::still_works;
+use crate::http::problem::{Code, Problem};
 use crate::http::request::body_encoding;
-use crate::http::request::problem::{Code, Problem};
 use crate::http::state::Api;
 
 /// A JSON body of up to `max_body_bytes`, not yet read as JSON.

@@ -4,7 +4,7 @@ use posthaste_shared::domain::reading;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
-use crate::http::request::problem::{Code, FieldProblem, Problem};
+use crate::http::problem::{Code, FieldProblem, Problem};
 
 /// Reads `bytes` as `T`. The fast way first; only for a wrong member is the text read again, to find its path.
 ///

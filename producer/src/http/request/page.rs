@@ -3,7 +3,7 @@
 use posthaste_shared::store::page::{Cursor, DEFAULT_LIMIT, MAX_LIMIT, Page, PageRequest};
 use serde::{Deserialize, Serialize};
 
-use crate::http::request::problem::{Code, Problem};
+use crate::http::problem::{Code, Problem};
 
 /// A page of a list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]

@@ -19,7 +19,7 @@ use crate::wire::{RenderError, Skip};
 const NO_PAYLOAD: &str = "it returned no payload: return { payload: … }, or { keep_payload: true } to send the \
                           notification's own payload as it came";
 
-/// What the engine hands over.
+/// What the engine in_flight over.
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Handed {

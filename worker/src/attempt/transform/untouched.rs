@@ -1,5 +1,5 @@
 //! What a transform did not touch goes out as it came. The engine's numbers are doubles and its objects order
-//! their members, so even a payload that a script only hands back would be written differently: 2^53 + 1 as
+//! their members, so even a payload that a script only in_flight back would be written differently: 2^53 + 1 as
 //! 2^53, `1e400` not at all. Here what came back is laid over what was given, and wherever the engine saw the
 //! same, the original text is taken. Where it saw something else, what came back is sent.
 //!

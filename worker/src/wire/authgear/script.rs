@@ -14,7 +14,7 @@ use crate::wire::{
     FieldProblem, Header, RenderError, Rendered, Reply, Sample, Subject, Unwritten, Wire, WireInfo, authgear, settings,
 };
 
-/// A script that hands the message to a gateway, after the example of Authgear's documentation.
+/// A script that in_flight the message to a gateway, after the example of Authgear's documentation.
 const SAMPLE_SCRIPT: &str = r#"import { CustomSMSGatewayPayload, CustomSMSGatewayResponse } from "https://deno.land/x/authgear_deno_hook@v1.5.0/mod.ts";
 
 export default async function (e: CustomSMSGatewayPayload): Promise<CustomSMSGatewayResponse> {

@@ -8,7 +8,7 @@ use posthaste_shared::domain::delivery::FailureReason;
 use posthaste_shared::domain::time::Timestamp;
 use url::Url;
 
-use super::super::{Clearance, Header, Preflight, Reply, status};
+use super::super::{Grant, Header, Preflight, Reply, status};
 use crate::wire::outcome::Outcome;
 
 /// Who asks, and later delivers.
@@ -27,11 +27,11 @@ pub(super) fn question(url: &Url, origin: &str, rate: Option<u32>) -> Preflight 
 
 /// Reads the answer. A status says nothing by itself, but where a failure that may pass brings no word of
 /// consent, it is asked for again.
-pub(super) fn read(origin: &str, asked: Option<u32>, reply: &Reply, now: Timestamp) -> Result<Clearance, Outcome> {
+pub(super) fn read(origin: &str, asked: Option<u32>, reply: &Reply, now: Timestamp) -> Result<Grant, Outcome> {
     let allowed = values(reply, "webhook-allowed-origin");
     if allowed.iter().any(|allowed| *allowed == "*" || allowed.eq_ignore_ascii_case(origin)) {
         let rate_per_second = rate(reply, asked).map(|rate| f64::from(rate) / 60.0);
-        return Ok(Clearance { headers: vec![Header::open(ORIGIN, origin)], lasts: LASTS, rate_per_second });
+        return Ok(Grant { headers: vec![Header::open(ORIGIN, origin)], lasts: LASTS, rate_per_second });
     }
     match status::classify(reply, now) {
         passing @ Outcome::Transient { .. } if allowed.is_empty() => Err(passing.about(WHAT)),

@@ -17,8 +17,8 @@ use serde_json::{Map, Value, json};
 
 use self::attributes::{Overrides, percent_encoded};
 use super::{
-    Clearance, FieldProblem, Header, Preflight, RenderError, Rendered, Reply, Sample, Subject, Unwritten, Wire,
-    WireInfo, settings, standard, status,
+    FieldProblem, Grant, Header, Preflight, RenderError, Rendered, Reply, Sample, Subject, Unwritten, Wire, WireInfo,
+    settings, standard, status,
 };
 use crate::wire::outcome::Outcome;
 
@@ -135,7 +135,7 @@ impl Wire for Cloudevents {
         Ok(Some(consent::question(&subject.endpoint.url, &origin, settings.request_rate)))
     }
 
-    fn clear(&self, endpoint: &Endpoint, reply: &Reply, now: Timestamp) -> Result<Clearance, Outcome> {
+    fn grant(&self, endpoint: &Endpoint, reply: &Reply, now: Timestamp) -> Result<Grant, Outcome> {
         let settings = settings::settings::<Settings>(endpoint).unwrap_or_default();
         consent::read(settings.origin.as_deref().unwrap_or_default(), settings.request_rate, reply, now)
     }

@@ -197,7 +197,7 @@ fn consent_is_asked_for_where_the_settings_want_it() {
 #[test]
 fn consent_is_a_header_and_not_a_status() {
     let endpoint = endpoint(json!({"handshake": true, "origin": "a.example", "request_rate": 90}));
-    let read = |status, headers: &[(&'static str, &str)]| Cloudevents.clear(&endpoint, &reply(status, headers), now());
+    let read = |status, headers: &[(&'static str, &str)]| Cloudevents.grant(&endpoint, &reply(status, headers), now());
     let rate = |headers: &[(&'static str, &str)]| read(200, headers).unwrap().rate_per_second;
     let origin = ("webhook-allowed-origin", "a.example");
     for status in [200, 204, 404, 405, 500] {
@@ -217,7 +217,7 @@ fn consent_is_a_header_and_not_a_status() {
 fn without_consent_nothing_goes_out() {
     let endpoint = endpoint(json!({"handshake": true, "origin": "a.example"}));
     let read = |status, headers: &[(&'static str, &str)]| {
-        Cloudevents.clear(&endpoint, &reply(status, headers), now()).unwrap_err()
+        Cloudevents.grant(&endpoint, &reply(status, headers), now()).unwrap_err()
     };
     let no_consent = |outcome: &Outcome| {
         let Outcome::Refused { reason: FailureReason::Rejected, error, .. } = outcome else { panic!("{outcome:?}") };

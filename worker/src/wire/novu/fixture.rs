@@ -12,7 +12,7 @@ use posthaste_shared::domain::wire_format::WireFormat;
 use serde_json::Value;
 
 use crate::attempt::sign::{SignedRequest, sign};
-use crate::wire::{self, Clearance, RenderError, Rendered, Subject, Unwritten, fixtures};
+use crate::wire::{self, Grant, RenderError, Rendered, Subject, Unwritten, fixtures};
 
 pub(crate) use crate::wire::fixtures::reply;
 
@@ -60,11 +60,11 @@ pub(crate) fn body(endpoint: &Endpoint, notification: &Notification) -> String {
 pub(crate) fn signed(
     endpoint: &Endpoint,
     notification: &Notification,
-    clearance: Clearance,
+    grant: Grant,
 ) -> Result<SignedRequest, RenderError> {
     with_subject(endpoint, notification, |subject| {
         let rendered = wire::of(endpoint.wire_format).render(subject).unwrap();
-        sign(subject, rendered, clearance.headers, now())
+        sign(subject, rendered, grant.headers, now())
     })
 }
 

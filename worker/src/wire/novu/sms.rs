@@ -18,8 +18,8 @@ use super::{Layers, Names, answered, answered_member, iso_date, layers, read_url
 use crate::wire::merge::{Arrays, camel_members, lay_over};
 use crate::wire::outcome::Outcome;
 use crate::wire::{
-    Clearance, FieldProblem, Header, Preflight, Reading, RenderError, Rendered, Reply, Sample, Skip, Subject,
-    Unwritten, Wire, WireInfo, settings, status,
+    FieldProblem, Grant, Header, Preflight, Reading, RenderError, Rendered, Reply, Sample, Skip, Subject, Unwritten,
+    Wire, WireInfo, settings, status,
 };
 
 /// The wire format.
@@ -312,7 +312,7 @@ impl Wire for NovuSms {
         domain.and_then(|domain| read_url(domain).ok()).map(|url| ("settings.domain", url)).into_iter().collect()
     }
 
-    fn clear(&self, endpoint: &Endpoint, reply: &Reply, now: Timestamp) -> Result<Clearance, Outcome> {
+    fn grant(&self, endpoint: &Endpoint, reply: &Reply, now: Timestamp) -> Result<Grant, Outcome> {
         let mut outcome = status::classify(reply, now);
         if let Outcome::Refused { reason, .. } = &mut outcome {
             // It is the auth URL that is gone, not the endpoint.
@@ -331,7 +331,7 @@ impl Wire for NovuSms {
             Some(token) if value_problem(&token).is_some() => {
                 Err(refused("invalid_token", format!("the auth URL: the token at data.{key} cannot be in a header")))
             }
-            Some(token) => Ok(Clearance { headers: vec![Header::secret(key, token)], ..Clearance::default() }),
+            Some(token) => Ok(Grant { headers: vec![Header::secret(key, token)], ..Grant::default() }),
         }
     }
 

@@ -4,7 +4,7 @@ use posthaste_shared::domain::wire_format::WireFormat;
 
 use super::super::fixture::{self, body, header, now, reply, signed, signing};
 use super::*;
-use crate::wire::Clearance;
+use crate::wire::Grant;
 
 const VECTORS: &str = include_str!("../../../../../tests/vectors/wire-formats.json");
 
@@ -21,7 +21,7 @@ fn hello(overrides: Value) -> Notification {
 }
 
 fn signature_of(endpoint: &Endpoint, notification: &Notification) -> Option<String> {
-    header(&signed(endpoint, notification, Clearance::default()).unwrap(), SIGNATURE)
+    header(&signed(endpoint, notification, Grant::default()).unwrap(), SIGNATURE)
 }
 
 fn fields(problems: Vec<FieldProblem>) -> Vec<String> {
@@ -46,7 +46,7 @@ fn the_body_is_the_vectors_byte_for_byte() {
     let recipient = json!({"device_tokens": ["t1"], "subscriber": {"subscriberId": "s1"}});
     let notification = fixture::notification(&payload, &recipient, &json!({}));
     let endpoint = endpoint(json!({}), "super-secret-key");
-    let request = signed(&endpoint, &notification, Clearance::default()).unwrap();
+    let request = signed(&endpoint, &notification, Grant::default()).unwrap();
     let vectors: Value = serde_json::from_str(VECTORS).unwrap();
     let vector = &vectors["novu_push"][1];
     assert_eq!(request.body(), vector["body"].as_str().unwrap());
@@ -91,7 +91,7 @@ fn the_documented_payload_is_written_and_signed_as_novu_does() {
     let recipient = json!({"deviceTokens": ["subscriber-token-for-push-webhook-provider"], "subscriber": subscriber});
     let overrides = json!({"push-webhook": {"data": {"custom_message": custom}}});
     let notification = fixture::notification(&payload, &recipient, &overrides);
-    let request = signed(&endpoint(json!({}), "YOUR_HMAC_SECRET_KEY"), &notification, Clearance::default()).unwrap();
+    let request = signed(&endpoint(json!({}), "YOUR_HMAC_SECRET_KEY"), &notification, Grant::default()).unwrap();
     assert_eq!(request.body().len(), 980);
     assert_eq!(
         header(&request, SIGNATURE).unwrap(),
@@ -161,7 +161,7 @@ fn the_body_shows_the_overrides_and_those_of_providers_are_merged() {
 fn passthrough_headers_may_replace_even_the_signature() {
     let headers = json!({"x-novu-signature": "forged", "X-Trace": "1", "content-type": "text/plain"});
     let notification = hello(json!({"providers": {"push-webhook": {"_passthrough": {"headers": headers}}}}));
-    let request = signed(&endpoint(json!({}), "k"), &notification, Clearance::default()).unwrap();
+    let request = signed(&endpoint(json!({}), "k"), &notification, Grant::default()).unwrap();
     assert_eq!(header(&request, SIGNATURE).unwrap(), "forged");
     assert_eq!(header(&request, "x-trace").unwrap(), "1");
     assert_eq!(header(&request, "content-type").unwrap(), "text/plain");
@@ -187,7 +187,7 @@ fn a_secret_can_be_left_out_unless_it_is_asked_for() {
     let strict = endpoint(json!({"require_secret": true}), "");
     let problem = "is missing: the settings ask for one (require_secret)".to_owned();
     assert_eq!(NovuPush.check(&strict), [FieldProblem { field: "secret".to_owned(), problem }]);
-    assert_eq!(signed(&strict, &notification, Clearance::default()).unwrap_err().member, "secret");
+    assert_eq!(signed(&strict, &notification, Grant::default()).unwrap_err().member, "secret");
     assert_eq!(NovuPush.check(&endpoint(json!({"require_secret": true}), "k")), []);
 }
 
@@ -223,16 +223,16 @@ fn overrides_aim_elsewhere_only_where_that_is_allowed() {
     let notification = hello(json!({"providers": {"push-webhook": elsewhere}}));
     let plain = body(&endpoint(json!({}), "k"), &hello(json!({})));
     let free = endpoint(json!({"url_override": true}), "k");
-    let request = signed(&free, &notification, Clearance::default()).unwrap();
+    let request = signed(&free, &notification, Grant::default()).unwrap();
     assert_eq!(request.url().as_str(), "https://other.example.com/hook");
     assert_eq!(request.body(), plain.as_str());
     assert_eq!(header(&request, SIGNATURE).unwrap(), signature(&Secret::new("other-key"), plain.as_bytes()));
     let strict = endpoint(json!({}), "k");
-    let request = signed(&strict, &notification, Clearance::default()).unwrap();
+    let request = signed(&strict, &notification, Grant::default()).unwrap();
     assert_eq!(request.url(), &strict.url);
     assert_eq!(request.body(), plain.as_str());
     assert_eq!(header(&request, SIGNATURE).unwrap(), signature(&Secret::new("k"), plain.as_bytes()));
-    let no_override = signed(&free, &hello(json!({})), Clearance::default()).unwrap();
+    let no_override = signed(&free, &hello(json!({})), Grant::default()).unwrap();
     assert_eq!(no_override.url(), &free.url);
 }
 

@@ -47,7 +47,7 @@ fn refusal(outcome: Outcome) -> (String, String) {
 
 #[test]
 fn the_request_is_the_documented_one() {
-    let request = signed(&endpoint(json!({})), &otp(json!({})), Clearance::default()).unwrap();
+    let request = signed(&endpoint(json!({})), &otp(json!({})), Grant::default()).unwrap();
     assert_eq!(request.body(), BODY);
     assert_eq!(request.body().len(), 82);
     assert_eq!(request.method(), Method::POST);
@@ -139,14 +139,14 @@ fn passthrough_headers_lie_over_the_keys_and_under_the_token() {
     let overrides = json!({"providers": {"generic-sms": {"_passthrough": {
         "headers": {"x-api-key": "other", "X-Auth-Token": "forged", "X-Trace": 7}, "query": {"a": 1}
     }}}});
-    let without = signed(&endpoint(json!({})), &otp(overrides.clone()), Clearance::default()).unwrap();
+    let without = signed(&endpoint(json!({})), &otp(overrides.clone()), Grant::default()).unwrap();
     assert_eq!(header(&without, "x-api-key").unwrap(), "other");
     assert_eq!(header(&without, "x-trace").unwrap(), "7");
     assert_eq!(without.url().query(), Some("tenant=a"));
     let endpoint = with_token(json!({}));
     let answer = reply(200, r#"{"data":{"X-Auth-Token":"tok-789"}}"#);
-    let clearance = NovuSms.clear(&endpoint, &answer, now()).unwrap();
-    let request = signed(&endpoint, &otp(overrides), clearance).unwrap();
+    let grant = NovuSms.grant(&endpoint, &answer, now()).unwrap();
+    let request = signed(&endpoint, &otp(overrides), grant).unwrap();
     assert_eq!(header(&request, "x-auth-token").unwrap(), "tok-789");
     assert_eq!(header(&request, "x-api-key").unwrap(), "other");
 }
@@ -154,7 +154,7 @@ fn passthrough_headers_lie_over_the_keys_and_under_the_token() {
 #[test]
 fn a_second_key_goes_out_when_name_and_value_are_there() {
     let second = |settings: Value| {
-        let request = signed(&endpoint(settings), &otp(json!({})), Clearance::default()).unwrap();
+        let request = signed(&endpoint(settings), &otp(json!({})), Grant::default()).unwrap();
         header(&request, "X-SECRET-KEY")
     };
     let both = json!({"secretKeyRequestHeader": "X-SECRET-KEY", "secretKey": "s-1"});
@@ -190,21 +190,21 @@ fn the_token_goes_beside_the_keys_or_in_their_place() {
         let endpoint = with_token(settings);
         assert_eq!(preflight(&endpoint).unwrap().headers.len(), 1);
         let answer = reply(201, r#"{"data":{"X-Auth-Token":"tok-789"}}"#);
-        let clearance = NovuSms.clear(&endpoint, &answer, now()).unwrap();
-        assert_eq!(clearance.headers, [Header::secret("X-Auth-Token", "tok-789")]);
-        let request = signed(&endpoint, &otp(json!({})), clearance).unwrap();
+        let grant = NovuSms.grant(&endpoint, &answer, now()).unwrap();
+        assert_eq!(grant.headers, [Header::secret("X-Auth-Token", "tok-789")]);
+        let request = signed(&endpoint, &otp(json!({})), grant).unwrap();
         assert_eq!(header(&request, "x-auth-token").as_deref(), Some("tok-789"));
         assert_eq!(header(&request, "x-api-key").as_deref(), key);
         assert_eq!(request.body(), BODY);
     }
-    let keys_stay = signed(&endpoint(json!({"token_replaces_keys": true})), &otp(json!({})), Clearance::default());
+    let keys_stay = signed(&endpoint(json!({"token_replaces_keys": true})), &otp(json!({})), Grant::default());
     assert_eq!(header(&keys_stay.unwrap(), "x-api-key").as_deref(), Some("key-123"));
 }
 
 #[test]
 fn without_a_token_nothing_is_sent() {
     let endpoint = with_token(json!({"authenticationTokenKey": "a.b"}));
-    let clear = |status, body: &str| NovuSms.clear(&endpoint, &reply(status, body), now());
+    let clear = |status, body: &str| NovuSms.grant(&endpoint, &reply(status, body), now());
     for body in [
         "",
         "[]",

@@ -1,12 +1,14 @@
 //! Who asks, and which tenants exist for them.
 
+pub(super) mod key_cache;
+
 use std::sync::Arc;
 
 use posthaste_shared::domain::id::{KeyId, TenantId};
 use posthaste_shared::domain::key::{ApiKey, Scope};
 use posthaste_shared::domain::time::Timestamp;
 
-use crate::http::request::problem::{Code, Problem};
+use crate::http::problem::{Code, Problem};
 
 /// Who asks.
 #[derive(Debug, Clone)]

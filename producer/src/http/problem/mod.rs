@@ -1,6 +1,9 @@
 //! What the API answers when it cannot do what was asked: RFC 9457 `application/problem+json` with a
 //! stable `code`. Our own faults are logged here, once, and shown without their inside.
 
+pub(super) mod log_gate;
+pub(super) mod request_id;
+
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use posthaste_shared::broker::BrokerError;
@@ -10,8 +13,7 @@ use posthaste_shared::store::StoreError;
 use posthaste_shared::store::cipher::CipherError;
 use serde::{Deserialize, Serialize};
 
-use crate::http::request::log_gate::LogGate;
-use crate::http::request::request_id;
+use self::log_gate::LogGate;
 
 /// Seconds after which a client should try again when the broker or the store is away.
 const RETRY_AFTER_SECONDS: u64 = 2;

@@ -1,8 +1,6 @@
 //! What the API needs to know of wire formats. They live with the worker, which this crate does not
 //! know: the binary puts the two together through [`WireFormats`].
 
-pub(super) mod list;
-
 use async_trait::async_trait;
 use posthaste_shared::domain::attempt::{AttemptError, Phases};
 use posthaste_shared::domain::endpoint::Endpoint;
@@ -13,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use url::Url;
 
-use crate::http::request::problem::FieldProblem;
+use crate::http::problem::FieldProblem;
 
 /// Knows the wire formats and can send with them.
 #[async_trait]

@@ -17,8 +17,8 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::time::Instant;
 
-use crate::http::auth::caller::Caller;
-use crate::http::request::problem::{Code, Problem};
+use crate::http::callers::Caller;
+use crate::http::problem::{Code, Problem};
 
 /// How long a key that was found is believed: a revoked key works no longer than this in other processes.
 const TRUST: Duration = Duration::from_secs(1);
