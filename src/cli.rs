@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
-    api, asyncapi, dead, delivery, doctor, endpoint, event, explain, health, key, listen, migrate, notification,
-    openapi, reconcile, replay, send, shell, up, worker,
+    api, asyncapi, dead, delivery, doctor, endpoint, event, explain, health, key, listen, migrate,
+    notification, openapi, reconcile, replay, send, shell, up, worker,
 };
 use crate::examples;
 use crate::failure::Done;
@@ -14,8 +14,8 @@ use crate::global::{Global, ServiceFlags};
 
 /// A durable delivery queue for webhooks
 ///
-/// Hand a notification over and forget it: Posthaste gets it to every webhook that should have it, or says, durably
-/// and once, why it could not.
+/// Hand a notification over and forget it: Posthaste gets it to every webhook that should have it,
+/// or says, durably and once, why it could not.
 #[derive(Debug, Parser)]
 #[command(name = "posthaste", version, arg_required_else_help = true)]
 pub(crate) struct Cli {
@@ -74,12 +74,29 @@ enum Command {
 /// The groups of `posthaste --help`.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Run it", &["up", "api", "worker", "migrate"]),
-    ("Use it", &["send", "endpoint", "notification", "delivery", "replay", "explain"]),
-    ("Operate it", &["doctor", "health", "reconcile", "event", "dead", "key"]),
-    ("Develop against it", &["listen", "openapi", "asyncapi", "completions", "man"]),
+    (
+        "Use it",
+        &[
+            "send",
+            "endpoint",
+            "notification",
+            "delivery",
+            "replay",
+            "explain",
+        ],
+    ),
+    (
+        "Operate it",
+        &["doctor", "health", "reconcile", "event", "dead", "key"],
+    ),
+    (
+        "Develop against it",
+        &["listen", "openapi", "asyncapi", "completions", "man"],
+    ),
 ];
 
-/// Parses the command line; prints help or what is wrong with it and ends the program (2: wrong use).
+/// Parses the command line; prints help or what is wrong with it and ends the program (2: wrong
+/// use).
 pub(crate) fn parse() -> Cli {
     let mut command = command();
     let matches = command.get_matches_mut();
@@ -100,11 +117,17 @@ fn help_template(command: &clap::Command) -> String {
     for (title, names) in GROUPS {
         let _ = write!(template, "\n{title}:\n");
         for name in *names {
-            let about = command.find_subcommand(name).and_then(clap::Command::get_about).map(ToString::to_string);
+            let about = command
+                .find_subcommand(name)
+                .and_then(clap::Command::get_about)
+                .map(ToString::to_string);
             let _ = writeln!(template, "  {name:<12} {}", about.unwrap_or_default());
         }
     }
-    template.push_str("\n{all-args}\n\nStart with `posthaste up --demo`. `posthaste <command> --help` has examples.\n");
+    template.push_str(
+        "\n{all-args}\n\nStart with `posthaste up --demo`. `posthaste <command> \
+                       --help` has examples.\n",
+    );
     // The subcommands are listed above; {all-args} would list them again.
     template.replace("{all-args}", "Options:\n{options}")
 }
@@ -141,7 +164,9 @@ impl Cli {
             Command::Reconcile(args) => reconcile::run(&global, args).await,
             Command::Openapi => openapi::run(&global),
             Command::Asyncapi(args) => asyncapi::run(&global, &args),
-            Command::Completions(args) => shell::completions(&args, examples::put_into(Cli::command())),
+            Command::Completions(args) => {
+                shell::completions(&args, examples::put_into(Cli::command()))
+            }
             Command::Man(args) => shell::man(&args, examples::put_into(Cli::command())),
         }
     }
@@ -163,9 +188,15 @@ mod tests {
 
     #[test]
     fn every_command_has_its_group() {
-        let mut grouped: Vec<&str> = GROUPS.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+        let mut grouped: Vec<&str> = GROUPS
+            .iter()
+            .flat_map(|(_, names)| names.iter().copied())
+            .collect();
         let command = Cli::command();
-        let mut all: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        let mut all: Vec<&str> = command
+            .get_subcommands()
+            .map(clap::Command::get_name)
+            .collect();
         grouped.sort_unstable();
         all.sort_unstable();
         assert_eq!(grouped, all);
@@ -175,13 +206,20 @@ mod tests {
     fn every_command_has_examples_and_they_parse() {
         fn without(command: &clap::Command, path: &str, found: &mut Vec<String>) {
             let path = format!("{path} {}", command.get_name());
-            if !command.get_after_help().is_some_and(|help| help.to_string().contains("Example")) {
+            if !command
+                .get_after_help()
+                .is_some_and(|help| help.to_string().contains("Example"))
+            {
                 found.push(path.clone());
             }
-            command.get_subcommands().for_each(|inner| without(inner, &path, found));
+            command
+                .get_subcommands()
+                .for_each(|inner| without(inner, &path, found));
         }
         let mut found = Vec::new();
-        command().get_subcommands().for_each(|inner| without(inner, "posthaste", &mut found));
+        command()
+            .get_subcommands()
+            .for_each(|inner| without(inner, "posthaste", &mut found));
         assert_eq!(found, [""; 0]);
         for line in examples::lines() {
             let line = line.split(['>', '|']).next().unwrap_or(line);
@@ -199,11 +237,13 @@ mod tests {
             "posthaste send --type a.b --payload {} --endpoint ep_1 --ttl 3s --delay 5s --json",
             "posthaste send --file x.ndjson --broker --broker-url amqp://h",
             "posthaste send -",
-            "posthaste endpoint add --url https://x --type a --type b.* --delays 1s,5s,5m --header X-A:b --setting k=1",
+            "posthaste endpoint add --url https://x --type a --type b.* --delays 1s,5s,5m \
+             --header X-A:b --setting k=1",
             "posthaste endpoint set ep_1 --max-in-flight 3",
             "posthaste endpoint rotate-secret ep_1 --overlap 1h",
             "posthaste delivery list --status failed --since 1h",
-            "posthaste delivery list --status failed,expired --reason rejected --reason gone --status-code 404,410",
+            "posthaste delivery list --status failed,expired --reason rejected --reason gone \
+             --status-code 404,410",
             "posthaste delivery list --hold disabled --endpoint ep_1,ep_2 --type a.b,a.c",
             "posthaste notification list --unmatched --type a.b --since 1h --limit 3",
             "posthaste notification list --unmatched=false",
@@ -222,7 +262,8 @@ mod tests {
             "posthaste event tail --type delivery.failed --after 7 --exit-after 1",
             "posthaste event list --since 24h",
             "posthaste key create --name ci --scope enqueue --scope read --tenant acme",
-            "posthaste listen --secret whsec_YQ== --status 503 --fail-first 2 --rate-limit 5/s --exit-after 3",
+            "posthaste listen --secret whsec_YQ== --status 503 --fail-first 2 --rate-limit 5/s \
+             --exit-after 3",
             "posthaste reconcile --accepted ids.txt",
             "posthaste --json doctor",
             "posthaste health --ready --url http://127.0.0.1:9090",

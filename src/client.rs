@@ -15,7 +15,8 @@ use serde_json::Value;
 use crate::failure::{Failure, chain};
 use crate::flags;
 
-/// How long an answer of the API may take; the longest is `endpoint test`, which waits for the endpoint (60 s at most).
+/// How long an answer of the API may take; the longest is `endpoint test`, which waits for the
+/// endpoint (60 s at most).
 const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// A stream ends when its reader has enough: a year is no limit.
@@ -59,9 +60,9 @@ pub(crate) enum ApiError {
 impl From<ApiError> for Failure {
     fn from(error: ApiError) -> Self {
         match error {
-            ApiError::Unreachable(failure) | ApiError::Busy { failure, .. } | ApiError::Refused { failure, .. } => {
-                failure
-            }
+            ApiError::Unreachable(failure)
+            | ApiError::Busy { failure, .. }
+            | ApiError::Refused { failure, .. } => failure,
         }
     }
 }
@@ -72,15 +73,21 @@ impl Client {
     /// # Errors
     /// The HTTP client cannot be made.
     pub(crate) fn new(config: &Config) -> Result<Self, Failure> {
-        let (url, key) = (config.client.api_url.clone(), config.client.api_key.clone());
+        let url = config.client.api_url.clone();
+        let key = config.client.api_key.clone();
         let mut tls = tls::client_config()?;
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let http = reqwest::Client::builder()
             .user_agent(concat!("posthaste-cli/", env!("CARGO_PKG_VERSION")))
             .timeout(TIMEOUT)
             .tls_backend_preconfigured(tls);
-        // Over plain HTTP a proxy would read the key; and `HTTP_PROXY` is not meant for the API on this machine.
-        let http = if url.scheme() == "https" && !is_loopback(&url) { http } else { http.no_proxy() };
+        // Over plain HTTP a proxy would read the key; and `HTTP_PROXY` is not meant for the API on
+        // this machine.
+        let http = if url.scheme() == "https" && !is_loopback(&url) {
+            http
+        } else {
+            http.no_proxy()
+        };
         let http = http.build()?;
         Ok(Self {
             http,
@@ -103,7 +110,8 @@ impl Client {
         Self { tenant, ..self }
     }
 
-    /// The same client; what it says of wrong members names them as the API does, for input that is JSON.
+    /// The same client; what it says of wrong members names them as the API does, for input that is
+    /// JSON.
     pub(crate) fn naming_members(self, members: bool) -> Self {
         Self { members, ..self }
     }
@@ -132,7 +140,8 @@ impl Client {
         url
     }
 
-    /// A stream of Server-Sent Events, from the one after `after`, else from now. It has no end of its own.
+    /// A stream of Server-Sent Events, from the one after `after`, else from now. It has no end of
+    /// its own.
     pub(crate) async fn open(
         &self,
         path: &[&str],
@@ -147,7 +156,11 @@ impl Client {
     }
 
     /// `POST` with a JSON body.
-    pub(crate) async fn post<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> Result<T, ApiError> {
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        body: &impl Serialize,
+    ) -> Result<T, ApiError> {
         self.send(self.http.post(self.at(path)).json(body)).await
     }
 
@@ -158,22 +171,33 @@ impl Client {
         query: &[(&str, Option<String>)],
         body: &impl Serialize,
     ) -> Result<T, ApiError> {
-        self.send(self.http.post(self.with_query(path, query)).json(body)).await
+        self.send(self.http.post(self.with_query(path, query)).json(body))
+            .await
     }
 
     /// `PATCH` with a JSON body.
-    pub(crate) async fn patch<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> Result<T, ApiError> {
+    pub(crate) async fn patch<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        body: &impl Serialize,
+    ) -> Result<T, ApiError> {
         self.send(self.http.patch(self.at(path)).json(body)).await
     }
 
     /// `PUT` with a JSON body.
-    pub(crate) async fn put<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> Result<T, ApiError> {
+    pub(crate) async fn put<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        body: &impl Serialize,
+    ) -> Result<T, ApiError> {
         self.send(self.http.put(self.at(path)).json(body)).await
     }
 
     /// `DELETE`.
     pub(crate) async fn delete(&self, path: &[&str]) -> Result<(), ApiError> {
-        self.send::<Value>(self.http.request(Method::DELETE, self.at(path))).await.map(drop)
+        self.send::<Value>(self.http.request(Method::DELETE, self.at(path)))
+            .await
+            .map(drop)
     }
 
     fn at(&self, path: &[&str]) -> Url {
@@ -190,12 +214,18 @@ impl Client {
     async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ApiError> {
         let response = self.exchange(request).await?;
         let status = response.status();
-        let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+        let body = response
+            .bytes()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
         let body: &[u8] = if body.is_empty() { b"null" } else { &body };
         serde_json::from_slice(body).map_err(|error| {
             let message = format!("the answer of {} cannot be read: {error}", self.url);
             let hint = "is it Posthaste, and of the same version?";
-            ApiError::Refused { status, failure: Failure::new(message).hint(hint) }
+            ApiError::Refused {
+                status,
+                failure: Failure::new(message).hint(hint),
+            }
         })
     }
 
@@ -209,16 +239,31 @@ impl Client {
             Some(trace) => request.header("traceparent", trace.to_string()),
             None => request,
         };
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
-        let (status, headers) = (response.status(), response.headers().clone());
+        let response = request
+            .send()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        let headers = response.headers().clone();
         if status.is_success() {
             return Ok(response);
         }
-        let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
-        let retry_after = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let body = response
+            .bytes()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
+        let retry_after = headers
+            .get(header::RETRY_AFTER)
+            .and_then(|value| value.to_str().ok()?.parse().ok());
         let failure = self.refusal(status, &body);
-        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
-            return Err(ApiError::Busy { retry_after: retry_after.map(Duration::from_secs), failure });
+        if matches!(
+            status,
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+        ) {
+            return Err(ApiError::Busy {
+                retry_after: retry_after.map(Duration::from_secs),
+                failure,
+            });
         }
         Err(ApiError::Refused { status, failure })
     }
@@ -226,10 +271,16 @@ impl Client {
     fn unreachable(&self, error: &reqwest::Error) -> ApiError {
         let failure = if error.is_connect() {
             let message = format!("nothing answers at {}: {}", self.url, root(error));
-            Failure::new(message)
-                .hint("start `posthaste up` or `posthaste api`, or say where it is with --api-url or POSTHASTE_API_URL")
+            Failure::new(message).hint(
+                "start `posthaste up` or `posthaste api`, or say where it is with --api-url \
+                       or POSTHASTE_API_URL",
+            )
         } else if error.is_timeout() {
-            Failure::new(format!("{} did not answer within {} s", self.url, TIMEOUT.as_secs()))
+            Failure::new(format!(
+                "{} did not answer within {} s",
+                self.url,
+                TIMEOUT.as_secs()
+            ))
         } else {
             Failure::new(chain(error))
         };
@@ -239,28 +290,58 @@ impl Client {
     /// Problem details (RFC 9457) as sentences.
     fn refusal(&self, status: StatusCode, body: &[u8]) -> Failure {
         let problem: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
-        let member = |name: &str| problem.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let member = |name: &str| {
+            problem
+                .get(name)
+                .and_then(Value::as_str)
+                .filter(|text| !text.is_empty())
+        };
         let mut message = match (member("title"), member("detail")) {
             // The detail is a sentence by itself; the title only names its kind.
             (_, Some(text)) | (Some(text), None) => text.to_owned(),
             (None, None) => {
-                let text: String = String::from_utf8_lossy(body).trim().chars().take(MAX_SHOWN).collect();
-                format!("{} answered {status}{}{text}", self.url, if text.is_empty() { "" } else { ": " })
+                let text: String = String::from_utf8_lossy(body)
+                    .trim()
+                    .chars()
+                    .take(MAX_SHOWN)
+                    .collect();
+                format!(
+                    "{} answered {status}{}{text}",
+                    self.url,
+                    if text.is_empty() { "" } else { ": " }
+                )
             }
         };
-        for error in problem.get("errors").and_then(Value::as_array).into_iter().flatten() {
-            let field = error.get("field").and_then(Value::as_str).unwrap_or_default();
-            let said = error.get("problem").and_then(Value::as_str).unwrap_or_default();
+        for error in problem
+            .get("errors")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
+            let field = error
+                .get("field")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            let said = error
+                .get("problem")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
             if !message.contains(said) {
                 message.push_str(&format!("\n  {field} {said}"));
             }
         }
-        let message = if self.members { message } else { flags::named(&message) };
-        let failure =
-            Failure::new(message).code(member("code").map_or_else(|| status.as_str().to_owned(), str::to_owned));
+        let message = if self.members {
+            message
+        } else {
+            flags::named(&message)
+        };
+        let failure = Failure::new(message)
+            .code(member("code").map_or_else(|| status.as_str().to_owned(), str::to_owned));
         match status {
             StatusCode::UNAUTHORIZED => failure.hint(self.key_hint()),
-            StatusCode::FORBIDDEN => failure.hint("use another key, or make one: posthaste key create --scope admin"),
+            StatusCode::FORBIDDEN => {
+                failure.hint("use another key, or make one: posthaste key create --scope admin")
+            }
             _ => failure,
         }
     }

@@ -20,13 +20,18 @@ use crate::failure::Failure;
 pub(crate) async fn store(config: &Config) -> Result<Store, Failure> {
     let mut options = StoreOptions::new(config.database.url.clone());
     options.master_key.clone_from(&config.master_key);
-    options.previous_master_key.clone_from(&config.previous_master_key);
+    options
+        .previous_master_key
+        .clone_from(&config.previous_master_key);
     options.max_connections = config.database.max_connections;
     Store::connect(&options).await.map_err(with_hint)
 }
 
 fn with_hint(error: StoreError) -> Failure {
-    let says_what_to_do = matches!(error, StoreError::Schema { .. } | StoreError::Unfit { .. } | StoreError::Cipher(_));
+    let says_what_to_do = matches!(
+        error,
+        StoreError::Schema { .. } | StoreError::Unfit { .. } | StoreError::Cipher(_)
+    );
     let failure = Failure::from(error);
     if says_what_to_do {
         return failure;
@@ -44,16 +49,24 @@ pub(crate) async fn migrated_store(config: &Config) -> Result<Store, Failure> {
     Ok(store)
 }
 
-/// Connects to the broker. The embedded one is a table of `store`. That RabbitMQ cannot be reached now is no error
-/// here: its `ping` tells.
+/// Connects to the broker. The embedded one is a table of `store`. That RabbitMQ cannot be reached
+/// now is no error here: its `ping` tells.
 ///
 /// # Errors
 /// The broker's configuration cannot be used.
-pub(crate) async fn broker(config: &Config, store: &Store, metrics: &Arc<Metrics>) -> Result<Arc<dyn Broker>, Failure> {
+pub(crate) async fn broker(
+    config: &Config,
+    store: &Store,
+    metrics: &Arc<Metrics>,
+) -> Result<Arc<dyn Broker>, Failure> {
     match &config.broker.kind {
         BrokerKind::Embedded => {
             let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-            Ok(Arc::new(EmbeddedBroker::new(store.clone(), clock, EmbeddedOptions::default())))
+            Ok(Arc::new(EmbeddedBroker::new(
+                store.clone(),
+                clock,
+                EmbeddedOptions::default(),
+            )))
         }
         BrokerKind::Amqp(url) => amqp(config, url, metrics).await,
     }
@@ -63,7 +76,9 @@ pub(crate) async fn broker(config: &Config, store: &Store, metrics: &Arc<Metrics
 ///
 /// # Errors
 /// As [`broker`], and those of the store.
-pub(crate) async fn publisher(config: &Config) -> Result<(Arc<dyn Broker>, Option<Store>), Failure> {
+pub(crate) async fn publisher(
+    config: &Config,
+) -> Result<(Arc<dyn Broker>, Option<Store>), Failure> {
     let metrics = Arc::new(Metrics::new());
     match &config.broker.kind {
         BrokerKind::Embedded => {
@@ -74,15 +89,25 @@ pub(crate) async fn publisher(config: &Config) -> Result<(Arc<dyn Broker>, Optio
     }
 }
 
-async fn amqp(config: &Config, url: &Secret, metrics: &Arc<Metrics>) -> Result<Arc<dyn Broker>, Failure> {
+async fn amqp(
+    config: &Config,
+    url: &Secret,
+    metrics: &Arc<Metrics>,
+) -> Result<Arc<dyn Broker>, Failure> {
     let certificate = config.broker.client_certificate.as_ref();
     let options = AmqpOptions {
         name_prefix: config.broker.name_prefix.clone(),
         ca_file: config.broker.ca_file.clone(),
         client_cert_file: certificate.map(|certificate| certificate.certificate_file.clone()),
         client_key_file: certificate.map(|certificate| certificate.key_file.clone()),
-        master_keys: [&config.master_key, &config.previous_master_key].into_iter().flatten().cloned().collect(),
+        master_keys: [&config.master_key, &config.previous_master_key]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect(),
         ..AmqpOptions::new(url.clone())
     };
-    Ok(Arc::new(AmqpBroker::connect(options, Arc::clone(metrics), Arc::new(SystemClock)).await?))
+    Ok(Arc::new(
+        AmqpBroker::connect(options, Arc::clone(metrics), Arc::new(SystemClock)).await?,
+    ))
 }

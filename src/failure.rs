@@ -1,4 +1,5 @@
-//! How a command fails: one clear sentence and, where there is one, a hint, on stderr; and the exit code.
+//! How a command fails: one clear sentence and, where there is one, a hint, on stderr; and the exit
+//! code.
 
 use std::error::Error;
 use std::fmt;
@@ -10,7 +11,8 @@ use posthaste_shared::tls;
 /// The exit code of a command that Ctrl-C ended: 128 + SIGINT, as shells report it.
 pub(crate) const INTERRUPTED: u8 = 130;
 
-/// What a command returns: the exit code of one that ran (1 when it found something wrong), or why it could not run.
+/// What a command returns: the exit code of one that ran (1 when it found something wrong), or why
+/// it could not run.
 pub(crate) type Done = Result<ExitCode, Failure>;
 
 /// Why a command did not do what was asked.
@@ -37,17 +39,28 @@ enum Kind {
 impl Failure {
     /// Something went wrong while it was done.
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None, kind: Kind::Failed, code: None }
+        Self {
+            message: message.into(),
+            hint: None,
+            kind: Kind::Failed,
+            code: None,
+        }
     }
 
     /// It was asked for wrongly.
     pub(crate) fn wrong_use(message: impl Into<String>) -> Self {
-        Self { kind: Kind::WrongUse, ..Self::new(message) }
+        Self {
+            kind: Kind::WrongUse,
+            ..Self::new(message)
+        }
     }
 
     /// It was stopped by Ctrl-C; the message says how far it got.
     pub(crate) fn interrupted(message: impl Into<String>) -> Self {
-        Self { kind: Kind::Interrupted, ..Self::new(message) }
+        Self {
+            kind: Kind::Interrupted,
+            ..Self::new(message)
+        }
     }
 
     /// What to do about it.
@@ -79,7 +92,8 @@ impl Failure {
 
     /// Says it on stderr, as a sentence or, where JSON was asked for, as an object on a line.
     pub(crate) fn report(&self, json: bool) -> ExitCode {
-        let object = || serde_json::json!({"error": self.message, "code": self.word(), "hint": self.hint});
+        let object =
+            || serde_json::json!({"error": self.message, "code": self.word(), "hint": self.hint});
         // There is nobody left to tell when stderr is closed, too.
         let _ = match self.kind {
             Kind::OutputClosed => Ok(()),
@@ -98,7 +112,9 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "posthaste: {}", self.message)?;
-        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, "\n  {hint}"))
+        self.hint
+            .as_ref()
+            .map_or(Ok(()), |hint| write!(f, "\n  {hint}"))
     }
 }
 
@@ -111,11 +127,24 @@ impl fmt::Debug for Failure {
 impl<E: Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         let any: &(dyn Error + 'static) = &error;
-        if any.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
-            return Self { kind: Kind::OutputClosed, ..Self::new("") };
+        if any
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+        {
+            return Self {
+                kind: Kind::OutputClosed,
+                ..Self::new("")
+            };
         }
-        let kind = if any.is::<posthaste_shared::config::ConfigError>() { Kind::WrongUse } else { Kind::Failed };
-        Self { kind, ..Self::new(chain(any)) }
+        let kind = if any.is::<posthaste_shared::config::ConfigError>() {
+            Kind::WrongUse
+        } else {
+            Kind::Failed
+        };
+        Self {
+            kind,
+            ..Self::new(chain(any))
+        }
     }
 }
 

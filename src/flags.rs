@@ -1,6 +1,7 @@
 //! The API names members; whoever typed flags wants to hear of flags.
 
-/// Members of the API and the flags that set them, where they are not called the same; with the unit of the API where the flag takes any.
+/// Members of the API and the flags that set them, where they are not called the same; with the
+/// unit of the API where the flag takes any.
 const NAMES: &[(&str, &str)] = &[
     ("timeout_ms", "--timeout, in milliseconds,"),
     ("rate_limit_per_second", "--rate-limit"),
@@ -43,9 +44,14 @@ const SAME: &[&str] = &[
     "name",
 ];
 
-/// A problem's detail, such as `timeout_ms must be …; url is missing`, with flags in the place of members.
+/// A problem's detail, such as `timeout_ms must be …; url is missing`, with flags in the place of
+/// members.
 pub(crate) fn named(detail: &str) -> String {
-    detail.split("; ").map(of_sentence).collect::<Vec<_>>().join("; ")
+    detail
+        .split("; ")
+        .map(of_sentence)
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 fn of_sentence(sentence: &str) -> String {
@@ -68,9 +74,15 @@ fn flag(member: &str) -> Option<String> {
     }
     // What is beneath a member keeps its path: payload.content.
     let first = bare.split('.').next().unwrap_or(bare);
-    let same = SAME.contains(&first).then(|| format!("--{}", first.replace('_', "-")))?;
+    let same = SAME
+        .contains(&first)
+        .then(|| format!("--{}", first.replace('_', "-")))?;
     let beneath = &member[first.len()..];
-    Some(if beneath.is_empty() { same } else { format!("{same}: {}", beneath.trim_start_matches('.')) })
+    Some(if beneath.is_empty() {
+        same
+    } else {
+        format!("{same}: {}", beneath.trim_start_matches('.'))
+    })
 }
 
 #[cfg(test)]
@@ -80,13 +92,28 @@ mod tests {
     #[test]
     fn members_become_flags() {
         for (detail, said) in [
-            ("timeout_ms must be 1000 to 60000", "--timeout, in milliseconds, must be 1000 to 60000"),
-            ("url is missing; max_in_flight must be 1", "--url is missing; --max-in-flight must be 1"),
-            ("subscription.types[1] is no pattern", "--type is no pattern"),
+            (
+                "timeout_ms must be 1000 to 60000",
+                "--timeout, in milliseconds, must be 1000 to 60000",
+            ),
+            (
+                "url is missing; max_in_flight must be 1",
+                "--url is missing; --max-in-flight must be 1",
+            ),
+            (
+                "subscription.types[1] is no pattern",
+                "--type is no pattern",
+            ),
             ("settings.apiKey is missing", "--setting apiKey is missing"),
-            ("payload.content must be a string", "--payload: content must be a string"),
+            (
+                "payload.content must be a string",
+                "--payload: content must be a string",
+            ),
             ("there is no such endpoint", "there is no such endpoint"),
-            ("it is being sent at this moment", "it is being sent at this moment"),
+            (
+                "it is being sent at this moment",
+                "it is being sent at this moment",
+            ),
         ] {
             assert_eq!(named(detail), said);
         }

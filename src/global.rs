@@ -14,13 +14,28 @@ use crate::output::{self, Output};
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
     /// Configuration file [default: ./posthaste.toml if it exists]
-    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help_heading = "Global options"
+    )]
     pub(crate) config: Option<PathBuf>,
     /// Where `up` keeps its database and keys [default: ./posthaste-data]
-    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        help_heading = "Global options"
+    )]
     pub(crate) data_dir: Option<PathBuf>,
     /// What is logged to stderr: a level, or levels for parts (info,posthaste_worker=debug)
-    #[arg(long, global = true, value_name = "FILTER", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILTER",
+        help_heading = "Global options"
+    )]
     pub(crate) log: Option<String>,
     /// Print JSON instead of tables
     #[arg(long, global = true, help_heading = "Global options")]
@@ -30,10 +45,12 @@ pub(crate) struct Global {
 /// Flags of the commands that open the store or the broker.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct ServiceFlags {
-    /// The store: sqlite://PATH or postgres://… (also POSTHASTE_DATABASE_URL; a password here is seen in `ps`)
+    /// The store: sqlite://PATH or postgres://… (also POSTHASTE_DATABASE_URL; a password here is
+    /// seen in `ps`)
     #[arg(long, value_name = "URL")]
     pub(crate) database_url: Option<String>,
-    /// The broker: amqp://…, amqps://… or embedded (also POSTHASTE_BROKER_URL; a password here is seen in `ps`)
+    /// The broker: amqp://…, amqps://… or embedded (also POSTHASTE_BROKER_URL; a password here is
+    /// seen in `ps`)
     #[arg(long, value_name = "URL")]
     pub(crate) broker_url: Option<String>,
     /// Prefix of exchanges and queues [default: posthaste]
@@ -47,7 +64,8 @@ pub(crate) struct ClientFlags {
     /// The API [default: POSTHASTE_API_URL, else http://127.0.0.1:8080]
     #[arg(long, global = true, value_name = "URL", help_heading = "API options")]
     pub(crate) api_url: Option<String>,
-    /// File with the API key [default: POSTHASTE_API_KEY, else the key that `up` left in its data directory]
+    /// File with the API key [default: POSTHASTE_API_KEY, else the key that `up` left in its data
+    /// directory]
     #[arg(long, global = true, value_name = "FILE", help_heading = "API options")]
     pub(crate) api_key_file: Option<PathBuf>,
 }
@@ -63,7 +81,10 @@ impl ServiceFlags {
             ("broker_url", &self.broker_url),
             ("name_prefix", &self.name_prefix),
         ];
-        flags.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect()
+        flags
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value.clone()?)))
+            .collect()
     }
 }
 
@@ -77,7 +98,10 @@ impl ClientFlags {
         flags.extend(self.api_url.clone().map(|url| ("api_url", url)));
         if let Some(path) = &self.api_key_file {
             let key = std::fs::read_to_string(path).map_err(|error| {
-                Failure::wrong_use(format!("--api-key-file: {} cannot be read: {error}", path.display()))
+                Failure::wrong_use(format!(
+                    "--api-key-file: {} cannot be read: {error}",
+                    path.display()
+                ))
             })?;
             flags.push(("api_key", key.trim().to_owned()));
         }
@@ -91,9 +115,17 @@ impl Global {
     /// # Errors
     /// An environment variable that is not text.
     pub(crate) fn inputs(&self, mut flags: SettingFlags) -> Result<Inputs, Failure> {
-        flags.extend(self.data_dir.as_ref().map(|dir| ("data_dir", dir.to_string_lossy().into_owned())));
+        flags.extend(
+            self.data_dir
+                .as_ref()
+                .map(|dir| ("data_dir", dir.to_string_lossy().into_owned())),
+        );
         flags.extend(self.log.clone().map(|filter| ("log", filter)));
-        Ok(Inputs { flags, file: self.config.clone(), ..Inputs::of_process()? })
+        Ok(Inputs {
+            flags,
+            file: self.config.clone(),
+            ..Inputs::of_process()?
+        })
     }
 
     /// Reads the configuration and starts logging.
@@ -105,7 +137,8 @@ impl Global {
         for (wrong, right) in mistyped_variables(&inputs) {
             // `doctor` says it again, for whoever cannot see stderr.
             let _ = output::tell(format_args!(
-                "posthaste: warning: {wrong} is not a setting and has no effect: did you mean {right}?"
+                "posthaste: warning: {wrong} is not a setting and has no effect: did you mean \
+                 {right}?"
             ));
         }
         let config = Config::load(profile, &inputs)?;
@@ -122,8 +155,8 @@ impl Global {
         self.client_of(&config)
     }
 
-    /// The API's client of a configuration that was read with these flags. Every client with a key of the user's is made
-    /// here.
+    /// The API's client of a configuration that was read with these flags. Every client with a key
+    /// of the user's is made here.
     ///
     /// # Errors
     /// The key must not be sent to the URL.
@@ -132,22 +165,37 @@ impl Global {
         Client::new(config)
     }
 
-    /// A `posthaste.toml` that happens to lie in the working directory must not send a key elsewhere that it did not
-    /// bring along: it may be somebody else's directory.
+    /// A `posthaste.toml` that happens to lie in the working directory must not send a key
+    /// elsewhere that it did not bring along: it may be somebody else's directory.
     fn refuse_redirection(&self, config: &Config) -> Result<(), Failure> {
-        let source = |key: &str| config.effective().iter().find(|one| one.key == key).map(|one| &one.source);
-        let (Some(Source::File(file)), None) = (source("api_url"), &self.config) else { return Ok(()) };
+        let source = |key: &str| {
+            config
+                .effective()
+                .iter()
+                .find(|one| one.key == key)
+                .map(|one| &one.source)
+        };
+        let (Some(Source::File(file)), None) = (source("api_url"), &self.config) else {
+            return Ok(());
+        };
         let key = match source("api_key") {
-            Some(key @ (Source::Flag(_) | Source::Environment(_) | Source::EnvironmentFile { .. })) => key,
+            Some(
+                key @ (Source::Flag(_) | Source::Environment(_) | Source::EnvironmentFile { .. }),
+            ) => key,
             // What `up` made is for an API on this machine, wherever that listens.
             Some(key @ Source::DataDirectory(_)) if !is_loopback(&config.client.api_url) => key,
             _ => return Ok(()),
         };
-        let (file, url) = (file.display(), &config.client.api_url);
+        let file = file.display();
+        let url = &config.client.api_url;
         Err(Failure::wrong_use(format!(
-            "{file} in the working directory sets api_url to {url}, but the API key is from {key}: it is not sent there"
+            "{file} in the working directory sets api_url to {url}, but the API key is from \
+             {key}: it is not sent there"
         ))
-        .hint(format!("if this is right, say so with --config {file}, --api-url {url} or POSTHASTE_API_URL")))
+        .hint(format!(
+            "if this is right, say so with --config {file}, --api-url {url} or \
+                       POSTHASTE_API_URL"
+        )))
     }
 
     /// How to print.

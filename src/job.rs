@@ -46,7 +46,11 @@ impl Followed {
     pub(crate) fn parts(self) -> (Value, ExitCode) {
         match self {
             Self::Finished(job) => {
-                let code = if text(&job, "state") == "cancelled" { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+                let code = if text(&job, "state") == "cancelled" {
+                    ExitCode::FAILURE
+                } else {
+                    ExitCode::SUCCESS
+                };
                 (job, code)
             }
             Self::Interrupted(job) => (job, ExitCode::from(crate::failure::INTERRUPTED)),
@@ -59,14 +63,18 @@ pub(crate) fn number(job: &Value, member: &str) -> u64 {
     job.get(member).and_then(Value::as_u64).unwrap_or(0)
 }
 
-/// Says on stderr which job it is, shows how far it is until it is finished, and cancels it at Ctrl-C.
+/// Says on stderr which job it is, shows how far it is until it is finished, and cancels it at
+/// Ctrl-C.
 ///
 /// # Errors
 /// The API is away for too long, or refuses; the job goes on meanwhile.
 pub(crate) async fn follow(client: &Client, kind: &Kind, job: Value) -> Result<Followed, Failure> {
     let id = text(&job, "id");
     let total = number(&job, "total");
-    say(&format!("{} {id} has begun: {total} {}. Ctrl-C cancels it.", kind.name, kind.things))?;
+    say(&format!(
+        "{} {id} has begun: {total} {}. Ctrl-C cancels it.",
+        kind.name, kind.things
+    ))?;
     let interrupted = interrupt()?;
     tokio::pin!(interrupted);
     let followed = tokio::select! {
@@ -81,20 +89,31 @@ pub(crate) async fn follow(client: &Client, kind: &Kind, job: Value) -> Result<F
 /// # Errors
 /// The API is away, or the job is finished.
 pub(crate) async fn cancel(client: &Client, kind: &Kind, id: &str) -> Result<Value, Failure> {
-    match client.post(&["v1", kind.path, id, "cancel"], &json!({})).await {
+    match client
+        .post(&["v1", kind.path, id, "cancel"], &json!({}))
+        .await
+    {
         Ok(job) => Ok(job),
         Err(ApiError::Refused { status, .. }) if status == reqwest::StatusCode::CONFLICT => {
             Ok(client.get(&["v1", kind.path, id], &[]).await?)
         }
         Err(error) => {
             let failure = Failure::from(error);
-            let message = format!("the job could not be cancelled and goes on: {}", failure.message());
+            let message = format!(
+                "the job could not be cancelled and goes on: {}",
+                failure.message()
+            );
             Err(Failure::new(message).hint(format!("{} cancel {id}", kind.command)))
         }
     }
 }
 
-async fn until_finished(client: &Client, kind: &Kind, mut job: Value, id: &str) -> Result<Value, Failure> {
+async fn until_finished(
+    client: &Client,
+    kind: &Kind,
+    mut job: Value,
+    id: &str,
+) -> Result<Value, Failure> {
     let mut progress = Progress::new(kind, number(&job, "total"));
     let mut answered = Instant::now();
     while text(&job, "state") == "running" {
@@ -105,11 +124,17 @@ async fn until_finished(client: &Client, kind: &Kind, mut job: Value, id: &str) 
                 job = now;
                 answered = Instant::now();
             }
-            Err(ApiError::Unreachable(_) | ApiError::Busy { .. }) if answered.elapsed() < PATIENCE => {}
+            Err(ApiError::Unreachable(_) | ApiError::Busy { .. })
+                if answered.elapsed() < PATIENCE => {}
             Err(error) => {
                 let failure = Failure::from(error);
-                let message = format!("the job goes on, but cannot be followed: {}", failure.message());
-                return Err(Failure::new(message).hint(format!("ask for it: {} show {id}", kind.command)));
+                let message = format!(
+                    "the job goes on, but cannot be followed: {}",
+                    failure.message()
+                );
+                return Err(
+                    Failure::new(message).hint(format!("ask for it: {} show {id}", kind.command))
+                );
             }
         }
     }
@@ -130,7 +155,13 @@ struct Progress<'a> {
 impl<'a> Progress<'a> {
     fn new(kind: &'a Kind, total: u64) -> Self {
         let bar = output::progress(total, kind.things);
-        Self { kind, bar, total, told: Instant::now(), trouble: String::new() }
+        Self {
+            kind,
+            bar,
+            total,
+            told: Instant::now(),
+            trouble: String::new(),
+        }
     }
 
     fn show(&mut self, job: &Value) -> io::Result<()> {
@@ -138,12 +169,17 @@ impl<'a> Progress<'a> {
         self.bar.set_position(position);
         let trouble = text(job, "last_error");
         if !trouble.is_empty() && trouble != self.trouble {
-            self.bar.suspend(|| say(&format!("it waits and tries again: {trouble}")))?;
+            self.bar
+                .suspend(|| say(&format!("it waits and tries again: {trouble}")))?;
         }
         self.trouble = trouble;
         if self.told.elapsed() >= TELL && !io::stderr().is_terminal() {
             self.told = Instant::now();
-            say(&format!("{position} of {} {}", self.total.max(position), self.kind.things))?;
+            say(&format!(
+                "{position} of {} {}",
+                self.total.max(position),
+                self.kind.things
+            ))?;
         }
         Ok(())
     }
@@ -152,7 +188,8 @@ impl<'a> Progress<'a> {
 /// Returns at Ctrl-C or SIGTERM.
 pub(crate) fn interrupt() -> io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}

@@ -1,5 +1,5 @@
-//! `posthaste`: a durable delivery queue for webhooks. This binary parses the command line and wires the
-//! parts together; each command has its file.
+//! `posthaste`: a durable delivery queue for webhooks. This binary parses the command line and
+//! wires the parts together; each command has its file.
 
 mod cli;
 mod client;
@@ -27,16 +27,24 @@ use posthaste_worker::script::{COMPILE_COMMAND, compile_for_parent};
 const LINGER: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
-    // The API and the worker start this program anew for each script that they compile, without any configuration.
+    // The API and the worker start this program anew for each script that they compile, without any
+    // configuration.
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|first| first == COMPILE_COMMAND) && arguments.next().is_none() {
+    if arguments
+        .next()
+        .is_some_and(|first| first == COMPILE_COMMAND)
+        && arguments.next().is_none()
+    {
         return compile_for_parent();
     }
     let cli = cli::parse();
     let json = cli.asks_for_json();
     // Only fails when a provider is installed already, and then there is one.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return Failure::from(error).report(json),
     };

@@ -1,5 +1,5 @@
-//! What the commands that go on running share: opening store and broker, health and metrics, serving,
-//! and ending on a signal.
+//! What the commands that go on running share: opening store and broker, health and metrics,
+//! serving, and ending on a signal.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -53,7 +53,8 @@ pub(crate) struct Node {
     pub(crate) compiler: Compiler,
 }
 
-/// The file of this program. On Linux it is found even after another version has been put in its place.
+/// The file of this program. On Linux it is found even after another version has been put in its
+/// place.
 fn own_program() -> PathBuf {
     if cfg!(target_os = "linux") {
         return PathBuf::from("/proc/self/exe");
@@ -69,19 +70,34 @@ pub(crate) enum Schema {
 }
 
 impl Node {
-    /// Opens the store, waiting for one that cannot be reached yet, and the broker. `role` is what the process is
-    /// called in spans.
-    pub(crate) async fn open(config: &Config, schema: Schema, role: &'static str) -> Result<Self, Failure> {
+    /// Opens the store, waiting for one that cannot be reached yet, and the broker. `role` is what
+    /// the process is called in spans.
+    pub(crate) async fn open(
+        config: &Config,
+        schema: Schema,
+        role: &'static str,
+    ) -> Result<Self, Failure> {
         let metrics = Arc::new(Metrics::new());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let tracer = tracer(config, role, &metrics, &clock)?;
         let store = open_store(config, schema).await?;
         let broker = connect::broker(config, &store, &metrics).await?;
-        Ok(Self { store, broker, clock, metrics, tracer, compiler: Compiler::in_processes(own_program()) })
+        Ok(Self {
+            store,
+            broker,
+            clock,
+            metrics,
+            tracer,
+            compiler: Compiler::in_processes(own_program()),
+        })
     }
 
     /// The HTTP API, to be served.
-    pub(crate) fn api(&self, config: &Config, shutdown: CancellationToken) -> Result<Router, Failure> {
+    pub(crate) fn api(
+        &self,
+        config: &Config,
+        shutdown: CancellationToken,
+    ) -> Result<Router, Failure> {
         let sender = Sender::with_resolver(config.egress.clone(), &config.resolver)?;
         let attempter = Attempter::new(sender, Arc::clone(&self.clock), self.compiler.clone());
         let parts = ApiParts {
@@ -112,10 +128,17 @@ impl Node {
         Ok(posthaste_producer::http::router(Api::new(parts)))
     }
 
-    /// Starts a worker. Not with a master key that does not fit: it would pass over every endpoint that it
-    /// cannot read, and what is fanned out meanwhile would never get to them.
-    pub(crate) async fn start_worker(&self, config: &Config, name: String) -> Result<Worker, Failure> {
-        let endpoints = self.store.endpoints(&EndpointFilter::default(), &PageRequest::default()).await;
+    /// Starts a worker. Not with a master key that does not fit: it would pass over every endpoint
+    /// that it cannot read, and what is fanned out meanwhile would never get to them.
+    pub(crate) async fn start_worker(
+        &self,
+        config: &Config,
+        name: String,
+    ) -> Result<Worker, Failure> {
+        let endpoints = self
+            .store
+            .endpoints(&EndpointFilter::default(), &PageRequest::default())
+            .await;
         if let Err(StoreError::Cipher(error)) = endpoints {
             return Err(error.into());
         }
@@ -135,7 +158,9 @@ impl Node {
                 poison_after: config.worker.poison_after,
                 max_recipients: config.max_recipients,
             },
-            events: EventSettings { succeeded: config.worker.events_succeeded },
+            events: EventSettings {
+                succeeded: config.worker.events_succeeded,
+            },
             maintenance: MaintenanceSettings {
                 retention: config.worker.retention,
                 idempotency_retention: config.worker.idempotency_retention,
@@ -147,11 +172,14 @@ impl Node {
             name,
         };
         let worker = Worker::start(parts, settings).await?;
-        self.metrics.worker_slots.set(i64::try_from(config.worker.slots).unwrap_or(i64::MAX));
+        self.metrics
+            .worker_slots
+            .set(i64::try_from(config.worker.slots).unwrap_or(i64::MAX));
         Ok(worker)
     }
 
-    /// Works off redrives in the background until the token is cancelled. Every process does: a redrive needs no worker.
+    /// Works off redrives in the background until the token is cancelled. Every process does: a
+    /// redrive needs no worker.
     pub(crate) fn start_redriver(&self, stopping: CancellationToken) -> JoinHandle<()> {
         let redriver = Redriver {
             store: self.store.clone(),
@@ -185,16 +213,31 @@ impl Node {
     }
 }
 
-fn tracer(config: &Config, role: &'static str, metrics: &Metrics, clock: &Arc<dyn Clock>) -> Result<Tracer, Failure> {
-    let Some(tracing) = &config.tracing else { return Ok(Tracer::off()) };
+fn tracer(
+    config: &Config,
+    role: &'static str,
+    metrics: &Metrics,
+    clock: &Arc<dyn Clock>,
+) -> Result<Tracer, Failure> {
+    let Some(tracing) = &config.tracing else {
+        return Ok(Tracer::off());
+    };
     let broker = &config.broker;
     let messaging = Messaging {
-        system: if broker.kind == BrokerKind::Embedded { "posthaste" } else { "rabbitmq" },
+        system: if broker.kind == BrokerKind::Embedded {
+            "posthaste"
+        } else {
+            "rabbitmq"
+        },
         exchange: format!("{}.notifications", broker.name_prefix).into(),
         queue: format!("{}.work", broker.name_prefix).into(),
         routing_key: "notification",
     };
-    let origin = Origin { role, instance: worker_name(), messaging };
+    let origin = Origin {
+        role,
+        instance: worker_name(),
+        messaging,
+    };
     Ok(Tracer::start(tracing, origin, metrics, Arc::clone(clock))?)
 }
 
@@ -221,8 +264,8 @@ async fn open_store(config: &Config, schema: Schema) -> Result<Store, Failure> {
     }
 }
 
-/// A service with another master key than the others', or with none where there are secrets, would store what nobody else
-/// can read, and fail whatever needs a secret.
+/// A service with another master key than the others', or with none where there are secrets, would
+/// store what nobody else can read, and fail whatever needs a secret.
 async fn check_key(config: &Config, store: &Store) -> Result<(), StoreError> {
     if config.master_key.is_none() && store.needs_master_key().await? {
         return Err(CipherError::NoKey.into());
@@ -239,16 +282,26 @@ pub(crate) struct Servers {
 }
 
 /// Serves the API, and health and metrics beside it or at an address of their own.
-pub(crate) async fn serve_api(node: &Node, config: &Config, shutdown: &CancellationToken) -> Result<Servers, Failure> {
+pub(crate) async fn serve_api(
+    node: &Node,
+    config: &Config,
+    shutdown: &CancellationToken,
+) -> Result<Servers, Failure> {
     let listener = listen("--listen", config.listen).await?;
     let address = listener.local_addr()?;
-    let (mut api, mut tasks) = (node.api(config, shutdown.clone())?, Vec::new());
+    let mut api = node.api(config, shutdown.clone())?;
+    let mut tasks = Vec::new();
     match config.metrics_listen {
         None => api = node.operations().merge(api),
         Some(own) => {
             let own = listen("--metrics-listen", own).await?;
             tracing::info!("health and metrics are at http://{}", own.local_addr()?);
-            tasks.push(serve(own, node.operations(), serving::Limits::OPERATIONS, shutdown.clone()));
+            tasks.push(serve(
+                own,
+                node.operations(),
+                serving::Limits::OPERATIONS,
+                shutdown.clone(),
+            ));
         }
     }
     let limits = serving::Limits {
@@ -257,15 +310,24 @@ pub(crate) async fn serve_api(node: &Node, config: &Config, shutdown: &Cancellat
         header_timeout: config.api.header_timeout,
         idle_timeout: config.api.idle_timeout,
     };
-    tasks.push(serve(listener, api, limits.within_open_files(), shutdown.clone()));
+    tasks.push(serve(
+        listener,
+        api,
+        limits.within_open_files(),
+        shutdown.clone(),
+    ));
     tracing::info!("listening on http://{address}");
     Ok(Servers { address, tasks })
 }
 
-/// Whether accepted work would be safe and, where there is a worker, whether it gets work: store and broker answer,
-/// and the broker knows the worker's consumer.
+/// Whether accepted work would be safe and, where there is a worker, whether it gets work: store
+/// and broker answer, and the broker knows the worker's consumer.
 async fn ready(State(node): State<Node>) -> Response {
-    let (store, broker, consuming) = tokio::join!(node.store.ping(), node.broker.ping(), node.broker.consuming());
+    let (store, broker, consuming) = tokio::join!(
+        node.store.ping(),
+        node.broker.ping(),
+        node.broker.consuming()
+    );
     let consumer = match consuming {
         Consuming::NoConsumer => None,
         Consuming::Subscribed => Some("ok"),
@@ -281,26 +343,38 @@ async fn ready(State(node): State<Node>) -> Response {
     if let Some(consumer) = consumer {
         body["consumer"] = consumer.into();
     }
-    let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if ok {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     (status, Json(body)).into_response()
 }
 
 async fn metrics(State(node): State<Node>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], node.metrics.render())
+    (
+        [(
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )],
+        node.metrics.render(),
+    )
 }
 
 /// Listens on `address`.
 pub(crate) async fn listen(setting: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).await.map_err(|error| {
-        Failure::new(format!("{address} cannot be listened on: {error}"))
-            .hint(format!("choose another address with {setting}, or end what uses this one"))
+        Failure::new(format!("{address} cannot be listened on: {error}")).hint(format!(
+            "choose another address with {setting}, or end what uses this one"
+        ))
     })
 }
 
 /// Returns at SIGTERM or SIGINT. From then on a second one ends the process at once.
 pub(crate) async fn until_signal() -> Result<(), Failure> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -323,8 +397,10 @@ pub(crate) async fn until_signal_or_failure(worker: &mut Worker) -> Result<(), F
     tokio::select! {
         told = until_signal() => told,
         () = worker.failed() => {
-            let failure = Failure::new("a part of the worker ended by itself; the log above says why");
-            Err(failure.hint("nothing is lost: start it again, and please report this as a bug of Posthaste"))
+            let failure = Failure::new("a part of the worker ended by itself; the log above says \
+                                        why");
+            Err(failure.hint("nothing is lost: start it again, and please report this as a bug of \
+                              Posthaste"))
         }
     }
 }
@@ -334,12 +410,16 @@ pub(crate) async fn stop_worker(worker: Worker, grace: Duration) {
     match worker.stop(grace).await {
         Stopped::Drained => tracing::info!("stopped; everything in hand was finished"),
         Stopped::CutOff(count) => {
-            tracing::warn!(count, "stopped; deliveries were cut off after the grace period and will be made again");
+            tracing::warn!(
+                count,
+                "stopped; deliveries were cut off after the grace period and will be made again"
+            );
         }
     }
 }
 
-/// Waits for a server to end its last requests, or another task of the process its last step, but not for long.
+/// Waits for a server to end its last requests, or another task of the process its last step, but
+/// not for long.
 pub(crate) async fn stop_server(server: JoinHandle<()>, grace: Duration) {
     let abort = server.abort_handle();
     if tokio::time::timeout(grace, server).await.is_err() {
@@ -350,6 +430,13 @@ pub(crate) async fn stop_server(server: JoinHandle<()>, grace: Duration) {
 /// A worker's name: host and process, enough to tell workers apart.
 pub(crate) fn worker_name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| host.trim().to_owned());
-    format!("{}:{}", if host.is_empty() { "worker" } else { &host }, std::process::id())
+    let host = std::env::var("HOSTNAME")
+        .ok()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| host.trim().to_owned());
+    format!(
+        "{}:{}",
+        if host.is_empty() { "worker" } else { &host },
+        std::process::id()
+    )
 }

@@ -1,5 +1,5 @@
-//! Tells a service manager (systemd, `Type=notify`) that the service is ready, stopping and alive, as described in
-//! `sd_notify(3)`. Without `NOTIFY_SOCKET` in the environment nothing is sent.
+//! Tells a service manager (systemd, `Type=notify`) that the service is ready, stopping and alive,
+//! as described in `sd_notify(3)`. Without `NOTIFY_SOCKET` in the environment nothing is sent.
 
 use std::io;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -20,9 +20,9 @@ impl Drop for Ready {
     }
 }
 
-/// Says that the service is ready and, where the manager asks for it (`WATCHDOG_USEC`), twice in each of its
-/// intervals that it is alive. As the heartbeat is a task among the others, it shows that the runtime gets to its
-/// tasks: just what `/healthz` shows.
+/// Says that the service is ready and, where the manager asks for it (`WATCHDOG_USEC`), twice in
+/// each of its intervals that it is alive. As the heartbeat is a task among the others, it shows
+/// that the runtime gets to its tasks: just what `/healthz` shows.
 pub(crate) fn ready() -> Ready {
     say("READY=1");
     let interval = watchdog(|name| std::env::var(name).ok(), std::process::id());
@@ -43,7 +43,8 @@ pub(crate) fn stopping() {
     say("STOPPING=1");
 }
 
-/// How often the manager wants to hear of us, if it does: the variables are perhaps meant for another process.
+/// How often the manager wants to hear of us, if it does: the variables are perhaps meant for
+/// another process.
 fn watchdog(variable: impl Fn(&str) -> Option<String>, own: u32) -> Option<Duration> {
     let meant = variable("WATCHDOG_PID").is_none_or(|pid| pid.parse() == Ok(own));
     let micros: u64 = variable("WATCHDOG_USEC")?.parse().ok()?;
@@ -53,7 +54,9 @@ fn watchdog(variable: impl Fn(&str) -> Option<String>, own: u32) -> Option<Durat
 
 /// A manager that cannot be told must not end the service: it is logged, and that is all.
 fn say(state: &str) {
-    if let Some(path) = std::env::var("NOTIFY_SOCKET").ok().filter(|path| !path.is_empty())
+    if let Some(path) = std::env::var("NOTIFY_SOCKET")
+        .ok()
+        .filter(|path| !path.is_empty())
         && let Err(error) = send(&path, state)
     {
         tracing::warn!(%error, state, "the service manager could not be told");
@@ -64,7 +67,9 @@ fn send(path: &str, state: &str) -> io::Result<()> {
     let socket = UnixDatagram::unbound()?;
     // Never waits, as it is called among other tasks.
     socket.set_nonblocking(true)?;
-    socket.send_to_addr(state.as_bytes(), &address(path)?).map(drop)
+    socket
+        .send_to_addr(state.as_bytes(), &address(path)?)
+        .map(drop)
 }
 
 #[cfg(target_os = "linux")]
@@ -88,11 +93,15 @@ mod tests {
     #[test]
     fn the_watchdog_is_for_the_process_that_it_names() {
         let with = |usec: Option<&str>, pid: Option<&str>| {
-            let variable = |name: &str| if name == "WATCHDOG_PID" { pid } else { usec }.map(str::to_owned);
+            let variable =
+                |name: &str| if name == "WATCHDOG_PID" { pid } else { usec }.map(str::to_owned);
             watchdog(variable, 7)
         };
         assert_eq!(with(Some("30000000"), None), Some(Duration::from_secs(30)));
-        assert_eq!(with(Some("30000000"), Some("7")), Some(Duration::from_secs(30)));
+        assert_eq!(
+            with(Some("30000000"), Some("7")),
+            Some(Duration::from_secs(30))
+        );
         assert_eq!(with(Some("30000000"), Some("8")), None);
         assert_eq!(with(None, Some("7")), None);
         assert_eq!(with(Some("0"), None), None);

@@ -9,7 +9,9 @@ pub(crate) fn past(text: &str) -> Result<Timestamp, String> {
     if let Ok(ago) = parse_duration(text) {
         return Ok(SystemClock.now().before(ago));
     }
-    Timestamp::parse(text).map_err(|_| "must be a time (2026-01-31T12:00:00Z) or how long ago (90s, 2h, 7d)".to_owned())
+    Timestamp::parse(text).map_err(|_| {
+        "must be a time (2026-01-31T12:00:00Z) or how long ago (90s, 2h, 7d)".to_owned()
+    })
 }
 
 /// A time to come: RFC 3339, or how far ahead it is (`12h`, `90d`).
@@ -17,10 +19,15 @@ pub(crate) fn future(text: &str) -> Result<Timestamp, String> {
     let now = SystemClock.now();
     let at = match parse_duration(text) {
         Ok(ahead) => now.after(ahead),
-        Err(_) => Timestamp::parse(text)
-            .map_err(|_| "must be a time (2027-01-31T12:00:00Z) or how far ahead it is (12h, 90d)".to_owned())?,
+        Err(_) => Timestamp::parse(text).map_err(|_| {
+            "must be a time (2027-01-31T12:00:00Z) or how far ahead it is (12h, 90d)".to_owned()
+        })?,
     };
-    if at > now { Ok(at) } else { Err("must be later than now".to_owned()) }
+    if at > now {
+        Ok(at)
+    } else {
+        Err("must be later than now".to_owned())
+    }
 }
 
 /// A time in RFC 3339.

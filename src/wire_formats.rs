@@ -35,7 +35,11 @@ impl WireFormats for WorkerWireFormats {
         problems(wire::check(endpoint))
     }
 
-    async fn check_scripts(&self, before: Option<&Endpoint>, endpoint: &Endpoint) -> Result<(), Unchecked> {
+    async fn check_scripts(
+        &self,
+        before: Option<&Endpoint>,
+        endpoint: &Endpoint,
+    ) -> Result<(), Unchecked> {
         match self.attempter.check_scripts(before, endpoint).await {
             Ok(found) => problems(found).map_err(Unchecked::Invalid),
             Err(busy) => Err(Unchecked::Busy(busy.to_string())),
@@ -44,7 +48,9 @@ impl WireFormats for WorkerWireFormats {
 
     fn called_urls(&self, endpoint: &Endpoint) -> Vec<(String, Url)> {
         let urls = wire::of(endpoint.wire_format).called_urls(endpoint);
-        urls.into_iter().map(|(setting, url)| (setting.to_owned(), url)).collect()
+        urls.into_iter()
+            .map(|(setting, url)| (setting.to_owned(), url))
+            .collect()
     }
 
     fn check_notification(
@@ -76,7 +82,8 @@ impl WireFormats for WorkerWireFormats {
 }
 
 fn info(format: WireFormat) -> WireFormatInfo {
-    let (info, sample) = (wire::of(format).info(), wire::of(format).sample());
+    let info = wire::of(format).info();
+    let sample = wire::of(format).sample();
     WireFormatInfo {
         name: format,
         description: info.description.to_owned(),
@@ -92,7 +99,10 @@ fn info(format: WireFormat) -> WireFormatInfo {
 /// A sample as a notification that can be enqueued.
 pub(crate) fn example(sample: Sample) -> Value {
     let mut example = json!({"type": sample.kind, "payload": sample.payload});
-    for (name, value) in [("recipient", sample.recipient), ("overrides", sample.overrides)] {
+    for (name, value) in [
+        ("recipient", sample.recipient),
+        ("overrides", sample.overrides),
+    ] {
         if let Some(value) = value {
             example[name] = value;
         }
@@ -104,7 +114,10 @@ fn problems(found: Vec<wire::FieldProblem>) -> Result<(), Vec<FieldProblem>> {
     if found.is_empty() {
         return Ok(());
     }
-    Err(found.into_iter().map(|problem| FieldProblem::new(problem.field, problem.problem)).collect())
+    Err(found
+        .into_iter()
+        .map(|problem| FieldProblem::new(problem.field, problem.problem))
+        .collect())
 }
 
 fn report(probe: Probe) -> TestReport {

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 /// The rooms (files and folders) of a folder, and for each those that it imports.
 type Arrows = BTreeMap<String, BTreeSet<String>>;
 
-/// Each crate from the top down: a room imports only those behind it. Rooms that share a place do not know each other.
+/// Each crate from the top down: a room imports only those behind it. Rooms that share a place do
+/// not know each other.
 const LAYERS: [(&str, &[&[&str]]); 4] = [
     (
         "src",
@@ -17,12 +18,27 @@ const LAYERS: [(&str, &[&[&str]]); 4] = [
             &["cli"],
             &["commands", "examples"],
             &["service", "job", "global"],
-            &["client", "connect", "serving", "systemd", "wire_formats", "when"],
+            &[
+                "client",
+                "connect",
+                "serving",
+                "systemd",
+                "wire_formats",
+                "when",
+            ],
             &["failure", "flags"],
             &["output"],
         ],
     ),
-    ("producer/src", &[&["lib"], &["asyncapi", "client"], &["http", "draft"], &["enqueue"]]),
+    (
+        "producer/src",
+        &[
+            &["lib"],
+            &["asyncapi", "client"],
+            &["http", "draft"],
+            &["enqueue"],
+        ],
+    ),
     (
         "worker/src",
         &[
@@ -81,7 +97,10 @@ fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
             if name != "tests" {
                 rust_files(&path, files);
             }
-        } else if name.ends_with(".rs") && name != "tests.rs" && !name.ends_with("fixture.rs") && name != "fixtures.rs"
+        } else if name.ends_with(".rs")
+            && name != "tests.rs"
+            && !name.ends_with("fixture.rs")
+            && name != "fixtures.rs"
         {
             files.push(path);
         }
@@ -92,7 +111,10 @@ fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
 fn code(file: &Path) -> String {
     let text = std::fs::read_to_string(file).unwrap();
     let own = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
-    own.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+    own.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn is_name(c: char) -> bool {
@@ -109,32 +131,56 @@ fn names_behind<'a>(code: &'a str, prefix: &str) -> Vec<&'a str> {
         }
         let rest = &code[at + prefix.len()..];
         let parts = match rest.strip_prefix('{') {
-            Some(group) => group.split('}').next().unwrap_or_default().split(',').map(str::trim).collect(),
+            Some(group) => group
+                .split('}')
+                .next()
+                .unwrap_or_default()
+                .split(',')
+                .map(str::trim)
+                .collect(),
             None => vec![rest],
         };
-        names.extend(parts.into_iter().map(|part| part.split(|c| !is_name(c)).next().unwrap_or_default()));
+        names.extend(
+            parts
+                .into_iter()
+                .map(|part| part.split(|c| !is_name(c)).next().unwrap_or_default()),
+        );
     }
     names
 }
 
 fn arrows(folder: &str) -> Arrows {
     let base = root().join(folder);
-    let path = folder.split_once("src").map_or("", |(_, rest)| rest).replace('/', "::");
+    let path = folder
+        .split_once("src")
+        .map_or("", |(_, rest)| rest)
+        .replace('/', "::");
     let prefix = format!("crate{path}::");
     let mut files = Vec::new();
     rust_files(&base, &mut files);
     let mut all = Arrows::new();
     for file in files {
         let inner = file.strip_prefix(&base).unwrap();
-        let first = inner.components().next().unwrap().as_os_str().to_str().unwrap();
+        let first = inner
+            .components()
+            .next()
+            .unwrap()
+            .as_os_str()
+            .to_str()
+            .unwrap();
         let room = first.trim_end_matches(".rs").to_owned();
         let code = code(&file);
         let mut found = names_behind(&code, &prefix);
         if inner.components().count() == 1 && room != "mod" && room != "lib" {
             found.extend(names_behind(&code, "super::"));
         }
-        let is_room = |name: &&str| base.join(name).is_dir() || base.join(format!("{name}.rs")).exists();
-        let others = found.into_iter().filter(is_room).filter(|name| *name != room).map(str::to_owned);
+        let is_room =
+            |name: &&str| base.join(name).is_dir() || base.join(format!("{name}.rs")).exists();
+        let others = found
+            .into_iter()
+            .filter(is_room)
+            .filter(|name| *name != room)
+            .map(str::to_owned);
         all.entry(room.clone()).or_default().extend(others);
     }
     // What a folder's own file imports of its parts is how it is put together.
@@ -144,7 +190,12 @@ fn arrows(folder: &str) -> Arrows {
 
 /// A circle, if there is one.
 fn circle(arrows: &Arrows) -> Option<Vec<String>> {
-    fn follow(arrows: &Arrows, room: &str, way: &mut Vec<String>, done: &mut BTreeSet<String>) -> bool {
+    fn follow(
+        arrows: &Arrows,
+        room: &str,
+        way: &mut Vec<String>,
+        done: &mut BTreeSet<String>,
+    ) -> bool {
         if let Some(at) = way.iter().position(|earlier| earlier == room) {
             way.drain(..at);
             return true;
@@ -153,7 +204,12 @@ fn circle(arrows: &Arrows) -> Option<Vec<String>> {
             return false;
         }
         way.push(room.to_owned());
-        if arrows.get(room).into_iter().flatten().any(|next| follow(arrows, next, way, done)) {
+        if arrows
+            .get(room)
+            .into_iter()
+            .flatten()
+            .any(|next| follow(arrows, next, way, done))
+        {
             return true;
         }
         way.pop();
@@ -172,10 +228,15 @@ fn imports_go_down_through_the_layers() {
     for (folder, layers) in LAYERS {
         let height = |room: &str| layers.iter().position(|rooms| rooms.contains(&room));
         for (room, imported) in arrows(folder) {
-            let own = height(&room).unwrap_or_else(|| panic!("{folder}/{room} has no layer: give it one here"));
+            let own = height(&room)
+                .unwrap_or_else(|| panic!("{folder}/{room} has no layer: give it one here"));
             for other in imported {
-                let below = height(&other).unwrap_or_else(|| panic!("{folder}/{other} has no layer: give it one here"));
-                assert!(own < below, "{folder}: {room} imports {other}, which is not below it");
+                let below = height(&other)
+                    .unwrap_or_else(|| panic!("{folder}/{other} has no layer: give it one here"));
+                assert!(
+                    own < below,
+                    "{folder}: {room} imports {other}, which is not below it"
+                );
             }
         }
     }
@@ -192,12 +253,23 @@ fn no_imports_go_in_a_circle() {
 
 #[test]
 fn circles_and_names_are_found() {
-    let arrow = |from: &str, to: &[&str]| (from.to_owned(), to.iter().map(|to| (*to).to_owned()).collect());
+    let arrow = |from: &str, to: &[&str]| {
+        (
+            from.to_owned(),
+            to.iter().map(|to| (*to).to_owned()).collect(),
+        )
+    };
     let round = Arrows::from([arrow("a", &["b"]), arrow("b", &["c"]), arrow("c", &["b"])]);
     assert_eq!(circle(&round), Some(vec!["b".to_owned(), "c".to_owned()]));
-    assert_eq!(circle(&Arrows::from([arrow("a", &["b", "c"]), arrow("b", &["c"])])), None);
     assert_eq!(
-        names_behind("use crate::{one, two::Three};\ncrate::four::x(); mycrate::five", "crate::"),
+        circle(&Arrows::from([arrow("a", &["b", "c"]), arrow("b", &["c"])])),
+        None
+    );
+    assert_eq!(
+        names_behind(
+            "use crate::{one, two::Three};\ncrate::four::x(); mycrate::five",
+            "crate::"
+        ),
         ["one", "two", "four"]
     );
 }

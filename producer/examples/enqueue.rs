@@ -18,10 +18,13 @@ async fn main() -> anyhow::Result<()> {
     let producer = Producer::connect(options()?).await?;
 
     // One. Its own id makes it safe to enqueue again after an error.
-    let draft = Draft::new("order.paid", &serde_json::json!({ "order": 1042, "total": "19.90" }))
-        .id("order-1042-paid")
-        .expires_in(Duration::from_secs(3600))
-        .build()?;
+    let draft = Draft::new(
+        "order.paid",
+        &serde_json::json!({ "order": 1042, "total": "19.90" }),
+    )
+    .id("order-1042-paid")
+    .expires_in(Duration::from_secs(3600))
+    .build()?;
     let accepted = loop {
         match producer.enqueue(draft.clone()).await {
             Ok(accepted) => break accepted,
@@ -35,8 +38,12 @@ async fn main() -> anyhow::Result<()> {
     println!("{} accepted at {}", accepted.id, accepted.accepted_at);
 
     // Many at once: all are published before the first confirm is waited for.
-    let drafts = (1..=2).map(|n| Draft::new("order.shipped", &serde_json::json!({ "order": n })).build());
-    for result in producer.enqueue_batch(drafts.collect::<Result<_, _>>()?).await {
+    let drafts =
+        (1..=2).map(|n| Draft::new("order.shipped", &serde_json::json!({ "order": n })).build());
+    for result in producer
+        .enqueue_batch(drafts.collect::<Result<_, _>>()?)
+        .await
+    {
         match result {
             Ok(accepted) => println!("{} accepted at {}", accepted.id, accepted.accepted_at),
             Err(error) => println!("not accepted: {error}"),
@@ -58,8 +65,10 @@ fn options() -> anyhow::Result<ProducerOptions> {
             Ok(ProducerOptions::Amqp(options))
         }
         _ => {
-            let url = env::var("POSTHASTE_DATABASE_URL")
-                .context("set POSTHASTE_BROKER_URL (amqp://…), or POSTHASTE_DATABASE_URL for the embedded queue")?;
+            let url = env::var("POSTHASTE_DATABASE_URL").context(
+                "set POSTHASTE_BROKER_URL (amqp://…), or POSTHASTE_DATABASE_URL for the \
+                          embedded queue",
+            )?;
             Ok(ProducerOptions::embedded(Secret::new(url)))
         }
     }

@@ -13,7 +13,8 @@ use utoipa::openapi::schema::Schema;
 
 use crate::http::body::CloudEvent;
 
-/// The AsyncAPI 3.0 document of the AMQP contract, for the name prefix `prefix` (default `posthaste`).
+/// The AsyncAPI 3.0 document of the AMQP contract, for the name prefix `prefix` (default
+/// `posthaste`).
 #[must_use]
 pub fn asyncapi(prefix: &str) -> Value {
     json!({
@@ -21,7 +22,8 @@ pub fn asyncapi(prefix: &str) -> Value {
         "info": {
             "title": "Posthaste over AMQP",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "How services in any language enqueue notifications, and follow events, over RabbitMQ (AMQP 0-9-1).",
+            "description": "How services in any language enqueue notifications, and follow \
+                            events, over RabbitMQ (AMQP 0-9-1).",
             "license": { "name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0" },
         },
         "defaultContentType": "application/json",
@@ -44,7 +46,8 @@ fn notifications_channel(prefix: &str) -> Value {
     json!({
         "address": "notification",
         "title": "Where producers publish",
-        "description": "Posthaste declares the exchange and binds its work queue to it; publish with this routing key.",
+        "description": "Posthaste declares the exchange and binds its work queue to it; publish \
+                        with this routing key.",
         "messages": { "notification": { "$ref": "#/components/messages/notification" } },
         "bindings": { "amqp": {
             "is": "routingKey",
@@ -59,8 +62,10 @@ fn events_channel(prefix: &str) -> Value {
     json!({
         "address": "{type}",
         "title": "Where events come out",
-        "description": "A topic exchange: bind a queue of your own with the types that you want, such as delivery.failed or delivery.*.",
-        "parameters": { "type": { "description": "The event's type, also the routing key", "enum": types } },
+        "description": "A topic exchange: bind a queue of your own with the types that you want, \
+                        such as delivery.failed or delivery.*.",
+        "parameters": { "type": { "description": "The event's type, also the routing \
+            key", "enum": types } },
         "messages": { "event": { "$ref": "#/components/messages/event" } },
         "bindings": { "amqp": {
             "is": "routingKey",
@@ -77,7 +82,9 @@ fn operations() -> Value {
             "channel": { "$ref": "#/channels/notifications" },
             "messages": [{ "$ref": "#/channels/notifications/messages/notification" }],
             "summary": "Enqueue a notification",
-            "description": "Publish with publisher confirms and with the mandatory flag. Only a confirmed message that was not returned is accepted; anything else is to be published again, with the same id, which is delivered once.",
+            "description": "Publish with publisher confirms and with the mandatory flag. Only a \
+                            confirmed message that was not returned is accepted; anything else is \
+                            to be published again, with the same id, which is delivered once.",
             "bindings": { "amqp": { "deliveryMode": 2, "mandatory": true, "ack": true, "bindingVersion": "0.3.0" } },
         },
         "follow": {
@@ -94,12 +101,14 @@ fn notification_message() -> Value {
     json!({
         "name": "notification",
         "title": "A notification",
-        "summary": "The property message_id, if set, is the notification's id when the body has none. The property timestamp, if set, is when it was accepted.",
+        "summary": "The property message_id, if set, is the notification's id when the body has \
+                    none. The property timestamp, if set, is when it was accepted.",
         "contentType": "application/json",
         "headers": {
             "type": "object",
             "properties": {
-                TRACEPARENT: { "type": "string", "description": "W3C trace context, carried on to the webhook" },
+                TRACEPARENT: { "type": "string", "description": "W3C trace context, carried on to \
+                    the webhook" },
                 ACCEPTED_AT: { "type": "string", "format": "date-time", "description": "When it was accepted, where the producer wants to say it to the microsecond" },
             },
         },
@@ -130,8 +139,14 @@ fn event_message() -> Value {
 /// The two payloads' schemas with all that they refer to.
 fn schemas() -> Value {
     let mut all: Vec<(String, RefOr<Schema>)> = vec![
-        (NotificationDraft::name().into_owned(), <NotificationDraft as utoipa::PartialSchema>::schema()),
-        (CloudEvent::name().into_owned(), <CloudEvent as utoipa::PartialSchema>::schema()),
+        (
+            NotificationDraft::name().into_owned(),
+            <NotificationDraft as utoipa::PartialSchema>::schema(),
+        ),
+        (
+            CloudEvent::name().into_owned(),
+            <CloudEvent as utoipa::PartialSchema>::schema(),
+        ),
     ];
     NotificationDraft::schemas(&mut all);
     CloudEvent::schemas(&mut all);
@@ -165,11 +180,19 @@ mod tests {
         assert!(references.len() > 10, "{references:?}");
         for reference in references {
             let pointer = reference.strip_prefix('#').expect(&reference);
-            assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
+            assert!(
+                document.pointer(pointer).is_some(),
+                "{reference} leads nowhere"
+            );
         }
         let exchange = "/channels/notifications/bindings/amqp/exchange/name";
-        assert_eq!(document.pointer(exchange), Some(&json!("mail.notifications")));
-        let required = document.pointer("/components/schemas/NotificationDraft/required").unwrap();
+        assert_eq!(
+            document.pointer(exchange),
+            Some(&json!("mail.notifications"))
+        );
+        let required = document
+            .pointer("/components/schemas/NotificationDraft/required")
+            .unwrap();
         assert_eq!(required, &json!(["type", "payload"]));
     }
 }

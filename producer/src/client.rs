@@ -49,11 +49,13 @@ pub enum ConnectError {
     Store(#[from] StoreError),
 }
 
-/// Enqueues notifications. Cheap to clone; keep one for the life of the process. A lost connection comes
-/// back by itself; meanwhile enqueueing fails with an error that [`EnqueueError::is_transient`].
+/// Enqueues notifications. Cheap to clone; keep one for the life of the process. A lost connection
+/// comes back by itself; meanwhile enqueueing fails with an error that
+/// [`EnqueueError::is_transient`].
 ///
-/// Nothing is tried again here. Whether a notification whose confirm was lost is with the broker cannot
-/// be known, so give drafts an `id` of your own and enqueue again: the same id is delivered once.
+/// Nothing is tried again here. Whether a notification whose confirm was lost is with the broker
+/// cannot be known, so give drafts an `id` of your own and enqueue again: the same id is delivered
+/// once.
 #[derive(Clone)]
 pub struct Producer {
     broker: Arc<dyn Broker>,
@@ -63,22 +65,32 @@ pub struct Producer {
 }
 
 impl Producer {
-    /// Connects. Must be called within a tokio runtime. That RabbitMQ cannot be reached at this moment is
-    /// no error: the connection is made as soon as it can be.
+    /// Connects. Must be called within a tokio runtime. That RabbitMQ cannot be reached at this
+    /// moment is no error: the connection is made as soon as it can be.
     ///
     /// # Errors
-    /// Options that cannot be used; for the embedded queue also a database that cannot be opened or whose
-    /// schema is not this version's.
+    /// Options that cannot be used; for the embedded queue also a database that cannot be opened or
+    /// whose schema is not this version's.
     pub async fn connect(options: ProducerOptions) -> Result<Self, ConnectError> {
-        let (clock, metrics) = (Arc::new(SystemClock), Arc::new(Metrics::new()));
+        let clock = Arc::new(SystemClock);
+        let metrics = Arc::new(Metrics::new());
         let broker: Arc<dyn Broker> = match options {
             ProducerOptions::Amqp(options) => Arc::new(
-                AmqpBroker::connect(options, Arc::clone(&metrics), Arc::clone(&clock) as Arc<dyn Clock>).await?,
+                AmqpBroker::connect(
+                    options,
+                    Arc::clone(&metrics),
+                    Arc::clone(&clock) as Arc<dyn Clock>,
+                )
+                .await?,
             ),
             ProducerOptions::Embedded(options) => {
                 let store = Store::connect(&options).await?;
                 store.check_schema().await?;
-                Arc::new(EmbeddedBroker::new(store, Arc::clone(&clock) as Arc<dyn Clock>, EmbeddedOptions::default()))
+                Arc::new(EmbeddedBroker::new(
+                    store,
+                    Arc::clone(&clock) as Arc<dyn Clock>,
+                    EmbeddedOptions::default(),
+                ))
             }
         };
         Ok(Self::over(broker, clock, metrics))
@@ -87,29 +99,48 @@ impl Producer {
     /// A producer over a broker that is there already.
     #[must_use]
     pub fn over(broker: Arc<dyn Broker>, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
-        Self { broker, clock, metrics, trace: None }
+        Self {
+            broker,
+            clock,
+            metrics,
+            trace: None,
+        }
     }
 
-    /// The same producer, on behalf of a span of the caller's: what it enqueues carries this trace context, and its
-    /// deliveries are in that trace. Read one with [`TraceContext::parse`].
+    /// The same producer, on behalf of a span of the caller's: what it enqueues carries this trace
+    /// context, and its deliveries are in that trace. Read one with [`TraceContext::parse`].
     #[must_use]
     pub fn in_trace(&self, context: TraceContext) -> Self {
-        Self { trace: Some(context), ..self.clone() }
+        Self {
+            trace: Some(context),
+            ..self.clone()
+        }
     }
 
-    /// Enqueues one notification. When this returns `Ok`, the broker has confirmed it: it is durable.
+    /// Enqueues one notification. When this returns `Ok`, the broker has confirmed it: it is
+    /// durable.
     ///
     /// # Errors
-    /// [`EnqueueError::Invalid`] for a draft that breaks a rule; [`EnqueueError::Broker`] when the broker
-    /// did not confirm, which is worth another try when [`EnqueueError::is_transient`].
+    /// [`EnqueueError::Invalid`] for a draft that breaks a rule; [`EnqueueError::Broker`] when the
+    /// broker did not confirm, which is worth another try when [`EnqueueError::is_transient`].
     pub async fn enqueue(&self, draft: NotificationDraft) -> Result<Accepted, EnqueueError> {
-        let no_answer = || Err(EnqueueError::Broker(BrokerError::Unavailable("no answer".to_owned())));
-        self.enqueue_batch(vec![draft]).await.pop().unwrap_or_else(no_answer)
+        let no_answer = || {
+            Err(EnqueueError::Broker(BrokerError::Unavailable(
+                "no answer".to_owned(),
+            )))
+        };
+        self.enqueue_batch(vec![draft])
+            .await
+            .pop()
+            .unwrap_or_else(no_answer)
     }
 
-    /// Enqueues many at once and waits for all confirms. Answers in order; a bad draft does not stop the
-    /// good ones.
-    pub async fn enqueue_batch(&self, drafts: Vec<NotificationDraft>) -> Vec<Result<Accepted, EnqueueError>> {
+    /// Enqueues many at once and waits for all confirms. Answers in order; a bad draft does not
+    /// stop the good ones.
+    pub async fn enqueue_batch(
+        &self,
+        drafts: Vec<NotificationDraft>,
+    ) -> Vec<Result<Accepted, EnqueueError>> {
         let now = self.clock.now();
         let traceparent = self.trace.map(|context| context.to_string());
         let mut checked = Vec::with_capacity(drafts.len());
@@ -124,13 +155,22 @@ impl Producer {
             }
         }
         let confirms = publish(&*self.broker, checked).await;
-        self.metrics.accepted(Source::Rust, confirms.iter().filter(|confirm| confirm.is_ok()).count() as u64);
+        self.metrics.accepted(
+            Source::Rust,
+            confirms.iter().filter(|confirm| confirm.is_ok()).count() as u64,
+        );
         let mut confirms = confirms.into_iter();
         let mut next = || {
             let lost = || Err(BrokerError::Unavailable("no answer".to_owned()));
-            confirms.next().unwrap_or_else(lost).map_err(EnqueueError::Broker)
+            confirms
+                .next()
+                .unwrap_or_else(lost)
+                .map_err(EnqueueError::Broker)
         };
-        results.into_iter().map(|result| result.unwrap_or_else(&mut next)).collect()
+        results
+            .into_iter()
+            .map(|result| result.unwrap_or_else(&mut next))
+            .collect()
     }
 
     /// Whether the broker can take messages now.

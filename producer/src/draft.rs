@@ -1,9 +1,11 @@
-//! Writing drafts in Rust: [`Draft`] takes plain texts and durations, and says what is wrong with them
-//! once, at the end.
+//! Writing drafts in Rust: [`Draft`] takes plain texts and durations, and says what is wrong with
+//! them once, at the end.
 
 use std::time::Duration;
 
-use posthaste_shared::domain::id::{EndpointId, InvalidId, NotificationId, NotificationType, TenantId};
+use posthaste_shared::domain::id::{
+    EndpointId, InvalidId, NotificationId, NotificationType, TenantId,
+};
 use posthaste_shared::domain::notification::{NotificationDraft, Priority};
 use posthaste_shared::domain::raw_json::RawJson;
 use posthaste_shared::domain::time::Timestamp;
@@ -44,22 +46,32 @@ impl Draft {
 
     /// Whose it is. Default: `default`.
     pub fn tenant(self, tenant: &str) -> Self {
-        self.set(TenantId::parse(tenant), |draft, tenant| draft.tenant = Some(tenant))
+        self.set(TenantId::parse(tenant), |draft, tenant| {
+            draft.tenant = Some(tenant)
+        })
     }
 
-    /// The one endpoint that gets it. Default: every endpoint of the tenant that subscribes to its type.
+    /// The one endpoint that gets it. Default: every endpoint of the tenant that subscribes to its
+    /// type.
     pub fn to(self, endpoint: &str) -> Self {
-        self.set(EndpointId::parse(endpoint), |draft, endpoint| draft.endpoint_id = Some(endpoint))
+        self.set(EndpointId::parse(endpoint), |draft, endpoint| {
+            draft.endpoint_id = Some(endpoint)
+        })
     }
 
-    /// What wire formats need beside the payload, such as `phone_number`: something that serialises as an object.
+    /// What wire formats need beside the payload, such as `phone_number`: something that serialises
+    /// as an object.
     pub fn recipient<T: Serialize>(self, recipient: &T) -> Self {
-        self.set(json("recipient", recipient), |draft, recipient| draft.recipient = Some(recipient))
+        self.set(json("recipient", recipient), |draft, recipient| {
+            draft.recipient = Some(recipient)
+        })
     }
 
     /// Overrides for each wire format: something that serialises as an object.
     pub fn overrides<T: Serialize>(self, overrides: &T) -> Self {
-        self.set(json("overrides", overrides), |draft, overrides| draft.overrides = Some(overrides))
+        self.set(json("overrides", overrides), |draft, overrides| {
+            draft.overrides = Some(overrides)
+        })
     }
 
     /// Not before this time.
@@ -69,7 +81,9 @@ impl Draft {
 
     /// Not before so long after acceptance.
     pub fn deliver_in(self, delay: Duration) -> Self {
-        self.set(given(delay), |draft, delay| draft.delay_seconds = Some(delay.as_secs_f64()))
+        self.set(given(delay), |draft, delay| {
+            draft.delay_seconds = Some(delay.as_secs_f64())
+        })
     }
 
     /// Never after this time.
@@ -79,12 +93,16 @@ impl Draft {
 
     /// Never after so long after acceptance.
     pub fn expires_in(self, time_to_live: Duration) -> Self {
-        self.set(given(time_to_live), |draft, ttl| draft.ttl_seconds = Some(ttl.as_secs_f64()))
+        self.set(given(time_to_live), |draft, ttl| {
+            draft.ttl_seconds = Some(ttl.as_secs_f64())
+        })
     }
 
     /// Before others, where the broker can order.
     pub fn high_priority(self) -> Self {
-        self.set(given(Priority::High), |draft, priority| draft.priority = Some(priority))
+        self.set(given(Priority::High), |draft, priority| {
+            draft.priority = Some(priority)
+        })
     }
 
     /// The finished draft. Times and objects are checked when it is enqueued.
@@ -95,7 +113,11 @@ impl Draft {
         self.0
     }
 
-    fn set<T, E: Into<DraftError>>(self, value: Result<T, E>, assign: impl FnOnce(&mut NotificationDraft, T)) -> Self {
+    fn set<T, E: Into<DraftError>>(
+        self,
+        value: Result<T, E>,
+        assign: impl FnOnce(&mut NotificationDraft, T),
+    ) -> Self {
         Self(self.0.and_then(|mut draft| {
             assign(&mut draft, value.map_err(Into::into)?);
             Ok(draft)
@@ -109,7 +131,10 @@ const fn given<T>(value: T) -> Result<T, DraftError> {
 }
 
 fn json<T: Serialize>(field: &'static str, value: &T) -> Result<RawJson, DraftError> {
-    RawJson::of(value).map_err(|error| DraftError::NotJson { field, problem: error.to_string() })
+    RawJson::of(value).map_err(|error| DraftError::NotJson {
+        field,
+        problem: error.to_string(),
+    })
 }
 
 #[cfg(test)]
@@ -129,7 +154,14 @@ mod tests {
         let text = serde_json::to_string(&draft).unwrap();
         let expected = r#"{"id":"order-1042","tenant":"acme","type":"order.paid","endpoint_id":"ep_1","payload":1042,"delay_seconds":1.5,"priority":"high"}"#;
         assert_eq!(text, expected);
-        let mistake = Draft::new("order.paid", &1).id("a b").tenant("also wrong").build().unwrap_err();
-        assert_eq!(mistake.to_string(), "id must be 1 to 128 visible ASCII characters");
+        let mistake = Draft::new("order.paid", &1)
+            .id("a b")
+            .tenant("also wrong")
+            .build()
+            .unwrap_err();
+        assert_eq!(
+            mistake.to_string(),
+            "id must be 1 to 128 visible ASCII characters"
+        );
     }
 }

@@ -4,7 +4,9 @@ use posthaste_shared::broker::{Broker, BrokerError, Message};
 use posthaste_shared::domain::event::check_type;
 use posthaste_shared::domain::hops::Hops;
 use posthaste_shared::domain::id::{NotificationId, TenantId};
-use posthaste_shared::domain::notification::{Acceptance, InvalidDraft, Notification, NotificationDraft, Origin};
+use posthaste_shared::domain::notification::{
+    Acceptance, InvalidDraft, Notification, NotificationDraft, Origin,
+};
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::domain::trace_context::TraceContext;
 use serde::{Deserialize, Serialize};
@@ -31,16 +33,19 @@ pub enum EnqueueError {
 }
 
 impl EnqueueError {
-    /// Whether the same call may go through later. The broker may have the message all the same: give
-    /// the draft an `id`, so that it is delivered once however often it is enqueued.
+    /// Whether the same call may go through later. The broker may have the message all the same:
+    /// give the draft an `id`, so that it is delivered once however often it is enqueued.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Broker(BrokerError::Unavailable(_) | BrokerError::Refused(_)))
+        matches!(
+            self,
+            Self::Broker(BrokerError::Unavailable(_) | BrokerError::Refused(_))
+        )
     }
 }
 
-/// Checks a draft and makes the notification that it stands for, accepted at `at`. A draft without a
-/// tenant gets `tenant`; one without an id gets a UUIDv7.
+/// Checks a draft and makes the notification that it stands for, accepted at `at`. A draft without
+/// a tenant gets `tenant`; one without an id gets a UUIDv7.
 ///
 /// # Errors
 /// The first member that is wrong.
@@ -50,25 +55,46 @@ pub fn accept(
     at: Timestamp,
     traceparent: Option<String>,
 ) -> Result<Notification, InvalidDraft> {
-    let id = draft.id.clone().unwrap_or_else(|| NotificationId::generate(at));
+    let id = draft
+        .id
+        .clone()
+        .unwrap_or_else(|| NotificationId::generate(at));
     check_type(&draft.kind, Origin::Producer)?;
-    draft.accept(Acceptance { id, tenant, at, origin: Origin::Producer, traceparent, hops: Hops::default() })
+    draft.accept(Acceptance {
+        id,
+        tenant,
+        at,
+        origin: Origin::Producer,
+        traceparent,
+        hops: Hops::default(),
+    })
 }
 
 /// Publishes notifications, all at once, and waits for the confirms. Answers in order.
-pub async fn publish(broker: &dyn Broker, notifications: Vec<Notification>) -> Vec<Result<Accepted, BrokerError>> {
+pub async fn publish(
+    broker: &dyn Broker,
+    notifications: Vec<Notification>,
+) -> Vec<Result<Accepted, BrokerError>> {
     if notifications.is_empty() {
         return Vec::new();
     }
-    let receipt =
-        |notification: &Notification| Accepted { id: notification.id.clone(), accepted_at: notification.accepted_at };
+    let receipt = |notification: &Notification| Accepted {
+        id: notification.id.clone(),
+        accepted_at: notification.accepted_at,
+    };
     let receipts: Vec<Accepted> = notifications.iter().map(receipt).collect();
-    let confirms = broker.publish(notifications.into_iter().map(Message::of).collect()).await;
-    receipts.into_iter().zip(confirms).map(|(receipt, confirm)| confirm.map(|()| receipt)).collect()
+    let confirms = broker
+        .publish(notifications.into_iter().map(Message::of).collect())
+        .await;
+    receipts
+        .into_iter()
+        .zip(confirms)
+        .map(|(receipt, confirm)| confirm.map(|()| receipt))
+        .collect()
 }
 
-/// The trace context, if `text` is one (W3C Trace Context, section 3.2.2); anything else is dropped, as
-/// the standard asks.
+/// The trace context, if `text` is one (W3C Trace Context, section 3.2.2); anything else is
+/// dropped, as the standard asks.
 #[must_use]
 pub fn valid_traceparent(text: &str) -> Option<&str> {
     TraceContext::parse(text).map(|_| text.trim())

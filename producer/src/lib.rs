@@ -1,6 +1,7 @@
-//! Getting notifications in: the Rust API ([`Producer`]) for other services, and, with the feature `http`, the HTTP API
-//! (`http::router`). Both check drafts the same way ([`enqueue`]) and answer only once the broker has confirmed. A service
-//! that only enqueues leaves the feature out, and compiles no HTTP server.
+//! Getting notifications in: the Rust API ([`Producer`]) for other services, and, with the feature
+//! `http`, the HTTP API (`http::router`). Both check drafts the same way ([`enqueue`]) and answer
+//! only once the broker has confirmed. A service that only enqueues leaves the feature out, and
+//! compiles no HTTP server.
 //!
 //! ```no_run
 //! use std::time::Duration;

@@ -17,7 +17,10 @@ use support::{ADMIN_KEY, TestApi, recorded};
 
 fn failed(api: &TestApi) -> impl FnOnce() -> DeliveryState + use<> {
     let at = api.clock.now();
-    move || DeliveryState::Failed { at, reason: FailureReason::Rejected }
+    move || DeliveryState::Failed {
+        at,
+        reason: FailureReason::Rejected,
+    }
 }
 
 fn waiting(api: &TestApi) -> impl FnOnce() -> DeliveryState + use<> {
@@ -33,7 +36,10 @@ async fn deliveries_are_listed_filtered_shown_and_explained() {
     let ids = |answer: support::Answer| -> Vec<String> {
         assert_eq!(answer.status, 200, "{answer:?}");
         let items = answer.body["items"].as_array().unwrap().clone();
-        items.iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect()
+        items
+            .iter()
+            .map(|item| item["id"].as_str().unwrap().to_owned())
+            .collect()
     };
     for (query, expected) in [
         ("", vec![waiting_one, failed_one]),
@@ -45,28 +51,68 @@ async fn deliveries_are_listed_filtered_shown_and_explained() {
         ("?until=2020-01-01T00:00:00Z", vec![]),
         ("?since=2020-01-01T00:00:00Z&limit=1", vec![waiting_one]),
     ] {
-        let listed = ids(api.call("GET", &format!("/v1/deliveries{query}"), Value::Null).await);
-        assert_eq!(listed, expected.iter().map(ToString::to_string).collect::<Vec<_>>(), "{query}");
+        let listed = ids(api
+            .call("GET", &format!("/v1/deliveries{query}"), Value::Null)
+            .await);
+        assert_eq!(
+            listed,
+            expected.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "{query}"
+        );
     }
-    let refused = api.call("GET", "/v1/deliveries?status=lost", Value::Null).await;
+    let refused = api
+        .call("GET", "/v1/deliveries?status=lost", Value::Null)
+        .await;
     assert_eq!((refused.status, refused.code()), (422, "invalid_query"));
 
-    let shown = api.call("GET", &format!("/v1/deliveries/{failed_one}"), Value::Null).await;
-    assert_eq!((&shown.body["status"], &shown.body["reason"]), (&json!("failed"), &json!("rejected")), "{shown:?}");
+    let shown = api
+        .call("GET", &format!("/v1/deliveries/{failed_one}"), Value::Null)
+        .await;
+    assert_eq!(
+        (&shown.body["status"], &shown.body["reason"]),
+        (&json!("failed"), &json!("rejected")),
+        "{shown:?}"
+    );
     assert_eq!(shown.body["attempts"], json!([]));
-    let explained = api.call("GET", &format!("/v1/deliveries/{waiting_one}/explain"), Value::Null).await;
+    let explained = api
+        .call(
+            "GET",
+            &format!("/v1/deliveries/{waiting_one}/explain"),
+            Value::Null,
+        )
+        .await;
     let summary = explained.body["summary"].as_str().unwrap();
-    assert!(summary.contains("The next attempt is due at") && summary.contains("It expires at"), "{summary}");
+    assert!(
+        summary.contains("The next attempt is due at") && summary.contains("It expires at"),
+        "{summary}"
+    );
     assert_eq!(explained.body["endpoint"]["enabled"], true);
 
     let notification = api.call("GET", "/v1/notifications/n-1", Value::Null).await;
-    assert_eq!((notification.status, &notification.body["payload"]), (200, &json!({"n": 1})), "{notification:?}");
-    assert_eq!(notification.body["deliveries"][0]["id"], failed_one.to_string());
-    let explained = api.call("GET", "/v1/notifications/n-1/explain", Value::Null).await;
-    assert_eq!(explained.body["deliveries"][0]["delivery"]["status"], "failed", "{explained:?}");
+    assert_eq!(
+        (notification.status, &notification.body["payload"]),
+        (200, &json!({"n": 1})),
+        "{notification:?}"
+    );
+    assert_eq!(
+        notification.body["deliveries"][0]["id"],
+        failed_one.to_string()
+    );
+    let explained = api
+        .call("GET", "/v1/notifications/n-1/explain", Value::Null)
+        .await;
+    assert_eq!(
+        explained.body["deliveries"][0]["delivery"]["status"], "failed",
+        "{explained:?}"
+    );
 
     let bound = api.key(&[Scope::Admin], Some("acme")).await;
-    assert_eq!(ids(api.call_as(&bound, "GET", "/v1/deliveries", Value::Null).await), [failed_one.to_string()]);
+    assert_eq!(
+        ids(api
+            .call_as(&bound, "GET", "/v1/deliveries", Value::Null)
+            .await),
+        [failed_one.to_string()]
+    );
     for (method, path) in [
         ("GET", format!("/v1/deliveries/{waiting_one}")),
         ("GET", format!("/v1/deliveries/{waiting_one}/explain")),
@@ -75,7 +121,11 @@ async fn deliveries_are_listed_filtered_shown_and_explained() {
         ("GET", "/v1/notifications/n-2".to_owned()),
     ] {
         let refused = api.call_as(&bound, method, &path, Value::Null).await;
-        assert_eq!((refused.status, refused.code()), (404, "not_found"), "{method} {path}");
+        assert_eq!(
+            (refused.status, refused.code()),
+            (404, "not_found"),
+            "{method} {path}"
+        );
     }
 }
 
@@ -83,13 +133,48 @@ async fn deliveries_are_listed_filtered_shown_and_explained() {
 async fn deliveries_are_cancelled_and_sent_again() {
     let api = TestApi::start().await;
     let waiting_one = recorded(&api, "default", "n-1", waiting(&api)).await;
-    let cancelled = api.call("POST", &format!("/v1/deliveries/{waiting_one}/cancel"), Value::Null).await;
-    assert_eq!((cancelled.status, &cancelled.body["status"]), (200, &json!("cancelled")), "{cancelled:?}");
-    let again = api.call("POST", &format!("/v1/deliveries/{waiting_one}/cancel"), Value::Null).await;
+    let cancelled = api
+        .call(
+            "POST",
+            &format!("/v1/deliveries/{waiting_one}/cancel"),
+            Value::Null,
+        )
+        .await;
+    assert_eq!(
+        (cancelled.status, &cancelled.body["status"]),
+        (200, &json!("cancelled")),
+        "{cancelled:?}"
+    );
+    let again = api
+        .call(
+            "POST",
+            &format!("/v1/deliveries/{waiting_one}/cancel"),
+            Value::Null,
+        )
+        .await;
     assert_eq!((again.status, again.code()), (409, "wrong_state"));
-    let retried = api.call("POST", &format!("/v1/deliveries/{waiting_one}/retry"), Value::Null).await;
-    assert_eq!((retried.status, &retried.body["status"], &retried.body["round"]), (200, &json!("pending"), &json!(2)));
-    let gone = api.call("POST", &format!("/v1/deliveries/{}/retry", uuid::Uuid::nil()), Value::Null).await;
+    let retried = api
+        .call(
+            "POST",
+            &format!("/v1/deliveries/{waiting_one}/retry"),
+            Value::Null,
+        )
+        .await;
+    assert_eq!(
+        (
+            retried.status,
+            &retried.body["status"],
+            &retried.body["round"]
+        ),
+        (200, &json!("pending"), &json!(2))
+    );
+    let gone = api
+        .call(
+            "POST",
+            &format!("/v1/deliveries/{}/retry", uuid::Uuid::nil()),
+            Value::Null,
+        )
+        .await;
     assert_eq!((gone.status, gone.code()), (404, "not_found"));
 }
 
@@ -97,25 +182,66 @@ async fn deliveries_are_cancelled_and_sent_again() {
 async fn a_replay_is_a_job_to_follow() {
     let api = TestApi::start().await;
     recorded(&api, "acme", "n-1", failed(&api)).await;
-    let started = api.call("POST", "/v1/deliveries/replay", json!({ "status": "failed" })).await;
-    assert_eq!((started.status, &started.body["state"]), (202, &json!("running")), "{started:?}");
+    let started = api
+        .call(
+            "POST",
+            "/v1/deliveries/replay",
+            json!({ "status": "failed" }),
+        )
+        .await;
+    assert_eq!(
+        (started.status, &started.body["state"]),
+        (202, &json!("running")),
+        "{started:?}"
+    );
     let location = started.headers["location"].to_str().unwrap().to_owned();
-    while api.store.step_replay(api.clock.now(), 100).await.unwrap().is_some() {}
+    while api
+        .store
+        .step_replay(api.clock.now(), 100)
+        .await
+        .unwrap()
+        .is_some()
+    {}
     let done = api.call("GET", &location, Value::Null).await;
-    assert_eq!((&done.body["state"], &done.body["replayed"]), (&json!("done"), &json!(1)), "{done:?}");
+    assert_eq!(
+        (&done.body["state"], &done.body["replayed"]),
+        (&json!("done"), &json!(1)),
+        "{done:?}"
+    );
     for (filter, field) in [
         (json!({}), ""),
         (json!({ "tenant": "acme" }), ""),
         (json!({ "status": "pending" }), "status"),
         (json!({ "colour": "red" }), "colour"),
     ] {
-        let refused = api.call("POST", "/v1/deliveries/replay", filter.clone()).await;
-        assert_eq!((refused.status, refused.fields()), (422, vec![field]), "{filter}");
+        let refused = api
+            .call("POST", "/v1/deliveries/replay", filter.clone())
+            .await;
+        assert_eq!(
+            (refused.status, refused.fields()),
+            (422, vec![field]),
+            "{filter}"
+        );
     }
     let bound = api.key(&[Scope::Admin], Some("acme")).await;
-    assert_eq!(api.call_as(&bound, "GET", &location, Value::Null).await.status, 404);
-    let own = api.call_as(&bound, "POST", "/v1/deliveries/replay", json!({ "status": "failed" })).await;
-    assert_eq!((own.status, &own.body["filter"]["tenant"]), (202, &json!("acme")));
+    assert_eq!(
+        api.call_as(&bound, "GET", &location, Value::Null)
+            .await
+            .status,
+        404
+    );
+    let own = api
+        .call_as(
+            &bound,
+            "POST",
+            "/v1/deliveries/replay",
+            json!({ "status": "failed" }),
+        )
+        .await;
+    assert_eq!(
+        (own.status, &own.body["filter"]["tenant"]),
+        (202, &json!("acme"))
+    );
 }
 
 #[tokio::test]
@@ -123,45 +249,128 @@ async fn a_replay_is_tried_listed_and_cancelled() {
     let api = TestApi::start().await;
     recorded(&api, "acme", "n-1", failed(&api)).await;
     recorded(&api, "acme", "n-2", failed(&api)).await;
-    let would = api.call("POST", "/v1/deliveries/replay?dry_run=true", json!({ "status": "failed" })).await;
-    assert_eq!((would.status, &would.body["matched"]), (200, &json!(2)), "{would:?}");
-    assert!(would.body["oldest"].is_string() && would.body["newest"].is_string(), "{would:?}");
-    assert_eq!(api.call("GET", "/v1/replays", Value::Null).await.body["items"], json!([]), "it began nothing");
+    let would = api
+        .call(
+            "POST",
+            "/v1/deliveries/replay?dry_run=true",
+            json!({ "status": "failed" }),
+        )
+        .await;
+    assert_eq!(
+        (would.status, &would.body["matched"]),
+        (200, &json!(2)),
+        "{would:?}"
+    );
+    assert!(
+        would.body["oldest"].is_string() && would.body["newest"].is_string(),
+        "{would:?}"
+    );
+    assert_eq!(
+        api.call("GET", "/v1/replays", Value::Null).await.body["items"],
+        json!([]),
+        "it began nothing"
+    );
 
-    let started = api.call("POST", "/v1/deliveries/replay", json!({ "status": "failed" })).await;
-    assert_eq!((started.status, &started.body["total"]), (202, &json!(2)), "{started:?}");
+    let started = api
+        .call(
+            "POST",
+            "/v1/deliveries/replay",
+            json!({ "status": "failed" }),
+        )
+        .await;
+    assert_eq!(
+        (started.status, &started.body["total"]),
+        (202, &json!(2)),
+        "{started:?}"
+    );
     let location = started.headers["location"].to_str().unwrap().to_owned();
-    api.store.step_replay(api.clock.now(), 1).await.unwrap().unwrap();
+    api.store
+        .step_replay(api.clock.now(), 1)
+        .await
+        .unwrap()
+        .unwrap();
     let bound = api.key(&[Scope::Admin], Some("acme")).await;
-    assert_eq!(api.call_as(&bound, "POST", &format!("{location}/cancel"), Value::Null).await.status, 404);
-    let cancelled = api.call("POST", &format!("{location}/cancel"), Value::Null).await;
-    assert_eq!((cancelled.status, &cancelled.body["state"]), (200, &json!("cancelled")), "{cancelled:?}");
-    assert_eq!((&cancelled.body["matched"], &cancelled.body["replayed"]), (&json!(1), &json!(1)), "{cancelled:?}");
-    assert_eq!(api.store.step_replay(api.clock.now(), 1).await.unwrap(), None);
-    let again = api.call("POST", &format!("{location}/cancel"), Value::Null).await;
+    assert_eq!(
+        api.call_as(&bound, "POST", &format!("{location}/cancel"), Value::Null)
+            .await
+            .status,
+        404
+    );
+    let cancelled = api
+        .call("POST", &format!("{location}/cancel"), Value::Null)
+        .await;
+    assert_eq!(
+        (cancelled.status, &cancelled.body["state"]),
+        (200, &json!("cancelled")),
+        "{cancelled:?}"
+    );
+    assert_eq!(
+        (&cancelled.body["matched"], &cancelled.body["replayed"]),
+        (&json!(1), &json!(1)),
+        "{cancelled:?}"
+    );
+    assert_eq!(
+        api.store.step_replay(api.clock.now(), 1).await.unwrap(),
+        None
+    );
+    let again = api
+        .call("POST", &format!("{location}/cancel"), Value::Null)
+        .await;
     assert_eq!((again.status, again.code()), (409, "wrong_state"));
     let listed = api.call("GET", "/v1/replays?limit=1", Value::Null).await;
-    assert_eq!(listed.body["items"][0]["id"], started.body["id"], "{listed:?}");
-    assert_eq!(api.call_as(&bound, "GET", "/v1/replays", Value::Null).await.body["items"], json!([]));
+    assert_eq!(
+        listed.body["items"][0]["id"], started.body["id"],
+        "{listed:?}"
+    );
+    assert_eq!(
+        api.call_as(&bound, "GET", "/v1/replays", Value::Null)
+            .await
+            .body["items"],
+        json!([])
+    );
 }
 
 #[tokio::test]
 async fn a_redrive_takes_what_was_there_and_can_be_cancelled() {
     let api = TestApi::start().await;
     for n in 0..250 {
-        let message = Message { id: Some(format!("m-{n}")), body: "not JSON".into(), ..Message::default() };
-        api.broker.dead_letter(&message, DeadReason::Undecodable, "expected a value").await.unwrap();
+        let message = Message {
+            id: Some(format!("m-{n}")),
+            body: "not JSON".into(),
+            ..Message::default()
+        };
+        api.broker
+            .dead_letter(&message, DeadReason::Undecodable, "expected a value")
+            .await
+            .unwrap();
     }
     let cancelled = api.call("POST", "/v1/redrives", Value::Null).await;
-    assert_eq!((cancelled.status, &cancelled.body["total"]), (202, &json!(250)), "{cancelled:?}");
+    assert_eq!(
+        (cancelled.status, &cancelled.body["total"]),
+        (202, &json!(250)),
+        "{cancelled:?}"
+    );
     let location = cancelled.headers["location"].to_str().unwrap().to_owned();
-    let stopped = api.call("POST", &format!("{location}/cancel"), Value::Null).await;
-    assert_eq!((stopped.status, &stopped.body["state"]), (200, &json!("cancelled")), "{stopped:?}");
-    let again = api.call("POST", &format!("{location}/cancel"), Value::Null).await;
+    let stopped = api
+        .call("POST", &format!("{location}/cancel"), Value::Null)
+        .await;
+    assert_eq!(
+        (stopped.status, &stopped.body["state"]),
+        (200, &json!("cancelled")),
+        "{stopped:?}"
+    );
+    let again = api
+        .call("POST", &format!("{location}/cancel"), Value::Null)
+        .await;
     assert_eq!((again.status, again.code()), (409, "wrong_state"));
     let unknown = format!("/v1/redrives/{}", uuid::Uuid::nil());
     assert_eq!(api.call("GET", &unknown, Value::Null).await.status, 404);
-    assert_eq!(api.call("POST", &format!("{unknown}/cancel"), Value::Null).await.status, 404);
+    assert_eq!(
+        api.call("POST", &format!("{unknown}/cancel"), Value::Null)
+            .await
+            .status,
+        404
+    );
 
     let started = api.call("POST", "/v1/redrives", Value::Null).await;
     let location = started.headers["location"].to_str().unwrap().to_owned();
@@ -181,21 +390,39 @@ async fn a_redrive_takes_what_was_there_and_can_be_cancelled() {
         assert!(tokio::time::Instant::now() < deadline, "{now:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
-    assert_eq!((&done["redriven"], &done["undecodable"]), (&json!(250), &json!(250)), "{done}");
-    assert_eq!(api.broker.depths().await.unwrap(), [("dead", 0), ("work", 250)].into());
+    assert_eq!(
+        (&done["redriven"], &done["undecodable"]),
+        (&json!(250), &json!(250)),
+        "{done}"
+    );
+    assert_eq!(
+        api.broker.depths().await.unwrap(),
+        [("dead", 0), ("work", 250)].into()
+    );
     let listed = api.call("GET", "/v1/redrives", Value::Null).await;
-    assert_eq!(listed.body["items"].as_array().unwrap().len(), 2, "{listed:?}");
+    assert_eq!(
+        listed.body["items"].as_array().unwrap().len(),
+        2,
+        "{listed:?}"
+    );
 }
 
 #[tokio::test]
 async fn events_are_listed_and_streamed_from_where_one_left_off() {
     let api = TestApi::start().await;
     recorded(&api, "acme", "n-1", failed(&api)).await;
-    let listed = api.call("GET", "/v1/events?type=delivery.failed", Value::Null).await;
+    let listed = api
+        .call("GET", "/v1/events?type=delivery.failed", Value::Null)
+        .await;
     assert_eq!(listed.body["items"][0]["specversion"], "1.0", "{listed:?}");
-    assert_eq!(listed.body["items"][0]["data"]["delivery"]["notification_id"], "n-1");
+    assert_eq!(
+        listed.body["items"][0]["data"]["delivery"]["notification_id"],
+        "n-1"
+    );
 
-    let request = api.request("GET", "/v1/events/stream?type=delivery.failed").bearer_auth(ADMIN_KEY);
+    let request = api
+        .request("GET", "/v1/events/stream?type=delivery.failed")
+        .bearer_auth(ADMIN_KEY);
     let response = request.header("Last-Event-ID", "0").send().await.unwrap();
     assert_eq!(response.headers()["content-type"], "text/event-stream");
     let mut stream = response.bytes_stream();
@@ -203,25 +430,37 @@ async fn events_are_listed_and_streamed_from_where_one_left_off() {
     let mut read_until = async |wanted: &str| {
         let reading = async {
             while !text.contains(wanted) {
-                text.push_str(&String::from_utf8_lossy(&stream.next().await.unwrap().unwrap()));
+                text.push_str(&String::from_utf8_lossy(
+                    &stream.next().await.unwrap().unwrap(),
+                ));
             }
         };
-        tokio::time::timeout(Duration::from_secs(10), reading).await.expect("the event in time");
+        tokio::time::timeout(Duration::from_secs(10), reading)
+            .await
+            .expect("the event in time");
         text.clone()
     };
     let first = read_until("n-1").await;
-    assert!(first.contains("event: delivery.failed") && first.contains("id: "), "{first}");
+    assert!(
+        first.contains("event: delivery.failed") && first.contains("id: "),
+        "{first}"
+    );
     recorded(&api, "acme", "n-2", failed(&api)).await;
     read_until("n-2").await;
     api.shutdown.cancel();
-    let end = tokio::time::timeout(Duration::from_secs(10), async { while let Some(Ok(_)) = stream.next().await {} });
+    let end = tokio::time::timeout(Duration::from_secs(10), async {
+        while let Some(Ok(_)) = stream.next().await {}
+    });
     end.await.expect("the stream ends on shutdown");
 }
 
 #[tokio::test]
 async fn a_stream_wants_an_id_that_it_gave() {
     let api = TestApi::start().await;
-    let request = api.request("GET", "/v1/events/stream").bearer_auth(ADMIN_KEY).header("Last-Event-ID", "x");
+    let request = api
+        .request("GET", "/v1/events/stream")
+        .bearer_auth(ADMIN_KEY)
+        .header("Last-Event-ID", "x");
     let refused = support::answer(request).await;
     assert_eq!((refused.status, refused.code()), (400, "invalid_header"));
 }
@@ -229,17 +468,47 @@ async fn a_stream_wants_an_id_that_it_gave() {
 #[tokio::test]
 async fn dead_letters_are_seen_and_driven_again() {
     let api = TestApi::start().await;
-    let message = Message { id: Some("m-1".to_owned()), body: "not JSON".into(), ..Message::default() };
-    api.broker.dead_letter(&message, DeadReason::Undecodable, "expected a value").await.unwrap();
-    let listed = api.call("GET", "/v1/dead-letters?limit=10", Value::Null).await;
-    assert_eq!((listed.status, &listed.body["items"][0]["reason"]), (200, &json!("undecodable")), "{listed:?}");
-    for wrong in [json!({}), json!({ "ids": [] }), json!({ "ids": ["m-1"], "all": true }), json!({ "every": true })] {
-        assert_eq!(api.call("POST", "/v1/dead-letters/redrive", wrong.clone()).await.status, 422, "{wrong}");
+    let message = Message {
+        id: Some("m-1".to_owned()),
+        body: "not JSON".into(),
+        ..Message::default()
+    };
+    api.broker
+        .dead_letter(&message, DeadReason::Undecodable, "expected a value")
+        .await
+        .unwrap();
+    let listed = api
+        .call("GET", "/v1/dead-letters?limit=10", Value::Null)
+        .await;
+    assert_eq!(
+        (listed.status, &listed.body["items"][0]["reason"]),
+        (200, &json!("undecodable")),
+        "{listed:?}"
+    );
+    for wrong in [
+        json!({}),
+        json!({ "ids": [] }),
+        json!({ "ids": ["m-1"], "all": true }),
+        json!({ "every": true }),
+    ] {
+        assert_eq!(
+            api.call("POST", "/v1/dead-letters/redrive", wrong.clone())
+                .await
+                .status,
+            422,
+            "{wrong}"
+        );
     }
     let ids = json!({ "ids": [listed.body["items"][0]["id"]] });
     let redriven = api.call("POST", "/v1/dead-letters/redrive", ids).await;
-    assert_eq!((redriven.status, &redriven.body["redriven"]), (200, &json!(1)), "{redriven:?}");
+    assert_eq!(
+        (redriven.status, &redriven.body["redriven"]),
+        (200, &json!(1)),
+        "{redriven:?}"
+    );
     assert_eq!(api.queued(1).await[0].message.body, "not JSON");
-    let none = api.call("POST", "/v1/dead-letters/redrive", json!({ "all": true })).await;
+    let none = api
+        .call("POST", "/v1/dead-letters/redrive", json!({ "all": true }))
+        .await;
     assert_eq!(none.body["redriven"], 0);
 }

@@ -14,7 +14,9 @@ use support::{Answer, TestApi};
 
 async fn create(api: &TestApi, more: Value) -> Answer {
     let mut body = json!({ "url": "https://hooks.example/x", "wire_format": "standard" });
-    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body.as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
     api.call("POST", "/v1/endpoints", body).await
 }
 
@@ -41,7 +43,10 @@ async fn an_endpoint_shows_its_secret_once() {
     assert_eq!((refused.status, refused.fields()), (422, vec!["secret"]));
     assert!(!refused.body.to_string().contains("\"mine\""));
     let raw = create(&api, json!({ "wire_format": "raw" })).await;
-    assert_eq!((raw.status, raw.body.get("secret"), &raw.body["has_secret"]), (201, None, &json!(false)));
+    assert_eq!(
+        (raw.status, raw.body.get("secret"), &raw.body["has_secret"]),
+        (201, None, &json!(false))
+    );
 }
 
 #[tokio::test]
@@ -49,9 +54,19 @@ async fn a_url_is_needed_unless_a_script_is_called() {
     let api = TestApi::start().await;
     let without = |format: &str| json!({ "wire_format": format });
     let refused = api.call("POST", "/v1/endpoints", without("standard")).await;
-    assert_eq!((refused.status, refused.fields()), (422, vec!["url"]), "{refused:?}");
-    let made = api.call("POST", "/v1/endpoints", without("authgear-script")).await;
-    assert_eq!((made.status, &made.body["url"]), (201, &json!("script:")), "{made:?}");
+    assert_eq!(
+        (refused.status, refused.fields()),
+        (422, vec!["url"]),
+        "{refused:?}"
+    );
+    let made = api
+        .call("POST", "/v1/endpoints", without("authgear-script"))
+        .await;
+    assert_eq!(
+        (made.status, &made.body["url"]),
+        (201, &json!("script:")),
+        "{made:?}"
+    );
 }
 
 #[tokio::test]
@@ -59,7 +74,11 @@ async fn an_empty_secret_stands_for_none() {
     let api = TestApi::start().await;
     let made = create(&api, json!({ "secret": "" })).await;
     assert_eq!(
-        (made.status, made.body.get("secret"), &made.body["has_secret"]),
+        (
+            made.status,
+            made.body.get("secret"),
+            &made.body["has_secret"]
+        ),
         (201, None, &json!(false)),
         "{made:?}"
     );
@@ -68,8 +87,16 @@ async fn an_empty_secret_stands_for_none() {
 #[tokio::test]
 async fn scripts_are_not_shown() {
     let api = TestApi::start().await;
-    let made = create(&api, json!({ "settings": { "script": "const key = 'sesame'", "mode": "x" } })).await;
-    assert_eq!(made.body["settings"], json!({ "script": "[redacted]", "mode": "x" }), "{made:?}");
+    let made = create(
+        &api,
+        json!({ "settings": { "script": "const key = 'sesame'", "mode": "x" } }),
+    )
+    .await;
+    assert_eq!(
+        made.body["settings"],
+        json!({ "script": "[redacted]", "mode": "x" }),
+        "{made:?}"
+    );
 }
 
 #[tokio::test]
@@ -89,21 +116,51 @@ async fn addresses_that_may_not_be_called_are_refused() {
         "https://2130706433/",
     ] {
         let refused = create(&api, json!({ "url": url })).await;
-        assert_eq!((refused.status, refused.code()), (422, "blocked_url"), "{url}: {refused:?}");
+        assert_eq!(
+            (refused.status, refused.code()),
+            (422, "blocked_url"),
+            "{url}: {refused:?}"
+        );
         assert_eq!(refused.fields(), ["url"], "{url}");
     }
     for url in ["https://empty.example/", "https://unknown.example/"] {
         let refused = create(&api, json!({ "url": url })).await;
-        assert_eq!((refused.status, refused.code()), (422, "unresolvable_host"), "{url}: {refused:?}");
+        assert_eq!(
+            (refused.status, refused.code()),
+            (422, "unresolvable_host"),
+            "{url}: {refused:?}"
+        );
         assert_eq!(refused.fields(), ["url"], "{url}");
     }
     // That name servers do not answer is no fault of the URL: the workers look again.
-    assert_eq!(create(&api, json!({ "url": "https://slow.example/" })).await.status, 201);
+    assert_eq!(
+        create(&api, json!({ "url": "https://slow.example/" }))
+            .await
+            .status,
+        201
+    );
     let refused = create(&api, json!({ "url": "https://" })).await;
-    assert_eq!((refused.status, refused.code(), refused.fields()), (422, "invalid", vec!["url"]));
-    assert_eq!(create(&api, json!({ "url": "https://allowed.example/x" })).await.status, 201);
-    let id = create(&api, json!({})).await.body["id"].as_str().unwrap().to_owned();
-    let moved = api.call("PATCH", &format!("/v1/endpoints/{id}"), json!({ "url": "https://inside.example/" })).await;
+    assert_eq!(
+        (refused.status, refused.code(), refused.fields()),
+        (422, "invalid", vec!["url"])
+    );
+    assert_eq!(
+        create(&api, json!({ "url": "https://allowed.example/x" }))
+            .await
+            .status,
+        201
+    );
+    let id = create(&api, json!({})).await.body["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let moved = api
+        .call(
+            "PATCH",
+            &format!("/v1/endpoints/{id}"),
+            json!({ "url": "https://inside.example/" }),
+        )
+        .await;
     assert_eq!((moved.status, moved.code()), (422, "blocked_url"));
 }
 
@@ -116,33 +173,64 @@ async fn every_broken_rule_is_named() {
         (json!({ "timeout_ms": "5s" }), "timeout_ms"),
         (json!({ "max_in_flight": 0 }), "max_in_flight"),
         (json!({ "max_in_flight": 10_001 }), "max_in_flight"),
-        (json!({ "rate_limit_per_second": 0 }), "rate_limit_per_second"),
+        (
+            json!({ "rate_limit_per_second": 0 }),
+            "rate_limit_per_second",
+        ),
         (json!({ "description": "x".repeat(1_001) }), "description"),
-        (json!({ "retry": { "max_retries": 101 } }), "retry.max_retries"),
+        (
+            json!({ "retry": { "max_retries": 101 } }),
+            "retry.max_retries",
+        ),
         (json!({ "retry": { "retries": 1 } }), "retry.retries"),
         (json!({ "retry": { "on": ["6xx"] } }), "retry.on[0]"),
-        (json!({ "subscription": { "types": ["a*"] } }), "subscription.types[0]"),
-        (json!({ "subscription": { "phone_numbers": ["+1 800"] } }), "subscription.phone_numbers[0]"),
+        (
+            json!({ "subscription": { "types": ["a*"] } }),
+            "subscription.types[0]",
+        ),
+        (
+            json!({ "subscription": { "phone_numbers": ["+1 800"] } }),
+            "subscription.phone_numbers[0]",
+        ),
         (json!({ "headers": { "Host": "x" } }), "headers.Host"),
-        (json!({ "headers": { "webhook-id": "x" } }), "headers.webhook-id"),
+        (
+            json!({ "headers": { "webhook-id": "x" } }),
+            "headers.webhook-id",
+        ),
         (json!({ "headers": { "a b": "x" } }), "headers.a b"),
         (json!({ "headers": { "X-A": "a\nb" } }), "headers.X-A"),
-        (json!({ "headers": { "X-Key": "[redacted]" } }), "headers.X-Key"),
+        (
+            json!({ "headers": { "X-Key": "[redacted]" } }),
+            "headers.X-Key",
+        ),
         (json!({ "settings": { "nope": 1 } }), "settings.nope"),
-        (json!({ "settings": { "api_key": "[redacted]" } }), "settings.api_key"),
+        (
+            json!({ "settings": { "api_key": "[redacted]" } }),
+            "settings.api_key",
+        ),
         (json!({ "wire_format": "carrier-pigeon" }), "wire_format"),
         (json!({ "colour": "red" }), "colour"),
         (json!({ "tenant": "a b" }), "tenant"),
     ] {
         let refused = create(&api, members.clone()).await;
-        assert_eq!((refused.status, refused.code()), (422, "invalid"), "{members}: {refused:?}");
+        assert_eq!(
+            (refused.status, refused.code()),
+            (422, "invalid"),
+            "{members}: {refused:?}"
+        );
         assert_eq!(refused.fields(), [field], "{members}: {refused:?}");
     }
-    let headers: serde_json::Map<String, Value> = (0..51).map(|n| (format!("X-{n}"), json!("v"))).collect();
-    assert_eq!(create(&api, json!({ "headers": headers })).await.fields(), ["headers"]);
+    let headers: serde_json::Map<String, Value> =
+        (0..51).map(|n| (format!("X-{n}"), json!("v"))).collect();
+    assert_eq!(
+        create(&api, json!({ "headers": headers })).await.fields(),
+        ["headers"]
+    );
     let many = create(&api, json!({ "timeout_ms": 1, "max_in_flight": 0 })).await;
     assert_eq!(many.fields(), ["timeout_ms", "max_in_flight"]);
-    let missing = api.call("POST", "/v1/endpoints", json!({ "wire_format": "raw" })).await;
+    let missing = api
+        .call("POST", "/v1/endpoints", json!({ "wire_format": "raw" }))
+        .await;
     assert_eq!(missing.fields(), ["url"]);
 }
 
@@ -160,7 +248,11 @@ async fn a_patch_changes_what_it_names_and_keeps_what_was_redacted() {
         }),
     )
     .await;
-    assert_eq!(made.body["headers"], json!({ "Authorization": "[redacted]", "X-Plain": "[redacted]" }), "{made:?}");
+    assert_eq!(
+        made.body["headers"],
+        json!({ "Authorization": "[redacted]", "X-Plain": "[redacted]" }),
+        "{made:?}"
+    );
     assert_eq!(made.body["settings"]["api_key"], "[redacted]");
     let id = made.body["id"].as_str().unwrap();
     let path = format!("/v1/endpoints/{id}");
@@ -177,18 +269,37 @@ async fn a_patch_changes_what_it_names_and_keeps_what_was_redacted() {
     assert_eq!(changed.body["retry"]["max_retries"], 7);
     assert_eq!(changed.body["retry"]["jitter"], 0.2);
     assert_eq!(changed.body["rate_limit_per_second"], Value::Null);
-    assert_eq!(changed.body["subscription"], json!({ "types": ["b.*"], "phone_numbers": ["+18005550199"] }));
+    assert_eq!(
+        changed.body["subscription"],
+        json!({ "types": ["b.*"], "phone_numbers": ["+18005550199"] })
+    );
     assert_eq!(changed.body["description"], "moved");
-    let stored = api.store.endpoint(&EndpointId::parse(id).unwrap()).await.unwrap().unwrap();
-    let header = stored.confidential.headers.iter().find(|(name, _)| name == "Authorization").unwrap();
+    let stored = api
+        .store
+        .endpoint(&EndpointId::parse(id).unwrap())
+        .await
+        .unwrap()
+        .unwrap();
+    let header = stored
+        .confidential
+        .headers
+        .iter()
+        .find(|(name, _)| name == "Authorization")
+        .unwrap();
     assert_eq!(header.1.expose(), "Bearer x");
     assert_eq!(stored.confidential.settings["api_key"], "k");
     assert_eq!(stored.confidential.settings["mode"], "b");
     assert_eq!(stored.confidential.secrets.len(), 1);
     let merge_patch = api.request("PATCH", &path).bearer_auth(support::ADMIN_KEY);
-    let merge_patch = merge_patch.header("content-type", "application/merge-patch+json").body(r#"{"headers":null}"#);
+    let merge_patch = merge_patch
+        .header("content-type", "application/merge-patch+json")
+        .body(r#"{"headers":null}"#);
     let changed = support::answer(merge_patch).await;
-    assert_eq!((changed.status, &changed.body["headers"]), (200, &json!({})), "{changed:?}");
+    assert_eq!(
+        (changed.status, &changed.body["headers"]),
+        (200, &json!({})),
+        "{changed:?}"
+    );
     for (patch, field) in [
         (json!({ "secret": "whsec_x" }), "secret"),
         (json!({ "wire_format": "raw" }), "wire_format"),
@@ -196,7 +307,11 @@ async fn a_patch_changes_what_it_names_and_keeps_what_was_redacted() {
         (json!({ "timeout_ms": 1 }), "timeout_ms"),
     ] {
         let refused = api.call("PATCH", &path, patch.clone()).await;
-        assert_eq!((refused.status, refused.fields()), (422, vec![field]), "{patch}: {refused:?}");
+        assert_eq!(
+            (refused.status, refused.fields()),
+            (422, vec![field]),
+            "{patch}: {refused:?}"
+        );
     }
 }
 
@@ -213,7 +328,11 @@ async fn changes_at_the_same_time_are_all_kept() {
     assert_eq!((a.status, b.status, c.status), (200, 200, 200));
     let shown = api.call("GET", &path, Value::Null).await.body;
     assert_eq!(
-        (&shown["description"], &shown["timeout_ms"], &shown["max_in_flight"]),
+        (
+            &shown["description"],
+            &shown["timeout_ms"],
+            &shown["max_in_flight"]
+        ),
         (&json!("d"), &json!(7_000), &json!(3))
     );
 }
@@ -223,16 +342,44 @@ async fn enabling_and_disabling_are_told_once() {
     let api = TestApi::start().await;
     let id = api.endpoint("default").await;
     for action in ["disable", "disable", "enable", "enable"] {
-        let switched = api.call("POST", &format!("/v1/endpoints/{id}/{action}"), Value::Null).await;
-        assert_eq!((switched.status, &switched.body["enabled"]), (200, &json!(action == "enable")), "{switched:?}");
+        let switched = api
+            .call("POST", &format!("/v1/endpoints/{id}/{action}"), Value::Null)
+            .await;
+        assert_eq!(
+            (switched.status, &switched.body["enabled"]),
+            (200, &json!(action == "enable")),
+            "{switched:?}"
+        );
     }
-    let patched = api.call("PATCH", &format!("/v1/endpoints/{id}"), json!({ "enabled": false })).await;
+    let patched = api
+        .call(
+            "PATCH",
+            &format!("/v1/endpoints/{id}"),
+            json!({ "enabled": false }),
+        )
+        .await;
     assert_eq!(patched.body["disabled_reason"], "manual");
-    let events = api.store.events(&EventFilter::default(), &PageRequest::default()).await.unwrap();
-    let mut kinds: Vec<&str> = events.items.iter().map(|event| event.kind.as_str()).collect();
+    let events = api
+        .store
+        .events(&EventFilter::default(), &PageRequest::default())
+        .await
+        .unwrap();
+    let mut kinds: Vec<&str> = events
+        .items
+        .iter()
+        .map(|event| event.kind.as_str())
+        .collect();
     kinds.sort_unstable();
-    assert_eq!(kinds, ["endpoint.disabled", "endpoint.disabled", "endpoint.enabled"]);
-    assert!(events.items.iter().all(|event| event.kind != EventType::DeliveryFailed));
+    assert_eq!(
+        kinds,
+        ["endpoint.disabled", "endpoint.disabled", "endpoint.enabled"]
+    );
+    assert!(
+        events
+            .items
+            .iter()
+            .all(|event| event.kind != EventType::DeliveryFailed)
+    );
 }
 
 #[tokio::test]
@@ -240,19 +387,53 @@ async fn a_rotated_secret_is_shown_once_and_the_old_one_retires() {
     let api = TestApi::start().await;
     let id = api.endpoint("default").await;
     let path = format!("/v1/endpoints/{id}/rotate-secret");
-    let rotated = api.call("POST", &path, json!({ "overlap_seconds": 3_600 })).await;
+    let rotated = api
+        .call("POST", &path, json!({ "overlap_seconds": 3_600 }))
+        .await;
     assert_eq!(rotated.status, 200, "{rotated:?}");
-    assert!(rotated.body["secret"].as_str().unwrap().starts_with("whsec_"));
+    assert!(
+        rotated.body["secret"]
+            .as_str()
+            .unwrap()
+            .starts_with("whsec_")
+    );
     assert_eq!(rotated.body["endpoint"]["retiring_secrets"], 1);
-    let own = api.call("POST", &path, json!({ "secret": "whsec_own", "overlap_seconds": 0 })).await;
+    let own = api
+        .call(
+            "POST",
+            &path,
+            json!({ "secret": "whsec_own", "overlap_seconds": 0 }),
+        )
+        .await;
     assert_eq!((own.status, own.body.get("secret")), (200, None), "{own:?}");
     assert_eq!(own.body["endpoint"]["retiring_secrets"], 0);
-    assert_eq!(api.call("POST", &path, Value::Null).await.status, 200, "a body is not needed");
-    let refused = api.call("POST", &path, json!({ "overlap_seconds": 2_592_001 })).await;
-    assert_eq!((refused.status, refused.fields()), (422, vec!["overlap_seconds"]));
-    let raw = create(&api, json!({ "wire_format": "raw" })).await.body["id"].as_str().unwrap().to_owned();
-    let refused = api.call("POST", &format!("/v1/endpoints/{raw}/rotate-secret"), Value::Null).await;
-    assert_eq!((refused.status, refused.fields()), (422, vec!["wire_format"]));
+    assert_eq!(
+        api.call("POST", &path, Value::Null).await.status,
+        200,
+        "a body is not needed"
+    );
+    let refused = api
+        .call("POST", &path, json!({ "overlap_seconds": 2_592_001 }))
+        .await;
+    assert_eq!(
+        (refused.status, refused.fields()),
+        (422, vec!["overlap_seconds"])
+    );
+    let raw = create(&api, json!({ "wire_format": "raw" })).await.body["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let refused = api
+        .call(
+            "POST",
+            &format!("/v1/endpoints/{raw}/rotate-secret"),
+            Value::Null,
+        )
+        .await;
+    assert_eq!(
+        (refused.status, refused.fields()),
+        (422, vec!["wire_format"])
+    );
 }
 
 #[tokio::test]
@@ -261,13 +442,28 @@ async fn an_endpoint_is_tested_and_deleted() {
     let id = api.endpoint("default").await;
     let path = format!("/v1/endpoints/{id}");
     let report = api.call("POST", &format!("{path}/test"), Value::Null).await;
-    assert_eq!((report.status, &report.body["outcome"]), (200, &json!("delivered")), "{report:?}");
+    assert_eq!(
+        (report.status, &report.body["outcome"]),
+        (200, &json!("delivered")),
+        "{report:?}"
+    );
     let with = json!({ "notification": { "type": "a.b", "payload": 1 } });
     let report = api.call("POST", &format!("{path}/test"), with).await;
-    assert!(report.body["verdict"].as_str().unwrap().contains("a.b"), "{report:?}");
+    assert!(
+        report.body["verdict"].as_str().unwrap().contains("a.b"),
+        "{report:?}"
+    );
     assert_eq!(api.call("DELETE", &path, Value::Null).await.status, 204);
-    for (method, path) in [("GET", path.clone()), ("DELETE", path.clone()), ("POST", format!("{path}/enable"))] {
-        assert_eq!(api.call(method, &path, Value::Null).await.code(), "not_found", "{method} {path}");
+    for (method, path) in [
+        ("GET", path.clone()),
+        ("DELETE", path.clone()),
+        ("POST", format!("{path}/enable")),
+    ] {
+        assert_eq!(
+            api.call(method, &path, Value::Null).await.code(),
+            "not_found",
+            "{method} {path}"
+        );
     }
 }
 
@@ -275,26 +471,61 @@ async fn an_endpoint_is_tested_and_deleted() {
 async fn a_bound_key_manages_its_tenants_endpoints_alone() {
     let api = TestApi::start().await;
     let key = api.key(&[Scope::Admin], Some("acme")).await;
-    let (own, others) = (api.endpoint("acme").await, api.endpoint("other").await);
+    let own = api.endpoint("acme").await;
+    let others = api.endpoint("other").await;
     let listed = api.call_as(&key, "GET", "/v1/endpoints", Value::Null).await;
-    let ids: Vec<&Value> = listed.body["items"].as_array().unwrap().iter().map(|item| &item["id"]).collect();
+    let ids: Vec<&Value> = listed.body["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| &item["id"])
+        .collect();
     assert_eq!(ids, [&json!(own)]);
     for (method, path, body) in [
         ("GET", format!("/v1/endpoints/{others}"), Value::Null),
-        ("PATCH", format!("/v1/endpoints/{others}"), json!({ "description": "x" })),
+        (
+            "PATCH",
+            format!("/v1/endpoints/{others}"),
+            json!({ "description": "x" }),
+        ),
         ("DELETE", format!("/v1/endpoints/{others}"), Value::Null),
-        ("POST", format!("/v1/endpoints/{others}/disable"), Value::Null),
-        ("POST", format!("/v1/endpoints/{others}/rotate-secret"), Value::Null),
+        (
+            "POST",
+            format!("/v1/endpoints/{others}/disable"),
+            Value::Null,
+        ),
+        (
+            "POST",
+            format!("/v1/endpoints/{others}/rotate-secret"),
+            Value::Null,
+        ),
         ("POST", format!("/v1/endpoints/{others}/test"), Value::Null),
     ] {
         let refused = api.call_as(&key, method, &path, body).await;
-        assert_eq!((refused.status, refused.code()), (404, "not_found"), "{method} {path}");
+        assert_eq!(
+            (refused.status, refused.code()),
+            (404, "not_found"),
+            "{method} {path}"
+        );
     }
     let body = json!({ "url": "https://hooks.example/", "wire_format": "raw", "tenant": "other" });
-    assert_eq!(api.call_as(&key, "POST", "/v1/endpoints", body).await.code(), "other_tenant");
-    assert_eq!(api.call_as(&key, "GET", "/v1/endpoints?tenant=other", Value::Null).await.code(), "other_tenant");
+    assert_eq!(
+        api.call_as(&key, "POST", "/v1/endpoints", body)
+            .await
+            .code(),
+        "other_tenant"
+    );
+    assert_eq!(
+        api.call_as(&key, "GET", "/v1/endpoints?tenant=other", Value::Null)
+            .await
+            .code(),
+        "other_tenant"
+    );
     let body = json!({ "url": "https://hooks.example/", "wire_format": "raw" });
-    assert_eq!(api.call_as(&key, "POST", "/v1/endpoints", body).await.body["tenant"], "acme");
+    assert_eq!(
+        api.call_as(&key, "POST", "/v1/endpoints", body).await.body["tenant"],
+        "acme"
+    );
 }
 
 #[tokio::test]
@@ -304,19 +535,44 @@ async fn lists_are_paged() {
     for _ in 0..5 {
         made.push(api.endpoint("default").await);
     }
-    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    let mut seen = Vec::new();
+    let mut cursor = String::new();
     loop {
-        let page = api.call("GET", &format!("/v1/endpoints?limit=2{cursor}"), Value::Null).await;
+        let page = api
+            .call(
+                "GET",
+                &format!("/v1/endpoints?limit=2{cursor}"),
+                Value::Null,
+            )
+            .await;
         assert_eq!(page.status, 200, "{page:?}");
-        seen.extend(page.body["items"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap().to_owned()));
+        seen.extend(
+            page.body["items"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|item| item["id"].as_str().unwrap().to_owned()),
+        );
         match page.body["next_cursor"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
             None => break,
         }
     }
     assert_eq!(seen, made);
-    for query in ["limit=0", "limit=501", "cursor=nonsense", "limit=x", "colour=red"] {
-        let refused = api.call("GET", &format!("/v1/endpoints?{query}"), Value::Null).await;
-        assert_eq!((refused.status, refused.code()), (422, "invalid_query"), "{query}");
+    for query in [
+        "limit=0",
+        "limit=501",
+        "cursor=nonsense",
+        "limit=x",
+        "colour=red",
+    ] {
+        let refused = api
+            .call("GET", &format!("/v1/endpoints?{query}"), Value::Null)
+            .await;
+        assert_eq!(
+            (refused.status, refused.code()),
+            (422, "invalid_query"),
+            "{query}"
+        );
     }
 }

@@ -29,8 +29,8 @@ pub fn exponential(initial: Duration, multiplier: f64, max: Duration, n: u32) ->
     interval
 }
 
-/// Intervals between tries to reach a store or a broker: from 100 ms, doubling up to 5 s, each up to
-/// half longer or shorter, so that many processes do not come back in step.
+/// Intervals between tries to reach a store or a broker: from 100 ms, doubling up to 5 s, each up
+/// to half longer or shorter, so that many processes do not come back in step.
 #[derive(Debug)]
 pub struct Reconnect(ExponentialBackoff);
 
@@ -50,7 +50,10 @@ impl Default for Reconnect {
 
 impl Reconnect {
     /// How long to wait before the next try.
-    #[expect(clippy::should_implement_trait, reason = "an endless series, not something to loop over")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an endless series, not something to loop over"
+    )]
     pub fn next(&mut self) -> Duration {
         self.0.next_backoff().unwrap_or(Duration::from_secs(5))
     }
@@ -68,7 +71,10 @@ mod tests {
     #[test]
     fn doubles_up_to_its_bound() {
         let delays: Vec<u64> = (0..6)
-            .map(|n| exponential(Duration::from_secs(1), 2.0, Duration::from_secs(10), n).as_millis() as u64)
+            .map(|n| {
+                exponential(Duration::from_secs(1), 2.0, Duration::from_secs(10), n).as_millis()
+                    as u64
+            })
             .collect();
         assert_eq!(delays, [1000, 2000, 4000, 8000, 10_000, 10_000]);
     }

@@ -1,5 +1,5 @@
-//! Where the time comes from. Everything that needs "now" takes a [`Clock`], so that tests move time
-//! themselves instead of sleeping; clippy refuses the system clock elsewhere.
+//! Where the time comes from. Everything that needs "now" takes a [`Clock`], so that tests move
+//! time themselves instead of sleeping; clippy refuses the system clock elsewhere.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -17,7 +17,10 @@ pub trait Clock: Send + Sync + 'static {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the machine's clock"
+    )]
     fn now(&self) -> Timestamp {
         Timestamp::from_micros(jiff::Timestamp::now().as_microsecond())
     }

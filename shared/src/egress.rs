@@ -1,6 +1,6 @@
-//! Which addresses may be called: the rules that keep a webhook's URL from reaching into the network
-//! that Posthaste runs in (SSRF). Default: https, public addresses. Used twice: when an endpoint is
-//! saved, and for every address that is connected to.
+//! Which addresses may be called: the rules that keep a webhook's URL from reaching into the
+//! network that Posthaste runs in (SSRF). Default: https, public addresses. Used twice: when an
+//! endpoint is saved, and for every address that is connected to.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -56,7 +56,8 @@ pub enum Refusal {
         host: String,
         /// What the resolver said.
         problem: String,
-        /// The name servers say that it has none. Else they could not be asked or failed: it may have one.
+        /// The name servers say that it has none. Else they could not be asked or failed: it may
+        /// have one.
         missing: bool,
     },
 }
@@ -82,7 +83,10 @@ const NONE: &str = "none";
 
 /// Why an allow list cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is neither an address, a network (10.1.0.0/16), a host name nor *.suffix; `none` must stand alone")]
+#[error(
+    "{0:?} is neither an address, a network (10.1.0.0/16), a host name nor *.suffix; `none` must \
+     stand alone"
+)]
 pub struct InvalidAllow(String);
 
 impl EgressPolicy {
@@ -92,10 +96,19 @@ impl EgressPolicy {
     /// The first entry that cannot be read.
     pub fn new(allow: &str, http: bool) -> Result<Self, InvalidAllow> {
         if allow.trim() == NONE {
-            return Ok(Self { allow: Vec::new(), http });
+            return Ok(Self {
+                allow: Vec::new(),
+                http,
+            });
         }
-        let entries = allow.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-        Ok(Self { allow: entries.map(Allowed::parse).collect::<Result<_, _>>()?, http })
+        let entries = allow
+            .split(',')
+            .map(str::trim)
+            .filter(|entry| !entry.is_empty());
+        Ok(Self {
+            allow: entries.map(Allowed::parse).collect::<Result<_, _>>()?,
+            http,
+        })
     }
 
     /// Reads an endpoint's URL (without a scheme it becomes https) and checks all that can be said
@@ -105,14 +118,19 @@ impl EgressPolicy {
     /// Why it may not be called.
     pub fn parse_url(&self, text: &str) -> Result<Url, Refusal> {
         let text = text.trim();
-        let with_scheme = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
-        let url = Url::parse(&with_scheme).map_err(|error| Refusal::InvalidUrl(error.to_string()))?;
+        let with_scheme = if text.contains("://") {
+            text.to_owned()
+        } else {
+            format!("https://{text}")
+        };
+        let url =
+            Url::parse(&with_scheme).map_err(|error| Refusal::InvalidUrl(error.to_string()))?;
         self.check_url(&url)?;
         Ok(url)
     }
 
-    /// Checks all of a URL that can be said without resolving its name: scheme, credentials, names that
-    /// are refused as such, and addresses that stand for themselves.
+    /// Checks all of a URL that can be said without resolving its name: scheme, credentials, names
+    /// that are refused as such, and addresses that stand for themselves.
     ///
     /// # Errors
     /// Why it may not be called.
@@ -136,8 +154,11 @@ impl EgressPolicy {
 
     fn check_name(&self, name: &str) -> Result<(), Refusal> {
         let name = canonical(name);
-        let itself = name == "localhost" || name.ends_with(".localhost") || name == "metadata.google.internal";
-        if itself && !self.names(&name) && !(name.ends_with("localhost") && self.allows_loopback()) {
+        let itself = name == "localhost"
+            || name.ends_with(".localhost")
+            || name == "metadata.google.internal";
+        if itself && !self.names(&name) && !(name.ends_with("localhost") && self.allows_loopback())
+        {
             return Err(Refusal::BlockedHost(name));
         }
         Ok(())
@@ -154,9 +175,14 @@ impl EgressPolicy {
                 .allow
                 .iter()
                 .any(|entry| matches!(entry, Allowed::Network(net) if net.contains(&address) || net.contains(&plain)));
-        // What an operator allows as IPv4 is not thereby allowed in the guise of an IPv6 transition form.
+        // What an operator allows as IPv4 is not thereby allowed in the guise of an IPv6 transition
+        // form.
         let disguised = plain != address;
-        if (allowed && !disguised) || is_public(address) { Ok(()) } else { Err(Refusal::PrivateAddress { address }) }
+        if (allowed && !disguised) || is_public(address) {
+            Ok(())
+        } else {
+            Err(Refusal::PrivateAddress { address })
+        }
     }
 
     /// Whether the operator named this host.
@@ -169,7 +195,8 @@ impl EgressPolicy {
     }
 
     fn allows_loopback(&self) -> bool {
-        self.check_address(None, IpAddr::V4(Ipv4Addr::LOCALHOST)).is_ok()
+        self.check_address(None, IpAddr::V4(Ipv4Addr::LOCALHOST))
+            .is_ok()
     }
 }
 
@@ -210,8 +237,9 @@ fn unmapped(address: IpAddr) -> IpAddr {
     }
 }
 
-/// IPv4 networks that are not called: the rows of IANA's IPv4 Special-Purpose Address Registry (RFC 6890 and its
-/// updates), multicast, and addresses that clouds give to services of the machine itself.
+/// IPv4 networks that are not called: the rows of IANA's IPv4 Special-Purpose Address Registry (RFC
+/// 6890 and its updates), multicast, and addresses that clouds give to services of the machine
+/// itself.
 const SPECIAL_V4: [(Ipv4Addr, u8); 19] = [
     (Ipv4Addr::new(0, 0, 0, 0), 8),
     (Ipv4Addr::new(10, 0, 0, 0), 8),
@@ -240,7 +268,8 @@ const SPECIAL_V4: [(Ipv4Addr, u8); 19] = [
 /// Global unicast: of the other IPv6 addresses only NAT64 leads to a public host.
 const GLOBAL_UNICAST: (Ipv6Addr, u8) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 
-/// IPv6 networks within global unicast that are not called: rows of IANA's IPv6 Special-Purpose Address Registry.
+/// IPv6 networks within global unicast that are not called: rows of IANA's IPv6 Special-Purpose
+/// Address Registry.
 const SPECIAL_V6: [(Ipv6Addr, u8); 5] = [
     // IETF protocol assignments, with Teredo, benchmarking and ORCHID in it.
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23),
@@ -259,16 +288,20 @@ fn is_public(address: IpAddr) -> bool {
 }
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
-    !SPECIAL_V4.iter().any(|(net, length)| Ipv4Net::new_assert(*net, *length).contains(&address))
+    !SPECIAL_V4
+        .iter()
+        .any(|(net, length)| Ipv4Net::new_assert(*net, *length).contains(&address))
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    // NAT64, 64:ff9b::/96 (RFC 6052): the IPv4 address in it counts. Networks of IPv6 alone reach IPv4 by it.
+    // NAT64, 64:ff9b::/96 (RFC 6052): the IPv4 address in it counts. Networks of IPv6 alone reach
+    // IPv4 by it.
     if let [0x64, 0xff9b, 0, 0, 0, 0, high, low] = address.segments() {
         let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
         return is_public_v4(Ipv4Addr::new(a, b, c, d));
     }
-    let within = |(net, length): &(Ipv6Addr, u8)| Ipv6Net::new_assert(*net, *length).contains(&address);
+    let within =
+        |(net, length): &(Ipv6Addr, u8)| Ipv6Net::new_assert(*net, *length).contains(&address);
     within(&GLOBAL_UNICAST) && !SPECIAL_V6.iter().any(within)
 }
 
@@ -279,7 +312,10 @@ mod tests {
     use super::*;
 
     fn refusal(policy: &EgressPolicy, url: &str) -> &'static str {
-        policy.parse_url(url).err().map_or("allowed", |refusal| refusal.code())
+        policy
+            .parse_url(url)
+            .err()
+            .map_or("allowed", |refusal| refusal.code())
     }
 
     #[test]
@@ -319,7 +355,11 @@ mod tests {
 
     #[test]
     fn an_allow_list_opens_networks_hosts_and_suffixes() {
-        let policy = EgressPolicy::new("127.0.0.0/8, 10.1.0.0/16, hooks.internal, *.svc.local", true).unwrap();
+        let policy = EgressPolicy::new(
+            "127.0.0.0/8, 10.1.0.0/16, hooks.internal, *.svc.local",
+            true,
+        )
+        .unwrap();
         for (url, code) in [
             ("http://127.0.0.1:9000/", "allowed"),
             ("http://localhost:9000/", "allowed"),
@@ -330,16 +370,28 @@ mod tests {
             assert_eq!(refusal(&policy, url), code, "{url}");
         }
         let private = "10.9.9.9".parse().unwrap();
-        assert!(policy.check_address(Some("hooks.internal"), private).is_ok());
-        assert!(policy.check_address(Some("Hooks.Internal."), private).is_ok());
+        assert!(
+            policy
+                .check_address(Some("hooks.internal"), private)
+                .is_ok()
+        );
+        assert!(
+            policy
+                .check_address(Some("Hooks.Internal."), private)
+                .is_ok()
+        );
         assert!(policy.check_address(Some("a.svc.local"), private).is_ok());
         assert!(policy.check_address(Some("svc.local"), private).is_err());
-        assert!(policy.check_address(Some("evil-hooks.internal"), private).is_err());
+        assert!(
+            policy
+                .check_address(Some("evil-hooks.internal"), private)
+                .is_err()
+        );
         assert!(EgressPolicy::new("10.0.0.0/33", false).is_err());
     }
 
-    /// An address of every row of IANA's registries of special-purpose addresses (as of 2025), with what is reserved
-    /// beside them.
+    /// An address of every row of IANA's registries of special-purpose addresses (as of 2025), with
+    /// what is reserved beside them.
     #[test]
     fn every_special_purpose_address_is_refused() {
         for address in [
@@ -409,7 +461,10 @@ mod tests {
             "8000::1",
         ] {
             let parsed: IpAddr = address.parse().unwrap();
-            assert!(EgressPolicy::default().check_address(None, parsed).is_err(), "{address}");
+            assert!(
+                EgressPolicy::default().check_address(None, parsed).is_err(),
+                "{address}"
+            );
         }
         for address in [
             "1.1.1.1",
@@ -432,7 +487,10 @@ mod tests {
             "64:ff9b::8.8.8.8",
         ] {
             let parsed: IpAddr = address.parse().unwrap();
-            assert!(EgressPolicy::default().check_address(None, parsed).is_ok(), "{address}");
+            assert!(
+                EgressPolicy::default().check_address(None, parsed).is_ok(),
+                "{address}"
+            );
         }
     }
 
@@ -440,8 +498,17 @@ mod tests {
     fn none_and_nothing_allow_nothing() {
         for list in ["", " ", "none", " none "] {
             let policy = EgressPolicy::new(list, true).unwrap();
-            assert_eq!(refusal(&policy, "http://127.0.0.1/"), "private_address", "{list:?}");
-            assert!(policy.check_address(Some("none"), IpAddr::V4(Ipv4Addr::LOCALHOST)).is_err(), "{list:?}");
+            assert_eq!(
+                refusal(&policy, "http://127.0.0.1/"),
+                "private_address",
+                "{list:?}"
+            );
+            assert!(
+                policy
+                    .check_address(Some("none"), IpAddr::V4(Ipv4Addr::LOCALHOST))
+                    .is_err(),
+                "{list:?}"
+            );
         }
         assert!(EgressPolicy::new("none,10.0.0.0/8", true).is_err());
     }
@@ -453,7 +520,8 @@ mod tests {
             if is_public_v4(v4) {
                 return Ok(());
             }
-            let (high, low) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+            let high = u16::from_be_bytes([a, b]);
+            let low = u16::from_be_bytes([c, d]);
             for disguise in [
                 v4.to_ipv6_mapped(),
                 Ipv6Addr::new(0, 0, 0, 0, 0, 0, high, low),

@@ -1,8 +1,9 @@
 //! What every part of Posthaste shares: the domain types, the clock, configuration, the store, the
 //! broker and telemetry. Knows nothing of HTTP servers or of delivering.
 //!
-//! Imports point one way, which a test holds (`tests/imports.rs`), from the bottom up: `backoff`, `error` ← `domain` (types
-//! without IO) ← `clock`, `tls`, `egress`, `resolver` ← `config` ← `telemetry` ← `store` ← `broker` ← `redrive`.
+//! Imports point one way, which a test holds (`tests/imports.rs`), from the bottom up: `backoff`,
+//! `error` ← `domain` (types without IO) ← `clock`, `tls`, `egress`, `resolver` ← `config` ←
+//! `telemetry` ← `store` ← `broker` ← `redrive`.
 
 pub mod backoff;
 pub mod broker;

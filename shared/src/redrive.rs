@@ -1,5 +1,6 @@
-//! Works off redrives: asked for over the API, written down in the store, moved by the broker in small steps. Every
-//! process that has both runs this, so that a redrive needs no worker, and outlives the process that began it.
+//! Works off redrives: asked for over the API, written down in the store, moved by the broker in
+//! small steps. Every process that has both runs this, so that a redrive needs no worker, and
+//! outlives the process that began it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +17,8 @@ use crate::store::{Store, StoreError};
 const POLL: Duration = Duration::from_millis(300);
 /// The most letters in one step; a cancelled redrive stops within one.
 const STEP: u32 = 100;
-/// How long a process has a redrive to itself without writing down how far it is. Longer than a step may take: the
-/// broker's calls end within seconds.
+/// How long a process has a redrive to itself without writing down how far it is. Longer than a
+/// step may take: the broker's calls end within seconds.
 const LEASE: Duration = Duration::from_secs(60);
 
 /// Takes redrives out of the store and works them off.
@@ -54,16 +55,25 @@ impl Redriver {
     /// Works off one redrive, if there is one.
     async fn work(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let Some(mut redrive) = self.store.claim_redrive(now, now.after(LEASE)).await? else { return Ok(()) };
+        let Some(mut redrive) = self.store.claim_redrive(now, now.after(LEASE)).await? else {
+            return Ok(());
+        };
         let mut backoff = Reconnect::default();
         while redrive.state == RedriveState::Running && !self.stopping.is_cancelled() {
             let step = self.step(&redrive).await;
             let now = self.clock.now();
             let stays = now.after(LEASE);
-            let Some(noted) = self.store.note_redrive(redrive.id, &step, now, stays).await? else { return Ok(()) };
+            let Some(noted) = self
+                .store
+                .note_redrive(redrive.id, &step, now, stays)
+                .await?
+            else {
+                return Ok(());
+            };
             redrive = noted;
             if let RedriveStep::Failed(error) = &step {
-                tracing::warn!(redrive.id = %redrive.id, error, "dead letters could not be put back; trying again");
+                tracing::warn!(redrive.id = %redrive.id, error, "dead letters could not be put \
+                    back; trying again");
                 self.pause(backoff.next()).await;
             } else {
                 backoff.reset();
@@ -73,16 +83,19 @@ impl Redriver {
             // The process ends: others may go on at once.
             let now = self.clock.now();
             let nothing = RedriveStep::Moved(crate::broker::Redriven::default());
-            self.store.note_redrive(redrive.id, &nothing, now, now).await?;
+            self.store
+                .note_redrive(redrive.id, &nothing, now, now)
+                .await?;
         } else {
-            let (id, redriven) = (redrive.id, redrive.redriven);
+            let id = redrive.id;
+            let redriven = redrive.redriven;
             tracing::info!(redrive.id = %id, redriven, undecodable = redrive.undecodable, "a redrive ended");
         }
         Ok(())
     }
 
-    /// Moves some letters: never more than there were when the redrive began. Those are the first of the queue, as what
-    /// dies again goes behind them.
+    /// Moves some letters: never more than there were when the redrive began. Those are the first
+    /// of the queue, as what dies again goes behind them.
     async fn step(&self, redrive: &Redrive) -> RedriveStep {
         let left = redrive.total.saturating_sub(redrive.redriven);
         let limit = u32::try_from(left).unwrap_or(STEP).min(STEP);

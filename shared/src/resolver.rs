@@ -1,14 +1,18 @@
-//! Looks host names up for outgoing requests, and for URLs that are being saved, without a thread for each.
+//! Looks host names up for outgoing requests, and for URLs that are being saved, without a thread
+//! for each.
 //!
 //! The rules:
-//! - Names are asked for asynchronously, so name servers that do not answer hold up the names that they are asked
-//!   for and no others. (The system's `getaddrinfo` holds a thread for as long as that takes.)
-//! - One look-up of a name is under way at a time; everybody who wants the name meanwhile waits for it. It goes on
-//!   when they have given up, so that the next one finds its result.
-//! - An answer is kept for as long as it says itself, at most `KEEP_ANSWER`. That a name does not exist is kept for
-//!   `KEEP_REFUSAL`, and that nobody answered for `KEEP_SILENCE`.
-//! - The system's configuration counts (`/etc/resolv.conf`, `/etc/hosts`), and is read again when it has changed.
-//! - Whether an address may be called is not asked here: whoever calls it checks each address, each time.
+//! - Names are asked for asynchronously, so name servers that do not answer hold up the names that
+//!   they are asked for and no others. (The system's `getaddrinfo` holds a thread for as long as
+//!   that takes.)
+//! - One look-up of a name is under way at a time; everybody who wants the name meanwhile waits for
+//!   it. It goes on when they have given up, so that the next one finds its result.
+//! - An answer is kept for as long as it says itself, at most `KEEP_ANSWER`. That a name does not
+//!   exist is kept for `KEEP_REFUSAL`, and that nobody answered for `KEEP_SILENCE`.
+//! - The system's configuration counts (`/etc/resolv.conf`, `/etc/hosts`), and is read again when
+//!   it has changed.
+//! - Whether an address may be called is not asked here: whoever calls it checks each address, each
+//!   time.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -18,7 +22,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use hickory_resolver::config::{
-    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig,
+    ResolverOpts,
 };
 use hickory_resolver::lookup_ip::LookupIp;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
@@ -33,15 +38,15 @@ use crate::egress::Refusal;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How often name servers are asked again that did not answer.
 const ASKED_AGAIN: usize = 1;
-/// How long a look-up takes at the most: less than an attempt's default timeout of 5 s, so that its error can say
-/// that it was the name servers.
+/// How long a look-up takes at the most: less than an attempt's default timeout of 5 s, so that its
+/// error can say that it was the name servers.
 const DEADLINE: Duration = Duration::from_secs(4);
 /// How long an answer is kept at the most, so that an endpoint that has moved is soon found.
 const KEEP_ANSWER: Duration = Duration::from_secs(30);
 /// How long it is kept that a name does not exist or has no address.
 const KEEP_REFUSAL: Duration = Duration::from_secs(5);
-/// How long it is kept that a name could not be looked up. Long enough that not every attempt waits for silent name
-/// servers, short enough that nobody notices once they answer again.
+/// How long it is kept that a name could not be looked up. Long enough that not every attempt waits
+/// for silent name servers, short enough that nobody notices once they answer again.
 const KEEP_SILENCE: Duration = Duration::from_secs(2);
 /// Names that are asked for at the same time; each takes two sockets.
 const UNDER_WAY: usize = 1_024;
@@ -87,11 +92,17 @@ struct Unresolved {
 
 impl Unresolved {
     fn missing(problem: &str) -> Self {
-        Self { problem: problem.into(), missing: true }
+        Self {
+            problem: problem.into(),
+            missing: true,
+        }
     }
 
     fn trouble(problem: impl Into<Arc<str>>) -> Self {
-        Self { problem: problem.into(), missing: false }
+        Self {
+            problem: problem.into(),
+            missing: false,
+        }
     }
 }
 
@@ -127,19 +138,28 @@ impl Resolver {
             Ok(answer) => return found(host, Some(answer)),
             Err(under_way) => under_way,
         };
-        let answer = answer.wait_for(Option::is_some).await.ok().and_then(|answer| answer.clone());
+        let answer = answer
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|answer| answer.clone());
         found(host, answer)
     }
 
-    /// What is kept of a name, or the look-up of it that is under way; begun now where there is none.
+    /// What is kept of a name, or the look-up of it that is under way; begun now where there is
+    /// none.
     fn known(&self, host: &str) -> Result<Answer, watch::Receiver<Option<Answer>>> {
         let mut names = self.names();
         let entry = names.entry(host.to_ascii_lowercase());
         if let Entry::Occupied(known) = &entry {
             match known.get() {
-                Known::Answered { answer, until } if *until > Instant::now() => return Ok(answer.clone()),
+                Known::Answered { answer, until } if *until > Instant::now() => {
+                    return Ok(answer.clone());
+                }
                 // A look-up whose task is gone without a result is begun again.
-                Known::UnderWay(answer) if answer.has_changed().is_ok() => return Err(answer.clone()),
+                Known::UnderWay(answer) if answer.has_changed().is_ok() => {
+                    return Err(answer.clone());
+                }
                 _ => {}
             }
         }
@@ -150,7 +170,8 @@ impl Resolver {
             Entry::Vacant(unknown) => drop(unknown.insert(Known::UnderWay(answer.clone()))),
         }
         let resolver = self.clone();
-        // A task of its own: whoever gives up must not take the look-up away from those who still wait.
+        // A task of its own: whoever gives up must not take the look-up away from those who still
+        // wait.
         tokio::spawn(async move {
             let (answer, until) = resolver.ask(&host).await;
             resolver.keep(host, answer.clone(), until);
@@ -178,7 +199,12 @@ impl Resolver {
         let _under_way = self.0.under_way.acquire().await;
         let (resolver, servers) = match self.configured().await {
             Ok(configured) => configured,
-            Err(problem) => return (Err(Unresolved::trouble(problem)), Instant::now() + KEEP_SILENCE),
+            Err(problem) => {
+                return (
+                    Err(Unresolved::trouble(problem)),
+                    Instant::now() + KEEP_SILENCE,
+                );
+            }
         };
         let asked = tokio::time::timeout(DEADLINE, resolver.lookup_ip(host)).await;
         let now = Instant::now();
@@ -186,10 +212,17 @@ impl Resolver {
             Ok(Ok(found)) => answered(&found, now),
             Ok(Err(error)) => {
                 let why = explain(&error, &servers);
-                let keep = if why.missing { KEEP_REFUSAL } else { KEEP_SILENCE };
+                let keep = if why.missing {
+                    KEEP_REFUSAL
+                } else {
+                    KEEP_SILENCE
+                };
                 (Err(why), now + keep)
             }
-            Err(_) => (Err(Unresolved::trouble(silent(&servers))), now + KEEP_SILENCE),
+            Err(_) => (
+                Err(Unresolved::trouble(silent(&servers))),
+                now + KEEP_SILENCE,
+            ),
         }
     }
 
@@ -220,7 +253,10 @@ impl Resolver {
 
 impl fmt::Debug for Resolver {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Resolver").field("name_servers", &self.0.name_servers).finish_non_exhaustive()
+        formatter
+            .debug_struct("Resolver")
+            .field("name_servers", &self.0.name_servers)
+            .finish_non_exhaustive()
     }
 }
 
@@ -229,14 +265,22 @@ fn configure(name_servers: &[SocketAddr]) -> Result<Configured, String> {
     let (config, system) = if name_servers.is_empty() {
         system_conf::read_system_conf().unwrap_or_else(|error| {
             // As the C library does where there is no configuration.
-            tracing::warn!(%error, "/etc/resolv.conf cannot be used; the name server on this machine is asked");
-            (only(&[SocketAddr::from((Ipv4Addr::LOCALHOST, PORT))]), ResolverOpts::default())
+            tracing::warn!(%error, "/etc/resolv.conf cannot be used; the name server on this \
+                                    machine is asked");
+            (
+                only(&[SocketAddr::from((Ipv4Addr::LOCALHOST, PORT))]),
+                ResolverOpts::default(),
+            )
         })
     } else {
         (only(name_servers), ResolverOpts::default())
     };
     let servers: Vec<String> = match name_servers {
-        [] => config.name_servers().iter().map(|server| server.ip.to_string()).collect(),
+        [] => config
+            .name_servers()
+            .iter()
+            .map(|server| server.ip.to_string())
+            .collect(),
         chosen => chosen.iter().map(SocketAddr::to_string).collect(),
     };
     let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
@@ -249,17 +293,25 @@ fn configure(name_servers: &[SocketAddr]) -> Result<Configured, String> {
     options.max_active_requests = 2 * UNDER_WAY;
     // Answers are kept here, together with failures.
     options.cache_size = 0;
-    let resolver = builder.build().map_err(|error| format!("name look-ups cannot be set up: {error}"))?;
-    Ok(Configured { resolver, servers: servers.join(", ").into(), files, checked: Instant::now() })
+    let resolver = builder
+        .build()
+        .map_err(|error| format!("name look-ups cannot be set up: {error}"))?;
+    Ok(Configured {
+        resolver,
+        servers: servers.join(", ").into(),
+        files,
+        checked: Instant::now(),
+    })
 }
 
 /// These name servers, and no search domains.
 fn only(name_servers: &[SocketAddr]) -> ResolverConfig {
     let server = |address: &SocketAddr| {
-        let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
-            connection.port = address.port();
-            connection
-        });
+        let connections =
+            [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
+                connection.port = address.port();
+                connection
+            });
         NameServerConfig::new(address.ip(), true, connections.to_vec())
     };
     ResolverConfig::from_name_servers(name_servers.iter().map(server).collect())
@@ -275,19 +327,27 @@ fn stamps() -> [Option<Stamp>; 2] {
 fn answered(found: &LookupIp, now: Instant) -> (Answer, Instant) {
     let addresses: Vec<IpAddr> = found.iter().collect();
     if addresses.is_empty() {
-        return (Err(Unresolved::missing("it has no address")), now + KEEP_REFUSAL);
+        return (
+            Err(Unresolved::missing("it has no address")),
+            now + KEEP_REFUSAL,
+        );
     }
-    (Ok(addresses.into()), found.valid_until().min(now + KEEP_ANSWER))
+    (
+        Ok(addresses.into()),
+        found.valid_until().min(now + KEEP_ANSWER),
+    )
 }
 
 /// An answer as the caller gets it; `None`: the look-up was broken off.
 fn found(host: &str, answer: Option<Answer>) -> Result<Vec<IpAddr>, Refusal> {
     let answer = answer.unwrap_or_else(|| Err(Unresolved::trouble("the look-up was broken off")));
-    answer.map(|found| found.to_vec()).map_err(|Unresolved { problem, missing }| Refusal::Unresolvable {
-        host: host.to_owned(),
-        problem: problem.to_string(),
-        missing,
-    })
+    answer
+        .map(|found| found.to_vec())
+        .map_err(|Unresolved { problem, missing }| Refusal::Unresolvable {
+            host: host.to_owned(),
+            problem: problem.to_string(),
+            missing,
+        })
 }
 
 /// Why a name has no address, in words.
@@ -295,19 +355,27 @@ fn explain(error: &NetError, servers: &str) -> Unresolved {
     match error {
         error if error.is_nx_domain() => Unresolved::missing("there is no such name"),
         NetError::Dns(DnsError::NoRecordsFound(_)) => Unresolved::missing("it has no address"),
-        NetError::Dns(DnsError::ResponseCode(ResponseCode::ServFail)) => Unresolved::trouble(format!(
-            "the name server ({servers}) answered that the name cannot be looked up now (SERVFAIL)"
-        )),
+        NetError::Dns(DnsError::ResponseCode(ResponseCode::ServFail)) => {
+            Unresolved::trouble(format!(
+                "the name server ({servers}) answered that the name cannot be looked up now \
+                 (SERVFAIL)"
+            ))
+        }
         NetError::Dns(DnsError::ResponseCode(code)) => {
             Unresolved::trouble(format!("the name server ({servers}) answered: {code}"))
         }
         NetError::Timeout => Unresolved::trouble(silent(servers)),
-        error => Unresolved::trouble(format!("the name server ({servers}) cannot be asked: {error}")),
+        error => Unresolved::trouble(format!(
+            "the name server ({servers}) cannot be asked: {error}"
+        )),
     }
 }
 
 fn silent(servers: &str) -> String {
-    format!("the name server ({servers}) did not answer within {} s", DEADLINE.as_secs())
+    format!(
+        "the name server ({servers}) did not answer within {} s",
+        DEADLINE.as_secs()
+    )
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! TLS of clients, with errors that say what is wrong with a certificate.
 //!
-//! rustls names a kind (`UnknownIssuer`), and does not tell a self-signed certificate from one whose issuer is missing.
-//! [`Explaining`] looks at the certificate; [`reword`] puts what it found in the place of rustls' words.
+//! rustls names a kind (`UnknownIssuer`), and does not tell a self-signed certificate from one
+//! whose issuer is missing. [`Explaining`] looks at the certificate; [`reword`] puts what it found
+//! in the place of rustls' words.
 
 use std::error::Error;
 use std::fmt;
@@ -10,15 +11,18 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, OtherError, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, OtherError,
+    SignatureScheme,
+};
 
 use crate::domain::time::Timestamp;
 
 /// The most names of a certificate that an error lists.
 const MAX_NAMES: usize = 5;
 
-/// A client's configuration that trusts whom the operating system trusts and explains what is wrong with a
-/// certificate. Offers no version of HTTP yet (ALPN).
+/// A client's configuration that trusts whom the operating system trusts and explains what is wrong
+/// with a certificate. Offers no version of HTTP yet (ALPN).
 ///
 /// # Errors
 /// When the system's trusted certificates cannot be used.
@@ -53,9 +57,13 @@ impl ServerCertVerifier for Explaining {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let verified = self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        let verified =
+            self.0
+                .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         verified.map_err(|error| match error {
-            rustls::Error::InvalidCertificate(wrong) if may_be_self_signed(&wrong) && is_self_signed(end_entity) => {
+            rustls::Error::InvalidCertificate(wrong)
+                if may_be_self_signed(&wrong) && is_self_signed(end_entity) =>
+            {
                 fault("it is self-signed, so nobody whom this machine trusts vouches for it")
             }
             error => error,
@@ -68,7 +76,8 @@ impl ServerCertVerifier for Explaining {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls12_signature(message, certificate, signature)
+        self.0
+            .verify_tls12_signature(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -77,7 +86,8 @@ impl ServerCertVerifier for Explaining {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls13_signature(message, certificate, signature)
+        self.0
+            .verify_tls13_signature(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -107,21 +117,30 @@ fn fault(words: &'static str) -> rustls::Error {
 
 /// Other faults, such as a wrong name, are those that its owner has to mend first.
 const fn may_be_self_signed(wrong: &CertificateError) -> bool {
-    matches!(wrong, CertificateError::UnknownIssuer | CertificateError::Other(_))
+    matches!(
+        wrong,
+        CertificateError::UnknownIssuer | CertificateError::Other(_)
+    )
 }
 
 fn is_self_signed(certificate: &CertificateDer<'_>) -> bool {
-    webpki::EndEntityCert::try_from(certificate).is_ok_and(|parsed| parsed.issuer() == parsed.subject())
+    webpki::EndEntityCert::try_from(certificate)
+        .is_ok_and(|parsed| parsed.issuer() == parsed.subject())
 }
 
 /// A TLS error in words.
 #[must_use]
 pub fn words(error: &rustls::Error) -> String {
     match error {
-        rustls::Error::InvalidCertificate(wrong) => format!("the server's certificate is not accepted: {}", of(wrong)),
+        rustls::Error::InvalidCertificate(wrong) => {
+            format!("the server's certificate is not accepted: {}", of(wrong))
+        }
         rustls::Error::InvalidMessage(_) => "the other side does not speak TLS there".to_owned(),
         rustls::Error::AlertReceived(alert) => {
-            format!("the other side refused the handshake ({})", spaced(&format!("{alert:?}")))
+            format!(
+                "the other side refused the handshake ({})",
+                spaced(&format!("{alert:?}"))
+            )
         }
         rustls::Error::PeerIncompatible(_) => {
             "the other side offers no version or cipher of TLS that is safe".to_owned()
@@ -132,18 +151,32 @@ pub fn words(error: &rustls::Error) -> String {
 
 fn of(wrong: &CertificateError) -> String {
     match wrong {
-        CertificateError::UnknownIssuer => "its issuer is unknown: this machine does not trust the authority, or the \
+        CertificateError::UnknownIssuer => {
+            "its issuer is unknown: this machine does not trust the authority, or the \
                                             server does not send the intermediate certificates"
-            .to_owned(),
+                .to_owned()
+        }
         CertificateError::Expired => "it has expired".to_owned(),
-        CertificateError::ExpiredContext { not_after, .. } => format!("it expired at {}", at(*not_after)),
+        CertificateError::ExpiredContext { not_after, .. } => {
+            format!("it expired at {}", at(*not_after))
+        }
         CertificateError::NotValidYet => "it is not valid yet".to_owned(),
         CertificateError::NotValidYetContext { not_before, .. } => {
-            format!("it is not valid before {}; is this machine's clock right?", at(*not_before))
+            format!(
+                "it is not valid before {}; is this machine's clock right?",
+                at(*not_before)
+            )
         }
         CertificateError::NotValidForName => "it is for another name".to_owned(),
-        CertificateError::NotValidForNameContext { expected, presented } => {
-            format!("it is not for {} but for {}", expected.to_str(), names(presented))
+        CertificateError::NotValidForNameContext {
+            expected,
+            presented,
+        } => {
+            format!(
+                "it is not for {} but for {}",
+                expected.to_str(),
+                names(presented)
+            )
         }
         CertificateError::Revoked => "it was revoked".to_owned(),
         CertificateError::BadEncoding => "it cannot be read".to_owned(),
@@ -167,19 +200,28 @@ fn at(time: UnixTime) -> String {
 /// The names of a certificate: rustls has them as `DnsName("a.example")`.
 fn names(presented: &[String]) -> String {
     let bare = |name: &String| match (name.find(['"', '(']), name.rfind(['"', ')'])) {
-        (Some(start), Some(end)) if start < end => name[start + 1..end].trim_matches(['"', '(', ')']).to_owned(),
+        (Some(start), Some(end)) if start < end => name[start + 1..end]
+            .trim_matches(['"', '(', ')'])
+            .to_owned(),
         _ => name.clone(),
     };
     let mut shown: Vec<String> = presented.iter().take(MAX_NAMES).map(bare).collect();
     if presented.len() > MAX_NAMES {
         shown.push(format!("{} others", presented.len() - MAX_NAMES));
     }
-    if shown.is_empty() { "no name at all".to_owned() } else { shown.join(", ") }
+    if shown.is_empty() {
+        "no name at all".to_owned()
+    } else {
+        shown.join(", ")
+    }
 }
 
 /// `UnsupportedCertVersion` as `unsupported cert version`, without what is in brackets.
 fn spaced(name: &str) -> String {
-    let end = name.find(['(', '{', ' ']).filter(|_| !name.contains(". ")).unwrap_or(name.len());
+    let end = name
+        .find(['(', '{', ' '])
+        .filter(|_| !name.contains(". "))
+        .unwrap_or(name.len());
     let camel = name.chars().next().is_some_and(char::is_uppercase) && !name[..end].contains(' ');
     if !camel {
         return name.to_owned();
@@ -198,8 +240,13 @@ fn spaced(name: &str) -> String {
 #[must_use]
 pub fn reword(text: &str, error: &(dyn Error + 'static)) -> Option<String> {
     let found = causes(error).find_map(|cause| cause.downcast_ref::<rustls::Error>())?;
-    let (raw, words) = (found.to_string(), words(found));
-    Some(if text.contains(&raw) { text.replace(&raw, &words) } else { format!("{text}: {words}") })
+    let raw = found.to_string();
+    let words = words(found);
+    Some(if text.contains(&raw) {
+        text.replace(&raw, &words)
+    } else {
+        format!("{text}: {words}")
+    })
 }
 
 /// An error and what caused it, outermost first; errors of IO show what they carry.
@@ -208,7 +255,10 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
 }
 
 fn beneath<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
-    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+    match error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref)
+    {
         Some(inner) => Some(inner),
         None => error.source(),
     }
@@ -226,18 +276,24 @@ mod tests {
     fn said(trusted: bool, change: impl FnOnce(&mut CertificateParams)) -> String {
         let mut authority = CertificateParams::new(Vec::new()).unwrap();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let (authority_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let authority_key = KeyPair::generate().unwrap();
+        let key = KeyPair::generate().unwrap();
         let root = if trusted {
             authority.self_signed(&authority_key).unwrap()
         } else {
             let mut another = authority.clone();
-            another.distinguished_name.push(rcgen::DnType::CommonName, "another");
+            another
+                .distinguished_name
+                .push(rcgen::DnType::CommonName, "another");
             another.self_signed(&KeyPair::generate().unwrap()).unwrap()
         };
         let issuer = Issuer::new(authority, authority_key);
-        let mut params = CertificateParams::new(vec!["a.example".to_owned(), "b.example".to_owned()]).unwrap();
+        let mut params =
+            CertificateParams::new(vec!["a.example".to_owned(), "b.example".to_owned()]).unwrap();
         change(&mut params);
-        params.distinguished_name.push(rcgen::DnType::CommonName, "a server");
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, "a server");
         refusal(root.der(), params.signed_by(&key, &issuer).unwrap().der())
     }
 
@@ -245,9 +301,17 @@ mod tests {
         let mut roots = RootCertStore::empty();
         roots.add(root.clone()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+            .build()
+            .unwrap();
         let name = ServerName::try_from("a.example").unwrap();
-        let verified = Explaining::new(verifier).verify_server_cert(certificate, &[], &name, &[], UnixTime::now());
+        let verified = Explaining::new(verifier).verify_server_cert(
+            certificate,
+            &[],
+            &name,
+            &[],
+            UnixTime::now(),
+        );
         verified.map_or_else(|error| words(&error), |_| "accepted".to_owned())
     }
 
@@ -256,10 +320,22 @@ mod tests {
         assert_eq!(said(true, |_| ()), "accepted");
         for (said, part) in [
             (said(false, |_| ()), "issuer is unknown"),
-            (said(true, |params| params.not_after = rcgen::date_time_ymd(2020, 1, 2)), "expired at 2020-01-02"),
-            (said(true, |params| params.not_before = rcgen::date_time_ymd(2999, 1, 2)), "not valid before 2999-01-02"),
             (
-                said(true, |params| *params = CertificateParams::new(vec!["c.example".to_owned()]).unwrap()),
+                said(true, |params| {
+                    params.not_after = rcgen::date_time_ymd(2020, 1, 2)
+                }),
+                "expired at 2020-01-02",
+            ),
+            (
+                said(true, |params| {
+                    params.not_before = rcgen::date_time_ymd(2999, 1, 2)
+                }),
+                "not valid before 2999-01-02",
+            ),
+            (
+                said(true, |params| {
+                    *params = CertificateParams::new(vec!["c.example".to_owned()]).unwrap()
+                }),
                 "not for a.example but for c.example",
             ),
         ] {
@@ -269,16 +345,25 @@ mod tests {
 
     #[test]
     fn a_self_signed_certificate_is_called_so_with_or_without_the_rights_of_an_authority() {
-        let (root_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let root_key = KeyPair::generate().unwrap();
+        let key = KeyPair::generate().unwrap();
         let mut root = CertificateParams::new(Vec::new()).unwrap();
         root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        root.distinguished_name.push(rcgen::DnType::CommonName, "another");
+        root.distinguished_name
+            .push(rcgen::DnType::CommonName, "another");
         let root = root.self_signed(&root_key).unwrap();
-        for is_ca in [IsCa::NoCa, IsCa::ExplicitNoCa, IsCa::Ca(BasicConstraints::Unconstrained)] {
+        for is_ca in [
+            IsCa::NoCa,
+            IsCa::ExplicitNoCa,
+            IsCa::Ca(BasicConstraints::Unconstrained),
+        ] {
             let mut params = CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
             params.is_ca = is_ca;
             let said = refusal(root.der(), params.self_signed(&key).unwrap().der());
-            assert!(said.contains("self-signed") && !said.contains("Other"), "{said}");
+            assert!(
+                said.contains("self-signed") && !said.contains("Other"),
+                "{said}"
+            );
         }
     }
 
@@ -287,7 +372,12 @@ mod tests {
         let tls = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
         let error = io::Error::new(io::ErrorKind::InvalidData, tls);
         let said = reword(&format!("cannot connect: {error}"), &error).unwrap();
-        assert!(said.starts_with("cannot connect: the server's certificate is not accepted: its issuer"), "{said}");
+        assert!(
+            said.starts_with(
+                "cannot connect: the server's certificate is not accepted: its issuer"
+            ),
+            "{said}"
+        );
         assert_eq!(reword("x", &io::Error::other("y")), None);
         assert_eq!(spaced("UnsupportedCertVersion"), "unsupported cert version");
         assert_eq!(spaced("a sentence. And another"), "a sentence. And another");

@@ -1,7 +1,7 @@
 //! One conformance suite for every broker, and what only RabbitMQ must do.
 //!
-//! URLs are taken from `POSTHASTE_TEST_AMQP_URL` and `POSTHASTE_TEST_POSTGRES_URL`; each test has queues,
-//! a schema or a file of its own.
+//! URLs are taken from `POSTHASTE_TEST_AMQP_URL` and `POSTHASTE_TEST_POSTGRES_URL`; each test has
+//! queues, a schema or a file of its own.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 

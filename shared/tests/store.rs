@@ -1,6 +1,7 @@
 //! One conformance suite for the store, run on SQLite and on Postgres.
 //!
-//! Postgres's URL is taken from `POSTHASTE_TEST_POSTGRES_URL`; each test has a schema, or a file, of its own.
+//! Postgres's URL is taken from `POSTHASTE_TEST_POSTGRES_URL`; each test has a schema, or a file,
+//! of its own.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 

@@ -29,7 +29,10 @@ pub(crate) struct ApiArgs {
 pub(crate) async fn run(global: &Global, args: ApiArgs) -> Done {
     let mut flags = args.service.settings();
     flags.extend(args.listen.map(|address| ("listen", address)));
-    flags.extend(args.metrics_listen.map(|address| ("metrics_listen", address)));
+    flags.extend(
+        args.metrics_listen
+            .map(|address| ("metrics_listen", address)),
+    );
     let config = global.start(Profile::Api, flags)?;
     let node = Node::open(&config, Schema::Check, "api").await?;
     let shutdown = CancellationToken::new();

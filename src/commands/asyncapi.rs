@@ -10,6 +10,10 @@ use crate::global::{Global, ServiceFlags};
 /// Prints it as JSON, with the names that the configuration gives to exchanges and queues.
 pub(crate) fn run(global: &Global, args: &ServiceFlags) -> Done {
     let config = global.start(Profile::Tool, args.settings())?;
-    global.output().document(&posthaste_producer::asyncapi::asyncapi(&config.broker.name_prefix))?;
+    global
+        .output()
+        .document(&posthaste_producer::asyncapi::asyncapi(
+            &config.broker.name_prefix,
+        ))?;
     Ok(ExitCode::SUCCESS)
 }

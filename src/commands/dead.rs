@@ -47,9 +47,13 @@ enum DeadCommand {
     },
     /// Put dead letters back on the work queue
     ///
-    /// `--all` is a job that takes those that are there when it begins, and no others. Ctrl-C cancels it and says how
-    /// far it got. Letters that cannot be decoded go back, too: they die again, unless newer workers read them.
-    #[command(after_help = "Examples:\n  posthaste dead redrive 0192f0c4-…\n  posthaste dead redrive --all")]
+    /// `--all` is a job that takes those that are there when it begins, and no others. Ctrl-C
+    /// cancels it and says how far it got. Letters that cannot be decoded go back, too: they die
+    /// again, unless newer workers read them.
+    #[command(
+        after_help = "Examples:\n  posthaste dead redrive 0192f0c4-…\n  posthaste dead redrive \
+                      --all"
+    )]
     Redrive {
         /// Their ids
         #[arg(required_unless_present = "all", conflicts_with = "all")]
@@ -62,7 +66,10 @@ enum DeadCommand {
         no_wait: bool,
     },
     /// Look at the jobs of `dead redrive --all`, or cancel one
-    #[command(after_help = "Examples:\n  posthaste dead redrives list\n  posthaste dead redrives cancel 0192f0c4-…")]
+    #[command(
+        after_help = "Examples:\n  posthaste dead redrives list\n  posthaste dead redrives cancel \
+                      0192f0c4-…"
+    )]
     Redrives {
         #[command(subcommand)]
         command: RedrivesCommand,
@@ -95,14 +102,21 @@ pub(crate) async fn run(global: &Global, args: DeadArgs) -> Done {
     match args.command {
         DeadCommand::List { limit } => list(global, &client, limit).await,
         DeadCommand::Show { id } => show(global, &client, &id).await,
-        DeadCommand::Redrive { all: true, no_wait, .. } => redrive_all(global.output(), &client, no_wait).await,
+        DeadCommand::Redrive {
+            all: true, no_wait, ..
+        } => redrive_all(global.output(), &client, no_wait).await,
         DeadCommand::Redrive { ids, .. } => redrive(global.output(), &client, &ids).await,
         DeadCommand::Redrives { command } => redrives(global.output(), &client, &command).await,
     }
 }
 
 async fn fetch(client: &Client, limit: u32) -> Result<Value, Failure> {
-    Ok(client.get(&["v1", "dead-letters"], &[("limit", Some(limit.to_string()))]).await?)
+    Ok(client
+        .get(
+            &["v1", "dead-letters"],
+            &[("limit", Some(limit.to_string()))],
+        )
+        .await?)
 }
 
 async fn list(global: &Global, client: &Client, limit: u32) -> Done {
@@ -114,10 +128,22 @@ async fn list(global: &Global, client: &Client, limit: u32) -> Done {
     }
     let row = |letter: &Value| {
         let detail: String = text(letter, "detail").chars().take(80).collect();
-        vec![text(letter, "id"), text(letter, "reason"), age(letter, "died_at"), text(letter, "size"), detail]
+        vec![
+            text(letter, "id"),
+            text(letter, "reason"),
+            age(letter, "died_at"),
+            text(letter, "size"),
+            detail,
+        ]
     };
     output.table(
-        &[fixed("id"), fixed("reason"), fixed("age"), fixed("bytes"), wrapped("detail")],
+        &[
+            fixed("id"),
+            fixed("reason"),
+            fixed("age"),
+            fixed("bytes"),
+            wrapped("detail"),
+        ],
         items(&letters).iter().map(row).collect(),
     )?;
     Ok(ExitCode::SUCCESS)
@@ -126,7 +152,10 @@ async fn list(global: &Global, client: &Client, limit: u32) -> Done {
 async fn show(global: &Global, client: &Client, id: &str) -> Done {
     let output = global.output();
     let letters = fetch(client, MAX_PER_REQUEST).await?;
-    let Some(letter) = items(&letters).iter().find(|letter| text(letter, "id") == id) else {
+    let Some(letter) = items(&letters)
+        .iter()
+        .find(|letter| text(letter, "id") == id)
+    else {
         let message = format!("there is no dead letter {id} among the oldest {MAX_PER_REQUEST}");
         return Err(Failure::new(message).hint("posthaste dead list"));
     };
@@ -147,9 +176,12 @@ async fn show(global: &Global, client: &Client, id: &str) -> Done {
 
 /// Puts the letters with these ids back, as many in a request as the API takes.
 async fn redrive(output: Output, client: &Client, ids: &[String]) -> Done {
-    let (mut redriven, mut undecodable) = (0, 0);
+    let mut redriven = 0;
+    let mut undecodable = 0;
     for some in ids.chunks(MAX_PER_REQUEST as usize) {
-        let answer: Value = client.post(&["v1", "dead-letters", "redrive"], &json!({ "ids": some })).await?;
+        let answer: Value = client
+            .post(&["v1", "dead-letters", "redrive"], &json!({ "ids": some }))
+            .await?;
         redriven += number(&answer, "redriven");
         undecodable += number(&answer, "undecodable");
     }
@@ -190,7 +222,9 @@ async fn redrive_all(output: Output, client: &Client, no_wait: bool) -> Done {
 async fn redrives(output: Output, client: &Client, command: &RedrivesCommand) -> Done {
     match command {
         RedrivesCommand::List { limit } => {
-            let page: Value = client.get(&["v1", "redrives"], &[("limit", Some(limit.to_string()))]).await?;
+            let page: Value = client
+                .get(&["v1", "redrives"], &[("limit", Some(limit.to_string()))])
+                .await?;
             if output.json {
                 output.document(&page)?;
             } else {
@@ -199,7 +233,9 @@ async fn redrives(output: Output, client: &Client, command: &RedrivesCommand) ->
             }
         }
         RedrivesCommand::Show { id } => {
-            let redrive: Value = client.get(&["v1", "redrives", &id.to_string()], &[]).await?;
+            let redrive: Value = client
+                .get(&["v1", "redrives", &id.to_string()], &[])
+                .await?;
             if output.json {
                 output.document(&redrive)?;
             } else {
@@ -218,9 +254,16 @@ async fn redrives(output: Output, client: &Client, command: &RedrivesCommand) ->
         RedrivesCommand::Cancel { id } => {
             let redrive = job::cancel(client, &KIND, &id.to_string()).await?;
             if text(&redrive, "state") != "cancelled" {
-                return Err(Failure::new(format!("redrive {id} is finished already: {}", sum(&redrive))));
+                return Err(Failure::new(format!(
+                    "redrive {id} is finished already: {}",
+                    sum(&redrive)
+                )));
             }
-            if output.json { output.document(&redrive)? } else { output.line(sum(&redrive))? }
+            if output.json {
+                output.document(&redrive)?
+            } else {
+                output.line(sum(&redrive))?
+            }
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -240,31 +283,50 @@ fn row(redrive: &Value) -> Vec<String> {
 
 /// How far a redrive got, in a sentence.
 fn sum(redrive: &Value) -> String {
-    let (id, redriven, total) = (text(redrive, "id"), number(redrive, "redriven"), number(redrive, "total"));
+    let id = text(redrive, "id");
+    let redriven = number(redrive, "redriven");
+    let total = number(redrive, "total");
     match text(redrive, "state").as_str() {
         "done" if redriven < total => {
-            format!("{} {} of {total} were gone from the queue.", back(redriven), total - redriven)
+            format!(
+                "{} {} of {total} were gone from the queue.",
+                back(redriven),
+                total - redriven
+            )
         }
         "done" => back(redriven),
         "cancelled" => format!(
-            "Redrive {id} is cancelled: {redriven} of {total} dead letters were already put back. A step of up to 100 \
+            "Redrive {id} is cancelled: {redriven} of {total} dead letters were already put back. \
+             A step of up to 100 \
              letters may be under way still; then: posthaste dead redrives show {id}"
         ),
-        _ => format!("Redrive {id} has begun: {total} dead letters. Ask for it: posthaste dead redrives show {id}"),
+        _ => format!(
+            "Redrive {id} has begun: {total} dead letters. Ask for it: posthaste dead redrives \
+             show {id}"
+        ),
     }
 }
 
 fn back(redriven: u64) -> String {
-    let (letters, are) = if redriven == 1 { ("letter", "is") } else { ("letters", "are") };
+    let (letters, are) = if redriven == 1 {
+        ("letter", "is")
+    } else {
+        ("letters", "are")
+    };
     format!("{redriven} dead {letters} {are} back on the work queue.")
 }
 
 /// Warns of letters that will be dead again.
 fn warn(undecodable: u64) -> Result<(), Failure> {
     if undecodable > 0 {
-        let (them, die) = if undecodable == 1 { ("it is", "dies") } else { ("they are", "die") };
+        let (them, die) = if undecodable == 1 {
+            ("it is", "dies")
+        } else {
+            ("they are", "die")
+        };
         job::say(&format!(
-            "warning: {undecodable} of them cannot be decoded: {them} not a notification in JSON and {die} again, \
+            "warning: {undecodable} of them cannot be decoded: {them} not a notification in JSON \
+             and {die} again, \
              unless newer workers can read it (see: posthaste dead list)"
         ))?;
     }
@@ -278,11 +340,15 @@ mod tests {
     #[test]
     fn a_redrive_says_how_far_it_got() {
         let redrive = |state: &str, redriven: u64| json!({"id": "r", "state": state, "total": 3, "redriven": redriven});
-        assert_eq!(sum(&redrive("done", 3)), "3 dead letters are back on the work queue.");
+        assert_eq!(
+            sum(&redrive("done", 3)),
+            "3 dead letters are back on the work queue."
+        );
         assert!(sum(&redrive("done", 2)).ends_with("1 of 3 were gone from the queue."));
         let cancelled = sum(&redrive("cancelled", 1));
         assert!(
-            cancelled.starts_with("Redrive r is cancelled: 1 of 3 dead letters were already put back."),
+            cancelled
+                .starts_with("Redrive r is cancelled: 1 of 3 dead letters were already put back."),
             "{cancelled}"
         );
         assert!(sum(&redrive("running", 0)).contains("posthaste dead redrives show r"));

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use posthaste_shared::domain::delivery::{FailureReason, Hold, Status};
-use posthaste_shared::domain::id::{DeliveryId, EndpointId, NotificationId, NotificationType, TenantId};
+use posthaste_shared::domain::id::{
+    DeliveryId, EndpointId, NotificationId, NotificationType, TenantId,
+};
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::store::several::StatusCode;
 use serde_json::{Value, json};
@@ -21,7 +23,8 @@ const PAGE: u32 = 500;
 /// Look at deliveries; send one again or cancel it.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  posthaste delivery list --status failed --since 1h\n  posthaste delivery show 6b1f…\n  posthaste delivery retry 6b1f…"
+    after_help = "Examples:\n  posthaste delivery list --status failed --since 1h\n  posthaste \
+                  delivery show 6b1f…\n  posthaste delivery retry 6b1f…"
 )]
 pub(crate) struct DeliveryArgs {
     #[command(subcommand)]
@@ -63,8 +66,8 @@ struct ListArgs {
 /// Which deliveries.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Filter {
-    /// pending, delivered, failed, expired or cancelled; this and the other filters take several values: repeat them, or
-    /// put commas between them
+    /// pending, delivered, failed, expired or cancelled; this and the other filters take several
+    /// values: repeat them, or put commas between them
     #[arg(long, value_parser = parse_status, value_delimiter = ',')]
     pub(crate) status: Vec<Status>,
     /// Why they failed: rejected, retries_exhausted, blocked, gone, …
@@ -103,11 +106,16 @@ fn parse_status(text: &str) -> Result<Status, String> {
 
 fn parse_reason(text: &str) -> Result<FailureReason, String> {
     let names = FailureReason::ALL.map(FailureReason::as_str).join(", ");
-    FailureReason::ALL.into_iter().find(|one| one.as_str() == text).ok_or_else(|| format!("must be one of {names}"))
+    FailureReason::ALL
+        .into_iter()
+        .find(|one| one.as_str() == text)
+        .ok_or_else(|| format!("must be one of {names}"))
 }
 
 fn parse_hold(text: &str) -> Result<Hold, String> {
-    Hold::parse(text).ok_or_else(|| "must be one of max_in_flight, disabled, rate_limit, slots, scripts".to_owned())
+    Hold::parse(text).ok_or_else(|| {
+        "must be one of max_in_flight, disabled, rate_limit, slots, scripts".to_owned()
+    })
 }
 
 /// Values of a filter as the API takes them: with commas between them.
@@ -119,12 +127,24 @@ impl Filter {
     /// As members of the API's queries and bodies.
     pub(crate) fn members(&self) -> Vec<(&'static str, Option<String>)> {
         vec![
-            ("status", joined(&self.status, |status| status.as_str().to_owned())),
-            ("reason", joined(&self.reason, |reason| reason.as_str().to_owned())),
-            ("status_code", joined(&self.status_code, |code| code.number().to_string())),
+            (
+                "status",
+                joined(&self.status, |status| status.as_str().to_owned()),
+            ),
+            (
+                "reason",
+                joined(&self.reason, |reason| reason.as_str().to_owned()),
+            ),
+            (
+                "status_code",
+                joined(&self.status_code, |code| code.number().to_string()),
+            ),
             ("hold", joined(&self.hold, |hold| hold.as_str().to_owned())),
             ("endpoint_id", joined(&self.endpoint, ToString::to_string)),
-            ("notification_id", self.notification.as_ref().map(ToString::to_string)),
+            (
+                "notification_id",
+                self.notification.as_ref().map(ToString::to_string),
+            ),
             ("tenant", self.tenant.as_ref().map(ToString::to_string)),
             ("type", joined(&self.kind, ToString::to_string)),
             ("since", self.since.map(|at| at.to_string())),
@@ -140,8 +160,14 @@ pub(crate) async fn run(global: &Global, args: DeliveryArgs) -> Done {
     match args.command {
         DeliveryCommand::List(args) => list(output, &client, &args).await?,
         DeliveryCommand::Show { id } => {
-            let delivery: Value = client.get(&["v1", "deliveries", &id.to_string()], &[]).await?;
-            if output.json { output.document(&delivery)? } else { print_delivery(output, &delivery)? }
+            let delivery: Value = client
+                .get(&["v1", "deliveries", &id.to_string()], &[])
+                .await?;
+            if output.json {
+                output.document(&delivery)?
+            } else {
+                print_delivery(output, &delivery)?
+            }
         }
         DeliveryCommand::Retry { id } => act(output, &client, id, "retry").await?,
         DeliveryCommand::Cancel { id } => act(output, &client, id, "cancel").await?,
@@ -150,16 +176,28 @@ pub(crate) async fn run(global: &Global, args: DeliveryArgs) -> Done {
 }
 
 async fn act(output: Output, client: &Client, id: DeliveryId, what: &str) -> Result<(), Failure> {
-    let delivery: Value = client.post(&["v1", "deliveries", &id.to_string(), what], &json!({})).await?;
+    let delivery: Value = client
+        .post(&["v1", "deliveries", &id.to_string(), what], &json!({}))
+        .await?;
     if output.json {
         return Ok(output.document(&delivery)?);
     }
-    let done = if what == "retry" { "is due now" } else { "is cancelled" };
+    let done = if what == "retry" {
+        "is due now"
+    } else {
+        "is cancelled"
+    };
     Ok(output.line(format_args!("{id} {done}."))?)
 }
 
 async fn list(output: Output, client: &Client, args: &ListArgs) -> Result<(), Failure> {
-    let found = pages(client, &["v1", "deliveries"], args.filter.members(), args.limit).await?;
+    let found = pages(
+        client,
+        &["v1", "deliveries"],
+        args.filter.members(),
+        args.limit,
+    )
+    .await?;
     if output.json {
         return Ok(output.document(&json!({ "items": found }))?);
     }
@@ -222,7 +260,10 @@ fn row(delivery: &Value) -> Vec<String> {
 /// Why a delivery is where it is, in a word or two.
 fn why(delivery: &Value) -> String {
     let first = ["reason", "held_by", "waiting_for"].map(|name| text(delivery, name));
-    first.into_iter().find(|text| !text.is_empty()).unwrap_or_default()
+    first
+        .into_iter()
+        .find(|text| !text.is_empty())
+        .unwrap_or_default()
 }
 
 fn print_delivery(output: Output, delivery: &Value) -> Result<(), Failure> {
@@ -231,7 +272,14 @@ fn print_delivery(output: Output, delivery: &Value) -> Result<(), Failure> {
         ("notification", text(delivery, "notification_id")),
         ("type", text(delivery, "type")),
         ("tenant", text(delivery, "tenant")),
-        ("endpoint", format!("{} ({})", text(delivery, "endpoint_id"), text(delivery, "wire_format"))),
+        (
+            "endpoint",
+            format!(
+                "{} ({})",
+                text(delivery, "endpoint_id"),
+                text(delivery, "wire_format")
+            ),
+        ),
         ("recipient", text(delivery, "recipient")),
         ("status", text(delivery, "status")),
         ("why", why(delivery)),
@@ -249,7 +297,10 @@ fn print_delivery(output: Output, delivery: &Value) -> Result<(), Failure> {
 
 /// The attempts of a delivery, one a row.
 pub(crate) fn print_attempts(output: Output, delivery: &Value) -> Result<(), Failure> {
-    let attempts = delivery.get("attempts").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let attempts = delivery
+        .get("attempts")
+        .and_then(Value::as_array)
+        .map_or(&[][..], Vec::as_slice);
     if attempts.is_empty() {
         return Ok(());
     }
@@ -281,14 +332,21 @@ pub(crate) fn print_attempts(output: Output, delivery: &Value) -> Result<(), Fai
     )?;
     for attempt in attempts {
         for line in text(attempt, "console").lines() {
-            output.line(format_args!("console of {}: {line}", text(attempt, "number")))?;
+            output.line(format_args!(
+                "console of {}: {line}",
+                text(attempt, "number")
+            ))?;
         }
     }
     Ok(())
 }
 
 fn milliseconds(value: &Value, name: &str) -> String {
-    value.get(name).and_then(Value::as_f64).map(|ms| format!("{ms:.1} ms")).unwrap_or_default()
+    value
+        .get(name)
+        .and_then(Value::as_f64)
+        .map(|ms| format!("{ms:.1} ms"))
+        .unwrap_or_default()
 }
 
 /// `dns 0.2, connect 0.1, wait 3.4`
@@ -297,5 +355,9 @@ fn phases(attempt: &Value) -> String {
         let ms = attempt.get("phases_ms")?.get(*name)?.as_f64()?;
         Some(format!("{name} {ms:.1}"))
     };
-    ["dns", "connect", "tls", "wait", "body"].iter().filter_map(phase).collect::<Vec<_>>().join(", ")
+    ["dns", "connect", "tls", "wait", "body"]
+        .iter()
+        .filter_map(phase)
+        .collect::<Vec<_>>()
+        .join(", ")
 }

@@ -1,5 +1,6 @@
-//! `up --demo`: receivers of every temper, a notification to each, and what became of them. Everything
-//! goes the way that a user's notifications go: through the HTTP API, the queue and real sockets.
+//! `up --demo`: receivers of every temper, a notification to each, and what became of them.
+//! Everything goes the way that a user's notifications go: through the HTTP API, the queue and real
+//! sockets.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -47,7 +48,12 @@ impl Drop for Receivers {
 }
 
 /// Shows what Posthaste does.
-pub(crate) async fn run(node: &Node, config: &Config, api: SocketAddr, output: Output) -> Result<Receivers, Failure> {
+pub(crate) async fn run(
+    node: &Node,
+    config: &Config,
+    api: SocketAddr,
+    output: Output,
+) -> Result<Receivers, Failure> {
     let key = Key::make(node).await?;
     let mut mine = config.clone();
     mine.client.api_url = format!("http://{api}")
@@ -57,11 +63,16 @@ pub(crate) async fn run(node: &Node, config: &Config, api: SocketAddr, output: O
     let client = Client::new(&mine)?;
     forget_earlier(&client).await?;
     output.line("\nDemonstration: a notification to each of these receivers (takes some 4 s)")?;
-    let (mut receivers, mut sent) = (Receivers(Vec::new()), Vec::new());
+    let mut receivers = Receivers(Vec::new());
+    let mut sent = Vec::new();
     for scene in scenes() {
         let (receiver, url) = start_receiver(&scene).await?;
         receivers.0.push(receiver.task);
-        sent.push((scene.what, scene.format, send(&client, &scene, &url, receiver.secret).await?));
+        sent.push((
+            scene.what,
+            scene.format,
+            send(&client, &scene, &url, receiver.secret).await?,
+        ));
     }
     let rows = watch(&client, &sent).await?;
     output.table(
@@ -77,7 +88,8 @@ pub(crate) async fn run(node: &Node, config: &Config, api: SocketAddr, output: O
     )?;
     key.revoke(node).await?;
     output.line(format_args!(
-        "\nGoing on at http://{api}. In another terminal:\n  posthaste delivery list --tenant {TENANT}\n  posthaste endpoint list"
+        "\nGoing on at http://{api}. In another terminal:\n  posthaste delivery list --tenant \
+         {TENANT}\n  posthaste endpoint list"
     ))?;
     Ok(receivers)
 }
@@ -96,21 +108,40 @@ fn scenes() -> Vec<Scene> {
             WireFormat::Raw => "one that takes the bare payload",
         },
         format,
-        behaviour: Behaviour { body: answer(format).to_owned(), ..Behaviour::default() },
+        behaviour: Behaviour {
+            body: answer(format).to_owned(),
+            ..Behaviour::default()
+        },
         ttl_seconds: None,
     };
-    let odd = |what, behaviour, ttl_seconds| Scene { what, format: WireFormat::Standard, behaviour, ttl_seconds };
-    let failing = |status| Behaviour { status, ..Behaviour::default() };
-    let recovering = Behaviour { fail_first: Some(2), status: 503, ..Behaviour::default() };
+    let odd = |what, behaviour, ttl_seconds| Scene {
+        what,
+        format: WireFormat::Standard,
+        behaviour,
+        ttl_seconds,
+    };
+    let failing = |status| Behaviour {
+        status,
+        ..Behaviour::default()
+    };
+    let recovering = Behaviour {
+        fail_first: Some(2),
+        status: 503,
+        ..Behaviour::default()
+    };
     let mut scenes: Vec<Scene> = WireFormat::ALL.into_iter().map(plain).collect();
     scenes.push(odd("one that is down (503) and recovers", recovering, None));
     scenes.push(odd("one that refuses it (400)", failing(400), None));
-    scenes.push(odd("one that stays down (503) for its 3 s", failing(503), Some(3.0)));
+    scenes.push(odd(
+        "one that stays down (503) for its 3 s",
+        failing(503),
+        Some(3.0),
+    ));
     scenes
 }
 
-/// What a gateway of that kind answers. Authgear's none: a `code` would count for more than the 401 of a receiver that
-/// cannot verify the signature.
+/// What a gateway of that kind answers. Authgear's none: a `code` would count for more than the 401
+/// of a receiver that cannot verify the signature.
 const fn answer(format: WireFormat) -> &'static str {
     match format {
         WireFormat::NovuSms => r#"{"data":{"id":"demo-1"}}"#,
@@ -139,7 +170,11 @@ async fn start_receiver(scene: &Scene) -> Result<(Started, String), Failure> {
 fn password(format: WireFormat) -> Option<Secret> {
     let settings = wire::of(format).sample().settings;
     let pair = |name: &str, separator: &str, value: &str| {
-        Some(Secret::new(format!("{}{separator}{}", settings[name].as_str()?, settings[value].as_str()?)))
+        Some(Secret::new(format!(
+            "{}{separator}{}",
+            settings[name].as_str()?,
+            settings[value].as_str()?
+        )))
     };
     match format {
         WireFormat::NovuSms => pair("apiKeyRequestHeader", ": ", "apiKey"),
@@ -149,12 +184,20 @@ fn password(format: WireFormat) -> Option<Secret> {
 }
 
 /// Makes the endpoint and enqueues the notification; returns the notification's id.
-async fn send(client: &Client, scene: &Scene, url: &str, secret: Option<Secret>) -> Result<String, Failure> {
+async fn send(
+    client: &Client,
+    scene: &Scene,
+    url: &str,
+    secret: Option<Secret>,
+) -> Result<String, Failure> {
     let sample = wire::of(scene.format).sample();
-    let settings = sample.settings.to_string().replace("https://example.com", url);
-    let settings: Value = serde_json::from_str(&settings).map_err(|error| Failure::new(error.to_string()))?;
-    let mut endpoint =
-        json!({"url": url, "wire_format": scene.format, "description": scene.what, "settings": settings});
+    let settings = sample
+        .settings
+        .to_string()
+        .replace("https://example.com", url);
+    let settings: Value =
+        serde_json::from_str(&settings).map_err(|error| Failure::new(error.to_string()))?;
+    let mut endpoint = json!({"url": url, "wire_format": scene.format, "description": scene.what, "settings": settings});
     if let Some(secret) = secret {
         endpoint["secret"] = json!(secret.expose());
     }
@@ -169,16 +212,27 @@ async fn send(client: &Client, scene: &Scene, url: &str, secret: Option<Secret>)
 }
 
 /// Waits for all outcomes; a row for each.
-async fn watch(client: &Client, sent: &[(&str, WireFormat, String)]) -> Result<Vec<Vec<String>>, Failure> {
-    let (begun, mut rows) = (Instant::now(), Vec::new());
+async fn watch(
+    client: &Client,
+    sent: &[(&str, WireFormat, String)],
+) -> Result<Vec<Vec<String>>, Failure> {
+    let begun = Instant::now();
+    let mut rows = Vec::new();
     for (what, format, id) in sent {
         let delivery = loop {
-            let found: Value = client.get(&["v1", "deliveries"], &[("notification_id", Some(id.clone()))]).await?;
+            let found: Value = client
+                .get(
+                    &["v1", "deliveries"],
+                    &[("notification_id", Some(id.clone()))],
+                )
+                .await?;
             match found["items"].get(0) {
                 Some(delivery) if delivery["status"] != "pending" => break delivery.clone(),
                 _ if begun.elapsed() > DEADLINE => {
-                    return Err(Failure::new(format!("notification {id} did not come to its end in time"))
-                        .hint(format!("`posthaste explain {id}` says why")));
+                    return Err(Failure::new(format!(
+                        "notification {id} did not come to its end in time"
+                    ))
+                    .hint(format!("`posthaste explain {id}` says why")));
                 }
                 _ => tokio::time::sleep(Duration::from_millis(100)).await,
             }
@@ -189,7 +243,10 @@ async fn watch(client: &Client, sent: &[(&str, WireFormat, String)]) -> Result<V
 }
 
 fn row(what: &str, format: WireFormat, delivery: &Value) -> Vec<String> {
-    let took = match (moment(delivery, "created_at"), moment(delivery, "finished_at")) {
+    let took = match (
+        moment(delivery, "created_at"),
+        moment(delivery, "finished_at"),
+    ) {
         (Some(from), Some(to)) => format!("{:.3} s", to.since(from).as_secs_f64()),
         _ => String::new(),
     };
@@ -199,7 +256,11 @@ fn row(what: &str, format: WireFormat, delivery: &Value) -> Vec<String> {
         text(delivery, "status"),
         delivery["attempt_count"].to_string(),
         took,
-        if delivery["status"] == "delivered" { String::new() } else { text(delivery, "last_error") },
+        if delivery["status"] == "delivered" {
+            String::new()
+        } else {
+            text(delivery, "last_error")
+        },
     ]
 }
 
@@ -209,9 +270,13 @@ fn moment(delivery: &Value, member: &str) -> Option<posthaste_shared::domain::ti
 
 /// Removes the endpoints of an earlier demonstration, whose receivers are gone.
 async fn forget_earlier(client: &Client) -> Result<(), Failure> {
-    let found: Value = client.get(&["v1", "endpoints"], &[("limit", Some("100".to_owned()))]).await?;
+    let found: Value = client
+        .get(&["v1", "endpoints"], &[("limit", Some("100".to_owned()))])
+        .await?;
     for endpoint in found["items"].as_array().into_iter().flatten() {
-        client.delete(&["v1", "endpoints", &text(endpoint, "id")]).await?;
+        client
+            .delete(&["v1", "endpoints", &text(endpoint, "id")])
+            .await?;
     }
     Ok(())
 }
@@ -237,7 +302,10 @@ impl Key {
         };
         let (secret, hash) = new_key();
         node.store.insert_key(&info, &hash).await?;
-        Ok(Self { id: info.id, secret })
+        Ok(Self {
+            id: info.id,
+            secret,
+        })
     }
 
     async fn revoke(self, node: &Node) -> Result<(), Failure> {

@@ -16,7 +16,8 @@ use crate::global::{ClientFlags, Global};
 use crate::output::{self, Output, age, fixed, items, text, wrapped};
 use crate::when;
 
-/// The API sends something at least every 15 s; after so long without anything the connection is given up.
+/// The API sends something at least every 15 s; after so long without anything the connection is
+/// given up.
 const SILENCE: Duration = Duration::from_secs(45);
 
 /// Look at events, or follow them: deliveries that failed or expired, endpoints that were disabled.
@@ -30,7 +31,8 @@ pub(crate) struct EventArgs {
 
 #[derive(Debug, Subcommand)]
 enum EventCommand {
-    /// Follow events as they happen; comes back by itself when the connection breaks, and misses none
+    /// Follow events as they happen; comes back by itself when the connection breaks, and misses
+    /// none
     #[command(after_help = "Examples:
   posthaste event tail
   posthaste event tail --type delivery.failed --json | jq .data.delivery.last_error
@@ -107,7 +109,12 @@ async fn list(output: Output, client: &Client, args: &ListArgs) -> Done {
         output.document(&page)?;
     } else {
         output.table(
-            &[fixed("age"), fixed("type"), wrapped("subject"), wrapped("what")],
+            &[
+                fixed("age"),
+                fixed("type"),
+                wrapped("subject"),
+                wrapped("what"),
+            ],
             items(&page).iter().map(row).collect(),
         )?;
     }
@@ -116,7 +123,12 @@ async fn list(output: Output, client: &Client, args: &ListArgs) -> Done {
 
 /// Follows until it is told to stop.
 async fn tail(output: Output, client: &Client, args: TailArgs) -> Done {
-    let mut tail = Tail { output, after: args.after, seen: 0, enough: args.exit_after };
+    let mut tail = Tail {
+        output,
+        after: args.after,
+        seen: 0,
+        enough: args.exit_after,
+    };
     let mut pause = Reconnect::default();
     let interrupted = tokio::signal::ctrl_c();
     tokio::pin!(interrupted);
@@ -134,7 +146,9 @@ async fn tail(output: Output, client: &Client, args: TailArgs) -> Done {
         }
     }
     if let (false, Some(after)) = (output.json, tail.after) {
-        output.line(format_args!("To go on from here: posthaste event tail --after {after}"))?;
+        output.line(format_args!(
+            "To go on from here: posthaste event tail --after {after}"
+        ))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -155,12 +169,19 @@ impl Tail {
         filter: &Filter,
         pause: &mut Reconnect,
     ) -> Result<Option<String>, Failure> {
-        let mut stream = match client.open(&["v1", "events", "stream"], &filter.query(), self.after).await {
+        let mut stream = match client
+            .open(&["v1", "events", "stream"], &filter.query(), self.after)
+            .await
+        {
             Ok(stream) => stream,
             Err(ApiError::Refused { failure, .. }) => return Err(failure),
             Err(ApiError::Unreachable(failure) | ApiError::Busy { failure, .. }) => {
                 // The first time it is worth saying what to do about it.
-                return if self.after.is_none() { Err(failure) } else { Ok(Some(failure.message().to_owned())) };
+                return if self.after.is_none() {
+                    Err(failure)
+                } else {
+                    Ok(Some(failure.message().to_owned()))
+                };
             }
         };
         pause.reset();
@@ -203,8 +224,8 @@ struct Sent {
     data: String,
 }
 
-/// Puts events together out of what comes in pieces (Server-Sent Events: lines of `name: value`, an empty
-/// line ends an event; comments begin with a colon).
+/// Puts events together out of what comes in pieces (Server-Sent Events: lines of `name: value`, an
+/// empty line ends an event; comments begin with a colon).
 #[derive(Debug, Default)]
 struct Lines {
     rest: Vec<u8>,
@@ -238,9 +259,21 @@ impl Lines {
 }
 
 fn row(event: &Value) -> Vec<String> {
-    let why = ["data.delivery.last_error", "data.endpoint.disabled_reason", "data.delivery.status"];
-    let why = why.into_iter().map(|path| text(event, path)).find(|text| !text.is_empty());
-    vec![age(event, "time"), text(event, "type"), text(event, "subject"), why.unwrap_or_default()]
+    let why = [
+        "data.delivery.last_error",
+        "data.endpoint.disabled_reason",
+        "data.delivery.status",
+    ];
+    let why = why
+        .into_iter()
+        .map(|path| text(event, path))
+        .find(|text| !text.is_empty());
+    vec![
+        age(event, "time"),
+        text(event, "type"),
+        text(event, "subject"),
+        why.unwrap_or_default(),
+    ]
 }
 
 #[cfg(test)]
@@ -249,12 +282,24 @@ mod tests {
 
     #[test]
     fn events_come_together_from_pieces() {
-        let stream = "id: 6\n: from here\n\nid: 7\nevent: delivery.failed\ndata: {\"a\":1}\n\n:\n\nid: 8\r\ndata: {\ndata: }\n\nid: 9\ndata: x";
-        let sent = |id, data: &str| Sent { id: Some(id), data: data.to_owned() };
+        let stream = "id: 6\n: from here\n\nid: 7\nevent: delivery.failed\ndata: \
+                      {\"a\":1}\n\n:\n\nid: 8\r\ndata: {\ndata: }\n\nid: 9\ndata: x";
+        let sent = |id, data: &str| Sent {
+            id: Some(id),
+            data: data.to_owned(),
+        };
         for size in [1, 2, 5, stream.len()] {
             let mut lines = Lines::default();
-            let events: Vec<Sent> = stream.as_bytes().chunks(size).flat_map(|piece| lines.take(piece)).collect();
-            assert_eq!(events, [sent(6, ""), sent(7, "{\"a\":1}"), sent(8, "{\n}")], "in pieces of {size}");
+            let events: Vec<Sent> = stream
+                .as_bytes()
+                .chunks(size)
+                .flat_map(|piece| lines.take(piece))
+                .collect();
+            assert_eq!(
+                events,
+                [sent(6, ""), sent(7, "{\"a\":1}"), sent(8, "{\n}")],
+                "in pieces of {size}"
+            );
         }
     }
 }

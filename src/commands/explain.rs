@@ -13,7 +13,8 @@ use crate::failure::{Done, Failure};
 use crate::global::{ClientFlags, Global};
 use crate::output::{Output, text, time};
 
-/// Say why a notification or delivery is where it is: what it waits for, what holds it, what each attempt came to.
+/// Say why a notification or delivery is where it is: what it waits for, what holds it, what each
+/// attempt came to.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  posthaste explain 0192f0c4-7f3e-7cc1-9f5a-2f1f2d3c4b5a")]
 pub(crate) struct ExplainArgs {
@@ -44,12 +45,17 @@ async fn fetch(client: &Client, args: &ExplainArgs) -> Result<Value, Failure> {
     let id = args.id.as_str();
     if id.parse::<DeliveryId>().is_ok() {
         match client.get(&["v1", "deliveries", id, "explain"], &[]).await {
-            Err(ApiError::Refused { status: StatusCode::NOT_FOUND, .. }) => {}
+            Err(ApiError::Refused {
+                status: StatusCode::NOT_FOUND,
+                ..
+            }) => {}
             other => return Ok(other?),
         }
     }
     let tenant = [("tenant", args.tenant.as_ref().map(ToString::to_string))];
-    Ok(client.get(&["v1", "notifications", id, "explain"], &tenant).await?)
+    Ok(client
+        .get(&["v1", "notifications", id, "explain"], &tenant)
+        .await?)
 }
 
 fn print(output: Output, explanation: &Value) -> Result<(), Failure> {

@@ -1,5 +1,5 @@
-//! `posthaste health`: asks a process on this machine whether it is well. For containers' health checks, where there
-//! is no other program to ask with.
+//! `posthaste health`: asks a process on this machine whether it is well. For containers' health
+//! checks, where there is no other program to ask with.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
@@ -18,9 +18,13 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Ask a process on this machine whether it runs: exit code 0 when it does, else 1.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  posthaste health\n  posthaste health --ready --url http://127.0.0.1:9090")]
+#[command(
+    after_help = "Examples:\n  posthaste health\n  posthaste health --ready --url \
+                  http://127.0.0.1:9090"
+)]
 pub(crate) struct HealthArgs {
-    /// Where it listens [default: the setting `metrics_listen`, else `listen`, else http://127.0.0.1:8080]
+    /// Where it listens [default: the setting `metrics_listen`, else `listen`, else
+    /// http://127.0.0.1:8080]
     #[arg(long, value_name = "URL")]
     url: Option<Url>,
     /// Ask whether store and broker answer, too
@@ -37,12 +41,16 @@ pub(crate) async fn run(global: &Global, args: HealthArgs) -> Done {
     };
     url.set_path(if args.ready { "/readyz" } else { "/healthz" });
     // A proxy from the environment is for the world outside.
-    let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build()?;
-    let answer = client
-        .get(url.clone())
-        .send()
-        .await
-        .map_err(|error| Failure::new(format!("{url} does not answer: {}", chain(&error.without_url()))))?;
+    let client = reqwest::Client::builder()
+        .timeout(TIMEOUT)
+        .no_proxy()
+        .build()?;
+    let answer = client.get(url.clone()).send().await.map_err(|error| {
+        Failure::new(format!(
+            "{url} does not answer: {}",
+            chain(&error.without_url())
+        ))
+    })?;
     let status = answer.status();
     if !status.is_success() {
         return Err(Failure::new(format!("{url} answered {status}")));
@@ -58,7 +66,10 @@ pub(crate) async fn run(global: &Global, args: HealthArgs) -> Done {
 
 /// Where a process with this configuration answers.
 fn own_url(config: &Config) -> Result<Url, Failure> {
-    Ok(Url::parse(&format!("http://{}", reachable(config.metrics_listen.unwrap_or(config.listen))))?)
+    Ok(Url::parse(&format!(
+        "http://{}",
+        reachable(config.metrics_listen.unwrap_or(config.listen))
+    ))?)
 }
 
 /// The address to connect to for one that is listened on: "every address" is no destination.

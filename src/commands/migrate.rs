@@ -10,7 +10,8 @@ use crate::connect;
 use crate::failure::Done;
 use crate::global::{Global, ServiceFlags};
 
-/// Bring the store's schema up to date. Safe while other processes run, and when several do it at once.
+/// Bring the store's schema up to date. Safe while other processes run, and when several do it at
+/// once.
 #[derive(Debug, Args)]
 pub(crate) struct MigrateArgs {
     #[command(flatten)]
@@ -28,15 +29,26 @@ pub(crate) async fn run(global: &Global, args: MigrateArgs) -> Done {
     if output.json {
         output.document(&json!({"from": done.from, "to": done.to, "database": database}))?;
     } else if done.from == done.to {
-        output.line(format_args!("The schema of {database} is up to date (version {}).", done.to))?;
+        output.line(format_args!(
+            "The schema of {database} is up to date (version {}).",
+            done.to
+        ))?;
     } else {
-        output.line(format_args!("Migrated {database} from schema version {} to {}.", done.from, done.to))?;
+        output.line(format_args!(
+            "Migrated {database} from schema version {} to {}.",
+            done.from, done.to
+        ))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// The store's URL, without its password.
 fn shown_database(config: &Config) -> String {
-    let setting = config.effective().iter().find(|setting| setting.key == "database_url");
-    setting.map(|setting| setting.shown.clone()).unwrap_or_default()
+    let setting = config
+        .effective()
+        .iter()
+        .find(|setting| setting.key == "database_url");
+    setting
+        .map(|setting| setting.shown.clone())
+        .unwrap_or_default()
 }

@@ -70,7 +70,12 @@ pub(crate) async fn run(global: &Global, args: NotificationArgs) -> Done {
         NotificationCommand::List(args) => list(output, &client, &args).await?,
         NotificationCommand::Show { id, tenant } => {
             let tenant = [("tenant", tenant.map(|tenant| tenant.to_string()))];
-            show(output, &client.get(&["v1", "notifications", id.as_str()], &tenant).await?)?;
+            show(
+                output,
+                &client
+                    .get(&["v1", "notifications", id.as_str()], &tenant)
+                    .await?,
+            )?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -79,9 +84,15 @@ pub(crate) async fn run(global: &Global, args: NotificationArgs) -> Done {
 async fn list(output: Output, client: &Client, args: &ListArgs) -> Result<(), Failure> {
     let query = vec![
         ("type", delivery::joined(&args.kinds, ToString::to_string)),
-        ("endpoint_id", args.endpoint.as_ref().map(ToString::to_string)),
+        (
+            "endpoint_id",
+            args.endpoint.as_ref().map(ToString::to_string),
+        ),
         ("tenant", args.tenant.as_ref().map(ToString::to_string)),
-        ("unmatched", args.unmatched.map(|unmatched| unmatched.to_string())),
+        (
+            "unmatched",
+            args.unmatched.map(|unmatched| unmatched.to_string()),
+        ),
         ("since", args.since.map(|at| at.to_string())),
         ("until", args.until.map(|at| at.to_string())),
     ];
@@ -99,7 +110,14 @@ async fn list(output: Output, client: &Client, args: &ListArgs) -> Result<(), Fa
             text(notification, "endpoint_id"),
         ]
     };
-    let columns = [fixed("id"), fixed("age"), fixed("deliveries"), wrapped("type"), fixed("tenant"), fixed("endpoint")];
+    let columns = [
+        fixed("id"),
+        fixed("age"),
+        fixed("deliveries"),
+        wrapped("type"),
+        fixed("tenant"),
+        fixed("endpoint"),
+    ];
     Ok(output.table(&columns, found.iter().map(row).collect())?)
 }
 
@@ -117,7 +135,10 @@ fn show(output: Output, notification: &Value) -> Result<(), Failure> {
         ("expires", time(notification, "expires_at")),
         ("payload", text(notification, "payload")),
     ])?;
-    let deliveries = notification.get("deliveries").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let deliveries = notification
+        .get("deliveries")
+        .and_then(Value::as_array)
+        .map_or(&[][..], Vec::as_slice);
     if deliveries.is_empty() {
         return Ok(output.line("No endpoint subscribed to it.")?);
     }

@@ -7,6 +7,8 @@ use crate::global::Global;
 
 /// Prints it as JSON.
 pub(crate) fn run(global: &Global) -> Done {
-    global.output().document(&posthaste_producer::http::openapi())?;
+    global
+        .output()
+        .document(&posthaste_producer::http::openapi())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -22,16 +22,19 @@ use crate::output::Output;
 /// How many ids are looked up in one query.
 const LOOK_UP: usize = 1_000;
 
-/// Prove that everything accepted is accounted for: accepted = delivered + failed + expired + cancelled + pending.
+/// Prove that everything accepted is accounted for: accepted = delivered + failed + expired +
+/// cancelled + pending.
 ///
-/// Exit code 1 when something does not add up. While work is under way, messages on the work queue are not taken up
-/// yet; run it again when the queue is empty.
+/// Exit code 1 when something does not add up. While work is under way, messages on the work queue
+/// are not taken up yet; run it again when the queue is empty.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  posthaste reconcile\n  posthaste send --file batch.ndjson --json > accepted.ndjson && posthaste reconcile --accepted accepted.ndjson"
+    after_help = "Examples:\n  posthaste reconcile\n  posthaste send --file batch.ndjson --json > \
+                  accepted.ndjson && posthaste reconcile --accepted accepted.ndjson"
 )]
 pub(crate) struct ReconcileArgs {
-    /// Ids that were accepted, one a line, or what `send --json` printed; lists those that no worker took up
+    /// Ids that were accepted, one a line, or what `send --json` printed; lists those that no
+    /// worker took up
     #[arg(long, value_name = "FILE")]
     accepted: Option<PathBuf>,
     /// Tenant of the ids that name none
@@ -44,7 +47,11 @@ pub(crate) struct ReconcileArgs {
 /// Does it.
 pub(crate) async fn run(global: &Global, args: ReconcileArgs) -> Done {
     let config = global.start(Profile::Tool, args.service.settings())?;
-    let accepted = args.accepted.as_deref().map(|path| read_accepted(path, &args.tenant)).transpose()?;
+    let accepted = args
+        .accepted
+        .as_deref()
+        .map(|path| read_accepted(path, &args.tenant))
+        .transpose()?;
     let store = connect::migrated_store(&config).await?;
     let books = store.accounting(SystemClock.now()).await?;
     let missing = match &accepted {
@@ -63,7 +70,8 @@ pub(crate) async fn run(global: &Global, args: ReconcileArgs) -> Done {
 
     let deliveries: u64 = books.deliveries.values().sum();
     let nothing_lacks = missing.is_empty() && conflicts.is_empty();
-    let adds_up = books.problem_count == 0 && deliveries == books.expected && nothing_lacks && queues.is_ok();
+    let adds_up =
+        books.problem_count == 0 && deliveries == books.expected && nothing_lacks && queues.is_ok();
     let output = global.output();
     if output.json {
         let (queues, queue_error) = match &queues {
@@ -85,7 +93,9 @@ pub(crate) async fn run(global: &Global, args: ReconcileArgs) -> Done {
                     output.line(format_args!("  {depth:>12}  messages on the queue {queue}"))?;
                 }
             }
-            Err(error) => output.line(format_args!("The broker did not say what is on its queues: {error}"))?,
+            Err(error) => output.line(format_args!(
+                "The broker did not say what is on its queues: {error}"
+            ))?,
         }
         if let Some(accepted) = &accepted {
             output.line(format_args!(
@@ -96,23 +106,37 @@ pub(crate) async fn run(global: &Global, args: ReconcileArgs) -> Done {
         }
         if conflict_count > 0 {
             output.line(format_args!(
-                "  {conflict_count:>12}  ids under which another notification came; it was not sent, and is a dead letter (id_conflict)"
+                "  {conflict_count:>12}  ids under which another notification came; it was not \
+                 sent, and is a dead letter (id_conflict)"
             ))?;
         }
         for (tenant, id) in &conflicts {
-            output
-                .line(format_args!("came again as another notification, which was not sent: {id} (tenant {tenant})"))?;
+            output.line(format_args!(
+                "came again as another notification, which was not sent: {id} (tenant {tenant})"
+            ))?;
         }
         for (tenant, id) in &missing {
             output.line(format_args!("never taken up: {id} (tenant {tenant})"))?;
         }
-        let queued = queues.as_ref().ok().and_then(|depths| depths.get("work").copied()).unwrap_or(0);
+        let queued = queues
+            .as_ref()
+            .ok()
+            .and_then(|depths| depths.get("work").copied())
+            .unwrap_or(0);
         if !missing.is_empty() && queued > 0 {
             output.line("There is still work on the queue: run this again when it is empty.")?;
         }
-        output.line(if adds_up { "It adds up." } else { "It does not add up." })?;
+        output.line(if adds_up {
+            "It adds up."
+        } else {
+            "It does not add up."
+        })?;
     }
-    Ok(if adds_up { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if adds_up {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn print(output: Output, books: &Accounting, deliveries: u64) -> Result<(), Failure> {
@@ -120,17 +144,25 @@ fn print(output: Output, books: &Accounting, deliveries: u64) -> Result<(), Fail
         "  {:>12}  notifications taken up, {} of them wanted by nobody",
         books.notifications, books.unmatched
     ))?;
-    output.line(format_args!("  {:>12}  deliveries expected of them", books.expected))?;
+    output.line(format_args!(
+        "  {:>12}  deliveries expected of them",
+        books.expected
+    ))?;
     output.line(format_args!("  {deliveries:>12}  deliveries there"))?;
     for (status, count) in &books.deliveries {
         output.line(format_args!("  {count:>12}    {status}"))?;
     }
     output.line(format_args!("  {:>12}  attempts", books.attempts))?;
-    output.line(format_args!("  {:>12}  events, {} of them not published yet", books.events, books.unpublished))?;
+    output.line(format_args!(
+        "  {:>12}  events, {} of them not published yet",
+        books.events, books.unpublished
+    ))?;
     for problem in &books.problems {
         output.line(format_args!("problem: {} ({})", problem.what, problem.id))?;
     }
-    let unlisted = books.problem_count.saturating_sub(books.problems.len() as u64);
+    let unlisted = books
+        .problem_count
+        .saturating_sub(books.problems.len() as u64);
     if unlisted > 0 {
         output.line(format_args!("… and {unlisted} more problems"))?;
     }
@@ -159,13 +191,26 @@ async fn find_conflicts(
     Ok(conflicts)
 }
 
-fn read_accepted(path: &Path, tenant: &TenantId) -> Result<Vec<(TenantId, NotificationId)>, Failure> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::wrong_use(format!("--accepted: {} cannot be read: {error}", path.display())))?;
+fn read_accepted(
+    path: &Path,
+    tenant: &TenantId,
+) -> Result<Vec<(TenantId, NotificationId)>, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Failure::wrong_use(format!(
+            "--accepted: {} cannot be read: {error}",
+            path.display()
+        ))
+    })?;
     let mut ids = Vec::new();
-    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+    for (index, line) in text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty())
+    {
         let read = read_line(line.trim(), tenant);
-        ids.extend(read.map_err(|problem| Failure::wrong_use(format!("{}:{}: {problem}", path.display(), index + 1)))?);
+        ids.extend(read.map_err(|problem| {
+            Failure::wrong_use(format!("{}:{}: {problem}", path.display(), index + 1))
+        })?);
     }
     Ok(ids)
 }
@@ -178,12 +223,16 @@ fn read_line(line: &str, tenant: &TenantId) -> Result<Option<(TenantId, Notifica
         if value.get("error").is_some_and(|error| !error.is_null()) {
             return Ok(None);
         }
-        let tenant = member("tenant").map_or(Ok(tenant.clone()), TenantId::parse).map_err(|error| error.to_string())?;
+        let tenant = member("tenant")
+            .map_or(Ok(tenant.clone()), TenantId::parse)
+            .map_err(|error| error.to_string())?;
         (tenant, member("id").ok_or("there is no id")?.to_owned())
     } else {
         (tenant.clone(), line.to_owned())
     };
-    NotificationId::parse(&id).map(|id| Some((tenant, id))).map_err(|error| error.to_string())
+    NotificationId::parse(&id)
+        .map(|id| Some((tenant, id)))
+        .map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -193,9 +242,16 @@ mod tests {
     #[test]
     fn accepted_ids_come_as_lines_or_as_results() {
         let tenant = TenantId::default();
-        let id = |line: &str| read_line(line, &tenant).unwrap().map(|(tenant, id)| format!("{tenant}/{id}"));
+        let id = |line: &str| {
+            read_line(line, &tenant)
+                .unwrap()
+                .map(|(tenant, id)| format!("{tenant}/{id}"))
+        };
         assert_eq!(id("n-1").unwrap(), "default/n-1");
-        assert_eq!(id(r#"{"line":1,"id":"n-2","tenant":"acme"}"#).unwrap(), "acme/n-2");
+        assert_eq!(
+            id(r#"{"line":1,"id":"n-2","tenant":"acme"}"#).unwrap(),
+            "acme/n-2"
+        );
         assert_eq!(id(r#"{"line":1,"id":"n-3","error":"no"}"#), None);
         assert!(read_line(r#"{"line":1}"#, &tenant).is_err());
         assert!(read_line("a b", &tenant).is_err());

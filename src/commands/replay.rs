@@ -1,5 +1,5 @@
-//! `posthaste replay`: sends again all deliveries that match a filter, and follows the job; and what there is to ask
-//! about such jobs.
+//! `posthaste replay`: sends again all deliveries that match a filter, and follows the job; and
+//! what there is to ask about such jobs.
 
 use std::io::{self, BufRead as _, IsTerminal as _};
 use std::process::ExitCode;
@@ -32,10 +32,12 @@ const KIND: Kind = Kind {
     things: "deliveries looked at",
 };
 
-/// Send again all deliveries that match a filter: each starts a new round of attempts. Pending ones are left alone.
+/// Send again all deliveries that match a filter: each starts a new round of attempts. Pending ones
+/// are left alone.
 ///
-/// Asks first when more than 1,000 deliveries match, or when the oldest of them was created more than 7 days ago;
-/// without a terminal it needs --yes for that. Ctrl-C cancels the job and says how far it got.
+/// Asks first when more than 1,000 deliveries match, or when the oldest of them was created more
+/// than 7 days ago; without a terminal it needs --yes for that. Ctrl-C cancels the job and says how
+/// far it got.
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -95,7 +97,9 @@ pub(crate) async fn run(global: &Global, args: ReplayArgs) -> Done {
 async fn about(output: Output, client: &Client, command: &ReplayCommand) -> Done {
     match command {
         ReplayCommand::List { limit } => {
-            let page: Value = client.get(&["v1", "replays"], &[("limit", Some(limit.to_string()))]).await?;
+            let page: Value = client
+                .get(&["v1", "replays"], &[("limit", Some(limit.to_string()))])
+                .await?;
             if output.json {
                 output.document(&page)?;
             } else {
@@ -112,45 +116,70 @@ async fn about(output: Output, client: &Client, command: &ReplayCommand) -> Done
             }
         }
         ReplayCommand::Show { id } => {
-            print(output, &client.get(&["v1", "replays", &id.to_string()], &[]).await?)?;
+            print(
+                output,
+                &client.get(&["v1", "replays", &id.to_string()], &[]).await?,
+            )?;
         }
         ReplayCommand::Cancel { id } => {
             let replay = job::cancel(client, &KIND, &id.to_string()).await?;
             if text(&replay, "state") != "cancelled" {
-                return Err(Failure::new(format!("replay {id} is finished already: {}", sum(&replay))));
+                return Err(Failure::new(format!(
+                    "replay {id} is finished already: {}",
+                    sum(&replay)
+                )));
             }
-            if output.json { output.document(&replay)? } else { output.line(sum(&replay))? }
+            if output.json {
+                output.document(&replay)?
+            } else {
+                output.line(sum(&replay))?
+            }
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 async fn start(global: &Global, args: ReplayArgs) -> Done {
-    let members: Map<String, Value> =
-        args.filter.members().into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into()))).collect();
+    let members: Map<String, Value> = args
+        .filter
+        .members()
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?.into())))
+        .collect();
     if members.keys().all(|name| name == "tenant") {
-        return Err(Failure::wrong_use("a replay needs a filter besides the tenant")
-            .hint("for example: posthaste replay --status failed --since 2h"));
+        return Err(
+            Failure::wrong_use("a replay needs a filter besides the tenant")
+                .hint("for example: posthaste replay --status failed --since 2h"),
+        );
     }
     if args.filter.status == [Status::Pending] {
-        return Err(Failure::wrong_use("pending deliveries are on their way already; name another status"));
+        return Err(Failure::wrong_use(
+            "pending deliveries are on their way already; name another status",
+        ));
     }
     let client = global.client(&args.client)?;
     let output = global.output();
     let dry_run = [("dry_run", Some("true".to_owned()))];
-    let would: Value = client.post_with(&["v1", "deliveries", "replay"], &dry_run, &members).await?;
+    let would: Value = client
+        .post_with(&["v1", "deliveries", "replay"], &dry_run, &members)
+        .await?;
     if args.dry_run {
         if output.json {
             output.document(&would)?;
         } else {
-            output.line(format_args!("{}. Nothing was sent again.", matching(&would)))?;
+            output.line(format_args!(
+                "{}. Nothing was sent again.",
+                matching(&would)
+            ))?;
         }
         return Ok(ExitCode::SUCCESS);
     }
     if !args.yes && needs_asking(&would, SystemClock.now()) && ask(&would)? == Answer::No {
         return Err(Failure::new("nothing was sent again"));
     }
-    let begun: Value = client.post(&["v1", "deliveries", "replay"], &members).await?;
+    let begun: Value = client
+        .post(&["v1", "deliveries", "replay"], &members)
+        .await?;
     if args.no_wait {
         if output.json {
             output.document(&begun)?
@@ -188,8 +217,14 @@ fn needs_asking(would: &Value, now: Timestamp) -> bool {
 fn ask(would: &Value) -> Result<Answer, Failure> {
     let what = matching(would);
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Err(Failure::wrong_use(format!("{what}: so many, or such old ones, are not sent again unasked"))
-            .hint("pass --yes to send them again, or narrow the filter; --dry-run only says how many match"));
+        return Err(Failure::wrong_use(format!(
+            "{what}: so many, or such old ones, are not sent \
+            again unasked"
+        ))
+        .hint(
+            "pass --yes to send them again, or narrow the filter; --dry-run only says how \
+                   many match",
+        ));
     }
     output::ask(format_args!("{what}. Send them again? [y/N] "))?;
     let mut line = String::new();
@@ -200,7 +235,11 @@ fn ask(would: &Value) -> Result<Answer, Failure> {
 
 fn matching(would: &Value) -> String {
     let matched = number(would, "matched");
-    let (deliveries, verb) = if matched == 1 { ("delivery", "matches") } else { ("deliveries", "match") };
+    let (deliveries, verb) = if matched == 1 {
+        ("delivery", "matches")
+    } else {
+        ("deliveries", "match")
+    };
     match text(would, "oldest").is_empty() {
         true => format!("{matched} {deliveries} {verb}"),
         false => format!(
@@ -213,11 +252,16 @@ fn matching(would: &Value) -> String {
 
 /// How far a replay got, in a sentence.
 fn sum(replay: &Value) -> String {
-    let (looked, again, left) = (number(replay, "matched"), number(replay, "replayed"), number(replay, "skipped"));
+    let looked = number(replay, "matched");
+    let again = number(replay, "replayed");
+    let left = number(replay, "skipped");
     match text(replay, "state").as_str() {
-        "done" => format!("Looked at {looked} deliveries: {again} are sent again, {left} were left alone."),
+        "done" => format!(
+            "Looked at {looked} deliveries: {again} are sent again, {left} were left alone."
+        ),
         "cancelled" => format!(
-            "Replay {} is cancelled. It had looked at {looked} of {} deliveries: {again} were already sent again, \
+            "Replay {} is cancelled. It had looked at {looked} of {} deliveries: {again} were \
+             already sent again, \
              {left} were left alone.",
             text(replay, "id"),
             number(replay, "total").max(looked)
@@ -257,8 +301,14 @@ fn row(replay: &Value) -> Vec<String> {
 
 fn filter(replay: &Value) -> String {
     let members = replay.get("filter").and_then(Value::as_object);
-    let member = |(name, value): (&String, &Value)| format!("{name}={}", value.as_str().unwrap_or_default());
-    members.into_iter().flatten().map(member).collect::<Vec<_>>().join(" ")
+    let member =
+        |(name, value): (&String, &Value)| format!("{name}={}", value.as_str().unwrap_or_default());
+    members
+        .into_iter()
+        .flatten()
+        .map(member)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[cfg(test)]
@@ -279,6 +329,10 @@ mod tests {
     #[test]
     fn a_cancelled_replay_says_how_far_it_got() {
         let replay = json!({"id": "r", "state": "cancelled", "total": 9, "matched": 5, "replayed": 4, "skipped": 1});
-        assert!(sum(&replay).contains("looked at 5 of 9 deliveries: 4 were already sent again"), "{}", sum(&replay));
+        assert!(
+            sum(&replay).contains("looked at 5 of 9 deliveries: 4 were already sent again"),
+            "{}",
+            sum(&replay)
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! `posthaste completions` and `posthaste man`: made from the command tree, for packages and for shells.
+//! `posthaste completions` and `posthaste man`: made from the command tree, for packages and for
+//! shells.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -45,7 +46,12 @@ pub(crate) fn man(args: &ManArgs, command: Command) -> Done {
 }
 
 fn write_pages(dir: &Path, command: Command) -> Result<(), Failure> {
-    let failed = |error| Failure::new(format!("manual pages cannot be written to {}: {error}", dir.display()));
+    let failed = |error| {
+        Failure::new(format!(
+            "manual pages cannot be written to {}: {error}",
+            dir.display()
+        ))
+    };
     std::fs::create_dir_all(dir).map_err(failed)?;
     clap_mangen::generate_to(command.disable_help_subcommand(true), dir).map_err(failed)
 }

@@ -23,13 +23,15 @@ use crate::systemd;
 /// Run everything in one process, on an embedded store and queue.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  posthaste up --demo\n  posthaste up --listen 127.0.0.1:8080 --data-dir ./posthaste-data"
+    after_help = "Examples:\n  posthaste up --demo\n  posthaste up --listen 127.0.0.1:8080 \
+                  --data-dir ./posthaste-data"
 )]
 pub(crate) struct UpArgs {
     /// Address of the API [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<String>,
-    /// Show what Posthaste does: start a receiver, send notifications to it, print what became of them, then go on serving
+    /// Show what Posthaste does: start a receiver, send notifications to it, print what became of
+    /// them, then go on serving
     #[arg(long)]
     pub(crate) demo: bool,
     #[command(flatten)]
@@ -55,15 +57,25 @@ pub(crate) async fn run(global: &Global, args: UpArgs) -> Done {
     let _ready = systemd::ready();
 
     let output = global.output();
-    output.line(format_args!("Posthaste is up: http://{}, data in {}", servers.address, config.data_dir.display()))?;
+    output.line(format_args!(
+        "Posthaste is up: http://{}, data in {}",
+        servers.address,
+        config.data_dir.display()
+    ))?;
     if let Some(key) = first_key {
         let path = config.api_key_path();
         // systemd sets it where what is printed goes to its journal, which others read.
         if std::env::var_os("JOURNAL_STREAM").is_none() {
             output.line(format_args!("API key, shown this once: {}", key.expose()))?;
-            output.line(format_args!("(it is also in {}, where the commands find it)", path.display()))?;
+            output.line(format_args!(
+                "(it is also in {}, where the commands find it)",
+                path.display()
+            ))?;
         } else {
-            output.line(format_args!("API key: in {}, where the commands find it", path.display()))?;
+            output.line(format_args!(
+                "API key: in {}, where the commands find it",
+                path.display()
+            ))?;
         }
     }
     {
@@ -95,10 +107,17 @@ pub(crate) async fn run(global: &Global, args: UpArgs) -> Done {
 
 /// For this user alone: it holds keys.
 fn make_data_dir(dir: &Path) -> Result<(), Failure> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| {
-        Failure::new(format!("the data directory {} cannot be made: {error}", dir.display()))
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(|error| {
+            Failure::new(format!(
+                "the data directory {} cannot be made: {error}",
+                dir.display()
+            ))
             .hint("choose another with --data-dir or POSTHASTE_DATA_DIR")
-    })
+        })
 }
 
 /// The master key: the configured one, else that in the data directory, else a new one left there.
@@ -114,13 +133,22 @@ fn master_key(config: &Config) -> Result<Secret, Failure> {
             write_private(&path, key.expose())?;
             Ok(key)
         }
-        Err(error) => Err(Failure::new(format!("the master key {} cannot be read: {error}", path.display()))),
+        Err(error) => Err(Failure::new(format!(
+            "the master key {} cannot be read: {error}",
+            path.display()
+        ))),
     }
 }
 
 /// Makes the first API key of a store that has none, and leaves it in the data directory.
 async fn first_key(node: &Node, config: &Config) -> Result<Option<Secret>, Failure> {
-    if node.store.keys().await?.iter().any(|key| key.revoked_at.is_none()) {
+    if node
+        .store
+        .keys()
+        .await?
+        .iter()
+        .any(|key| key.revoked_at.is_none())
+    {
         return Ok(None);
     }
     let now = node.clock.now();
@@ -140,9 +168,9 @@ async fn first_key(node: &Node, config: &Config) -> Result<Option<Secret>, Failu
     Ok(Some(key))
 }
 
-/// Writes a file that only this user can read, in place of whatever has its name: an older file with an open mode does
-/// not lend it to the new one, and a symbolic link is replaced, not followed. Whoever reads it sees all of it or the
-/// older one.
+/// Writes a file that only this user can read, in place of whatever has its name: an older file
+/// with an open mode does not lend it to the new one, and a symbolic link is replaced, not
+/// followed. Whoever reads it sees all of it or the older one.
 fn write_private(path: &Path, text: &str) -> Result<(), Failure> {
     let failed = |error| Failure::new(format!("{} cannot be written: {error}", path.display()));
     let mut new = path.as_os_str().to_owned();
@@ -158,7 +186,11 @@ fn write_private(path: &Path, text: &str) -> Result<(), Failure> {
 
 fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
     // A link planted under this name makes this fail.
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     writeln!(file, "{text}")?;
     file.sync_all()
 }
@@ -176,7 +208,10 @@ mod tests {
         std::fs::write(&path, "old").unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         write_private(&path, "key").unwrap();
-        assert_eq!((std::fs::read_to_string(&path).unwrap(), mode(&path)), ("key\n".to_owned(), 0o600));
+        assert_eq!(
+            (std::fs::read_to_string(&path).unwrap(), mode(&path)),
+            ("key\n".to_owned(), 0o600)
+        );
 
         std::fs::write(&other, "untouched").unwrap();
         std::fs::remove_file(&path).unwrap();
@@ -184,6 +219,10 @@ mod tests {
         write_private(&path, "key").unwrap();
         assert_eq!(std::fs::read_to_string(&other).unwrap(), "untouched");
         assert!(!std::fs::symlink_metadata(&path).unwrap().is_symlink());
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "nothing else is left");
+        assert_eq!(
+            std::fs::read_dir(dir.path()).unwrap().count(),
+            2,
+            "nothing else is left"
+        );
     }
 }

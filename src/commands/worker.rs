@@ -35,8 +35,16 @@ pub(crate) async fn run(global: &Global, args: WorkerArgs) -> Done {
     let node = Node::open(&config, Schema::Check, "worker").await?;
     let shutdown = CancellationToken::new();
     let listener = service::listen("--listen", config.listen).await?;
-    tracing::info!("listening on http://{} for health and metrics", listener.local_addr()?);
-    let server = serve(listener, node.operations(), Limits::OPERATIONS, shutdown.clone());
+    tracing::info!(
+        "listening on http://{} for health and metrics",
+        listener.local_addr()?
+    );
+    let server = serve(
+        listener,
+        node.operations(),
+        Limits::OPERATIONS,
+        shutdown.clone(),
+    );
     let mut worker = node.start_worker(&config, service::worker_name()).await?;
     let redriver = node.start_redriver(shutdown.clone());
     let _ready = systemd::ready();

@@ -1,5 +1,5 @@
-//! What goes to stdout and stderr: tables and lines for people, JSON for programs. Everything for people goes through
-//! [`safe`]; colours only on a terminal, and not with `NO_COLOR`.
+//! What goes to stdout and stderr: tables and lines for people, JSON for programs. Everything for
+//! people goes through [`safe`]; colours only on a terminal, and not with `NO_COLOR`.
 
 pub(crate) mod safe;
 mod table;
@@ -50,13 +50,17 @@ impl Output {
         self.show(&Styled(serde_json::to_string(value)?))
     }
 
-    /// A table; nothing but its header when there are no rows. On a terminal it is no wider than that.
+    /// A table; nothing but its header when there are no rows. On a terminal it is no wider than
+    /// that.
     pub(crate) fn table(self, columns: &[Column], rows: Vec<Vec<String>>) -> io::Result<()> {
         let shown = table::show(columns, rows, width(), colours());
         self.show(&Styled(shown.text))?;
         if !shown.left_out.is_empty() {
             let names = shown.left_out.join(", ");
-            writeln!(io::stderr(), "(no room for: {names}; a wider terminal or --json has them)")?;
+            writeln!(
+                io::stderr(),
+                "(no room for: {names}; a wider terminal or --json has them)"
+            )?;
         }
         Ok(())
     }
@@ -65,7 +69,9 @@ impl Output {
     pub(crate) fn facts(self, facts: &[(&str, String)]) -> io::Result<()> {
         let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
-            let value = value.trim_end().replace('\n', &format!("\n{:width$}  ", ""));
+            let value = value
+                .trim_end()
+                .replace('\n', &format!("\n{:width$}  ", ""));
             self.line(format_args!("{name:width$}  {value}"))?;
         }
         Ok(())
@@ -126,17 +132,27 @@ pub(crate) fn ask(text: impl Display) -> io::Result<()> {
     stderr.flush()
 }
 
-/// A progress bar on stderr, or one that does not show when stderr is no terminal. `total` 0: not known.
+/// A progress bar on stderr, or one that does not show when stderr is no terminal. `total` 0: not
+/// known.
 pub(crate) fn progress(total: u64, what: &str) -> ProgressBar {
-    let target = if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = if total == 0 { ProgressBar::no_length() } else { ProgressBar::new(total) };
+    let target = if io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    };
+    let bar = if total == 0 {
+        ProgressBar::no_length()
+    } else {
+        ProgressBar::new(total)
+    };
     bar.set_draw_target(target);
     let template = if total == 0 {
         "{spinner} {msg} {human_pos} ({rate})"
     } else {
         "{msg} [{bar:30}] {human_pos}/{human_len} ({rate}, {eta})"
     };
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     let rate = |state: &ProgressState, to: &mut dyn fmt::Write| {
         // A bar has nowhere to report that it cannot be written.
         let _ = write!(to, "{:.0}/s", state.per_sec());
@@ -149,7 +165,9 @@ pub(crate) fn progress(total: u64, what: &str) -> ProgressBar {
 
 /// A member of a JSON object as text: empty when it is null or not there. `path` may have dots.
 pub(crate) fn text(value: &Value, path: &str) -> String {
-    let found = path.split('.').try_fold(value, |value, name| value.get(name));
+    let found = path
+        .split('.')
+        .try_fold(value, |value, name| value.get(name));
     match found {
         None | Some(Value::Null) => String::new(),
         Some(Value::String(text)) => text.clone(),
@@ -159,13 +177,18 @@ pub(crate) fn text(value: &Value, path: &str) -> String {
 
 /// The items of a list that the API answered with.
 pub(crate) fn items(value: &Value) -> &[Value] {
-    value.get("items").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    value
+        .get("items")
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
 }
 
 /// A time to the second, as `2026-01-31 12:00:00Z`.
 pub(crate) fn time(value: &Value, path: &str) -> String {
     let text = text(value, path);
-    let Some((date, clock)) = text.split_once('T') else { return text };
+    let Some((date, clock)) = text.split_once('T') else {
+        return text;
+    };
     let seconds: String = clock.chars().take(8).collect();
     format!("{date} {}Z", seconds.trim_end_matches('Z'))
 }
@@ -177,8 +200,13 @@ pub(crate) fn age(value: &Value, path: &str) -> String {
 }
 
 fn age_at(then: Timestamp, now: Timestamp) -> String {
-    let (past, future) = (now.since(then), then.since(now));
-    if future > Duration::ZERO { format!("in {}", rough(future)) } else { rough(past) }
+    let past = now.since(then);
+    let future = then.since(now);
+    if future > Duration::ZERO {
+        format!("in {}", rough(future))
+    } else {
+        rough(past)
+    }
 }
 
 /// A duration in its largest unit.
@@ -197,8 +225,7 @@ mod tests {
 
     #[test]
     fn members_are_found_by_their_path() {
-        let value =
-            serde_json::json!({"a": {"b": 1}, "c": null, "t": "2026-01-01T00:00:07.5Z", "u": "2026-01-01T00:00:07Z"});
+        let value = serde_json::json!({"a": {"b": 1}, "c": null, "t": "2026-01-01T00:00:07.5Z", "u": "2026-01-01T00:00:07Z"});
         assert_eq!(text(&value, "a.b"), "1");
         assert_eq!(text(&value, "c"), "");
         assert_eq!(text(&value, "x.y"), "");

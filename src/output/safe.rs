@@ -1,5 +1,6 @@
-//! Text of others, made safe for a terminal. What receivers, tenants and AMQP clients say ends up on an operator's
-//! screen; sequences in it could clear the screen, change what a line seems to say, or type for the operator.
+//! Text of others, made safe for a terminal. What receivers, tenants and AMQP clients say ends up
+//! on an operator's screen; sequences in it could clear the screen, change what a line seems to
+//! say, or type for the operator.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -35,7 +36,8 @@ fn escape(text: &str, allowed: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// C0, DEL and C1 control characters; what changes the direction of text (UAX #9); line and paragraph separators.
+/// C0, DEL and C1 control characters; what changes the direction of text (UAX #9); line and
+/// paragraph separators.
 fn is_unsafe(character: char) -> bool {
     character.is_control()
         || matches!(character,
@@ -48,8 +50,14 @@ mod tests {
 
     #[test]
     fn what_a_terminal_obeys_is_shown_and_not_sent() {
-        assert_eq!(lines("a\u{1b}[2Jb\u{7}\u{7f}\u{9b}31m"), "a\\u{1b}[2Jb\\u{7}\\u{7f}\\u{9b}31m");
-        assert_eq!(lines("pay \u{202e}txt.exe\u{2066}"), "pay \\u{202e}txt.exe\\u{2066}");
+        assert_eq!(
+            lines("a\u{1b}[2Jb\u{7}\u{7f}\u{9b}31m"),
+            "a\\u{1b}[2Jb\\u{7}\\u{7f}\\u{9b}31m"
+        );
+        assert_eq!(
+            lines("pay \u{202e}txt.exe\u{2066}"),
+            "pay \\u{202e}txt.exe\\u{2066}"
+        );
         assert_eq!(lines("over\rwritten"), "over\\rwritten");
     }
 

@@ -105,7 +105,9 @@ impl Activity {
         let idle = state.idle_since + limits.idle_timeout;
         let head = match (state.served, state.head_since) {
             (false, _) => Some(state.idle_since + limits.header_timeout),
-            (true, since) => since.filter(|_| !state.http2).map(|since| since + limits.header_timeout),
+            (true, since) => since
+                .filter(|_| !state.http2)
+                .map(|since| since + limits.header_timeout),
         };
         [Some(idle), head, blocked].into_iter().flatten().min()
     }
@@ -119,23 +121,40 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn heads_idle_connections_and_unread_answers_have_their_own_times() {
-        let (activity, start) = (Activity::new(), Instant::now());
-        assert_eq!(activity.deadline(&LIMITS), Some(start + LIMITS.header_timeout), "silent from the beginning");
+        let activity = Activity::new();
+        let start = Instant::now();
+        assert_eq!(
+            activity.deadline(&LIMITS),
+            Some(start + LIMITS.header_timeout),
+            "silent from the beginning"
+        );
         activity.received(b"GET / HT");
         activity.begin();
         assert_eq!(activity.deadline(&LIMITS), None, "a request is under way");
         activity.wrote(true);
         tokio::time::advance(Duration::from_secs(3)).await;
         activity.wrote(true);
-        assert_eq!(activity.deadline(&LIMITS), Some(start + WRITE_TIMEOUT), "it does not read its answer");
+        assert_eq!(
+            activity.deadline(&LIMITS),
+            Some(start + WRITE_TIMEOUT),
+            "it does not read its answer"
+        );
         activity.wrote(false);
         activity.end();
         let idle = Instant::now();
-        assert_eq!(activity.deadline(&LIMITS), Some(idle + LIMITS.idle_timeout), "kept alive");
+        assert_eq!(
+            activity.deadline(&LIMITS),
+            Some(idle + LIMITS.idle_timeout),
+            "kept alive"
+        );
         activity.received(b"G");
         tokio::time::advance(Duration::from_secs(1)).await;
         activity.received(b"E");
-        assert_eq!(activity.deadline(&LIMITS), Some(idle + LIMITS.header_timeout), "a head that drips");
+        assert_eq!(
+            activity.deadline(&LIMITS),
+            Some(idle + LIMITS.header_timeout),
+            "a head that drips"
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -39,8 +39,15 @@ const GOODBYE: Duration = Duration::from_secs(1);
 const OPERATIONS: Duration = Duration::from_secs(10);
 
 /// Serves a connection to its end.
-pub(super) async fn run(stream: TcpStream, seat: Seat, router: Router, limits: Limits, shutdown: CancellationToken) {
-    let (activity, purpose) = (Arc::clone(&seat.activity), seat.purpose);
+pub(super) async fn run(
+    stream: TcpStream,
+    seat: Seat,
+    router: Router,
+    limits: Limits,
+    shutdown: CancellationToken,
+) {
+    let activity = Arc::clone(&seat.activity);
+    let purpose = seat.purpose;
     let io = TokioIo::new(Socket::new(stream, Arc::clone(&activity)));
     let requests = Arc::clone(&activity);
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
@@ -70,7 +77,10 @@ pub(super) async fn run(stream: TcpStream, seat: Seat, router: Router, limits: L
 
 fn builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).max_buf_size(MAX_HEAD_BYTES);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .max_buf_size(MAX_HEAD_BYTES);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -91,7 +101,8 @@ async fn purpose_over(purpose: Purpose) {
 /// Returns when the connection's time is over.
 async fn watch(activity: &Activity, limits: &Limits) {
     loop {
-        let (now, deadline) = (Instant::now(), activity.deadline(limits));
+        let now = Instant::now();
+        let deadline = activity.deadline(limits);
         if deadline.is_some_and(|deadline| deadline <= now) {
             return;
         }
@@ -113,12 +124,20 @@ async fn answer(
             Err(never) => match never {},
         }
     } else {
-        let problem = Problem::new(Code::Unavailable, "too many connections are open; try again");
+        let problem = Problem::new(
+            Code::Unavailable,
+            "too many connections are open; try again",
+        );
         let mut response = problem.into_response();
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
         response
     };
-    Ok(response.map(|body| Answering { body, _under_way: under_way }))
+    Ok(response.map(|body| Answering {
+        body,
+        _under_way: under_way,
+    }))
 }
 
 /// Counts a request for as long as it lives.

@@ -1,6 +1,6 @@
-//! Serving HTTP to whoever connects. A client that is slow, silent or greedy must not keep the others out, and
-//! never those that ask whether the process is well: connections are counted, each has limits of time, and
-//! some are kept for health and metrics alone.
+//! Serving HTTP to whoever connects. A client that is slow, silent or greedy must not keep the
+//! others out, and never those that ask whether the process is well: connections are counted, each
+//! has limits of time, and some are kept for health and metrics alone.
 
 mod activity;
 mod connection;
@@ -19,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::room::{Room, Seat};
 
-/// Pause after a failed accept. It fails mostly for want of files, which takes a moment to mend itself.
+/// Pause after a failed accept. It fails mostly for want of files, which takes a moment to mend
+/// itself.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a listener allows its clients.
@@ -27,9 +28,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Limits {
     /// The most connections at once; some more are kept for health and metrics.
     pub(crate) max_connections: usize,
-    /// The most connections of one client: an IPv4 address, or a network of IPv6 with a prefix of 64 bits.
+    /// The most connections of one client: an IPv4 address, or a network of IPv6 with a prefix of
+    /// 64 bits.
     pub(crate) max_connections_per_client: usize,
-    /// How long the head of a request may take: from the connection's beginning, then from its first byte.
+    /// How long the head of a request may take: from the connection's beginning, then from its
+    /// first byte.
     pub(crate) header_timeout: Duration,
     /// How long a connection may be without a request.
     pub(crate) idle_timeout: Duration,
@@ -44,27 +47,43 @@ impl Limits {
         idle_timeout: Duration::from_secs(75),
     };
 
-    /// The limits with no more connections than half of the files that the process may open: the store, the broker
-    /// and the endpoints need the others. Raises the process's soft limit of open files to its hard one before.
+    /// The limits with no more connections than half of the files that the process may open: the
+    /// store, the broker and the endpoints need the others. Raises the process's soft limit of open
+    /// files to its hard one before.
     pub(crate) fn within_open_files(self) -> Self {
         let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-        let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+        let raised = setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: maximum,
+                maximum,
+            },
+        );
         let files = if raised.is_ok() { maximum } else { current };
-        let half = files.map_or(usize::MAX, |files| usize::try_from(files / 2).unwrap_or(usize::MAX)).max(1);
+        let half = files
+            .map_or(usize::MAX, |files| {
+                usize::try_from(files / 2).unwrap_or(usize::MAX)
+            })
+            .max(1);
         if half < self.max_connections {
             tracing::warn!(
                 max_connections = half,
-                "max_connections is more than half of the open files that this process may have, and counts as that"
+                "max_connections is more than half of the open files that this process may have, \
+                 and counts as that"
             );
         }
         let max_connections = self.max_connections.min(half);
         let max_connections_per_client = self.max_connections_per_client.min(max_connections);
-        Self { max_connections, max_connections_per_client, ..self }
+        Self {
+            max_connections,
+            max_connections_per_client,
+            ..self
+        }
     }
 }
 
-/// Serves in the background until the token is cancelled. Requests under way are finished then; whoever does
-/// not want to wait for them aborts the task.
+/// Serves in the background until the token is cancelled. Requests under way are finished then;
+/// whoever does not want to wait for them aborts the task.
 pub(crate) fn serve(
     listener: TcpListener,
     router: Router,
@@ -86,7 +105,13 @@ pub(crate) fn serve(
                 Ok(accepted) => {
                     if let Some((seat, stream)) = admit(&room, accepted) {
                         let ended = shutdown.clone();
-                        connections.spawn(connection::run(stream, seat, router.clone(), limits, ended));
+                        connections.spawn(connection::run(
+                            stream,
+                            seat,
+                            router.clone(),
+                            limits,
+                            ended,
+                        ));
                     }
                 }
                 Err(error) => {

@@ -56,21 +56,29 @@ pub(super) struct Seat {
 impl Room {
     /// Nobody is there.
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, taken: Mutex::default() }
+        Self {
+            limits,
+            taken: Mutex::default(),
+        }
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a new connection. When all are taken, or all that one client may have, a connection without a
-    /// request gives way: of the client with the most, the one that has been idle for longest. When each of them
-    /// has a request, what is left is a place for health and metrics. `None`: there is none of these either.
+    /// A place for a new connection. When all are taken, or all that one client may have, a
+    /// connection without a request gives way: of the client with the most, the one that has been
+    /// idle for longest. When each of them has a request, what is left is a place for health and
+    /// metrics. `None`: there is none of these either.
     pub(super) fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Seat> {
         let client = client(address);
         let mut taken = self.taken();
-        let everything = taken.seats.values().filter(|entry| entry.purpose == Purpose::Everything);
-        let (mut total, mut own) = (0, 0);
+        let everything = taken
+            .seats
+            .values()
+            .filter(|entry| entry.purpose == Purpose::Everything);
+        let mut total = 0;
+        let mut own = 0;
         for entry in everything {
             total += 1;
             own += usize::from(entry.client == client);
@@ -80,18 +88,41 @@ impl Room {
         } else {
             total < self.limits.max_connections || taken.make_room(Purpose::Everything, None)
         };
-        let purpose = if room { Purpose::Everything } else { Purpose::Operations };
+        let purpose = if room {
+            Purpose::Everything
+        } else {
+            Purpose::Operations
+        };
         if purpose == Purpose::Operations {
-            let reserved = taken.seats.values().filter(|entry| entry.purpose == purpose).count();
+            let reserved = taken
+                .seats
+                .values()
+                .filter(|entry| entry.purpose == purpose)
+                .count();
             if reserved >= RESERVED && !taken.make_room(purpose, None) {
                 return None;
             }
         }
-        let (activity, leave) = (Arc::new(Activity::new()), CancellationToken::new());
+        let activity = Arc::new(Activity::new());
+        let leave = CancellationToken::new();
         let number = taken.next;
         taken.next += 1;
-        taken.seats.insert(number, Entry { client, activity: Arc::clone(&activity), leave: leave.clone(), purpose });
-        Some(Seat { number, room: Arc::clone(self), purpose, activity, leave })
+        taken.seats.insert(
+            number,
+            Entry {
+                client,
+                activity: Arc::clone(&activity),
+                leave: leave.clone(),
+                purpose,
+            },
+        );
+        Some(Seat {
+            number,
+            room: Arc::clone(self),
+            purpose,
+            activity,
+            leave,
+        })
     }
 
     /// Closes a connection that has no request, if there is one.
@@ -101,21 +132,26 @@ impl Room {
 }
 
 impl Taken {
-    /// Sends away an idle connection, of one client or of the one that has the most. Whether there was one.
+    /// Sends away an idle connection, of one client or of the one that has the most. Whether there
+    /// was one.
     fn make_room(&mut self, purpose: Purpose, of: Option<IpAddr>) -> bool {
         let mut counts: HashMap<IpAddr, usize> = HashMap::new();
         for entry in self.seats.values() {
             *counts.entry(entry.client).or_default() += 1;
         }
-        let candidates = self
-            .seats
-            .iter()
-            .filter(|(_, entry)| entry.purpose == purpose && of.is_none_or(|client| entry.client == client));
+        let candidates = self.seats.iter().filter(|(_, entry)| {
+            entry.purpose == purpose && of.is_none_or(|client| entry.client == client)
+        });
         let idle = candidates.filter_map(|(number, entry)| {
             let since: Instant = entry.activity.idle_since()?;
-            Some((counts.get(&entry.client).copied(), std::cmp::Reverse((since, *number))))
+            Some((
+                counts.get(&entry.client).copied(),
+                std::cmp::Reverse((since, *number)),
+            ))
         });
-        let Some((_, std::cmp::Reverse((_, number)))) = idle.max() else { return false };
+        let Some((_, std::cmp::Reverse((_, number)))) = idle.max() else {
+            return false;
+        };
         // Its task ends in a moment; the place is free for the new one at once.
         if let Some(entry) = self.seats.remove(&number) {
             entry.leave.cancel();
@@ -143,7 +179,11 @@ mod tests {
     use super::*;
 
     fn room(max_connections: usize, max_connections_per_client: usize) -> Arc<Room> {
-        Arc::new(Room::new(Limits { max_connections, max_connections_per_client, ..Limits::OPERATIONS }))
+        Arc::new(Room::new(Limits {
+            max_connections,
+            max_connections_per_client,
+            ..Limits::OPERATIONS
+        }))
     }
 
     fn address(text: &str) -> IpAddr {
@@ -161,20 +201,35 @@ mod tests {
         }
         let new = room.enter(address("10.0.0.2")).unwrap();
         assert_eq!(new.purpose, Purpose::Everything);
-        assert!(greedy[0].leave.is_cancelled() && !greedy[1].leave.is_cancelled() && !quiet.leave.is_cancelled());
+        assert!(
+            greedy[0].leave.is_cancelled()
+                && !greedy[1].leave.is_cancelled()
+                && !quiet.leave.is_cancelled()
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn when_all_are_busy_some_are_left_for_health_and_metrics() {
         let room = room(2, 2);
-        let busy: Vec<Seat> = (0..2).map(|_| room.enter(address("10.0.0.1")).unwrap()).collect();
+        let busy: Vec<Seat> = (0..2)
+            .map(|_| room.enter(address("10.0.0.1")).unwrap())
+            .collect();
         busy.iter().for_each(|seat| seat.activity.begin());
-        let reserved: Vec<Seat> = (0..RESERVED).map(|_| room.enter(address("10.0.0.2")).unwrap()).collect();
-        assert!(reserved.iter().all(|seat| seat.purpose == Purpose::Operations));
+        let reserved: Vec<Seat> = (0..RESERVED)
+            .map(|_| room.enter(address("10.0.0.2")).unwrap())
+            .collect();
+        assert!(
+            reserved
+                .iter()
+                .all(|seat| seat.purpose == Purpose::Operations)
+        );
         let last = room.enter(address("10.0.0.3")).unwrap();
         assert!(last.purpose == Purpose::Operations && reserved[0].leave.is_cancelled());
         busy[0].activity.end();
-        assert_eq!(room.enter(address("10.0.0.3")).unwrap().purpose, Purpose::Everything);
+        assert_eq!(
+            room.enter(address("10.0.0.3")).unwrap().purpose,
+            Purpose::Everything
+        );
         assert!(busy[0].leave.is_cancelled() && !busy[1].leave.is_cancelled());
     }
 

@@ -1,4 +1,5 @@
-//! A client's socket: notes what happens on it, and closes in a way that does not lose the last answer.
+//! A client's socket: notes what happens on it, and closes in a way that does not lose the last
+//! answer.
 
 use std::io;
 use std::pin::Pin;
@@ -16,7 +17,8 @@ use super::activity::Activity;
 const LINGER: Duration = Duration::from_secs(30);
 /// How long a client may be silent in that time.
 const LINGER_SILENCE: Duration = Duration::from_secs(3);
-/// How much is read in that time: the largest body that the API can be set to take (`max_batch_bytes`).
+/// How much is read in that time: the largest body that the API can be set to take
+/// (`max_batch_bytes`).
 const LINGER_BYTES: usize = 256 * 1024 * 1024;
 
 /// A client's socket.
@@ -28,9 +30,10 @@ pub(super) struct Socket {
 
 /// The answer is out and our side is closed.
 ///
-/// An answer can come before its request was read whole, such as 413. Closing the socket then would make the
-/// system send a reset, at which the client's side throws the answer away unread; and most clients read no
-/// answer before they have written all. So what comes is read and dropped until the client closes, too.
+/// An answer can come before its request was read whole, such as 413. Closing the socket then would
+/// make the system send a reset, at which the client's side throws the answer away unread; and most
+/// clients read no answer before they have written all. So what comes is read and dropped until the
+/// client closes, too.
 struct Closing {
     ends_at: Instant,
     /// At the end of the silence that is allowed, or at `ends_at`.
@@ -41,7 +44,11 @@ struct Closing {
 impl Socket {
     /// Wraps a connection.
     pub(super) fn new(stream: TcpStream, activity: Arc<Activity>) -> Self {
-        Self { stream, activity, closing: None }
+        Self {
+            stream,
+            activity,
+            closing: None,
+        }
     }
 
     fn note(&self, written: &Poll<io::Result<usize>>) {
@@ -53,7 +60,11 @@ impl Closing {
     fn new() -> Self {
         let now = Instant::now();
         let timer = Box::pin(tokio::time::sleep_until(now + LINGER_SILENCE));
-        Self { ends_at: now + LINGER, timer, dropped: 0 }
+        Self {
+            ends_at: now + LINGER,
+            timer,
+            dropped: 0,
+        }
     }
 
     /// Reads and drops what comes; ready when the client is done, or its time is.
@@ -68,7 +79,9 @@ impl Closing {
                     if self.dropped > LINGER_BYTES || now >= self.ends_at {
                         return Poll::Ready(());
                     }
-                    self.timer.as_mut().reset((now + LINGER_SILENCE).min(self.ends_at));
+                    self.timer
+                        .as_mut()
+                        .reset((now + LINGER_SILENCE).min(self.ends_at));
                 }
                 Poll::Ready(_) => return Poll::Ready(()),
                 Poll::Pending => return self.timer.as_mut().poll(context),
@@ -94,7 +107,11 @@ impl AsyncRead for Socket {
 }
 
 impl AsyncWrite for Socket {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.note(&written);
         written

@@ -34,7 +34,11 @@ impl Rude {
                 tokio::spawn(async move { serve(stream, answers, &count).await });
             }
         });
-        Self { url, requests, task }
+        Self {
+            url,
+            requests,
+            task,
+        }
     }
 
     fn requests(&self) -> usize {
@@ -66,7 +70,9 @@ async fn read_request(stream: &mut TcpStream) -> bool {
     loop {
         let text = String::from_utf8_lossy(&seen).to_ascii_lowercase();
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: "));
             if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
                 return true;
             }
@@ -92,12 +98,23 @@ async fn outcome(api: &Api, endpoint: &Value, more: Value) -> Value {
     api.delivery(&deliveries[0]).await
 }
 
-/// How it ended: status, reason, attempts, and of the last one result, status code and the error's code.
+/// How it ended: status, reason, attempts, and of the last one result, status code and the error's
+/// code.
 fn said(delivery: &Value) -> String {
     let attempts = delivery["attempts"].as_array().unwrap();
     let last = attempts.last().unwrap();
-    let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let of = [&delivery["status"], &delivery["reason"], &last["result"], &last["status_code"], &last["error"]["code"]];
+    let word = |value: &Value| {
+        value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned)
+    };
+    let of = [
+        &delivery["status"],
+        &delivery["reason"],
+        &last["result"],
+        &last["status_code"],
+        &last["error"]["code"],
+    ];
     format!("{} in {}", of.map(word).join(" "), attempts.len())
 }
 
@@ -105,19 +122,37 @@ fn said(delivery: &Value) -> String {
 async fn the_status_counts_though_the_body_breaks_off() {
     let (_place, _up, api) = up().await;
     for (answer, expected) in [
-        ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf", "delivered null 2xx 200 null in 1"),
-        ("HTTP/1.1 400 Bad Request\r\ncontent-length: 9\r\n\r\nhalf", "failed rejected 4xx 400 http_status in 1"),
-        ("HTTP/1.1 410 Gone\r\ntransfer-encoding: chunked\r\n\r\n9\r\nhalf", "failed gone 4xx 410 http_status in 1"),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf",
+            "delivered null 2xx 200 null in 1",
+        ),
+        (
+            "HTTP/1.1 400 Bad Request\r\ncontent-length: 9\r\n\r\nhalf",
+            "failed rejected 4xx 400 http_status in 1",
+        ),
+        (
+            "HTTP/1.1 410 Gone\r\ntransfer-encoding: chunked\r\n\r\n9\r\nhalf",
+            "failed gone 4xx 410 http_status in 1",
+        ),
     ] {
         for hang_up in [true, false] {
             let answers = Box::leak(Box::new([(answer, hang_up)]));
             let receiver = Rude::start(answers).await;
-            let endpoint = api.endpoint(&receiver.url, json!({"wire_format": "raw"})).await;
-            assert_eq!(said(&outcome(&api, &endpoint, json!({})).await), expected, "{answer} {hang_up}");
+            let endpoint = api
+                .endpoint(&receiver.url, json!({"wire_format": "raw"}))
+                .await;
+            assert_eq!(
+                said(&outcome(&api, &endpoint, json!({})).await),
+                expected,
+                "{answer} {hang_up}"
+            );
             assert_eq!(receiver.requests(), 1, "{answer} {hang_up}");
             if answer.contains("410") {
                 let id = endpoint["id"].as_str().unwrap();
-                assert_eq!(api.get(&format!("/v1/endpoints/{id}")).await["disabled_reason"], "gone");
+                assert_eq!(
+                    api.get(&format!("/v1/endpoints/{id}")).await["disabled_reason"],
+                    "gone"
+                );
             }
         }
     }
@@ -129,9 +164,17 @@ async fn a_kept_connection_that_died_costs_no_attempt() {
     // Each connection answers once; whoever uses it again gets nothing.
     let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
     let receiver = Rude::start(Box::leak(Box::new([(answer, false), ("", true)]))).await;
-    let endpoint = api.endpoint(&receiver.url, json!({"wire_format": "raw", "retry": {"max_retries": 0}})).await;
+    let endpoint = api
+        .endpoint(
+            &receiver.url,
+            json!({"wire_format": "raw", "retry": {"max_retries": 0}}),
+        )
+        .await;
     for _ in 0..4 {
-        assert_eq!(said(&outcome(&api, &endpoint, json!({})).await), "delivered null 2xx 200 null in 1");
+        assert_eq!(
+            said(&outcome(&api, &endpoint, json!({})).await),
+            "delivered null 2xx 200 null in 1"
+        );
     }
 }
 
@@ -151,14 +194,31 @@ async fn by_gateway(api: &Api, answer: &str) -> String {
 #[tokio::test]
 async fn a_body_that_decides_is_read_whole_or_is_no_success() {
     let (_place, _up, api) = up().await;
-    let answer =
-        |more: &str, body: &str| format!("HTTP/1.1 200 OK\r\n{more}content-length: {}\r\n\r\n{body}", body.len());
-    let padded = |code: &str, bytes: usize| format!(r#"{{"pad":"{}","code":"{code}"}}"#, "x".repeat(bytes));
+    let answer = |more: &str, body: &str| {
+        format!(
+            "HTTP/1.1 200 OK\r\n{more}content-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let padded =
+        |code: &str, bytes: usize| format!(r#"{{"pad":"{}","code":"{code}"}}"#, "x".repeat(bytes));
     for (answer, expected) in [
-        (answer("", &padded("ok", 100_000)), "delivered null 2xx 200 null in 1"),
-        (answer("", &padded("delivery_rejected", 100_000)), "failed provider_rejected 2xx 200 delivery_rejected in 1"),
-        (answer("", &padded("ok", 1_100_000)), "failed rejected 2xx 200 answer_too_large in 1"),
-        (answer("content-encoding: gzip\r\n", "\x1f"), "failed rejected 2xx 200 answer_encoded in 1"),
+        (
+            answer("", &padded("ok", 100_000)),
+            "delivered null 2xx 200 null in 1",
+        ),
+        (
+            answer("", &padded("delivery_rejected", 100_000)),
+            "failed provider_rejected 2xx 200 delivery_rejected in 1",
+        ),
+        (
+            answer("", &padded("ok", 1_100_000)),
+            "failed rejected 2xx 200 answer_too_large in 1",
+        ),
+        (
+            answer("content-encoding: gzip\r\n", "\x1f"),
+            "failed rejected 2xx 200 answer_encoded in 1",
+        ),
         (
             "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{\"code\":".to_owned(),
             "failed retries_exhausted 2xx 200 connection_closed in 1",
@@ -180,13 +240,23 @@ async fn novus_answers_are_read_as_novu_reads_them() {
         ("[{\"id\":\"m-2\"}]", "0.id", "m-2"),
         ("{\"id\":\"m-3\",\"deep\":[[[[1e999]]]]}\n\n", "id", "m-3"),
     ] {
-        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
         let receiver = Rude::start(sms(&answer)).await;
-        let settings =
-            json!({"apiKeyRequestHeader": "X-API-KEY", "apiKey": "key-123", "from": "MyApp", "idPath": path});
-        let endpoint = api.endpoint(&receiver.url, json!({"wire_format": "novu-sms", "settings": settings})).await;
+        let settings = json!({"apiKeyRequestHeader": "X-API-KEY", "apiKey": "key-123", "from": "MyApp", "idPath": path});
+        let endpoint = api
+            .endpoint(
+                &receiver.url,
+                json!({"wire_format": "novu-sms", "settings": settings}),
+            )
+            .await;
         let more = json!({"payload": {"content": "hello"}, "recipient": {"phone": "+441"}});
         let delivery = outcome(&api, &endpoint, more).await;
-        assert_eq!((&delivery["status"], &delivery["provider_message_id"]), (&json!("delivered"), &json!(id)));
+        assert_eq!(
+            (&delivery["status"], &delivery["provider_message_id"]),
+            (&json!("delivered"), &json!(id))
+        );
     }
 }

@@ -18,7 +18,8 @@ async fn leads_back(api: &Api, up: &Process, subscription: Value, transform: &st
         "settings": { "transform": transform },
         "retry": { "max_retries": 0 }
     });
-    api.endpoint(&format!("{}/v1/notifications", up.url), more).await
+    api.endpoint(&format!("{}/v1/notifications", up.url), more)
+        .await
 }
 
 /// Waits until all deliveries are finished and are as many as they should be.
@@ -43,9 +44,16 @@ async fn ends(backend: Backend, agent: Option<&str>) {
         let (status, changed) = api.call(Method::PATCH, &path, Some(headers)).await;
         assert_eq!(status.as_u16(), 200, "{changed}");
     }
-    api.post("/v1/notifications", json!({ "type": "round", "payload": {} })).await;
+    api.post(
+        "/v1/notifications",
+        json!({ "type": "round", "payload": {} }),
+    )
+    .await;
     let all = all_finished(&api, MAX_HOPS + 1).await;
-    let failed: Vec<&Value> = all.iter().filter(|delivery| delivery["status"] == "failed").collect();
+    let failed: Vec<&Value> = all
+        .iter()
+        .filter(|delivery| delivery["status"] == "failed")
+        .collect();
     assert_eq!((all.len(), failed.len()), (MAX_HOPS + 1, 1), "{all:?}");
     let answer = api.delivery(failed[0]).await["attempts"][0]["response_body"].to_string();
     assert!(answer.contains("too_many_hops"), "{answer}");
@@ -72,7 +80,13 @@ async fn a_circle_through_events_ends() {
     let up = Process::start_with(&place, &["up"], &[("POSTHASTE_EVENTS_SUCCEEDED", "true")]).await;
     let api = Api::of(&up);
     let transform = "export default () => ({ payload: { type: 'news', payload: {} } })";
-    leads_back(&api, &up, json!({ "types": ["delivery.succeeded"] }), transform).await;
+    leads_back(
+        &api,
+        &up,
+        json!({ "types": ["delivery.succeeded"] }),
+        transform,
+    )
+    .await;
     // Whatever it is that is delivered: its news goes round.
     leads_back(
         &api,
@@ -81,10 +95,16 @@ async fn a_circle_through_events_ends() {
         "export default () => ({ payload: { type: 'end', payload: {} } })",
     )
     .await;
-    api.post("/v1/notifications", json!({ "type": "news", "payload": {} })).await;
+    api.post(
+        "/v1/notifications",
+        json!({ "type": "news", "payload": {} }),
+    )
+    .await;
     let failed = eventually("the end of the circle", async || {
         let all = api.all_deliveries("").await;
-        all.iter().find(|delivery| delivery["status"] == "failed").cloned()
+        all.iter()
+            .find(|delivery| delivery["status"] == "failed")
+            .cloned()
     })
     .await;
     let answer = api.delivery(&failed).await["attempts"][0]["response_body"].to_string();
@@ -105,7 +125,9 @@ async fn what_posthaste_sends_changes_nothing_in_posthaste() {
         "settings": { "transform": "export default () => ({ payload: { confirm: true } })" },
         "retry": { "max_retries": 0 }
     });
-    let endpoint = api.endpoint(&format!("{}/v1/deliveries/replay", up.url), more).await;
+    let endpoint = api
+        .endpoint(&format!("{}/v1/deliveries/replay", up.url), more)
+        .await;
     let id = api.enqueue_to(&endpoint, json!({})).await;
     let delivery = api.finished(&id, 1).await.remove(0);
     assert_eq!(delivery["reason"], "rejected", "{delivery}");

@@ -24,8 +24,12 @@ async fn trap() -> (String, Arc<AtomicUsize>) {
 async fn no_proxy_sees_the_key_of_an_api_without_tls() {
     let cli = Cli::start(Backend::EmbeddedSqlite).await;
     let (proxy, caught) = trap().await;
-    let proxies =
-        [("HTTP_PROXY", proxy.as_str()), ("http_proxy", &proxy), ("ALL_PROXY", &proxy), ("all_proxy", &proxy)];
+    let proxies = [
+        ("HTTP_PROXY", proxy.as_str()),
+        ("http_proxy", &proxy),
+        ("ALL_PROXY", &proxy),
+        ("all_proxy", &proxy),
+    ];
     let said = cli.run_with(&["endpoint", "list"], &proxies, None).await;
     assert_eq!(said.code, 0, "{said:?}");
     assert_eq!(caught.load(Ordering::SeqCst), 0);
@@ -37,18 +41,38 @@ async fn a_file_in_the_working_directory_does_not_send_a_key_elsewhere() {
     let (elsewhere, caught) = trap().await;
     let file = cli.place.dir.path().join("posthaste.toml");
     std::fs::write(&file, format!("api_url = \"{elsewhere}\"\n")).unwrap();
-    let key = cli.place.environment().into_iter().find(|(name, _)| *name == "POSTHASTE_API_KEY");
+    let key = cli
+        .place
+        .environment()
+        .into_iter()
+        .find(|(name, _)| *name == "POSTHASTE_API_KEY");
     let (_, key) = key.expect("a key");
     let run = async |arguments: &[&str]| {
         let mut command = crate::support::process::command(&cli.place, arguments);
-        command.env_remove("POSTHASTE_API_URL").env("POSTHASTE_API_KEY", &key);
-        let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
-        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+        command
+            .env_remove("POSTHASTE_API_URL")
+            .env("POSTHASTE_API_KEY", &key);
+        let output = tokio::task::spawn_blocking(move || command.output())
+            .await
+            .unwrap()
+            .unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
     };
-    for arguments in [&["endpoint", "list"][..], &["send", "--type", "a", "--payload", "1"]] {
+    for arguments in [
+        &["endpoint", "list"][..],
+        &["send", "--type", "a", "--payload", "1"],
+    ] {
         let (code, said) = run(arguments).await;
         assert_ne!(code, Some(0), "{arguments:?}: {said}");
-        for part in ["posthaste.toml", "POSTHASTE_API_KEY", "--config", &elsewhere] {
+        for part in [
+            "posthaste.toml",
+            "POSTHASTE_API_KEY",
+            "--config",
+            &elsewhere,
+        ] {
             assert!(said.contains(part), "{arguments:?}, {part}: {said}");
         }
         assert!(!said.contains(&key), "{said}");
@@ -62,10 +86,19 @@ async fn a_file_in_the_working_directory_does_not_send_a_key_elsewhere() {
     std::fs::create_dir_all(cli.place.dir.path().join("kept")).unwrap();
     std::fs::write(cli.place.dir.path().join("kept/api-key"), &key).unwrap();
     let kept = cli.place.dir.path().join("kept");
-    command.env_remove("POSTHASTE_API_URL").env_remove("POSTHASTE_API_KEY").env("POSTHASTE_DATA_DIR", kept);
-    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    command
+        .env_remove("POSTHASTE_API_URL")
+        .env_remove("POSTHASTE_API_KEY")
+        .env("POSTHASTE_DATA_DIR", kept);
+    let output = tokio::task::spawn_blocking(move || command.output())
+        .await
+        .unwrap()
+        .unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.code() == Some(2) && said.contains("posthaste.toml"), "{said}");
+    assert!(
+        output.status.code() == Some(2) && said.contains("posthaste.toml"),
+        "{said}"
+    );
 
     // Who names the file, or the URL, means it.
     std::fs::write(&file, format!("api_url = \"{}\"\n", cli.up.url)).unwrap();

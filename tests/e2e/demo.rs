@@ -13,10 +13,15 @@ async fn the_demonstration_shows_each_outcome_and_goes_on_serving() {
     let unset = ["POSTHASTE_DATABASE_URL", "POSTHASTE_MASTER_KEY"];
     let environment: Vec<(&str, &str)> = unset.iter().map(|name| (*name, "")).collect();
     let demo = Process::start_with(&place, &["up", "--demo"], &environment).await;
-    let shown = within(Duration::from_secs(60), "the demonstration's table", async || {
-        let log = demo.log();
-        (log.contains("expired") && log.contains("failed") && log.contains("delivered")).then_some(log)
-    })
+    let shown = within(
+        Duration::from_secs(60),
+        "the demonstration's table",
+        async || {
+            let log = demo.log();
+            (log.contains("expired") && log.contains("failed") && log.contains("delivered"))
+                .then_some(log)
+        },
+    )
     .await;
     assert!(shown.matches("delivered").count() >= 2, "{shown}");
     let api = Api::of(&demo);
@@ -25,19 +30,37 @@ async fn the_demonstration_shows_each_outcome_and_goes_on_serving() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|delivery| (delivery["status"].as_str().unwrap().to_owned(), delivery["attempt_count"].as_u64().unwrap()))
+        .map(|delivery| {
+            (
+                delivery["status"].as_str().unwrap().to_owned(),
+                delivery["attempt_count"].as_u64().unwrap(),
+            )
+        })
         .collect();
     ends.sort();
     for expected in ["delivered", "failed", "expired"] {
-        assert!(ends.iter().any(|(status, _)| status == expected), "{ends:?}");
+        assert!(
+            ends.iter().any(|(status, _)| status == expected),
+            "{ends:?}"
+        );
     }
-    assert!(ends.contains(&("delivered".to_owned(), 3)), "one is delivered after retries: {ends:?}");
+    assert!(
+        ends.contains(&("delivered".to_owned(), 3)),
+        "one is delivered after retries: {ends:?}"
+    );
     api.endpoint("http://127.0.0.1:9/", json!({})).await;
     let path = place.dir.path().join("posthaste-data/api-key");
     let key = std::fs::metadata(&path).expect("the first key's file");
-    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&key.permissions()) & 0o777, 0o600);
-    let (log, key) = (demo.log(), std::fs::read_to_string(&path).unwrap());
-    assert!(log.contains(&format!("API key, shown this once: {}", key.trim())), "{log}");
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&key.permissions()) & 0o777,
+        0o600
+    );
+    let log = demo.log();
+    let key = std::fs::read_to_string(&path).unwrap();
+    assert!(
+        log.contains(&format!("API key, shown this once: {}", key.trim())),
+        "{log}"
+    );
     assert!(demo.stop().await.success());
 }
 
@@ -46,8 +69,14 @@ async fn the_first_key_is_in_no_journal() {
     let place = Place::new(Backend::EmbeddedSqlite).await;
     let up = Process::start_with(&place, &["up"], &[("JOURNAL_STREAM", "8:1")]).await;
     let path = place.dir.path().join("posthaste-data/api-key");
-    let key = eventually("the key's file", async || std::fs::read_to_string(&path).ok()).await;
-    eventually("it says where", async || up.log().contains("API key: in ").then_some(())).await;
+    let key = eventually("the key's file", async || {
+        std::fs::read_to_string(&path).ok()
+    })
+    .await;
+    eventually("it says where", async || {
+        up.log().contains("API key: in ").then_some(())
+    })
+    .await;
     assert!(!up.log().contains(key.trim()), "{}", up.log());
     assert!(up.stop().await.success());
 }

@@ -1,5 +1,5 @@
-//! The receivers that the wire formats' pages show: each takes a real delivery, and refuses it when it was
-//! tampered with.
+//! The receivers that the wire formats' pages show: each takes a real delivery, and refuses it when
+//! it was tampered with.
 
 use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -25,7 +25,10 @@ struct Example {
 
 /// Its text, as a variable.
 fn text(endpoint: &Value, member: &str) -> String {
-    endpoint[member].as_str().unwrap_or_else(|| panic!("{member} of {endpoint}")).to_owned()
+    endpoint[member]
+        .as_str()
+        .unwrap_or_else(|| panic!("{member} of {endpoint}"))
+        .to_owned()
 }
 
 fn sms_from_comet() -> Value {
@@ -59,7 +62,10 @@ fn examples(page: &str) -> Vec<Example> {
                 "contact": "+18005550100", "content": "Tom & Jerry <3 é",
             }}),
             environment: |endpoint| {
-                vec![("SIGNING_KEY", text(endpoint, "secret")), ("WEBHOOK_URL", text(endpoint, "url"))]
+                vec![
+                    ("SIGNING_KEY", text(endpoint, "secret")),
+                    ("WEBHOOK_URL", text(endpoint, "url")),
+                ]
             },
             proof: &["authorization"],
             proves_body: false,
@@ -67,7 +73,8 @@ fn examples(page: &str) -> Vec<Example> {
             ..base
         },
         "authgear-sms" => Example {
-            notification: json!({"payload": {"to": "+44123456789", "body": "420240 is your <code> é\n"}}),
+            notification: json!({"payload": {"to": "+44123456789", "body": "420240 is your <code> \
+                é\n"}}),
             environment: |endpoint| vec![("WEBHOOK_KEY", text(endpoint, "secret"))],
             proof: &["x-authgear-body-signature"],
             prints: "+44123456789",
@@ -88,7 +95,8 @@ fn examples(page: &str) -> Vec<Example> {
             endpoint: json!({"wire_format": page, "settings": {
                 "apiKeyRequestHeader": "X-API-KEY", "apiKey": "key-123-456", "from": "MyApp",
             }}),
-            notification: json!({"payload": {"content": "420240 is your <code> é"}, "recipient": {"phone": "+1234567890"}}),
+            notification: json!({"payload": {"content": "420240 is your <code> \
+                é"}, "recipient": {"phone": "+1234567890"}}),
             environment: |_| vec![("API_KEY", "key-123-456".to_owned())],
             proof: &["x-api-key"],
             proves_body: false,
@@ -134,25 +142,38 @@ fn cloudevents() -> Vec<Example> {
 
 /// Whether an answer takes the message: Authgear's says it in its body.
 fn takes(status: StatusCode, body: &[u8]) -> bool {
-    let code = serde_json::from_slice::<Value>(body).ok().and_then(|body| body["code"].as_str().map(str::to_owned));
+    let code = serde_json::from_slice::<Value>(body)
+        .ok()
+        .and_then(|body| body["code"].as_str().map(str::to_owned));
     status.is_success() && code.is_none_or(|code| code == "ok")
 }
 
 /// The same request with each part that proves it changed, or left out.
-fn tampered_with(example: &Example, headers: &HeaderMap, body: &Bytes) -> Vec<(String, HeaderMap, Bytes)> {
+fn tampered_with(
+    example: &Example,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Vec<(String, HeaderMap, Bytes)> {
     let mut requests = Vec::new();
     if example.proves_body {
-        requests.push(("another body".to_owned(), headers.clone(), Bytes::from([body, &b"x"[..]].concat())));
+        requests.push((
+            "another body".to_owned(),
+            headers.clone(),
+            Bytes::from([body, &b"x"[..]].concat()),
+        ));
     }
     for name in example.proof {
-        let given = headers.get(*name).unwrap_or_else(|| panic!("no {name} in {headers:?}"));
+        let given = headers
+            .get(*name)
+            .unwrap_or_else(|| panic!("no {name} in {headers:?}"));
         let mut without = headers.clone();
         without.remove(*name);
         requests.push((format!("no {name}"), without, body.clone()));
         // Another type of event is an event too.
         if *name != "ce-type" {
             let mut changed = headers.clone();
-            let value = HeaderValue::try_from(tampered(given.to_str().expect("text"))).expect("a value");
+            let value =
+                HeaderValue::try_from(tampered(given.to_str().expect("text"))).expect("a value");
             changed.insert(HeaderName::from_static(name), value);
             requests.push((format!("another {name}"), changed, body.clone()));
         }
@@ -163,40 +184,79 @@ fn tampered_with(example: &Example, headers: &HeaderMap, body: &Bytes) -> Vec<(S
 
 /// The page's blocks in a language that are programs which listen.
 fn receivers(page: &str, language: &str) -> Vec<String> {
-    blocks(page, language).into_iter().filter(|block| block.contains("9000")).collect()
+    blocks(page, language)
+        .into_iter()
+        .filter(|block| block.contains("9000"))
+        .collect()
 }
 
 fn blocks(page: &str, language: &str) -> Vec<String> {
     let path = format!("{}/docs/wire-formats/{page}.md", env!("CARGO_MANIFEST_DIR"));
     let page = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let fence = format!("```{language}\n");
-    page.split(&fence).skip(1).map(|rest| rest.split("\n```").next().expect("a block").to_owned()).collect()
+    page.split(&fence)
+        .skip(1)
+        .map(|rest| rest.split("\n```").next().expect("a block").to_owned())
+        .collect()
 }
 
 fn pages() -> Vec<String> {
     let folder = format!("{}/docs/wire-formats", env!("CARGO_MANIFEST_DIR"));
-    let files = std::fs::read_dir(folder).expect("the pages").map(|file| file.expect("a file").file_name());
-    files.map(|name| name.to_str().expect("text").trim_end_matches(".md").to_owned()).collect()
+    let files = std::fs::read_dir(folder)
+        .expect("the pages")
+        .map(|file| file.expect("a file").file_name());
+    files
+        .map(|name| {
+            name.to_str()
+                .expect("text")
+                .trim_end_matches(".md")
+                .to_owned()
+        })
+        .collect()
 }
 
-async fn try_receiver(scene: &Scene, what: &str, language: Language, source: &str, example: &Example) {
+async fn try_receiver(
+    scene: &Scene,
+    what: &str,
+    language: Language,
+    source: &str,
+    example: &Example,
+) {
     let relay = Relay::start().await;
-    let endpoint = scene.api.endpoint(&relay.url, example.endpoint.clone()).await;
+    let endpoint = scene
+        .api
+        .endpoint(&relay.url, example.endpoint.clone())
+        .await;
     let environment = (example.environment)(&endpoint);
-    let environment: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let environment: Vec<_> = environment
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
     let receiver = Program::start(language, source, &environment).await;
     relay.lead_to(receiver.url(""));
-    let id = scene.api.enqueue_to(&endpoint, example.notification.clone()).await;
+    let id = scene
+        .api
+        .enqueue_to(&endpoint, example.notification.clone())
+        .await;
     let delivery = scene.api.finished(&id, 1).await.remove(0);
     assert_eq!(delivery["status"], "delivered", "{what}: {delivery}");
     receiver.printed(example.prints).await;
 
     let (headers, body) = relay.posted();
-    let again = send(Method::POST, &receiver.url("/hook"), headers.clone(), body.clone()).await;
+    let again = send(
+        Method::POST,
+        &receiver.url("/hook"),
+        headers.clone(),
+        body.clone(),
+    )
+    .await;
     assert!(takes(again.0, &again.2), "{what}: {again:?}");
     for (tampering, headers, body) in tampered_with(example, &headers, &body) {
         let (status, _, answer) = send(Method::POST, &receiver.url("/hook"), headers, body).await;
-        assert!(!takes(status, &answer), "{what} takes a request with {tampering}: {status} {answer:?}");
+        assert!(
+            !takes(status, &answer),
+            "{what} takes a request with {tampering}: {status} {answer:?}"
+        );
     }
 }
 
@@ -206,7 +266,14 @@ async fn try_all(fence: &str, language: Language, least: usize) {
     for page in pages() {
         for source in receivers(&page, fence) {
             for example in examples(&page) {
-                try_receiver(&scene, &format!("{page}, {fence}"), language, &source, &example).await;
+                try_receiver(
+                    &scene,
+                    &format!("{page}, {fence}"),
+                    language,
+                    &source,
+                    &example,
+                )
+                .await;
             }
             tried += 1;
         }
@@ -228,9 +295,14 @@ async fn the_receivers_in_javascript_take_what_is_genuine() {
 async fn the_check_with_the_public_key_takes_what_is_genuine() {
     let scene = Scene::start().await;
     let settings = json!({"settings": {"signature": "v1a"}});
-    let (endpoint, request) = scene.deliver(settings, json!({"payload": {"text": "Olá <&> é"}})).await;
+    let (endpoint, request) = scene
+        .deliver(settings, json!({"payload": {"text": "Olá <&> é"}}))
+        .await;
     let public_key = endpoint["public_keys"][0].as_str().expect("a public key");
-    let block = blocks("standard", "python").into_iter().find(|block| block.contains("is_genuine")).expect("the check");
+    let block = blocks("standard", "python")
+        .into_iter()
+        .find(|block| block.contains("is_genuine"))
+        .expect("the check");
     assert_eq!(block.matches("whpk_…").count(), 1);
     let tries = "
 import json, sys
@@ -242,10 +314,18 @@ signature = {**headers, 'webhook-signature': given['tampered']}
 print([is_genuine(headers, body), is_genuine(headers, body + b' '), is_genuine(late, body), is_genuine(other, body),
        is_genuine(signature, body)])
 ";
-    let headers: serde_json::Map<String, Value> =
-        request.header_list().into_iter().map(|(name, value)| (name, value.into())).collect();
+    let headers: serde_json::Map<String, Value> = request
+        .header_list()
+        .into_iter()
+        .map(|(name, value)| (name, value.into()))
+        .collect();
     let wrong = tampered(request.header("webhook-signature"));
     let given = json!({"headers": headers, "body": request.text(), "tampered": wrong}).to_string();
-    let said = python(&format!("{}\n{tries}", block.replace("whpk_…", public_key)), &[], &given).await;
+    let said = python(
+        &format!("{}\n{tries}", block.replace("whpk_…", public_key)),
+        &[],
+        &given,
+    )
+    .await;
     assert_eq!(said.trim(), "[True, False, False, False, False]");
 }

@@ -13,32 +13,72 @@ async fn garbage_is_set_aside_with_its_reason_and_the_rest_is_delivered() {
     let up = Process::start(&place, &["up"]).await;
     let api = Api::of(&up);
     let endpoint = api.endpoint(&receiver.url("/ok"), json!({})).await;
-    let good = |id: &str| json!({"id": id, "type": "a", "payload": {}, "endpoint_id": endpoint["id"]}).to_string();
+    let good = |id: &str| {
+        json!({"id": id, "type": "a", "payload": {}, "endpoint_id": endpoint["id"]}).to_string()
+    };
     let bodies = [
         ("not-json", b"hello, world".to_vec()),
         ("not-utf8", vec![0xff, 0xfe, 0x00]),
         ("wrong-type", br#"{"type": 5, "payload": {}}"#.to_vec()),
-        ("unknown-member", br#"{"type": "a", "payload": {}, "ttl": 3}"#.to_vec()),
-        ("huge", format!(r#"{{"type": "a", "payload": "{}"}}"#, "x".repeat(10_000_000)).into_bytes()),
+        (
+            "unknown-member",
+            br#"{"type": "a", "payload": {}, "ttl": 3}"#.to_vec(),
+        ),
+        (
+            "huge",
+            format!(
+                r#"{{"type": "a", "payload": "{}"}}"#,
+                "x".repeat(10_000_000)
+            )
+            .into_bytes(),
+        ),
         ("empty", Vec::new()),
-        ("nowhere", br#"{"type": "a", "payload": {}, "endpoint_id": "ep_nowhere"}"#.to_vec()),
+        (
+            "nowhere",
+            br#"{"type": "a", "payload": {}, "endpoint_id": "ep_nowhere"}"#.to_vec(),
+        ),
         ("good-1", good("good-1").into_bytes()),
         ("good-2", good("good-2").into_bytes()),
     ];
     let connection =
-        lapin::Connection::connect(&place.broker_url, lapin::ConnectionProperties::default()).await.unwrap();
+        lapin::Connection::connect(&place.broker_url, lapin::ConnectionProperties::default())
+            .await
+            .unwrap();
     let channel = connection.create_channel().await.unwrap();
     for (id, body) in &bodies {
         let exchange = format!("{}.notifications", place.prefix);
-        let properties = BasicProperties::default().with_message_id((*id).into()).with_delivery_mode(2);
-        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        channel.basic_publish(exchange.into(), "notification".into(), options, body, properties).await.unwrap();
+        let properties = BasicProperties::default()
+            .with_message_id((*id).into())
+            .with_delivery_mode(2);
+        let options = BasicPublishOptions {
+            mandatory: true,
+            ..BasicPublishOptions::default()
+        };
+        channel
+            .basic_publish(
+                exchange.into(),
+                "notification".into(),
+                options,
+                body,
+                properties,
+            )
+            .await
+            .unwrap();
     }
     api.finished("good-1", 1).await;
     api.finished("good-2", 1).await;
     let nowhere = api.finished("nowhere", 1).await.remove(0);
-    assert_eq!((&nowhere["status"], &nowhere["reason"]), (&json!("failed"), &json!("endpoint_deleted")));
-    assert!(nowhere["last_error"].as_str().unwrap().contains("ep_nowhere"), "{nowhere}");
+    assert_eq!(
+        (&nowhere["status"], &nowhere["reason"]),
+        (&json!("failed"), &json!("endpoint_deleted"))
+    );
+    assert!(
+        nowhere["last_error"]
+            .as_str()
+            .unwrap()
+            .contains("ep_nowhere"),
+        "{nowhere}"
+    );
 
     let dead = eventually("six dead letters", async || {
         let dead = api.get("/v1/dead-letters?limit=100").await;
@@ -47,14 +87,40 @@ async fn garbage_is_set_aside_with_its_reason_and_the_rest_is_delivered() {
     })
     .await;
     let detail = |id: &str| -> &Value {
-        &dead.iter().find(|letter| letter["id"] == id).unwrap_or_else(|| panic!("{id}: {dead:?}"))["detail"]
+        &dead
+            .iter()
+            .find(|letter| letter["id"] == id)
+            .unwrap_or_else(|| panic!("{id}: {dead:?}"))["detail"]
     };
-    assert!(detail("wrong-type").as_str().unwrap().contains("type must be a string"), "{}", detail("wrong-type"));
-    assert!(detail("unknown-member").as_str().unwrap().contains("ttl is not known"));
+    assert!(
+        detail("wrong-type")
+            .as_str()
+            .unwrap()
+            .contains("type must be a string"),
+        "{}",
+        detail("wrong-type")
+    );
+    assert!(
+        detail("unknown-member")
+            .as_str()
+            .unwrap()
+            .contains("ttl is not known")
+    );
     assert!(detail("huge").as_str().unwrap().contains("bytes"));
 
-    let listed = process::run(&place, &["dead", "list"], &[("POSTHASTE_API_URL", &up.url)], None).await;
-    assert!(String::from_utf8_lossy(&listed.stdout).contains("not-json"), "{listed:?}");
-    let redriven = api.post("/v1/dead-letters/redrive", json!({"ids": ["not-json"]})).await;
+    let listed = process::run(
+        &place,
+        &["dead", "list"],
+        &[("POSTHASTE_API_URL", &up.url)],
+        None,
+    )
+    .await;
+    assert!(
+        String::from_utf8_lossy(&listed.stdout).contains("not-json"),
+        "{listed:?}"
+    );
+    let redriven = api
+        .post("/v1/dead-letters/redrive", json!({"ids": ["not-json"]}))
+        .await;
     assert_eq!(redriven["redriven"], 1, "{redriven}");
 }

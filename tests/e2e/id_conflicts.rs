@@ -1,4 +1,5 @@
-//! Another notification under an id that was used: it is refused, or visible, and never goes away in silence.
+//! Another notification under an id that was used: it is refused, or visible, and never goes away
+//! in silence.
 
 use lapin::BasicProperties;
 use lapin::options::BasicPublishOptions;
@@ -13,15 +14,26 @@ fn body(id: &str, endpoint: &Value, n: u32) -> Value {
 
 async fn publish(place: &Place, bodies: &[Value]) {
     let connection =
-        lapin::Connection::connect(&place.broker_url, lapin::ConnectionProperties::default()).await.unwrap();
+        lapin::Connection::connect(&place.broker_url, lapin::ConnectionProperties::default())
+            .await
+            .unwrap();
     let channel = connection.create_channel().await.unwrap();
     for body in bodies {
         let exchange = format!("{}.notifications", place.prefix);
-        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let options = BasicPublishOptions {
+            mandatory: true,
+            ..BasicPublishOptions::default()
+        };
         let properties = BasicProperties::default().with_delivery_mode(2);
         let bytes = body.to_string();
         channel
-            .basic_publish(exchange.into(), "notification".into(), options, bytes.as_bytes(), properties)
+            .basic_publish(
+                exchange.into(),
+                "notification".into(),
+                options,
+                bytes.as_bytes(),
+                properties,
+            )
             .await
             .unwrap();
     }
@@ -32,12 +44,28 @@ async fn publish(place: &Place, bodies: &[Value]) {
 async fn forget_keys(place: &Place) {
     const SQL: &str = "DELETE FROM idempotency_keys";
     if place.database_url.starts_with("sqlite") {
-        let pool = sqlx::SqlitePool::connect(&place.database_url).await.unwrap();
-        assert!(sqlx::query(SQL).execute(&pool).await.unwrap().rows_affected() > 0);
+        let pool = sqlx::SqlitePool::connect(&place.database_url)
+            .await
+            .unwrap();
+        assert!(
+            sqlx::query(SQL)
+                .execute(&pool)
+                .await
+                .unwrap()
+                .rows_affected()
+                > 0
+        );
         pool.close().await;
     } else {
         let pool = sqlx::PgPool::connect(&place.database_url).await.unwrap();
-        assert!(sqlx::query(SQL).execute(&pool).await.unwrap().rows_affected() > 0);
+        assert!(
+            sqlx::query(SQL)
+                .execute(&pool)
+                .await
+                .unwrap()
+                .rows_affected()
+                > 0
+        );
         pool.close().await;
     }
 }
@@ -57,28 +85,59 @@ async fn the_door(backend: Backend) {
     let up = Process::start(&place, &["up"]).await;
     let api = Api::of(&up);
     let endpoint = api.endpoint(&receiver.url("/ok"), json!({})).await;
-    api.post("/v1/notifications", body("n-1", &endpoint, 1)).await;
+    api.post("/v1/notifications", body("n-1", &endpoint, 1))
+        .await;
     let first = api.finished("n-1", 1).await.remove(0);
     for round in 0..2 {
         forget_keys(&place).await;
-        let (status, refused) = api.call(Method::POST, "/v1/notifications", Some(body("n-1", &endpoint, 2))).await;
-        assert_eq!((status, &refused["code"]), (StatusCode::CONFLICT, &json!("idempotency_conflict")), "{round}");
+        let (status, refused) = api
+            .call(
+                Method::POST,
+                "/v1/notifications",
+                Some(body("n-1", &endpoint, 2)),
+            )
+            .await;
+        assert_eq!(
+            (status, &refused["code"]),
+            (StatusCode::CONFLICT, &json!("idempotency_conflict")),
+            "{round}"
+        );
         // The one that was refused has claimed nothing.
-        let again = api.post("/v1/notifications", body("n-1", &endpoint, 1)).await;
+        let again = api
+            .post("/v1/notifications", body("n-1", &endpoint, 1))
+            .await;
         assert_eq!(again["deduplicated"], true, "{again}");
         assert_eq!(again["accepted_at"], first["created_at"], "{again}");
     }
-    let three = json!([body("n-1", &endpoint, 1), body("n-1", &endpoint, 2), body("n-2", &endpoint, 2)]);
+    let three = json!([
+        body("n-1", &endpoint, 1),
+        body("n-1", &endpoint, 2),
+        body("n-2", &endpoint, 2)
+    ]);
     let batch = api.post("/v1/notifications/batch", three).await;
-    assert_eq!((&batch["accepted"], &batch["rejected"]), (&json!(2), &json!(1)), "{batch}");
-    assert_eq!(batch["items"][1]["error"]["code"], "idempotency_conflict", "{batch}");
+    assert_eq!(
+        (&batch["accepted"], &batch["rejected"]),
+        (&json!(2), &json!(1)),
+        "{batch}"
+    );
+    assert_eq!(
+        batch["items"][1]["error"]["code"], "idempotency_conflict",
+        "{batch}"
+    );
     // Two of one id in one batch, of which the store knows none.
     let two = json!([body("n-3", &endpoint, 1), body("n-3", &endpoint, 2)]);
     let batch = api.post("/v1/notifications/batch", two).await;
-    assert_eq!(batch["items"][1]["error"]["code"], "idempotency_conflict", "{batch}");
+    assert_eq!(
+        batch["items"][1]["error"]["code"], "idempotency_conflict",
+        "{batch}"
+    );
     api.finished("n-2", 1).await;
     api.finished("n-3", 1).await;
-    let sent: Vec<Value> = receiver.requests("/ok").iter().map(|request| request.json()["data"]["n"].clone()).collect();
+    let sent: Vec<Value> = receiver
+        .requests("/ok")
+        .iter()
+        .map(|request| request.json()["data"]["n"].clone())
+        .collect();
     assert_eq!(sent, [json!(1), json!(2), json!(1)]);
 }
 
@@ -104,16 +163,24 @@ async fn over_amqp_it_is_a_dead_letter_and_reconcile_sees_it() {
     publish(&place, &[one.clone(), other, one]).await;
     api.finished("n-1", 1).await;
     // One that the API accepted, and another from elsewhere.
-    api.post("/v1/notifications", body("n-2", &endpoint, 1)).await;
+    api.post("/v1/notifications", body("n-2", &endpoint, 1))
+        .await;
     publish(&place, &[body("n-2", &endpoint, 2)]).await;
     // One that nobody wants, and another.
-    let unmatched = |n: u32| json!({"id": "n-3", "type": "nobody.wants", "payload": n, "tenant": "other"});
+    let unmatched =
+        |n: u32| json!({"id": "n-3", "type": "nobody.wants", "payload": n, "tenant": "other"});
     publish(&place, &[unmatched(1), unmatched(2)]).await;
     let dead = dead_letters(&api, 3).await;
-    assert!(dead.iter().all(|letter| letter["reason"] == "id_conflict"), "{dead:?}");
+    assert!(
+        dead.iter().all(|letter| letter["reason"] == "id_conflict"),
+        "{dead:?}"
+    );
     for id in ["n-1", "n-2", "n-3"] {
-        let about =
-            |letter: &&Value| letter["detail"].as_str().is_some_and(|it| it.contains(&format!("id {id} stands")));
+        let about = |letter: &&Value| {
+            letter["detail"]
+                .as_str()
+                .is_some_and(|it| it.contains(&format!("id {id} stands")))
+        };
         assert_eq!(dead.iter().filter(about).count(), 1, "{id}: {dead:?}");
     }
     // What was enqueued again is taken off the queue in silence.
@@ -124,15 +191,33 @@ async fn over_amqp_it_is_a_dead_letter_and_reconcile_sees_it() {
     })
     .await;
     assert_eq!(dead_letters(&api, 3).await.len(), 3);
-    assert!(receiver.requests("/ok").iter().all(|request| request.json()["data"]["n"] == 1));
+    assert!(
+        receiver
+            .requests("/ok")
+            .iter()
+            .all(|request| request.json()["data"]["n"] == 1)
+    );
     assert_eq!(receiver.requests("/ok").len(), 2);
 
     let accepted = place.dir.path().join("accepted");
     std::fs::write(&accepted, "n-1\nn-2\n").unwrap();
-    let arguments = ["reconcile", "--json", "--accepted", accepted.to_str().unwrap()];
+    let arguments = [
+        "reconcile",
+        "--json",
+        "--accepted",
+        accepted.to_str().unwrap(),
+    ];
     let reconciled = process::run(&place, &arguments, &[], None).await;
     let books: Value = serde_json::from_slice(&reconciled.stdout).unwrap();
     assert_eq!(reconciled.status.code(), Some(1), "{books}");
-    assert_eq!((&books["adds_up"], &books["id_conflict_count"]), (&json!(false), &json!(3)), "{books}");
-    assert_eq!(books["id_conflicts"].as_array().unwrap().len(), 2, "{books}");
+    assert_eq!(
+        (&books["adds_up"], &books["id_conflict_count"]),
+        (&json!(false), &json!(3)),
+        "{books}"
+    );
+    assert_eq!(
+        books["id_conflicts"].as_array().unwrap().len(),
+        2,
+        "{books}"
+    );
 }

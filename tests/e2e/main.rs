@@ -1,7 +1,11 @@
-//! End-to-end tests: the built program, as its users run it, with real brokers, databases, sockets and
-//! signals. Each test has its own data; every wait has a deadline.
+//! End-to-end tests: the built program, as its users run it, with real brokers, databases, sockets
+//! and signals. Each test has its own data; every wait has a deadline.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, in its support code too")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking, in its support code too"
+)]
 
 #[allow(unreachable_pub, reason = "a module of this one test")]
 mod support;

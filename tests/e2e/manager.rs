@@ -1,5 +1,5 @@
-//! What service managers and containers rely on: the program says when it is ready, alive and stopping, and can be
-//! asked whether it is well.
+//! What service managers and containers rely on: the program says when it is ready, alive and
+//! stopping, and can be asked whether it is well.
 
 use tokio::net::UnixDatagram;
 
@@ -19,18 +19,31 @@ async fn heard(socket: &UnixDatagram, state: &str) -> Vec<String> {
             before.push(said);
         }
     };
-    tokio::time::timeout(DEADLINE, listening).await.unwrap_or_else(|_| panic!("{state} was not said in time"));
+    tokio::time::timeout(DEADLINE, listening)
+        .await
+        .unwrap_or_else(|_| panic!("{state} was not said in time"));
     before
 }
 
 async fn the_manager_is_told(command: &str) {
     let place = Place::new(Backend::EmbeddedSqlite).await;
-    assert!(process::run(&place, &["migrate"], &[], None).await.status.success());
+    assert!(
+        process::run(&place, &["migrate"], &[], None)
+            .await
+            .status
+            .success()
+    );
     let path = place.dir.path().join("notify");
     let socket = UnixDatagram::bind(&path).expect("a socket");
-    let variables = [("NOTIFY_SOCKET", path.to_str().expect("text")), ("WATCHDOG_USEC", "200000")];
+    let variables = [
+        ("NOTIFY_SOCKET", path.to_str().expect("text")),
+        ("WATCHDOG_USEC", "200000"),
+    ];
     let mut service = Process::start_with(&place, &[command], &variables).await;
-    assert!(heard(&socket, "READY=1").await.is_empty(), "nothing comes before READY");
+    assert!(
+        heard(&socket, "READY=1").await.is_empty(),
+        "nothing comes before READY"
+    );
     for _ in 0..3 {
         assert!(heard(&socket, "WATCHDOG=1").await.is_empty());
     }
@@ -59,18 +72,32 @@ async fn up_tells_the_service_manager() {
 async fn a_process_is_asked_whether_it_is_well() {
     let place = Place::new(Backend::EmbeddedSqlite).await;
     let up = Process::start(&place, &["up"]).await;
-    let (url, address) = (up.url.clone(), up.url.trim_start_matches("http://").to_owned());
+    let (url, address) = (
+        up.url.clone(),
+        up.url.trim_start_matches("http://").to_owned(),
+    );
     let ask = async |arguments: &[&str], listen: &str| {
         let output = process::run(&place, arguments, &[("POSTHASTE_LISTEN", listen)], None).await;
         let text = [output.stdout, output.stderr].concat();
         (output.status.code(), String::from_utf8(text).expect("text"))
     };
-    assert_eq!(ask(&["health"], &address).await, (Some(0), format!("{url}/healthz answered 200 OK\n")));
-    assert_eq!(ask(&["health", "--ready", "--url", &url], "127.0.0.1:1").await.0, Some(0));
+    assert_eq!(
+        ask(&["health"], &address).await,
+        (Some(0), format!("{url}/healthz answered 200 OK\n"))
+    );
+    assert_eq!(
+        ask(&["health", "--ready", "--url", &url], "127.0.0.1:1")
+            .await
+            .0,
+        Some(0)
+    );
     // The address that "every address" stands for.
     let every = address.replace("127.0.0.1", "0.0.0.0");
     assert_eq!(ask(&["health", "--ready"], &every).await.0, Some(0));
     assert!(up.stop().await.success());
     let (code, said) = ask(&["health"], &address).await;
-    assert!(code == Some(1) && said.contains("does not answer"), "{code:?}: {said}");
+    assert!(
+        code == Some(1) && said.contains("does not answer"),
+        "{code:?}: {said}"
+    );
 }

@@ -13,12 +13,17 @@ use crate::support::{Backend, Place, Process, required};
 fn tool(name: &str) -> Command {
     let python = required("POSTHASTE_TEST_PYTHON");
     let mut command = Command::new(Path::new(&python).with_file_name(name));
-    command.stdin(Stdio::null()).kill_on_drop(true).env("NO_COLOR", "1");
+    command
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .env("NO_COLOR", "1");
     command
 }
 
 async fn output(mut command: Command) -> (Output, String) {
-    let ran = tokio::time::timeout(Duration::from_secs(600), command.output()).await.expect("it ends in time");
+    let ran = tokio::time::timeout(Duration::from_secs(600), command.output())
+        .await
+        .expect("it ends in time");
     let ran = ran.expect("it starts");
     let text = [ran.stdout.as_slice(), &ran.stderr].concat();
     (ran, String::from_utf8_lossy(&text).into_owned())
@@ -34,12 +39,32 @@ async fn schemathesis_finds_no_difference_with_all_checks() {
         std::fs::copy(config.join(file), place.dir.path().join(file)).expect("copied");
     }
     command.current_dir(place.dir.path());
-    command.args(["run", &format!("{}/openapi.json", api.url), "--checks", "all", "--max-examples", "12"]);
-    command.args(["--generation-deterministic", "--request-timeout", "60", "--no-color"]);
-    command.args(["--suppress-health-check", "all", "--header", &format!("Authorization: Bearer {ADMIN_KEY}")]);
+    command.args([
+        "run",
+        &format!("{}/openapi.json", api.url),
+        "--checks",
+        "all",
+        "--max-examples",
+        "12",
+    ]);
+    command.args([
+        "--generation-deterministic",
+        "--request-timeout",
+        "60",
+        "--no-color",
+    ]);
+    command.args([
+        "--suppress-health-check",
+        "all",
+        "--header",
+        &format!("Authorization: Bearer {ADMIN_KEY}"),
+    ]);
     let (ran, text) = output(command).await;
     assert!(ran.status.success(), "schemathesis complains:\n{text}");
-    assert!(text.contains("Tested: ") && !text.contains("Tested: 0"), "{text}");
+    assert!(
+        text.contains("Tested: ") && !text.contains("Tested: 0"),
+        "{text}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,20 +78,38 @@ async fn a_python_client_is_generated_without_a_warning() {
     let config = place.dir.path().join("config.yml");
     std::fs::write(
         &config,
-        "post_hooks: []\ncontent_type_overrides:\n  application/x-ndjson: application/octet-stream\n",
+        "post_hooks: []\ncontent_type_overrides:\n  application/x-ndjson: \
+         application/octet-stream\n",
     )
     .expect("written");
     let client = place.dir.path().join("client");
     let mut command = tool("openapi-python-client");
-    command.arg("generate").arg("--path").arg(&document).arg("--config").arg(&config);
-    command.arg("--output-path").arg(&client).arg("--fail-on-warning");
+    command
+        .arg("generate")
+        .arg("--path")
+        .arg(&document)
+        .arg("--config")
+        .arg(&config);
+    command
+        .arg("--output-path")
+        .arg(&client)
+        .arg("--fail-on-warning");
     let (ran, text) = output(command).await;
-    assert!(ran.status.success() && !text.contains("WARNING"), "the generator complains:\n{text}");
+    assert!(
+        ran.status.success() && !text.contains("WARNING"),
+        "the generator complains:\n{text}"
+    );
     // What was generated can be used.
     let mut import = Command::new(required("POSTHASTE_TEST_PYTHON"));
-    import.current_dir(&client).args(["-c", IMPORT]).kill_on_drop(true);
+    import
+        .current_dir(&client)
+        .args(["-c", IMPORT])
+        .kill_on_drop(true);
     let (ran, text) = output(import).await;
-    assert!(ran.status.success(), "what was generated cannot be imported:\n{text}");
+    assert!(
+        ran.status.success(),
+        "what was generated cannot be imported:\n{text}"
+    );
 }
 
 const IMPORT: &str = "

@@ -1,4 +1,5 @@
-//! What is shipped for Prometheus and Grafana, against a real Prometheus that scrapes the built program.
+//! What is shipped for Prometheus and Grafana, against a real Prometheus that scrapes the built
+//! program.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,10 +13,12 @@ use serde_json::{Value, json};
 
 use crate::support::prometheus::{Prometheus, Series, promtool, shipped};
 use crate::support::promql::{Named, named, unfiltered};
-use crate::support::{Api, Backend, Place, Process, Receiver, eventually, process, required, within};
+use crate::support::{
+    Api, Backend, Place, Process, Receiver, eventually, process, required, within,
+};
 
-/// The alert whose metrics are not Posthaste's but node_exporter's, which does not run here. promtool's tests
-/// are the ones that show it at work.
+/// The alert whose metrics are not Posthaste's but node_exporter's, which does not run here.
+/// promtool's tests are the ones that show it at work.
 const NOT_OURS: &str = "PosthasteDiskFilling";
 /// What Grafana puts in for a variable where "All" is chosen.
 const ALL: &str = ".*";
@@ -25,7 +28,8 @@ fn root() -> &'static Path {
 }
 
 fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+    let entries =
+        std::fs::read_dir(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
     let mut files: Vec<_> = entries.map(|entry| entry.expect("a file").path()).collect();
     files.retain(|file| file.extension().is_some_and(|found| found == extension));
     files.sort();
@@ -34,8 +38,13 @@ fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
 }
 
 fn dashboards() -> Vec<Value> {
-    let read = |file: &PathBuf| serde_json::from_str(&std::fs::read_to_string(file).unwrap()).expect("JSON");
-    files(&root().join("deploy/grafana/dashboards"), "json").iter().map(read).collect()
+    let read = |file: &PathBuf| {
+        serde_json::from_str(&std::fs::read_to_string(file).unwrap()).expect("JSON")
+    };
+    files(&root().join("deploy/grafana/dashboards"), "json")
+        .iter()
+        .map(read)
+        .collect()
 }
 
 fn panels(dashboard: &Value) -> &Vec<Value> {
@@ -51,10 +60,15 @@ struct Query {
     legend: Vec<String>,
 }
 
-/// The queries of all panels, with variables put in as Grafana does. Times are for a scrape each second.
+/// The queries of all panels, with variables put in as Grafana does. Times are for a scrape each
+/// second.
 fn panel_queries(instance: &str, wire_format: &str) -> Vec<Query> {
-    let variables =
-        [("$__rate_interval", "15s"), ("$__range", "1m"), ("$instance", instance), ("$wire_format", wire_format)];
+    let variables = [
+        ("$__rate_interval", "15s"),
+        ("$__range", "1m"),
+        ("$instance", instance),
+        ("$wire_format", wire_format),
+    ];
     let mut queries = Vec::new();
     for dashboard in dashboards() {
         for panel in panels(&dashboard) {
@@ -63,12 +77,23 @@ fn panel_queries(instance: &str, wire_format: &str) -> Vec<Query> {
                 for (variable, value) in variables {
                     expression = expression.replace(variable, value);
                 }
-                assert!(!expression.contains('$'), "an unknown variable: {expression}");
+                assert!(
+                    !expression.contains('$'),
+                    "an unknown variable: {expression}"
+                );
                 let legend = target["legendFormat"].as_str().unwrap_or_default();
-                let legend = legend.split("{{").skip(1).map(|label| label.split("}}").next().unwrap().to_owned());
-                let (uid, title) = (dashboard["uid"].as_str().unwrap(), panel["title"].as_str().unwrap());
+                let legend = legend
+                    .split("{{")
+                    .skip(1)
+                    .map(|label| label.split("}}").next().unwrap().to_owned());
+                let uid = dashboard["uid"].as_str().unwrap();
+                let title = panel["title"].as_str().unwrap();
                 let place = format!("{uid}: {title}");
-                queries.push(Query { place, expression, legend: legend.collect() });
+                queries.push(Query {
+                    place,
+                    expression,
+                    legend: legend.collect(),
+                });
             }
         }
     }
@@ -80,12 +105,17 @@ fn panel_queries(instance: &str, wire_format: &str) -> Vec<Query> {
 async fn rule_queries(prometheus: &Prometheus) -> Vec<Query> {
     let mut queries = Vec::new();
     for rule in prometheus.rules().await {
-        let (name, expression) = (rule["name"].as_str().unwrap(), rule["query"].as_str().unwrap());
+        let name = rule["name"].as_str().unwrap();
+        let expression = rule["query"].as_str().unwrap();
         let (place, expression) = match rule["type"].as_str().unwrap() {
             "alerting" => (format!("alert {name}"), unfiltered(expression)),
             _ => (format!("record {name}"), expression.to_owned()),
         };
-        queries.push(Query { place, expression, legend: Vec::new() });
+        queries.push(Query {
+            place,
+            expression,
+            legend: Vec::new(),
+        });
     }
     assert!(queries.len() >= 20, "{}", queries.len());
     queries
@@ -94,7 +124,12 @@ async fn rule_queries(prometheus: &Prometheus) -> Vec<Query> {
 #[tokio::test]
 async fn every_query_of_dashboards_and_rules_returns_series() {
     let place = Place::new(Backend::RabbitPostgres).await;
-    assert!(process::run(&place, &["migrate"], &[], None).await.status.success());
+    assert!(
+        process::run(&place, &["migrate"], &[], None)
+            .await
+            .status
+            .success()
+    );
     let api_process = Process::start(&place, &["api"]).await;
     let worker = Process::start(&place, &["worker"]).await;
     let address = |process: &Process| process.url.trim_start_matches("http://").to_owned();
@@ -106,16 +141,28 @@ async fn every_query_of_dashboards_and_rules_returns_series() {
     ])
     .await;
     // What happens once must happen between two scrapes: what a counter begins with is no increase.
-    within(Duration::from_secs(30), "the first scrape of both", async || {
-        (prometheus.query("posthaste_build_info").await.unwrap().len() == 2).then_some(())
-    })
+    within(
+        Duration::from_secs(30),
+        "the first scrape of both",
+        async || {
+            (prometheus
+                .query("posthaste_build_info")
+                .await
+                .unwrap()
+                .len()
+                == 2)
+                .then_some(())
+        },
+    )
     .await;
     let receiver = Receiver::start().await;
     let done = AtomicBool::new(false);
     let checked = async {
         let mut queries = panel_queries(ALL, ALL);
         queries.extend(rule_queries(&prometheus).await);
-        let not_ours: Vec<_> = queries.extract_if(.., |query| query.place.ends_with(NOT_OURS)).collect();
+        let not_ours: Vec<_> = queries
+            .extract_if(.., |query| query.place.ends_with(NOT_OURS))
+            .collect();
         assert_eq!(not_ours.len(), 1, "{NOT_OURS} alone is exempt");
         answers(&prometheus, &queries).await;
         wait_for_load(&prometheus).await;
@@ -125,7 +172,10 @@ async fn every_query_of_dashboards_and_rules_returns_series() {
             check_names(&prometheus, query, series).await;
         }
         for query in panel_queries(&address(&worker).replace('.', r"\\."), "standard|raw") {
-            let series = prometheus.query(&query.expression).await.expect(&query.expression);
+            let series = prometheus
+                .query(&query.expression)
+                .await
+                .expect(&query.expression);
             assert!(!series.is_empty(), "of one worker: {query:?}");
         }
         check_rules_work(&prometheus).await;
@@ -136,17 +186,30 @@ async fn every_query_of_dashboards_and_rules_returns_series() {
     tokio::join!(load(&place, &api_process, &receiver, &done), checked);
 }
 
-/// A little of everything, until told to stop: deliveries, retries, failures, expiries, a dead letter, an
-/// endpoint that is gone.
+/// A little of everything, until told to stop: deliveries, retries, failures, expiries, a dead
+/// letter, an endpoint that is gone.
 async fn load(place: &Place, process: &Process, receiver: &Receiver, done: &AtomicBool) {
     let api = Api::of(process);
     let no_retries = json!({"max_retries": 0});
     let endpoints = [
         api.endpoint(&receiver.url("/ok"), json!({})).await,
-        api.endpoint(&receiver.url("/fail/1/503"), json!({"wire_format": "cloudevents"})).await,
-        api.endpoint(&receiver.url("/status/400"), json!({"wire_format": "raw"})).await,
-        api.endpoint(&receiver.url("/hang"), json!({"timeout_ms": 1000, "retry": no_retries})).await,
-        api.endpoint("http://127.0.0.1:1/", json!({"wire_format": "raw", "retry": no_retries})).await,
+        api.endpoint(
+            &receiver.url("/fail/1/503"),
+            json!({"wire_format": "cloudevents"}),
+        )
+        .await,
+        api.endpoint(&receiver.url("/status/400"), json!({"wire_format": "raw"}))
+            .await,
+        api.endpoint(
+            &receiver.url("/hang"),
+            json!({"timeout_ms": 1000, "retry": no_retries}),
+        )
+        .await,
+        api.endpoint(
+            "http://127.0.0.1:1/",
+            json!({"wire_format": "raw", "retry": no_retries}),
+        )
+        .await,
         api.endpoint(&receiver.url("/status/503"), json!({})).await,
     ];
     let gone = api.endpoint(&receiver.url("/status/410"), json!({})).await;
@@ -163,15 +226,28 @@ async fn load(place: &Place, process: &Process, receiver: &Receiver, done: &Atom
 /// Publishes what cannot be read.
 async fn bury(place: &Place) {
     let connection =
-        lapin::Connection::connect(&place.broker_url, lapin::ConnectionProperties::default()).await.unwrap();
+        lapin::Connection::connect(&place.broker_url, lapin::ConnectionProperties::default())
+            .await
+            .unwrap();
     let channel = connection.create_channel().await.unwrap();
     let exchange = format!("{}.notifications", place.prefix);
-    let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
-    channel.basic_publish(exchange.into(), "notification".into(), options, b"garbage", properties).await.unwrap();
+    let options = BasicPublishOptions::default();
+    let properties = BasicProperties::default();
+    channel
+        .basic_publish(
+            exchange.into(),
+            "notification".into(),
+            options,
+            b"garbage",
+            properties,
+        )
+        .await
+        .unwrap();
     connection.close(200, "done".into()).await.unwrap();
 }
 
-/// What each query returns, once each returns a number. It fails at once on a query that does not parse.
+/// What each query returns, once each returns a number. It fails at once on a query that does not
+/// parse.
 async fn answers(prometheus: &Prometheus, queries: &[Query]) -> Vec<Vec<Series>> {
     let found: Mutex<BTreeMap<usize, Vec<Series>>> = Mutex::new(BTreeMap::new());
     let all = tokio::time::timeout(Duration::from_secs(30), async {
@@ -181,7 +257,9 @@ async fn answers(prometheus: &Prometheus, queries: &[Query]) -> Vec<Vec<Series>>
                     continue;
                 }
                 let series = prometheus.query(&query.expression).await;
-                let series = series.unwrap_or_else(|error| panic!("{}: {error}\n{}", query.place, query.expression));
+                let series = series.unwrap_or_else(|error| {
+                    panic!("{}: {error}\n{}", query.place, query.expression)
+                });
                 if series.iter().any(|series| series.value.is_finite()) {
                     found.lock().unwrap().insert(n, series);
                 }
@@ -194,7 +272,11 @@ async fn answers(prometheus: &Prometheus, queries: &[Query]) -> Vec<Vec<Series>>
     });
     let in_time = all.await.is_ok();
     let found = found.into_inner().unwrap();
-    let silent: Vec<_> = queries.iter().enumerate().filter(|(n, _)| !found.contains_key(n)).collect();
+    let silent: Vec<_> = queries
+        .iter()
+        .enumerate()
+        .filter(|(n, _)| !found.contains_key(n))
+        .collect();
     for (_, query) in &silent {
         // A misspelt name says more than that there is no answer.
         check_names(prometheus, query, &[]).await;
@@ -205,8 +287,10 @@ async fn answers(prometheus: &Prometheus, queries: &[Query]) -> Vec<Vec<Series>>
 
 /// Prometheus has seen each kind of trouble that [`load`] makes.
 async fn wait_for_load(prometheus: &Prometheus) {
-    let results = ["2xx", "4xx", "5xx", "timeout", "network"].map(|it| format!(r#"attempts_total{{result="{it}"}}"#));
-    let outcomes = ["delivered", "failed", "expired"].map(|it| format!(r#"deliveries_total{{outcome="{it}"}}"#));
+    let results = ["2xx", "4xx", "5xx", "timeout", "network"]
+        .map(|it| format!(r#"attempts_total{{result="{it}"}}"#));
+    let outcomes = ["delivered", "failed", "expired"]
+        .map(|it| format!(r#"deliveries_total{{outcome="{it}"}}"#));
     let others = [
         r#"endpoints{state="disabled"}"#,
         r#"queue_messages{queue="dead"}"#,
@@ -214,16 +298,26 @@ async fn wait_for_load(prometheus: &Prometheus) {
         r#"dead_letters_total{reason="undecodable"}"#,
         r#"broker_connections{state="up"}"#,
     ];
-    for selector in results.into_iter().chain(outcomes).chain(others.map(str::to_owned)) {
+    for selector in results
+        .into_iter()
+        .chain(outcomes)
+        .chain(others.map(str::to_owned))
+    {
         within(Duration::from_secs(20), &selector, async || {
-            let sum = prometheus.query(&format!("sum(posthaste_{selector})")).await.unwrap();
+            let sum = prometheus
+                .query(&format!("sum(posthaste_{selector})"))
+                .await
+                .unwrap();
             sum.first().is_some_and(|sum| sum.value > 0.0).then_some(())
         })
         .await;
     }
     within(Duration::from_secs(20), "one worker", async || {
         let count = prometheus.query("posthaste:workers:count").await.unwrap();
-        count.first().is_some_and(|count| (count.value - 1.0).abs() < 0.5).then_some(())
+        count
+            .first()
+            .is_some_and(|count| (count.value - 1.0).abs() < 0.5)
+            .then_some(())
     })
     .await;
 }
@@ -236,42 +330,81 @@ async fn check_names(prometheus: &Prometheus, query: &Query, series: &[Series]) 
     let mut known = BTreeSet::new();
     for selector in &selectors {
         let of_metric = prometheus.labels(&selector.metric).await;
-        assert!(!of_metric.is_empty(), "{place}: no metric {}", selector.metric);
+        assert!(
+            !of_metric.is_empty(),
+            "{place}: no metric {}",
+            selector.metric
+        );
         for matcher in &selector.matchers {
-            assert!(of_metric.contains(&matcher.label), "{place}: {} has no {}", selector.metric, matcher.label);
+            assert!(
+                of_metric.contains(&matcher.label),
+                "{place}: {} has no {}",
+                selector.metric,
+                matcher.label
+            );
             let values = prometheus.values(&selector.metric, &matcher.label).await;
             for value in matcher.listed() {
-                assert!(values.contains(value), "{place}: {value} is none of {}: {values:?}", matcher.label);
+                assert!(
+                    values.contains(value),
+                    "{place}: {value} is none of {}: {values:?}",
+                    matcher.label
+                );
             }
         }
-        assert!(prometheus.count(&selector.text).await > 0, "{place}: no series of {}", selector.text);
+        assert!(
+            prometheus.count(&selector.text).await > 0,
+            "{place}: no series of {}",
+            selector.text
+        );
         known.extend(of_metric);
     }
     for label in &labels {
-        assert!(known.contains(label), "{place}: no label {label}, there are {known:?}");
+        assert!(
+            known.contains(label),
+            "{place}: no label {label}, there are {known:?}"
+        );
     }
     for label in &query.legend {
-        let without = series.iter().find(|series| !series.labels.contains_key(label));
-        assert!(without.is_none(), "{place}: the legend shows {label}, which is not in {without:?}");
+        let without = series
+            .iter()
+            .find(|series| !series.labels.contains_key(label));
+        assert!(
+            without.is_none(),
+            "{place}: the legend shows {label}, which is not in {without:?}"
+        );
     }
 }
 
 /// Rules are evaluated without an error, and the one alert that is due is on its way.
 async fn check_rules_work(prometheus: &Prometheus) {
-    let rules = within(Duration::from_secs(20), "every rule is evaluated", async || {
-        Some(prometheus.rules().await).filter(|rules| rules.iter().all(|rule| rule["health"] != "unknown"))
-    })
+    let rules = within(
+        Duration::from_secs(20),
+        "every rule is evaluated",
+        async || {
+            Some(prometheus.rules().await)
+                .filter(|rules| rules.iter().all(|rule| rule["health"] != "unknown"))
+        },
+    )
     .await;
     for rule in &rules {
         assert_eq!(rule["health"], "ok", "{rule}");
     }
-    let state = |name: &str| rules.iter().find(|rule| rule["name"] == name).expect(name)["state"].clone();
+    let state =
+        |name: &str| rules.iter().find(|rule| rule["name"] == name).expect(name)["state"].clone();
     eventually("dead letters are noticed", async || {
-        let alerts = prometheus.query(r#"ALERTS{alertname="PosthasteDeadLetters"}"#).await.unwrap();
+        let alerts = prometheus
+            .query(r#"ALERTS{alertname="PosthasteDeadLetters"}"#)
+            .await
+            .unwrap();
         (alerts.len() == 1).then_some(())
     })
     .await;
-    for quiet in ["PosthasteNoWorkers", "PosthasteStoreErrors", "PosthasteBrokerDisconnected", "PosthasteOutboxStuck"] {
+    for quiet in [
+        "PosthasteNoWorkers",
+        "PosthasteStoreErrors",
+        "PosthasteBrokerDisconnected",
+        "PosthasteOutboxStuck",
+    ] {
         assert_ne!(state(quiet), "firing", "{quiet}");
     }
 }
@@ -282,7 +415,10 @@ async fn check_variables(prometheus: &Prometheus) {
         for variable in dashboard["templating"]["list"].as_array().unwrap() {
             if variable["type"] == "query" {
                 let query = variable["query"]["query"].as_str().unwrap();
-                let inside = query.strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(')')).expect(query);
+                let inside = query
+                    .strip_prefix("label_values(")
+                    .and_then(|rest| rest.strip_suffix(')'))
+                    .expect(query);
                 let (metric, label) = inside.split_once(", ").expect(query);
                 assert!(prometheus.values(metric, label).await.len() > 1, "{query}");
             }
@@ -293,10 +429,22 @@ async fn check_variables(prometheus: &Prometheus) {
 fn print(queries: &[Query], answers: &[Vec<Series>]) {
     println!("| where | query | series | a value |\n| --- | --- | --- | --- |");
     for (query, series) in queries.iter().zip(answers) {
-        let finite = series.iter().map(|series| series.value).filter(|value| value.is_finite());
+        let finite = series
+            .iter()
+            .map(|series| series.value)
+            .filter(|value| value.is_finite());
         let value = finite.fold(f64::NEG_INFINITY, f64::max);
-        let expression = query.expression.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|");
-        println!("| {} | `{expression}` | {} | {value} |", query.place, series.len());
+        let expression = query
+            .expression
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+            .replace('|', "\\|");
+        println!(
+            "| {} | `{expression}` | {} | {value} |",
+            query.place,
+            series.len()
+        );
     }
 }
 
@@ -306,26 +454,44 @@ fn rules_are_valid_and_each_alert_fires_when_it_should_and_only_then() {
     promtool(&["check", "config"], &[shipped().join("prometheus.yml")]);
     promtool(&["check", "rules"], &rules);
     promtool(&["test", "rules"], &files(&shipped().join("tests"), "yml"));
-    let text: String = rules.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    let text: String = rules
+        .iter()
+        .map(|file| std::fs::read_to_string(file).unwrap())
+        .collect();
     let alerts: Vec<_> = text.split("- alert: ").skip(1).collect();
     assert_eq!(alerts.len(), 8);
     let mut runbooks = BTreeSet::new();
     for alert in alerts {
         let name = alert.lines().next().unwrap();
-        let runbook = alert.split("runbook: docs/runbooks/").nth(1).expect(name).lines().next().unwrap();
-        let page = std::fs::read_to_string(root().join("docs/runbooks").join(runbook)).expect(runbook);
+        let runbook = alert
+            .split("runbook: docs/runbooks/")
+            .nth(1)
+            .expect(name)
+            .lines()
+            .next()
+            .unwrap();
+        let page =
+            std::fs::read_to_string(root().join("docs/runbooks").join(runbook)).expect(runbook);
         for heading in [name, "## What it means", "## How to check", "## What to do"] {
             assert!(page.contains(heading), "{runbook} has no {heading}");
         }
         let tests = shipped().join("tests").join(runbook.replace(".md", ".yml"));
         let tests = std::fs::read_to_string(tests).expect("a test of this name");
         let of_alert = format!("alertname: {name}\n        exp_alerts:");
-        assert!(tests.contains(&format!("{of_alert} []\n")), "{name}: no test that it does not fire");
-        assert!(tests.contains(&format!("{of_alert}\n          - exp_labels")), "{name}: no test that it fires");
+        assert!(
+            tests.contains(&format!("{of_alert} []\n")),
+            "{name}: no test that it does not fire"
+        );
+        assert!(
+            tests.contains(&format!("{of_alert}\n          - exp_labels")),
+            "{name}: no test that it fires"
+        );
         runbooks.insert(runbook.to_owned());
     }
     let pages = files(&root().join("docs/runbooks"), "md").into_iter();
-    let pages: BTreeSet<_> = pages.map(|file| file.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+    let pages: BTreeSet<_> = pages
+        .map(|file| file.file_name().unwrap().to_str().unwrap().to_owned())
+        .collect();
     runbooks.insert("README.md".to_owned());
     assert_eq!(pages, runbooks, "runbooks and alerts");
 }
@@ -334,9 +500,15 @@ fn rules_are_valid_and_each_alert_fires_when_it_should_and_only_then() {
 fn dashboards_have_the_types_that_grafana_says() {
     let script = root().join("tests/interop/grafana/check.cjs");
     let mut command = std::process::Command::new("node");
-    command.env("NODE_PATH", required("POSTHASTE_TEST_NODE_PATH")).arg(script);
-    let output = command.args(files(&root().join("deploy/grafana/dashboards"), "json")).output().expect("node");
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    command
+        .env("NODE_PATH", required("POSTHASTE_TEST_NODE_PATH"))
+        .arg(script);
+    let output = command
+        .args(files(&root().join("deploy/grafana/dashboards"), "json"))
+        .output()
+        .expect("node");
+    let out = String::from_utf8_lossy(&output.stdout);
+    let err = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{out}{err}");
     assert!(out.contains("4 dashboards, 0 faults"), "{out}");
 }
@@ -346,11 +518,19 @@ fn dashboards_are_laid_out_and_described() {
     let mut uids = BTreeSet::new();
     let all = dashboards();
     for dashboard in &all {
-        assert!(uids.insert(dashboard["uid"].as_str().unwrap()), "{}", dashboard["uid"]);
-        let (mut ids, mut cells) = (BTreeSet::new(), BTreeSet::new());
+        assert!(
+            uids.insert(dashboard["uid"].as_str().unwrap()),
+            "{}",
+            dashboard["uid"]
+        );
+        let mut ids = BTreeSet::new();
+        let mut cells = BTreeSet::new();
         for panel in panels(dashboard) {
             let what = format!("{}: {}", dashboard["uid"], panel["title"]);
-            assert!(ids.insert(panel["id"].as_u64().unwrap()), "{what}: its id is not its own");
+            assert!(
+                ids.insert(panel["id"].as_u64().unwrap()),
+                "{what}: its id is not its own"
+            );
             let side = |name: &str| panel["gridPos"][name].as_u64().expect(name);
             assert!(side("x") + side("w") <= 24, "{what}: wider than the page");
             for x in side("x")..side("x") + side("w") {
@@ -360,14 +540,24 @@ fn dashboards_are_laid_out_and_described() {
             }
             if panel["type"] != "row" && panel["type"] != "text" {
                 assert!(!panel["title"].as_str().unwrap().is_empty(), "{what}");
-                assert!(panel["description"].as_str().unwrap().ends_with('.'), "{what}: no description");
-                assert!(panel["fieldConfig"]["defaults"]["unit"].is_string(), "{what}: no unit");
+                assert!(
+                    panel["description"].as_str().unwrap().ends_with('.'),
+                    "{what}: no description"
+                );
+                assert!(
+                    panel["fieldConfig"]["defaults"]["unit"].is_string(),
+                    "{what}: no unit"
+                );
             }
         }
     }
     for panel in all.iter().flat_map(panels) {
         for link in panel["links"].as_array().into_iter().flatten() {
-            let uid = link["url"].as_str().unwrap().strip_prefix("/d/").expect("a dashboard");
+            let uid = link["url"]
+                .as_str()
+                .unwrap()
+                .strip_prefix("/d/")
+                .expect("a dashboard");
             assert!(uids.contains(uid), "no dashboard {uid}");
         }
     }

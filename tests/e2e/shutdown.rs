@@ -10,21 +10,36 @@ use crate::support::{Api, Backend, Place, Process, Receiver, eventually, process
 async fn nothing_is_lost(backend: Backend, slow: &str, grace: &str, cut_off: bool) {
     let place = Place::new(backend).await;
     let receiver = Receiver::start().await;
-    assert!(process::run(&place, &["migrate"], &[], None).await.status.success());
+    assert!(
+        process::run(&place, &["migrate"], &[], None)
+            .await
+            .status
+            .success()
+    );
     let api_process = Process::start(&place, &["api"]).await;
     let settings = [("POSTHASTE_SHUTDOWN_GRACE", grace)];
     let mut first = Process::start_with(&place, &["worker"], &settings).await;
     let api = Api::of(&api_process);
-    let endpoint = api.endpoint(&receiver.url(slow), json!({"max_in_flight": 500, "timeout_ms": 20_000})).await;
+    let endpoint = api
+        .endpoint(
+            &receiver.url(slow),
+            json!({"max_in_flight": 500, "timeout_ms": 20_000}),
+        )
+        .await;
     let item = |n: usize| json!({"type": "test.sent", "payload": n, "endpoint_id": endpoint["id"]});
-    api.post("/v1/notifications/batch", (0..200).map(item).collect()).await;
+    api.post("/v1/notifications/batch", (0..200).map(item).collect())
+        .await;
     receiver.wait_for(slow, 200).await;
 
     let told = Instant::now();
     first.signal("-TERM");
     let second = Process::start(&place, &["worker"]).await;
     assert!(first.ended(Duration::from_secs(30)).await.success());
-    assert!(told.elapsed() < Duration::from_secs(20), "it took {:?} to stop", told.elapsed());
+    assert!(
+        told.elapsed() < Duration::from_secs(20),
+        "it took {:?} to stop",
+        told.elapsed()
+    );
 
     eventually("everything is delivered", async || {
         (api.all_deliveries("&status=delivered").await.len() == 200).then_some(())
@@ -32,11 +47,16 @@ async fn nothing_is_lost(backend: Backend, slow: &str, grace: &str, cut_off: boo
     .await;
     let mut times: BTreeMap<String, u32> = BTreeMap::new();
     for request in receiver.requests(slow) {
-        *times.entry(request.header("webhook-id").to_owned()).or_default() += 1;
+        *times
+            .entry(request.header("webhook-id").to_owned())
+            .or_default() += 1;
     }
     assert_eq!(times.len(), 200);
     let most = times.values().max().copied().unwrap_or(0);
-    assert!(most <= if cut_off { 2 } else { 1 }, "one was sent {most} times");
+    assert!(
+        most <= if cut_off { 2 } else { 1 },
+        "one was sent {most} times"
+    );
     assert!(second.stop().await.success());
 }
 
@@ -61,11 +81,16 @@ async fn a_second_signal_ends_at_once() {
     let receiver = Receiver::start().await;
     let mut up = Process::start(&place, &["up"]).await;
     let api = Api::of(&up);
-    let endpoint = api.endpoint(&receiver.url("/hang"), json!({"timeout_ms": 60_000})).await;
+    let endpoint = api
+        .endpoint(&receiver.url("/hang"), json!({"timeout_ms": 60_000}))
+        .await;
     api.enqueue_to(&endpoint, json!({})).await;
     receiver.wait_for("/hang", 1).await;
     up.signal("-TERM");
-    eventually("it says that it stops", async || up.log().contains("stopping").then_some(())).await;
+    eventually("it says that it stops", async || {
+        up.log().contains("stopping").then_some(())
+    })
+    .await;
     up.signal("-TERM");
     let status = up.ended(Duration::from_secs(5)).await;
     assert_eq!(status.code(), Some(130));
@@ -75,20 +100,30 @@ async fn a_second_signal_ends_at_once() {
 async fn a_worker_that_is_killed_loses_nothing() {
     let place = Place::new(Backend::RabbitPostgres).await;
     let receiver = Receiver::start().await;
-    assert!(process::run(&place, &["migrate"], &[], None).await.status.success());
+    assert!(
+        process::run(&place, &["migrate"], &[], None)
+            .await
+            .status
+            .success()
+    );
     let api_process = Process::start(&place, &["api"]).await;
     let first = Process::start(&place, &["worker"]).await;
     let api = Api::of(&api_process);
-    let endpoint = api.endpoint(&receiver.url("/slow/50"), json!({"max_in_flight": 4})).await;
+    let endpoint = api
+        .endpoint(&receiver.url("/slow/50"), json!({"max_in_flight": 4}))
+        .await;
     let item = |n: usize| json!({"type": "test.sent", "payload": n, "endpoint_id": endpoint["id"]});
-    api.post("/v1/notifications/batch", (0..100).map(item).collect()).await;
+    api.post("/v1/notifications/batch", (0..100).map(item).collect())
+        .await;
     receiver.wait_for("/slow", 20).await;
     first.kill().await;
     let _second = Process::start(&place, &["worker"]).await;
-    // Deliveries that the dead worker had parked or claimed wait for the end of its leases at most; those it had
-    // from the broker come back at once.
-    let all = crate::support::within(Duration::from_secs(180), "everything is delivered", async || {
-        (api.all_deliveries("&status=delivered").await.len() == 100).then_some(())
-    });
+    // Deliveries that the dead worker had parked or claimed wait for the end of its leases at most;
+    // those it had from the broker come back at once.
+    let all = crate::support::within(
+        Duration::from_secs(180),
+        "everything is delivered",
+        async || (api.all_deliveries("&status=delivered").await.len() == 100).then_some(()),
+    );
     all.await;
 }

@@ -15,7 +15,10 @@ const ENDPOINT: &str = "POSTHASTE_TRACING_OTLP_ENDPOINT";
 
 /// Spans of a kind whose names begin so.
 fn named<'a>(spans: &'a [Exported], kind: i32, name: &str) -> Vec<&'a Exported> {
-    spans.iter().filter(|span| span.kind == kind && span.name.starts_with(name)).collect()
+    spans
+        .iter()
+        .filter(|span| span.kind == kind && span.name.starts_with(name))
+        .collect()
 }
 
 const INTERNAL: i32 = 1;
@@ -30,27 +33,44 @@ fn assert_whole(spans: &[Exported], root: &str) {
     assert_eq!(ids.len(), spans.len(), "no id is there twice: {spans:#?}");
     for span in spans {
         let known = ids.contains(span.parent.as_str()) || span.parent == root;
-        assert!(known, "{} has the parent {:?}, which did not come", span.name, span.parent);
+        assert!(
+            known,
+            "{} has the parent {:?}, which did not come",
+            span.name, span.parent
+        );
         assert!(span.ended >= span.began, "{span:?}");
         for name in span.attributes.keys() {
-            assert!(names::ALL.contains(&name.as_str()), "{name} is no name that is documented");
+            assert!(
+                names::ALL.contains(&name.as_str()),
+                "{name} is no name that is documented"
+            );
         }
     }
 }
 
 /// One notification, three attempts: what came to the collector.
-async fn three_attempts(place: &Place, collector: &Collector, api: &Process) -> (Vec<Exported>, Receiver, Value) {
+async fn three_attempts(
+    place: &Place,
+    collector: &Collector,
+    api: &Process,
+) -> (Vec<Exported>, Receiver, Value) {
     let receiver = Receiver::start().await;
     let api = Api::of(api);
     let retry = json!({"max_retries": 4, "delays_ms": [1000, 1000, 1000, 1000]});
     let more = json!({"retry": retry, "settings": {"traceparent": true}});
     let endpoint = api.endpoint(&receiver.url("/fail/2/503"), more).await;
-    let body = json!({"type": "order.paid", "payload": {"order": 7}, "endpoint_id": endpoint["id"]});
+    let body =
+        json!({"type": "order.paid", "payload": {"order": 7}, "endpoint_id": endpoint["id"]});
     let traceparent = format!("00-{TRACE}-{PARENT}-01");
-    let answer = api.post_with("/v1/notifications", body, &[("traceparent", &traceparent)]).await;
+    let answer = api
+        .post_with("/v1/notifications", body, &[("traceparent", &traceparent)])
+        .await;
     let id = answer["id"].as_str().unwrap();
     let delivery = api.finished(id, 1).await.remove(0);
-    assert_eq!((&delivery["status"], &delivery["attempt_count"]), (&json!("delivered"), &json!(3)));
+    assert_eq!(
+        (&delivery["status"], &delivery["attempt_count"]),
+        (&json!("delivered"), &json!(3))
+    );
     let spans = collector.trace(TRACE, 8).await;
     assert_whole(&spans, PARENT);
     assert_eq!(spans.len(), 8, "{spans:#?}");
@@ -60,7 +80,11 @@ async fn three_attempts(place: &Place, collector: &Collector, api: &Process) -> 
     assert_eq!(server.get("http.request.method"), "POST");
     assert_eq!(server.get("http.route"), "/v1/notifications");
     assert_eq!(server.get("http.response.status_code"), "202");
-    let producer = named(&spans, PRODUCER, &format!("send {}.notifications", place.prefix))[0];
+    let producer = named(
+        &spans,
+        PRODUCER,
+        &format!("send {}.notifications", place.prefix),
+    )[0];
     assert_eq!(producer.parent, server.id);
     assert_eq!(producer.get("messaging.message.id"), id);
     assert_eq!(producer.get("messaging.operation.type"), "send");
@@ -68,23 +92,52 @@ async fn three_attempts(place: &Place, collector: &Collector, api: &Process) -> 
     let requests = named(&spans, CLIENT, "POST");
     let received = receiver.requests("/fail/2/503");
     for (place, attempt) in attempts.iter().enumerate() {
-        assert_eq!(attempt.parent, producer.id, "each attempt hangs beneath what enqueued it");
-        assert_eq!(attempt.get("posthaste.attempt.number"), (place + 1).to_string());
+        assert_eq!(
+            attempt.parent, producer.id,
+            "each attempt hangs beneath what enqueued it"
+        );
+        assert_eq!(
+            attempt.get("posthaste.attempt.number"),
+            (place + 1).to_string()
+        );
         assert_eq!(attempt.get("posthaste.notification.id"), id);
-        assert_eq!(attempt.get("posthaste.delivery.id"), delivery["id"].as_str().unwrap());
-        assert_eq!(attempt.get("posthaste.endpoint.id"), endpoint["id"].as_str().unwrap());
+        assert_eq!(
+            attempt.get("posthaste.delivery.id"),
+            delivery["id"].as_str().unwrap()
+        );
+        assert_eq!(
+            attempt.get("posthaste.endpoint.id"),
+            endpoint["id"].as_str().unwrap()
+        );
         assert_eq!(attempt.get("posthaste.tenant"), "default");
         assert_eq!(attempt.get("posthaste.wire_format"), "standard");
-        assert_eq!(attempt.get("posthaste.delivery.source"), if place == 0 { "broker" } else { "store" });
+        assert_eq!(
+            attempt.get("posthaste.delivery.source"),
+            if place == 0 { "broker" } else { "store" }
+        );
         let request = requests[place];
         assert_eq!(request.parent, attempt.id);
         assert!(request.began >= attempt.began && request.ended <= attempt.ended);
         assert_eq!(request.get("server.address"), "127.0.0.1");
         assert_eq!(request.get("server.port"), receiver.port.to_string());
         assert_eq!(request.get("network.peer.port"), receiver.port.to_string());
-        assert!(request.get("posthaste.phase.wait_ms").parse::<f64>().unwrap() > 0.0);
-        assert_eq!(received[place].header("traceparent"), request.traceparent(), "the receiver's spans hang beneath");
-        let (status, result, state) = if place < 2 { ("503", "5xx", "pending") } else { ("200", "2xx", "delivered") };
+        assert!(
+            request
+                .get("posthaste.phase.wait_ms")
+                .parse::<f64>()
+                .unwrap()
+                > 0.0
+        );
+        assert_eq!(
+            received[place].header("traceparent"),
+            request.traceparent(),
+            "the receiver's spans hang beneath"
+        );
+        let (status, result, state) = if place < 2 {
+            ("503", "5xx", "pending")
+        } else {
+            ("200", "2xx", "delivered")
+        };
         assert_eq!(request.get("http.response.status_code"), status);
         assert_eq!(attempt.get("posthaste.attempt.result"), result);
         assert_eq!(attempt.get("posthaste.delivery.status"), state);
@@ -99,9 +152,15 @@ async fn all_attempts_of_a_delivery_are_in_its_enqueuers_trace() {
     let collector = Collector::start().await;
     let environment = [
         (ENDPOINT, collector.url.as_str()),
-        ("POSTHASTE_TRACING_HEADERS", "authorization=Bearer%20hunter2-hunter2"),
+        (
+            "POSTHASTE_TRACING_HEADERS",
+            "authorization=Bearer%20hunter2-hunter2",
+        ),
         ("OTEL_SERVICE_NAME", "webhooks"),
-        ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test"),
+        (
+            "OTEL_RESOURCE_ATTRIBUTES",
+            "deployment.environment.name=test",
+        ),
         ("POSTHASTE_LOG", "trace"),
     ];
     process::run(&place, &["migrate"], &[], None).await;
@@ -109,7 +168,11 @@ async fn all_attempts_of_a_delivery_are_in_its_enqueuers_trace() {
     let worker = Process::start_with(&place, &["worker"], &environment).await;
     let (spans, ..) = three_attempts(&place, &collector, &api).await;
     for span in &spans {
-        let role = if matches!(span.kind, SERVER | PRODUCER) { "api" } else { "worker" };
+        let role = if matches!(span.kind, SERVER | PRODUCER) {
+            "api"
+        } else {
+            "worker"
+        };
         assert_eq!(span.resource["posthaste.role"], role);
         assert_eq!(span.resource["service.name"], "webhooks");
         assert_eq!(span.resource["deployment.environment.name"], "test");
@@ -120,21 +183,37 @@ async fn all_attempts_of_a_delivery_are_in_its_enqueuers_trace() {
     assert_eq!(attempt.get("messaging.system"), "rabbitmq");
     let destination = format!("{0}.notifications:notification:{0}.work", place.prefix);
     assert_eq!(attempt.get("messaging.destination.name"), destination);
-    assert!(worker.log().contains(TRACE), "a delivery's lines in the log name its trace");
+    assert!(
+        worker.log().contains(TRACE),
+        "a delivery's lines in the log name its trace"
+    );
     for (headers, _) in collector.requests() {
         assert_eq!(headers["authorization"], "Bearer hunter2-hunter2");
         assert_eq!(headers["content-type"], "application/x-protobuf");
     }
     let doctor = process::run(&place, &["doctor"], &environment, None).await;
-    let seen = format!("{}{}{}", api.log(), worker.log(), String::from_utf8_lossy(&doctor.stdout));
-    assert!(!seen.contains("hunter2"), "the collector's credentials are seen");
+    let seen = format!(
+        "{}{}{}",
+        api.log(),
+        worker.log(),
+        String::from_utf8_lossy(&doctor.stdout)
+    );
+    assert!(
+        !seen.contains("hunter2"),
+        "the collector's credentials are seen"
+    );
 }
 
 #[tokio::test]
 async fn one_process_traces_the_same() {
     let place = Place::new(Backend::EmbeddedSqlite).await;
     let collector = Collector::start().await;
-    let up = Process::start_with(&place, &["up"], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url)]).await;
+    let up = Process::start_with(
+        &place,
+        &["up"],
+        &[("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url)],
+    )
+    .await;
     let (spans, receiver, endpoint) = three_attempts(&place, &collector, &up).await;
     let attempt = named(&spans, CONSUMER, "process")[0];
     assert_eq!(attempt.get("messaging.system"), "posthaste");
@@ -144,85 +223,159 @@ async fn one_process_traces_the_same() {
     // A replay is in the same trace, in the next round.
     let api = Api::of(&up);
     let delivery = attempt.get("posthaste.delivery.id").to_owned();
-    api.post(&format!("/v1/deliveries/{delivery}/retry"), json!({})).await;
+    api.post(&format!("/v1/deliveries/{delivery}/retry"), json!({}))
+        .await;
     receiver.wait_for("/fail/2/503", 4).await;
     let spans = collector.trace(TRACE, 10).await;
     let again = *named(&spans, CONSUMER, "process").last().unwrap();
-    assert_eq!((again.get("posthaste.attempt.number"), again.get("posthaste.attempt.round")), ("4", "2"));
-    assert_eq!(again.get("posthaste.endpoint.id"), endpoint["id"].as_str().unwrap());
-    let metrics = reqwest::get(format!("{}/metrics", up.url)).await.unwrap().text().await.unwrap();
-    assert!(metrics.contains("posthaste_trace_spans_dropped_total 0"), "{metrics}");
+    assert_eq!(
+        (
+            again.get("posthaste.attempt.number"),
+            again.get("posthaste.attempt.round")
+        ),
+        ("4", "2")
+    );
+    assert_eq!(
+        again.get("posthaste.endpoint.id"),
+        endpoint["id"].as_str().unwrap()
+    );
+    let metrics = reqwest::get(format!("{}/metrics", up.url))
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    assert!(
+        metrics.contains("posthaste_trace_spans_dropped_total 0"),
+        "{metrics}"
+    );
 }
 
 #[tokio::test]
 async fn who_brings_no_context_gets_one_trace_for_all_deliveries() {
     let place = Place::new(Backend::EmbeddedSqlite).await;
-    let (collector, receiver) = (Collector::start().await, Receiver::start().await);
+    let collector = Collector::start().await;
+    let receiver = Receiver::start().await;
     let up = Process::start_with(&place, &["up"], &[(ENDPOINT, &collector.url)]).await;
     let api = Api::of(&up);
     for path in ["/ok/1", "/ok/2", "/ok/3"] {
-        api.endpoint(&receiver.url(path), json!({"wire_format": "raw", "subscription": {"types": ["a.*"]}})).await;
+        api.endpoint(
+            &receiver.url(path),
+            json!({"wire_format": "raw", "subscription": {"types": ["a.*"]}}),
+        )
+        .await;
     }
-    let answer = api.post("/v1/notifications", json!({"type": "a.b", "payload": 1})).await;
+    let answer = api
+        .post("/v1/notifications", json!({"type": "a.b", "payload": 1}))
+        .await;
     let id = answer["id"].as_str().unwrap();
     api.finished(id, 3).await;
     let producer = eventually("the producer's span", async || {
         let spans = collector.spans();
-        named(&spans, PRODUCER, "send").first().map(|span| (*span).clone())
+        named(&spans, PRODUCER, "send")
+            .first()
+            .map(|span| (*span).clone())
     })
     .await;
     let spans = collector.trace(&producer.trace, 8).await;
     assert_whole(&spans, "");
-    assert_eq!(spans.len(), 8, "request, publishing, and three times attempt and request: {spans:#?}");
-    assert_eq!(named(&spans, SERVER, "POST /v1/notifications")[0].parent, "");
+    assert_eq!(
+        spans.len(),
+        8,
+        "request, publishing, and three times attempt and request: {spans:#?}"
+    );
+    assert_eq!(
+        named(&spans, SERVER, "POST /v1/notifications")[0].parent,
+        ""
+    );
     let attempts = named(&spans, CONSUMER, "process");
     assert!(attempts.iter().all(|attempt| attempt.parent == producer.id));
-    let endpoints: BTreeSet<&str> = attempts.iter().map(|attempt| attempt.get("posthaste.endpoint.id")).collect();
+    let endpoints: BTreeSet<&str> = attempts
+        .iter()
+        .map(|attempt| attempt.get("posthaste.endpoint.id"))
+        .collect();
     assert_eq!(endpoints.len(), 3);
 }
 
 #[tokio::test]
 async fn straight_from_the_broker_without_a_context_a_worker_begins_the_trace() {
     let place = Place::new(Backend::RabbitSqlite).await;
-    let (collector, receiver) = (Collector::start().await, Receiver::start().await);
+    let collector = Collector::start().await;
+    let receiver = Receiver::start().await;
     let up = Process::start_with(&place, &["up"], &[(ENDPOINT, &collector.url)]).await;
     let api = Api::of(&up);
     let more = json!({"retry": {"delays_ms": [1000]}, "settings": {"traceparent": true}});
     let endpoint = api.endpoint(&receiver.url("/fail/1/503"), more).await;
     let to = endpoint["id"].as_str().unwrap();
     let send = |id: &'static str, more: Vec<String>, environment: Vec<(&'static str, String)>| {
-        let arguments = ["send", "--broker", "--type", "a", "--payload", "{}", "--endpoint", to, "--id", id];
-        let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).chain(more).collect();
+        let arguments = [
+            "send",
+            "--broker",
+            "--type",
+            "a",
+            "--payload",
+            "{}",
+            "--endpoint",
+            to,
+            "--id",
+            id,
+        ];
+        let arguments: Vec<String> = arguments
+            .into_iter()
+            .map(str::to_owned)
+            .chain(more)
+            .collect();
         let place = &place;
         async move {
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            let environment: Vec<(&str, &str)> =
-                environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let environment: Vec<(&str, &str)> = environment
+                .iter()
+                .map(|(name, value)| (*name, value.as_str()))
+                .collect();
             let output = process::run(place, &arguments, &environment, None).await;
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            assert!(
+                output.status.success(),
+                "{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
     };
     send("n-1", vec![], vec![]).await;
     api.finished("n-1", 1).await;
     let root = eventually("the first span of the trace", async || {
-        named(&collector.spans(), CONSUMER, "receive").first().map(|span| (*span).clone())
+        named(&collector.spans(), CONSUMER, "receive")
+            .first()
+            .map(|span| (*span).clone())
     })
     .await;
     let spans = collector.trace(&root.trace, 5).await;
     assert_whole(&spans, "");
     assert_eq!(spans.len(), 5, "{spans:#?}");
-    assert!(named(&spans, CONSUMER, "process").iter().all(|attempt| attempt.parent == root.id));
+    assert!(
+        named(&spans, CONSUMER, "process")
+            .iter()
+            .all(|attempt| attempt.parent == root.id)
+    );
 
     // With a context, by the flag or by the variable, it is in that trace.
     let given = format!("00-{TRACE}-{PARENT}-01");
-    send("n-2", vec!["--traceparent".to_owned(), given.clone()], vec![]).await;
+    send(
+        "n-2",
+        vec!["--traceparent".to_owned(), given.clone()],
+        vec![],
+    )
+    .await;
     send("n-3", vec![], vec![("TRACEPARENT", given)]).await;
     for id in ["n-2", "n-3"] {
         api.finished(id, 1).await;
     }
     let spans = collector.trace(TRACE, 8).await;
     assert_whole(&spans, PARENT);
-    assert!(named(&spans, CONSUMER, "process").iter().all(|attempt| attempt.parent == PARENT));
+    assert!(
+        named(&spans, CONSUMER, "process")
+            .iter()
+            .all(|attempt| attempt.parent == PARENT)
+    );
     let refused = process::run(&place, &["send", "--traceparent", "00-ab", "-"], &[], None).await;
     assert_eq!(refused.status.code(), Some(2));
 }
@@ -230,20 +383,29 @@ async fn straight_from_the_broker_without_a_context_a_worker_begins_the_trace() 
 #[tokio::test]
 async fn what_is_not_sampled_is_carried_on_and_not_exported() {
     let place = Place::new(Backend::EmbeddedSqlite).await;
-    let (collector, receiver) = (Collector::start().await, Receiver::start().await);
+    let collector = Collector::start().await;
+    let receiver = Receiver::start().await;
     let up = Process::start_with(&place, &["up"], &[(ENDPOINT, &collector.url)]).await;
     let api = Api::of(&up);
     let more = json!({"wire_format": "raw", "settings": {"traceparent": true}});
     let endpoint = api.endpoint(&receiver.url("/ok"), more).await;
     let unsampled = format!("00-{TRACE}-{PARENT}-00");
     let body = json!({"type": "a", "payload": 1, "endpoint_id": endpoint["id"]});
-    let answer = api.post_with("/v1/notifications", body.clone(), &[("traceparent", &unsampled)]).await;
+    let answer = api
+        .post_with(
+            "/v1/notifications",
+            body.clone(),
+            &[("traceparent", &unsampled)],
+        )
+        .await;
     api.finished(answer["id"].as_str().unwrap(), 1).await;
     assert_eq!(receiver.requests("/ok")[0].header("traceparent"), unsampled);
     // One that is sampled, behind it, shows that whatever there was has been sent.
     let other = "11111111111111111111111111111111";
     let sampled = format!("00-{other}-{PARENT}-01");
-    let answer = api.post_with("/v1/notifications", body, &[("traceparent", &sampled)]).await;
+    let answer = api
+        .post_with("/v1/notifications", body, &[("traceparent", &sampled)])
+        .await;
     api.finished(answer["id"].as_str().unwrap(), 1).await;
     collector.trace(other, 4).await;
     assert!(up.stop().await.success());
@@ -253,15 +415,24 @@ async fn what_is_not_sampled_is_carried_on_and_not_exported() {
 #[tokio::test]
 async fn no_trace_begins_where_the_ratio_is_zero() {
     let place = Place::new(Backend::EmbeddedSqlite).await;
-    let (collector, receiver) = (Collector::start().await, Receiver::start().await);
-    let environment = [(ENDPOINT, collector.url.as_str()), ("POSTHASTE_TRACING_SAMPLE_RATIO", "0")];
+    let collector = Collector::start().await;
+    let receiver = Receiver::start().await;
+    let environment = [
+        (ENDPOINT, collector.url.as_str()),
+        ("POSTHASTE_TRACING_SAMPLE_RATIO", "0"),
+    ];
     let up = Process::start_with(&place, &["up"], &environment).await;
     let api = Api::of(&up);
     let more = json!({"wire_format": "raw", "settings": {"traceparent": true}});
     let endpoint = api.endpoint(&receiver.url("/ok"), more).await;
     let id = api.enqueue_to(&endpoint, json!({})).await;
     api.finished(&id, 1).await;
-    assert!(receiver.requests("/ok")[0].header("traceparent").ends_with("-00"), "all who come later agree");
+    assert!(
+        receiver.requests("/ok")[0]
+            .header("traceparent")
+            .ends_with("-00"),
+        "all who come later agree"
+    );
     assert!(up.stop().await.success());
     assert!(collector.spans().is_empty(), "{:#?}", collector.spans());
 }
@@ -272,10 +443,13 @@ async fn goes_on(url: &str) {
     let receiver = Receiver::start().await;
     let mut up = Process::start_with(&place, &["up"], &[(ENDPOINT, url)]).await;
     let api = Api::of(&up);
-    let endpoint = api.endpoint(&receiver.url("/ok"), json!({"wire_format": "raw"})).await;
+    let endpoint = api
+        .endpoint(&receiver.url("/ok"), json!({"wire_format": "raw"}))
+        .await;
     let item = |n: usize| json!({"type": "a", "payload": n, "endpoint_id": endpoint["id"]});
     for _ in 0..2 {
-        api.post("/v1/notifications/batch", (0..300).map(item).collect()).await;
+        api.post("/v1/notifications/batch", (0..300).map(item).collect())
+            .await;
     }
     receiver.wait_for("/ok", 600).await;
     let began = Instant::now();
@@ -283,7 +457,11 @@ async fn goes_on(url: &str) {
     let status = up.ended(Duration::from_secs(30)).await;
     assert!(status.success(), "{status}");
     // The last spans may take 3 s; the rest is for a busy machine.
-    assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(12),
+        "{:?}",
+        began.elapsed()
+    );
     assert!(up.log().contains("spans"), "it says that spans were lost");
 }
 
@@ -312,8 +490,15 @@ async fn spans_that_are_refused_are_counted() {
     let api = Api::of(&up);
     api.get("/v1/endpoints").await;
     eventually("a dropped span is counted", async || {
-        let metrics = reqwest::get(format!("{}/metrics", up.url)).await.ok()?.text().await.ok()?;
-        metrics.contains("posthaste_trace_spans_dropped_total 1").then_some(())
+        let metrics = reqwest::get(format!("{}/metrics", up.url))
+            .await
+            .ok()?
+            .text()
+            .await
+            .ok()?;
+        metrics
+            .contains("posthaste_trace_spans_dropped_total 1")
+            .then_some(())
     })
     .await;
     assert!(up.log().contains("it answered 400"), "{}", up.log());
@@ -322,31 +507,47 @@ async fn spans_that_are_refused_are_counted() {
 #[tokio::test]
 async fn nothing_confidential_is_in_a_span() {
     let place = Place::new(Backend::EmbeddedSqlite).await;
-    let (collector, receiver) = (Collector::start().await, Receiver::start().await);
+    let collector = Collector::start().await;
+    let receiver = Receiver::start().await;
     receiver.answers("/secret-path/refuses", &[(400, "said-by-the-receiver")]);
     receiver.answers("/secret-path/token", &[(200, r#"{"token":"tok-secret"}"#)]);
     let up = Process::start_with(&place, &["up"], &[(ENDPOINT, &collector.url)]).await;
     let api = Api::of(&up);
     let number = "+18005550199";
     let url = receiver.url("/secret-path/refuses?token=secret-query");
-    let more = json!({"headers": {"Authorization": "Bearer secret-header"}, "retry": {"max_retries": 0}});
+    let more =
+        json!({"headers": {"Authorization": "Bearer secret-header"}, "retry": {"max_retries": 0}});
     let plain = api.endpoint(&url, more).await;
     let transform = "export default () => { throw new Error('said-by-a-script') }";
-    let scripted = api.endpoint(&url, json!({"settings": {"transform": transform}})).await;
+    let scripted = api
+        .endpoint(&url, json!({"settings": {"transform": transform}}))
+        .await;
     let recipient = json!({"phone_number": number, "phone": number});
     for endpoint in [&plain, &scripted] {
-        let more = json!({"payload": {"to": number, "text": "secret-payload"}, "recipient": recipient});
+        let more =
+            json!({"payload": {"to": number, "text": "secret-payload"}, "recipient": recipient});
         let id = api.enqueue_to(endpoint, more).await;
         api.finished(&id, 1).await;
     }
-    api.get(&format!("/v1/deliveries?endpoint_id={}", plain["id"].as_str().unwrap())).await;
+    api.get(&format!(
+        "/v1/deliveries?endpoint_id={}",
+        plain["id"].as_str().unwrap()
+    ))
+    .await;
     assert!(up.stop().await.success());
     let spans = collector.spans();
     assert_eq!(named(&spans, CLIENT, "POST").len(), 1, "{spans:#?}");
     assert_eq!(named(&spans, INTERNAL, "run transform").len(), 1);
-    let failed: Vec<&str> = named(&spans, CONSUMER, "process").iter().map(|span| span.get("error.type")).collect();
+    let failed: Vec<&str> = named(&spans, CONSUMER, "process")
+        .iter()
+        .map(|span| span.get("error.type"))
+        .collect();
     assert_eq!(failed, ["http_status", "render_error"]);
-    let sent: Vec<u8> = collector.requests().iter().flat_map(|(_, body)| body.to_vec()).collect();
+    let sent: Vec<u8> = collector
+        .requests()
+        .iter()
+        .flat_map(|(_, body)| body.to_vec())
+        .collect();
     let sent = String::from_utf8_lossy(&sent);
     let secret = plain["secret"].as_str().unwrap();
     for confidential in [
@@ -367,13 +568,28 @@ async fn nothing_confidential_is_in_a_span() {
 async fn a_collectors_url_that_is_none_is_said_at_the_start() {
     let place = Place::new(Backend::EmbeddedSqlite).await;
     for (name, value, expected) in [
-        (ENDPOINT, "collector:4317", "tracing_otlp_endpoint (from POSTHASTE_TRACING_OTLP_ENDPOINT)"),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://u:hunter2@c:4318", "put credentials into tracing_headers"),
-        ("POSTHASTE_TRACING_SAMPLE_RATIO", "50", "must be a number from 0 (none) to 1 (all)"),
+        (
+            ENDPOINT,
+            "collector:4317",
+            "tracing_otlp_endpoint (from POSTHASTE_TRACING_OTLP_ENDPOINT)",
+        ),
+        (
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "http://u:hunter2@c:4318",
+            "put credentials into tracing_headers",
+        ),
+        (
+            "POSTHASTE_TRACING_SAMPLE_RATIO",
+            "50",
+            "must be a number from 0 (none) to 1 (all)",
+        ),
     ] {
         let output = process::run(&place, &["worker"], &[(name, value)], None).await;
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success() && said.contains(expected), "{said}");
+        assert!(
+            !output.status.success() && said.contains(expected),
+            "{said}"
+        );
         assert!(!said.contains("hunter2"), "{said}");
     }
 }

@@ -1,4 +1,5 @@
-//! A database that no promise can be kept on is refused by every process that opens it, with the reason.
+//! A database that no promise can be kept on is refused by every process that opens it, with the
+//! reason.
 
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgPool};
@@ -14,15 +15,25 @@ struct Database {
 
 impl Database {
     async fn new(how: &str) -> Self {
-        let server = PgPool::connect(&required("POSTHASTE_TEST_POSTGRES_URL")).await.unwrap();
+        let server = PgPool::connect(&required("POSTHASTE_TEST_POSTGRES_URL"))
+            .await
+            .unwrap();
         let name = format!("t{}", uuid::Uuid::new_v4().simple());
         let database = Self { server, name };
-        database.run(&format!("CREATE DATABASE {} TEMPLATE template0 {how}", database.name)).await;
+        database
+            .run(&format!(
+                "CREATE DATABASE {} TEMPLATE template0 {how}",
+                database.name
+            ))
+            .await;
         database
     }
 
     async fn run(&self, sql: &str) {
-        sqlx::query(AssertSqlSafe(sql.to_owned())).execute(&self.server).await.unwrap();
+        sqlx::query(AssertSqlSafe(sql.to_owned()))
+            .execute(&self.server)
+            .await
+            .unwrap();
     }
 
     fn url(&self) -> String {
@@ -36,7 +47,8 @@ impl Database {
     }
 
     async fn drop_it(self) {
-        self.run(&format!("DROP DATABASE {} WITH (FORCE)", self.name)).await;
+        self.run(&format!("DROP DATABASE {} WITH (FORCE)", self.name))
+            .await;
         self.server.close().await;
     }
 }
@@ -55,10 +67,17 @@ async fn all_refuse(place: &Place, words: &[&str]) {
         vec!["doctor"],
     ] {
         let ended = process::run(place, &command, &[], None).await;
-        let said = format!("{}{}", String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+        let said = format!(
+            "{}{}",
+            String::from_utf8_lossy(&ended.stdout),
+            String::from_utf8_lossy(&ended.stderr)
+        );
         assert_eq!(ended.status.code(), Some(1), "{command:?}: {said}");
         for word in words {
-            assert!(said.contains(word), "{command:?} does not say {word:?}: {said}");
+            assert!(
+                said.contains(word),
+                "{command:?} does not say {word:?}: {said}"
+            );
         }
     }
 }
@@ -66,8 +85,15 @@ async fn all_refuse(place: &Place, words: &[&str]) {
 #[tokio::test]
 async fn a_database_that_is_not_utf8_is_refused_by_every_process() {
     for encoding in ["SQL_ASCII", "LATIN1"] {
-        let database = Database::new(&format!("ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'")).await;
-        all_refuse(&database.place(), &[&format!("has the encoding {encoding}"), "createdb -E UTF8"]).await;
+        let database = Database::new(&format!(
+            "ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'"
+        ))
+        .await;
+        all_refuse(
+            &database.place(),
+            &[&format!("has the encoding {encoding}"), "createdb -E UTF8"],
+        )
+        .await;
         database.drop_it().await;
     }
 }
@@ -75,15 +101,29 @@ async fn a_database_that_is_not_utf8_is_refused_by_every_process() {
 #[tokio::test]
 async fn a_database_that_cannot_be_written_to_is_refused_by_every_process() {
     let database = Database::new("ENCODING 'UTF8'").await;
-    database.run(&format!("ALTER DATABASE {} SET default_transaction_read_only = on", database.name)).await;
-    all_refuse(&database.place(), &["default_transaction_read_only", "ALTER DATABASE"]).await;
+    database
+        .run(&format!(
+            "ALTER DATABASE {} SET default_transaction_read_only = on",
+            database.name
+        ))
+        .await;
+    all_refuse(
+        &database.place(),
+        &["default_transaction_read_only", "ALTER DATABASE"],
+    )
+    .await;
     database.drop_it().await;
 }
 
 #[tokio::test]
 async fn what_is_accepted_is_durable_where_the_server_would_not_wait_for_its_disk() {
     let database = Database::new("ENCODING 'UTF8'").await;
-    database.run(&format!("ALTER DATABASE {} SET synchronous_commit = off", database.name)).await;
+    database
+        .run(&format!(
+            "ALTER DATABASE {} SET synchronous_commit = off",
+            database.name
+        ))
+        .await;
     let place = database.place();
     let up = Process::start(&place, &["up"]).await;
     let api = Api::of(&up);
@@ -97,9 +137,13 @@ async fn what_is_accepted_is_durable_where_the_server_would_not_wait_for_its_dis
     ] {
         sqlx::query(sql).execute(&pool).await.unwrap();
     }
-    api.post("/v1/notifications", json!({"type": "a", "payload": 1})).await;
+    api.post("/v1/notifications", json!({"type": "a", "payload": 1}))
+        .await;
     let seen: Vec<String> = eventually("both rows", async || {
-        let seen: Vec<String> = sqlx::query_scalar("SELECT value FROM seen").fetch_all(&pool).await.unwrap();
+        let seen: Vec<String> = sqlx::query_scalar("SELECT value FROM seen")
+            .fetch_all(&pool)
+            .await
+            .unwrap();
         (seen.len() >= 2).then_some(seen)
     })
     .await;
@@ -107,7 +151,12 @@ async fn what_is_accepted_is_durable_where_the_server_would_not_wait_for_its_dis
     pool.close().await;
     let doctor = process::run(&place, &["doctor", "--json"], &[], None).await;
     let report: Value = serde_json::from_slice(&doctor.stdout).unwrap();
-    assert!(report.to_string().contains("synchronous_commit is off on the server"), "{report}");
+    assert!(
+        report
+            .to_string()
+            .contains("synchronous_commit is off on the server"),
+        "{report}"
+    );
     drop(up);
     database.drop_it().await;
 }
@@ -120,5 +169,8 @@ async fn a_sqlite_file_that_cannot_be_opened_says_so() {
     let ended = process::run(&place, &["migrate"], &[], None).await;
     let said = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(1), "{said}");
-    assert!(said.contains("store.db cannot be opened for writing") && said.contains("directory"), "{said}");
+    assert!(
+        said.contains("store.db cannot be opened for writing") && said.contains("directory"),
+        "{said}"
+    );
 }

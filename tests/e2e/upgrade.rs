@@ -1,5 +1,5 @@
-//! A newer version brings the schema up to date while this one is at work: it goes on, also from a new start, for as
-//! long as the schema says that it may.
+//! A newer version brings the schema up to date while this one is at work: it goes on, also from a
+//! new start, for as long as the schema says that it may.
 
 use std::collections::HashSet;
 use std::sync::Mutex;
@@ -32,14 +32,25 @@ async fn migrate_as_a_newer_version(place: &Place, statements: &[&str]) {
     if url.starts_with("sqlite") {
         let mut connection = sqlx::SqliteConnection::connect(url).await.unwrap();
         // The other processes write, too: wait for them.
-        connection.execute("PRAGMA busy_timeout = 20000").await.unwrap();
-        connection.execute(AssertSqlSafe(all.replacen("BEGIN", "BEGIN IMMEDIATE", 1))).await.unwrap();
+        connection
+            .execute("PRAGMA busy_timeout = 20000")
+            .await
+            .unwrap();
+        connection
+            .execute(AssertSqlSafe(all.replacen("BEGIN", "BEGIN IMMEDIATE", 1)))
+            .await
+            .unwrap();
     } else {
-        // It locks many tables, and so may come into a deadlock with a worker; then it tries again, as `migrate` does.
+        // It locks many tables, and so may come into a deadlock with a worker; then it tries again,
+        // as `migrate` does.
         eventually("migrated", async || {
             let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
-            let Err(error) = connection.execute(AssertSqlSafe(all.clone())).await else { return Some(()) };
-            let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+            let Err(error) = connection.execute(AssertSqlSafe(all.clone())).await else {
+                return Some(());
+            };
+            let code = error
+                .as_database_error()
+                .and_then(sqlx::error::DatabaseError::code);
             assert_eq!(code.as_deref(), Some("40P01"), "{error}");
             None
         })
@@ -50,9 +61,17 @@ async fn migrate_as_a_newer_version(place: &Place, statements: &[&str]) {
 async fn goes_on(backend: Backend) {
     let place = Place::new(backend).await;
     let receiver = Receiver::start().await;
-    assert!(process::run(&place, &["migrate"], &[], None).await.status.success());
+    assert!(
+        process::run(&place, &["migrate"], &[], None)
+            .await
+            .status
+            .success()
+    );
     let api_process = Process::start(&place, &["api"]).await;
-    let (worker, other) = (Process::start(&place, &["worker"]).await, Process::start(&place, &["worker"]).await);
+    let (worker, other) = (
+        Process::start(&place, &["worker"]).await,
+        Process::start(&place, &["worker"]).await,
+    );
     let api = Api::of(&api_process);
     // Each is answered with 503 once, so that what waits in the store meets both schemas.
     let seen = Mutex::new(HashSet::new());
@@ -60,7 +79,9 @@ async fn goes_on(backend: Backend) {
         let first = seen.lock().unwrap().insert(request.text().to_owned());
         (if first { 503 } else { 200 }, String::new())
     });
-    let endpoint = api.endpoint(&receiver.url("/once"), json!({"wire_format": "raw"})).await;
+    let endpoint = api
+        .endpoint(&receiver.url("/once"), json!({"wire_format": "raw"}))
+        .await;
     let load = Load::start(Api::of(&api_process), &endpoint);
     receiver.wait_for("/once", 50).await;
 
@@ -71,15 +92,26 @@ async fn goes_on(backend: Backend) {
     assert!(other.stop().await.success());
     load.goes_on().await;
     let migrated = process::run(&place, &["migrate"], &[], None).await;
-    assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
+    assert!(
+        migrated.status.success(),
+        "{}",
+        String::from_utf8_lossy(&migrated.stderr)
+    );
     let doctor = process::run(&place, &["doctor"], &[], None).await;
-    assert!(doctor.status.success(), "{}", String::from_utf8_lossy(&doctor.stdout));
+    assert!(
+        doctor.status.success(),
+        "{}",
+        String::from_utf8_lossy(&doctor.stdout)
+    );
     load.ends_without_loss(&place, &api).await;
 
     migrate_as_a_newer_version(&place, CONTRACT).await;
     let refused = process::run(&place, &["worker"], &[], None).await;
     let said = String::from_utf8_lossy(&refused.stderr);
-    assert!(!refused.status.success() && said.contains("start the newer program"), "{said}");
+    assert!(
+        !refused.status.success() && said.contains("start the newer program"),
+        "{said}"
+    );
     assert!(again.stop().await.success());
 }
 

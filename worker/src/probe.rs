@@ -1,5 +1,5 @@
-//! Tries an endpoint now: one request, outside the queue, nothing recorded; tells what went out, what
-//! came back, and what Posthaste would have made of it.
+//! Tries an endpoint now: one request, outside the queue, nothing recorded; tells what went out,
+//! what came back, and what Posthaste would have made of it.
 
 use posthaste_shared::domain::attempt::{AttemptError, Phases};
 use posthaste_shared::domain::delivery::{FailureReason, Hold};
@@ -56,10 +56,13 @@ pub struct ProbeResponse {
 #[must_use]
 pub fn sample(endpoint: &Endpoint, now: Timestamp) -> Notification {
     let sample = wire::of(endpoint.wire_format).sample();
-    #[expect(clippy::expect_used, reason = "each wire format's sample is a constant; a test tries them all")]
-    let (kind, json) = (NotificationType::parse(sample.kind).expect("a sample's type"), |value: serde_json::Value| {
-        RawJson::parse(value.to_string()).expect("a sample's JSON")
-    });
+    #[expect(
+        clippy::expect_used,
+        reason = "each wire format's sample is a constant; a test tries them all"
+    )]
+    let kind = NotificationType::parse(sample.kind).expect("a sample's type");
+    let json =
+        |value: serde_json::Value| RawJson::parse(value.to_string()).expect("a sample's JSON");
     Notification {
         id: NotificationId::generate(now),
         tenant: endpoint.tenant.clone(),
@@ -79,39 +82,68 @@ pub fn sample(endpoint: &Endpoint, now: Timestamp) -> Notification {
 }
 
 /// Sends the notification to the endpoint, once.
-pub async fn probe(attempter: &Attempter, endpoint: &Endpoint, notification: &Notification, now: Timestamp) -> Probe {
+pub async fn probe(
+    attempter: &Attempter,
+    endpoint: &Endpoint,
+    notification: &Notification,
+    now: Timestamp,
+) -> Probe {
     let recipients = wire::of(endpoint.wire_format).recipients(notification);
     let recipient = recipients.get(0);
     let delivery = DeliveryId::of(&notification.id, &endpoint.id, recipient);
-    let subject = Subject { delivery, recipient, notification, endpoint, trace: None };
+    let subject = Subject {
+        delivery,
+        recipient,
+        notification,
+        endpoint,
+        trace: None,
+    };
     match attempter.attempt(&subject, None, now, &Span::none()).await {
         AttemptEnd::Finished(finished) => report(endpoint, *finished),
         AttemptEnd::Unwritable(error) => unwritten(error),
-        AttemptEnd::Skipped { skip, console } => Probe { console, ..skipped(skip) },
+        AttemptEnd::Skipped { skip, console } => Probe {
+            console,
+            ..skipped(skip)
+        },
         AttemptEnd::TooSoon(rate) => too_soon(rate),
         AttemptEnd::Busy => busy(),
     }
 }
 
 fn report(endpoint: &Endpoint, finished: FinishedAttempt) -> Probe {
-    let made = AttemptFacts { number: 1, expires_at: None, now: finished.over, jitter: 0.0 };
+    let made = AttemptFacts {
+        number: 1,
+        expires_at: None,
+        now: finished.over,
+        jitter: 0.0,
+    };
     let (outcome_word, verdict) = match decide(&finished.outcome, &endpoint.retry, made) {
         Verdict::Complete => ("delivered", "the endpoint took it".to_owned()),
         Verdict::RetryAt(at) => {
             let pause = at.since(finished.over).as_secs_f64();
-            ("retry", format!("it would be tried again after {pause:.0} s, {} times in all", endpoint.retry.retries()))
+            (
+                "retry",
+                format!(
+                    "it would be tried again after {pause:.0} s, {} times in all",
+                    endpoint.retry.retries()
+                ),
+            )
         }
         Verdict::GiveUp(reason @ FailureReason::RenderError) => (
             reason.as_str(),
-            "it would have failed: the endpoint's transform leaves nothing that can be sent".to_owned(),
+            "it would have failed: the endpoint's transform leaves nothing that can be sent"
+                .to_owned(),
         ),
         Verdict::GiveUp(reason) => (reason.as_str(), "it would have failed for good".to_owned()),
         Verdict::Expire => ("expired", "it would have expired".to_owned()),
     };
     let response = finished.reply.as_ref().map(|reply| {
         let shown = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
-            let value =
-                if looks_secret(name.as_str()) { REDACTED.into() } else { String::from_utf8_lossy(value.as_bytes()) };
+            let value = if looks_secret(name.as_str()) {
+                REDACTED.into()
+            } else {
+                String::from_utf8_lossy(value.as_bytes())
+            };
             (name.to_string(), value.into_owned())
         };
         ProbeResponse {
@@ -135,7 +167,10 @@ fn report(endpoint: &Endpoint, finished: FinishedAttempt) -> Probe {
 
 fn skipped(skip: Skip) -> Probe {
     Probe {
-        error: Some(AttemptError { code: skip.code.to_owned(), text: skip.text }),
+        error: Some(AttemptError {
+            code: skip.code.to_owned(),
+            text: skip.text,
+        }),
         verdict: "nothing would have been sent: the delivery would have been cancelled".to_owned(),
         outcome: "cancelled",
         ..nothing_sent()
@@ -143,9 +178,15 @@ fn skipped(skip: Skip) -> Probe {
 }
 
 fn too_soon(rate: f64) -> Probe {
-    let text = format!("the receiver wants no more than {:.3} requests a minute: try again later", rate * 60.0);
+    let text = format!(
+        "the receiver wants no more than {:.3} requests a minute: try again later",
+        rate * 60.0
+    );
     Probe {
-        error: Some(AttemptError { code: "rate_limit".to_owned(), text }),
+        error: Some(AttemptError {
+            code: "rate_limit".to_owned(),
+            text,
+        }),
         verdict: "nothing was sent: the delivery would have waited for its turn".to_owned(),
         outcome: "waits",
         ..nothing_sent()
@@ -155,8 +196,12 @@ fn too_soon(rate: f64) -> Probe {
 fn busy() -> Probe {
     let text = "as many scripts run or are being compiled as may: try again later".to_owned();
     Probe {
-        error: Some(AttemptError { code: Hold::Scripts.as_str().to_owned(), text }),
-        verdict: "nothing was sent: the delivery would have waited until its script can be run".to_owned(),
+        error: Some(AttemptError {
+            code: Hold::Scripts.as_str().to_owned(),
+            text,
+        }),
+        verdict: "nothing was sent: the delivery would have waited until its script can be run"
+            .to_owned(),
         outcome: "waits",
         ..nothing_sent()
     }
@@ -164,8 +209,12 @@ fn busy() -> Probe {
 
 fn unwritten(error: RenderError) -> Probe {
     Probe {
-        error: Some(AttemptError { code: "render_error".to_owned(), text: error.to_string() }),
-        verdict: "it would have failed: it cannot be written in the endpoint's wire format".to_owned(),
+        error: Some(AttemptError {
+            code: "render_error".to_owned(),
+            text: error.to_string(),
+        }),
+        verdict: "it would have failed: it cannot be written in the endpoint's wire format"
+            .to_owned(),
         outcome: FailureReason::RenderError.as_str(),
         ..nothing_sent()
     }

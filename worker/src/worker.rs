@@ -132,12 +132,13 @@ impl Worker {
     /// Starts taking and delivering work.
     ///
     /// # Errors
-    /// When the HTTP client cannot be made or the broker's configuration cannot be used. A store or broker
-    /// that is down is no error: the worker waits for it.
+    /// When the HTTP client cannot be made or the broker's configuration cannot be used. A store or
+    /// broker that is down is no error: the worker waits for it.
     pub async fn start(parts: WorkerParts, settings: WorkerSettings) -> Result<Self, StartError> {
         let consumer = parts.broker.consume(settings.prefetch).await?;
         let stopping = CancellationToken::new();
-        let (wake, health) = (Wake::default(), Arc::new(Health::default()));
+        let wake = Wake::default();
+        let health = Arc::new(Health::default());
         let (recorder, recording) = recorder(RecordingParts {
             store: parts.store.clone(),
             broker: Arc::clone(&parts.broker),
@@ -152,7 +153,11 @@ impl Worker {
             metrics: Arc::clone(&parts.metrics),
             tracer: parts.tracer.clone(),
             broker: Arc::clone(&parts.broker),
-            admission: Admission::new(settings.slots, settings.tenant_max_in_flight, stopping.clone()),
+            admission: Admission::new(
+                settings.slots,
+                settings.tenant_max_in_flight,
+                stopping.clone(),
+            ),
             attempter: Attempter::new(
                 Sender::with_resolver(settings.egress, &settings.resolver)?,
                 Arc::clone(&parts.clock),
@@ -174,8 +179,11 @@ impl Worker {
             limits: settings.limits,
             stopping: stopping.clone(),
         };
-        let (tasks, in_flight, hard_stop) =
-            (pipeline.tasks.clone(), pipeline.in_flight.clone(), pipeline.hard_stop.clone());
+        let (tasks, in_flight, hard_stop) = (
+            pipeline.tasks.clone(),
+            pipeline.in_flight.clone(),
+            pipeline.hard_stop.clone(),
+        );
         let scheduler = Scheduler {
             store: parts.store.clone(),
             endpoints: Arc::clone(&endpoints),
@@ -202,11 +210,19 @@ impl Worker {
         loops.spawn(async move { scheduler.run().await });
         loops.spawn(async move { relay.run().await });
         loops.spawn(async move { maintenance.run().await });
-        Ok(Self { stopping, hard_stop, tasks, loops, recording: tokio::spawn(recording.run()), in_flight, parts })
+        Ok(Self {
+            stopping,
+            hard_stop,
+            tasks,
+            loops,
+            recording: tokio::spawn(recording.run()),
+            in_flight,
+            parts,
+        })
     }
 
-    /// Returns when a part of the worker ended by itself, which it never should: the process had better end
-    /// and be started again.
+    /// Returns when a part of the worker ended by itself, which it never should: the process had
+    /// better end and be started again.
     pub async fn failed(&mut self) {
         tokio::select! {
             _ = self.loops.join_next() => {}
@@ -214,8 +230,8 @@ impl Worker {
         }
     }
 
-    /// Takes no more work, gives what is under way `grace` to finish, leaves the rest to other workers. Takes
-    /// at most some seconds longer than `grace`, whatever store and broker do.
+    /// Takes no more work, gives what is under way `grace` to finish, leaves the rest to other
+    /// workers. Takes at most some seconds longer than `grace`, whatever store and broker do.
     pub async fn stop(mut self, grace: Duration) -> Stopped {
         self.stopping.cancel();
         self.tasks.close();
@@ -223,20 +239,30 @@ impl Worker {
         let cut_off = self.tasks.len();
         self.hard_stop.cancel();
         self.tasks.wait().await;
-        // The loops end by themselves; one that waits for a store that is down does not hold up the end.
+        // The loops end by themselves; one that waits for a store that is down does not hold up the
+        // end.
         let ended = async { while self.loops.join_next().await.is_some() {} };
         if tokio::time::timeout(LOOPS, ended).await.is_err() {
             self.loops.shutdown().await;
         }
-        // With every other part gone the recorder's queue closes, and recording ends when it is empty.
+        // With every other part gone the recorder's queue closes, and recording ends when it is
+        // empty.
         let flush = self.recording.abort_handle();
-        let flushed = tokio::time::timeout(FLUSH, &mut self.recording).await.is_ok();
+        let flushed = tokio::time::timeout(FLUSH, &mut self.recording)
+            .await
+            .is_ok();
         if !flushed {
-            tracing::warn!("results could not be recorded in time; their deliveries will be made again");
+            tracing::warn!(
+                "results could not be recorded in time; their deliveries will be made again"
+            );
             flush.abort();
         }
         self.give_back_leases().await;
-        if drained && flushed { Stopped::Drained } else { Stopped::CutOff(cut_off) }
+        if drained && flushed {
+            Stopped::Drained
+        } else {
+            Stopped::CutOff(cut_off)
+        }
     }
 
     async fn give_back_leases(&self) {
@@ -247,13 +273,22 @@ impl Worker {
         let released = self.parts.store.release(&leases, self.parts.clock.now());
         match tokio::time::timeout(RELEASE, released).await {
             Ok(Ok(_)) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "leases could not be given back; they end by themselves"),
-            Err(_) => tracing::warn!("leases could not be given back in time; they end by themselves"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "leases could not be given back; they end by themselves")
+            }
+            Err(_) => {
+                tracing::warn!("leases could not be given back in time; they end by themselves")
+            }
         }
     }
 }
 
-fn relay(parts: &WorkerParts, endpoints: Arc<EndpointCache>, wake: Wake, stopping: CancellationToken) -> Relay {
+fn relay(
+    parts: &WorkerParts,
+    endpoints: Arc<EndpointCache>,
+    wake: Wake,
+    stopping: CancellationToken,
+) -> Relay {
     Relay {
         store: parts.store.clone(),
         broker: Arc::clone(&parts.broker),

@@ -1,5 +1,6 @@
-//! Requests that Posthaste itself sends: a delivery whose URL leads back to this API, or a script that calls it. So that no
-//! circle goes on for ever, one may come round a few times with new notifications, and may change nothing else.
+//! Requests that Posthaste itself sends: a delivery whose URL leads back to this API, or a script
+//! that calls it. So that no circle goes on for ever, one may come round a few times with new
+//! notifications, and may change nothing else.
 
 use axum::extract::Request;
 use axum::middleware::Next;
@@ -9,12 +10,18 @@ use posthaste_shared::domain::hops::{self, Hops};
 
 use crate::http::problem::{Code, Problem};
 
-/// How often Posthaste itself has sent what a request with these headers comes from; 0 for everybody else's.
+/// How often Posthaste itself has sent what a request with these headers comes from; 0 for
+/// everybody else's.
 pub(super) fn hops_of(headers: &HeaderMap) -> Hops {
-    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+    let agent = headers
+        .get(header::USER_AGENT)
+        .and_then(|agent| agent.to_str().ok());
     let by_agent = agent.map_or_else(Hops::default, Hops::of_agent);
     // Whoever adds a second header to the one of Posthaste gains nothing.
-    let values = headers.get_all(hops::HEADER).iter().filter_map(|value| value.to_str().ok());
+    let values = headers
+        .get_all(hops::HEADER)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
     values.map(Hops::parse).fold(by_agent, Hops::max)
 }
 
@@ -24,14 +31,19 @@ pub(super) async fn end(request: Request, next: Next) -> Response {
     if hops == Hops::default() || request.method().is_safe() {
         return next.run(request).await;
     }
-    if !matches!(request.uri().path(), "/v1/notifications" | "/v1/notifications/batch") {
-        let detail = "this request was sent by Posthaste itself, as its User-Agent or its header posthaste-hops says; such a request may \
+    if !matches!(
+        request.uri().path(),
+        "/v1/notifications" | "/v1/notifications/batch"
+    ) {
+        let detail = "this request was sent by Posthaste itself, as its User-Agent or its header \
+                      posthaste-hops says; such a request may \
                       only enqueue notifications";
         return Problem::new(Code::TooManyHops, detail).into_response();
     }
     if hops.is_too_many() {
         let detail = format!(
-            "Posthaste has sent this {hops} times over, and {} are allowed: an endpoint leads back to this API in a circle",
+            "Posthaste has sent this {hops} times over, and {} are allowed: an endpoint leads \
+             back to this API in a circle",
             Hops::MAX
         );
         return Problem::new(Code::TooManyHops, detail).into_response();

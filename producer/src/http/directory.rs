@@ -32,9 +32,9 @@ struct Known {
 }
 
 impl Directory {
-    /// The endpoint, if `tenant` has it, as of a request that came at `asked_at`. One that is known here
-    /// is believed for a second, and longer while the store is away. One that is not is looked for in the
-    /// store, once for all items of a request.
+    /// The endpoint, if `tenant` has it, as of a request that came at `asked_at`. One that is known
+    /// here is believed for a second, and longer while the store is away. One that is not is looked
+    /// for in the store, once for all items of a request.
     ///
     /// # Errors
     /// The store failed and the endpoint is not known here, or this process cannot read it.
@@ -71,13 +71,17 @@ impl Directory {
 
 impl Known {
     fn of(&self, tenant: &TenantId, id: &EndpointId) -> Option<Arc<Endpoint>> {
-        self.endpoints.get(id).filter(|endpoint| endpoint.tenant == *tenant).cloned()
+        self.endpoints
+            .get(id)
+            .filter(|endpoint| endpoint.tenant == *tenant)
+            .cloned()
     }
 
     /// Of an endpoint that never could be read it is not known whose it is.
     fn answer(&self, tenant: &TenantId, id: &EndpointId) -> Result<Option<Arc<Endpoint>>, Problem> {
         if self.unreadable.contains(id) && !self.endpoints.contains_key(id) {
-            let problem = "endpoint_id names an endpoint that this server cannot read; its log tells why";
+            let problem =
+                "endpoint_id names an endpoint that this server cannot read; its log tells why";
             return Err(Problem::new(Code::Unavailable, problem));
         }
         Ok(self.of(tenant, id))
@@ -92,7 +96,8 @@ impl Known {
                 match change {
                     EndpointChange::Saved(endpoint) => {
                         self.unreadable.remove(&endpoint.id);
-                        self.endpoints.insert(endpoint.id.clone(), Arc::new(*endpoint));
+                        self.endpoints
+                            .insert(endpoint.id.clone(), Arc::new(*endpoint));
                     }
                     EndpointChange::Deleted(id) => {
                         self.endpoints.remove(&id);
@@ -109,7 +114,8 @@ impl Known {
         Ok(())
     }
 
-    /// Requests that came before now need not wait for the store in vain, and what is known is believed on.
+    /// Requests that came before now need not wait for the store in vain, and what is known is
+    /// believed on.
     fn failed(&mut self, error: &StoreError) {
         tracing::warn!(error = %error, "the endpoints could not be read from the store");
         self.failed_at = Some(Instant::now());

@@ -1,4 +1,5 @@
-//! `/v1/keys`: API keys. Only for keys that are bound to no tenant: a new key may have any tenant and scope.
+//! `/v1/keys`: API keys. Only for keys that are bound to no tenant: a new key may have any tenant
+//! and scope.
 
 use std::sync::Arc;
 
@@ -68,23 +69,49 @@ pub(super) async fn create(
     JsonBytes(body): JsonBytes,
 ) -> Result<(StatusCode, Json<CreatedKey>), Problem> {
     caller.must_be_unbound()?;
-    let KeyDraft { name, tenant, mut scopes, expires_at } = parse(&body)?;
+    let KeyDraft {
+        name,
+        tenant,
+        mut scopes,
+        expires_at,
+    } = parse(&body)?;
     let length = name.chars().count();
     if !(1..=MAX_NAME).contains(&length) {
-        return Err(Problem::field(Code::Invalid, "name", format!("must have 1 to {MAX_NAME} characters")));
+        return Err(Problem::field(
+            Code::Invalid,
+            "name",
+            format!("must have 1 to {MAX_NAME} characters"),
+        ));
     }
     scopes.sort();
     scopes.dedup();
     if scopes.is_empty() {
-        return Err(Problem::field(Code::Invalid, "scopes", "must have at least one of enqueue, read and admin"));
+        return Err(Problem::field(
+            Code::Invalid,
+            "scopes",
+            "must have at least one of enqueue, read and admin",
+        ));
     }
     let now = api.clock.now();
     if expires_at.is_some_and(|at| at <= now) {
-        return Err(Problem::field(Code::Invalid, "expires_at", format!("must be later than now, which is {now}")));
+        return Err(Problem::field(
+            Code::Invalid,
+            "expires_at",
+            format!("must be later than now, which is {now}"),
+        ));
     }
     let (key, hash) = new_key();
     let id = KeyId::generate(now);
-    let info = ApiKey { id, name, tenant, scopes, created_at: now, expires_at, last_used_at: None, revoked_at: None };
+    let info = ApiKey {
+        id,
+        name,
+        tenant,
+        scopes,
+        created_at: now,
+        expires_at,
+        last_used_at: None,
+        revoked_at: None,
+    };
     api.store.insert_key(&info, &hash).await?;
     Ok((StatusCode::CREATED, Json(CreatedKey { info, key })))
 }
@@ -92,16 +119,23 @@ pub(super) async fn create(
 /// List API keys
 #[utoipa::path(
     get, path = "/v1/keys", tag = "keys", operation_id = "list_keys",
-    responses((status = 200, description = "The keys, without the keys themselves", body = KeysView))
+    responses((status = 200, description = "The keys, without the keys \
+        themselves", body = KeysView))
 )]
-pub(super) async fn list(State(api): State<Arc<Api>>, Admin(caller): Admin) -> Result<Json<KeysView>, Problem> {
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    Admin(caller): Admin,
+) -> Result<Json<KeysView>, Problem> {
     caller.must_be_unbound()?;
-    Ok(Json(KeysView { items: api.store.keys().await? }))
+    Ok(Json(KeysView {
+        items: api.store.keys().await?,
+    }))
 }
 
 /// Revoke an API key
 ///
-/// It stops working at once, and within 2 s in other processes of the API. Event streams that it opened end.
+/// It stops working at once, and within 2 s in other processes of the API. Event streams that it
+/// opened end.
 #[utoipa::path(
     delete, path = "/v1/keys/{id}", tag = "keys", operation_id = "revoke_key",
     params(("id" = KeyId, Path, description = "The key's id")),

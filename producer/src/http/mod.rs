@@ -1,4 +1,5 @@
-//! The HTTP API, version 1. [`router`] is served by the binary; the handlers are one file for each part of it.
+//! The HTTP API, version 1. [`router`] is served by the binary; the handlers are one file for each
+//! part of it.
 
 mod auth;
 mod callers;

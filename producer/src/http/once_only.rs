@@ -1,5 +1,6 @@
-//! `Idempotency-Key` on every POST: the request is done once, and answered the same however often it comes.
-//! Notifications have a way of their own (`intake`), which makes them safe to send again at the broker, too.
+//! `Idempotency-Key` on every POST: the request is done once, and answered the same however often
+//! it comes. Notifications have a way of their own (`intake`), which makes them safe to send again
+//! at the broker, too.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,8 @@ use crate::http::state::Api;
 
 /// Says that an answer was given before.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
-/// How long a request may be under way before whoever did it is taken for gone: longer than any takes.
+/// How long a request may be under way before whoever did it is taken for gone: longer than any
+/// takes.
 const CUT_OFF: Duration = Duration::from_secs(120);
 /// The largest answer that is kept.
 const MAX_ANSWER: usize = 1024 * 1024;
@@ -40,25 +42,47 @@ struct Kept {
 /// Does a request with an `Idempotency-Key` once.
 pub(super) async fn serve(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     let own_way = request.uri().path().starts_with("/v1/notifications");
-    if request.method() != Method::POST || own_way || !request.headers().contains_key("idempotency-key") {
+    if request.method() != Method::POST
+        || own_way
+        || !request.headers().contains_key("idempotency-key")
+    {
         return next.run(request).await;
     }
-    once(&api, request, next).await.unwrap_or_else(IntoResponse::into_response)
+    once(&api, request, next)
+        .await
+        .unwrap_or_else(IntoResponse::into_response)
 }
 
 async fn once(api: &Api, request: Request, next: Next) -> Result<Response, Problem> {
-    let Some(name) = idempotency_key(request.headers())? else { return Ok(next.run(request).await) };
+    let Some(name) = idempotency_key(request.headers())? else {
+        return Ok(next.run(request).await);
+    };
     let caller = caller_of(request.headers(), api).await?;
     let (mut parts, body) = request.into_parts();
-    let body = read(Request::from_parts(parts.clone(), body), api, api.settings.max_body_bytes).await?;
+    let body = read(
+        Request::from_parts(parts.clone(), body),
+        api,
+        api.settings.max_body_bytes,
+    )
+    .await?;
     let fingerprint = fingerprint(&parts, &body);
-    let request = OnceOnly { caller: caller.key().id.as_str().to_owned(), name, fingerprint };
+    let request = OnceOnly {
+        caller: caller.key().id.as_str().to_owned(),
+        name,
+        fingerprint,
+    };
     // It is read and unpacked now.
     parts.headers.remove(header::CONTENT_ENCODING);
     parts.headers.remove(header::TRANSFER_ENCODING);
-    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    parts
+        .headers
+        .insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     let now = api.clock.now();
-    match api.store.claim_request(&request, now, now.before(CUT_OFF)).await? {
+    match api
+        .store
+        .claim_request(&request, now, now.before(CUT_OFF))
+        .await?
+    {
         Claimed::New => {
             let answer = next.run(Request::from_parts(parts, Body::from(body))).await;
             keep(api, &request, answer).await
@@ -74,7 +98,8 @@ async fn once(api: &Api, request: Request, next: Next) -> Result<Response, Probl
         )),
         Claimed::Unreadable => Err(Problem::new(
             Code::IdempotencyConflict,
-            "the request was done before the master key was changed, and its answer cannot be read: choose a new \
+            "the request was done before the master key was changed, and its answer cannot be \
+             read: choose a new \
              Idempotency-Key",
         )),
     }
@@ -93,12 +118,15 @@ fn fingerprint(parts: &Parts, body: &[u8]) -> [u8; 32] {
 async fn keep(api: &Api, request: &OnceOnly, answer: Response) -> Result<Response, Problem> {
     if !answer.status().is_success() {
         if let Err(error) = api.store.forget_request(request).await {
-            tracing::warn!(%error, "a refused request could not be forgotten; its Idempotency-Key is busy for 2 minutes");
+            tracing::warn!(%error, "a refused request could not be forgotten; its Idempotency-Key \
+                                    is busy for 2 minutes");
         }
         return Ok(answer);
     }
     let (parts, body) = answer.into_parts();
-    let body = axum::body::to_bytes(body, MAX_ANSWER).await.map_err(|_| Problem::internal())?;
+    let body = axum::body::to_bytes(body, MAX_ANSWER)
+        .await
+        .map_err(|_| Problem::internal())?;
     let headers = KEPT_HEADERS.iter().filter_map(|name| {
         let value = parts.headers.get(name)?.to_str().ok()?;
         Some((name.as_str().to_owned(), value.to_owned()))
@@ -111,7 +139,8 @@ async fn keep(api: &Api, request: &OnceOnly, answer: Response) -> Result<Respons
     let kept = serde_json::to_vec(&kept).unwrap_or_default();
     // The request is done, whatever becomes of this.
     if let Err(error) = api.store.keep_answer(request, &kept).await {
-        tracing::warn!(%error, "an answer could not be kept; the same request again would be done again");
+        tracing::warn!(%error, "an answer could not be kept; the same request again would be done \
+                                again");
     }
     Ok(Response::from_parts(parts, Body::from(body)))
 }

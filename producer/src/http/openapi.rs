@@ -1,4 +1,5 @@
-//! The OpenAPI document: made from the routes and their types, with what holds for all of them added.
+//! The OpenAPI document: made from the routes and their types, with what holds for all of them
+//! added.
 
 use axum::response::{IntoResponse, Response};
 use http::header;
@@ -19,12 +20,17 @@ pub fn openapi() -> Value {
     document["components"]["headers"] = json!({ "RequestId": request_id_header() });
     document["servers"] = json!([
         { "url": "/", "description": "The server that this document came from" },
-        { "url": "http://127.0.0.1:8080", "description": "`posthaste up` and `posthaste api` where nothing else is set" }
+        { "url": "http://127.0.0.1:8080", "description": "`posthaste up` and `posthaste api` \
+            where nothing else is set" }
     ]);
     document["webhooks"] = webhooks();
     document["components"]["responses"] = json!({ "Problem": problem_response() });
     if let Some(paths) = document["paths"].as_object_mut() {
-        for (method, operation) in paths.values_mut().filter_map(Value::as_object_mut).flatten() {
+        for (method, operation) in paths
+            .values_mut()
+            .filter_map(Value::as_object_mut)
+            .flatten()
+        {
             complete(operation);
             if method == "post" {
                 add_idempotency_key(operation);
@@ -37,12 +43,16 @@ pub fn openapi() -> Value {
 
 /// Adds to every POST that has not its own the header that makes it safe to send again.
 fn add_idempotency_key(operation: &mut Value) {
-    if operation["parameters"].as_array().is_some_and(|all| all.iter().any(|one| one["name"] == "Idempotency-Key")) {
+    if operation["parameters"]
+        .as_array()
+        .is_some_and(|all| all.iter().any(|one| one["name"] == "Idempotency-Key"))
+    {
         return;
     }
     let header = json!({
         "name": "Idempotency-Key", "in": "header", "required": false,
-        "description": "1 to 255 visible ASCII characters. The same request with the same key is done once, and \
+        "description": "1 to 255 visible ASCII characters. The same request with the same key is \
+                        done once, and \
                         answered the same again, with the header `Idempotent-Replayed: true`.",
         "schema": { "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$" }
     });
@@ -62,7 +72,9 @@ fn complete(operation: &mut Value) {
     if operation.get("requestBody").is_some() {
         statuses.extend(["400", "408", "413", "415"]);
     }
-    let has_id = operation["parameters"].as_array().is_some_and(|all| all.iter().any(|one| one["in"] == "path"));
+    let has_id = operation["parameters"]
+        .as_array()
+        .is_some_and(|all| all.iter().any(|one| one["in"] == "path"));
     if has_id {
         statuses.push("404");
     }
@@ -74,21 +86,29 @@ fn complete(operation: &mut Value) {
         statuses.push("429");
     }
     let guarded = |one: &Value| one["name"] == "If-Match";
-    if operation["parameters"].as_array().is_some_and(|all| all.iter().any(guarded)) {
+    if operation["parameters"]
+        .as_array()
+        .is_some_and(|all| all.iter().any(guarded))
+    {
         statuses.extend(["400", "412"]);
     }
     for status in statuses {
         operation["responses"][status] = json!({ "$ref": "#/components/responses/Problem" });
     }
     if let Some(responses) = operation["responses"].as_object_mut() {
-        for response in responses.values_mut().filter(|response| response.get("$ref").is_none()) {
-            response["headers"]["X-Request-Id"] = json!({ "$ref": "#/components/headers/RequestId" });
+        for response in responses
+            .values_mut()
+            .filter(|response| response.get("$ref").is_none())
+        {
+            response["headers"]["X-Request-Id"] =
+                json!({ "$ref": "#/components/headers/RequestId" });
         }
     }
 }
 
 fn request_id_header() -> Value {
-    let described = "The id of the request, as in problems and in Posthaste's log: the client's own where it sent one \
+    let described = "The id of the request, as in problems and in Posthaste's log: the client's \
+                     own where it sent one \
                      of 1 to 128 letters, digits and `-_.:+/=@`, else a new one";
     json!({ "description": described, "schema": { "type": "string" } })
 }
@@ -114,12 +134,21 @@ fn add_operations(paths: &mut Map<String, Value>) {
     let text = |description: &str| json!({ "200": { "description": description, "content": { "text/plain": { "schema": { "type": "string" } } } } });
     let readiness = |description: &str| json!({ "description": description, "content": { "application/json": { "schema": readiness() } } });
     route("/healthz", "Whether the process is alive", text("It is"));
-    let ready = "Whether notifications can be accepted durably: the store and the broker can be reached";
+    let ready =
+        "Whether notifications can be accepted durably: the store and the broker can be reached";
     let answers = json!({ "200": readiness("They can"), "503": readiness("They cannot") });
     route("/readyz", ready, answers);
-    route("/metrics", "Metrics for Prometheus", text("The text format"));
+    route(
+        "/metrics",
+        "Metrics for Prometheus",
+        text("The text format"),
+    );
     let any = json!({ "application/json": { "schema": { "type": "object" } } });
-    route("/openapi.json", "This document", json!({ "200": { "description": "OpenAPI 3.1", "content": any } }));
+    route(
+        "/openapi.json",
+        "This document",
+        json!({ "200": { "description": "OpenAPI 3.1", "content": any } }),
+    );
 }
 
 /// What `/readyz` answers.
@@ -139,6 +168,14 @@ fn readiness() -> Value {
 /// Serves the document.
 pub(super) async fn serve() -> Response {
     static DOCUMENT: std::sync::OnceLock<bytes::Bytes> = std::sync::OnceLock::new();
-    let document = DOCUMENT.get_or_init(|| serde_json::to_vec_pretty(&openapi()).unwrap_or_default().into());
-    ([(header::CONTENT_TYPE, "application/json")], document.clone()).into_response()
+    let document = DOCUMENT.get_or_init(|| {
+        serde_json::to_vec_pretty(&openapi())
+            .unwrap_or_default()
+            .into()
+    });
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        document.clone(),
+    )
+        .into_response()
 }

@@ -1,5 +1,6 @@
-//! Looking up the name in an endpoint's URL when it is saved: a name that leads to an address that may
-//! not be called is refused at once. The worker checks again at every connection, as names change.
+//! Looking up the name in an endpoint's URL when it is saved: a name that leads to an address that
+//! may not be called is refused at once. The worker checks again at every connection, as names
+//! change.
 
 use std::io;
 use std::net::IpAddr;
@@ -19,7 +20,8 @@ pub trait Resolve: Send + Sync + 'static {
     /// Every address of `host`.
     ///
     /// # Errors
-    /// [`io::ErrorKind::NotFound`] where it has none; any other kind when that could not be found out.
+    /// [`io::ErrorKind::NotFound`] where it has none; any other kind when that could not be found
+    /// out.
     async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<IpAddr>>;
 }
 
@@ -27,7 +29,11 @@ pub trait Resolve: Send + Sync + 'static {
 impl Resolve for Resolver {
     async fn resolve(&self, host: &str, _port: u16) -> io::Result<Vec<IpAddr>> {
         self.look_up(host).await.map_err(|refusal| match refusal {
-            Refusal::Unresolvable { problem, missing: true, .. } => io::Error::new(io::ErrorKind::NotFound, problem),
+            Refusal::Unresolvable {
+                problem,
+                missing: true,
+                ..
+            } => io::Error::new(io::ErrorKind::NotFound, problem),
             Refusal::Unresolvable { problem, .. } => io::Error::other(problem),
             other => io::Error::other(other),
         })
@@ -38,14 +44,29 @@ impl Resolve for Resolver {
 ///
 /// # Errors
 /// Why it may not be called.
-pub(super) async fn check_url(policy: &EgressPolicy, resolver: &dyn Resolve, text: &str) -> Result<Url, Refusal> {
+pub(super) async fn check_url(
+    policy: &EgressPolicy,
+    resolver: &dyn Resolve,
+    text: &str,
+) -> Result<Url, Refusal> {
     let url = policy.parse_url(text)?;
-    let Some(Host::Domain(host)) = url.host() else { return Ok(url) };
-    let unresolvable = |problem: String, missing| Refusal::Unresolvable { host: host.to_owned(), problem, missing };
+    let Some(Host::Domain(host)) = url.host() else {
+        return Ok(url);
+    };
+    let unresolvable = |problem: String, missing| Refusal::Unresolvable {
+        host: host.to_owned(),
+        problem,
+        missing,
+    };
     let look_up = resolver.resolve(host, url.port_or_known_default().unwrap_or(443));
     let addresses = match tokio::time::timeout(DEADLINE, look_up).await {
         Ok(Ok(addresses)) => addresses,
-        Ok(Err(error)) => return Err(unresolvable(error.to_string(), error.kind() == io::ErrorKind::NotFound)),
+        Ok(Err(error)) => {
+            return Err(unresolvable(
+                error.to_string(),
+                error.kind() == io::ErrorKind::NotFound,
+            ));
+        }
         Err(_) => return Err(unresolvable("no answer within 2 s".to_owned(), false)),
     };
     if addresses.is_empty() {

@@ -41,23 +41,41 @@ pub fn router(api: Arc<Api>) -> Router {
     router
         .layer(from_fn(request_id::with_id))
         .layer(PropagateRequestIdLayer::new(request_id::X_REQUEST_ID))
-        .layer(SetRequestIdLayer::new(request_id::X_REQUEST_ID, request_id::NewId))
+        .layer(SetRequestIdLayer::new(
+            request_id::X_REQUEST_ID,
+            request_id::NewId,
+        ))
         .layer(from_fn(request_id::refuse_odd))
         .with_state(api)
 }
 
 async fn unknown_route(method: Method, uri: Uri) -> Problem {
-    let detail = format!("{method} {} is no route of this API: see /openapi.json", uri.path());
+    let detail = format!(
+        "{method} {} is no route of this API: see /openapi.json",
+        uri.path()
+    );
     Problem::new(Code::UnknownRoute, detail)
 }
 
 async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
-    Problem::new(Code::MethodNotAllowed, format!("{} cannot be used with {method}: see /openapi.json", uri.path()))
+    Problem::new(
+        Code::MethodNotAllowed,
+        format!(
+            "{} cannot be used with {method}: see /openapi.json",
+            uri.path()
+        ),
+    )
 }
 
 /// A handler panicked: our fault. The panic's text goes to the log alone.
 fn panicked(panic: Box<dyn Any + Send>) -> Response {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    tracing::error!(panic = text.unwrap_or("without a text"), "handling a request panicked");
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    tracing::error!(
+        panic = text.unwrap_or("without a text"),
+        "handling a request panicked"
+    );
     Problem::internal().into_response()
 }

@@ -20,13 +20,16 @@ use crate::http::{events, keys, wire_format_list};
 #[openapi(
     info(
         title = "Posthaste",
-        description = "A durable delivery queue for webhooks. Errors are RFC 9457 problems with a stable `code`. Lists are paged: send `next_cursor` as `cursor` for the next page.",
+        description = "A durable delivery queue for webhooks. Errors are RFC 9457 problems with a \
+                       stable `code`. Lists are paged: send `next_cursor` as `cursor` for the \
+                       next page.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     components(schemas(ProblemBody, FieldProblem, StatusCode)),
     tags(
         (name = "notifications", description = "Enqueueing"),
-        (name = "deliveries", description = "Looking at deliveries, sending them again, cancelling them"),
+        (name = "deliveries", description = "Looking at deliveries, sending them again, \
+            cancelling them"),
         (name = "endpoints", description = "The webhooks"),
         (name = "wire formats", description = "How notifications become requests"),
         (name = "events", description = "What Posthaste tells about itself"),
@@ -54,7 +57,12 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(replay::show))
         .routes(routes!(replay::cancel))
         .routes(routes!(endpoints::create, endpoints::list))
-        .routes(routes!(endpoints::show, put::put, endpoints::change, endpoints::delete))
+        .routes(routes!(
+            endpoints::show,
+            put::put,
+            endpoints::change,
+            endpoints::delete
+        ))
         .routes(routes!(actions::enable))
         .routes(routes!(actions::disable))
         .routes(routes!(actions::rotate_secret))

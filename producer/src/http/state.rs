@@ -29,7 +29,8 @@ pub struct ApiSettings {
     pub max_batch_body_bytes: usize,
     /// How long the body of a request may take to arrive. Default 30 s.
     pub body_timeout: Duration,
-    /// A key with every scope and tenant that is not in the store (`POSTHASTE_ADMIN_KEY`). Default none.
+    /// A key with every scope and tenant that is not in the store (`POSTHASTE_ADMIN_KEY`). Default
+    /// none.
     pub admin_key: Option<Secret>,
     /// The most endpoints of one tenant. Default none: no limit.
     pub tenant_max_endpoints: Option<u64>,
@@ -99,8 +100,18 @@ impl Api {
     /// An API, to be served by [`crate::http::router`].
     #[must_use]
     pub fn new(parts: ApiParts) -> Arc<Self> {
-        let ApiParts { store, broker, clock, metrics, tracer, egress, wire_formats, resolver, shutdown, settings } =
-            parts;
+        let ApiParts {
+            store,
+            broker,
+            clock,
+            metrics,
+            tracer,
+            egress,
+            wire_formats,
+            resolver,
+            shutdown,
+            settings,
+        } = parts;
         let keys = Keys::new(settings.admin_key.as_ref());
         let directory = Directory::default();
         let tenants = TenantLimits::new(settings.tenant_max_pending, settings.tenant_max_streams);

@@ -1,5 +1,6 @@
-//! What one tenant may have at once, so that it leaves room for the others: pending deliveries and event streams. The
-//! number of endpoints is limited by the store, in the transaction that creates one.
+//! What one tenant may have at once, so that it leaves room for the others: pending deliveries and
+//! event streams. The number of endpoints is limited by the store, in the transaction that creates
+//! one.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -14,8 +15,8 @@ use crate::http::problem::{Code, Problem};
 
 /// How long a count of a tenant's pending deliveries is believed.
 const COUNTED_EVERY: Duration = Duration::from_secs(1);
-/// A count that took long is believed this many times as long as it took, so that counting takes 2 % of the store's time
-/// at the most.
+/// A count that took long is believed this many times as long as it took, so that counting takes 2
+/// % of the store's time at the most.
 const REST: u32 = 50;
 /// The most tenants whose counts are remembered.
 const MAX_REMEMBERED: usize = 10_000;
@@ -48,15 +49,26 @@ pub(super) struct OpenStream {
 impl TenantLimits {
     /// Nothing counted yet. `None`: no limit.
     pub(super) fn new(max_pending: Option<u64>, max_streams: Option<usize>) -> Self {
-        Self { max_pending, backlogs: Mutex::default(), max_streams, streams: Arc::default() }
+        Self {
+            max_pending,
+            backlogs: Mutex::default(),
+            max_streams,
+            streams: Arc::default(),
+        }
     }
 
     /// Whether the tenant may enqueue more.
     ///
     /// # Errors
     /// It has as many pending deliveries as it may have. While the store cannot say, it may.
-    pub(super) async fn check_backlog(&self, store: &Store, tenant: &TenantId) -> Result<(), Problem> {
-        let Some(most) = self.max_pending else { return Ok(()) };
+    pub(super) async fn check_backlog(
+        &self,
+        store: &Store,
+        tenant: &TenantId,
+    ) -> Result<(), Problem> {
+        let Some(most) = self.max_pending else {
+            return Ok(());
+        };
         let full = match self.known_backlog(tenant) {
             Some(full) => full,
             None => self.count(store, tenant, most).await,
@@ -64,12 +76,15 @@ impl TenantLimits {
         if !full {
             return Ok(());
         }
-        let detail =
-            format!("{most} deliveries of the tenant {tenant} are pending, which is the limit: try again later");
+        let detail = format!(
+            "{most} deliveries of the tenant {tenant} are pending, which is the limit: try again \
+             later"
+        );
         Err(Problem::new(Code::BacklogLimit, detail))
     }
 
-    /// What was counted lately. Whoever finds it stale is to count; the others go by the old count meanwhile.
+    /// What was counted lately. Whoever finds it stale is to count; the others go by the old count
+    /// meanwhile.
     fn known_backlog(&self, tenant: &TenantId) -> Option<bool> {
         let now = Instant::now();
         let mut backlogs = lock(&self.backlogs);
@@ -86,7 +101,8 @@ impl TenantLimits {
         let full = match store.pending_deliveries(tenant, most).await {
             Ok(pending) => pending >= most,
             Err(error) => {
-                tracing::debug!(%tenant, %error, "pending deliveries could not be counted: accepting goes on");
+                tracing::debug!(%tenant, %error, "pending deliveries could not be counted: \
+                    accepting goes on");
                 false
             }
         };
@@ -107,12 +123,20 @@ impl TenantLimits {
         let mut streams = lock(&self.streams);
         let open = streams.get(&tenant.cloned()).copied().unwrap_or_default();
         if let Some(most) = self.max_streams.filter(|most| open >= *most) {
-            let whose = tenant.map_or_else(|| "of all tenants".to_owned(), |tenant| format!("of the tenant {tenant}"));
-            let detail = format!("{most} event streams {whose} are open, which is the limit: close one first");
+            let whose = tenant.map_or_else(
+                || "of all tenants".to_owned(),
+                |tenant| format!("of the tenant {tenant}"),
+            );
+            let detail = format!(
+                "{most} event streams {whose} are open, which is the limit: close one first"
+            );
             return Err(Problem::new(Code::StreamLimit, detail));
         }
         streams.insert(tenant.cloned(), open + 1);
-        Ok(OpenStream { tenant: tenant.cloned(), streams: Arc::clone(&self.streams) })
+        Ok(OpenStream {
+            tenant: tenant.cloned(),
+            streams: Arc::clone(&self.streams),
+        })
     }
 }
 
@@ -142,11 +166,18 @@ mod tests {
         let tenant = TenantId::default();
         let first = limits.open_stream(Some(&tenant)).ok().unwrap();
         let _second = limits.open_stream(Some(&tenant)).ok().unwrap();
-        assert_eq!(limits.open_stream(Some(&tenant)).err().unwrap().code, Code::StreamLimit);
+        assert_eq!(
+            limits.open_stream(Some(&tenant)).err().unwrap().code,
+            Code::StreamLimit
+        );
         let all = limits.open_stream(None).ok().unwrap();
         drop((first, all));
         let _third = limits.open_stream(Some(&tenant)).ok().unwrap();
         assert!(limits.open_stream(Some(&tenant)).is_err());
-        assert_eq!(lock(&limits.streams).len(), 1, "whoever has none is forgotten");
+        assert_eq!(
+            lock(&limits.streams).len(),
+            1,
+            "whoever has none is forgotten"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! The `webhooks` of the OpenAPI document: the requests that Posthaste makes to endpoints, by wire format. Receivers
-//! can generate their side from it. The rules are in `docs/wire-formats/`.
+//! The `webhooks` of the OpenAPI document: the requests that Posthaste makes to endpoints, by wire
+//! format. Receivers can generate their side from it. The rules are in `docs/wire-formats/`.
 
 use serde_json::{Map, Value, json};
 
@@ -58,13 +58,17 @@ fn responses() -> Value {
         "2XX": { "description": "Delivered. Some wire formats look at the body, too." },
         "410": { "description": "The endpoint wants no more: it is disabled." },
         "429": { "description": "Sent again later, not before `Retry-After`." },
-        "4XX": { "description": "Not sent again, but for 408, 425 and 429, as the endpoint's `retry.on` says." },
+        "4XX": { "description": "Not sent again, but for 408, 425 and 429, as the endpoint's \
+                                 `retry.on` says." },
         "5XX": { "description": "Sent again later, as the endpoint's `retry` says." }
     })
 }
 
-const WEBHOOK_ID: (&str, bool, &str) =
-    ("webhook-id", false, "The delivery's id, the same in every attempt, to dedupe by; unless switched off");
+const WEBHOOK_ID: (&str, bool, &str) = (
+    "webhook-id",
+    false,
+    "The delivery's id, the same in every attempt, to dedupe by; unless switched off",
+);
 
 fn text(description: &str) -> Value {
     json!({ "type": "string", "description": description })
@@ -87,7 +91,8 @@ fn standard() -> Webhook {
         &["type", "timestamp", "data"],
         json!({
             "type": text("The notification's type."),
-            "timestamp": { "type": "string", "format": "date-time", "description": "When it was accepted." },
+            "timestamp": { "type": "string", "format": "date-time", "description": "When it was \
+                accepted." },
             "data": any("The notification's payload, its JSON text exactly as it was enqueued.")
         }),
     );
@@ -96,13 +101,23 @@ fn standard() -> Webhook {
         summary: "Standard Webhooks 1.0",
         description: "With the setting `body` = `payload` the body is the payload alone.",
         headers: vec![
-            ("webhook-id", true, "The delivery's id, the same in every attempt, to dedupe by"),
-            ("webhook-timestamp", true, "When this attempt was made, in seconds since 1970"),
+            (
+                "webhook-id",
+                true,
+                "The delivery's id, the same in every attempt, to dedupe by",
+            ),
+            (
+                "webhook-timestamp",
+                true,
+                "When this attempt was made, in seconds since 1970",
+            ),
             (
                 "webhook-signature",
                 true,
-                "`v1,` and the base64 of the HMAC-SHA256, or `v1a,` and the base64 of the ed25519 signature, over \
-                 `<webhook-id>.<webhook-timestamp>.<body>`; one for each live secret, separated by spaces",
+                "`v1,` and the base64 of the HMAC-SHA256, or `v1a,` and the base64 of the ed25519 \
+                 signature, over \
+                 `<webhook-id>.<webhook-timestamp>.<body>`; one for each live secret, separated \
+                 by spaces",
             ),
         ],
         content: json_body(envelope),
@@ -118,7 +133,8 @@ fn cloud_events() -> Webhook {
             "source": text("The endpoint's setting `source`, or the notification's own."),
             "type": text("The notification's type."),
             "subject": text("As the notification says."),
-            "time": { "type": "string", "format": "date-time", "description": "When it was accepted." },
+            "time": { "type": "string", "format": "date-time", "description": "When it was \
+                accepted." },
             "datacontenttype": text("`application/json`."),
             "dataschema": text("As the notification says."),
             "data": any("The notification's payload.")
@@ -127,8 +143,10 @@ fn cloud_events() -> Webhook {
     Webhook {
         id: "receive_cloudevents",
         summary: "CloudEvents 1.0",
-        description: "Structured mode. With the setting `mode` = `binary` the body is the data, and the attributes are \
-                      headers `ce-…`. With the setting `handshake` the receiver is asked first, by an OPTIONS request.",
+        description: "Structured mode. With the setting `mode` = `binary` the body is the data, \
+                      and the attributes are \
+                      headers `ce-…`. With the setting `handshake` the receiver is asked first, \
+                      by an OPTIONS request.",
         headers: vec![WEBHOOK_ID],
         content: json!({ "application/cloudevents+json": { "schema": event } }),
     }
@@ -138,7 +156,8 @@ fn own_event() -> Webhook {
     Webhook {
         id: "receive_event",
         summary: "An event of Posthaste itself",
-        description: "To endpoints that subscribe to `delivery.*` or `endpoint.*`. Here as `cloudevents`; an endpoint \
+        description: "To endpoints that subscribe to `delivery.*` or `endpoint.*`. Here as \
+                      `cloudevents`; an endpoint \
                       of another wire format gets the event's `data` as its payload.",
         headers: vec![WEBHOOK_ID],
         content: json!({
@@ -167,7 +186,11 @@ fn http_sms() -> Webhook {
         headers: vec![
             WEBHOOK_ID,
             ("X-Event-Type", true, "The event's type"),
-            ("Authorization", false, "`Bearer` and a JWT (HS256), signed with the endpoint's secret, if it has one"),
+            (
+                "Authorization",
+                false,
+                "`Bearer` and a JWT (HS256), signed with the endpoint's secret, if it has one",
+            ),
         ],
         content: json_body(event),
     }
@@ -185,7 +208,8 @@ fn novu_sms() -> Webhook {
     Webhook {
         id: "receive_novu_sms",
         summary: "Novu's generic SMS provider",
-        description: "The headers with the API keys have the names that the endpoint's settings give them.",
+        description: "The headers with the API keys have the names that the endpoint's settings \
+                      give them.",
         headers: vec![WEBHOOK_ID],
         content: json_body(message),
     }
@@ -208,7 +232,11 @@ fn novu_push() -> Webhook {
         description: "One request for each device token.",
         headers: vec![
             WEBHOOK_ID,
-            ("X-Novu-Signature", false, "HMAC-SHA256 over the body, in hex; where the endpoint has a secret"),
+            (
+                "X-Novu-Signature",
+                false,
+                "HMAC-SHA256 over the body, in hex; where the endpoint has a secret",
+            ),
         ],
         content: json_body(message),
     }
@@ -230,7 +258,14 @@ fn authgear_sms() -> Webhook {
         id: "receive_authgear_sms",
         summary: "Authgear's custom SMS gateway",
         description: "The `code` in the answer decides, whatever the status.",
-        headers: vec![WEBHOOK_ID, ("x-authgear-body-signature", true, "HMAC-SHA256 over the body, in hex")],
+        headers: vec![
+            WEBHOOK_ID,
+            (
+                "x-authgear-body-signature",
+                true,
+                "HMAC-SHA256 over the body, in hex",
+            ),
+        ],
         content: json_body(message),
     }
 }
@@ -240,7 +275,14 @@ fn cometchat_sms() -> Webhook {
         id: "receive_cometchat_sms",
         summary: "CometChat's custom SMS provider",
         description: "One request for each recipient.",
-        headers: vec![WEBHOOK_ID, ("Authorization", false, "HTTP Basic, where the endpoint's settings ask for it")],
+        headers: vec![
+            WEBHOOK_ID,
+            (
+                "Authorization",
+                false,
+                "HTTP Basic, where the endpoint's settings ask for it",
+            ),
+        ],
         content: json_body(json!({ "type": "object" })),
     }
 }
@@ -249,8 +291,11 @@ fn raw() -> Webhook {
     Webhook {
         id: "receive_raw",
         summary: "The payload as it was given",
-        description: "The setting `payload` says how the payload is written, `content_type` what it is called.",
+        description: "The setting `payload` says how the payload is written, `content_type` what \
+                      it is called.",
         headers: vec![WEBHOOK_ID],
-        content: json_body(any("The notification's payload, its JSON text exactly as it was enqueued.")),
+        content: json_body(any(
+            "The notification's payload, its JSON text exactly as it was enqueued.",
+        )),
     }
 }

@@ -19,27 +19,31 @@ pub trait WireFormats: Send + Sync + 'static {
     /// All wire formats.
     fn catalogue(&self) -> Vec<WireFormatInfo>;
 
-    /// Checks an endpoint's settings, and that its wire format has all that it needs. Scripts are left to
-    /// [`WireFormats::check_scripts`].
+    /// Checks an endpoint's settings, and that its wire format has all that it needs. Scripts are
+    /// left to [`WireFormats::check_scripts`].
     ///
     /// # Errors
     /// Every member that is wrong.
     fn check(&self, endpoint: &Endpoint) -> Result<(), Vec<FieldProblem>>;
 
-    /// Compiles the scripts in an endpoint's settings that `before` does not have. Takes as long as that takes, and
-    /// waits while others compile.
+    /// Compiles the scripts in an endpoint's settings that `before` does not have. Takes as long as
+    /// that takes, and waits while others compile.
     ///
     /// # Errors
     /// What is wrong with a script; or that it cannot be found out now.
-    async fn check_scripts(&self, before: Option<&Endpoint>, endpoint: &Endpoint) -> Result<(), Unchecked>;
+    async fn check_scripts(
+        &self,
+        before: Option<&Endpoint>,
+        endpoint: &Endpoint,
+    ) -> Result<(), Unchecked>;
 
     /// The URLs among an endpoint's settings that are called, each with the setting's name.
     fn called_urls(&self, _endpoint: &Endpoint) -> Vec<(String, Url)> {
         Vec::new()
     }
 
-    /// Checks that a notification has what the endpoint that it names needs, if it names one, and no more
-    /// recipients than it may have.
+    /// Checks that a notification has what the endpoint that it names needs, if it names one, and
+    /// no more recipients than it may have.
     ///
     /// # Errors
     /// Every member that is wrong.
@@ -49,8 +53,8 @@ pub trait WireFormats: Send + Sync + 'static {
         notification: &Notification,
     ) -> Result<(), Vec<FieldProblem>>;
 
-    /// A new signing secret for an endpoint with these settings; `None` for a wire format that does not
-    /// sign, or only with a secret that somebody brings.
+    /// A new signing secret for an endpoint with these settings; `None` for a wire format that does
+    /// not sign, or only with a secret that somebody brings.
     fn new_secret(&self, format: WireFormat, settings: &Map<String, Value>) -> Option<Secret>;
 
     /// Checks a secret that somebody brings along.
@@ -59,7 +63,8 @@ pub trait WireFormats: Send + Sync + 'static {
     /// What it must be.
     fn check_secret(&self, format: WireFormat, secret: &Secret) -> Result<(), String>;
 
-    /// Sends a test notification to the endpoint now, once, and tells all about it. Nothing is recorded.
+    /// Sends a test notification to the endpoint now, once, and tells all about it. Nothing is
+    /// recorded.
     async fn test(&self, endpoint: &Endpoint, notification: Option<Notification>) -> TestReport;
 }
 
@@ -72,11 +77,14 @@ pub enum Unchecked {
     Busy(String),
 }
 
-/// The schema of a JSON Schema (2020-12): an object, or a boolean that lets everything or nothing through.
+/// The schema of a JSON Schema (2020-12): an object, or a boolean that lets everything or nothing
+/// through.
 fn json_schema() -> utoipa::openapi::schema::Object {
     use utoipa::openapi::schema::{SchemaType, Type};
     let kinds = SchemaType::from_iter([Type::Object, Type::Boolean]);
-    utoipa::openapi::ObjectBuilder::new().schema_type(kinds).build()
+    utoipa::openapi::ObjectBuilder::new()
+        .schema_type(kinds)
+        .build()
 }
 
 /// A wire format as it is listed.

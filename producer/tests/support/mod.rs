@@ -1,5 +1,5 @@
-//! The API on a real socket, with a real store (SQLite) and the embedded broker, and a receiver's worth
-//! of wire formats.
+//! The API on a real socket, with a real store (SQLite) and the embedded broker, and a receiver's
+//! worth of wire formats.
 
 #![allow(
     dead_code,
@@ -67,15 +67,24 @@ pub struct Answer {
 impl Answer {
     /// The problem's code.
     pub fn code(&self) -> &str {
-        assert_eq!(self.headers["content-type"], "application/problem+json", "{self:?}");
+        assert_eq!(
+            self.headers["content-type"], "application/problem+json",
+            "{self:?}"
+        );
         assert_eq!(self.body["status"], self.status, "{self:?}");
         self.body["code"].as_str().unwrap_or_default()
     }
 
     /// The members that are wrong.
     pub fn fields(&self) -> Vec<&str> {
-        let errors = self.body["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
-        errors.iter().filter_map(|error| error["field"].as_str()).collect()
+        let errors = self.body["errors"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        errors
+            .iter()
+            .filter_map(|error| error["field"].as_str())
+            .collect()
     }
 }
 
@@ -87,16 +96,26 @@ impl TestApi {
     pub async fn start_with(mut settings: ApiSettings, broker: Option<Arc<dyn Broker>>) -> Self {
         let files = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", files.path().join("test.db").display());
-        let master_key = Some(Secret::new("a master key for tests, 32 characters and more"));
-        let options = StoreOptions { master_key, ..StoreOptions::new(Secret::new(url)) };
+        let master_key = Some(Secret::new(
+            "a master key for tests, 32 characters and more",
+        ));
+        let options = StoreOptions {
+            master_key,
+            ..StoreOptions::new(Secret::new(url))
+        };
         let store = Store::connect(&options).await.unwrap();
         store.migrate().await.unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let embedded = || -> Arc<dyn Broker> {
-            Arc::new(EmbeddedBroker::new(store.clone(), Arc::clone(&clock), EmbeddedOptions::default()))
+            Arc::new(EmbeddedBroker::new(
+                store.clone(),
+                Arc::clone(&clock),
+                EmbeddedOptions::default(),
+            ))
         };
         let broker = broker.unwrap_or_else(embedded);
-        let (metrics, shutdown) = (Arc::new(Metrics::new()), CancellationToken::new());
+        let metrics = Arc::new(Metrics::new());
+        let shutdown = CancellationToken::new();
         settings.admin_key = Some(Secret::new(ADMIN_KEY));
         let api = Api::new(ApiParts {
             store: store.clone(),
@@ -113,11 +132,28 @@ impl TestApi {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address: SocketAddr = listener.local_addr().unwrap();
         let ended = shutdown.clone().cancelled_owned();
-        tokio::spawn(async move { axum::serve(listener, router(api)).with_graceful_shutdown(ended).await });
+        tokio::spawn(async move {
+            axum::serve(listener, router(api))
+                .with_graceful_shutdown(ended)
+                .await
+        });
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).no_proxy().build().unwrap();
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_secs(30))
+            .no_proxy()
+            .build()
+            .unwrap();
         let url = format!("http://{address}");
-        Self { url, client, store, broker, metrics, shutdown, clock, _files: files }
+        Self {
+            url,
+            client,
+            store,
+            broker,
+            metrics,
+            shutdown,
+            clock,
+            _files: files,
+        }
     }
 
     /// A stored key.
@@ -139,13 +175,19 @@ impl TestApi {
     }
 
     pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
-        self.client.request(method.parse().unwrap(), format!("{}{path}", self.url))
+        self.client
+            .request(method.parse().unwrap(), format!("{}{path}", self.url))
     }
 
     /// A request with a JSON body (none for null), as `key`.
     pub async fn call_as(&self, key: &str, method: &str, path: &str, body: Value) -> Answer {
         let request = self.request(method, path).bearer_auth(key);
-        answer(if body.is_null() { request } else { request.json(&body) }).await
+        answer(if body.is_null() {
+            request
+        } else {
+            request.json(&body)
+        })
+        .await
     }
 
     /// A request with a JSON body (none for null), as the administrator.
@@ -154,8 +196,16 @@ impl TestApi {
     }
 
     /// A request with any text as its body.
-    pub async fn post_text(&self, path: &str, content_type: &str, body: impl Into<String>) -> Answer {
-        let request = self.request("POST", path).bearer_auth(ADMIN_KEY).header("content-type", content_type);
+    pub async fn post_text(
+        &self,
+        path: &str,
+        content_type: &str,
+        body: impl Into<String>,
+    ) -> Answer {
+        let request = self
+            .request("POST", path)
+            .bearer_auth(ADMIN_KEY)
+            .header("content-type", content_type);
         answer(request.body(body.into())).await
     }
 
@@ -174,10 +224,14 @@ impl TestApi {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
         while messages.len() < count {
             let batch = tokio::time::timeout_at(deadline, consumer.next_batch(1_000)).await;
-            let batch = batch.unwrap_or_else(|_| panic!("{count} messages wanted, {} came", messages.len()));
+            let batch = batch
+                .unwrap_or_else(|_| panic!("{count} messages wanted, {} came", messages.len()));
             messages.extend(batch.unwrap());
         }
-        consumer.acker().ack(messages.iter().map(|message| message.tag).collect()).await;
+        consumer
+            .acker()
+            .ack(messages.iter().map(|message| message.tag).collect())
+            .await;
         consumer.stop().await;
         messages
     }
@@ -191,10 +245,19 @@ impl TestApi {
 /// Sends a request and reads the answer as JSON (null when it has no body).
 pub async fn answer(request: reqwest::RequestBuilder) -> Answer {
     let response = request.send().await.unwrap();
-    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let status = response.status().as_u16();
+    let headers = response.headers().clone();
     let bytes = response.bytes().await.unwrap();
-    let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
-    Answer { status, headers, body }
+    let body = if bytes.is_empty() {
+        Value::Null
+    } else {
+        serde_json::from_slice(&bytes).unwrap()
+    };
+    Answer {
+        status,
+        headers,
+        body,
+    }
 }
 
 /// Names and their addresses; the others have none.
@@ -206,7 +269,10 @@ impl Default for TestNames {
         Self(HashMap::from([
             ("hooks.example", addresses(&["93.184.216.34"])),
             ("inside.example", addresses(&["10.0.0.1"])),
-            ("mixed.example", addresses(&["93.184.216.34", "169.254.169.254"])),
+            (
+                "mixed.example",
+                addresses(&["93.184.216.34", "169.254.169.254"]),
+            ),
             ("mapped.example", addresses(&["::ffff:127.0.0.1"])),
             ("allowed.example", addresses(&["10.9.1.1"])),
             ("empty.example", addresses(&[])),
@@ -220,7 +286,10 @@ impl Resolve for TestNames {
         if host == "slow.example" {
             std::future::pending::<()>().await;
         }
-        self.0.get(host).cloned().ok_or_else(|| std::io::Error::new(std::io::ErrorKind::NotFound, "no such name"))
+        self.0
+            .get(host)
+            .cloned()
+            .ok_or_else(|| std::io::Error::new(std::io::ErrorKind::NotFound, "no such name"))
     }
 }
 
@@ -243,17 +312,30 @@ impl WireFormats for TestFormats {
         WireFormat::ALL.into_iter().map(info).collect()
     }
 
-    async fn check_scripts(&self, _before: Option<&Endpoint>, _endpoint: &Endpoint) -> Result<(), Unchecked> {
+    async fn check_scripts(
+        &self,
+        _before: Option<&Endpoint>,
+        _endpoint: &Endpoint,
+    ) -> Result<(), Unchecked> {
         Ok(())
     }
 
     fn check(&self, endpoint: &Endpoint) -> Result<(), Vec<FieldProblem>> {
         assert_ne!(endpoint.description, "panic", "asked to panic");
         let known = ["api_key", "mode", "script"];
-        let unknown = endpoint.confidential.settings.keys().filter(|name| !known.contains(&name.as_str()));
-        let problems: Vec<FieldProblem> =
-            unknown.map(|name| FieldProblem::new(format!("settings.{name}"), "is not known")).collect();
-        if problems.is_empty() { Ok(()) } else { Err(problems) }
+        let unknown = endpoint
+            .confidential
+            .settings
+            .keys()
+            .filter(|name| !known.contains(&name.as_str()));
+        let problems: Vec<FieldProblem> = unknown
+            .map(|name| FieldProblem::new(format!("settings.{name}"), "is not known"))
+            .collect();
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(problems)
+        }
     }
 
     fn check_notification(
@@ -265,16 +347,29 @@ impl WireFormats for TestFormats {
             return Ok(());
         }
         let refused = notification.payload.as_str().contains("no good");
-        if refused { Err(vec![FieldProblem::new("payload.text", "is no good")]) } else { Ok(()) }
+        if refused {
+            Err(vec![FieldProblem::new("payload.text", "is no good")])
+        } else {
+            Ok(())
+        }
     }
 
-    fn new_secret(&self, format: WireFormat, _settings: &serde_json::Map<String, serde_json::Value>) -> Option<Secret> {
-        (format == WireFormat::Standard).then(|| Secret::new(format!("whsec_{}", uuid::Uuid::new_v4().simple())))
+    fn new_secret(
+        &self,
+        format: WireFormat,
+        _settings: &serde_json::Map<String, serde_json::Value>,
+    ) -> Option<Secret> {
+        (format == WireFormat::Standard)
+            .then(|| Secret::new(format!("whsec_{}", uuid::Uuid::new_v4().simple())))
     }
 
     fn check_secret(&self, format: WireFormat, secret: &Secret) -> Result<(), String> {
         let fits = format == WireFormat::Standard && secret.expose().starts_with("whsec_");
-        if fits { Ok(()) } else { Err("must begin with whsec_".to_owned()) }
+        if fits {
+            Ok(())
+        } else {
+            Err("must begin with whsec_".to_owned())
+        }
     }
 
     async fn test(&self, endpoint: &Endpoint, notification: Option<Notification>) -> TestReport {
@@ -282,7 +377,11 @@ impl WireFormats for TestFormats {
             request: None,
             response: None,
             error: None,
-            verdict: format!("{} would get {:?}", endpoint.id, notification.map(|notification| notification.kind)),
+            verdict: format!(
+                "{} would get {:?}",
+                endpoint.id,
+                notification.map(|notification| notification.kind)
+            ),
             outcome: "delivered".to_owned(),
             duration_ms: 1.0,
             phases_ms: Phases::default(),
@@ -293,7 +392,12 @@ impl WireFormats for TestFormats {
 }
 
 /// Records a delivery in that state, with the event that its state makes.
-pub async fn recorded(api: &TestApi, tenant: &str, name: &str, state: impl FnOnce() -> DeliveryState) -> DeliveryId {
+pub async fn recorded(
+    api: &TestApi,
+    tenant: &str,
+    name: &str,
+    state: impl FnOnce() -> DeliveryState,
+) -> DeliveryId {
     let now = api.clock.now();
     let endpoint = EndpointId::parse(&api.endpoint(tenant).await).unwrap();
     let draft: NotificationDraft = serde_json::from_value(
@@ -321,9 +425,20 @@ pub async fn recorded(api: &TestApi, tenant: &str, name: &str, state: impl FnOnc
         last_error: None,
         origin: Origin::Producer,
     };
-    let (id, event) = (delivery.id, Event::of_outcome(&delivery, None));
-    let before = Before::New { notification: Arc::new(notification), fan_out: 1 };
-    let record = Record { delivery, before, attempt: None, kept: None, event, disable: None };
+    let id = delivery.id;
+    let event = Event::of_outcome(&delivery, None);
+    let before = Before::New {
+        notification: Arc::new(notification),
+        fan_out: 1,
+    };
+    let record = Record {
+        delivery,
+        before,
+        attempt: None,
+        kept: None,
+        event,
+        disable: None,
+    };
     api.store.record(&[record], now).await.unwrap();
     id
 }

@@ -1,5 +1,5 @@
-//! The broker: takes work in and spreads it over workers. RabbitMQ or a table in the store, behind one
-//! trait; one conformance suite (`shared/tests/broker.rs`) for both.
+//! The broker: takes work in and spreads it over workers. RabbitMQ or a table in the store, behind
+//! one trait; one conformance suite (`shared/tests/broker.rs`) for both.
 
 pub mod amqp;
 pub mod embedded;
@@ -25,7 +25,10 @@ pub enum BrokerError {
     #[error("the broker refused the message: {0}")]
     Refused(String),
     /// The message reached no queue: the topology is not as it should be.
-    #[error("the message reached no queue (exchange {exchange}, routing key {routing_key}): run `posthaste doctor`")]
+    #[error(
+        "the message reached no queue (exchange {exchange}, routing key {routing_key}): run \
+         `posthaste doctor`"
+    )]
     Unroutable {
         /// Where it was published.
         exchange: String,
@@ -50,20 +53,25 @@ impl BrokerError {
 /// A message queue with confirms and acknowledgements.
 #[async_trait]
 pub trait Broker: Send + Sync + 'static {
-    /// Publishes to the work queue: persistent, mandatory, all at once, and waits until the broker has
-    /// confirmed each. Answers in order.
+    /// Publishes to the work queue: persistent, mandatory, all at once, and waits until the broker
+    /// has confirmed each. Answers in order.
     async fn publish(&self, messages: Vec<Message>) -> Vec<Result<(), BrokerError>>;
 
-    /// Publishes events to the events exchange, routing key = type, and waits for the confirms. That
-    /// nobody has bound a queue for an event is no error. Answers in order.
+    /// Publishes events to the events exchange, routing key = type, and waits for the confirms.
+    /// That nobody has bound a queue for an event is no error. Answers in order.
     async fn publish_events(&self, events: &[Event]) -> Vec<Result<(), BrokerError>>;
 
-    /// Starts taking work, at most `prefetch` messages unacknowledged at a time. The consumer outlives
-    /// lost connections: it comes back by itself.
+    /// Starts taking work, at most `prefetch` messages unacknowledged at a time. The consumer
+    /// outlives lost connections: it comes back by itself.
     async fn consume(&self, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError>;
 
     /// Puts a message on the dead-letter queue with the reason, confirmed.
-    async fn dead_letter(&self, message: &Message, reason: DeadReason, detail: &str) -> Result<(), BrokerError>;
+    async fn dead_letter(
+        &self,
+        message: &Message,
+        reason: DeadReason,
+        detail: &str,
+    ) -> Result<(), BrokerError>;
 
     /// Looks at up to `limit` dead letters, the oldest first, and leaves them there.
     async fn dead_letters(&self, limit: u32) -> Result<Vec<DeadLetter>, BrokerError>;
@@ -72,8 +80,8 @@ pub trait Broker: Send + Sync + 'static {
     /// When this returns, each of them is on the work queue once and off the dead-letter queue.
     async fn redrive(&self, ids: Option<&[String]>, limit: u32) -> Result<Redriven, BrokerError>;
 
-    /// Whether the consumers of this client get what is put on the work queue; asks the broker where that can be
-    /// known no other way.
+    /// Whether the consumers of this client get what is put on the work queue; asks the broker
+    /// where that can be known no other way.
     async fn consuming(&self) -> Consuming {
         Consuming::NoConsumer
     }
@@ -81,7 +89,8 @@ pub trait Broker: Send + Sync + 'static {
     /// Whether it can take messages now.
     async fn ping(&self) -> Result<(), BrokerError>;
 
-    /// Messages in each queue (`work`, `dead`): ready and unacknowledged together where that is known.
+    /// Messages in each queue (`work`, `dead`): ready and unacknowledged together where that is
+    /// known.
     async fn depths(&self) -> Result<BTreeMap<&'static str, u64>, BrokerError>;
 
     /// What it is and which objects it uses, for `posthaste doctor`; no secrets.
@@ -94,8 +103,8 @@ pub trait Broker: Send + Sync + 'static {
 /// Work that comes in.
 #[async_trait]
 pub trait Consumer: Send {
-    /// Waits for work; then as much as is there, at most `max` messages. `None` once the broker was closed
-    /// or the consumer stopped. Cancel-safe.
+    /// Waits for work; then as much as is there, at most `max` messages. `None` once the broker was
+    /// closed or the consumer stopped. Cancel-safe.
     async fn next_batch(&mut self, max: usize) -> Option<Vec<Incoming>>;
 
     /// Answers for messages; may be used from anywhere, also after `stop`.
@@ -116,8 +125,8 @@ pub enum Consuming {
     NotSubscribed,
 }
 
-/// Tells the broker what became of messages. A tag from a lost connection is ignored: the broker has
-/// redelivered that message already.
+/// Tells the broker what became of messages. A tag from a lost connection is ignored: the broker
+/// has redelivered that message already.
 #[async_trait]
 pub trait Acker: Send + Sync {
     /// Done with these: never to come again. Contiguous runs go as one `multiple` acknowledgement.

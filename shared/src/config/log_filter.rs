@@ -14,6 +14,9 @@ pub(crate) fn problem_of(filter: &str) -> Option<String> {
 /// What is wrong with it and what to write.
 pub(crate) fn parse(filter: &str) -> Result<EnvFilter, String> {
     EnvFilter::builder().parse(filter).map_err(|error| {
-        format!("cannot be read ({error}): write a level (info) or levels for parts (info,posthaste_worker=debug)")
+        format!(
+            "cannot be read ({error}): write a level (info) or levels for parts \
+                 (info,posthaste_worker=debug)"
+        )
     })
 }

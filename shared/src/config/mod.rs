@@ -1,5 +1,5 @@
-//! Configuration: flags, then environment, then `posthaste.toml`, then defaults, read once at the start
-//! into a checked [`Config`]. What can be set is in one table, [`settings::SETTINGS`].
+//! Configuration: flags, then environment, then `posthaste.toml`, then defaults, read once at the
+//! start into a checked [`Config`]. What can be set is in one table, [`settings::SETTINGS`].
 
 mod check;
 pub(crate) mod log_filter;
@@ -100,7 +100,8 @@ pub struct BrokerConfig {
 pub enum BrokerKind {
     /// A table in the store.
     Embedded,
-    /// RabbitMQ at this URL (`amqp://` or `amqps://`), or at these: a list with commas between them.
+    /// RabbitMQ at this URL (`amqp://` or `amqps://`), or at these: a list with commas between
+    /// them.
     Amqp(Secret),
 }
 
@@ -201,11 +202,14 @@ pub struct Effective {
     pub source: Source,
 }
 
-/// Why there is no configuration. Every message names the setting, where its value came from, and what to write.
+/// Why there is no configuration. Every message names the setting, where its value came from, and
+/// what to write.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A value is not what it must be.
-    #[error("{key} (from {from}){} {problem}", shown.as_ref().map(|shown| format!(" is {shown:?}, but")).unwrap_or_default())]
+    #[error("{key} (from {from}){} \
+             {problem}", shown.as_ref().map(|shown| format!(" is {shown:?}, \
+                 but")).unwrap_or_default())]
     Invalid {
         /// The setting.
         key: &'static str,
@@ -217,7 +221,9 @@ pub enum ConfigError {
         problem: String,
     },
     /// The configuration file has a key that no setting has.
-    #[error("{}: there is no setting {key:?}{}", path.display(), nearest.map_or_else(|| "; docs/configuration.md lists them".to_owned(), |name| format!("; did you mean {name:?}?")))]
+    #[error("{}: there is no setting \
+             {key:?}{}", path.display(), nearest.map_or_else(|| "; docs/configuration.md lists \
+                 them".to_owned(), |name| format!("; did you mean {name:?}?")))]
     UnknownKey {
         /// As it is written; section and key joined by `_`.
         key: String,
@@ -268,7 +274,8 @@ impl Config {
         check::check(profile, source::gather(inputs, profile)?)
     }
 
-    /// Every setting with the value that counts and where it came from, in the table's order; fit to be shown.
+    /// Every setting with the value that counts and where it came from, in the table's order; fit
+    /// to be shown.
     #[must_use]
     pub fn effective(&self) -> &[Effective] {
         &self.effective
@@ -287,19 +294,25 @@ impl Config {
     }
 }
 
-/// Environment variables that look like ours but are none, with the name that may have been meant. They are not
-/// refused, because Kubernetes sets such for a service named `posthaste`; `doctor` warns of them.
+/// Environment variables that look like ours but are none, with the name that may have been meant.
+/// They are not refused, because Kubernetes sets such for a service named `posthaste`; `doctor`
+/// warns of them.
 #[must_use]
 pub fn mistyped_variables(inputs: &Inputs) -> Vec<(String, &'static str)> {
     const PREFIX: &str = "POSTHASTE_";
     let known = || settings::SETTINGS.iter().map(|setting| setting.env);
-    let ours = inputs.environment.keys().filter(|name| name.starts_with(PREFIX));
-    ours.filter(|name| !known().any(|env| name.strip_suffix("_FILE").unwrap_or(name) == env || *name == env))
-        .filter_map(|name| {
-            // The prefix that all share is no likeness.
-            let rest = |name: &'static str| name.trim_start_matches(PREFIX);
-            let nearest = settings::nearest(name.trim_start_matches(PREFIX), known().map(rest))?;
-            Some((name.clone(), known().find(|env| rest(env) == nearest)?))
-        })
-        .collect()
+    let ours = inputs
+        .environment
+        .keys()
+        .filter(|name| name.starts_with(PREFIX));
+    ours.filter(|name| {
+        !known().any(|env| name.strip_suffix("_FILE").unwrap_or(name) == env || *name == env)
+    })
+    .filter_map(|name| {
+        // The prefix that all share is no likeness.
+        let rest = |name: &'static str| name.trim_start_matches(PREFIX);
+        let nearest = settings::nearest(name.trim_start_matches(PREFIX), known().map(rest))?;
+        Some((name.clone(), known().find(|env| rest(env) == nearest)?))
+    })
+    .collect()
 }

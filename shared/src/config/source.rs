@@ -65,14 +65,22 @@ impl Inputs {
     pub fn of_process() -> Result<Self, ConfigError> {
         let mut environment = BTreeMap::new();
         for (name, value) in std::env::vars_os() {
-            let Ok(name) = name.into_string() else { continue };
+            let Ok(name) = name.into_string() else {
+                continue;
+            };
             match value.into_string() {
                 Ok(value) => drop(environment.insert(name, value)),
-                Err(_) if name.starts_with("POSTHASTE_") => return Err(ConfigError::NotText { variable: name }),
+                Err(_) if name.starts_with("POSTHASTE_") => {
+                    return Err(ConfigError::NotText { variable: name });
+                }
                 Err(_) => {}
             }
         }
-        Ok(Self { environment, directory: Some(PathBuf::from(".")), ..Self::default() })
+        Ok(Self {
+            environment,
+            directory: Some(PathBuf::from(".")),
+            ..Self::default()
+        })
     }
 }
 
@@ -84,17 +92,26 @@ pub(super) struct Raw {
 }
 
 /// For every setting that has one, the value that counts.
-pub(super) fn gather(inputs: &Inputs, profile: Profile) -> Result<BTreeMap<&'static str, Raw>, ConfigError> {
+pub(super) fn gather(
+    inputs: &Inputs,
+    profile: Profile,
+) -> Result<BTreeMap<&'static str, Raw>, ConfigError> {
     let file = read_file(inputs)?;
     let mut values = BTreeMap::new();
     for setting in SETTINGS {
-        let raw = match (from_flag(inputs, setting), from_environment(inputs, setting)?) {
+        let raw = match (
+            from_flag(inputs, setting),
+            from_environment(inputs, setting)?,
+        ) {
             (Some(raw), _) | (None, Some(raw)) => Some(raw),
             (None, None) => file.get(setting.key).cloned(),
         };
         let default = || {
             let text = setting.default_for(profile)?.to_owned();
-            Some(Raw { text, source: Source::Default })
+            Some(Raw {
+                text,
+                source: Source::Default,
+            })
         };
         if let Some(raw) = raw.or_else(default) {
             values.insert(setting.key, raw);
@@ -105,22 +122,29 @@ pub(super) fn gather(inputs: &Inputs, profile: Profile) -> Result<BTreeMap<&'sta
 
 fn from_flag(inputs: &Inputs, setting: &Setting) -> Option<Raw> {
     let (_, text) = inputs.flags.iter().find(|(key, _)| *key == setting.key)?;
-    Some(Raw { text: text.clone(), source: Source::Flag(format!("--{}", setting.key.replace('_', "-"))) })
+    Some(Raw {
+        text: text.clone(),
+        source: Source::Flag(format!("--{}", setting.key.replace('_', "-"))),
+    })
 }
 
-/// An empty variable counts as not set, as compose files and shells leave such behind; but not where it would open what
-/// somebody meant to close.
+/// An empty variable counts as not set, as compose files and shells leave such behind; but not
+/// where it would open what somebody meant to close.
 fn from_environment(inputs: &Inputs, setting: &Setting) -> Result<Option<Raw>, ConfigError> {
     let variable = |name: &str| {
-        inputs
-            .environment
-            .get(name)
-            .filter(|value| !value.trim().is_empty() || (setting.empty_counts && name == setting.env))
+        inputs.environment.get(name).filter(|value| {
+            !value.trim().is_empty() || (setting.empty_counts && name == setting.env)
+        })
     };
     let file_variable = format!("{}_FILE", setting.env);
     match (variable(setting.env), variable(&file_variable)) {
-        (Some(_), Some(_)) => Err(ConfigError::Both { variable: setting.env }),
-        (Some(text), None) => Ok(Some(Raw { text: text.clone(), source: Source::Environment(setting.env.to_owned()) })),
+        (Some(_), Some(_)) => Err(ConfigError::Both {
+            variable: setting.env,
+        }),
+        (Some(text), None) => Ok(Some(Raw {
+            text: text.clone(),
+            source: Source::Environment(setting.env.to_owned()),
+        })),
         (None, Some(path)) => {
             let path = PathBuf::from(path);
             let text = read_value(&path).map_err(|source| ConfigError::ValueFile {
@@ -128,10 +152,19 @@ fn from_environment(inputs: &Inputs, setting: &Setting) -> Result<Option<Raw>, C
                 path: path.clone(),
                 source,
             })?;
-            Ok(Some(Raw { text, source: Source::EnvironmentFile { variable: file_variable, path } }))
+            Ok(Some(Raw {
+                text,
+                source: Source::EnvironmentFile {
+                    variable: file_variable,
+                    path,
+                },
+            }))
         }
         (None, None) => Ok(setting.other_env.and_then(|name| {
-            Some(Raw { text: variable(name)?.clone(), source: Source::Environment(name.to_owned()) })
+            Some(Raw {
+                text: variable(name)?.clone(),
+                source: Source::Environment(name.to_owned()),
+            })
         })),
     }
 }
@@ -143,10 +176,17 @@ pub(super) fn read_value(path: &Path) -> std::io::Result<String> {
 }
 
 fn read_file(inputs: &Inputs) -> Result<BTreeMap<&'static str, Raw>, ConfigError> {
-    let Some(path) = config_path(inputs) else { return Ok(BTreeMap::new()) };
-    let unreadable = |problem: String| ConfigError::File { path: path.clone(), problem };
+    let Some(path) = config_path(inputs) else {
+        return Ok(BTreeMap::new());
+    };
+    let unreadable = |problem: String| ConfigError::File {
+        path: path.clone(),
+        problem,
+    };
     let text = std::fs::read_to_string(&path).map_err(|error| unreadable(error.to_string()))?;
-    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| unreadable(error.to_string()))?;
+    let table: toml::Table = text
+        .parse()
+        .map_err(|error: toml::de::Error| unreadable(error.to_string()))?;
     let mut values = BTreeMap::new();
     for (key, value) in &table {
         match value {
@@ -176,15 +216,30 @@ fn insert(
 ) -> Result<(), ConfigError> {
     let Some(setting) = settings::find(key) else {
         let nearest = settings::nearest(key, SETTINGS.iter().map(|setting| setting.key));
-        return Err(ConfigError::UnknownKey { key: key.to_owned(), path: path.to_owned(), nearest });
+        return Err(ConfigError::UnknownKey {
+            key: key.to_owned(),
+            path: path.to_owned(),
+            nearest,
+        });
     };
     let source = Source::File(path.to_owned());
     let Some(text) = as_text(value) else {
-        let problem = format!("must be a text, a number, true or false, not a TOML {}", value.type_str());
-        return Err(ConfigError::Invalid { key: setting.key, from: source, shown: None, problem });
+        let problem = format!(
+            "must be a text, a number, true or false, not a TOML {}",
+            value.type_str()
+        );
+        return Err(ConfigError::Invalid {
+            key: setting.key,
+            from: source,
+            shown: None,
+            problem,
+        });
     };
     if values.insert(setting.key, Raw { text, source }).is_some() {
-        return Err(ConfigError::File { path: path.to_owned(), problem: format!("{key} is set twice") });
+        return Err(ConfigError::File {
+            path: path.to_owned(),
+            problem: format!("{key} is set twice"),
+        });
     }
     Ok(())
 }

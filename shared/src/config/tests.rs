@@ -4,7 +4,10 @@ use super::*;
 
 fn inputs(environment: &[(&str, &str)]) -> Inputs {
     Inputs {
-        environment: environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        environment: environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
         ..Inputs::default()
     }
 }
@@ -20,14 +23,21 @@ fn write(directory: &Path, name: &str, text: &str) -> PathBuf {
 }
 
 fn shown<'a>(config: &'a Config, key: &str) -> &'a Effective {
-    config.effective().iter().find(|effective| effective.key == key).unwrap()
+    config
+        .effective()
+        .iter()
+        .find(|effective| effective.key == key)
+        .unwrap()
 }
 
 #[test]
 fn the_defaults_are_a_whole_configuration() {
     let config = Config::load(Profile::Api, &inputs(&[])).unwrap();
     assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
-    assert_eq!(config.database.url.expose(), "sqlite://./posthaste-data/posthaste.db");
+    assert_eq!(
+        config.database.url.expose(),
+        "sqlite://./posthaste-data/posthaste.db"
+    );
     assert_eq!(config.broker.kind, BrokerKind::Embedded);
     assert_eq!(config.worker.slots, 1024);
     assert_eq!(config.worker.prefetch, 2048);
@@ -41,7 +51,11 @@ fn the_defaults_are_a_whole_configuration() {
 #[test]
 fn up_may_call_the_machine_itself() {
     let config = Config::load(Profile::Up, &inputs(&[])).unwrap();
-    for url in ["http://127.0.0.1:9000/", "http://localhost:9000/", "http://[::1]:9000/"] {
+    for url in [
+        "http://127.0.0.1:9000/",
+        "http://localhost:9000/",
+        "http://[::1]:9000/",
+    ] {
         assert!(config.egress.parse_url(url).is_ok(), "{url}");
     }
 }
@@ -52,9 +66,13 @@ fn flags_come_before_environment_before_file_before_defaults() {
     let file = write(
         directory.path(),
         "p.toml",
-        "listen = \"127.0.0.1:1\"\nname_prefix = \"file\"\n[worker]\nslots = 7\n[egress]\nallow = [\"10.0.0.0/8\", \"a.b\"]\n",
+        "listen = \"127.0.0.1:1\"\nname_prefix = \"file\"\n[worker]\nslots = 7\n[egress]\nallow = \
+         [\"10.0.0.0/8\", \"a.b\"]\n",
     );
-    let mut inputs = inputs(&[("POSTHASTE_LISTEN", "127.0.0.1:2"), ("POSTHASTE_NAME_PREFIX", "env")]);
+    let mut inputs = inputs(&[
+        ("POSTHASTE_LISTEN", "127.0.0.1:2"),
+        ("POSTHASTE_NAME_PREFIX", "env"),
+    ]);
     inputs.file = Some(file.clone());
     inputs.flags = vec![("listen", "127.0.0.1:3".to_owned())];
     let config = Config::load(Profile::Api, &inputs).unwrap();
@@ -62,8 +80,14 @@ fn flags_come_before_environment_before_file_before_defaults() {
     assert_eq!(config.broker.name_prefix, "env");
     assert_eq!((config.worker.slots, config.worker.prefetch), (7, 14));
     assert!(config.egress.parse_url("https://10.1.1.1/").is_ok());
-    assert_eq!(shown(&config, "listen").source, Source::Flag("--listen".to_owned()));
-    assert_eq!(shown(&config, "name_prefix").source, Source::Environment("POSTHASTE_NAME_PREFIX".to_owned()));
+    assert_eq!(
+        shown(&config, "listen").source,
+        Source::Flag("--listen".to_owned())
+    );
+    assert_eq!(
+        shown(&config, "name_prefix").source,
+        Source::Environment("POSTHASTE_NAME_PREFIX".to_owned())
+    );
     assert_eq!(shown(&config, "worker_slots").source, Source::File(file));
     assert_eq!(shown(&config, "retention").source, Source::Default);
 }
@@ -72,8 +96,17 @@ fn flags_come_before_environment_before_file_before_defaults() {
 fn the_working_directory_may_hold_the_file() {
     let directory = tempfile::tempdir().unwrap();
     write(directory.path(), DEFAULT_FILE, "retention = \"7d\"");
-    let inputs = Inputs { directory: Some(directory.path().to_owned()), ..inputs(&[]) };
-    assert_eq!(Config::load(Profile::Api, &inputs).unwrap().worker.retention, Duration::from_secs(7 * 86_400));
+    let inputs = Inputs {
+        directory: Some(directory.path().to_owned()),
+        ..inputs(&[])
+    };
+    assert_eq!(
+        Config::load(Profile::Api, &inputs)
+            .unwrap()
+            .worker
+            .retention,
+        Duration::from_secs(7 * 86_400)
+    );
 }
 
 #[test]
@@ -81,10 +114,20 @@ fn a_value_may_come_from_a_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = write(directory.path(), "url", "postgres://u:hunter2@db/p\n");
     let path = path.to_str().unwrap();
-    let config = Config::load(Profile::Api, &inputs(&[("POSTHASTE_DATABASE_URL_FILE", path)])).unwrap();
+    let config = Config::load(
+        Profile::Api,
+        &inputs(&[("POSTHASTE_DATABASE_URL_FILE", path)]),
+    )
+    .unwrap();
     assert_eq!(config.database.url.expose(), "postgres://u:hunter2@db/p");
-    let both = inputs(&[("POSTHASTE_DATABASE_URL_FILE", path), ("POSTHASTE_DATABASE_URL", "sqlite://x")]);
-    assert!(problem(&both).contains("POSTHASTE_DATABASE_URL and POSTHASTE_DATABASE_URL_FILE are both set"));
+    let both = inputs(&[
+        ("POSTHASTE_DATABASE_URL_FILE", path),
+        ("POSTHASTE_DATABASE_URL", "sqlite://x"),
+    ]);
+    assert!(
+        problem(&both)
+            .contains("POSTHASTE_DATABASE_URL and POSTHASTE_DATABASE_URL_FILE are both set")
+    );
     let missing = inputs(&[("POSTHASTE_MASTER_KEY_FILE", "/nowhere/key")]);
     assert!(problem(&missing).contains("POSTHASTE_MASTER_KEY_FILE names /nowhere/key"));
 }
@@ -92,7 +135,11 @@ fn a_value_may_come_from_a_file() {
 #[test]
 fn what_up_left_in_the_data_directory_is_found() {
     let directory = tempfile::tempdir().unwrap();
-    write(directory.path(), MASTER_KEY_FILE, &format!("{}\n", "k".repeat(43)));
+    write(
+        directory.path(),
+        MASTER_KEY_FILE,
+        &format!("{}\n", "k".repeat(43)),
+    );
     write(directory.path(), API_KEY_FILE, "phk_1\n");
     let data_dir = directory.path().to_str().unwrap();
     let config = Config::load(Profile::Tool, &inputs(&[("POSTHASTE_DATA_DIR", data_dir)])).unwrap();
@@ -103,28 +150,76 @@ fn what_up_left_in_the_data_directory_is_found() {
 #[test]
 fn errors_name_setting_source_and_remedy() {
     for (variable, value, expected) in [
-        ("POSTHASTE_LISTEN", "8080", "listen (from POSTHASTE_LISTEN) is \"8080\", but must be an address with a port"),
+        (
+            "POSTHASTE_LISTEN",
+            "8080",
+            "listen (from POSTHASTE_LISTEN) is \"8080\", but must be an address with a port",
+        ),
         ("POSTHASTE_RETENTION", "30", "must be a duration such as"),
         ("POSTHASTE_RETENTION", "1s", "must be 1h to 3650d"),
-        ("POSTHASTE_WORKER_SLOTS", "0", "must be a whole number from 1 to 65536"),
-        ("POSTHASTE_BROKER_URL", "redis://x", "broker_url (from POSTHASTE_BROKER_URL) must be amqp://…"),
-        ("POSTHASTE_BROKER_URL", "amqp://u:hunter2@a:5672,b:5672", "a whole URL each"),
-        ("POSTHASTE_BROKER_URL", "embedded,amqp://a", "a whole URL each"),
-        ("POSTHASTE_DATABASE_URL", "mysql://u:hunter2@x", "must be sqlite://PATH or postgres://"),
-        ("POSTHASTE_EGRESS_ALLOW", "10.0.0.0/99", "egress_allow (from POSTHASTE_EGRESS_ALLOW) is \"10.0.0.0/99\""),
+        (
+            "POSTHASTE_WORKER_SLOTS",
+            "0",
+            "must be a whole number from 1 to 65536",
+        ),
+        (
+            "POSTHASTE_BROKER_URL",
+            "redis://x",
+            "broker_url (from POSTHASTE_BROKER_URL) must be amqp://…",
+        ),
+        (
+            "POSTHASTE_BROKER_URL",
+            "amqp://u:hunter2@a:5672,b:5672",
+            "a whole URL each",
+        ),
+        (
+            "POSTHASTE_BROKER_URL",
+            "embedded,amqp://a",
+            "a whole URL each",
+        ),
+        (
+            "POSTHASTE_DATABASE_URL",
+            "mysql://u:hunter2@x",
+            "must be sqlite://PATH or postgres://",
+        ),
+        (
+            "POSTHASTE_EGRESS_ALLOW",
+            "10.0.0.0/99",
+            "egress_allow (from POSTHASTE_EGRESS_ALLOW) is \"10.0.0.0/99\"",
+        ),
         ("POSTHASTE_EGRESS_HTTP", "maybe", "must be deny or allow"),
         ("POSTHASTE_MASTER_KEY", "hunter2", "at least 32 characters"),
-        ("POSTHASTE_MAX_BATCH_BYTES", "1KiB", "must not be less than max_body_bytes"),
-        ("POSTHASTE_LOG", "posthaste=loud", "log (from POSTHASTE_LOG)"),
+        (
+            "POSTHASTE_MAX_BATCH_BYTES",
+            "1KiB",
+            "must not be less than max_body_bytes",
+        ),
+        (
+            "POSTHASTE_LOG",
+            "posthaste=loud",
+            "log (from POSTHASTE_LOG)",
+        ),
         ("RUST_LOG", "x=y=z", "log (from RUST_LOG)"),
-        ("POSTHASTE_BROKER_CLIENT_CERT_FILE", "/c.pem", "needs broker_client_key_file"),
+        (
+            "POSTHASTE_BROKER_CLIENT_CERT_FILE",
+            "/c.pem",
+            "needs broker_client_key_file",
+        ),
         (
             "POSTHASTE_TRACING_OTLP_ENDPOINT",
             "collector:4317",
             "tracing_otlp_endpoint (from POSTHASTE_TRACING_OTLP_ENDPOINT)",
         ),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://u:hunter2@c:4318", "put credentials into tracing_headers"),
-        ("POSTHASTE_TRACING_SAMPLE_RATIO", "1.5", "must be a number from 0 (none) to 1 (all)"),
+        (
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "http://u:hunter2@c:4318",
+            "put credentials into tracing_headers",
+        ),
+        (
+            "POSTHASTE_TRACING_SAMPLE_RATIO",
+            "1.5",
+            "must be a number from 0 (none) to 1 (all)",
+        ),
     ] {
         let problem = problem(&inputs(&[(variable, value)]));
         assert!(problem.contains(expected), "{variable}={value}: {problem}");
@@ -136,7 +231,10 @@ fn errors_name_setting_source_and_remedy() {
 fn unknown_keys_are_refused_with_the_nearest_known_one() {
     let directory = tempfile::tempdir().unwrap();
     for (text, expected) in [
-        ("databse_url = \"x\"", "there is no setting \"databse_url\"; did you mean \"database_url\"?"),
+        (
+            "databse_url = \"x\"",
+            "there is no setting \"databse_url\"; did you mean \"database_url\"?",
+        ),
         ("[worker]\nslotz = 3", "did you mean \"worker_slots\"?"),
         ("colour_of_the_sky = 3", "docs/configuration.md lists them"),
         ("listen = {a = {b = 1}}", "there is no setting"),
@@ -148,23 +246,38 @@ fn unknown_keys_are_refused_with_the_nearest_known_one() {
         let problem = problem(&inputs);
         assert!(problem.contains(expected), "{text}: {problem}");
     }
-    let typo = inputs(&[("POSTHASTE_DATABSE_URL", "x"), ("POSTHASTE_SERVICE_HOST", "x")]);
-    assert_eq!(mistyped_variables(&typo), [("POSTHASTE_DATABSE_URL".to_owned(), "POSTHASTE_DATABASE_URL")]);
+    let typo = inputs(&[
+        ("POSTHASTE_DATABSE_URL", "x"),
+        ("POSTHASTE_SERVICE_HOST", "x"),
+    ]);
+    assert_eq!(
+        mistyped_variables(&typo),
+        [("POSTHASTE_DATABSE_URL".to_owned(), "POSTHASTE_DATABASE_URL")]
+    );
 }
 
 #[test]
 fn an_empty_allow_list_closes_what_up_opens() {
     let calls_loopback = |environment: &[(&str, &str)]| {
         let config = Config::load(Profile::Up, &inputs(environment)).unwrap();
-        config.egress.check_address(None, "127.0.0.1".parse().unwrap()).is_ok()
+        config
+            .egress
+            .check_address(None, "127.0.0.1".parse().unwrap())
+            .is_ok()
     };
     assert!(calls_loopback(&[]));
     for value in ["", " ", "none"] {
-        assert!(!calls_loopback(&[("POSTHASTE_EGRESS_ALLOW", value)]), "{value:?}");
+        assert!(
+            !calls_loopback(&[("POSTHASTE_EGRESS_ALLOW", value)]),
+            "{value:?}"
+        );
     }
     let takes_http = |environment: &[(&str, &str)]| {
         let config = Config::load(Profile::Up, &inputs(environment)).unwrap();
-        config.egress.check_url(&"http://127.0.0.1/".parse().unwrap()).is_ok()
+        config
+            .egress
+            .check_url(&"http://127.0.0.1/".parse().unwrap())
+            .is_ok()
     };
     assert!(takes_http(&[]));
     assert!(!takes_http(&[("POSTHASTE_EGRESS_HTTP", "")]));
@@ -176,7 +289,10 @@ fn secrets_are_shown_nowhere() {
     let config = Config::load(
         Profile::Api,
         &inputs(&[
-            ("POSTHASTE_DATABASE_URL", "postgres://u:hunter2@db/p?sslpassword=hunter2"),
+            (
+                "POSTHASTE_DATABASE_URL",
+                "postgres://u:hunter2@db/p?sslpassword=hunter2",
+            ),
             ("POSTHASTE_BROKER_URL", "amqp://u:hunter2@mq/%2f"),
             ("POSTHASTE_MASTER_KEY", secret),
             ("POSTHASTE_ADMIN_KEY", secret),
@@ -186,17 +302,33 @@ fn secrets_are_shown_nowhere() {
     .unwrap();
     let everything = format!("{config:?}");
     assert!(!everything.contains("hunter2"), "{everything}");
-    assert_eq!(shown(&config, "broker_url").shown, "amqp://u:redacted@mq/%2f");
-    let nodes = inputs(&[("POSTHASTE_BROKER_URL", "amqp://u:hunter2@a/v, amqp://u:hunter2,too@b/v")]);
+    assert_eq!(
+        shown(&config, "broker_url").shown,
+        "amqp://u:redacted@mq/%2f"
+    );
+    let nodes = inputs(&[(
+        "POSTHASTE_BROKER_URL",
+        "amqp://u:hunter2@a/v, amqp://u:hunter2,too@b/v",
+    )]);
     let config_of_nodes = Config::load(Profile::Api, &nodes).unwrap();
-    assert_eq!(shown(&config_of_nodes, "broker_url").shown, "amqp://u:redacted@a/v,amqp://u:redacted@b/v");
-    assert_eq!(shown(&config, "database_url").shown, "postgres://u:redacted@db/p?sslpassword=redacted");
+    assert_eq!(
+        shown(&config_of_nodes, "broker_url").shown,
+        "amqp://u:redacted@a/v,amqp://u:redacted@b/v"
+    );
+    assert_eq!(
+        shown(&config, "database_url").shown,
+        "postgres://u:redacted@db/p?sslpassword=redacted"
+    );
     assert_eq!(shown(&config, "master_key").shown, "[redacted]");
 }
 
 #[test]
 fn tracing_is_off_until_it_has_a_collector_and_ours_win_over_opentelemetrys() {
-    let tracing = |environment: &[(&str, &str)]| Config::load(Profile::Api, &inputs(environment)).unwrap().tracing;
+    let tracing = |environment: &[(&str, &str)]| {
+        Config::load(Profile::Api, &inputs(environment))
+            .unwrap()
+            .tracing
+    };
     assert_eq!(tracing(&[]), None);
     // Where nothing is traced, what is there for other programs is not looked at.
     assert_eq!(tracing(&[("OTEL_RESOURCE_ATTRIBUTES", "not a list")]), None);
@@ -211,9 +343,15 @@ fn tracing_is_off_until_it_has_a_collector_and_ours_win_over_opentelemetrys() {
     assert_eq!(read.headers[0].1, "hunter2");
     assert!((read.sample_ratio - 1.0).abs() < f64::EPSILON);
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    assert_eq!(read.resource, [pair("a", "b"), pair("service.name", "theirs")]);
+    assert_eq!(
+        read.resource,
+        [pair("a", "b"), pair("service.name", "theirs")]
+    );
     let mut both = theirs.to_vec();
-    both.extend([("POSTHASTE_TRACING_OTLP_ENDPOINT", "http://ours:4318"), ("POSTHASTE_TRACING_SERVICE_NAME", "ours")]);
+    both.extend([
+        ("POSTHASTE_TRACING_OTLP_ENDPOINT", "http://ours:4318"),
+        ("POSTHASTE_TRACING_SERVICE_NAME", "ours"),
+    ]);
     let read = tracing(&both).unwrap();
     assert_eq!(read.endpoint.as_str(), "http://ours:4318/v1/traces");
     assert_eq!(read.resource[1], pair("service.name", "ours"));
@@ -233,6 +371,7 @@ fn the_reference_is_up_to_date() {
     let page = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         page == reference_markdown(),
-        "docs/configuration.md is out of date: run POSTHASTE_WRITE_DOCS=1 cargo test -p posthaste-shared config"
+        "docs/configuration.md is out of date: run POSTHASTE_WRITE_DOCS=1 cargo test -p \
+         posthaste-shared config"
     );
 }

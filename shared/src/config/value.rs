@@ -8,7 +8,13 @@ use std::time::Duration;
 pub struct InvalidValue(pub(super) String);
 
 /// Units of durations, in microseconds, the longer spelling of a common beginning first.
-const DURATION_UNITS: [(&str, f64); 5] = [("ms", 1e3), ("d", 86_400e6), ("h", 3_600e6), ("m", 60e6), ("s", 1e6)];
+const DURATION_UNITS: [(&str, f64); 5] = [
+    ("ms", 1e3),
+    ("d", 86_400e6),
+    ("h", 3_600e6),
+    ("m", 60e6),
+    ("s", 1e6),
+];
 
 /// Parses a duration such as `500ms`, `10s`, `1.5h`, `1h30m` or `5d`.
 ///
@@ -22,10 +28,15 @@ pub fn parse_duration(text: &str) -> Result<Duration, InvalidValue> {
         return Err(wrong());
     }
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .ok_or_else(wrong)?;
         let number: f64 = rest[..digits].parse().map_err(|_| wrong())?;
         let after = &rest[digits..];
-        let unit = DURATION_UNITS.iter().find(|(unit, _)| after.starts_with(unit)).ok_or_else(wrong)?;
+        let unit = DURATION_UNITS
+            .iter()
+            .find(|(unit, _)| after.starts_with(unit))
+            .ok_or_else(wrong)?;
         micros += number * unit.1;
         rest = &after[unit.0.len()..];
     }
@@ -49,10 +60,18 @@ const BYTE_UNITS: [(&str, u64); 7] = [
 /// What to write.
 pub fn parse_bytes(text: &str) -> Result<u64, InvalidValue> {
     let text = text.trim();
-    let unit = BYTE_UNITS.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor)));
+    let unit = BYTE_UNITS
+        .iter()
+        .find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor)));
     let (number, factor) = unit.unwrap_or((text, 1));
-    let wrong = || InvalidValue("must be a number of bytes such as 1048576, 512KiB or 16MiB".to_owned());
-    number.trim().parse::<u64>().ok().and_then(|number| number.checked_mul(factor)).ok_or_else(wrong)
+    let wrong =
+        || InvalidValue("must be a number of bytes such as 1048576, 512KiB or 16MiB".to_owned());
+    number
+        .trim()
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(factor))
+        .ok_or_else(wrong)
 }
 
 /// Parses `true` or `false` (also `yes`, `no`, `on`, `off`, `1`, `0`).
@@ -67,13 +86,15 @@ pub fn parse_bool(text: &str) -> Result<bool, InvalidValue> {
     }
 }
 
-/// The URLs of a list such as `amqp://a/,amqp://b/`. A comma that no `amqp://` or `amqps://` follows belongs to the URL
-/// before it: passwords may have commas.
+/// The URLs of a list such as `amqp://a/,amqp://b/`. A comma that no `amqp://` or `amqps://`
+/// follows belongs to the URL before it: passwords may have commas.
 #[must_use]
 pub fn amqp_urls(text: &str) -> Vec<String> {
     let mut urls: Vec<String> = Vec::new();
     for part in text.split(',') {
-        let begins = ["amqp://", "amqps://"].iter().any(|scheme| part.trim_start().starts_with(scheme));
+        let begins = ["amqp://", "amqps://"]
+            .iter()
+            .any(|scheme| part.trim_start().starts_with(scheme));
         match urls.last_mut() {
             Some(last) if !begins => {
                 last.push(',');
@@ -113,10 +134,19 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (text, millis) in
-            [("500ms", 500), ("10s", 10_000), ("1.5h", 5_400_000), ("1h30m", 5_400_000), ("5d", 432_000_000), ("0s", 0)]
-        {
-            assert_eq!(parse_duration(text).unwrap(), Duration::from_millis(millis), "{text}");
+        for (text, millis) in [
+            ("500ms", 500),
+            ("10s", 10_000),
+            ("1.5h", 5_400_000),
+            ("1h30m", 5_400_000),
+            ("5d", 432_000_000),
+            ("0s", 0),
+        ] {
+            assert_eq!(
+                parse_duration(text).unwrap(),
+                Duration::from_millis(millis),
+                "{text}"
+            );
         }
         for text in ["", "10", "s", "10 s", "-1s", "1.2.3s", "5y"] {
             assert!(parse_duration(text).is_err(), "{text}");
@@ -126,7 +156,10 @@ mod tests {
     #[test]
     fn lists_of_urls() {
         assert_eq!(amqp_urls("amqp://a"), ["amqp://a"]);
-        assert_eq!(amqp_urls("amqp://u:p,q@a/v , amqps://b/v"), ["amqp://u:p,q@a/v", "amqps://b/v"]);
+        assert_eq!(
+            amqp_urls("amqp://u:p,q@a/v , amqps://b/v"),
+            ["amqp://u:p,q@a/v", "amqps://b/v"]
+        );
         assert_eq!(amqp_urls("amqp://a,b"), ["amqp://a,b"]);
         assert_eq!(amqp_urls("amqp://a,"), ["amqp://a,"]);
         assert_eq!(amqp_urls("x,amqp://a"), ["x", "amqp://a"]);

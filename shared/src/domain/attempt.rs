@@ -139,7 +139,8 @@ impl AttemptResult {
 /// What went wrong in an attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct AttemptError {
-    /// A stable word, such as `timeout`, `connection_refused`, `dns`, `tls`, `private_address`, `http_status`.
+    /// A stable word, such as `timeout`, `connection_refused`, `dns`, `tls`, `private_address`,
+    /// `http_status`.
     pub code: String,
     /// A sentence for people.
     pub text: String,

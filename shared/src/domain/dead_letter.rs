@@ -60,7 +60,8 @@ impl DeadReason {
 /// A message on the dead-letter queue.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct DeadLetter {
-    /// Names it for `dead show` and `dead redrive`: the message's own id where it has one, else made from its body.
+    /// Names it for `dead show` and `dead redrive`: the message's own id where it has one, else
+    /// made from its body.
     pub id: String,
     /// Why.
     pub reason: DeadReason,

@@ -84,8 +84,8 @@ pub enum DeliveryState {
     },
 }
 
-/// What a pending delivery waits for. Each but `Parked` has a time at which somebody looks at it again,
-/// so that none is ever forgotten.
+/// What a pending delivery waits for. Each but `Parked` has a time at which somebody looks at it
+/// again, so that none is ever forgotten.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wait {
     /// In a worker's hands; should that worker die, due again when the lease ends.
@@ -124,8 +124,8 @@ pub enum Hold {
     Slots,
     /// The tenant has as many requests under way as it may have.
     Tenant,
-    /// The endpoint's script could not be run: its tenant, or all tenants together, run as many as they may, or it is
-    /// still being compiled.
+    /// The endpoint's script could not be run: its tenant, or all tenants together, run as many as
+    /// they may, or it is still being compiled.
     Scripts,
 }
 
@@ -146,7 +146,14 @@ impl Hold {
     /// The hold of that name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        let all = [Self::MaxInFlight, Self::Disabled, Self::RateLimit, Self::Slots, Self::Tenant, Self::Scripts];
+        let all = [
+            Self::MaxInFlight,
+            Self::Disabled,
+            Self::RateLimit,
+            Self::Slots,
+            Self::Tenant,
+            Self::Scripts,
+        ];
         all.into_iter().find(|hold| hold.as_str() == name)
     }
 }
@@ -169,8 +176,8 @@ pub enum FailureReason {
     EndpointDeleted,
     /// The provider behind the endpoint refused the message for good.
     ProviderRejected,
-    /// A fault of Posthaste itself: handling the delivery panicked, or the store refuses to keep its result.
-    /// Neither the endpoint nor the notification is to blame.
+    /// A fault of Posthaste itself: handling the delivery panicked, or the store refuses to keep
+    /// its result. Neither the endpoint nor the notification is to blame.
     Internal,
 }
 
@@ -227,7 +234,13 @@ pub enum Status {
 
 impl Status {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Pending, Self::Delivered, Self::Failed, Self::Expired, Self::Cancelled];
+    pub const ALL: [Self; 5] = [
+        Self::Pending,
+        Self::Delivered,
+        Self::Failed,
+        Self::Expired,
+        Self::Cancelled,
+    ];
 
     /// The name in JSON, in the store and in metrics' labels.
     #[must_use]
@@ -266,9 +279,10 @@ impl DeliveryState {
     pub const fn finished_at(&self) -> Option<Timestamp> {
         match self {
             Self::Pending(_) => None,
-            Self::Delivered { at } | Self::Failed { at, .. } | Self::Expired { at } | Self::Cancelled { at } => {
-                Some(*at)
-            }
+            Self::Delivered { at }
+            | Self::Failed { at, .. }
+            | Self::Expired { at }
+            | Self::Cancelled { at } => Some(*at),
         }
     }
 
@@ -277,7 +291,9 @@ impl DeliveryState {
     pub const fn due_at(&self) -> Option<Timestamp> {
         match self {
             Self::Pending(
-                Wait::InFlight { lease_until: at } | Wait::Retry { due_at: at } | Wait::Scheduled { due_at: at },
+                Wait::InFlight { lease_until: at }
+                | Wait::Retry { due_at: at }
+                | Wait::Scheduled { due_at: at },
             ) => Some(*at),
             _ => None,
         }

@@ -33,7 +33,8 @@ pub struct Endpoint {
     pub uid: Option<EndpointUid>,
     /// Whose it is.
     pub tenant: TenantId,
-    /// Where requests go. Has no user or password in it, but may have a secret in its query: not logged.
+    /// Where requests go. Has no user or password in it, but may have a secret in its query: not
+    /// logged.
     pub url: Url,
     /// How requests look.
     pub wire_format: WireFormat,
@@ -70,8 +71,8 @@ pub struct Confidential {
     pub headers: Vec<(String, Secret)>,
     /// Settings of the wire format.
     pub settings: serde_json::Map<String, serde_json::Value>,
-    /// The URL as it was written, where that is not how a URL is spelt in full (`https://example.com`, without
-    /// the slash): tokens that name their audience name it so.
+    /// The URL as it was written, where that is not how a URL is spelt in full
+    /// (`https://example.com`, without the slash): tokens that name their audience name it so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub written_url: Option<String>,
 }
@@ -122,7 +123,9 @@ impl DisabledReason {
     /// The reason of that name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Manual, Self::Gone, Self::Failing].into_iter().find(|reason| reason.as_str() == name)
+        [Self::Manual, Self::Gone, Self::Failing]
+            .into_iter()
+            .find(|reason| reason.as_str() == name)
     }
 }
 
@@ -130,7 +133,10 @@ impl Endpoint {
     /// The URL as it was written.
     #[must_use]
     pub fn written_url(&self) -> &str {
-        self.confidential.written_url.as_deref().unwrap_or(self.url.as_str())
+        self.confidential
+            .written_url
+            .as_deref()
+            .unwrap_or(self.url.as_str())
     }
 
     /// Gives it another URL, which was written as `text`.
@@ -158,12 +164,21 @@ impl Confidential {
     /// Makes `secret` the newest; the others sign on until `retire_at`, those that are past it and
     /// those over [`MAX_SECRETS`] are dropped.
     pub fn rotate(&mut self, secret: Secret, now: Timestamp, retire_at: Timestamp) {
-        self.secrets.retain(|old| old.retires_at.is_none_or(|at| at > now));
+        self.secrets
+            .retain(|old| old.retires_at.is_none_or(|at| at > now));
         for old in &mut self.secrets {
             old.retires_at = Some(old.retires_at.map_or(retire_at, |at| at.min(retire_at)));
         }
-        self.secrets.insert(0, SigningSecret { secret, created_at: now, retires_at: None });
-        self.secrets.retain(|old| old.retires_at.is_none_or(|at| at > now));
+        self.secrets.insert(
+            0,
+            SigningSecret {
+                secret,
+                created_at: now,
+                retires_at: None,
+            },
+        );
+        self.secrets
+            .retain(|old| old.retires_at.is_none_or(|at| at > now));
         self.secrets.truncate(MAX_SECRETS);
     }
 }

@@ -12,15 +12,17 @@ use super::raw_json::RawJson;
 use super::time::Timestamp;
 use super::view::{AttemptView, DeliveryView};
 
-/// Refuses a type that is one of Posthaste's own events' for whatever is none: its receivers go by it.
+/// Refuses a type that is one of Posthaste's own events' for whatever is none: its receivers go by
+/// it.
 ///
 /// # Errors
 /// Which member, and why.
 pub fn check_type(kind: &NotificationType, origin: Origin) -> Result<(), InvalidDraft> {
     match origin {
-        Origin::Producer if EventType::parse(kind.as_str()).is_some() => {
-            Err(InvalidDraft { field: "type", problem: "is the type of Posthaste's own events: choose another" })
-        }
+        Origin::Producer if EventType::parse(kind.as_str()).is_some() => Err(InvalidDraft {
+            field: "type",
+            problem: "is the type of Posthaste's own events: choose another",
+        }),
         Origin::Producer | Origin::Event => Ok(()),
     }
 }
@@ -79,7 +81,10 @@ impl EventType {
     /// As the type of the notification that carries the event to endpoints.
     #[must_use]
     pub fn notification_type(self) -> NotificationType {
-        #[expect(clippy::expect_used, reason = "each literal above fits the rule; the test below parses all of them")]
+        #[expect(
+            clippy::expect_used,
+            reason = "each literal above fits the rule; the test below parses all of them"
+        )]
         NotificationType::parse(self.as_str()).expect("event types are notification types")
     }
 }
@@ -147,8 +152,10 @@ impl Event {
         };
         let subject = delivery.id.to_string();
         let id = EventId::of(&subject, &format!("{}\0{}", kind.as_str(), delivery.round));
-        let data =
-            DeliveryData { delivery: DeliveryView::from(delivery), last_attempt: last_attempt.map(AttemptView::from) };
+        let data = DeliveryData {
+            delivery: DeliveryView::from(delivery),
+            last_attempt: last_attempt.map(AttemptView::from),
+        };
         Some(Self::build(id, kind, &delivery.tenant, at, &subject, data))
     }
 
@@ -158,7 +165,9 @@ impl Event {
         use super::endpoint::EndpointStatus;
         let (kind, reason) = match endpoint.status {
             EndpointStatus::Enabled => (EventType::EndpointEnabled, None),
-            EndpointStatus::Disabled(reason) => (EventType::EndpointDisabled, Some(reason.as_str())),
+            EndpointStatus::Disabled(reason) => {
+                (EventType::EndpointDisabled, Some(reason.as_str()))
+            }
         };
         let subject = endpoint.id.as_str();
         let id = EventId::of(subject, &format!("{}\0{}", kind.as_str(), at.as_micros()));
@@ -177,7 +186,12 @@ impl Event {
 
     /// A notification that carries news of this event to endpoints.
     #[must_use]
-    pub fn notification(&self, id: NotificationId, kind: NotificationType, payload: RawJson) -> Notification {
+    pub fn notification(
+        &self,
+        id: NotificationId,
+        kind: NotificationType,
+        payload: RawJson,
+    ) -> Notification {
         Notification {
             id,
             tenant: self.tenant.clone(),
@@ -215,9 +229,18 @@ impl Event {
             tenant,
             data,
         };
-        #[expect(clippy::expect_used, reason = "structs of texts, numbers and times always serialise")]
+        #[expect(
+            clippy::expect_used,
+            reason = "structs of texts, numbers and times always serialise"
+        )]
         let body = RawJson::of(&cloud_event).expect("an event is JSON");
-        Self { id, kind, tenant: tenant.clone(), at, body }
+        Self {
+            id,
+            kind,
+            tenant: tenant.clone(),
+            at,
+            body,
+        }
     }
 }
 

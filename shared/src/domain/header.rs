@@ -6,13 +6,14 @@ use http::{HeaderName, HeaderValue};
 use super::hops;
 use super::view::REDACTED;
 
-/// The most headers that a notification or a script adds to a request: servers refuse heads of some KiB, and nobody needs
-/// more.
+/// The most headers that a notification or a script adds to a request: servers refuse heads of some
+/// KiB, and nobody needs more.
 pub const MAX_ADDED: usize = 100;
 /// The longest value, in bytes; common servers refuse 8 KiB and more.
 pub const MAX_VALUE: usize = 4_096;
 
-/// Headers that belong to the connection (RFC 9110, section 7.6.1) or that are written for each request.
+/// Headers that belong to the connection (RFC 9110, section 7.6.1) or that are written for each
+/// request.
 const RESERVED: [&str; 18] = [
     "connection",
     "content-length",
@@ -46,14 +47,18 @@ pub fn name_problem(name: &str) -> Option<&'static str> {
     let Ok(name) = HeaderName::try_from(name) else {
         return Some("is not a header's name (RFC 9110: letters, digits and !#$%&'*+-.^_`|~)");
     };
-    RESERVED.contains(&name.as_str()).then_some("is written by Posthaste itself and cannot be set")
+    RESERVED
+        .contains(&name.as_str())
+        .then_some("is written by Posthaste itself and cannot be set")
 }
 
 /// What is wrong with a header's value, if anything is.
 #[must_use]
 pub fn value_problem(value: &str) -> Option<&'static str> {
     if value == REDACTED {
-        return Some("has the value that stands for a secret: there is no secret of that name to keep");
+        return Some(
+            "has the value that stands for a secret: there is no secret of that name to keep",
+        );
     }
     if value.len() > MAX_VALUE {
         return Some("has a value of more than 4096 bytes");
@@ -71,8 +76,16 @@ mod tests {
 
     #[test]
     fn refuses_headers_that_are_ours_or_no_headers() {
-        for name in ["Host", "Content-Length", "webhook-id", "Webhook-Signature", "Transfer-Encoding", "a b", "", "ä"]
-        {
+        for name in [
+            "Host",
+            "Content-Length",
+            "webhook-id",
+            "Webhook-Signature",
+            "Transfer-Encoding",
+            "a b",
+            "",
+            "ä",
+        ] {
             assert!(name_problem(name).is_some(), "{name}");
         }
         for value in ["a\r\nEvil: 1", "a\0", " a", "a ", REDACTED] {

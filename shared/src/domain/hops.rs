@@ -1,13 +1,14 @@
-//! How often Posthaste itself has sent what a notification came from. An endpoint may lead back to the API that sends to
-//! it; each time round the number grows by one, and the API refuses what has come round too often.
+//! How often Posthaste itself has sent what a notification came from. An endpoint may lead back to
+//! the API that sends to it; each time round the number grows by one, and the API refuses what has
+//! come round too often.
 
 use std::fmt;
 
 /// The header, of HTTP requests and of AMQP messages, with the number in decimal digits.
 pub const HEADER: &str = "posthaste-hops";
 
-/// The `User-Agent` of what workers send. It stands for one time where there is no [`HEADER`], so that what is sent for the
-/// first time needs none.
+/// The `User-Agent` of what workers send. It stands for one time where there is no [`HEADER`], so
+/// that what is sent for the first time needs none.
 pub const AGENT: &str = concat!("Posthaste/", env!("CARGO_PKG_VERSION"));
 /// What every version's [`AGENT`] begins with.
 const AGENT_NAME: &str = "Posthaste/";
@@ -38,8 +39,8 @@ impl Hops {
         Self(self.0.saturating_add(1))
     }
 
-    /// Reads a header's value. One that is no number is as good as none: whoever writes it is not Posthaste. One that is
-    /// too large for a number counts as the largest.
+    /// Reads a header's value. One that is no number is as good as none: whoever writes it is not
+    /// Posthaste. One that is too large for a number counts as the largest.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let digits = text.trim();

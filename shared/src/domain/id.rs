@@ -97,12 +97,14 @@ text_id!(
 );
 text_id!(
     /// What a notification tells of, such as `message.phone.received`.
-    NotificationType, "type", 128, "1 to 128 letters, digits, '_', '-', '.', ':' or '/'", r"^[A-Za-z0-9_.:/-]+$",
+    NotificationType, "type", 128, "1 to 128 letters, digits, '_', '-', '.', ':' or \
+                                    '/'", r"^[A-Za-z0-9_.:/-]+$",
     |c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':' | '/')
 );
 text_id!(
     /// An endpoint's name, `ep_…`.
-    EndpointId, "endpoint_id", 64, "1 to 64 letters, digits, '_' or '-' (such as ep_0192…)", r"^[A-Za-z0-9_-]+$",
+    EndpointId, "endpoint_id", 64, "1 to 64 letters, digits, '_' or '-' (such as \
+                                    ep_0192…)", r"^[A-Za-z0-9_-]+$",
     |c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')
 );
 text_id!(
@@ -128,7 +130,11 @@ impl Default for TenantId {
 pub fn uuid_v7(now: Timestamp) -> Uuid {
     let micros = u64::try_from(now.as_micros()).unwrap_or(0);
     let nanos = u32::try_from(micros % 1_000_000).unwrap_or(0) * 1_000;
-    Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, micros / 1_000_000, nanos))
+    Uuid::new_v7(uuid::Timestamp::from_unix(
+        uuid::NoContext,
+        micros / 1_000_000,
+        nanos,
+    ))
 }
 
 impl NotificationId {
@@ -155,23 +161,41 @@ impl KeyId {
     }
 }
 
-/// The namespace of delivery and event ids: UUIDv5 of the DNS namespace and `posthaste.delivery`, so
-/// that anybody can compute it again.
+/// The namespace of delivery and event ids: UUIDv5 of the DNS namespace and `posthaste.delivery`,
+/// so that anybody can compute it again.
 fn namespace() -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_DNS, b"posthaste.delivery")
 }
 
-/// A delivery's name: the same notification to the same endpoint (and recipient) is the same delivery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+/// A delivery's name: the same notification to the same endpoint (and recipient) is the same
+/// delivery.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
+)]
 #[serde(transparent)]
 #[schema(value_type = String, format = "uuid")]
 pub struct DeliveryId(pub Uuid);
 
 impl DeliveryId {
-    /// UUIDv5 of notification id, endpoint id and, where the wire format makes a delivery for each of
-    /// several recipients, the recipient. The parts are separated by a byte that none of them can hold.
+    /// UUIDv5 of notification id, endpoint id and, where the wire format makes a delivery for each
+    /// of several recipients, the recipient. The parts are separated by a byte that none of them
+    /// can hold.
     #[must_use]
-    pub fn of(notification: &NotificationId, endpoint: &EndpointId, recipient: Option<&str>) -> Self {
+    pub fn of(
+        notification: &NotificationId,
+        endpoint: &EndpointId,
+        recipient: Option<&str>,
+    ) -> Self {
         let mut name = Vec::with_capacity(160);
         name.extend_from_slice(notification.as_str().as_bytes());
         name.push(0);
@@ -197,8 +221,21 @@ impl std::str::FromStr for DeliveryId {
     }
 }
 
-/// An event's name; the same outcome of the same delivery has the same event id, however often it is published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+/// An event's name; the same outcome of the same delivery has the same event id, however often it
+/// is published.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
+)]
 #[serde(transparent)]
 #[schema(value_type = String, format = "uuid")]
 pub struct EventId(pub Uuid);
@@ -207,7 +244,10 @@ impl EventId {
     /// UUIDv5 of what the event is about and a discriminator (event type and round, or time).
     #[must_use]
     pub fn of(subject: &str, discriminator: &str) -> Self {
-        Self(Uuid::new_v5(&namespace(), format!("event\0{subject}\0{discriminator}").as_bytes()))
+        Self(Uuid::new_v5(
+            &namespace(),
+            format!("event\0{subject}\0{discriminator}").as_bytes(),
+        ))
     }
 }
 
@@ -227,7 +267,10 @@ mod tests {
         let endpoint = EndpointId::parse("ep_1").unwrap();
         let once = DeliveryId::of(&notification, &endpoint, None);
         assert_eq!(once, DeliveryId::of(&notification, &endpoint, None));
-        assert_ne!(once, DeliveryId::of(&notification, &endpoint, Some("+18005550199")));
+        assert_ne!(
+            once,
+            DeliveryId::of(&notification, &endpoint, Some("+18005550199"))
+        );
         assert_eq!(once.0.get_version_num(), 5);
     }
 

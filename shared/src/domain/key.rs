@@ -6,7 +6,19 @@ use super::id::{KeyId, TenantId};
 use super::time::Timestamp;
 
 /// What a key may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// Enqueue notifications.
@@ -38,7 +50,8 @@ impl Scope {
     }
 }
 
-/// A stored API key; of the key itself only its SHA-256 is kept (it has 256 random bits, so a plain hash cannot be searched).
+/// A stored API key; of the key itself only its SHA-256 is kept (it has 256 random bits, so a plain
+/// hash cannot be searched).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ApiKey {
     /// Public name.
@@ -75,12 +88,16 @@ impl ApiKey {
         if self.revoked_at.is_some() {
             return Some(Unusable::Revoked);
         }
-        self.expires_at.filter(|at| *at <= now).map(Unusable::Expired)
+        self.expires_at
+            .filter(|at| *at <= now)
+            .map(Unusable::Expired)
     }
 
     /// Whether the key may do what `scope` names. `admin` may do everything.
     #[must_use]
     pub fn allows(&self, scope: Scope) -> bool {
-        self.scopes.iter().any(|held| *held == scope || *held == Scope::Admin)
+        self.scopes
+            .iter()
+            .any(|held| *held == scope || *held == Scope::Admin)
     }
 }

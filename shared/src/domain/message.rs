@@ -1,5 +1,5 @@
-//! What goes over the broker: the notification as JSON (a `NotificationDraft`), and in headers what its
-//! carrier adds. Any AMQP client may publish it; the AsyncAPI document is the contract.
+//! What goes over the broker: the notification as JSON (a `NotificationDraft`), and in headers what
+//! its carrier adds. Any AMQP client may publish it; the AsyncAPI document is the contract.
 
 use bytes::Bytes;
 
@@ -8,7 +8,8 @@ use super::id::NotificationId;
 use super::notification::{Notification, NotificationDraft, Origin, Priority};
 use super::time::Timestamp;
 
-/// Header with the time of acceptance, RFC 3339. Without it: the `timestamp` property, else the time at which a worker first saw it.
+/// Header with the time of acceptance, RFC 3339. Without it: the `timestamp` property, else the
+/// time at which a worker first saw it.
 pub const ACCEPTED_AT: &str = "posthaste-accepted-at";
 /// Header `event` on a notification that carries one of Posthaste's own events to an endpoint.
 pub const ORIGIN: &str = "posthaste-origin";
@@ -47,10 +48,17 @@ impl Message {
     #[must_use]
     pub fn of(notification: Notification) -> Self {
         let id: NotificationId = notification.id.clone();
-        let (accepted_at, origin, priority) = (notification.accepted_at, notification.origin, notification.priority);
-        let (traceparent, hops) = (notification.traceparent.clone(), notification.hops);
-        #[expect(clippy::expect_used, reason = "a draft is texts, times and JSON that was already parsed")]
-        let body = serde_json::to_vec(&NotificationDraft::from(notification)).expect("a draft is JSON");
+        let accepted_at = notification.accepted_at;
+        let origin = notification.origin;
+        let priority = notification.priority;
+        let traceparent = notification.traceparent.clone();
+        let hops = notification.hops;
+        #[expect(
+            clippy::expect_used,
+            reason = "a draft is texts, times and JSON that was already parsed"
+        )]
+        let body =
+            serde_json::to_vec(&NotificationDraft::from(notification)).expect("a draft is JSON");
         Self {
             id: Some(id.into()),
             body: body.into(),
@@ -63,7 +71,8 @@ impl Message {
     }
 }
 
-/// Whether a body reads as a notification. A worker may still refuse one that does, for what it says.
+/// Whether a body reads as a notification. A worker may still refuse one that does, for what it
+/// says.
 pub(crate) fn is_notification(body: &[u8]) -> bool {
     serde_json::from_slice::<NotificationDraft>(body).is_ok()
 }

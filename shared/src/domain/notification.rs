@@ -1,5 +1,5 @@
-//! A notification: what a producer enqueues. [`NotificationDraft`] is what producers write (HTTP body
-//! and AMQP message alike); [`Notification`] is what it becomes once checked and accepted.
+//! A notification: what a producer enqueues. [`NotificationDraft`] is what producers write (HTTP
+//! body and AMQP message alike); [`Notification`] is what it becomes once checked and accepted.
 
 use std::time::Duration;
 
@@ -10,16 +10,17 @@ use super::id::{EndpointId, NotificationId, NotificationType, TenantId};
 use super::raw_json::RawJson;
 use super::time::Timestamp;
 
-/// The most seconds of `delay_seconds` and `ttl_seconds`, some 7,900 years: what lies so far ahead is still before the
-/// year 10,000, which RFC 3339 cannot write.
+/// The most seconds of `delay_seconds` and `ttl_seconds`, some 7,900 years: what lies so far ahead
+/// is still before the year 10,000, which RFC 3339 cannot write.
 pub const MAX_AHEAD_SECONDS: u64 = 250_000_000_000;
 
 /// A notification as a producer writes it.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NotificationDraft {
-    /// Its id, 1 to 128 visible ASCII characters, but not `.` or `..`. What is enqueued again under a name that was delivered is not
-    /// sent again; twice within moments past the API, both may go out, with one `webhook-id`. Default: a UUIDv7.
+    /// Its id, 1 to 128 visible ASCII characters, but not `.` or `..`. What is enqueued again under
+    /// a name that was delivered is not sent again; twice within moments past the API, both may go
+    /// out, with one `webhook-id`. Default: a UUIDv7.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<NotificationId>,
     /// Whose it is. Default: the key's tenant, else `default`.
@@ -28,7 +29,8 @@ pub struct NotificationDraft {
     /// What it tells of, such as `message.phone.received`.
     #[serde(rename = "type")]
     pub kind: NotificationType,
-    /// The one endpoint that gets it. Default: every enabled endpoint of the tenant whose subscription matches.
+    /// The one endpoint that gets it. Default: every enabled endpoint of the tenant whose
+    /// subscription matches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint_id: Option<EndpointId>,
     /// Any JSON value, carried through untouched.
@@ -51,7 +53,8 @@ pub struct NotificationDraft {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, maximum = 250_000_000_000_i64)]
     pub ttl_seconds: Option<f64>,
-    /// `high` goes before `normal` where the broker can order (embedded; RabbitMQ 4). Default `normal`.
+    /// `high` goes before `normal` where the broker can order (embedded; RabbitMQ 4). Default
+    /// `normal`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<Priority>,
     /// Overrides for each wire format: an object.
@@ -61,7 +64,19 @@ pub struct NotificationDraft {
 }
 
 /// Whether a notification goes before others.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Priority {
     /// In turn.
@@ -77,7 +92,8 @@ pub enum Origin {
     /// A producer.
     #[default]
     Producer,
-    /// Posthaste itself: an event on its way to an endpoint that subscribes to events. Its failure makes no further event.
+    /// Posthaste itself: an event on its way to an endpoint that subscribes to events. Its failure
+    /// makes no further event.
     Event,
 }
 
@@ -167,17 +183,39 @@ impl NotificationDraft {
     /// The first member that is wrong.
     pub fn accept(self, acceptance: Acceptance) -> Result<Notification, InvalidDraft> {
         let at = acceptance.at;
-        let deliver_at = absolute("deliver_at", self.deliver_at, "delay_seconds", self.delay_seconds, at)?;
-        let expires_at = absolute("expires_at", self.expires_at, "ttl_seconds", self.ttl_seconds, at)?;
+        let deliver_at = absolute(
+            "deliver_at",
+            self.deliver_at,
+            "delay_seconds",
+            self.delay_seconds,
+            at,
+        )?;
+        let expires_at = absolute(
+            "expires_at",
+            self.expires_at,
+            "ttl_seconds",
+            self.ttl_seconds,
+            at,
+        )?;
         if let (Some(deliver), Some(expires)) = (deliver_at, expires_at)
             && deliver >= expires
         {
-            return Err(InvalidDraft { field: "expires_at", problem: "must be later than deliver_at" });
+            return Err(InvalidDraft {
+                field: "expires_at",
+                problem: "must be later than deliver_at",
+            });
         }
-        // Everybody takes these two out of a URL's path, however they are encoded: such an id could be enqueued, and
-        // never looked at.
-        if self.id.as_ref().is_some_and(|id| matches!(id.as_str(), "." | "..")) {
-            return Err(InvalidDraft { field: "id", problem: "must not be \".\" or \"..\": no URL can name these" });
+        // Everybody takes these two out of a URL's path, however they are encoded: such an id could
+        // be enqueued, and never looked at.
+        if self
+            .id
+            .as_ref()
+            .is_some_and(|id| matches!(id.as_str(), "." | ".."))
+        {
+            return Err(InvalidDraft {
+                field: "id",
+                problem: "must not be \".\" or \"..\": no URL can name these",
+            });
         }
         object("recipient", self.recipient.as_ref())?;
         object("overrides", self.overrides.as_ref())?;
@@ -221,9 +259,10 @@ impl From<Notification> for NotificationDraft {
 }
 
 impl Notification {
-    /// The first member in which `other`, of the same id, asks for something else; `None` when both ask for the same.
-    /// What counts is what is delivered and to whom, the JSON as it was written. Times and priority do not: a producer
-    /// that enqueues again counts them from then, and spaces of time have no beginning.
+    /// The first member in which `other`, of the same id, asks for something else; `None` when both
+    /// ask for the same. What counts is what is delivered and to whom, the JSON as it was written.
+    /// Times and priority do not: a producer that enqueues again counts them from then, and spaces
+    /// of time have no beginning.
     #[must_use]
     pub fn differs_in(&self, other: &Self) -> Option<&'static str> {
         let members = [
@@ -233,7 +272,9 @@ impl Notification {
             ("recipient", self.recipient == other.recipient),
             ("overrides", self.overrides == other.overrides),
         ];
-        members.into_iter().find_map(|(member, same)| (!same).then_some(member))
+        members
+            .into_iter()
+            .find_map(|(member, same)| (!same).then_some(member))
     }
 
     /// Whether it may no longer be sent at `now`.
@@ -254,11 +295,16 @@ impl Notification {
         struct Owner {
             owner: Option<String>,
         }
-        let recipient = self.recipient.as_ref().and_then(|raw| serde_json::from_str::<Recipient>(raw.as_str()).ok());
-        recipient.and_then(|recipient| recipient.phone_number).or_else(|| {
-            let owner = serde_json::from_str::<Owner>(self.payload.as_str()).ok()?;
-            owner.owner
-        })
+        let recipient = self
+            .recipient
+            .as_ref()
+            .and_then(|raw| serde_json::from_str::<Recipient>(raw.as_str()).ok());
+        recipient
+            .and_then(|recipient| recipient.phone_number)
+            .or_else(|| {
+                let owner = serde_json::from_str::<Owner>(self.payload.as_str()).ok()?;
+                owner.owner
+            })
     }
 }
 
@@ -273,7 +319,8 @@ fn absolute(
         (Some(_), Some(_)) => {
             return Err(InvalidDraft {
                 field: seconds_field,
-                problem: "says the same as the absolute time that was given too: give one of the two",
+                problem: "says the same as the absolute time that was given too: give one of the \
+                          two",
             });
         }
         (Some(at), None) => at,
@@ -281,21 +328,28 @@ fn absolute(
             accepted.after(Duration::from_secs_f64(seconds))
         }
         (None, Some(_)) => {
-            return Err(InvalidDraft { field: seconds_field, problem: "must be 0 to 250000000000" });
+            return Err(InvalidDraft {
+                field: seconds_field,
+                problem: "must be 0 to 250000000000",
+            });
         }
         (None, None) => return Ok(None),
     };
     if time > Timestamp::MAX {
-        return Err(InvalidDraft { field: at_field, problem: "must be before the year 10000" });
+        return Err(InvalidDraft {
+            field: at_field,
+            problem: "must be before the year 10000",
+        });
     }
     Ok(Some(time))
 }
 
 fn object(field: &'static str, value: Option<&RawJson>) -> Result<(), InvalidDraft> {
     match value {
-        Some(raw) if !raw.as_str().trim_start().starts_with('{') => {
-            Err(InvalidDraft { field, problem: "must be an object" })
-        }
+        Some(raw) if !raw.as_str().trim_start().starts_with('{') => Err(InvalidDraft {
+            field,
+            problem: "must be an object",
+        }),
         _ => Ok(()),
     }
 }
@@ -321,10 +375,17 @@ mod tests {
 
     #[test]
     fn relative_times_count_from_acceptance() {
-        let accepted =
-            draft(r#"{"type":"a","payload":{},"delay_seconds":5,"ttl_seconds":7.5}"#).accept(acceptance()).unwrap();
-        assert_eq!(accepted.deliver_at.unwrap().to_string(), "2026-01-01T00:00:05Z");
-        assert_eq!(accepted.expires_at.unwrap().to_string(), "2026-01-01T00:00:07.5Z");
+        let accepted = draft(r#"{"type":"a","payload":{},"delay_seconds":5,"ttl_seconds":7.5}"#)
+            .accept(acceptance())
+            .unwrap();
+        assert_eq!(
+            accepted.deliver_at.unwrap().to_string(),
+            "2026-01-01T00:00:05Z"
+        );
+        assert_eq!(
+            accepted.expires_at.unwrap().to_string(),
+            "2026-01-01T00:00:07.5Z"
+        );
     }
 
     #[test]
@@ -337,36 +398,85 @@ mod tests {
 
     #[test]
     fn another_body_is_told_from_the_same_one_enqueued_again() {
-        let first = draft(r#"{"type":"a","payload":1,"ttl_seconds":5}"#).accept(acceptance()).unwrap();
-        let later = Acceptance { at: acceptance().at.after(Duration::from_secs(9)), ..acceptance() };
-        let differs = |json: &str| draft(json).accept(later.clone()).unwrap().differs_in(&first);
-        assert_eq!(differs(r#"{"payload":1,"type":"a","ttl_seconds":5,"priority":"high"}"#), None);
+        let first = draft(r#"{"type":"a","payload":1,"ttl_seconds":5}"#)
+            .accept(acceptance())
+            .unwrap();
+        let later = Acceptance {
+            at: acceptance().at.after(Duration::from_secs(9)),
+            ..acceptance()
+        };
+        let differs = |json: &str| {
+            draft(json)
+                .accept(later.clone())
+                .unwrap()
+                .differs_in(&first)
+        };
+        assert_eq!(
+            differs(r#"{"payload":1,"type":"a","ttl_seconds":5,"priority":"high"}"#),
+            None
+        );
         assert_eq!(differs(r#"{"type":"b","payload":1}"#), Some("type"));
         assert_eq!(differs(r#"{"type":"a","payload":2}"#), Some("payload"));
-        assert_eq!(differs(r#"{"type":"a","payload":1,"endpoint_id":"ep_1"}"#), Some("endpoint_id"));
-        assert_eq!(differs(r#"{"type":"a","payload":1,"recipient":{}}"#), Some("recipient"));
-        assert_eq!(differs(r#"{"type":"a","payload":1,"overrides":{}}"#), Some("overrides"));
+        assert_eq!(
+            differs(r#"{"type":"a","payload":1,"endpoint_id":"ep_1"}"#),
+            Some("endpoint_id")
+        );
+        assert_eq!(
+            differs(r#"{"type":"a","payload":1,"recipient":{}}"#),
+            Some("recipient")
+        );
+        assert_eq!(
+            differs(r#"{"type":"a","payload":1,"overrides":{}}"#),
+            Some("overrides")
+        );
     }
 
     #[test]
     fn says_which_member_is_wrong() {
         let field = |json: &str| draft(json).accept(acceptance()).unwrap_err().field;
-        assert_eq!(field(r#"{"type":"a","payload":1,"ttl_seconds":-1}"#), "ttl_seconds");
-        assert_eq!(field(r#"{"type":"a","payload":1,"delay_seconds":9,"ttl_seconds":3}"#), "expires_at");
-        assert_eq!(field(r#"{"type":"a","payload":1,"recipient":[]}"#), "recipient");
-        assert_eq!(field(r#"{"type":"a","payload":1,"ttl_seconds":1e300}"#), "ttl_seconds");
+        assert_eq!(
+            field(r#"{"type":"a","payload":1,"ttl_seconds":-1}"#),
+            "ttl_seconds"
+        );
+        assert_eq!(
+            field(r#"{"type":"a","payload":1,"delay_seconds":9,"ttl_seconds":3}"#),
+            "expires_at"
+        );
+        assert_eq!(
+            field(r#"{"type":"a","payload":1,"recipient":[]}"#),
+            "recipient"
+        );
+        assert_eq!(
+            field(r#"{"type":"a","payload":1,"ttl_seconds":1e300}"#),
+            "ttl_seconds"
+        );
         assert_eq!(field(r#"{"id":".","type":"a","payload":1}"#), "id");
         assert_eq!(field(r#"{"id":"..","type":"a","payload":1}"#), "id");
-        assert!(draft(r#"{"id":"...","type":"a","payload":1}"#).accept(acceptance()).is_ok());
+        assert!(
+            draft(r#"{"id":"...","type":"a","payload":1}"#)
+                .accept(acceptance())
+                .is_ok()
+        );
         let far = r#"{"type":"a","payload":1,"deliver_at":"9999-12-31T23:59:58Z","expires_at":"9999-12-31T23:59:59Z"}"#;
         let far = draft(far).accept(acceptance()).unwrap();
         assert_eq!(far.expires_at.unwrap().to_string(), "9999-12-31T23:59:59Z");
-        assert!(draft(r#"{"type":"a","payload":1,"delay_seconds":2.5e11}"#).accept(acceptance()).is_ok());
+        assert!(
+            draft(r#"{"type":"a","payload":1,"delay_seconds":2.5e11}"#)
+                .accept(acceptance())
+                .is_ok()
+        );
         assert_eq!(
-            field(r#"{"type":"a","payload":1,"expires_at":"2026-01-01T00:00:00Z","ttl_seconds":3}"#),
+            field(
+                r#"{"type":"a","payload":1,"expires_at":"2026-01-01T00:00:00Z","ttl_seconds":3}"#
+            ),
             "ttl_seconds"
         );
-        let unknown = serde_json::from_str::<NotificationDraft>(r#"{"type":"a","payload":1,"ttl":3}"#).unwrap_err();
-        assert!(unknown.to_string().contains("unknown field `ttl`"), "{unknown}");
+        let unknown =
+            serde_json::from_str::<NotificationDraft>(r#"{"type":"a","payload":1,"ttl":3}"#)
+                .unwrap_err();
+        assert!(
+            unknown.to_string().contains("unknown field `ttl`"),
+            "{unknown}"
+        );
     }
 }

@@ -6,14 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// A JSON text, known to be well-formed, kept exactly as it was given. Cheap to clone; the clones share what
-/// [`RawJson::read_once`] made of it.
+/// A JSON text, known to be well-formed, kept exactly as it was given. Cheap to clone; the clones
+/// share what [`RawJson::read_once`] made of it.
 #[derive(Clone)]
 pub struct RawJson(Arc<Inner>);
 
 struct Inner {
     text: Box<RawValue>,
-    /// What was read of it already, one value of each type. There are only as many as wire formats read it.
+    /// What was read of it already, one value of each type. There are only as many as wire formats
+    /// read it.
     readings: Mutex<Vec<Arc<dyn Any + Send + Sync>>>,
 }
 
@@ -35,25 +36,40 @@ impl RawJson {
     }
 
     fn new(text: Box<RawValue>) -> Self {
-        Self(Arc::new(Inner { text, readings: Mutex::default() }))
+        Self(Arc::new(Inner {
+            text,
+            readings: Mutex::default(),
+        }))
     }
 
-    /// What `read` makes of the text. The answer is kept for as long as the text is, one for each type: a
-    /// notification with a thousand recipients is read once, not once for each of its deliveries.
+    /// What `read` makes of the text. The answer is kept for as long as the text is, one for each
+    /// type: a notification with a thousand recipients is read once, not once for each of its
+    /// deliveries.
     pub fn read_once<T: Any + Send + Sync>(&self, read: impl FnOnce(&str) -> T) -> Arc<T> {
-        // Not under the lock while it reads: two that come at once read twice, and nobody waits for a long text.
+        // Not under the lock while it reads: two that come at once read twice, and nobody waits for
+        // a long text.
         if let Some(known) = self.reading() {
             return known;
         }
         let reading = Arc::new(read(self.as_str()));
-        let mut readings = self.0.readings.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut readings = self
+            .0
+            .readings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         readings.push(Arc::clone(&reading) as Arc<dyn Any + Send + Sync>);
         reading
     }
 
     fn reading<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
-        let readings = self.0.readings.lock().unwrap_or_else(PoisonError::into_inner);
-        readings.iter().find_map(|reading| Arc::clone(reading).downcast().ok())
+        let readings = self
+            .0
+            .readings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        readings
+            .iter()
+            .find_map(|reading| Arc::clone(reading).downcast().ok())
     }
 
     /// The JSON text.
@@ -65,7 +81,10 @@ impl RawJson {
 
 impl std::fmt::Debug for RawJson {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_tuple("RawJson").field(&self.as_str()).finish()
+        formatter
+            .debug_tuple("RawJson")
+            .field(&self.as_str())
+            .finish()
     }
 }
 
@@ -109,10 +128,15 @@ mod tests {
         let json = RawJson::parse("[1, 2]".to_owned()).unwrap();
         let read = |text: &str| serde_json::from_str::<Vec<u32>>(text).unwrap();
         assert_eq!(*json.read_once(read), [1, 2]);
-        let again = json.clone().read_once::<Vec<u32>>(|_| panic!("it was read already"));
+        let again = json
+            .clone()
+            .read_once::<Vec<u32>>(|_| panic!("it was read already"));
         assert_eq!(*again, [1, 2]);
         assert_eq!(*json.read_once(str::len), 6);
         // Another text is another reading.
-        assert_eq!(*RawJson::parse("[3]".to_owned()).unwrap().read_once(read), [3]);
+        assert_eq!(
+            *RawJson::parse("[3]".to_owned()).unwrap().read_once(read),
+            [3]
+        );
     }
 }

@@ -1,8 +1,10 @@
-//! What serde says of a value that it cannot read, for people: what the value must be in JSON's words, not in Rust's.
+//! What serde says of a value that it cannot read, for people: what the value must be in JSON's
+//! words, not in Rust's.
 
 use std::borrow::Cow;
 
-/// A rule for a member, such as `must be a number, not "5"`, from serde's message, with or without its position.
+/// A rule for a member, such as `must be a number, not "5"`, from serde's message, with or without
+/// its position.
 #[must_use]
 pub fn problem(message: &str) -> String {
     let message = without_position(message);
@@ -12,10 +14,16 @@ pub fn problem(message: &str) -> String {
     if message.starts_with("duplicate field ") {
         return "is there twice".to_owned();
     }
-    if let Some((_, expected)) = message.strip_prefix("unknown field ").and_then(|rest| rest.split_once(", ")) {
+    if let Some((_, expected)) = message
+        .strip_prefix("unknown field ")
+        .and_then(|rest| rest.split_once(", "))
+    {
         return format!("is not known: {expected}");
     }
-    if let Some((found, expected)) = message.strip_prefix("unknown variant ").and_then(|rest| rest.split_once(", ")) {
+    if let Some((found, expected)) = message
+        .strip_prefix("unknown variant ")
+        .and_then(|rest| rest.split_once(", "))
+    {
         let expected = expected.trim_start_matches("expected ");
         return format!("must be {expected}, not {}", found.replace('`', "\""));
     }
@@ -27,19 +35,23 @@ pub fn problem(message: &str) -> String {
         "provided string was not `true` or `false`" => return "must be true or false".to_owned(),
         _ => {}
     }
-    let mismatch = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
+    let mismatch = message
+        .strip_prefix("invalid type: ")
+        .or_else(|| message.strip_prefix("invalid value: "));
     match mismatch.and_then(|rest| rest.rsplit_once(", expected ")) {
         Some((found, expected)) => format!("must be {}, not {}", wanted(expected), given(found)),
         None => format!("is refused: {message}"),
     }
 }
 
-/// The path of the member that the message is about. serde names a missing member in its message alone, not in the path,
-/// which is `.` for the whole.
+/// The path of the member that the message is about. serde names a missing member in its message
+/// alone, not in the path, which is `.` for the whole.
 #[must_use]
 pub fn member(path: &str, message: &str) -> String {
     let path = if path == "." { "" } else { path };
-    let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split_once('`'));
+    let missing = message
+        .strip_prefix("missing field `")
+        .and_then(|rest| rest.split_once('`'));
     match missing {
         Some((name, _)) if path.is_empty() => name.to_owned(),
         Some((name, _)) => format!("{path}.{name}"),
@@ -47,8 +59,8 @@ pub fn member(path: &str, message: &str) -> String {
     }
 }
 
-/// What is wrong with a text that is to be JSON of a certain form, in a sentence: `payload is missing`. `path`: of the
-/// member that could not be read.
+/// What is wrong with a text that is to be JSON of a certain form, in a sentence: `payload is
+/// missing`. `path`: of the member that could not be read.
 #[must_use]
 pub fn sentence(path: &str, error: &serde_json::Error) -> String {
     let message = error.to_string();
@@ -56,14 +68,24 @@ pub fn sentence(path: &str, error: &serde_json::Error) -> String {
         return message;
     }
     let member = member(path, &message);
-    let of = if member.is_empty() { "it".to_owned() } else { member };
+    let of = if member.is_empty() {
+        "it".to_owned()
+    } else {
+        member
+    };
     format!("{of} {}", problem(&message))
 }
 
 /// serde's message without ` at line 1 column 2`.
 fn without_position(message: &str) -> &str {
     match message.rsplit_once(" at line ") {
-        Some((text, place)) if place.chars().all(|c| c.is_ascii_digit() || " column".contains(c)) => text,
+        Some((text, place))
+            if place
+                .chars()
+                .all(|c| c.is_ascii_digit() || " column".contains(c)) =>
+        {
+            text
+        }
         _ => message,
     }
 }
@@ -81,13 +103,21 @@ fn wanted(expected: &str) -> Cow<'_, str> {
         "unit" | "null" => "null",
         "a borrowed string" | "str" | "variant identifier" | "field identifier" => "a string",
         other
-            if ["struct ", "internally tagged enum ", "adjacently tagged enum "]
-                .iter()
-                .any(|of| other.starts_with(of)) =>
+            if [
+                "struct ",
+                "internally tagged enum ",
+                "adjacently tagged enum ",
+            ]
+            .iter()
+            .any(|of| other.starts_with(of)) =>
         {
             "an object"
         }
-        other if other.starts_with("tuple ") || other.starts_with("a tuple ") || other.starts_with("an array ") => {
+        other
+            if other.starts_with("tuple ")
+                || other.starts_with("a tuple ")
+                || other.starts_with("an array ") =>
+        {
             "a list"
         }
         other if other.starts_with("enum ") => "a string",
@@ -103,7 +133,13 @@ fn given(found: &str) -> Cow<'_, str> {
         "sequence" => "a list".into(),
         "unit value" => "null".into(),
         _ => {
-            let named = ["integer ", "floating point ", "boolean ", "string ", "character "];
+            let named = [
+                "integer ",
+                "floating point ",
+                "boolean ",
+                "string ",
+                "character ",
+            ];
             let value = named.iter().find_map(|kind| found.strip_prefix(kind));
             value.map_or(found.into(), |value| value.trim_matches('`').into())
         }
@@ -146,16 +182,37 @@ mod tests {
     fn no_type_of_rust_is_named() {
         for (json, said) in [
             (r#"{"inner": 5}"#, "must be an object, not 5"),
-            (r#"{"inner": {"number": "5"}}"#, "must be a number, not \"5\""),
-            (r#"{"inner": {"number": {}}}"#, "must be a number, not an object"),
+            (
+                r#"{"inner": {"number": "5"}}"#,
+                "must be a number, not \"5\"",
+            ),
+            (
+                r#"{"inner": {"number": {}}}"#,
+                "must be a number, not an object",
+            ),
             (r#"{"inner": {}}"#, "is missing"),
             (r#"{"inner": {"nr": 1}}"#, "is not known: expected `number`"),
-            (r#"{"count": -1}"#, "must be a whole number, 0 or more, not -1"),
-            (r#"{"count": 1.5}"#, "must be a whole number, 0 or more, not 1.5"),
-            (r#"{"count": []}"#, "must be a whole number, 0 or more, not a list"),
-            (r#"{"word": "three"}"#, "must be `one` or `two`, not \"three\""),
+            (
+                r#"{"count": -1}"#,
+                "must be a whole number, 0 or more, not -1",
+            ),
+            (
+                r#"{"count": 1.5}"#,
+                "must be a whole number, 0 or more, not 1.5",
+            ),
+            (
+                r#"{"count": []}"#,
+                "must be a whole number, 0 or more, not a list",
+            ),
+            (
+                r#"{"word": "three"}"#,
+                "must be `one` or `two`, not \"three\"",
+            ),
             (r#"{"list": true}"#, "must be a list, not true"),
-            (r#"{"list": [null]}"#, "must be a whole number, 0 or more, not null"),
+            (
+                r#"{"list": [null]}"#,
+                "must be a whole number, 0 or more, not null",
+            ),
             (r#"{"flag": "yes"}"#, "must be true or false, not \"yes\""),
             (r#"{"text": 7}"#, "must be a string, not 7"),
             (r#"{"pair": {}}"#, "must be a list, not an object"),
@@ -167,7 +224,13 @@ mod tests {
 
     #[test]
     fn rules_of_our_own_stay() {
-        assert_eq!(problem("a type is short at line 3 column 12"), "is refused: a type is short");
-        assert_eq!(problem("look at line five"), "is refused: look at line five");
+        assert_eq!(
+            problem("a type is short at line 3 column 12"),
+            "is refused: a type is short"
+        );
+        assert_eq!(
+            problem("look at line five"),
+            "is refused: look at line five"
+        );
     }
 }

@@ -1,12 +1,13 @@
-//! What the first attempt of a round settles for those that follow: they send the same under the same id.
+//! What the first attempt of a round settles for those that follow: they send the same under the
+//! same id.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::raw_json::RawJson;
 use super::secret::Secret;
 
-/// What an endpoint's transform made of a notification when a round began; kept until the round ends, whatever
-/// becomes of the endpoint's transform meanwhile.
+/// What an endpoint's transform made of a notification when a round began; kept until the round
+/// ends, whatever becomes of the endpoint's transform meanwhile.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RoundContent {
@@ -19,9 +20,13 @@ pub enum RoundContent {
 /// What a transform returned: the changes to a delivery.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Transformed {
-    /// The payload that is sent, as JSON text of at most 256 KiB and what it has of the notification's own;
-    /// `None` for that payload, byte for byte.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    /// The payload that is sent, as JSON text of at most 256 KiB and what it has of the
+    /// notification's own; `None` for that payload, byte for byte.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "given"
+    )]
     pub payload: Option<RawJson>,
     /// Headers that are added to the request, known to be writable.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -44,9 +49,17 @@ mod tests {
     fn a_payload_of_null_is_not_one_that_is_left_out() {
         for payload in [None, Some("null"), Some("{ \"n\": 1.0 }")] {
             let payload = payload.map(|text| RawJson::parse(text.to_owned()).unwrap());
-            let kept = RoundContent::Transformed(Transformed { payload, headers: Vec::new(), url: None });
+            let kept = RoundContent::Transformed(Transformed {
+                payload,
+                headers: Vec::new(),
+                url: None,
+            });
             let text = serde_json::to_string(&kept).unwrap();
-            assert_eq!(serde_json::from_str::<RoundContent>(&text).unwrap(), kept, "{text}");
+            assert_eq!(
+                serde_json::from_str::<RoundContent>(&text).unwrap(),
+                kept,
+                "{text}"
+            );
         }
     }
 }

@@ -8,8 +8,8 @@ use super::id::NotificationType;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Subscription {
-    /// Exact types (`message.phone.received`), prefixes (`message.*`, any depth) or `*`. Empty: every
-    /// type that a producer sends. Posthaste's own events need a pattern that names them.
+    /// Exact types (`message.phone.received`), prefixes (`message.*`, any depth) or `*`. Empty:
+    /// every type that a producer sends. Posthaste's own events need a pattern that names them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(max_items = 1_000)]
     pub types: Vec<TypePattern>,
@@ -23,10 +23,17 @@ pub struct Subscription {
 /// The schema of [`Subscription::phone_numbers`].
 fn phone_numbers() -> utoipa::openapi::schema::Array {
     use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
-    let number = ObjectBuilder::new().schema_type(Type::String).pattern(Some(r"^\+?[0-9]{3,15}$"));
-    let described = "Phone numbers in E.164, compared as exact texts with the notification's `recipient.phone_number`, \
+    let number = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some(r"^\+?[0-9]{3,15}$"));
+    let described = "Phone numbers in E.164, compared as exact texts with the notification's \
+                     `recipient.phone_number`, \
                      or else with `owner` in the payload. Empty: any.";
-    ArrayBuilder::new().items(number).max_items(Some(1_000)).description(Some(described)).build()
+    ArrayBuilder::new()
+        .items(number)
+        .max_items(Some(1_000))
+        .description(Some(described))
+        .build()
 }
 
 /// One entry of [`Subscription::types`].
@@ -50,7 +57,9 @@ impl utoipa::PartialSchema for TypePattern {
     fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
         utoipa::openapi::ObjectBuilder::new()
             .schema_type(utoipa::openapi::schema::Type::String)
-            .description(Some("A type (`message.phone.received`), a prefix (`message.*`, any depth) or `*`."))
+            .description(Some(
+                "A type (`message.phone.received`), a prefix (`message.*`, any depth) or `*`.",
+            ))
             .pattern(Some(r"^(\*|[A-Za-z0-9_.:/-]*\.\*|[A-Za-z0-9_.:/-]+)$"))
             .min_length(Some(1))
             .max_length(Some(128))
@@ -74,7 +83,9 @@ impl TypePattern {
                 Err(_) => Err(invalid()),
             },
             Some(_) => Err(invalid()),
-            None => NotificationType::parse(text).map(Self::Exact).map_err(|_| invalid()),
+            None => NotificationType::parse(text)
+                .map(Self::Exact)
+                .map_err(|_| invalid()),
         }
     }
 
@@ -108,17 +119,22 @@ impl Subscription {
     /// Whether a producer's notification of this type and phone number is wanted.
     #[must_use]
     pub fn wants(&self, kind: &NotificationType, phone_number: Option<&str>) -> bool {
-        let type_wanted = self.types.is_empty() || self.types.iter().any(|pattern| pattern.matches(kind));
+        let type_wanted =
+            self.types.is_empty() || self.types.iter().any(|pattern| pattern.matches(kind));
         let phone_wanted = self.phone_numbers.is_empty()
-            || phone_number.is_some_and(|number| self.phone_numbers.iter().any(|wanted| wanted == number));
+            || phone_number
+                .is_some_and(|number| self.phone_numbers.iter().any(|wanted| wanted == number));
         type_wanted && phone_wanted
     }
 
     /// Whether one of Posthaste's own events is wanted. These must be asked for by name
-    /// (`delivery.failed`, `delivery.*`): an endpoint that takes "everything" gets what producers send.
+    /// (`delivery.failed`, `delivery.*`): an endpoint that takes "everything" gets what producers
+    /// send.
     #[must_use]
     pub fn wants_event(&self, kind: &NotificationType) -> bool {
-        self.types.iter().any(|pattern| !matches!(pattern, TypePattern::Any) && pattern.matches(kind))
+        self.types
+            .iter()
+            .any(|pattern| !matches!(pattern, TypePattern::Any) && pattern.matches(kind))
     }
 }
 
@@ -128,7 +144,10 @@ mod tests {
 
     fn subscription(types: &[&str], phones: &[&str]) -> Subscription {
         Subscription {
-            types: types.iter().map(|text| TypePattern::parse(text).unwrap()).collect(),
+            types: types
+                .iter()
+                .map(|text| TypePattern::parse(text).unwrap())
+                .collect(),
             phone_numbers: phones.iter().map(|text| (*text).to_owned()).collect(),
         }
     }

@@ -43,23 +43,33 @@ impl Timestamp {
     /// # Errors
     /// [`InvalidTimestamp`] when the text is none, or a later time.
     pub fn parse(text: &str) -> Result<Self, InvalidTimestamp> {
-        let invalid = || InvalidTimestamp { text: text.chars().take(64).collect() };
+        let invalid = || InvalidTimestamp {
+            text: text.chars().take(64).collect(),
+        };
         match text.parse::<jiff::Timestamp>() {
             Ok(parsed) => Ok(Self(parsed.as_microsecond())),
-            Err(_) => last_hours(text).filter(|time| *time <= Self::MAX).ok_or_else(invalid),
+            Err(_) => last_hours(text)
+                .filter(|time| *time <= Self::MAX)
+                .ok_or_else(invalid),
         }
     }
 
     /// The time `duration` later; stays at the end of time instead of overflowing.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// The time `duration` earlier.
     #[must_use]
     pub fn before(self, duration: Duration) -> Self {
-        Self(self.0.saturating_sub(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_sub(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// How long after `earlier` this is; zero when it is not after it.
@@ -89,7 +99,8 @@ fn last_hours(text: &str) -> Option<Timestamp> {
     let pieces = jiff::fmt::temporal::Pieces::parse(text).ok()?;
     let local = pieces.date().to_datetime(pieces.time()?);
     let offset = pieces.to_numeric_offset()?;
-    let since_epoch = local.duration_since(EPOCH).as_micros() - i128::from(offset.seconds()) * 1_000_000;
+    let since_epoch =
+        local.duration_since(EPOCH).as_micros() - i128::from(offset.seconds()) * 1_000_000;
     i64::try_from(since_epoch).ok().map(Timestamp)
 }
 
@@ -110,7 +121,9 @@ impl utoipa::PartialSchema for Timestamp {
     fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
         utoipa::openapi::ObjectBuilder::new()
             .schema_type(utoipa::openapi::schema::Type::String)
-            .format(Some(utoipa::openapi::SchemaFormat::KnownFormat(utoipa::openapi::KnownFormat::DateTime)))
+            .format(Some(utoipa::openapi::SchemaFormat::KnownFormat(
+                utoipa::openapi::KnownFormat::DateTime,
+            )))
             .into()
     }
 }
@@ -131,13 +144,21 @@ mod tests {
 
     #[test]
     fn the_year_9999_is_the_last() {
-        for text in ["9999-12-30T22:00:00Z", "9999-12-31T23:59:59Z", "9999-12-31T23:59:59.999999Z"] {
+        for text in [
+            "9999-12-30T22:00:00Z",
+            "9999-12-31T23:59:59Z",
+            "9999-12-31T23:59:59.999999Z",
+        ] {
             assert_eq!(Timestamp::parse(text).unwrap().to_string(), text);
         }
         assert_eq!(Timestamp::MAX.to_string(), "9999-12-31T23:59:59.999999Z");
         let ahead = Timestamp::parse("9999-12-31T23:59:59+02:00").unwrap();
         assert_eq!(ahead.to_string(), "9999-12-31T21:59:59Z");
-        for text in ["9999-12-31T23:59:59-00:01", "10000-01-01T00:00:00Z", "+010000-01-01T00:00:00Z"] {
+        for text in [
+            "9999-12-31T23:59:59-00:01",
+            "10000-01-01T00:00:00Z",
+            "+010000-01-01T00:00:00Z",
+        ] {
             let error = Timestamp::parse(text).unwrap_err().to_string();
             assert!(error.contains("up to the year 9999"), "{error}");
         }

@@ -1,11 +1,12 @@
-//! W3C Trace Context: which trace a piece of work belongs to and which span of it caused it. It travels as one
-//! text, `traceparent`: in HTTP headers, in message headers, in the store.
+//! W3C Trace Context: which trace a piece of work belongs to and which span of it caused it. It
+//! travels as one text, `traceparent`: in HTTP headers, in message headers, in the store.
 
 use std::fmt;
 
 /// The flag that says that the trace is recorded (Trace Context, section 3.2.2.5.1).
 const SAMPLED: u8 = 0x01;
-/// The flags that are passed on: sampled, and (level 2, section 3.2.2.5.2) that the trace id is random.
+/// The flags that are passed on: sampled, and (level 2, section 3.2.2.5.2) that the trace id is
+/// random.
 const KNOWN_FLAGS: u8 = 0x03;
 
 /// The id of a trace: 16 bytes, not all zero.
@@ -58,11 +59,15 @@ impl TraceContext {
     /// A place in a trace that is recorded, or is not.
     #[must_use]
     pub const fn new(trace: TraceId, span: SpanId, sampled: bool) -> Self {
-        Self { trace, span, flags: if sampled { SAMPLED } else { 0 } }
+        Self {
+            trace,
+            span,
+            flags: if sampled { SAMPLED } else { 0 },
+        }
     }
 
-    /// Reads a `traceparent` (Trace Context, section 3.2.2). A version later than 00 may have more at its end, which
-    /// is left out. `None` for anything else: such a header is to be ignored.
+    /// Reads a `traceparent` (Trace Context, section 3.2.2). A version later than 00 may have more
+    /// at its end, which is left out. `None` for anything else: such a header is to be ignored.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.trim().split('-');
@@ -72,7 +77,11 @@ impl TraceContext {
         let [flags] = hex(parts.next()?)?;
         let more = parts.next().is_some();
         let refused = version == [0xff] || (version == [0] && more);
-        (!refused).then_some(Self { trace, span, flags: flags & KNOWN_FLAGS })
+        (!refused).then_some(Self {
+            trace,
+            span,
+            flags: flags & KNOWN_FLAGS,
+        })
     }
 
     /// Whether the trace is recorded.
@@ -144,17 +153,25 @@ mod tests {
         let context = TraceContext::parse(REAL).unwrap();
         assert_eq!(context.to_string(), REAL);
         assert!(context.is_sampled());
-        assert_eq!(context.trace.to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
+        assert_eq!(
+            context.trace.to_string(),
+            "4bf92f3577b34da6a3ce929d0e0e4736"
+        );
         assert_eq!(context.span.to_string(), "00f067aa0ba902b7");
-        let unsampled = TraceContext::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00").unwrap();
+        let unsampled =
+            TraceContext::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00").unwrap();
         assert!(!unsampled.is_sampled());
     }
 
     #[test]
     fn later_versions_are_read_as_far_as_they_are_known() {
-        let later = "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-ff-what-the-future-will-be-like";
+        let later =
+            "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-ff-what-the-future-will-be-like";
         let context = TraceContext::parse(later).unwrap();
-        assert_eq!(context.to_string(), "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-03");
+        assert_eq!(
+            context.to_string(),
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-03"
+        );
     }
 
     #[test]

@@ -81,7 +81,9 @@ impl From<&Delivery> for DeliveryView {
             _ => (None, None),
         };
         let next_attempt_at = match delivery.state {
-            DeliveryState::Pending(Wait::Retry { due_at } | Wait::Scheduled { due_at }) => Some(due_at),
+            DeliveryState::Pending(Wait::Retry { due_at } | Wait::Scheduled { due_at }) => {
+                Some(due_at)
+            }
             _ => None,
         };
         Self {
@@ -281,7 +283,11 @@ impl EndpointView {
     pub fn of(endpoint: &Endpoint, now: Timestamp) -> Self {
         let confidential = &endpoint.confidential;
         let headers = confidential.headers.iter().map(|(name, value)| {
-            let shown = if is_harmless_header(name) { value.expose() } else { REDACTED };
+            let shown = if is_harmless_header(name) {
+                value.expose()
+            } else {
+                REDACTED
+            };
             (name.clone(), shown.into())
         });
         let live = confidential.live_secrets(now).count();
@@ -295,7 +301,10 @@ impl EndpointView {
             subscription: endpoint.subscription.clone(),
             has_secret: live > 0,
             retiring_secrets: live.saturating_sub(1),
-            public_keys: confidential.live_secrets(now).filter_map(public_key).collect(),
+            public_keys: confidential
+                .live_secrets(now)
+                .filter_map(public_key)
+                .collect(),
             headers: headers.collect(),
             settings: redacted_settings(&confidential.settings),
             timeout_ms: u64::try_from(endpoint.timeout.as_millis()).unwrap_or(u64::MAX),
@@ -313,8 +322,8 @@ impl EndpointView {
     }
 }
 
-/// Whether the value of a header that somebody set tells nothing that is secret. Only these are shown and kept: a secret may
-/// have any name.
+/// Whether the value of a header that somebody set tells nothing that is secret. Only these are
+/// shown and kept: a secret may have any name.
 #[must_use]
 pub fn is_harmless_header(name: &str) -> bool {
     const NAMES: [&str; 16] = [
@@ -341,20 +350,32 @@ pub fn is_harmless_header(name: &str) -> bool {
 /// Whether a header or setting of that name is likely to hold a secret. Errs on the safe side.
 #[must_use]
 pub fn looks_secret(name: &str) -> bool {
-    const WORDS: [&str; 9] =
-        ["auth", "key", "token", "secret", "password", "passwd", "cookie", "signature", "credential"];
+    const WORDS: [&str; 9] = [
+        "auth",
+        "key",
+        "token",
+        "secret",
+        "password",
+        "passwd",
+        "cookie",
+        "signature",
+        "credential",
+    ];
     let name = name.to_ascii_lowercase();
     WORDS.iter().any(|word| name.contains(word))
 }
 
-/// The public key of a Standard Webhooks secret for ed25519: `whsk_` and the base64 of seed and public key.
+/// The public key of a Standard Webhooks secret for ed25519: `whsk_` and the base64 of seed and
+/// public key.
 fn public_key(secret: &Secret) -> Option<String> {
-    let bytes = STANDARD.decode(secret.expose().strip_prefix("whsk_")?).ok()?;
+    let bytes = STANDARD
+        .decode(secret.expose().strip_prefix("whsk_")?)
+        .ok()?;
     Some(format!("whpk_{}", STANDARD.encode(bytes.get(32..64)?)))
 }
 
-/// Whether a setting of that name is shown to nobody. Scripts are among them: many have keys of their
-/// provider written in. `signature` is none: it says which kind is made.
+/// Whether a setting of that name is shown to nobody. Scripts are among them: many have keys of
+/// their provider written in. `signature` is none: it says which kind is made.
 fn is_hidden(name: &str) -> bool {
     name == "script" || name == "transform" || (looks_secret(name) && name != "signature")
 }

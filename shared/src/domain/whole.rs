@@ -1,5 +1,6 @@
-//! Whole numbers in JSON. JSON has one kind of number, and JSON Schema calls 5000.0 an integer: programs whose numbers
-//! are all floating-point write it so. To be used with `#[serde(deserialize_with = "…")]`.
+//! Whole numbers in JSON. JSON has one kind of number, and JSON Schema calls 5000.0 an integer:
+//! programs whose numbers are all floating-point write it so. To be used with
+//! `#[serde(deserialize_with = "…")]`.
 
 use serde::{Deserialize, Deserializer, de};
 
@@ -24,7 +25,9 @@ impl<'de, T: TryFrom<u64>> Deserialize<'de> for Whole<T> {
 
             fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
                 let negative = || E::invalid_value(de::Unexpected::Signed(number), &self);
-                u64::try_from(number).map_err(|_| negative()).and_then(|number| self.visit_u64(number))
+                u64::try_from(number)
+                    .map_err(|_| negative())
+                    .and_then(|number| self.visit_u64(number))
             }
 
             fn visit_f64<E: de::Error>(self, number: f64) -> Result<T, E> {
@@ -42,7 +45,9 @@ impl<'de, T: TryFrom<u64>> Deserialize<'de> for Whole<T> {
             }
         }
 
-        deserializer.deserialize_any(Visitor(std::marker::PhantomData)).map(Self)
+        deserializer
+            .deserialize_any(Visitor(std::marker::PhantomData))
+            .map(Self)
     }
 }
 
@@ -58,7 +63,9 @@ pub fn number<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Re
 ///
 /// # Errors
 /// Anything else.
-pub fn option<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Result<Option<T>, D::Error> {
+pub fn option<'de, D: Deserializer<'de>, T: TryFrom<u64>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     Ok(Option::<Whole<T>>::deserialize(deserializer)?.map(|Whole(number)| number))
 }
 
@@ -66,7 +73,9 @@ pub fn option<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Re
 ///
 /// # Errors
 /// Anything else.
-pub fn list<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Result<Option<Vec<T>>, D::Error> {
+pub fn list<'de, D: Deserializer<'de>, T: TryFrom<u64>>(
+    deserializer: D,
+) -> Result<Option<Vec<T>>, D::Error> {
     let numbers = Option::<Vec<Whole<T>>>::deserialize(deserializer)?;
     Ok(numbers.map(|numbers| numbers.into_iter().map(|Whole(number)| number).collect()))
 }
@@ -75,7 +84,9 @@ pub fn list<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Resu
 ///
 /// # Errors
 /// Neither a whole number nor null.
-pub fn patch<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+pub fn patch<'de, D: Deserializer<'de>, T: TryFrom<u64>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
     option(deserializer).map(Some)
 }
 
@@ -93,7 +104,16 @@ mod tests {
             assert_eq!(read(json).unwrap(), 5_000, "{json}");
         }
         assert_eq!(read("-0.0").unwrap(), 0);
-        for json in ["5000.5", "-1", "-1.0", "4294967296", "1e300", "\"5\"", "true", "null"] {
+        for json in [
+            "5000.5",
+            "-1",
+            "-1.0",
+            "4294967296",
+            "1e300",
+            "\"5\"",
+            "true",
+            "null",
+        ] {
             assert!(read(json).is_err(), "{json}");
         }
     }

@@ -6,11 +6,23 @@ use serde::{Deserialize, Serialize};
 
 /// How a notification becomes an HTTP request, and how the answer is read.
 #[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum WireFormat {
-    /// Standard Webhooks: an envelope of type, timestamp and data, signed with HMAC-SHA256 or ed25519.
+    /// Standard Webhooks: an envelope of type, timestamp and data, signed with HMAC-SHA256 or
+    /// ed25519.
     #[default]
     Standard,
     /// CloudEvents 1.0 over HTTP, structured or binary.

@@ -8,8 +8,9 @@ use tokio::net::UdpSocket;
 
 use super::*;
 
-/// Answers for `*.example.test`: `silent…` gets no answer, `broken…` SERVFAIL, `none…` NXDOMAIN, `short…` an address
-/// for no time at all, all else an address of each family for a day. Counts the questions for an IPv4 address.
+/// Answers for `*.example.test`: `silent…` gets no answer, `broken…` SERVFAIL, `none…` NXDOMAIN,
+/// `short…` an address for no time at all, all else an address of each family for a day. Counts the
+/// questions for an IPv4 address.
 async fn name_server() -> (SocketAddr, Arc<AtomicUsize>) {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
@@ -18,14 +19,17 @@ async fn name_server() -> (SocketAddr, Arc<AtomicUsize>) {
     tokio::spawn(async move {
         let mut buffer = [0; 1_500];
         while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
-            let Some(answer) = answer(&buffer[..length], &count) else { continue };
+            let Some(answer) = answer(&buffer[..length], &count) else {
+                continue;
+            };
             let _ = socket.send_to(&answer, from).await;
         }
     });
     (address, asked)
 }
 
-/// RFC 1035, section 4: a header of 12 bytes, the question, then the answer, which names the question by a pointer.
+/// RFC 1035, section 4: a header of 12 bytes, the question, then the answer, which names the
+/// question by a pointer.
 fn answer(question: &[u8], count: &AtomicUsize) -> Option<Vec<u8>> {
     let mut end = 12;
     while question[end] != 0 {
@@ -42,7 +46,11 @@ fn answer(question: &[u8], count: &AtomicUsize) -> Option<Vec<u8>> {
         name if name.starts_with("none") => 3,
         _ => 0,
     };
-    let data = if kind == 1 { vec![192, 0, 2, 1] } else { Ipv6Addr::LOCALHOST.octets().to_vec() };
+    let data = if kind == 1 {
+        vec![192, 0, 2, 1]
+    } else {
+        Ipv6Addr::LOCALHOST.octets().to_vec()
+    };
     let ttl: u32 = if name.starts_with("short") { 0 } else { 86_400 };
     let mut answer = question[..2].to_vec();
     answer.extend([0x81, 0x80 | code, 0, 1, 0, u8::from(code == 0), 0, 0, 0, 0]);
@@ -71,7 +79,13 @@ async fn many_who_want_a_name_ask_for_it_once() {
     for addresses in found {
         let mut addresses = addresses.unwrap();
         addresses.sort();
-        assert_eq!(addresses, [IpAddr::from([192, 0, 2, 1]), IpAddr::from(Ipv6Addr::LOCALHOST)]);
+        assert_eq!(
+            addresses,
+            [
+                IpAddr::from([192, 0, 2, 1]),
+                IpAddr::from(Ipv6Addr::LOCALHOST)
+            ]
+        );
     }
     assert!(resolver.look_up("HOOKS.example.test").await.is_ok());
     assert_eq!(asked.load(Ordering::SeqCst), 1, "what was answered is kept");
@@ -94,20 +108,27 @@ async fn silent_name_servers_hold_up_no_other_name() {
     let dead: Vec<_> = (0..600)
         .map(|number| {
             let resolver = resolver.clone();
-            tokio::spawn(async move { resolver.look_up(&format!("silent{number}.example.test")).await })
+            tokio::spawn(async move {
+                resolver
+                    .look_up(&format!("silent{number}.example.test"))
+                    .await
+            })
         })
         .collect();
     for number in 0..20 {
         let host = format!("healthy{number}.example.test");
         let found = resolver.look_up(&host);
-        // A datagram may be lost where 1,200 come at once; it is sent again. Whoever waited for the silent ones would wait
-        // for 4 s.
+        // A datagram may be lost where 1,200 come at once; it is sent again. Whoever waited for the
+        // silent ones would wait for 4 s.
         let found = tokio::time::timeout(Duration::from_millis(3900), found).await;
         assert!(found.expect("it did not wait for the silent ones").is_ok());
     }
     for name in dead {
         let said = problem(name.await.unwrap());
-        assert_eq!(said, format!("the name server ({server}) did not answer within 4 s"));
+        assert_eq!(
+            said,
+            format!("the name server ({server}) did not answer within 4 s")
+        );
     }
 }
 
@@ -116,11 +137,19 @@ async fn what_has_no_address_is_said_in_words_and_kept_for_a_moment() {
     let (server, asked) = name_server().await;
     let resolver = Resolver::new(&[server]);
     for _ in 0..3 {
-        assert_eq!(problem(resolver.look_up("none.example.test").await), "there is no such name");
+        assert_eq!(
+            problem(resolver.look_up("none.example.test").await),
+            "there is no such name"
+        );
     }
     assert_eq!(asked.load(Ordering::SeqCst), 1);
     let said = problem(resolver.look_up("broken.example.test").await);
-    assert_eq!(said, format!("the name server ({server}) answered that the name cannot be looked up now (SERVFAIL)"));
+    assert_eq!(
+        said,
+        format!(
+            "the name server ({server}) answered that the name cannot be looked up now (SERVFAIL)"
+        )
+    );
 }
 
 #[tokio::test]
@@ -135,7 +164,10 @@ async fn who_gives_up_takes_the_look_up_away_from_nobody() {
 #[tokio::test]
 async fn the_systems_hosts_file_counts() {
     let found = Resolver::new(&[]).look_up("localhost").await.unwrap();
-    assert!(found.iter().all(IpAddr::is_loopback) && !found.is_empty(), "{found:?}");
+    assert!(
+        found.iter().all(IpAddr::is_loopback) && !found.is_empty(),
+        "{found:?}"
+    );
 }
 
 #[tokio::test]
@@ -143,7 +175,11 @@ async fn what_is_kept_is_bounded() {
     let resolver = Resolver::new(&[]);
     for number in 0..2 * KEPT {
         let fresh = Instant::now() + Duration::from_secs(60);
-        resolver.keep(format!("name{number}"), Err(Unresolved::missing("no")), fresh);
+        resolver.keep(
+            format!("name{number}"),
+            Err(Unresolved::missing("no")),
+            fresh,
+        );
     }
     assert!(resolver.names().len() <= KEPT);
 }

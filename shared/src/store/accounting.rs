@@ -47,7 +47,8 @@ pub struct Problem {
 }
 
 impl Store {
-    /// Counts everything and looks for what does not add up. Reads whole tables: for `reconcile` only.
+    /// Counts everything and looks for what does not add up. Reads whole tables: for `reconcile`
+    /// only.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -62,7 +63,10 @@ impl Store {
             books.events = row.total()?;
             books.unpublished = row.total()?;
         }
-        books.deliveries = Status::ALL.iter().map(|status| (status.as_str(), 0)).collect();
+        books.deliveries = Status::ALL
+            .iter()
+            .map(|status| (status.as_str(), 0))
+            .collect();
         for row in self.driver.scan(BY_STATUS, vec![]).await?.rows {
             let mut row = row.reader("deliveries");
             let status = row.word(Status::parse)?;
@@ -70,15 +74,33 @@ impl Store {
         }
         let late = now.before(LEASE_GRACE);
         for (what, sql, params) in [
-            ("the notification has fewer deliveries than it must have", MISSING_DELIVERIES, vec![]),
-            ("the delivery has not as many attempts as it says", ATTEMPT_COUNTS, vec![]),
-            ("the delivery's lease ended over a minute ago and nobody took it", LOST_LEASES, vec![Param::time(late)]),
-            ("the delivery's notification is not there", NO_NOTIFICATION, vec![]),
+            (
+                "the notification has fewer deliveries than it must have",
+                MISSING_DELIVERIES,
+                vec![],
+            ),
+            (
+                "the delivery has not as many attempts as it says",
+                ATTEMPT_COUNTS,
+                vec![],
+            ),
+            (
+                "the delivery's lease ended over a minute ago and nobody took it",
+                LOST_LEASES,
+                vec![Param::time(late)],
+            ),
+            (
+                "the delivery's notification is not there",
+                NO_NOTIFICATION,
+                vec![],
+            ),
         ] {
             let answer = self.driver.scan(sql, params).await?;
             for (index, row) in answer.rows.into_iter().enumerate() {
                 let mut row = row.reader("problems");
-                let (count, text, uuid) = (row.total()?, row.text_opt()?, row.uuid_opt()?);
+                let count = row.total()?;
+                let text = row.text_opt()?;
+                let uuid = row.uuid_opt()?;
                 if index == 0 {
                     books.problem_count += count;
                 }
@@ -107,7 +129,14 @@ impl Store {
     }
 
     async fn one_row(&self, sql: &'static str) -> Result<Option<Reader>, StoreError> {
-        Ok(self.driver.scan(sql, vec![]).await?.rows.into_iter().next().map(|row| row.reader("totals")))
+        Ok(self
+            .driver
+            .scan(sql, vec![])
+            .await?
+            .rows
+            .into_iter()
+            .next()
+            .map(|row| row.reader("totals")))
     }
 
     /// An event's id follows from its delivery, so each is looked for by name.
@@ -127,7 +156,9 @@ impl Store {
         loop {
             let params = vec![Param::uuid(after), Param::int(CHUNK as i64)];
             let deliveries = deliveries::read_all(self.driver.scan(FINISHED, params).await?)?;
-            let Some(last) = deliveries.last() else { return Ok(()) };
+            let Some(last) = deliveries.last() else {
+                return Ok(());
+            };
             after = last.id.0;
             let events: Vec<(DeliveryId, EventId)> = deliveries
                 .iter()
@@ -138,12 +169,16 @@ impl Store {
                 batch.push([Param::uuid(event.0)]);
             }
             let there = self.driver.read_batch(THERE, batch).await?.rows.into_iter();
-            let there: HashSet<EventId> =
-                there.map(|row| row.reader("events").uuid().map(EventId)).collect::<Result<_, _>>()?;
+            let there: HashSet<EventId> = there
+                .map(|row| row.reader("events").uuid().map(EventId))
+                .collect::<Result<_, _>>()?;
             for (delivery, event) in events {
                 if !there.contains(&event) {
                     books.problem_count += 1;
-                    books.show("the delivery came to its end without an event", delivery.to_string());
+                    books.show(
+                        "the delivery came to its end without an event",
+                        delivery.to_string(),
+                    );
                 }
             }
         }
@@ -153,7 +188,10 @@ impl Store {
 impl Accounting {
     fn show(&mut self, what: &str, id: String) {
         if self.problems.len() < SHOWN {
-            self.problems.push(Problem { what: what.to_owned(), id });
+            self.problems.push(Problem {
+                what: what.to_owned(),
+                id,
+            });
         }
     }
 }

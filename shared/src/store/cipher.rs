@@ -33,12 +33,16 @@ pub enum CipherError {
     },
     /// The store's secrets are encrypted with another key.
     #[error(
-        "POSTHASTE_MASTER_KEY is not the master key of this store: give every process the key that its secrets are \
+        "POSTHASTE_MASTER_KEY is not the master key of this store: give every process the key \
+         that its secrets are \
          encrypted with. To change it, see docs/operating.md, `The master key`"
     )]
     NotOfStore,
     /// It was encrypted with another key, or the bytes were changed.
-    #[error("the secrets of {name} cannot be decrypted: POSTHASTE_MASTER_KEY is not the key they were encrypted with")]
+    #[error(
+        "the secrets of {name} cannot be decrypted: POSTHASTE_MASTER_KEY is not the key they were \
+         encrypted with"
+    )]
     WrongKey {
         /// Whose secrets.
         name: String,
@@ -48,10 +52,12 @@ pub enum CipherError {
 /// What the store's check value is, and whom it belongs to.
 const CHECK: (&str, &[u8]) = ("the store", b"posthaste");
 
-/// Encrypts with one master key; decrypts with that one and, while the key is changed, with another.
+/// Encrypts with one master key; decrypts with that one and, while the key is changed, with
+/// another.
 ///
-/// Which of the two encrypts is not for the process to say but for the store: its check value is encrypted with that key.
-/// So while some processes have both keys and some only the old one, all write what all can read.
+/// Which of the two encrypts is not for the process to say but for the store: its check value is
+/// encrypted with that key. So while some processes have both keys and some only the old one, all
+/// write what all can read.
 pub struct Cipher {
     /// The configured key, then the previous one, if there is one.
     keys: Vec<ChaCha20Poly1305>,
@@ -71,8 +77,15 @@ impl Cipher {
     /// # Errors
     /// [`CipherError::ShortKey`].
     pub fn new(master_key: &Secret, previous: Option<&Secret>) -> Result<Self, CipherError> {
-        let keys = [Some(master_key), previous].into_iter().flatten().map(derive).collect::<Result<_, _>>()?;
-        Ok(Self { keys, current: AtomicUsize::new(0) })
+        let keys = [Some(master_key), previous]
+            .into_iter()
+            .flatten()
+            .map(derive)
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            keys,
+            current: AtomicUsize::new(0),
+        })
     }
 
     /// Encrypts `plain`, which belongs to `name`.
@@ -88,7 +101,9 @@ impl Cipher {
     pub fn open(&self, name: &str, sealed: &[u8]) -> Result<Vec<u8>, CipherError> {
         let opened = open(self.current(), name, sealed);
         let opened = opened.or_else(|| self.keys.iter().find_map(|key| open(key, name, sealed)));
-        opened.ok_or_else(|| CipherError::WrongKey { name: name.to_owned() })
+        opened.ok_or_else(|| CipherError::WrongKey {
+            name: name.to_owned(),
+        })
     }
 
     /// Whether there are two keys.
@@ -106,12 +121,17 @@ impl Cipher {
     /// # Errors
     /// [`CipherError::NotOfStore`]: it is neither.
     pub(super) fn adopt(&self, check_value: &[u8]) -> Result<(), CipherError> {
-        self.adopt_what_opens(CHECK.0, check_value).then_some(()).ok_or(CipherError::NotOfStore)
+        self.adopt_what_opens(CHECK.0, check_value)
+            .then_some(())
+            .ok_or(CipherError::NotOfStore)
     }
 
     /// Encrypts from now on with the key that opens this; `false` where none does.
     pub(super) fn adopt_what_opens(&self, name: &str, sealed: &[u8]) -> bool {
-        let opens = self.keys.iter().position(|key| open(key, name, sealed).is_some());
+        let opens = self
+            .keys
+            .iter()
+            .position(|key| open(key, name, sealed).is_some());
         if let Some(index) = opens {
             self.current.store(index, Ordering::Relaxed);
         }
@@ -127,15 +147,26 @@ impl Cipher {
     ///
     /// # Errors
     /// [`CipherError::WrongKey`].
-    pub(super) fn renewed(&self, name: &str, sealed: &[u8]) -> Result<Option<Vec<u8>>, CipherError> {
-        if self.keys.first().is_some_and(|key| open(key, name, sealed).is_some()) {
+    pub(super) fn renewed(
+        &self,
+        name: &str,
+        sealed: &[u8],
+    ) -> Result<Option<Vec<u8>>, CipherError> {
+        if self
+            .keys
+            .first()
+            .is_some_and(|key| open(key, name, sealed).is_some())
+        {
             return Ok(None);
         }
         let plain = self.open(name, sealed)?;
         Ok(self.keys.first().map(|key| seal(key, name, &plain)))
     }
 
-    #[expect(clippy::indexing_slicing, reason = "`current` is only ever an index of `keys`, which has at least one")]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "`current` is only ever an index of `keys`, which has at least one"
+    )]
     fn current(&self) -> &ChaCha20Poly1305 {
         &self.keys[self.current.load(Ordering::Relaxed)]
     }
@@ -157,15 +188,29 @@ fn derive(master_key: &Secret) -> Result<ChaCha20Poly1305, CipherError> {
 
 fn seal(key: &ChaCha20Poly1305, name: &str, plain: &[u8]) -> Vec<u8> {
     let nonce: [u8; NONCE_BYTES] = rand::rng().random();
-    let payload = Payload { msg: plain, aad: name.as_bytes() };
+    let payload = Payload {
+        msg: plain,
+        aad: name.as_bytes(),
+    };
     #[expect(clippy::expect_used, reason = "fails only for texts of 256 GiB")]
-    let sealed = key.encrypt(&Nonce::from(nonce), payload).expect("a short text");
+    let sealed = key
+        .encrypt(&Nonce::from(nonce), payload)
+        .expect("a short text");
     [&[VERSION][..], &nonce, &sealed].concat()
 }
 
 fn open(key: &ChaCha20Poly1305, name: &str, sealed: &[u8]) -> Option<Vec<u8>> {
-    let (nonce, text) = sealed.strip_prefix(&[VERSION])?.split_first_chunk::<NONCE_BYTES>()?;
-    key.decrypt(&Nonce::from(*nonce), Payload { msg: text, aad: name.as_bytes() }).ok()
+    let (nonce, text) = sealed
+        .strip_prefix(&[VERSION])?
+        .split_first_chunk::<NONCE_BYTES>()?;
+    key.decrypt(
+        &Nonce::from(*nonce),
+        Payload {
+            msg: text,
+            aad: name.as_bytes(),
+        },
+    )
+    .ok()
 }
 
 #[cfg(test)]
@@ -182,32 +227,51 @@ mod tests {
         let sealed = cipher.seal("ep_1", b"whsec_x");
         assert_eq!(cipher.open("ep_1", &sealed).unwrap(), b"whsec_x");
         assert!(cipher.open("ep_2", &sealed).is_err());
-        assert!(self::cipher("another-master-key-of-32-characters").open("ep_1", &sealed).is_err());
-        assert_ne!(sealed, cipher.seal("ep_1", b"whsec_x"), "a fresh nonce each time");
+        assert!(
+            self::cipher("another-master-key-of-32-characters")
+                .open("ep_1", &sealed)
+                .is_err()
+        );
+        assert_ne!(
+            sealed,
+            cipher.seal("ep_1", b"whsec_x"),
+            "a fresh nonce each time"
+        );
         assert!(cipher.open("ep_1", &[]).is_err());
     }
 
     #[test]
     fn a_short_master_key_is_refused() {
-        assert!(matches!(Cipher::new(&Secret::new("short"), None), Err(CipherError::ShortKey { length: 5 })));
+        assert!(matches!(
+            Cipher::new(&Secret::new("short"), None),
+            Err(CipherError::ShortKey { length: 5 })
+        ));
     }
 
     #[test]
     fn the_store_says_which_of_two_keys_encrypts() {
-        let (old_key, new_key) = (Secret::new("o".repeat(32)), Secret::new("n".repeat(32)));
+        let old_key = Secret::new("o".repeat(32));
+        let new_key = Secret::new("n".repeat(32));
         let old = Cipher::new(&old_key, None).unwrap();
         let both = Cipher::new(&new_key, Some(&old_key)).unwrap();
         let new = Cipher::new(&new_key, None).unwrap();
         both.adopt(&old.check_value()).unwrap();
         let sealed = both.seal("ep_1", b"x");
-        assert_eq!(old.open("ep_1", &sealed).unwrap(), b"x", "processes with the old key alone read it");
+        assert_eq!(
+            old.open("ep_1", &sealed).unwrap(),
+            b"x",
+            "processes with the old key alone read it"
+        );
         assert_eq!(new.adopt(&old.check_value()), Err(CipherError::NotOfStore));
 
         both.adopt_configured();
         let renewed = both.renewed("ep_1", &sealed).unwrap().unwrap();
         assert_eq!(new.open("ep_1", &renewed).unwrap(), b"x");
         assert_eq!(both.renewed("ep_1", &renewed), Ok(None));
-        assert!(new.open("ep_1", &both.check_value()).is_err(), "a check value is nobody's secret");
+        assert!(
+            new.open("ep_1", &both.check_value()).is_err(),
+            "a check value is nobody's secret"
+        );
         assert_eq!(new.adopt(&both.check_value()), Ok(()));
     }
 }

@@ -1,4 +1,5 @@
-//! What is due: deliveries that wait in the store, taken with a lease so that two workers never hold the same.
+//! What is due: deliveries that wait in the store, taken with a lease so that two workers never
+//! hold the same.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -31,12 +32,17 @@ pub struct Claimed {
     pub lease_until: Timestamp,
 }
 
-/// What every claim selects: how long one attempt may take, in milliseconds, when the notification was accepted,
-/// and the delivery. The longest timeout that an endpoint may have stands in for that of one that is gone. The
-/// notifications are read apart, each once: many deliveries may have the same.
+/// What every claim selects: how long one attempt may take, in milliseconds, when the notification
+/// was accepted, and the delivery. The longest timeout that an endpoint may have stands in for that
+/// of one that is gone. The notifications are read apart, each once: many deliveries may have the
+/// same.
 macro_rules! claimed_columns {
     () => {
-        concat!("COALESCE(e.timeout_ms, 60000), d.id, n.accepted_at, ", delivery_columns!(), ", d.kept")
+        concat!(
+            "COALESCE(e.timeout_ms, 60000), d.id, n.accepted_at, ",
+            delivery_columns!(),
+            ", d.kept"
+        )
     };
 }
 
@@ -50,12 +56,18 @@ macro_rules! claimed_tables {
 
 impl Store {
     /// Takes up to `limit` pending deliveries that are due at `now` (retries, scheduled ones, ended
-    /// leases), the one that is due longest first. Never one that has expired. Each lease ends `margin`
-    /// after the endpoint's timeout. What cannot be read is logged and put aside for a minute.
+    /// leases), the one that is due longest first. Never one that has expired. Each lease ends
+    /// `margin` after the endpoint's timeout. What cannot be read is logged and put aside for a
+    /// minute.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn claim_due(&self, now: Timestamp, margin: Duration, limit: u32) -> Result<Vec<Claimed>, StoreError> {
+    pub async fn claim_due(
+        &self,
+        now: Timestamp,
+        margin: Duration,
+        limit: u32,
+    ) -> Result<Vec<Claimed>, StoreError> {
         const SQL: &str = concat!(
             "-- claims.due
             SELECT ",
@@ -66,11 +78,17 @@ impl Store {
             WHERE d.due_at IS NOT NULL AND d.due_at <= $1 AND (d.expires_at IS NULL OR d.expires_at > $1)
             ORDER BY d.due_at LIMIT $2 {skip_locked}"
         );
-        self.claim(SQL, |left| vec![Param::time(now), Param::count(left)], Lease { now, margin }, limit).await
+        self.claim(
+            SQL,
+            |left| vec![Param::time(now), Param::count(left)],
+            Lease { now, margin },
+            limit,
+        )
+        .await
     }
 
-    /// Takes up to `limit` parked deliveries of one endpoint, the oldest first. Never one that has expired.
-    /// Leases and what cannot be read: as with [`Store::claim_due`].
+    /// Takes up to `limit` parked deliveries of one endpoint, the oldest first. Never one that has
+    /// expired. Leases and what cannot be read: as with [`Store::claim_due`].
     ///
     /// # Errors
     /// [`StoreError`].
@@ -91,11 +109,18 @@ impl Store {
             WHERE d.wait = 'parked' AND d.endpoint_id = $3 AND (d.expires_at IS NULL OR d.expires_at > $1)
             ORDER BY d.created_at, d.id LIMIT $2 {skip_locked}"
         );
-        let params = |left| vec![Param::time(now), Param::count(left), Param::text(endpoint.as_str())];
+        let params = |left| {
+            vec![
+                Param::time(now),
+                Param::count(left),
+                Param::text(endpoint.as_str()),
+            ]
+        };
         self.claim(SQL, params, Lease { now, margin }, limit).await
     }
 
-    /// The endpoints that have parked deliveries. One index probe for each, however many are parked.
+    /// The endpoints that have parked deliveries. One index probe for each, however many are
+    /// parked.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -111,25 +136,40 @@ impl Store {
             )
             SELECT endpoint_id FROM held WHERE endpoint_id IS NOT NULL";
         let answer = self.driver.read(SQL, vec![]).await?;
-        let id = |row: super::db::Row| row.reader("deliveries").word(|text| EndpointId::parse(text).ok());
+        let id = |row: super::db::Row| {
+            row.reader("deliveries")
+                .word(|text| EndpointId::parse(text).ok())
+        };
         answer.rows.into_iter().map(id).collect()
     }
 
-    /// Gives leases back, by delivery and the lease's end: the deliveries are due at once. Returns how
-    /// many were still held under that lease.
+    /// Gives leases back, by delivery and the lease's end: the deliveries are due at once. Returns
+    /// how many were still held under that lease.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn release(&self, leases: &[(DeliveryId, Timestamp)], now: Timestamp) -> Result<u64, StoreError> {
+    pub async fn release(
+        &self,
+        leases: &[(DeliveryId, Timestamp)],
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
         const SQL: &str = "-- claims.release
             UPDATE deliveries SET wait = 'retry', due_at = u.due_at
             FROM {rows}
             WHERE deliveries.id = u.key AND deliveries.wait = 'in_flight' AND deliveries.due_at = u.lease_until";
-        let mut batch = Batch::new(&[("key", Kind::Uuid), ("lease_until", Kind::Int), ("due_at", Kind::Int)]);
+        let mut batch = Batch::new(&[
+            ("key", Kind::Uuid),
+            ("lease_until", Kind::Int),
+            ("due_at", Kind::Int),
+        ]);
         let mut leases = leases.to_vec();
         leases.sort_unstable();
         for (id, lease_until) in leases {
-            batch.push([Param::uuid(id.0), Param::time(lease_until), Param::time(now)]);
+            batch.push([
+                Param::uuid(id.0),
+                Param::time(lease_until),
+                Param::time(now),
+            ]);
         }
         let mut tx = self.driver.begin().await?;
         let released = tx.run_batch(SQL, batch).await?.affected;
@@ -149,7 +189,9 @@ impl Store {
                     WHERE status = 'pending' AND expires_at IS NOT NULL AND wait <> 'in_flight'
                     ORDER BY expires_at LIMIT 1)";
         let answer = self.driver.read(SQL, vec![]).await?;
-        let Some(row) = answer.rows.into_iter().next() else { return Ok(None) };
+        let Some(row) = answer.rows.into_iter().next() else {
+            return Ok(None);
+        };
         let mut row = row.reader("deliveries");
         let times = [row.time_opt()?, row.time_opt()?];
         Ok(times.into_iter().flatten().min())
@@ -184,7 +226,11 @@ impl Store {
             }
             let (mut taken, without) = self.with_notifications(tx.as_mut(), found).await?;
             unreadable.extend(without);
-            leases::hold(tx.as_mut(), taken.iter().map(|one| (one.delivery.id, one.lease_until))).await?;
+            leases::hold(
+                tx.as_mut(),
+                taken.iter().map(|one| (one.delivery.id, one.lease_until)),
+            )
+            .await?;
             put_aside(tx.as_mut(), &unreadable, lease.now).await?;
             claimed.append(&mut taken);
             // Others may be waiting behind those that cannot be read.
@@ -196,8 +242,8 @@ impl Store {
         Ok(claimed)
     }
 
-    /// Adds the notifications, each read once, and only if it is not in memory. Returns the ids of deliveries whose
-    /// notification cannot be read, too.
+    /// Adds the notifications, each read once, and only if it is not in memory. Returns the ids of
+    /// deliveries whose notification cannot be read, too.
     async fn with_notifications(
         &self,
         tx: &mut dyn Transaction,
@@ -231,9 +277,14 @@ impl Store {
                     if fan_out > 1 {
                         self.kept.put(&notification);
                     }
-                    known.insert((notification.tenant.clone(), notification.id.clone()), notification);
+                    known.insert(
+                        (notification.tenant.clone(), notification.id.clone()),
+                        notification,
+                    );
                 }
-                Err(error) => self.unreadable.tell("notification", &row.name().to_owned(), &error),
+                Err(error) => self
+                    .unreadable
+                    .tell("notification", &row.name().to_owned(), &error),
             }
         }
         let mut claimed = Vec::with_capacity(found.len());
@@ -278,14 +329,26 @@ struct Found {
 }
 
 impl Found {
-    fn read(row: &mut Reader, lease_until: Timestamp, cipher: Option<&Cipher>) -> Result<Self, StoreError> {
+    fn read(
+        row: &mut Reader,
+        lease_until: Timestamp,
+        cipher: Option<&Cipher>,
+    ) -> Result<Self, StoreError> {
         let accepted_at = row.time()?;
         let delivery = rows::delivery(row)?;
         let kept = round::read(cipher, &delivery, row.bytes_opt()?);
-        Ok(Self { delivery, accepted_at, kept, lease_until })
+        Ok(Self {
+            delivery,
+            accepted_at,
+            kept,
+            lease_until,
+        })
     }
 
     fn name(&self) -> (TenantId, NotificationId) {
-        (self.delivery.tenant.clone(), self.delivery.notification_id.clone())
+        (
+            self.delivery.tenant.clone(),
+            self.delivery.notification_id.clone(),
+        )
     }
 }

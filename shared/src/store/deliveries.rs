@@ -100,7 +100,10 @@ pub enum Cancelled {
 
 /// What became of a wish to try a delivery now.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "made once a request, and taken apart at once")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made once a request, and taken apart at once"
+)]
 pub enum RetriedNow {
     /// It is due now; for a finished delivery in a new round.
     Done(Delivery),
@@ -132,19 +135,32 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn delivery(&self, id: DeliveryId) -> Result<Option<(Delivery, Vec<Attempt>)>, StoreError> {
-        const SQL: &str =
-            concat!("-- deliveries.get\nSELECT ", delivery_columns!(), " FROM deliveries d WHERE d.id = $1");
+    pub async fn delivery(
+        &self,
+        id: DeliveryId,
+    ) -> Result<Option<(Delivery, Vec<Attempt>)>, StoreError> {
+        const SQL: &str = concat!(
+            "-- deliveries.get\nSELECT ",
+            delivery_columns!(),
+            " FROM deliveries d WHERE d.id = $1"
+        );
         const ATTEMPTS: &str = concat!(
             "-- attempts.of_delivery\nSELECT ",
             attempt_columns!(),
             " FROM attempts a WHERE a.delivery_id = $1 AND a.started_at >= $2 ORDER BY a.number"
         );
         let answer = self.driver.read(SQL, vec![Param::uuid(id.0)]).await?;
-        let Some(row) = answer.rows.into_iter().next() else { return Ok(None) };
+        let Some(row) = answer.rows.into_iter().next() else {
+            return Ok(None);
+        };
         let delivery = rows::delivery(&mut row.reader("deliveries"))?;
         let since = delivery.created_at.before(CLOCK_SLACK);
-        let attempts = self.driver.read(ATTEMPTS, vec![Param::uuid(id.0), Param::time(since)]).await?.rows.into_iter();
+        let attempts = self
+            .driver
+            .read(ATTEMPTS, vec![Param::uuid(id.0), Param::time(since)])
+            .await?
+            .rows
+            .into_iter();
         let attempts = attempts.map(|row| rows::attempt(&mut row.reader("attempts")));
         Ok(Some((delivery, attempts.collect::<Result<_, _>>()?)))
     }
@@ -153,18 +169,37 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn deliveries(&self, filter: &DeliveryFilter, page: &PageRequest) -> Result<Page<Delivery>, StoreError> {
-        let mut query =
-            Query::new(concat!("-- deliveries.list\nSELECT ", delivery_columns!(), " FROM deliveries d WHERE true"));
+    pub async fn deliveries(
+        &self,
+        filter: &DeliveryFilter,
+        page: &PageRequest,
+    ) -> Result<Page<Delivery>, StoreError> {
+        let mut query = Query::new(concat!(
+            "-- deliveries.list\nSELECT ",
+            delivery_columns!(),
+            " FROM deliveries d WHERE true"
+        ));
         filter.add_to(&mut query);
         if let Some(cursor) = &page.cursor {
             let id = Uuid::parse_str(&cursor.id).unwrap_or_default();
-            query.and("(d.created_at, d.id) < (?, ?)", [Param::int(cursor.micros), Param::uuid(id)]);
+            query.and(
+                "(d.created_at, d.id) < (?, ?)",
+                [Param::int(cursor.micros), Param::uuid(id)],
+            );
         }
-        query.end(" ORDER BY d.created_at DESC, d.id DESC LIMIT ?", [Param::int(page.fetch())]);
-        let deliveries = self.readable(("delivery", "deliveries"), query.read(self).await?, rows::delivery);
-        let cursor =
-            |delivery: &Delivery| Cursor { micros: delivery.created_at.as_micros(), id: delivery.id.to_string() };
+        query.end(
+            " ORDER BY d.created_at DESC, d.id DESC LIMIT ?",
+            [Param::int(page.fetch())],
+        );
+        let deliveries = self.readable(
+            ("delivery", "deliveries"),
+            query.read(self).await?,
+            rows::delivery,
+        );
+        let cursor = |delivery: &Delivery| Cursor {
+            micros: delivery.created_at.as_micros(),
+            id: delivery.id.to_string(),
+        };
         Ok(Page::of_readable(deliveries, page, cursor))
     }
 
@@ -174,7 +209,9 @@ impl Store {
     /// [`StoreError`].
     pub async fn cancel(&self, id: DeliveryId, now: Timestamp) -> Result<Cancelled, StoreError> {
         let mut tx = self.driver.begin().await?;
-        let Some((mut delivery, _)) = locked(tx.as_mut(), id).await? else { return Ok(Cancelled::NotFound) };
+        let Some((mut delivery, _)) = locked(tx.as_mut(), id).await? else {
+            return Ok(Cancelled::NotFound);
+        };
         let status = delivery.state.status();
         if status != Status::Pending {
             return Ok(Cancelled::NotPending(status));
@@ -192,7 +229,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn retry_now(&self, id: DeliveryId, now: Timestamp) -> Result<RetriedNow, StoreError> {
+    pub async fn retry_now(
+        &self,
+        id: DeliveryId,
+        now: Timestamp,
+    ) -> Result<RetriedNow, StoreError> {
         let mut tx = self.driver.begin().await?;
         let Some((mut delivery, endpoint)) = locked(tx.as_mut(), id).await? else {
             return Ok(RetriedNow::NotFound);
@@ -219,21 +260,39 @@ impl Store {
         const SQL: &str = "-- deliveries.due
             SELECT count(*) FROM (SELECT d.id FROM deliveries d
                 WHERE d.due_at IS NOT NULL AND d.due_at <= $1 AND d.wait <> 'in_flight' LIMIT $2) AS found";
-        let answer = self.driver.read(SQL, vec![Param::time(now), Param::count(limit)]).await?;
-        answer.rows.into_iter().next().map_or(Ok(0), |row| row.reader("deliveries").total())
+        let answer = self
+            .driver
+            .read(SQL, vec![Param::time(now), Param::count(limit)])
+            .await?;
+        answer
+            .rows
+            .into_iter()
+            .next()
+            .map_or(Ok(0), |row| row.reader("deliveries").total())
     }
 
     /// How many deliveries of the tenant are pending, counted up to `most`.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn pending_deliveries(&self, tenant: &TenantId, most: u64) -> Result<u64, StoreError> {
+    pub async fn pending_deliveries(
+        &self,
+        tenant: &TenantId,
+        most: u64,
+    ) -> Result<u64, StoreError> {
         const SQL: &str = "-- deliveries.pending_of_tenant
             SELECT count(*) FROM
                 (SELECT 1 FROM deliveries WHERE tenant = $1 AND status = 'pending' AND status <> 'delivered' LIMIT $2) AS some";
-        let params = vec![Param::text(tenant.as_str()), Param::int(i64::try_from(most).unwrap_or(i64::MAX))];
+        let params = vec![
+            Param::text(tenant.as_str()),
+            Param::int(i64::try_from(most).unwrap_or(i64::MAX)),
+        ];
         let answer = self.driver.read(SQL, params).await?;
-        let count = answer.rows.into_iter().next().map_or(Ok(0), |row| row.reader("deliveries").int())?;
+        let count = answer
+            .rows
+            .into_iter()
+            .next()
+            .map_or(Ok(0), |row| row.reader("deliveries").int())?;
         Ok(count.unsigned_abs())
     }
 
@@ -251,17 +310,36 @@ impl Store {
                 (SELECT due_at FROM deliveries
                     WHERE due_at IS NOT NULL AND due_at <= $1 AND wait <> 'in_flight' ORDER BY due_at LIMIT 1)";
         let answer = self.driver.read(SQL, vec![Param::time(now)]).await?;
-        let Some(row) = answer.rows.into_iter().next() else { return Ok(Backlog::default()) };
+        let Some(row) = answer.rows.into_iter().next() else {
+            return Ok(Backlog::default());
+        };
         let mut row = row.reader("deliveries");
-        Ok(Backlog { ready: row.total()?, scheduled: row.total()?, parked: row.total()?, oldest_due: row.time_opt()? })
+        Ok(Backlog {
+            ready: row.total()?,
+            scheduled: row.total()?,
+            parked: row.total()?,
+            oldest_due: row.time_opt()?,
+        })
     }
 }
 
 impl DeliveryFilter {
     pub(super) fn add_to(&self, query: &mut Query) {
-        query.and_opt("d.tenant = ?", self.tenant.as_ref().map(|tenant| Param::text(tenant.as_str())));
-        query.and_any("d.endpoint_id", &self.endpoint_id, |id| Param::text(id.as_str()));
-        query.and_opt("d.notification_id = ?", self.notification_id.as_ref().map(|id| Param::text(id.as_str())));
+        query.and_opt(
+            "d.tenant = ?",
+            self.tenant
+                .as_ref()
+                .map(|tenant| Param::text(tenant.as_str())),
+        );
+        query.and_any("d.endpoint_id", &self.endpoint_id, |id| {
+            Param::text(id.as_str())
+        });
+        query.and_opt(
+            "d.notification_id = ?",
+            self.notification_id
+                .as_ref()
+                .map(|id| Param::text(id.as_str())),
+        );
         query.and_any("d.type", &self.kind, |kind| Param::text(kind.as_str()));
         query.and_opt("d.created_at >= ?", self.since.map(Param::time));
         query.and_opt("d.created_at < ?", self.until.map(Param::time));
@@ -272,13 +350,17 @@ impl DeliveryFilter {
                 if !several.contains(&Status::Delivered) {
                     query.and("d.status <> 'delivered'", []);
                 }
-                query.and_any("d.status", &self.status, |status| Param::text(status.as_str()));
+                query.and_any("d.status", &self.status, |status| {
+                    Param::text(status.as_str())
+                });
             }
         }
         // What they imply of the status is said, too: the small indexes are of use then.
         if !self.reason.is_any() {
             query.and(status_condition(Status::Failed), []);
-            query.and_any("d.reason", &self.reason, |reason| Param::text(reason.as_str()));
+            query.and_any("d.reason", &self.reason, |reason| {
+                Param::text(reason.as_str())
+            });
         }
         if !self.hold.is_any() {
             query.and(status_condition(Status::Pending), []);
@@ -286,14 +368,21 @@ impl DeliveryFilter {
             query.and_any("d.hold", &self.hold, |hold| Param::text(hold.as_str()));
         }
         if !self.status_code.is_any() {
-            query.and("EXISTS (SELECT 1 FROM attempts a WHERE a.delivery_id = d.id AND a.number = d.attempt_count", []);
-            query.and_any("a.status_code", &self.status_code, |code| Param::int(i64::from(code.number())));
+            query.and(
+                "EXISTS (SELECT 1 FROM attempts a WHERE a.delivery_id = d.id AND a.number = \
+                       d.attempt_count",
+                [],
+            );
+            query.and_any("a.status_code", &self.status_code, |code| {
+                Param::int(i64::from(code.number()))
+            });
             query.end(")", []);
         }
     }
 }
 
-/// Spelt out, since an index on some statuses alone is of no use to a query whose status is a parameter.
+/// Spelt out, since an index on some statuses alone is of no use to a query whose status is a
+/// parameter.
 const fn status_condition(status: Status) -> &'static str {
     match status {
         Status::Pending => "d.status = 'pending' AND d.status <> 'delivered'",
@@ -305,7 +394,11 @@ const fn status_condition(status: Status) -> &'static str {
 }
 
 pub(super) fn read_all(answer: Answer) -> Result<Vec<Delivery>, StoreError> {
-    answer.rows.into_iter().map(|row| rows::delivery(&mut row.reader("deliveries"))).collect()
+    answer
+        .rows
+        .into_iter()
+        .map(|row| rows::delivery(&mut row.reader("deliveries")))
+        .collect()
 }
 
 /// Whether a delivery's endpoint is there.
@@ -316,7 +409,10 @@ enum EndpointThere {
 }
 
 /// A delivery, locked for this transaction.
-async fn locked(tx: &mut dyn Transaction, id: DeliveryId) -> Result<Option<(Delivery, EndpointThere)>, StoreError> {
+async fn locked(
+    tx: &mut dyn Transaction,
+    id: DeliveryId,
+) -> Result<Option<(Delivery, EndpointThere)>, StoreError> {
     const SQL: &str = concat!(
         "-- deliveries.lock
         SELECT ",
@@ -326,10 +422,16 @@ async fn locked(tx: &mut dyn Transaction, id: DeliveryId) -> Result<Option<(Deli
         FROM deliveries d WHERE d.id = $1 {lock}"
     );
     let answer = tx.run(SQL, vec![Param::uuid(id.0)]).await?;
-    let Some(row) = answer.rows.into_iter().next() else { return Ok(None) };
+    let Some(row) = answer.rows.into_iter().next() else {
+        return Ok(None);
+    };
     let mut row = row.reader("deliveries");
     let delivery = rows::delivery(&mut row)?;
-    let endpoint = if row.text_opt()?.is_some() { EndpointThere::Yes } else { EndpointThere::No };
+    let endpoint = if row.text_opt()?.is_some() {
+        EndpointThere::Yes
+    } else {
+        EndpointThere::No
+    };
     Ok(Some((delivery, endpoint)))
 }
 
@@ -340,19 +442,35 @@ fn is_in_flight(delivery: &Delivery, now: Timestamp) -> bool {
 impl<'a> Change<'a> {
     /// The change of a delivery, as it was read under a lock, to another state.
     pub(super) fn to(delivery: &'a mut Delivery, state: DeliveryState) -> Self {
-        let (was, round, attempt_count) = (delivery.state.status(), delivery.round, delivery.attempt_count);
+        let was = delivery.state.status();
+        let round = delivery.round;
+        let attempt_count = delivery.attempt_count;
         delivery.state = state;
-        Self { delivery, was, round, attempt_count, kept: Param::Bytes(None) }
+        Self {
+            delivery,
+            was,
+            round,
+            attempt_count,
+            kept: Param::Bytes(None),
+        }
     }
 }
 
 /// The change that makes a delivery due at `now`; one that was finished begins its next round.
 pub(super) fn again(delivery: &mut Delivery, now: Timestamp) -> Change<'_> {
-    let (was, round, attempt_count) = (delivery.state.status(), delivery.round, delivery.attempt_count);
+    let was = delivery.state.status();
+    let round = delivery.round;
+    let attempt_count = delivery.attempt_count;
     if was != Status::Pending {
         delivery.round += 1;
         delivery.round_base = attempt_count;
     }
     delivery.state = DeliveryState::Pending(Wait::Retry { due_at: now });
-    Change { delivery, was, round, attempt_count, kept: Param::Bytes(None) }
+    Change {
+        delivery,
+        was,
+        round,
+        attempt_count,
+        kept: Param::Bytes(None),
+    }
 }

@@ -24,8 +24,8 @@ pub enum EndpointChange {
     Saved(Box<Endpoint>),
     /// It is gone.
     Deleted(EndpointId),
-    /// It is there, and this program cannot read it: its secrets were encrypted with another master key,
-    /// there is no master key, or a newer version wrote it.
+    /// It is there, and this program cannot read it: its secrets were encrypted with another master
+    /// key, there is no master key, or a newer version wrote it.
     Unreadable(EndpointId),
 }
 
@@ -49,7 +49,10 @@ pub struct EndpointFilter {
 
 /// What became of a change of an endpoint.
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "made once a request, and taken apart at once")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made once a request, and taken apart at once"
+)]
 pub enum Saved {
     /// It is durable; the endpoint has its new version.
     Saved(Endpoint),
@@ -67,8 +70,10 @@ macro_rules! columns {
     ($table:literal) => {
         concat!(
             $table,
-            ".id, tenant, url, wire_format, description, subscription, confidential, timeout_ms, retry, ",
-            "max_in_flight, rate_limit_per_second, status, disabled_reason, created_at, updated_at, version, uid"
+            ".id, tenant, url, wire_format, description, subscription, confidential, timeout_ms, \
+             retry, ",
+            "max_in_flight, rate_limit_per_second, status, disabled_reason, created_at, \
+             updated_at, version, uid"
         )
     };
 }
@@ -82,11 +87,15 @@ impl Store {
         version(self, "endpoints").await
     }
 
-    /// What changed after `since_version`; 0 for all that there is. What cannot be read is logged once.
+    /// What changed after `since_version`; 0 for all that there is. What cannot be read is logged
+    /// once.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn endpoint_changes(&self, since_version: i64) -> Result<EndpointChanges, StoreError> {
+    pub async fn endpoint_changes(
+        &self,
+        since_version: i64,
+    ) -> Result<EndpointChanges, StoreError> {
         const SQL: &str = concat!(
             "-- endpoints.changes
             SELECT v.value, e.deleted_at, ",
@@ -95,12 +104,22 @@ impl Store {
             FROM versions v LEFT JOIN endpoints e ON e.version > $1
             WHERE v.name = 'endpoints' ORDER BY e.version"
         );
-        let mut found = EndpointChanges { version: since_version, changes: Vec::new() };
-        for row in self.driver.read(SQL, vec![Param::int(since_version)]).await?.rows {
+        let mut found = EndpointChanges {
+            version: since_version,
+            changes: Vec::new(),
+        };
+        for row in self
+            .driver
+            .read(SQL, vec![Param::int(since_version)])
+            .await?
+            .rows
+        {
             let mut row = row.reader("endpoints");
             found.version = row.int()?;
             let deleted_at = row.time_opt()?;
-            let Some(id) = row.word_opt(|text| EndpointId::parse(text).ok())? else { continue };
+            let Some(id) = row.word_opt(|text| EndpointId::parse(text).ok())? else {
+                continue;
+            };
             found.changes.push(match deleted_at {
                 Some(_) => EndpointChange::Deleted(id),
                 None => match self.read_endpoint(id.clone(), &mut row) {
@@ -118,7 +137,8 @@ impl Store {
     /// Keeps a new endpoint; returns it with its version.
     ///
     /// # Errors
-    /// [`StoreError`]; [`StoreError::Taken`] when there is one with that id, or with that uid in the tenant.
+    /// [`StoreError`]; [`StoreError::Taken`] when there is one with that id, or with that uid in
+    /// the tenant.
     pub async fn insert_endpoint(&self, endpoint: &Endpoint) -> Result<Endpoint, StoreError> {
         self.insert_endpoint_within(endpoint, None).await
     }
@@ -127,7 +147,11 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::insert_endpoint`]; [`StoreError::Full`].
-    pub async fn insert_endpoint_within(&self, endpoint: &Endpoint, most: Option<u64>) -> Result<Endpoint, StoreError> {
+    pub async fn insert_endpoint_within(
+        &self,
+        endpoint: &Endpoint,
+        most: Option<u64>,
+    ) -> Result<Endpoint, StoreError> {
         const SQL: &str = "-- endpoints.insert
             INSERT INTO endpoints (id, tenant, url, wire_format, description, subscription, confidential, timeout_ms,
                 retry, max_in_flight, rate_limit_per_second, status, disabled_reason, updated_at, created_at, uid, version)
@@ -135,22 +159,37 @@ impl Store {
             ON CONFLICT DO NOTHING";
         let mut params = self.endpoint_params(endpoint).await?;
         params.push(Param::time(endpoint.created_at));
-        params.push(Param::text_opt(endpoint.uid.as_ref().map(EndpointUid::as_str)));
+        params.push(Param::text_opt(
+            endpoint.uid.as_ref().map(EndpointUid::as_str),
+        ));
         let mut tx = self.driver.begin().await?;
         if tx.run(SQL, params).await?.affected == 0 {
-            let id = endpoint.uid.as_ref().map_or(endpoint.id.as_str(), EndpointUid::as_str).to_owned();
-            return Err(StoreError::Taken { table: "endpoints", id });
+            let id = endpoint
+                .uid
+                .as_ref()
+                .map_or(endpoint.id.as_str(), EndpointUid::as_str)
+                .to_owned();
+            return Err(StoreError::Taken {
+                table: "endpoints",
+                id,
+            });
         }
         let version = next_version(tx.as_mut(), std::iter::once(&endpoint.id)).await?;
-        // After the change number, which is locked until the end: whoever creates an endpoint at the same time counts
-        // after this one is committed, so that the limit holds exactly.
+        // After the change number, which is locked until the end: whoever creates an endpoint at
+        // the same time counts after this one is committed, so that the limit holds exactly.
         if let Some(most) = most
             && count_of_tenant(tx.as_mut(), &endpoint.tenant).await? > most
         {
-            return Err(StoreError::Full { table: "endpoints", most });
+            return Err(StoreError::Full {
+                table: "endpoints",
+                most,
+            });
         }
         tx.commit().await?;
-        Ok(Endpoint { version, ..endpoint.clone() })
+        Ok(Endpoint {
+            version,
+            ..endpoint.clone()
+        })
     }
 
     /// One endpoint; `None` also when it was deleted.
@@ -163,7 +202,10 @@ impl Store {
             columns!(),
             " FROM endpoints e WHERE e.id = $1 AND e.deleted_at IS NULL"
         );
-        let answer = self.driver.read(SQL, vec![Param::text(id.as_str())]).await?;
+        let answer = self
+            .driver
+            .read(SQL, vec![Param::text(id.as_str())])
+            .await?;
         Ok(self.read_endpoints(answer)?.pop())
     }
 
@@ -171,13 +213,23 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn endpoint_by_uid(&self, tenant: &TenantId, uid: &EndpointUid) -> Result<Option<Endpoint>, StoreError> {
+    pub async fn endpoint_by_uid(
+        &self,
+        tenant: &TenantId,
+        uid: &EndpointUid,
+    ) -> Result<Option<Endpoint>, StoreError> {
         const SQL: &str = concat!(
             "-- endpoints.by_uid\nSELECT ",
             columns!(),
             " FROM endpoints e WHERE e.tenant = $1 AND e.uid = $2 AND e.deleted_at IS NULL"
         );
-        let answer = self.driver.read(SQL, vec![Param::text(tenant.as_str()), Param::text(uid.as_str())]).await?;
+        let answer = self
+            .driver
+            .read(
+                SQL,
+                vec![Param::text(tenant.as_str()), Param::text(uid.as_str())],
+            )
+            .await?;
         Ok(self.read_endpoints(answer)?.pop())
     }
 
@@ -185,19 +237,37 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn endpoints(&self, filter: &EndpointFilter, page: &PageRequest) -> Result<Page<Endpoint>, StoreError> {
+    pub async fn endpoints(
+        &self,
+        filter: &EndpointFilter,
+        page: &PageRequest,
+    ) -> Result<Page<Endpoint>, StoreError> {
         let mut query = Query::new(concat!(
             "-- endpoints.list\nSELECT ",
             columns!(),
             " FROM endpoints e WHERE e.deleted_at IS NULL"
         ));
-        query.and_opt("e.tenant = ?", filter.tenant.as_ref().map(|tenant| Param::text(tenant.as_str())));
-        let status = filter.enabled.map(|enabled| if enabled { "enabled" } else { "disabled" });
+        query.and_opt(
+            "e.tenant = ?",
+            filter
+                .tenant
+                .as_ref()
+                .map(|tenant| Param::text(tenant.as_str())),
+        );
+        let status = filter
+            .enabled
+            .map(|enabled| if enabled { "enabled" } else { "disabled" });
         query.and_opt("e.status = ?", status.map(Param::text));
         if let Some(cursor) = &page.cursor {
-            query.and("(e.created_at, e.id) > (?, ?)", [Param::int(cursor.micros), Param::text(&cursor.id)]);
+            query.and(
+                "(e.created_at, e.id) > (?, ?)",
+                [Param::int(cursor.micros), Param::text(&cursor.id)],
+            );
         }
-        query.end(" ORDER BY e.created_at, e.id LIMIT ?", [Param::int(page.fetch())]);
+        query.end(
+            " ORDER BY e.created_at, e.id LIMIT ?",
+            [Param::int(page.fetch())],
+        );
         let endpoints = self.readable(("endpoint", "endpoints"), query.read(self).await?, |row| {
             let id = row.word(|text| EndpointId::parse(text).ok())?;
             self.read_endpoint(id, row)
@@ -209,11 +279,16 @@ impl Store {
         Ok(Page::of_readable(endpoints, page, cursor))
     }
 
-    /// Saves all members, if nobody changed it since `endpoint.version`, with the event in the same transaction.
+    /// Saves all members, if nobody changed it since `endpoint.version`, with the event in the same
+    /// transaction.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn update_endpoint(&self, endpoint: &Endpoint, event: Option<&Event>) -> Result<Saved, StoreError> {
+    pub async fn update_endpoint(
+        &self,
+        endpoint: &Endpoint,
+        event: Option<&Event>,
+    ) -> Result<Saved, StoreError> {
         // What changes where it goes to or whether it is called begins its health anew.
         const SQL: &str = "-- endpoints.update
             UPDATE endpoints SET tenant = $2, url = $3, wire_format = $4, description = $5, subscription = $6,
@@ -234,11 +309,14 @@ impl Store {
         let version = next_version(tx.as_mut(), std::iter::once(&endpoint.id)).await?;
         insert_events(tx.as_mut(), event.as_slice()).await?;
         tx.commit().await?;
-        Ok(Saved::Saved(Endpoint { version, ..endpoint.clone() }))
+        Ok(Saved::Saved(Endpoint {
+            version,
+            ..endpoint.clone()
+        }))
     }
 
-    /// Deletes an endpoint and wipes what was confidential; its id stays, so that workers learn of it. With a `version`
-    /// only if it still has that. Returns whether it was deleted.
+    /// Deletes an endpoint and wipes what was confidential; its id stays, so that workers learn of
+    /// it. With a `version` only if it still has that. Returns whether it was deleted.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -252,7 +330,11 @@ impl Store {
             UPDATE endpoints SET deleted_at = $2, updated_at = $2, confidential = NULL, failing_since = NULL
             WHERE id = $1 AND deleted_at IS NULL AND version = coalesce($3, version)";
         let mut tx = self.driver.begin().await?;
-        let params = vec![Param::text(id.as_str()), Param::time(now), Param::int_opt(version)];
+        let params = vec![
+            Param::text(id.as_str()),
+            Param::time(now),
+            Param::int_opt(version),
+        ];
         if tx.run(SQL, params).await?.affected == 0 {
             return Ok(false);
         }
@@ -291,9 +373,9 @@ impl Store {
         tx.commit().await
     }
 
-    /// Disables those of the enabled endpoints `failing_now` that only failed since `before` or longer, with
-    /// events. Returns them. `failing_now` are those that only failed in the time that was looked at last: an
-    /// endpoint that failed once and was not called since is no failing one.
+    /// Disables those of the enabled endpoints `failing_now` that only failed since `before` or
+    /// longer, with events. Returns them. `failing_now` are those that only failed in the time that
+    /// was looked at last: an endpoint that failed once and was not called since is no failing one.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -332,11 +414,15 @@ impl Store {
             batch.push([Param::text(endpoint.id.as_str()), Param::time(now)]);
         }
         tx.run_batch(DISABLE, batch).await?;
-        let version = next_version(tx.as_mut(), endpoints.iter().map(|endpoint| &endpoint.id)).await?;
+        let version =
+            next_version(tx.as_mut(), endpoints.iter().map(|endpoint| &endpoint.id)).await?;
         for endpoint in &mut endpoints {
             endpoint.version = version;
         }
-        let events: Vec<Event> = endpoints.iter().map(|endpoint| Event::of_endpoint(endpoint, now)).collect();
+        let events: Vec<Event> = endpoints
+            .iter()
+            .map(|endpoint| Event::of_endpoint(endpoint, now))
+            .collect();
         insert_events(tx.as_mut(), &events.iter().collect::<Vec<_>>()).await?;
         tx.commit().await?;
         Ok(endpoints)
@@ -352,12 +438,15 @@ impl Store {
                 COALESCE(sum(CASE WHEN status = 'disabled' THEN 1 ELSE 0 END), 0)
             FROM endpoints WHERE deleted_at IS NULL";
         let answer = self.driver.read(SQL, vec![]).await?;
-        let Some(row) = answer.rows.into_iter().next() else { return Ok((0, 0)) };
+        let Some(row) = answer.rows.into_iter().next() else {
+            return Ok((0, 0));
+        };
         let mut row = row.reader("endpoints");
         Ok((row.total()?, row.total()?))
     }
 
-    /// The members that are written, in the order of the statements; `created_at` or `version` follows.
+    /// The members that are written, in the order of the statements; `created_at` or `version`
+    /// follows.
     async fn endpoint_params(&self, endpoint: &Endpoint) -> Result<Vec<Param>, StoreError> {
         let cipher = self.cipher_to_write().await?.ok_or(CipherError::NoKey)?;
         #[expect(clippy::expect_used, reason = "texts and times always serialise")]
@@ -429,7 +518,11 @@ impl Store {
         })
     }
 
-    fn open_confidential(&self, id: &EndpointId, row: &mut Reader) -> Result<Confidential, StoreError> {
+    fn open_confidential(
+        &self,
+        id: &EndpointId,
+        row: &mut Reader,
+    ) -> Result<Confidential, StoreError> {
         let sealed = row.bytes()?;
         let cipher = self.cipher.as_ref().ok_or(CipherError::NoKey)?;
         let plain = cipher.open(id.as_str(), &sealed)?;
@@ -451,7 +544,11 @@ async fn count_of_tenant(tx: &mut dyn Transaction, tenant: &TenantId) -> Result<
     const SQL: &str = "-- endpoints.count
         SELECT count(*) FROM endpoints WHERE tenant = $1 AND deleted_at IS NULL";
     let answer = tx.run(SQL, vec![Param::text(tenant.as_str())]).await?;
-    let count = answer.rows.into_iter().next().map_or(Ok(0), |row| row.reader("endpoints").int())?;
+    let count = answer
+        .rows
+        .into_iter()
+        .next()
+        .map_or(Ok(0), |row| row.reader("endpoints").int())?;
     Ok(count.unsigned_abs())
 }
 
@@ -471,7 +568,11 @@ pub(super) async fn next_version<'a>(
         return Ok(0);
     }
     let answer = tx.run(NEXT, vec![]).await?;
-    let version = answer.rows.into_iter().next().map_or(Ok(0), |row| row.reader("versions").int())?;
+    let version = answer
+        .rows
+        .into_iter()
+        .next()
+        .map_or(Ok(0), |row| row.reader("versions").int())?;
     let mut batch = Batch::new(&[("key", Kind::Text), ("version", Kind::Int)]);
     for id in changed {
         batch.push([Param::text(id.as_str()), Param::int(version)]);

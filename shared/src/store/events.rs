@@ -1,4 +1,5 @@
-//! Events: written with what they tell of, published later (the outbox is the events not yet published).
+//! Events: written with what they tell of, published later (the outbox is the events not yet
+//! published).
 
 use std::collections::BTreeSet;
 
@@ -27,7 +28,8 @@ pub struct EventFilter {
 }
 
 impl Store {
-    /// Takes up to `limit` unpublished events, the oldest first; until `lease_until` nobody else gets them.
+    /// Takes up to `limit` unpublished events, the oldest first; until `lease_until` nobody else
+    /// gets them.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -44,7 +46,9 @@ impl Store {
         const CLAIM: &str = "-- events.claim
             UPDATE events SET claimed_until = u.claimed_until FROM {rows} WHERE events.id = u.key";
         let mut tx = self.driver.begin().await?;
-        let answer = tx.run(SQL, vec![Param::time(now), Param::count(limit)]).await?;
+        let answer = tx
+            .run(SQL, vec![Param::time(now), Param::count(limit)])
+            .await?;
         let events = read_all(answer)?;
         let mut batch = Batch::new(&[("key", Kind::Uuid), ("claimed_until", Kind::Int)]);
         for event in &events {
@@ -77,21 +81,35 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn events(&self, filter: &EventFilter, page: &PageRequest) -> Result<Page<Event>, StoreError> {
-        let mut query =
-            Query::new("-- events.list\nSELECT e.id, e.type, e.tenant, e.at, e.body FROM events e WHERE true");
+    pub async fn events(
+        &self,
+        filter: &EventFilter,
+        page: &PageRequest,
+    ) -> Result<Page<Event>, StoreError> {
+        let mut query = Query::new(
+            "-- events.list\nSELECT e.id, e.type, e.tenant, e.at, e.body FROM events e WHERE true",
+        );
         filter.add_to(&mut query);
         if let Some(cursor) = &page.cursor {
             let id = Uuid::parse_str(&cursor.id).unwrap_or_default();
-            query.and("(e.at, e.id) < (?, ?)", [Param::int(cursor.micros), Param::uuid(id)]);
+            query.and(
+                "(e.at, e.id) < (?, ?)",
+                [Param::int(cursor.micros), Param::uuid(id)],
+            );
         }
-        query.end(" ORDER BY e.at DESC, e.id DESC LIMIT ?", [Param::int(page.fetch())]);
+        query.end(
+            " ORDER BY e.at DESC, e.id DESC LIMIT ?",
+            [Param::int(page.fetch())],
+        );
         let events = self.readable(("event", "events"), query.read(self).await?, rows::event);
-        Ok(Page::of_readable(events, page, |event| Cursor { micros: event.at.as_micros(), id: event.id.to_string() }))
+        Ok(Page::of_readable(events, page, |event| Cursor {
+            micros: event.at.as_micros(),
+            id: event.id.to_string(),
+        }))
     }
 
-    /// Up to `limit` events that were written after the event of that sequence number, in the order of
-    /// writing, each with its number. `None`: from the first that is kept.
+    /// Up to `limit` events that were written after the event of that sequence number, in the order
+    /// of writing, each with its number. `None`: from the first that is kept.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -102,7 +120,8 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<(i64, Event)>, StoreError> {
         let mut query = Query::new(
-            "-- events.after\nSELECT e.sequence, e.id, e.type, e.tenant, e.at, e.body FROM events e WHERE true",
+            "-- events.after\nSELECT e.sequence, e.id, e.type, e.tenant, e.at, e.body FROM events \
+             e WHERE true",
         );
         query.and("e.sequence > ?", [Param::int(sequence.unwrap_or(0))]);
         filter.add_to(&mut query);
@@ -127,9 +146,14 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn outbox_pending(&self) -> Result<u64, StoreError> {
-        const SQL: &str = "-- events.count_unpublished\nSELECT count(*) FROM events WHERE published_at IS NULL";
+        const SQL: &str =
+            "-- events.count_unpublished\nSELECT count(*) FROM events WHERE published_at IS NULL";
         let answer = self.driver.read(SQL, vec![]).await?;
-        answer.rows.into_iter().next().map_or(Ok(0), |row| row.reader("events").total())
+        answer
+            .rows
+            .into_iter()
+            .next()
+            .map_or(Ok(0), |row| row.reader("events").total())
     }
 
     /// When the oldest event that is not published yet was written; `None` when all are published.
@@ -140,13 +164,23 @@ impl Store {
         const SQL: &str = "-- events.oldest_unpublished
             SELECT at FROM events WHERE published_at IS NULL ORDER BY sequence LIMIT 1";
         let answer = self.driver.read(SQL, vec![]).await?;
-        answer.rows.into_iter().next().map(|row| row.reader("events").time()).transpose()
+        answer
+            .rows
+            .into_iter()
+            .next()
+            .map(|row| row.reader("events").time())
+            .transpose()
     }
 }
 
 impl EventFilter {
     fn add_to(&self, query: &mut Query) {
-        query.and_opt("e.tenant = ?", self.tenant.as_ref().map(|tenant| Param::text(tenant.as_str())));
+        query.and_opt(
+            "e.tenant = ?",
+            self.tenant
+                .as_ref()
+                .map(|tenant| Param::text(tenant.as_str())),
+        );
         query.and_any("e.type", &self.kind, |kind| Param::text(kind.as_str()));
         query.and_opt("e.at >= ?", self.since.map(Param::time));
         query.and_opt("e.at < ?", self.until.map(Param::time));
@@ -154,12 +188,20 @@ impl EventFilter {
 }
 
 fn read_all(answer: Answer) -> Result<Vec<Event>, StoreError> {
-    answer.rows.into_iter().map(|row| rows::event(&mut row.reader("events"))).collect()
+    answer
+        .rows
+        .into_iter()
+        .map(|row| rows::event(&mut row.reader("events")))
+        .collect()
 }
 
-/// Writes events; those that are there already stay as they are. To be the last in its transaction: the
-/// row that numbers them is locked from here to the commit, which makes numbers visible in their order.
-pub(super) async fn insert_events(tx: &mut dyn Transaction, events: &[&Event]) -> Result<(), StoreError> {
+/// Writes events; those that are there already stay as they are. To be the last in its transaction:
+/// the row that numbers them is locked from here to the commit, which makes numbers visible in
+/// their order.
+pub(super) async fn insert_events(
+    tx: &mut dyn Transaction,
+    events: &[&Event],
+) -> Result<(), StoreError> {
     const NUMBERS: &str = "-- events.take_numbers
         UPDATE versions SET value = value + $1 WHERE name = 'events' RETURNING value";
     const SQL: &str = "-- events.insert_batch
@@ -171,7 +213,11 @@ pub(super) async fn insert_events(tx: &mut dyn Transaction, events: &[&Event]) -
     }
     let count = i64::try_from(events.len()).unwrap_or(i64::MAX);
     let answer = tx.run(NUMBERS, vec![Param::int(count)]).await?;
-    let last = answer.rows.into_iter().next().map_or(Ok(count), |row| row.reader("versions").int())?;
+    let last = answer
+        .rows
+        .into_iter()
+        .next()
+        .map_or(Ok(count), |row| row.reader("versions").int())?;
     let mut batch = Batch::new(&[
         ("sequence", Kind::Int),
         ("id", Kind::Uuid),
@@ -198,5 +244,9 @@ pub(super) async fn insert_events(tx: &mut dyn Transaction, events: &[&Event]) -
 pub(super) async fn version(store: &Store, name: &str) -> Result<i64, StoreError> {
     const SQL: &str = "-- versions.get\nSELECT value FROM versions WHERE name = $1";
     let answer = store.driver.read(SQL, vec![Param::text(name)]).await?;
-    answer.rows.into_iter().next().map_or(Ok(0), |row| row.reader("versions").int())
+    answer
+        .rows
+        .into_iter()
+        .next()
+        .map_or(Ok(0), |row| row.reader("versions").int())
 }

@@ -1,4 +1,5 @@
-//! Deliveries that come to their end without an attempt: their time ran out, or their endpoint is gone.
+//! Deliveries that come to their end without an attempt: their time ran out, or their endpoint is
+//! gone.
 
 use std::collections::HashMap;
 
@@ -15,13 +16,17 @@ use crate::domain::id::DeliveryId;
 use crate::domain::time::Timestamp;
 
 impl Store {
-    /// Expires up to `limit` pending deliveries whose time ran out, except those under a running lease,
-    /// each with its final event. Returns them.
-    /// What cannot be read is logged and put aside for a minute.
+    /// Expires up to `limit` pending deliveries whose time ran out, except those under a running
+    /// lease, each with its final event. Returns them. What cannot be read is logged and put aside
+    /// for a minute.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn expire_due(&self, now: Timestamp, limit: u32) -> Result<Vec<Delivery>, StoreError> {
+    pub async fn expire_due(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Delivery>, StoreError> {
         const SQL: &str = concat!(
             "-- claims.expired
             SELECT d.id, ",
@@ -31,16 +36,21 @@ impl Store {
                 AND (d.wait <> 'in_flight' OR d.due_at <= $1)
             ORDER BY d.expires_at LIMIT $2 {skip_locked}"
         );
-        self.finish_found(SQL, now, limit, &DeliveryState::Expired { at: now }).await
+        self.finish_found(SQL, now, limit, &DeliveryState::Expired { at: now })
+            .await
     }
 
-    /// Fails up to `limit` pending deliveries of deleted endpoints, except those under a running lease,
-    /// each with its final event. Returns them.
-    /// What cannot be read is logged and put aside for a minute.
+    /// Fails up to `limit` pending deliveries of deleted endpoints, except those under a running
+    /// lease, each with its final event. Returns them. What cannot be read is logged and put aside
+    /// for a minute.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn fail_orphans(&self, now: Timestamp, limit: u32) -> Result<Vec<Delivery>, StoreError> {
+    pub async fn fail_orphans(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Delivery>, StoreError> {
         // CROSS JOIN keeps SQLite from beginning with the deliveries, of which there are far more.
         const SQL: &str = concat!(
             "-- claims.orphans
@@ -52,17 +62,27 @@ impl Store {
                 AND (d.wait <> 'in_flight' OR d.due_at <= $1)
             LIMIT $2 {skip_locked}"
         );
-        // A read first, of one index probe for each deleted endpoint: mostly there is nothing to lock for.
+        // A read first, of one index probe for each deleted endpoint: mostly there is nothing to
+        // lock for.
         const ANY: &str = "-- claims.any_orphan
             SELECT e.id FROM endpoints e
             WHERE e.deleted_at IS NOT NULL AND EXISTS (SELECT 1 FROM deliveries d
                 WHERE d.endpoint_id = e.id AND d.status = 'pending' AND d.status <> 'delivered'
                     AND (d.wait <> 'in_flight' OR d.due_at <= $1))
             LIMIT 1";
-        if self.driver.read(ANY, vec![Param::time(now)]).await?.rows.is_empty() {
+        if self
+            .driver
+            .read(ANY, vec![Param::time(now)])
+            .await?
+            .rows
+            .is_empty()
+        {
             return Ok(Vec::new());
         }
-        let state = DeliveryState::Failed { at: now, reason: FailureReason::EndpointDeleted };
+        let state = DeliveryState::Failed {
+            at: now,
+            reason: FailureReason::EndpointDeleted,
+        };
         self.finish_found(SQL, now, limit, &state).await
     }
 
@@ -90,14 +110,17 @@ impl Store {
         let kept = update(tx.as_mut(), changes).await?;
         finished.retain(|delivery| kept.contains(&delivery.id));
         let attempts = last_attempts(tx.as_mut(), &finished, &self.unreadable).await?;
-        let events = finished.iter().filter_map(|delivery| rows::outcome_event(delivery, attempts.get(&delivery.id)));
+        let events = finished
+            .iter()
+            .filter_map(|delivery| rows::outcome_event(delivery, attempts.get(&delivery.id)));
         let events: Vec<_> = events.collect();
         insert_events(tx.as_mut(), &events.iter().collect::<Vec<_>>()).await?;
         tx.commit().await?;
         Ok(finished)
     }
 
-    /// Up to `limit` deliveries that the query finds and that can be read; the others are put aside.
+    /// Up to `limit` deliveries that the query finds and that can be read; the others are put
+    /// aside.
     async fn find_to_finish(
         &self,
         tx: &mut dyn Transaction,
@@ -109,7 +132,11 @@ impl Store {
         for _ in 0..MAX_PASSES {
             found.clear();
             let mut unreadable = Vec::new();
-            for row in tx.run(sql, vec![Param::time(now), Param::count(limit)]).await?.rows {
+            for row in tx
+                .run(sql, vec![Param::time(now), Param::count(limit)])
+                .await?
+                .rows
+            {
                 let mut row = row.reader("deliveries");
                 let id = row.uuid()?;
                 match rows::delivery(&mut row) {
@@ -141,10 +168,21 @@ async fn last_attempts(
         "
         FROM {rows} JOIN attempts a ON a.delivery_id = u.key AND a.number = u.number AND a.started_at >= u.since"
     );
-    let mut batch = Batch::new(&[("key", Kind::Uuid), ("number", Kind::Int), ("since", Kind::Int)]);
-    for delivery in deliveries.iter().filter(|delivery| delivery.attempt_count > 0) {
+    let mut batch = Batch::new(&[
+        ("key", Kind::Uuid),
+        ("number", Kind::Int),
+        ("since", Kind::Int),
+    ]);
+    for delivery in deliveries
+        .iter()
+        .filter(|delivery| delivery.attempt_count > 0)
+    {
         let since = delivery.created_at.before(CLOCK_SLACK);
-        batch.push([Param::uuid(delivery.id.0), Param::count(delivery.attempt_count), Param::time(since)]);
+        batch.push([
+            Param::uuid(delivery.id.0),
+            Param::count(delivery.attempt_count),
+            Param::time(since),
+        ]);
     }
     let mut attempts = HashMap::new();
     for row in tx.run_batch(SQL, batch).await?.rows {

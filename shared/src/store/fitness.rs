@@ -1,5 +1,6 @@
-//! What of a database a promise depends on, beside the schema: it must be able to hold every text, be written to, and
-//! have on its disk what it confirmed. Every process that opens the store looks at it, and `posthaste doctor` too.
+//! What of a database a promise depends on, beside the schema: it must be able to hold every text,
+//! be written to, and have on its disk what it confirmed. Every process that opens the store looks
+//! at it, and `posthaste doctor` too.
 
 use super::{Store, StoreError};
 
@@ -25,11 +26,19 @@ pub enum Severity {
 
 impl Finding {
     pub(super) fn refused(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { severity: Severity::Refused, problem: problem.into(), remedy: remedy.into() }
+        Self {
+            severity: Severity::Refused,
+            problem: problem.into(),
+            remedy: remedy.into(),
+        }
     }
 
     pub(super) fn doubtful(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { severity: Severity::Doubtful, problem: problem.into(), remedy: remedy.into() }
+        Self {
+            severity: Severity::Doubtful,
+            problem: problem.into(),
+            remedy: remedy.into(),
+        }
     }
 }
 
@@ -47,10 +56,16 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unfit`] with the first reason.
     pub(super) async fn check_fitness(&self) -> Result<(), StoreError> {
-        let refused = self.findings().await?.into_iter().find(|finding| finding.severity == Severity::Refused);
+        let refused = self
+            .findings()
+            .await?
+            .into_iter()
+            .find(|finding| finding.severity == Severity::Refused);
         match refused {
             None => Ok(()),
-            Some(Finding { problem, remedy, .. }) => Err(StoreError::Unfit { problem, remedy }),
+            Some(Finding {
+                problem, remedy, ..
+            }) => Err(StoreError::Unfit { problem, remedy }),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Ids under which a second, other notification came: what `reconcile` knows of notifications that were not sent.
+//! Ids under which a second, other notification came: what `reconcile` knows of notifications that
+//! were not sent.
 
 use super::db::{Batch, Kind, Param};
 use super::{Store, StoreError};
@@ -19,7 +20,11 @@ impl Store {
         const SQL: &str = "-- id_conflicts.note
             INSERT INTO id_conflicts (tenant, id, seen_at) VALUES ($1, $2, $3)
             ON CONFLICT (tenant, id) DO UPDATE SET seen_at = excluded.seen_at";
-        let params = vec![Param::text(tenant.as_str()), Param::text(id.as_str()), Param::time(at)];
+        let params = vec![
+            Param::text(tenant.as_str()),
+            Param::text(id.as_str()),
+            Param::time(at),
+        ];
         self.driver.write(SQL, params).await.map(drop)
     }
 
@@ -28,8 +33,18 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn count_id_conflicts(&self) -> Result<u64, StoreError> {
-        let answer = self.driver.scan("-- id_conflicts.count\nSELECT count(*) FROM id_conflicts", vec![]).await?;
-        answer.rows.into_iter().next().map_or(Ok(0), |row| row.reader("id_conflicts").total())
+        let answer = self
+            .driver
+            .scan(
+                "-- id_conflicts.count\nSELECT count(*) FROM id_conflicts",
+                vec![],
+            )
+            .await?;
+        answer
+            .rows
+            .into_iter()
+            .next()
+            .map_or(Ok(0), |row| row.reader("id_conflicts").total())
     }
 
     /// Those of these ids that another notification came under.

@@ -51,8 +51,8 @@ pub enum Begun {
 }
 
 impl Store {
-    /// Claims keys for notifications, or tells what they stand for already; answers in order. Of the
-    /// same key twice in a batch, the second is in progress with the first's notification.
+    /// Claims keys for notifications, or tells what they stand for already; answers in order. Of
+    /// the same key twice in a batch, the second is in progress with the first's notification.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -71,16 +71,28 @@ impl Store {
             FROM {rows} JOIN idempotency_keys k ON k.tenant = u.tenant AND k.name = u.name";
         let mut firsts: BTreeMap<(&str, &str), &IdempotencyClaim> = BTreeMap::new();
         for claim in claims {
-            firsts.entry((claim.tenant.as_str(), &claim.key)).or_insert(claim);
+            firsts
+                .entry((claim.tenant.as_str(), &claim.key))
+                .or_insert(claim);
         }
         if firsts.is_empty() {
             return Ok(Vec::new());
         }
         let mut tx = self.driver.begin().await?;
-        let inserted = tx.run_batch(INSERT, claim_batch(firsts.values().copied())).await?.rows.into_iter();
-        let mut new = inserted.map(name).collect::<Result<HashSet<(String, String)>, _>>()?;
+        let inserted = tx
+            .run_batch(INSERT, claim_batch(firsts.values().copied()))
+            .await?
+            .rows
+            .into_iter();
+        let mut new = inserted
+            .map(name)
+            .collect::<Result<HashSet<(String, String)>, _>>()?;
         let mut there = HashMap::new();
-        for row in tx.run_batch(THERE, key_batch(firsts.into_keys())).await?.rows {
+        for row in tx
+            .run_batch(THERE, key_batch(firsts.into_keys()))
+            .await?
+            .rows
+        {
             let key = Key::read(row)?;
             there.insert((key.tenant.clone(), key.name.clone()), key);
         }
@@ -114,7 +126,10 @@ impl Store {
             UPDATE idempotency_keys SET state = 'done'
             FROM {rows}
             WHERE idempotency_keys.tenant = u.tenant AND idempotency_keys.name = u.name";
-        let each: BTreeSet<(&str, &str)> = keys.iter().map(|(tenant, key)| (tenant.as_str(), key.as_str())).collect();
+        let each: BTreeSet<(&str, &str)> = keys
+            .iter()
+            .map(|(tenant, key)| (tenant.as_str(), key.as_str()))
+            .collect();
         if each.is_empty() {
             return Ok(());
         }
@@ -148,13 +163,20 @@ impl Key {
     }
 
     fn begun(&self, claim: &IdempotencyClaim) -> Begun {
-        let (notification, accepted_at) = (self.notification.clone(), self.accepted_at);
+        let notification = self.notification.clone();
+        let accepted_at = self.accepted_at;
         if self.fingerprint != claim.fingerprint {
             Begun::Mismatch
         } else if self.state == "done" {
-            Begun::Done { notification, accepted_at }
+            Begun::Done {
+                notification,
+                accepted_at,
+            }
         } else {
-            Begun::InProgress { notification, accepted_at }
+            Begun::InProgress {
+                notification,
+                accepted_at,
+            }
         }
     }
 }

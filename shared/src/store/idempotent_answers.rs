@@ -1,5 +1,5 @@
-//! What requests with an `Idempotency-Key` were answered, to be answered so again. Notifications have a way of their own
-//! ([`super::idempotency`]): theirs need no answer to be kept.
+//! What requests with an `Idempotency-Key` were answered, to be answered so again. Notifications
+//! have a way of their own ([`super::idempotency`]): theirs need no answer to be kept.
 
 use super::cipher::CipherError;
 use super::db::Param;
@@ -44,8 +44,8 @@ impl OnceOnly {
 }
 
 impl Store {
-    /// Claims a request, or tells what is known of it. One that was claimed before `cut_off_before` and has no answer
-    /// is claimed anew: whoever did it is gone.
+    /// Claims a request, or tells what is known of it. One that was claimed before `cut_off_before`
+    /// and has no answer is claimed anew: whoever did it is gone.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -64,11 +64,22 @@ impl Store {
             SELECT fingerprint, answer FROM idempotent_answers WHERE caller = $1 AND name = $2";
         let cipher = self.cipher.as_ref().ok_or(CipherError::NoKey)?;
         let mut params = request.params();
-        params.extend([Param::bytes(request.fingerprint), Param::time(now), Param::time(cut_off_before)]);
+        params.extend([
+            Param::bytes(request.fingerprint),
+            Param::time(now),
+            Param::time(cut_off_before),
+        ]);
         if self.driver.write(CLAIM, params).await?.affected > 0 {
             return Ok(Claimed::New);
         }
-        let Some(row) = self.driver.read(GET, request.params()).await?.rows.into_iter().next() else {
+        let Some(row) = self
+            .driver
+            .read(GET, request.params())
+            .await?
+            .rows
+            .into_iter()
+            .next()
+        else {
             // It failed a moment ago and was forgotten.
             return Ok(Claimed::UnderWay);
         };
@@ -78,7 +89,9 @@ impl Store {
         }
         Ok(match row.bytes_opt()? {
             None => Claimed::UnderWay,
-            Some(sealed) => cipher.open(&request.sealed_name(), &sealed).map_or(Claimed::Unreadable, Claimed::Done),
+            Some(sealed) => cipher
+                .open(&request.sealed_name(), &sealed)
+                .map_or(Claimed::Unreadable, Claimed::Done),
         })
     }
 

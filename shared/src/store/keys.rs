@@ -42,7 +42,11 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn key_by_hash(&self, hash: &[u8; 32]) -> Result<Option<ApiKey>, StoreError> {
-        const SQL: &str = concat!("-- api_keys.by_hash\nSELECT ", columns!(), " FROM api_keys WHERE hash = $1");
+        const SQL: &str = concat!(
+            "-- api_keys.by_hash\nSELECT ",
+            columns!(),
+            " FROM api_keys WHERE hash = $1"
+        );
         let answer = self.driver.read(SQL, vec![Param::bytes(hash)]).await?;
         answer.rows.into_iter().next().map(read).transpose()
     }
@@ -52,19 +56,38 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn keys(&self) -> Result<Vec<ApiKey>, StoreError> {
-        const SQL: &str = concat!("-- api_keys.list\nSELECT ", columns!(), " FROM api_keys ORDER BY created_at, id");
-        self.driver.read(SQL, vec![]).await?.rows.into_iter().map(read).collect()
+        const SQL: &str = concat!(
+            "-- api_keys.list\nSELECT ",
+            columns!(),
+            " FROM api_keys ORDER BY created_at, id"
+        );
+        self.driver
+            .read(SQL, vec![])
+            .await?
+            .rows
+            .into_iter()
+            .map(read)
+            .collect()
     }
 
-    /// Notes that the key was used at `now`, unless a use at `unless_since` or later is noted already: several processes
-    /// note the uses of the same key.
+    /// Notes that the key was used at `now`, unless a use at `unless_since` or later is noted
+    /// already: several processes note the uses of the same key.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn note_key_use(&self, id: &KeyId, now: Timestamp, unless_since: Timestamp) -> Result<(), StoreError> {
+    pub async fn note_key_use(
+        &self,
+        id: &KeyId,
+        now: Timestamp,
+        unless_since: Timestamp,
+    ) -> Result<(), StoreError> {
         const SQL: &str = "-- api_keys.note_use
             UPDATE api_keys SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $3)";
-        let params = vec![Param::text(id.as_str()), Param::time(now), Param::time(unless_since)];
+        let params = vec![
+            Param::text(id.as_str()),
+            Param::time(now),
+            Param::time(unless_since),
+        ];
         self.driver.write(SQL, params).await.map(drop)
     }
 
@@ -73,9 +96,12 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn revoke_key(&self, id: &KeyId, now: Timestamp) -> Result<bool, StoreError> {
-        const SQL: &str =
-            "-- api_keys.revoke\nUPDATE api_keys SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL";
-        let answer = self.driver.write(SQL, vec![Param::text(id.as_str()), Param::time(now)]).await?;
+        const SQL: &str = "-- api_keys.revoke\nUPDATE api_keys SET revoked_at = $2 WHERE id = $1 \
+                           AND revoked_at IS NULL";
+        let answer = self
+            .driver
+            .write(SQL, vec![Param::text(id.as_str()), Param::time(now)])
+            .await?;
         Ok(answer.affected == 1)
     }
 }
@@ -88,7 +114,12 @@ fn read(row: Row) -> Result<ApiKey, StoreError> {
         id,
         name: row.text()?,
         tenant: row.word_opt(|text| TenantId::parse(text).ok())?,
-        scopes: row.word(|text| text.split(',').filter(|name| !name.is_empty()).map(Scope::parse).collect())?,
+        scopes: row.word(|text| {
+            text.split(',')
+                .filter(|name| !name.is_empty())
+                .map(Scope::parse)
+                .collect()
+        })?,
         created_at: row.time()?,
         expires_at: row.time_opt()?,
         last_used_at: row.time_opt()?,

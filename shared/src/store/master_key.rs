@@ -1,10 +1,11 @@
 //! The store's master key: which one it is, and changing it while everything runs.
 //!
-//! The table `master_key` has one row with a check value, encrypted with the key that encrypts. Every process that has a
-//! key looks at it when it starts. A process with two keys (`POSTHASTE_MASTER_KEY` and `…_PREVIOUS`) encrypts with the
-//! one that opens the check value, and looks again before it writes, at most every [`LOOK_EVERY`]. So the change is: give
-//! every process both keys; encrypt the check value with the new one; encrypt everything again, as often as it takes
-//! until nothing is left of the old key; take the old key away.
+//! The table `master_key` has one row with a check value, encrypted with the key that encrypts.
+//! Every process that has a key looks at it when it starts. A process with two keys
+//! (`POSTHASTE_MASTER_KEY` and `…_PREVIOUS`) encrypts with the one that opens the check value, and
+//! looks again before it writes, at most every [`LOOK_EVERY`]. So the change is: give every process
+//! both keys; encrypt the check value with the new one; encrypt everything again, as often as it
+//! takes until nothing is left of the old key; take the old key away.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -19,8 +20,8 @@ use crate::domain::id::DeliveryId;
 
 /// How old what a process with two keys knows of the check value may be when it encrypts something.
 pub const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// After the check value has changed, so long may things still be written with the old key: [`LOOK_EVERY`], and a
-/// transaction that began before.
+/// After the check value has changed, so long may things still be written with the old key:
+/// [`LOOK_EVERY`], and a transaction that began before.
 pub const SETTLED_AFTER: Duration = Duration::from_secs(10);
 /// Rows that are looked at in one step.
 const STEP: u32 = 200;
@@ -56,7 +57,8 @@ struct Part {
     first: &'static str,
     /// Those after the row of `$2` and `$3`.
     next: &'static str,
-    /// `$1`, `$2`: the row; `$3`: what is to be there, `$4`: what was. Changed meanwhile, it stays as it is.
+    /// `$1`, `$2`: the row; `$3`: what is to be there, `$4`: what was. Changed meanwhile, it stays
+    /// as it is.
     write: &'static str,
     kind: Kind,
 }
@@ -108,20 +110,24 @@ const PARTS: [Part; 3] = [
 ];
 
 impl Store {
-    /// Whether the master key is the store's. A store that knows of none yet takes this one, unless it has secrets that
-    /// the key does not open. Without a key nothing is looked at.
+    /// Whether the master key is the store's. A store that knows of none yet takes this one, unless
+    /// it has secrets that the key does not open. Without a key nothing is looked at.
     ///
     /// # Errors
     /// [`CipherError::NotOfStore`] when it is not.
     pub async fn check_master_key(&self) -> Result<(), StoreError> {
-        let Some(cipher) = self.cipher.as_deref() else { return Ok(()) };
+        let Some(cipher) = self.cipher.as_deref() else {
+            return Ok(());
+        };
         if let Some(value) = self.check_value().await? {
             return Ok(cipher.adopt(&value)?);
         }
         self.adopt_key_of_endpoints(cipher).await?;
         const INSERT: &str = "-- master_key.insert
             INSERT INTO master_key (id, check_value) VALUES (1, $1) ON CONFLICT (id) DO NOTHING";
-        self.driver.write(INSERT, vec![Param::bytes(cipher.check_value())]).await?;
+        self.driver
+            .write(INSERT, vec![Param::bytes(cipher.check_value())])
+            .await?;
         // Another process may have been quicker, with another key.
         match self.check_value().await? {
             Some(value) => Ok(cipher.adopt(&value)?),
@@ -146,22 +152,34 @@ impl Store {
     /// A store of an older version: its key is the one that opens its endpoints.
     async fn adopt_key_of_endpoints(&self, cipher: &Cipher) -> Result<(), StoreError> {
         let [endpoints, ..] = &PARTS;
-        let rows = self.driver.read(endpoints.first, vec![Param::count(STEP)]).await?.rows;
+        let rows = self
+            .driver
+            .read(endpoints.first, vec![Param::count(STEP)])
+            .await?
+            .rows;
         let mut any = false;
         for row in rows {
             let mut row = row.reader("endpoints");
-            let (_, id, sealed) = (row.int()?, row.text()?, row.bytes()?);
+            let _ = row.int()?;
+            let id = row.text()?;
+            let sealed = row.bytes()?;
             if cipher.adopt_what_opens(&id, &sealed) {
                 return Ok(());
             }
             any = true;
         }
-        if any { Err(CipherError::NotOfStore.into()) } else { Ok(()) }
+        if any {
+            Err(CipherError::NotOfStore.into())
+        } else {
+            Ok(())
+        }
     }
 
     /// The cipher, for encrypting something now.
     pub(super) async fn cipher_to_write(&self) -> Result<Option<&Cipher>, StoreError> {
-        let Some(cipher) = self.cipher.as_deref() else { return Ok(None) };
+        let Some(cipher) = self.cipher.as_deref() else {
+            return Ok(None);
+        };
         if cipher.is_changing() && self.looked.is_due() {
             if let Some(value) = self.check_value().await? {
                 cipher.adopt(&value)?;
@@ -171,26 +189,34 @@ impl Store {
         Ok(Some(cipher))
     }
 
-    /// Lets every process encrypt with the configured key from now on. Do this when all of them have both keys.
+    /// Lets every process encrypt with the configured key from now on. Do this when all of them
+    /// have both keys.
     ///
     /// # Errors
     /// [`StoreError`]; [`CipherError::NoKey`].
     pub async fn begin_with_configured_key(&self) -> Result<(), StoreError> {
-        const UPDATE: &str = "-- master_key.update\nUPDATE master_key SET check_value = $1 WHERE id = 1";
+        const UPDATE: &str =
+            "-- master_key.update\nUPDATE master_key SET check_value = $1 WHERE id = 1";
         let cipher = self.cipher.as_deref().ok_or(CipherError::NoKey)?;
         self.check_master_key().await?;
         cipher.adopt_configured();
-        self.driver.write(UPDATE, vec![Param::bytes(cipher.check_value())]).await.map(drop)
+        self.driver
+            .write(UPDATE, vec![Param::bytes(cipher.check_value())])
+            .await
+            .map(drop)
     }
 
-    /// Goes on with a pass over everything that lies encrypted: one step of a few hundred rows, which encrypts those
-    /// again that were encrypted with the previous key. Returns whether the pass is at its end.
+    /// Goes on with a pass over everything that lies encrypted: one step of a few hundred rows,
+    /// which encrypts those again that were encrypted with the previous key. Returns whether the
+    /// pass is at its end.
     ///
     /// # Errors
     /// [`StoreError`]; the same step may be tried again.
     pub async fn renew_step(&self, pass: &mut Pass) -> Result<bool, StoreError> {
         let cipher = self.cipher.as_deref().ok_or(CipherError::NoKey)?;
-        let Some(part) = PARTS.get(pass.part) else { return Ok(true) };
+        let Some(part) = PARTS.get(pass.part) else {
+            return Ok(true);
+        };
         let mut params = vec![Param::count(STEP)];
         let sql = match &pass.after {
             None => part.first,
@@ -205,21 +231,33 @@ impl Store {
             let mut row = row.reader(part.what);
             let (name, at) = match part.kind {
                 Kind::Endpoint => {
-                    let (created, id) = (row.int()?, row.text()?);
+                    let created = row.int()?;
+                    let id = row.text()?;
                     (id.clone(), vec![Param::int(created), Param::text(id)])
                 }
                 Kind::Answer => {
-                    let (caller, name) = (row.text()?, row.text()?);
-                    (format!("answer {caller} {name}"), vec![Param::text(caller), Param::text(name)])
+                    let caller = row.text()?;
+                    let name = row.text()?;
+                    (
+                        format!("answer {caller} {name}"),
+                        vec![Param::text(caller), Param::text(name)],
+                    )
                 }
                 Kind::Round => {
-                    let (created, id) = (row.int()?, row.uuid()?);
-                    (round::name(&DeliveryId(id)), vec![Param::int(created), Param::uuid(id)])
+                    let created = row.int()?;
+                    let id = row.uuid()?;
+                    (
+                        round::name(&DeliveryId(id)),
+                        vec![Param::int(created), Param::uuid(id)],
+                    )
                 }
             };
             let sealed = row.bytes_opt()?;
             pass.done.looked_at += 1;
-            match sealed.as_deref().map(|sealed| renewed(cipher, part.kind, &name, sealed)) {
+            match sealed
+                .as_deref()
+                .map(|sealed| renewed(cipher, part.kind, &name, sealed))
+            {
                 None | Some(Ok(None)) => {}
                 Some(Ok(Some(new))) => {
                     let mut params = at.clone();
@@ -240,7 +278,12 @@ impl Store {
 }
 
 /// What is to be there in place of `sealed`; `None` where it stays.
-fn renewed(cipher: &Cipher, kind: Kind, name: &str, sealed: &[u8]) -> Result<Option<Vec<u8>>, CipherError> {
+fn renewed(
+    cipher: &Cipher,
+    kind: Kind,
+    name: &str,
+    sealed: &[u8],
+) -> Result<Option<Vec<u8>>, CipherError> {
     let (head, sealed) = match kind {
         Kind::Round => round::split(sealed),
         Kind::Endpoint | Kind::Answer => (&[][..], sealed),
@@ -248,12 +291,17 @@ fn renewed(cipher: &Cipher, kind: Kind, name: &str, sealed: &[u8]) -> Result<Opt
     if sealed.is_empty() {
         return Ok(None);
     }
-    Ok(cipher.renewed(name, sealed)?.map(|new| [head, &new].concat()))
+    Ok(cipher
+        .renewed(name, sealed)?
+        .map(|new| [head, &new].concat()))
 }
 
 impl Looked {
     fn is_due(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_none_or(|at| at.elapsed() >= LOOK_EVERY)
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_none_or(|at| at.elapsed() >= LOOK_EVERY)
     }
 
     fn now(&self) {

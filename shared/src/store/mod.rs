@@ -62,7 +62,8 @@ pub struct Store {
 /// Why the store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The database cannot be reached, is locked or is restarting: try again later; nothing was changed.
+    /// The database cannot be reached, is locked or is restarting: try again later; nothing was
+    /// changed.
     #[error("the store cannot be reached now")]
     Unavailable(#[source] sqlx::Error),
     /// The database refused: our fault, or a value that it cannot hold.
@@ -75,7 +76,9 @@ pub enum StoreError {
         source: sqlx::Error,
     },
     /// The schema is older than this program's, or newer and without what this program needs.
-    #[error("the store's schema is at version {found}, this program needs {needed}: {}", if found > needed { "start the newer program" } else { "run `posthaste migrate`" })]
+    #[error("the store's schema is at version {found}, this program needs {needed}: \
+             {}", if found > needed { "start the newer \
+                                       program" } else { "run `posthaste migrate`" })]
     Schema {
         /// In the database; 0 when there is none.
         found: i64,
@@ -94,12 +97,15 @@ pub enum StoreError {
     #[error("migrating the store failed")]
     Migrate(#[source] sqlx::migrate::MigrateError),
     /// The database URL cannot be used.
-    #[error("the database URL {problem}: use sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE")]
+    #[error(
+        "the database URL {problem}: use sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE"
+    )]
     Url {
         /// What is wrong with it.
         problem: String,
     },
-    /// Secrets are to be read or written and there is no master key, or it is not the one they were encrypted with.
+    /// Secrets are to be read or written and there is no master key, or it is not the one they were
+    /// encrypted with.
     #[error("{0}")]
     Cipher(#[from] cipher::CipherError),
     /// There is a row with that id already.
@@ -137,8 +143,9 @@ impl StoreError {
         matches!(self, Self::Unavailable(_))
     }
 
-    /// Whether the very values that were to be written are at fault, so that no repair of the database
-    /// mends it: they break a constraint, are too large, or are no values of the column's type.
+    /// Whether the very values that were to be written are at fault, so that no repair of the
+    /// database mends it: they break a constraint, are too large, or are no values of the column's
+    /// type.
     #[must_use]
     pub fn is_about_data(&self) -> bool {
         matches!(self, Self::Refused { source, .. } if db::is_about_data(source))
@@ -150,13 +157,15 @@ impl StoreError {
 pub struct StoreOptions {
     /// `sqlite://PATH` or `postgres://…`.
     pub url: Secret,
-    /// Encrypts endpoints' secrets, at least 32 characters. `None`: they can neither be read nor written.
+    /// Encrypts endpoints' secrets, at least 32 characters. `None`: they can neither be read nor
+    /// written.
     pub master_key: Option<Secret>,
     /// Reads what was encrypted before the master key was changed; counts only beside `master_key`.
     pub previous_master_key: Option<Secret>,
     /// The most connections at once, 2 or more. SQLite has one writer whatever this says.
     pub max_connections: u32,
-    /// How long to wait for a free connection, or for the database to come back, before a call fails.
+    /// How long to wait for a free connection, or for the database to come back, before a call
+    /// fails.
     pub acquire_timeout: Duration,
 }
 
@@ -189,27 +198,43 @@ const PING_DEADLINE: Duration = Duration::from_secs(2);
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
 impl Store {
-    /// Opens the store; does not migrate it. A server that cannot be reached yet is no error here but at
-    /// the first call.
+    /// Opens the store; does not migrate it. A server that cannot be reached yet is no error here
+    /// but at the first call.
     ///
     /// # Errors
     /// A URL or master key that cannot be used, or a SQLite file that cannot be opened.
     pub async fn connect(options: &StoreOptions) -> Result<Self, StoreError> {
         let previous = options.previous_master_key.as_ref();
-        let cipher = options.master_key.as_ref().map(|key| Cipher::new(key, previous)).transpose()?.map(Arc::new);
+        let cipher = options
+            .master_key
+            .as_ref()
+            .map(|key| Cipher::new(key, previous))
+            .transpose()?
+            .map(Arc::new);
         let scheme = options.url.expose().split(':').next().unwrap_or_default();
         let driver: Arc<dyn Driver> = match scheme {
             "sqlite" => Arc::new(SqliteDriver::open(options).await?),
             "postgres" | "postgresql" => Arc::new(PostgresDriver::open(options)?),
-            _ => return Err(StoreError::Url { problem: "is of no known kind".to_owned() }),
+            _ => {
+                return Err(StoreError::Url {
+                    problem: "is of no known kind".to_owned(),
+                });
+            }
         };
-        Ok(Self { driver, cipher, looked: Arc::default(), unreadable: Arc::default(), kept: Kept::default() })
+        Ok(Self {
+            driver,
+            cipher,
+            looked: Arc::default(),
+            unreadable: Arc::default(),
+            kept: Kept::default(),
+        })
     }
 
     /// Brings the schema up to date. Several processes may do so at once.
     ///
     /// # Errors
-    /// [`StoreError::Migrate`]; [`StoreError::Schema`] when the schema is newer and does not fit this program.
+    /// [`StoreError::Migrate`]; [`StoreError::Schema`] when the schema is newer and does not fit
+    /// this program.
     pub async fn migrate(&self) -> Result<Migrated, StoreError> {
         self.check_fitness().await?;
         let from = self.driver.schema_version().await?;
@@ -222,7 +247,8 @@ impl Store {
         Ok(Migrated { from, to })
     }
 
-    /// Whether this program works with the database: with its kind, its schema, and the master key of its secrets.
+    /// Whether this program works with the database: with its kind, its schema, and the master key
+    /// of its secrets.
     ///
     /// # Errors
     /// As [`Store::check_schema`] and [`Store::check_master_key`].
@@ -231,23 +257,39 @@ impl Store {
         self.check_master_key().await
     }
 
-    /// Whether this program works with the database, and with the schema: its own version, or a newer one that says
-    /// it does.
+    /// Whether this program works with the database, and with the schema: its own version, or a
+    /// newer one that says it does.
     ///
     /// # Errors
-    /// [`StoreError::Schema`] when it does not; [`StoreError::Unfit`] when the database is of a kind that cannot be used.
+    /// [`StoreError::Schema`] when it does not; [`StoreError::Unfit`] when the database is of a
+    /// kind that cannot be used.
     pub async fn check_schema(&self) -> Result<(), StoreError> {
-        const OLDEST: &str = "-- schema.oldest\nSELECT value FROM versions WHERE name = 'oldest_program'";
+        const OLDEST: &str =
+            "-- schema.oldest\nSELECT value FROM versions WHERE name = 'oldest_program'";
         self.check_fitness().await?;
         let found = self.driver.schema_version().await?;
         let needed = self.driver.needed_version();
         if found > needed {
-            let row = self.driver.read(OLDEST, vec![]).await?.rows.into_iter().next();
-            if row.map(|row| row.reader("versions").int()).transpose()?.is_some_and(|oldest| oldest <= needed) {
+            let row = self
+                .driver
+                .read(OLDEST, vec![])
+                .await?
+                .rows
+                .into_iter()
+                .next();
+            if row
+                .map(|row| row.reader("versions").int())
+                .transpose()?
+                .is_some_and(|oldest| oldest <= needed)
+            {
                 return Ok(());
             }
         }
-        if found == needed { Ok(()) } else { Err(StoreError::Schema { found, needed }) }
+        if found == needed {
+            Ok(())
+        } else {
+            Err(StoreError::Schema { found, needed })
+        }
     }
 
     /// Whether the database answers, within 2 s; why it does not may take another second.
@@ -255,7 +297,9 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`] when it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        match tokio::time::timeout(PING_DEADLINE, self.driver.read("-- ping\nSELECT 1", vec![])).await {
+        match tokio::time::timeout(PING_DEADLINE, self.driver.read("-- ping\nSELECT 1", vec![]))
+            .await
+        {
             Ok(answer) => answer.map(drop),
             Err(_) => Err(StoreError::Unavailable(self.driver.no_connection().await)),
         }
@@ -277,7 +321,10 @@ impl Store {
 
     /// Closes all connections, within 2 s: a server that says nothing is left alone.
     pub async fn close(&self) {
-        if tokio::time::timeout(CLOSE_DEADLINE, self.driver.close()).await.is_err() {
+        if tokio::time::timeout(CLOSE_DEADLINE, self.driver.close())
+            .await
+            .is_err()
+        {
             tracing::warn!("the store does not answer; its connections end with this process");
         }
     }

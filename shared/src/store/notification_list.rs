@@ -51,11 +51,24 @@ impl Store {
             notification_columns!(),
             " FROM notifications n WHERE n.origin = 'producer'"
         ));
-        query.and_opt("n.tenant = ?", filter.tenant.as_ref().map(|tenant| Param::text(tenant.as_str())));
+        query.and_opt(
+            "n.tenant = ?",
+            filter
+                .tenant
+                .as_ref()
+                .map(|tenant| Param::text(tenant.as_str())),
+        );
         query.and_any("n.type", &filter.kind, |kind| Param::text(kind.as_str()));
-        query.and_opt("n.target = ?", filter.endpoint_id.as_ref().map(|id| Param::text(id.as_str())));
+        query.and_opt(
+            "n.target = ?",
+            filter
+                .endpoint_id
+                .as_ref()
+                .map(|id| Param::text(id.as_str())),
+        );
         match filter.unmatched {
-            // Spelt out: the index on those without deliveries is of no use to a query with a parameter.
+            // Spelt out: the index on those without deliveries is of no use to a query with a
+            // parameter.
             Some(true) => query.and("n.fan_out = 0", []),
             Some(false) => query.and("n.fan_out > 0", []),
             None => {}
@@ -65,14 +78,28 @@ impl Store {
         if let Some(cursor) = &page.cursor {
             // Ids are unique in their tenant only. No tenant has a space in its name.
             let (tenant, id) = cursor.id.split_once(' ').unwrap_or_default();
-            let place = [Param::int(cursor.micros), Param::text(tenant), Param::text(id)];
+            let place = [
+                Param::int(cursor.micros),
+                Param::text(tenant),
+                Param::text(id),
+            ];
             query.and("(n.accepted_at, n.tenant, n.id) < (?, ?, ?)", place);
         }
-        query.end(" ORDER BY n.accepted_at DESC, n.tenant DESC, n.id DESC LIMIT ?", [Param::int(page.fetch())]);
-        let listed = self.readable(("notification", "notifications"), query.read(self).await?, |row| {
-            let fan_out = row.count()?;
-            Ok(Listed { notification: rows::notification(row)?, fan_out })
-        });
+        query.end(
+            " ORDER BY n.accepted_at DESC, n.tenant DESC, n.id DESC LIMIT ?",
+            [Param::int(page.fetch())],
+        );
+        let listed = self.readable(
+            ("notification", "notifications"),
+            query.read(self).await?,
+            |row| {
+                let fan_out = row.count()?;
+                Ok(Listed {
+                    notification: rows::notification(row)?,
+                    fan_out,
+                })
+            },
+        );
         let cursor = |listed: &Listed| Cursor {
             micros: listed.notification.accepted_at.as_micros(),
             id: format!("{} {}", listed.notification.tenant, listed.notification.id),

@@ -29,8 +29,8 @@ pub struct KnownNotification {
 }
 
 impl LookUp {
-    /// Adds a row: of a notification, or, without names, of the change number. With several statements
-    /// the earliest number counts.
+    /// Adds a row: of a notification, or, without names, of the change number. With several
+    /// statements the earliest number counts.
     fn add(&mut self, row: &mut Reader) -> Result<(), StoreError> {
         let number = row.int()?;
         let tenant = row.word_opt(|text| TenantId::parse(text).ok())?;
@@ -40,7 +40,10 @@ impl LookUp {
             return Ok(());
         };
         let fan_out = u32::try_from(number).map_err(|error| row.corrupt(error))?;
-        let known = self.known.entry((tenant, id)).or_insert(KnownNotification { fan_out, deliveries: Vec::new() });
+        let known = self.known.entry((tenant, id)).or_insert(KnownNotification {
+            fan_out,
+            deliveries: Vec::new(),
+        });
         known.deliveries.extend(row.uuid_opt()?.map(DeliveryId));
         Ok(())
     }
@@ -56,7 +59,9 @@ pub(super) async fn read_each(
         batch.push([Param::text(tenant.as_str()), Param::text(id.as_str())]);
     }
     let rows = tx.run_batch(GET_EACH, batch).await?.rows.into_iter();
-    Ok(rows.filter_map(|row| rows::notification(&mut row.reader("notifications")).ok()).collect())
+    Ok(rows
+        .filter_map(|row| rows::notification(&mut row.reader("notifications")).ok())
+        .collect())
 }
 
 const GET_EACH: &str = concat!(
@@ -67,8 +72,8 @@ const GET_EACH: &str = concat!(
 );
 
 impl Store {
-    /// Which of these notifications were taken up already, and the endpoints' change number: one round
-    /// trip, on the hot path of every batch.
+    /// Which of these notifications were taken up already, and the endpoints' change number: one
+    /// round trip, on the hot path of every batch.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -81,14 +86,20 @@ impl Store {
             FROM {rows} JOIN notifications n ON n.tenant = u.tenant AND n.id = u.id
                 LEFT JOIN deliveries d ON d.notification_id = n.id AND d.tenant = n.tenant";
         if ids.is_empty() {
-            return Ok(LookUp { endpoints_version: self.endpoints_version().await?, known: HashMap::new() });
+            return Ok(LookUp {
+                endpoints_version: self.endpoints_version().await?,
+                known: HashMap::new(),
+            });
         }
         let mut batch = Batch::new(&[("tenant", Kind::Text), ("id", Kind::Text)]);
         let each: BTreeSet<&(TenantId, NotificationId)> = ids.iter().collect();
         for (tenant, id) in each {
             batch.push([Param::text(tenant.as_str()), Param::text(id.as_str())]);
         }
-        let mut found = LookUp { endpoints_version: i64::MAX, known: HashMap::new() };
+        let mut found = LookUp {
+            endpoints_version: i64::MAX,
+            known: HashMap::new(),
+        };
         for row in self.driver.read_batch(SQL, batch).await?.rows {
             found.add(&mut row.reader("notifications"))?;
         }
@@ -108,15 +119,24 @@ impl Store {
         for (tenant, id) in each {
             batch.push([Param::text(tenant.as_str()), Param::text(id.as_str())]);
         }
-        let rows = self.driver.read_batch(GET_EACH, batch).await?.rows.into_iter();
+        let rows = self
+            .driver
+            .read_batch(GET_EACH, batch)
+            .await?
+            .rows
+            .into_iter();
         rows.map(|row| {
             let notification = rows::notification(&mut row.reader("notifications"))?;
-            Ok(((notification.tenant.clone(), notification.id.clone()), notification))
+            Ok((
+                (notification.tenant.clone(), notification.id.clone()),
+                notification,
+            ))
         })
         .collect()
     }
 
-    /// How often Posthaste itself has sent what these notifications came from; only of those where it has.
+    /// How often Posthaste itself has sent what these notifications came from; only of those where
+    /// it has.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -158,12 +178,21 @@ impl Store {
         for (tenant, id) in each {
             batch.push([Param::text(tenant.as_str()), Param::text(id.as_str())]);
         }
-        let rows = self.driver.read_batch(GET_EACH, batch).await?.rows.into_iter();
-        let readable = rows.filter_map(|row| rows::notification(&mut row.reader("notifications")).ok());
-        Ok(readable.map(|it| ((it.tenant.clone(), it.id.clone()), it)).collect())
+        let rows = self
+            .driver
+            .read_batch(GET_EACH, batch)
+            .await?
+            .rows
+            .into_iter();
+        let readable =
+            rows.filter_map(|row| rows::notification(&mut row.reader("notifications")).ok());
+        Ok(readable
+            .map(|it| ((it.tenant.clone(), it.id.clone()), it))
+            .collect())
     }
 
-    /// One notification with its deliveries. Without a tenant: the oldest of that name of any tenant.
+    /// One notification with its deliveries. Without a tenant: the oldest of that name of any
+    /// tenant.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -186,11 +215,19 @@ impl Store {
             " FROM deliveries d
             WHERE d.notification_id = $1 AND d.tenant = $2 ORDER BY d.endpoint_id, d.id"
         );
-        let params = vec![Param::text(id.as_str()), Param::text_opt(tenant.map(TenantId::as_str))];
+        let params = vec![
+            Param::text(id.as_str()),
+            Param::text_opt(tenant.map(TenantId::as_str)),
+        ];
         let answer = self.driver.read(SQL, params).await?;
-        let Some(row) = answer.rows.into_iter().next() else { return Ok(None) };
+        let Some(row) = answer.rows.into_iter().next() else {
+            return Ok(None);
+        };
         let notification = rows::notification(&mut row.reader("notifications"))?;
-        let params = vec![Param::text(id.as_str()), Param::text(notification.tenant.as_str())];
+        let params = vec![
+            Param::text(id.as_str()),
+            Param::text(notification.tenant.as_str()),
+        ];
         let deliveries = self.driver.read(DELIVERIES, params).await?.rows.into_iter();
         let deliveries = deliveries.map(|row| rows::delivery(&mut row.reader("deliveries")));
         Ok(Some((notification, deliveries.collect::<Result<_, _>>()?)))

@@ -1,4 +1,5 @@
-//! Keyset paging: a page ends with a cursor that names its last row, and the next page begins after it.
+//! Keyset paging: a page ends with a cursor that names its last row, and the next page begins after
+//! it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -19,7 +20,10 @@ pub struct PageRequest {
 
 impl Default for PageRequest {
     fn default() -> Self {
-        Self { limit: DEFAULT_LIMIT, cursor: None }
+        Self {
+            limit: DEFAULT_LIMIT,
+            cursor: None,
+        }
     }
 }
 
@@ -59,7 +63,10 @@ impl Cursor {
         if id.is_empty() || id.len() > MAX_ID || id.contains('\0') {
             return Err(InvalidCursor);
         }
-        Ok(Self { micros: i64::from_be_bytes(*micros), id: id.to_owned() })
+        Ok(Self {
+            micros: i64::from_be_bytes(*micros),
+            id: id.to_owned(),
+        })
     }
 
     /// As text, safe in a URL.
@@ -72,7 +79,8 @@ impl Cursor {
 }
 
 impl PageRequest {
-    /// How many rows to ask for: one more than the page holds, which tells whether there is another page.
+    /// How many rows to ask for: one more than the page holds, which tells whether there is another
+    /// page.
     pub(super) fn fetch(&self) -> i64 {
         i64::from(self.size()) + 1
     }
@@ -83,9 +91,13 @@ impl PageRequest {
 }
 
 impl<T> Page<T> {
-    /// [`Self::of`] where rows that cannot be read (`None`) are left out, so that one of them fails no list. The next
-    /// page begins after the last row that can be read.
-    pub(super) fn of_readable(mut rows: Vec<Option<T>>, request: &PageRequest, cursor: impl Fn(&T) -> Cursor) -> Self {
+    /// [`Self::of`] where rows that cannot be read (`None`) are left out, so that one of them fails
+    /// no list. The next page begins after the last row that can be read.
+    pub(super) fn of_readable(
+        mut rows: Vec<Option<T>>,
+        request: &PageRequest,
+        cursor: impl Fn(&T) -> Cursor,
+    ) -> Self {
         let size = request.size() as usize;
         let more = rows.len() > size;
         rows.truncate(size);
@@ -95,7 +107,11 @@ impl<T> Page<T> {
     }
 
     /// Makes the page of the rows that [`PageRequest::fetch`] asked for.
-    pub(super) fn of(mut items: Vec<T>, request: &PageRequest, cursor: impl Fn(&T) -> Cursor) -> Self {
+    pub(super) fn of(
+        mut items: Vec<T>,
+        request: &PageRequest,
+        cursor: impl Fn(&T) -> Cursor,
+    ) -> Self {
         let size = request.size() as usize;
         let more = items.len() > size;
         items.truncate(size);
@@ -110,7 +126,10 @@ mod tests {
 
     #[test]
     fn a_cursor_reads_back_and_nothing_else_does() {
-        let cursor = Cursor { micros: -5, id: "ep_1".to_owned() };
+        let cursor = Cursor {
+            micros: -5,
+            id: "ep_1".to_owned(),
+        };
         assert_eq!(Cursor::parse(&cursor.encode()), Ok(cursor));
         for text in ["", "!!", "AAAAAAAAAAA", "AAAA"] {
             assert_eq!(Cursor::parse(text), Err(InvalidCursor));

@@ -1,9 +1,11 @@
-//! Attempts by the UTC day on which they started. On Postgres each day has a table of its own, so that a day that is
-//! too old goes at once, whatever it holds. On SQLite they are in one table and go with their deliveries.
+//! Attempts by the UTC day on which they started. On Postgres each day has a table of its own, so
+//! that a day that is too old goes at once, whatever it holds. On SQLite they are in one table and
+//! go with their deliveries.
 //!
-//! An attempt that started on a day without a table lies in `attempts_default`, and what was there before days had
-//! tables in `attempts_history`. From those two, attempts are removed with their deliveries. From a day's table they
-//! are not: they stay behind for a day or two, and whoever reads attempts passes over those from before their delivery.
+//! An attempt that started on a day without a table lies in `attempts_default`, and what was there
+//! before days had tables in `attempts_history`. From those two, attempts are removed with their
+//! deliveries. From a day's table they are not: they stay behind for a day or two, and whoever
+//! reads attempts passes over those from before their delivery.
 
 use std::time::{Duration, Instant};
 
@@ -13,13 +15,14 @@ use super::db::{Param, Transaction};
 use super::{DatabaseKind, Store, StoreError};
 use crate::domain::time::Timestamp;
 
-/// How many days after today have their tables ready: as long may no worker run, and the first attempts afterwards
-/// still go to their day.
+/// How many days after today have their tables ready: as long may no worker run, and the first
+/// attempts afterwards still go to their day.
 const DAYS_AHEAD: i64 = 7;
 /// Microseconds in a day.
 const DAY: i64 = 86_400_000_000;
-/// How much earlier than its delivery was accepted an attempt may have started, by the clock of another host. Far more
-/// than clocks differ that are kept by NTP, and less than deliveries are kept at the least (an hour).
+/// How much earlier than its delivery was accepted an attempt may have started, by the clock of
+/// another host. Far more than clocks differ that are kept by NTP, and less than deliveries are
+/// kept at the least (an hour).
 pub(super) const CLOCK_SLACK: Duration = Duration::from_secs(600);
 /// Deliveries whose attempts are moved in one statement.
 const STEP: u32 = 500;
@@ -33,8 +36,9 @@ struct Partition {
 }
 
 impl Store {
-    /// Makes the tables for the attempts of today and the next 7 days (UTC) that are missing; returns how many it
-    /// made. A day of which attempts lie in `attempts_default` already has none made. With SQLite nothing is to do.
+    /// Makes the tables for the attempts of today and the next 7 days (UTC) that are missing;
+    /// returns how many it made. A day of which attempts lie in `attempts_default` already has none
+    /// made. With SQLite nothing is to do.
     ///
     /// # Errors
     /// [`StoreError`]; also when the database role may not make tables.
@@ -46,7 +50,9 @@ impl Store {
         let there = self.partitions().await?;
         let mut made = 0;
         for day in today..=today + DAYS_AHEAD {
-            let (name, start, end) = (table_of(day), day * DAY, (day + 1) * DAY);
+            let name = table_of(day);
+            let start = day * DAY;
+            let end = (day + 1) * DAY;
             let taken = |one: &Partition| one.name == name || is_history_of(one, end);
             if there.iter().any(taken) {
                 continue;
@@ -55,7 +61,9 @@ impl Store {
                 Ok(true) => made += 1,
                 Ok(false) => {}
                 // Some of its attempts lie in the default table.
-                Err(error) if error.is_about_data() => tracing::info!(table = name, "the day has attempts already"),
+                Err(error) if error.is_about_data() => {
+                    tracing::info!(table = name, "the day has attempts already")
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -66,19 +74,26 @@ impl Store {
     async fn make_partition(&self, name: &str, start: i64, end: i64) -> Result<bool, StoreError> {
         let mut tx = self.driver.begin().await?;
         patiently(tx.as_mut()).await?;
-        tx.run("-- partitions.lock\nSELECT pg_advisory_xact_lock(hashtext('posthaste partitions'))::text", vec![])
-            .await?;
+        tx.run(
+            "-- partitions.lock\nSELECT pg_advisory_xact_lock(hashtext('posthaste \
+                partitions'))::text",
+            vec![],
+        )
+        .await?;
         if exists(tx.as_mut(), name).await? {
             return Ok(false);
         }
-        // Attached, not made as a partition: this lets others read and write the other days meanwhile.
+        // Attached, not made as a partition: this lets others read and write the other days
+        // meanwhile.
         for sql in [
             format!(
-                "-- partitions.create\nCREATE TABLE {name} (LIKE attempts INCLUDING DEFAULTS INCLUDING CONSTRAINTS, \
+                "-- partitions.create\nCREATE TABLE {name} (LIKE attempts INCLUDING DEFAULTS \
+                 INCLUDING CONSTRAINTS, \
                  PRIMARY KEY (delivery_id, number, started_at))"
             ),
             format!(
-                "-- partitions.attach\nALTER TABLE attempts ATTACH PARTITION {name} FOR VALUES FROM ({start}) TO ({end})"
+                "-- partitions.attach\nALTER TABLE attempts ATTACH PARTITION {name} FOR VALUES \
+                 FROM ({start}) TO ({end})"
             ),
         ] {
             tx.run(&sql, vec![]).await?;
@@ -87,9 +102,9 @@ impl Store {
         Ok(true)
     }
 
-    /// Removes the tables of attempts that ended before `before`; returns how many. What they hold of deliveries that
-    /// are still there (pending, or finished later) is kept. To be called when [`Store::remove_finished`] has nothing
-    /// left to remove before that time.
+    /// Removes the tables of attempts that ended before `before`; returns how many. What they hold
+    /// of deliveries that are still there (pending, or finished later) is kept. To be called when
+    /// [`Store::remove_finished`] has nothing left to remove before that time.
     ///
     /// # Errors
     /// [`StoreError`]. What was begun is finished by the next call.
@@ -109,21 +124,31 @@ impl Store {
             if self.drop_detached(&partition.name, before).await? {
                 removed += 1;
                 let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-                tracing::info!(table = partition.name, took_ms, "removed attempts that are too old");
+                tracing::info!(
+                    table = partition.name,
+                    took_ms,
+                    "removed attempts that are too old"
+                );
             }
         }
         Ok(removed)
     }
 
-    /// Takes a table out of `attempts`: a change of the catalogue alone, so that attempts are locked for a moment.
+    /// Takes a table out of `attempts`: a change of the catalogue alone, so that attempts are
+    /// locked for a moment.
     async fn detach(&self, name: &str) -> Result<(), StoreError> {
         let mut tx = self.driver.begin().await?;
         patiently(tx.as_mut()).await?;
-        tx.run(&format!("-- partitions.detach\nALTER TABLE attempts DETACH PARTITION {name}"), vec![]).await?;
+        tx.run(
+            &format!("-- partitions.detach\nALTER TABLE attempts DETACH PARTITION {name}"),
+            vec![],
+        )
+        .await?;
         tx.commit().await
     }
 
-    /// Moves what is still wanted to where the day now belongs, the default table, and drops the rest.
+    /// Moves what is still wanted to where the day now belongs, the default table, and drops the
+    /// rest.
     async fn drop_detached(&self, name: &str, before: Timestamp) -> Result<bool, StoreError> {
         const STILL_THERE: &str = "-- partitions.still_there
             SELECT d.created_at, d.id FROM deliveries d
@@ -131,8 +156,12 @@ impl Store {
             ORDER BY d.created_at, d.id LIMIT $4";
         let mut tx = self.driver.begin().await?;
         patiently(tx.as_mut()).await?;
-        tx.run("-- partitions.lock\nSELECT pg_advisory_xact_lock(hashtext('posthaste partitions'))::text", vec![])
-            .await?;
+        tx.run(
+            "-- partitions.lock\nSELECT pg_advisory_xact_lock(hashtext('posthaste \
+                partitions'))::text",
+            vec![],
+        )
+        .await?;
         if !exists(tx.as_mut(), name).await? {
             return Ok(false);
         }
@@ -153,15 +182,19 @@ impl Store {
             if deliveries.is_empty() {
                 break;
             }
-            let keys: Vec<String> = (1..=deliveries.len()).map(|number| format!("${number}")).collect();
+            let keys: Vec<String> = (1..=deliveries.len())
+                .map(|number| format!("${number}"))
+                .collect();
             let keep = format!(
-                "-- partitions.keep\nINSERT INTO attempts SELECT a.* FROM {name} a WHERE a.delivery_id IN ({}) \
+                "-- partitions.keep\nINSERT INTO attempts SELECT a.* FROM {name} a WHERE \
+                 a.delivery_id IN ({}) \
                  ON CONFLICT DO NOTHING",
                 keys.join(", ")
             );
             tx.run(&keep, deliveries).await?;
         }
-        tx.run(&format!("-- partitions.drop\nDROP TABLE {name}"), vec![]).await?;
+        tx.run(&format!("-- partitions.drop\nDROP TABLE {name}"), vec![])
+            .await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -176,9 +209,15 @@ impl Store {
         let mut partitions = Vec::new();
         for row in self.driver.read(SQL, vec![]).await?.rows {
             let mut row = row.reader("partitions");
-            let (name, bound) = (row.text()?, row.text_opt()?);
-            let end = bound.map(|bound| end_of(&bound).ok_or_else(|| row.corrupt(format!("a bound is {bound:?}"))));
-            partitions.push(Partition { name, end: end.transpose()? });
+            let name = row.text()?;
+            let bound = row.text_opt()?;
+            let end = bound.map(|bound| {
+                end_of(&bound).ok_or_else(|| row.corrupt(format!("a bound is {bound:?}")))
+            });
+            partitions.push(Partition {
+                name,
+                end: end.transpose()?,
+            });
         }
         Ok(partitions)
     }
@@ -191,41 +230,80 @@ impl Store {
             DELETE FROM attempts_default WHERE delivery_id IN (SELECT u.key FROM {rows})";
         const HISTORY: &str = "-- retention.attempts_history
             DELETE FROM attempts_history WHERE delivery_id IN (SELECT u.key FROM {rows})";
-        const HAS_HISTORY: &str = "-- partitions.history\nSELECT to_regclass('attempts_history')::text";
+        const HAS_HISTORY: &str =
+            "-- partitions.history\nSELECT to_regclass('attempts_history')::text";
         if self.kind() == DatabaseKind::Sqlite {
             return Ok(&[ALL]);
         }
-        let row = self.driver.read(HAS_HISTORY, vec![]).await?.rows.into_iter().next();
-        let history = row.map(|row| row.reader("partitions").text_opt()).transpose()?.flatten();
-        Ok(if history.is_some() { &[DEFAULT, HISTORY] } else { &[DEFAULT] })
+        let row = self
+            .driver
+            .read(HAS_HISTORY, vec![])
+            .await?
+            .rows
+            .into_iter()
+            .next();
+        let history = row
+            .map(|row| row.reader("partitions").text_opt())
+            .transpose()?
+            .flatten();
+        Ok(if history.is_some() {
+            &[DEFAULT, HISTORY]
+        } else {
+            &[DEFAULT]
+        })
     }
 }
 
-/// Gives up soon where a lock is not to be had: whoever waits for one holds up all who come after it.
+/// Gives up soon where a lock is not to be had: whoever waits for one holds up all who come after
+/// it.
 async fn patiently(tx: &mut dyn Transaction) -> Result<(), StoreError> {
-    tx.run("-- partitions.patience\nSET LOCAL lock_timeout = '2s'", vec![]).await.map(drop)
+    tx.run(
+        "-- partitions.patience\nSET LOCAL lock_timeout = '2s'",
+        vec![],
+    )
+    .await
+    .map(drop)
 }
 
 async fn exists(tx: &mut dyn Transaction, name: &str) -> Result<bool, StoreError> {
-    let answer = tx.run("-- partitions.exists\nSELECT to_regclass($1)::text", vec![Param::text(name)]).await?;
+    let answer = tx
+        .run(
+            "-- partitions.exists\nSELECT to_regclass($1)::text",
+            vec![Param::text(name)],
+        )
+        .await?;
     let row = answer.rows.into_iter().next();
-    Ok(row.map(|row| row.reader("partitions").text_opt()).transpose()?.flatten().is_some())
+    Ok(row
+        .map(|row| row.reader("partitions").text_opt())
+        .transpose()?
+        .flatten()
+        .is_some())
 }
 
 fn is_history_of(partition: &Partition, end: i64) -> bool {
-    partition.name == "attempts_history" && partition.end.is_some_and(|last| last.as_micros() >= end)
+    partition.name == "attempts_history"
+        && partition.end.is_some_and(|last| last.as_micros() >= end)
 }
 
 /// `attempts_20260131`, for a number of days since 1970.
 fn table_of(day: i64) -> String {
     let date = Timestamp::from_micros(day * DAY).to_string();
-    format!("attempts_{}", date.chars().filter(char::is_ascii_digit).take(8).collect::<String>())
+    format!(
+        "attempts_{}",
+        date.chars()
+            .filter(char::is_ascii_digit)
+            .take(8)
+            .collect::<String>()
+    )
 }
 
 /// The end of `FOR VALUES FROM ('1') TO ('2')`.
 fn end_of(bound: &str) -> Option<Timestamp> {
     let (_, end) = bound.rsplit_once("TO (")?;
-    end.trim_matches(['\'', ')']).parse().ok().map(Timestamp::from_micros)
+    end.trim_matches(['\'', ')'])
+        .parse()
+        .ok()
+        .map(Timestamp::from_micros)
 }
 
 #[cfg(test)]
@@ -240,8 +318,14 @@ mod tests {
 
     #[test]
     fn bounds_are_read() {
-        assert_eq!(end_of("FOR VALUES FROM (MINVALUE) TO ('17')"), Some(Timestamp::from_micros(17)));
-        assert_eq!(end_of("FOR VALUES FROM ('-5') TO ('86400000000')"), Some(Timestamp::from_micros(DAY)));
+        assert_eq!(
+            end_of("FOR VALUES FROM (MINVALUE) TO ('17')"),
+            Some(Timestamp::from_micros(17))
+        );
+        assert_eq!(
+            end_of("FOR VALUES FROM ('-5') TO ('86400000000')"),
+            Some(Timestamp::from_micros(DAY))
+        );
         assert_eq!(end_of("DEFAULT"), None);
     }
 }

@@ -12,7 +12,10 @@ pub(super) struct Query {
 impl Query {
     /// Begins with a text that ends in a WHERE clause.
     pub(super) fn new(text: &'static str) -> Self {
-        Self { text: text.to_owned(), params: Vec::new() }
+        Self {
+            text: text.to_owned(),
+            params: Vec::new(),
+        }
     }
 
     /// Adds a condition; each `?` in it stands for one of the parameters, in order.
@@ -29,7 +32,12 @@ impl Query {
     }
 
     /// Adds that a column has one of the values, if some are given.
-    pub(super) fn and_any<T>(&mut self, column: &'static str, values: &Several<T>, param: impl Fn(&T) -> Param) {
+    pub(super) fn and_any<T>(
+        &mut self,
+        column: &'static str,
+        values: &Several<T>,
+        param: impl Fn(&T) -> Param,
+    ) {
         let places: Vec<String> = values
             .values()
             .iter()
@@ -41,7 +49,9 @@ impl Query {
         match places.as_slice() {
             [] => {}
             [place] => self.text.push_str(&format!(" AND {column} = {place}")),
-            several => self.text.push_str(&format!(" AND {column} IN ({})", several.join(", "))),
+            several => self
+                .text
+                .push_str(&format!(" AND {column} IN ({})", several.join(", "))),
         }
     }
 

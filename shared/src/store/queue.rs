@@ -73,12 +73,21 @@ impl Store {
     }
 
     /// Registers a consumer.
-    pub(crate) async fn queue_join(&self, consumer: Uuid, now: Timestamp) -> Result<(), StoreError> {
-        const SQL: &str = "-- queue.join\nINSERT INTO queue_consumers (id, seen_at) VALUES ($1, $2)";
-        self.driver.write(SQL, vec![Param::uuid(consumer), Param::time(now)]).await.map(drop)
+    pub(crate) async fn queue_join(
+        &self,
+        consumer: Uuid,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        const SQL: &str =
+            "-- queue.join\nINSERT INTO queue_consumers (id, seen_at) VALUES ($1, $2)";
+        self.driver
+            .write(SQL, vec![Param::uuid(consumer), Param::time(now)])
+            .await
+            .map(drop)
     }
 
-    /// Says that a consumer is alive, and gives back what consumers hold that were not seen since `dead`.
+    /// Says that a consumer is alive, and gives back what consumers hold that were not seen since
+    /// `dead`.
     pub(crate) async fn queue_heartbeat(
         &self,
         consumer: Uuid,
@@ -86,10 +95,15 @@ impl Store {
         dead: Timestamp,
     ) -> Result<Heartbeat, StoreError> {
         const SEEN: &str = "-- queue.seen\nUPDATE queue_consumers SET seen_at = $2 WHERE id = $1";
-        const DEAD: &str = "-- queue.dead_consumers\nDELETE FROM queue_consumers WHERE seen_at < $1 RETURNING id";
-        let seen = self.driver.write(SEEN, vec![Param::uuid(consumer), Param::time(now)]).await?;
-        // Of a consumer whose row somebody deleted: no other consumer would ever be asked for them. A consumer takes
-        // messages only while its row is there, so none that is taken this moment is among them.
+        const DEAD: &str =
+            "-- queue.dead_consumers\nDELETE FROM queue_consumers WHERE seen_at < $1 RETURNING id";
+        let seen = self
+            .driver
+            .write(SEEN, vec![Param::uuid(consumer), Param::time(now)])
+            .await?;
+        // Of a consumer whose row somebody deleted: no other consumer would ever be asked for them.
+        // A consumer takes messages only while its row is there, so none that is taken this moment
+        // is among them.
         const ORPHAN: &str = "-- queue.look_for_orphans
             SELECT d.id FROM queue d WHERE d.consumer IS NOT NULL
                 AND NOT EXISTS (SELECT 1 FROM queue_consumers c WHERE c.id = d.consumer) LIMIT 1";
@@ -97,8 +111,15 @@ impl Store {
             UPDATE queue SET consumer = NULL, delivery_count = delivery_count + 1
             WHERE consumer IS NOT NULL AND NOT EXISTS (SELECT 1 FROM queue_consumers c WHERE c.id = queue.consumer)";
         // Looked for first, so that the common case writes nothing.
-        const LOOK: &str = "-- queue.look_for_dead\nSELECT id FROM queue_consumers WHERE seen_at < $1 LIMIT 1";
-        if !self.driver.read(LOOK, vec![Param::time(dead)]).await?.rows.is_empty() {
+        const LOOK: &str =
+            "-- queue.look_for_dead\nSELECT id FROM queue_consumers WHERE seen_at < $1 LIMIT 1";
+        if !self
+            .driver
+            .read(LOOK, vec![Param::time(dead)])
+            .await?
+            .rows
+            .is_empty()
+        {
             let mut tx = self.driver.begin().await?;
             for row in tx.run(DEAD, vec![Param::time(dead)]).await?.rows {
                 let id = row.reader("queue_consumers").uuid()?;
@@ -109,7 +130,11 @@ impl Store {
         if !self.driver.read(ORPHAN, vec![]).await?.rows.is_empty() {
             self.driver.write(ADOPT, vec![]).await?;
         }
-        Ok(if seen.affected == 1 { Heartbeat::Alive } else { Heartbeat::Gone })
+        Ok(if seen.affected == 1 {
+            Heartbeat::Alive
+        } else {
+            Heartbeat::Gone
+        })
     }
 
     /// Forgets a consumer; what it still holds goes back.
@@ -121,15 +146,21 @@ impl Store {
         tx.commit().await
     }
 
-    /// Takes up to `limit` ready messages: those of high priority first, then the oldest. Nothing for a
-    /// consumer that is not registered (any more).
-    pub(crate) async fn queue_take(&self, consumer: Uuid, limit: u32) -> Result<Vec<Taken>, StoreError> {
-        const READY: &str = "-- queue.look\nSELECT d.id FROM queue d WHERE d.consumer IS NULL LIMIT 1";
+    /// Takes up to `limit` ready messages: those of high priority first, then the oldest. Nothing
+    /// for a consumer that is not registered (any more).
+    pub(crate) async fn queue_take(
+        &self,
+        consumer: Uuid,
+        limit: u32,
+    ) -> Result<Vec<Taken>, StoreError> {
+        const READY: &str =
+            "-- queue.look\nSELECT d.id FROM queue d WHERE d.consumer IS NULL LIMIT 1";
         const FIND: &str = concat!(
             "-- queue.find
             SELECT d.id, d.delivery_count, ",
             message_columns!(),
-            " FROM queue d WHERE d.consumer IS NULL ORDER BY d.priority DESC, d.id LIMIT $1 {skip_locked}"
+            " FROM queue d WHERE d.consumer IS NULL ORDER BY d.priority DESC, d.id LIMIT $1 \
+             {skip_locked}"
         );
         const TAKE: &str = "-- queue.take
             UPDATE queue SET consumer = u.consumer FROM {rows} WHERE queue.id = u.key";
@@ -138,10 +169,20 @@ impl Store {
         }
         let mut tx = self.driver.begin().await?;
         // Locked, so that nobody takes the consumer for dead between here and the commit.
-        if tx.run(MEMBER, vec![Param::uuid(consumer)]).await?.rows.is_empty() {
+        if tx
+            .run(MEMBER, vec![Param::uuid(consumer)])
+            .await?
+            .rows
+            .is_empty()
+        {
             return Ok(Vec::new());
         }
-        let found = tx.run(FIND, vec![Param::count(limit)]).await?.rows.into_iter().map(taken);
+        let found = tx
+            .run(FIND, vec![Param::count(limit)])
+            .await?
+            .rows
+            .into_iter()
+            .map(taken);
         let taken = found.collect::<Result<Vec<Taken>, _>>()?;
         let mut batch = Batch::new(&[("key", Kind::Int), ("consumer", Kind::Uuid)]);
         for one in &taken {
@@ -152,19 +193,25 @@ impl Store {
         Ok(taken)
     }
 
-    /// The messages that a consumer holds, by the store's books. An earlier [`Store::queue_take`] whose answer
-    /// was lost is over by then.
+    /// The messages that a consumer holds, by the store's books. An earlier [`Store::queue_take`]
+    /// whose answer was lost is over by then.
     pub(crate) async fn queue_held_by(&self, consumer: Uuid) -> Result<BTreeSet<i64>, StoreError> {
         const SQL: &str = "-- queue.held_by\nSELECT d.id FROM queue d WHERE d.consumer = $1";
         let mut tx = self.driver.begin().await?;
         // Waits for a transaction that takes messages in the consumer's name.
         tx.run(MEMBER, vec![Param::uuid(consumer)]).await?;
         let rows = tx.run(SQL, vec![Param::uuid(consumer)]).await?.rows;
-        rows.into_iter().map(|row| row.reader("queue").int()).collect()
+        rows.into_iter()
+            .map(|row| row.reader("queue").int())
+            .collect()
     }
 
     /// Removes messages that a consumer holds.
-    pub(crate) async fn queue_ack(&self, consumer: Uuid, rows: &BTreeSet<i64>) -> Result<(), StoreError> {
+    pub(crate) async fn queue_ack(
+        &self,
+        consumer: Uuid,
+        rows: &BTreeSet<i64>,
+    ) -> Result<(), StoreError> {
         const SQL: &str = "-- queue.ack
             DELETE FROM queue WHERE (id, consumer) IN (SELECT u.key, u.consumer FROM {rows})";
         self.queue_held(SQL, consumer, rows).await
@@ -182,10 +229,16 @@ impl Store {
             FROM {rows} WHERE queue.id = u.key AND queue.consumer = u.consumer";
         const UNTOUCHED: &str = "-- queue.untake
             UPDATE queue SET consumer = NULL FROM {rows} WHERE queue.id = u.key AND queue.consumer = u.consumer";
-        self.queue_held(if counted { COUNTED } else { UNTOUCHED }, consumer, rows).await
+        self.queue_held(if counted { COUNTED } else { UNTOUCHED }, consumer, rows)
+            .await
     }
 
-    async fn queue_held(&self, sql: &'static str, consumer: Uuid, rows: &BTreeSet<i64>) -> Result<(), StoreError> {
+    async fn queue_held(
+        &self,
+        sql: &'static str,
+        consumer: Uuid,
+        rows: &BTreeSet<i64>,
+    ) -> Result<(), StoreError> {
         let mut batch = Batch::new(&[("key", Kind::Int), ("consumer", Kind::Uuid)]);
         for row in rows {
             batch.push([Param::int(*row), Param::uuid(consumer)]);
@@ -200,9 +253,12 @@ impl Store {
 
     /// Messages in the queue, and dead letters.
     pub(crate) async fn queue_depths(&self) -> Result<(u64, u64), StoreError> {
-        const SQL: &str = "-- queue.depths\nSELECT (SELECT count(*) FROM queue), (SELECT count(*) FROM dead_letters)";
+        const SQL: &str = "-- queue.depths\nSELECT (SELECT count(*) FROM queue), (SELECT count(*) \
+                           FROM dead_letters)";
         let answer = self.driver.read(SQL, vec![]).await?;
-        let Some(row) = answer.rows.into_iter().next() else { return Ok((0, 0)) };
+        let Some(row) = answer.rows.into_iter().next() else {
+            return Ok((0, 0));
+        };
         let mut row = row.reader("queue");
         Ok((row.total()?, row.total()?))
     }
@@ -231,12 +287,22 @@ impl Store {
             message_columns!(),
             " FROM dead_letters d ORDER BY d.sequence LIMIT $1"
         );
-        self.driver.read(SQL, vec![Param::count(limit)]).await?.rows.into_iter().map(dead).collect()
+        self.driver
+            .read(SQL, vec![Param::count(limit)])
+            .await?
+            .rows
+            .into_iter()
+            .map(dead)
+            .collect()
     }
 
     /// Moves up to `limit` dead letters back to the queue: those with these ids, or any, the oldest
     /// first.
-    pub(crate) async fn dead_redrive(&self, ids: Option<&[String]>, limit: u32) -> Result<Redriven, StoreError> {
+    pub(crate) async fn dead_redrive(
+        &self,
+        ids: Option<&[String]>,
+        limit: u32,
+    ) -> Result<Redriven, StoreError> {
         const PUSH: &str = "-- dead_letters.redrive
             INSERT INTO queue (priority, message_id, body, accepted_at, origin, traceparent, hops)
             SELECT d.priority, d.message_id, d.body, d.accepted_at, d.origin, d.traceparent, d.hops
@@ -247,13 +313,18 @@ impl Store {
         let mut found: BTreeSet<i64> = BTreeSet::new();
         let mut undecodable = 0;
         let all = [None];
-        let wanted: Vec<Option<&String>> = ids.map_or(all.to_vec(), |ids| ids.iter().map(Some).collect());
+        let wanted: Vec<Option<&String>> =
+            ids.map_or(all.to_vec(), |ids| ids.iter().map(Some).collect());
         for id in wanted {
             let left = limit.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
-            let mut query =
-                Query::new("-- dead_letters.find\nSELECT d.sequence, d.body FROM dead_letters d WHERE true");
+            let mut query = Query::new(
+                "-- dead_letters.find\nSELECT d.sequence, d.body FROM dead_letters d WHERE true",
+            );
             query.and_opt("d.id = ?", id.map(Param::text));
-            query.end(" ORDER BY d.sequence LIMIT ? {skip_locked}", [Param::count(left)]);
+            query.end(
+                " ORDER BY d.sequence LIMIT ? {skip_locked}",
+                [Param::count(left)],
+            );
             let (text, params) = query.parts();
             for row in tx.run(&text, params).await?.rows {
                 let mut row = row.reader("dead_letters");
@@ -272,11 +343,15 @@ impl Store {
         tx.run_batch(PUSH, batch()).await?;
         tx.run_batch(REMOVE, batch()).await?;
         tx.commit().await?;
-        Ok(Redriven { moved: found.len() as u64, undecodable })
+        Ok(Redriven {
+            moved: found.len() as u64,
+            undecodable,
+        })
     }
 }
 
-const MEMBER: &str = "-- queue.member\nSELECT d.seen_at FROM queue_consumers d WHERE d.id = $1 {lock}";
+const MEMBER: &str =
+    "-- queue.member\nSELECT d.seen_at FROM queue_consumers d WHERE d.id = $1 {lock}";
 const GIVE_BACK_ALL: &str = "-- queue.give_back_all
     UPDATE queue SET consumer = NULL, delivery_count = delivery_count + 1 WHERE consumer = $1";
 
@@ -296,7 +371,11 @@ fn taken(row: Row) -> Result<Taken, StoreError> {
     let mut row = row.reader("queue");
     let id = row.int()?;
     row.named(id);
-    Ok(Taken { row: id, delivery_count: row.count()?, message: read_message(&mut row)? })
+    Ok(Taken {
+        row: id,
+        delivery_count: row.count()?,
+        message: read_message(&mut row)?,
+    })
 }
 
 fn dead(row: Row) -> Result<Dead, StoreError> {
@@ -319,7 +398,11 @@ fn read_message(row: &mut Reader) -> Result<Message, StoreError> {
         accepted_at: row.time_opt()?,
         origin: row.word(rows::parse_origin)?,
         traceparent: row.text_opt()?,
-        priority: if row.int()? > 0 { Priority::High } else { Priority::Normal },
+        priority: if row.int()? > 0 {
+            Priority::High
+        } else {
+            Priority::Normal
+        },
         hops: Hops::new(row.count()?),
     })
 }

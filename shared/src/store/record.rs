@@ -28,8 +28,8 @@ pub struct Record {
     pub before: Before,
     /// The attempt that led to the change, if one was made.
     pub attempt: Option<Attempt>,
-    /// What is kept for the other attempts of the round, where it is first known now. What was kept before stays
-    /// until the delivery is finished.
+    /// What is kept for the other attempts of the round, where it is first known now. What was kept
+    /// before stays until the delivery is finished.
     pub kept: Option<RoundContent>,
     /// The final event, if the new state makes one.
     pub event: Option<Event>,
@@ -40,7 +40,8 @@ pub struct Record {
 /// What must hold before a change.
 #[derive(Debug, Clone)]
 pub enum Before {
-    /// The delivery is first seen now: its row is made, and the notification's, unless that is there.
+    /// The delivery is first seen now: its row is made, and the notification's, unless that is
+    /// there.
     New {
         /// Of what.
         notification: Arc<Notification>,
@@ -59,8 +60,8 @@ pub enum Before {
 /// An endpoint that is to be disabled.
 #[derive(Debug, Clone)]
 pub struct DisableEndpoint {
-    /// As it will be: with its status disabled. Its version is that of the endpoint that was called; one that
-    /// was changed since may have been repaired, and stays as it is.
+    /// As it will be: with its status disabled. Its version is that of the endpoint that was
+    /// called; one that was changed since may have been repaired, and stays as it is.
     pub endpoint: Endpoint,
     /// The event that tells of it; kept only if the endpoint was enabled until now.
     pub event: Event,
@@ -83,7 +84,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]; then nothing of the batch was written.
-    pub async fn record(&self, batch: &[Record], now: Timestamp) -> Result<Vec<Recorded>, StoreError> {
+    pub async fn record(
+        &self,
+        batch: &[Record],
+        now: Timestamp,
+    ) -> Result<Vec<Recorded>, StoreError> {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
@@ -101,16 +106,28 @@ impl Store {
             .collect();
         let cipher = self.cipher_to_write().await?;
         let mut tx = self.driver.begin().await?;
-        let New { mut kept, conflicts, inserted } = insert_new(tx.as_mut(), &records, self).await?;
+        let New {
+            mut kept,
+            conflicts,
+            inserted,
+        } = insert_new(tx.as_mut(), &records, self).await?;
         kept.extend(update_known(tx.as_mut(), &records, cipher).await?);
         records.retain(|id, _| kept.contains(id));
         insert_attempts(tx.as_mut(), records.values().copied()).await?;
-        let mut events: Vec<&Event> = records.values().filter_map(|record| record.event.as_ref()).collect();
-        let disables: Vec<&DisableEndpoint> = records.values().filter_map(|record| record.disable.as_ref()).collect();
+        let mut events: Vec<&Event> = records
+            .values()
+            .filter_map(|record| record.event.as_ref())
+            .collect();
+        let disables: Vec<&DisableEndpoint> = records
+            .values()
+            .filter_map(|record| record.disable.as_ref())
+            .collect();
         events.extend(disable(tx.as_mut(), &disables, now).await?);
         insert_events(tx.as_mut(), &events).await?;
         tx.commit().await?;
-        inserted.into_iter().for_each(|notification| self.kept.put(notification));
+        inserted
+            .into_iter()
+            .for_each(|notification| self.kept.put(notification));
         let answer = |(record, first): (&Record, bool)| match record.delivery.id {
             id if conflicts.contains(&id) => Recorded::Conflict,
             id if first && kept.contains(&id) => Recorded::Kept,
@@ -119,8 +136,8 @@ impl Store {
         Ok(batch.iter().zip(firsts).map(answer).collect())
     }
 
-    /// Keeps notifications that no endpoint wants, so that they can be seen. Idempotent. Answers for each whether its
-    /// id stands for another one: that one stays.
+    /// Keeps notifications that no endpoint wants, so that they can be seen. Idempotent. Answers
+    /// for each whether its id stands for another one: that one stays.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -136,7 +153,10 @@ impl Store {
         let each = notifications.iter().map(|notification| (notification, 0));
         let inserted = insert_notifications(tx.as_mut(), each).await?;
         tx.commit().await?;
-        Ok(notifications.iter().map(|notification| inserted.stands_for_another(notification)).collect())
+        Ok(notifications
+            .iter()
+            .map(|notification| inserted.stands_for_another(notification))
+            .collect())
     }
 }
 
@@ -170,39 +190,63 @@ async fn insert_new<'a>(
     let new: Vec<(&'a Record, &'a Arc<Notification>, u32)> = records
         .values()
         .filter_map(|record| match &record.before {
-            Before::New { notification, fan_out } => Some((*record, notification, *fan_out)),
+            Before::New {
+                notification,
+                fan_out,
+            } => Some((*record, notification, *fan_out)),
             Before::Known { .. } => None,
         })
         .collect();
-    // Of many deliveries only the first batch brings the notification: each would send its payload once more.
-    let first_seen = new.iter().filter(|(_, notification, fan_out)| *fan_out <= 1 || !store.kept.has(notification));
-    let notifications = insert_notifications(tx, first_seen.map(|(_, it, fan_out)| (*it, *fan_out))).await?;
+    // Of many deliveries only the first batch brings the notification: each would send its payload
+    // once more.
+    let first_seen = new
+        .iter()
+        .filter(|(_, notification, fan_out)| *fan_out <= 1 || !store.kept.has(notification));
+    let notifications =
+        insert_notifications(tx, first_seen.map(|(_, it, fan_out)| (*it, *fan_out))).await?;
     let conflicts: HashSet<DeliveryId> = new
         .iter()
         .filter(|(_, notification, _)| notifications.stands_for_another(notification))
         .map(|(record, ..)| record.delivery.id)
         .collect();
-    let free = new.iter().filter(|(record, ..)| !conflicts.contains(&record.delivery.id));
+    let free = new
+        .iter()
+        .filter(|(record, ..)| !conflicts.contains(&record.delivery.id));
     let deliveries = rows::delivery_batch(free.map(|(Record { delivery, kept, .. }, ..)| {
-        let kept = kept.as_ref().filter(|_| delivery.state.status() == Status::Pending);
-        (delivery, round::param(store.cipher.as_deref(), delivery, kept))
+        let kept = kept
+            .as_ref()
+            .filter(|_| delivery.state.status() == Status::Pending);
+        (
+            delivery,
+            round::param(store.cipher.as_deref(), delivery, kept),
+        )
     }));
     let kept = delivery_ids(tx.run_batch(SQL, deliveries).await?)?;
-    let several = notifications.inserted.into_iter().filter(|(_, fan_out)| *fan_out > 1);
-    Ok(New { kept, conflicts, inserted: several.map(|(notification, _)| notification).collect() })
+    let several = notifications
+        .inserted
+        .into_iter()
+        .filter(|(_, fan_out)| *fan_out > 1);
+    Ok(New {
+        kept,
+        conflicts,
+        inserted: several.map(|(notification, _)| notification).collect(),
+    })
 }
 
 /// What became of notifications that were to be inserted.
 struct Notifications<'a> {
     inserted: Vec<(&'a Arc<Notification>, u32)>,
-    /// By tenant and id: what was there already, as far as it can be read, and what came first in this batch.
+    /// By tenant and id: what was there already, as far as it can be read, and what came first in
+    /// this batch.
     there: HashMap<(TenantId, NotificationId), Notification>,
 }
 
 impl Notifications<'_> {
     fn stands_for_another(&self, notification: &Notification) -> bool {
         let name = (notification.tenant.clone(), notification.id.clone());
-        self.there.get(&name).is_some_and(|first| first.differs_in(notification).is_some())
+        self.there
+            .get(&name)
+            .is_some_and(|first| first.differs_in(notification).is_some())
     }
 }
 
@@ -217,23 +261,40 @@ async fn insert_notifications<'a>(
             u.expires_at, u.priority, u.origin, u.traceparent, u.hops, u.fan_out
         FROM {rows} WHERE true
         ON CONFLICT DO NOTHING RETURNING tenant, id";
-    let mut each: BTreeMap<(&TenantId, &NotificationId), (&'a Arc<Notification>, u32)> = BTreeMap::new();
+    let mut each: BTreeMap<(&TenantId, &NotificationId), (&'a Arc<Notification>, u32)> =
+        BTreeMap::new();
     let mut there = HashMap::new();
     for (notification, fan_out) in notifications {
-        let first = each.entry((&notification.tenant, &notification.id)).or_insert((notification, fan_out));
+        let first = each
+            .entry((&notification.tenant, &notification.id))
+            .or_insert((notification, fan_out));
         if !Arc::ptr_eq(first.0, notification) {
-            there.insert((notification.tenant.clone(), notification.id.clone()), first.0.as_ref().clone());
+            there.insert(
+                (notification.tenant.clone(), notification.id.clone()),
+                first.0.as_ref().clone(),
+            );
         }
     }
     let mut names = HashSet::new();
-    for row in tx.run_batch(SQL, rows::notification_batch(each.values().copied())).await?.rows {
+    for row in tx
+        .run_batch(SQL, rows::notification_batch(each.values().copied()))
+        .await?
+        .rows
+    {
         let mut row = row.reader("notifications");
         names.insert((row.text()?, row.text()?));
     }
-    let new = |it: &Notification| names.contains(&(it.tenant.as_str().to_owned(), it.id.as_str().to_owned()));
-    let (inserted, known): (Vec<_>, Vec<_>) = each.into_values().partition(|(notification, _)| new(notification));
+    let new = |it: &Notification| {
+        names.contains(&(it.tenant.as_str().to_owned(), it.id.as_str().to_owned()))
+    };
+    let (inserted, known): (Vec<_>, Vec<_>) = each
+        .into_values()
+        .partition(|(notification, _)| new(notification));
     if !known.is_empty() {
-        let names = known.iter().map(|(notification, _)| (&notification.tenant, &notification.id)).collect();
+        let names = known
+            .iter()
+            .map(|(notification, _)| (&notification.tenant, &notification.id))
+            .collect();
         let first = read_each(tx, &names).await?.into_iter();
         there.extend(first.map(|it| ((it.tenant.clone(), it.id.clone()), it)));
     }
@@ -246,9 +307,18 @@ async fn update_known(
     cipher: Option<&Cipher>,
 ) -> Result<HashSet<DeliveryId>, StoreError> {
     let changes = records.values().filter_map(|record| match record.before {
-        Before::Known { round, attempt_count } => {
+        Before::Known {
+            round,
+            attempt_count,
+        } => {
             let kept = round::param(cipher, &record.delivery, record.kept.as_ref());
-            Some(Change { delivery: &record.delivery, was: Status::Pending, round, attempt_count, kept })
+            Some(Change {
+                delivery: &record.delivery,
+                was: Status::Pending,
+                round,
+                attempt_count,
+                kept,
+            })
         }
         Before::New { .. } => None,
     });
@@ -265,7 +335,8 @@ pub(super) struct Change<'a> {
     pub(super) kept: Param,
 }
 
-/// Writes changes of deliveries, given in the order of their ids. Returns those that were as they had to be.
+/// Writes changes of deliveries, given in the order of their ids. Returns those that were as they
+/// had to be.
 pub(super) async fn update<'a>(
     tx: &mut dyn Transaction,
     changes: impl Iterator<Item = Change<'a>>,
@@ -304,7 +375,14 @@ pub(super) async fn update<'a>(
         ("last_error", Text),
         ("kept", Bytes),
     ]);
-    for Change { delivery, was, round, attempt_count, kept } in changes {
+    for Change {
+        delivery,
+        was,
+        round,
+        attempt_count,
+        kept,
+    } in changes
+    {
         let [status, wait, hold, due_at, reason, finished_at] = rows::state_params(&delivery.state);
         batch.push([
             Param::uuid(delivery.id.0),
@@ -331,10 +409,17 @@ pub(super) async fn update<'a>(
 }
 
 fn delivery_ids(answer: Answer) -> Result<HashSet<DeliveryId>, StoreError> {
-    answer.rows.into_iter().map(|row| row.reader("deliveries").uuid().map(DeliveryId)).collect()
+    answer
+        .rows
+        .into_iter()
+        .map(|row| row.reader("deliveries").uuid().map(DeliveryId))
+        .collect()
 }
 
-async fn insert_attempts(tx: &mut dyn Transaction, records: impl Iterator<Item = &Record>) -> Result<(), StoreError> {
+async fn insert_attempts(
+    tx: &mut dyn Transaction,
+    records: impl Iterator<Item = &Record>,
+) -> Result<(), StoreError> {
     const SQL: &str = "-- attempts.insert_batch
         INSERT INTO attempts (delivery_id, number, round, started_at, duration_us, phases, result, status_code,
             error_code, error_text, response_body, resolved_address, request_headers, worker,
@@ -344,12 +429,14 @@ async fn insert_attempts(tx: &mut dyn Transaction, records: impl Iterator<Item =
             u.console
         FROM {rows} WHERE true
         ON CONFLICT DO NOTHING";
-    let attempts = records.filter_map(|record| Some((record.delivery.id, record.attempt.as_ref()?)));
+    let attempts =
+        records.filter_map(|record| Some((record.delivery.id, record.attempt.as_ref()?)));
     tx.run_batch(SQL, rows::attempt_batch(attempts)).await?;
     Ok(())
 }
 
-/// Disables those endpoints that are enabled and as they were when they were called; returns their events.
+/// Disables those endpoints that are enabled and as they were when they were called; returns their
+/// events.
 async fn disable<'a>(
     tx: &mut dyn Transaction,
     disables: &[&'a DisableEndpoint],
@@ -367,9 +454,16 @@ async fn disable<'a>(
     }
     let mut disabled = Vec::new();
     for (id, disable) in each {
-        let EndpointStatus::Disabled(reason) = disable.endpoint.status else { continue };
+        let EndpointStatus::Disabled(reason) = disable.endpoint.status else {
+            continue;
+        };
         let version = Param::int(disable.endpoint.version);
-        let params = vec![Param::text(id.as_str()), Param::text(reason.as_str()), Param::time(now), version];
+        let params = vec![
+            Param::text(id.as_str()),
+            Param::text(reason.as_str()),
+            Param::time(now),
+            version,
+        ];
         if tx.run(SQL, params).await?.affected == 1 {
             disabled.push(disable);
         }

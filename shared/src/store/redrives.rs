@@ -1,5 +1,5 @@
-//! Redrives: jobs that put dead letters back on the work queue. How far each is lies here; the letters are the
-//! broker's. `crate::redrive` works them off.
+//! Redrives: jobs that put dead letters back on the work queue. How far each is lies here; the
+//! letters are the broker's. `crate::redrive` works them off.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -56,7 +56,9 @@ impl RedriveState {
     }
 
     fn parse(name: &str) -> Option<Self> {
-        [Self::Running, Self::Done, Self::Cancelled].into_iter().find(|state| state.as_str() == name)
+        [Self::Running, Self::Done, Self::Cancelled]
+            .into_iter()
+            .find(|state| state.as_str() == name)
     }
 }
 
@@ -74,7 +76,8 @@ pub enum RedriveStep {
 /// The columns of a redrive `d`, as [`read`] reads them.
 macro_rules! columns {
     () => {
-        "d.id, d.state, d.total, d.redriven, d.undecodable, d.last_error, d.created_at, d.finished_at"
+        "d.id, d.state, d.total, d.redriven, d.undecodable, d.last_error, d.created_at, \
+         d.finished_at"
     };
 }
 
@@ -86,9 +89,13 @@ impl Store {
     pub async fn create_redrive(&self, total: u64, now: Timestamp) -> Result<Redrive, StoreError> {
         const SQL: &str = "-- redrives.insert
             INSERT INTO redrives (id, state, total, created_at, finished_at) VALUES ($1, $2, $3, $4, $5)";
-        // Nothing to move is through at once, so that nobody has to wait for a process that says so.
-        let (state, finished_at) =
-            if total == 0 { (RedriveState::Done, Some(now)) } else { (RedriveState::Running, None) };
+        // Nothing to move is through at once, so that nobody has to wait for a process that says
+        // so.
+        let (state, finished_at) = if total == 0 {
+            (RedriveState::Done, Some(now))
+        } else {
+            (RedriveState::Running, None)
+        };
         let redrive = Redrive {
             id: uuid_v7(now),
             state,
@@ -115,9 +122,18 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn redrive(&self, id: Uuid) -> Result<Option<Redrive>, StoreError> {
-        const SQL: &str = concat!("-- redrives.get\nSELECT ", columns!(), " FROM redrives d WHERE d.id = $1");
+        const SQL: &str = concat!(
+            "-- redrives.get\nSELECT ",
+            columns!(),
+            " FROM redrives d WHERE d.id = $1"
+        );
         let answer = self.driver.read(SQL, vec![Param::uuid(id)]).await?;
-        answer.rows.into_iter().next().map(|row| read(&mut row.reader("redrives"))).transpose()
+        answer
+            .rows
+            .into_iter()
+            .next()
+            .map(|row| read(&mut row.reader("redrives")))
+            .transpose()
     }
 
     /// Redrives, the newest first.
@@ -125,22 +141,40 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn redrives(&self, page: &PageRequest) -> Result<Page<Redrive>, StoreError> {
-        let mut query = Query::new(concat!("-- redrives.list\nSELECT ", columns!(), " FROM redrives d WHERE true"));
+        let mut query = Query::new(concat!(
+            "-- redrives.list\nSELECT ",
+            columns!(),
+            " FROM redrives d WHERE true"
+        ));
         if let Some(cursor) = &page.cursor {
             let id = Uuid::parse_str(&cursor.id).unwrap_or_default();
-            query.and("(d.created_at, d.id) < (?, ?)", [Param::int(cursor.micros), Param::uuid(id)]);
+            query.and(
+                "(d.created_at, d.id) < (?, ?)",
+                [Param::int(cursor.micros), Param::uuid(id)],
+            );
         }
-        query.end(" ORDER BY d.created_at DESC, d.id DESC LIMIT ?", [Param::int(page.fetch())]);
+        query.end(
+            " ORDER BY d.created_at DESC, d.id DESC LIMIT ?",
+            [Param::int(page.fetch())],
+        );
         let redrives = self.readable(("redrive", "redrives"), query.read(self).await?, read);
-        let cursor = |redrive: &Redrive| Cursor { micros: redrive.created_at.as_micros(), id: redrive.id.to_string() };
+        let cursor = |redrive: &Redrive| Cursor {
+            micros: redrive.created_at.as_micros(),
+            id: redrive.id.to_string(),
+        };
         Ok(Page::of_readable(redrives, page, cursor))
     }
 
-    /// Leases the running redrive that was asked for first, of those that nobody works on, until `lease_until`.
+    /// Leases the running redrive that was asked for first, of those that nobody works on, until
+    /// `lease_until`.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn claim_redrive(&self, now: Timestamp, lease_until: Timestamp) -> Result<Option<Redrive>, StoreError> {
+    pub async fn claim_redrive(
+        &self,
+        now: Timestamp,
+        lease_until: Timestamp,
+    ) -> Result<Option<Redrive>, StoreError> {
         const FIND: &str = "-- redrives.find
             SELECT d.id FROM redrives d
             WHERE d.state = 'running' AND (d.lease_until IS NULL OR d.lease_until <= $1)
@@ -149,7 +183,14 @@ impl Store {
             UPDATE redrives SET lease_until = $3
             WHERE id = $1 AND state = 'running' AND (lease_until IS NULL OR lease_until <= $2)";
         // Looked for first, so that the common case writes nothing.
-        let Some(row) = self.driver.read(FIND, vec![Param::time(now)]).await?.rows.into_iter().next() else {
+        let Some(row) = self
+            .driver
+            .read(FIND, vec![Param::time(now)])
+            .await?
+            .rows
+            .into_iter()
+            .next()
+        else {
             return Ok(None);
         };
         let id = row.reader("redrives").uuid()?;
@@ -160,8 +201,8 @@ impl Store {
         self.redrive(id).await
     }
 
-    /// Writes down what a step came to, and leases the redrive further, until `lease_until`. What was moved counts
-    /// for a cancelled redrive, too. Returns it as it stands then.
+    /// Writes down what a step came to, and leases the redrive further, until `lease_until`. What
+    /// was moved counts for a cancelled redrive, too. Returns it as it stands then.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -192,7 +233,8 @@ impl Store {
         ];
         tx.run(MOVED, params).await?;
         if matches!(step, RedriveStep::Last(_)) {
-            tx.run(DONE, vec![Param::uuid(id), Param::time(now)]).await?;
+            tx.run(DONE, vec![Param::uuid(id), Param::time(now)])
+                .await?;
         }
         tx.commit().await?;
         self.redrive(id).await
@@ -202,11 +244,22 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn cancel_redrive(&self, id: Uuid, now: Timestamp) -> Result<JobCancelled, StoreError> {
+    pub async fn cancel_redrive(
+        &self,
+        id: Uuid,
+        now: Timestamp,
+    ) -> Result<JobCancelled, StoreError> {
         const SQL: &str = "-- redrives.cancel
             UPDATE redrives SET state = 'cancelled', finished_at = $2 WHERE id = $1 AND state = 'running'";
-        let answer = self.driver.write(SQL, vec![Param::uuid(id), Param::time(now)]).await?;
-        Ok(if answer.affected == 1 { JobCancelled::Done } else { JobCancelled::NotRunning })
+        let answer = self
+            .driver
+            .write(SQL, vec![Param::uuid(id), Param::time(now)])
+            .await?;
+        Ok(if answer.affected == 1 {
+            JobCancelled::Done
+        } else {
+            JobCancelled::NotRunning
+        })
     }
 }
 

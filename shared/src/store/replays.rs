@@ -23,14 +23,15 @@ pub struct Replay {
     pub filter: DeliveryFilter,
     /// Whether it goes on.
     pub state: ReplayState,
-    /// Deliveries that matched when it was asked for; null where that is not known (it was asked for by an older
-    /// version).
+    /// Deliveries that matched when it was asked for; null where that is not known (it was asked
+    /// for by an older version).
     pub total: Option<u64>,
     /// Deliveries looked at.
     pub matched: u64,
     /// Deliveries that were put into a new round.
     pub replayed: u64,
-    /// Deliveries left alone: their time ran out, their endpoint is gone, or they are pending anyway.
+    /// Deliveries left alone: their time ran out, their endpoint is gone, or they are pending
+    /// anyway.
     pub skipped: u64,
     /// When it was asked for; it takes only deliveries from before.
     pub created_at: Timestamp,
@@ -81,17 +82,20 @@ impl ReplayState {
         }
     }
 
-    /// As the store has it: a cancelled replay is `done` there, and has the time at which it was cancelled, so that
-    /// programs of before can read it.
+    /// As the store has it: a cancelled replay is `done` there, and has the time at which it was
+    /// cancelled, so that programs of before can read it.
     fn parse(name: &str) -> Option<Self> {
-        [Self::Running, Self::Done].into_iter().find(|state| state.as_str() == name)
+        [Self::Running, Self::Done]
+            .into_iter()
+            .find(|state| state.as_str() == name)
     }
 }
 
 /// The columns of a replay `d`, as [`read`] reads them.
 macro_rules! columns {
     () => {
-        "d.id, d.filter, d.state, d.total, d.matched, d.replayed, d.skipped, d.created_at, d.finished_at, \
+        "d.id, d.filter, d.state, d.total, d.matched, d.replayed, d.skipped, d.created_at, \
+         d.finished_at, \
          d.cancelled_at, d.cursor_at, d.cursor_id"
     };
 }
@@ -101,7 +105,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn create_replay(&self, filter: &DeliveryFilter, now: Timestamp) -> Result<Replay, StoreError> {
+    pub async fn create_replay(
+        &self,
+        filter: &DeliveryFilter,
+        now: Timestamp,
+    ) -> Result<Replay, StoreError> {
         const SQL: &str = "-- replays.insert
             INSERT INTO replays (id, filter, state, matched, replayed, skipped, created_at, total)
             VALUES ($1, $2, 'running', 0, 0, 0, $3, $4)";
@@ -118,7 +126,12 @@ impl Store {
             finished_at: None,
         };
         let total = Param::int(i64::try_from(total).unwrap_or(i64::MAX));
-        let params = vec![Param::uuid(replay.id), rows::json_param(filter), Param::time(now), total];
+        let params = vec![
+            Param::uuid(replay.id),
+            rows::json_param(filter),
+            Param::time(now),
+            total,
+        ];
         self.driver.write(SQL, params).await?;
         Ok(replay)
     }
@@ -128,32 +141,56 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn replay(&self, id: Uuid) -> Result<Option<Replay>, StoreError> {
-        const SQL: &str = concat!("-- replays.get\nSELECT ", columns!(), " FROM replays d WHERE d.id = $1");
+        const SQL: &str = concat!(
+            "-- replays.get\nSELECT ",
+            columns!(),
+            " FROM replays d WHERE d.id = $1"
+        );
         let answer = self.driver.read(SQL, vec![Param::uuid(id)]).await?;
-        answer.rows.into_iter().next().map(|row| Ok(read(&mut row.reader("replays"))?.0)).transpose()
+        answer
+            .rows
+            .into_iter()
+            .next()
+            .map(|row| Ok(read(&mut row.reader("replays"))?.0))
+            .transpose()
     }
 
-    /// How many deliveries match a filter that were created before `now`: what a replay would look at.
+    /// How many deliveries match a filter that were created before `now`: what a replay would look
+    /// at.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn matching_deliveries(&self, filter: &DeliveryFilter, now: Timestamp) -> Result<Matching, StoreError> {
+    pub async fn matching_deliveries(
+        &self,
+        filter: &DeliveryFilter,
+        now: Timestamp,
+    ) -> Result<Matching, StoreError> {
         let mut query = Query::new(
             "-- replays.matching
             SELECT count(*), min(d.created_at), max(d.created_at) FROM deliveries d WHERE true",
         );
         filter.add_to(&mut query);
         query.and("d.created_at < ?", [Param::time(now)]);
-        let Some(row) = query.read(self).await?.rows.into_iter().next() else { return Ok(Matching::default()) };
+        let Some(row) = query.read(self).await?.rows.into_iter().next() else {
+            return Ok(Matching::default());
+        };
         let mut row = row.reader("deliveries");
-        Ok(Matching { count: row.total()?, oldest: row.time_opt()?, newest: row.time_opt()? })
+        Ok(Matching {
+            count: row.total()?,
+            oldest: row.time_opt()?,
+            newest: row.time_opt()?,
+        })
     }
 
     /// Replays of a tenant, or of all, the newest first.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn replays(&self, tenant: Option<&TenantId>, page: &PageRequest) -> Result<Page<Replay>, StoreError> {
+    pub async fn replays(
+        &self,
+        tenant: Option<&TenantId>,
+        page: &PageRequest,
+    ) -> Result<Page<Replay>, StoreError> {
         let size = usize::try_from(page.fetch()).unwrap_or(usize::MAX);
         let mut found = Vec::new();
         let mut cursor = page.cursor.clone();
@@ -163,10 +200,13 @@ impl Store {
             let through = rows.len() < size;
             for row in rows {
                 let mut row = row.reader("replays");
-                let (at, id) = (row.time()?, row.uuid()?);
+                let at = row.time()?;
+                let id = row.uuid()?;
                 cursor = Some(place((at, id)));
                 match read(&mut row) {
-                    Ok((replay, _)) if tenant.is_none() || replay.filter.tenant.as_ref() == tenant => {
+                    Ok((replay, _))
+                        if tenant.is_none() || replay.filter.tenant.as_ref() == tenant =>
+                    {
                         found.push(replay)
                     }
                     Ok(_) => {}
@@ -178,10 +218,16 @@ impl Store {
             }
         }
         found.truncate(size);
-        Ok(Page::of(found, page, |replay| place((replay.created_at, replay.id))))
+        Ok(Page::of(found, page, |replay| {
+            place((replay.created_at, replay.id))
+        }))
     }
 
-    async fn some_replays(&self, after: Option<&Cursor>, page: &PageRequest) -> Result<Vec<Row>, StoreError> {
+    async fn some_replays(
+        &self,
+        after: Option<&Cursor>,
+        page: &PageRequest,
+    ) -> Result<Vec<Row>, StoreError> {
         let mut query = Query::new(concat!(
             "-- replays.list
             SELECT d.created_at, d.id, ",
@@ -190,33 +236,63 @@ impl Store {
         ));
         if let Some(cursor) = after {
             let id = Uuid::parse_str(&cursor.id).unwrap_or_default();
-            query.and("(d.created_at, d.id) < (?, ?)", [Param::int(cursor.micros), Param::uuid(id)]);
+            query.and(
+                "(d.created_at, d.id) < (?, ?)",
+                [Param::int(cursor.micros), Param::uuid(id)],
+            );
         }
-        query.end(" ORDER BY d.created_at DESC, d.id DESC LIMIT ?", [Param::int(page.fetch())]);
+        query.end(
+            " ORDER BY d.created_at DESC, d.id DESC LIMIT ?",
+            [Param::int(page.fetch())],
+        );
         Ok(query.read(self).await?.rows)
     }
 
-    /// Stops a running replay. Waits for a step that is under way, which counts; no further one is begun.
+    /// Stops a running replay. Waits for a step that is under way, which counts; no further one is
+    /// begun.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn cancel_replay(&self, id: Uuid, now: Timestamp) -> Result<JobCancelled, StoreError> {
+    pub async fn cancel_replay(
+        &self,
+        id: Uuid,
+        now: Timestamp,
+    ) -> Result<JobCancelled, StoreError> {
         const SQL: &str = "-- replays.cancel
             UPDATE replays SET state = 'done', cancelled_at = $2, finished_at = $2
             WHERE id = $1 AND state = 'running'";
-        let answer = self.driver.write(SQL, vec![Param::uuid(id), Param::time(now)]).await?;
-        Ok(if answer.affected == 1 { JobCancelled::Done } else { JobCancelled::NotRunning })
+        let answer = self
+            .driver
+            .write(SQL, vec![Param::uuid(id), Param::time(now)])
+            .await?;
+        Ok(if answer.affected == 1 {
+            JobCancelled::Done
+        } else {
+            JobCancelled::NotRunning
+        })
     }
 
-    /// Takes one running replay a step of up to `limit` deliveries further. Several workers may call it
-    /// at once. `None`: no replay is running.
+    /// Takes one running replay a step of up to `limit` deliveries further. Several workers may
+    /// call it at once. `None`: no replay is running.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn step_replay(&self, now: Timestamp, limit: u32) -> Result<Option<Replay>, StoreError> {
+    pub async fn step_replay(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Option<Replay>, StoreError> {
         let mut tx = self.driver.begin().await?;
-        let Some((mut replay, place)) = self.next_replay(tx.as_mut()).await? else { return Ok(None) };
-        let Step { mut found, matched, last } = self.next_deliveries(tx.as_mut(), &replay, place, limit).await?;
+        let Some((mut replay, place)) = self.next_replay(tx.as_mut()).await? else {
+            return Ok(None);
+        };
+        let Step {
+            mut found,
+            matched,
+            last,
+        } = self
+            .next_deliveries(tx.as_mut(), &replay, place, limit)
+            .await?;
         replay.matched += matched as u64;
         if matched < limit as usize {
             replay.state = ReplayState::Done;
@@ -238,8 +314,12 @@ impl Store {
         Ok(Some(replay))
     }
 
-    /// The running replay that was asked for first, of those that can be read and nobody else has in hand.
-    async fn next_replay(&self, tx: &mut dyn Transaction) -> Result<Option<(Replay, Option<Place>)>, StoreError> {
+    /// The running replay that was asked for first, of those that can be read and nobody else has
+    /// in hand.
+    async fn next_replay(
+        &self,
+        tx: &mut dyn Transaction,
+    ) -> Result<Option<(Replay, Option<Place>)>, StoreError> {
         const SQL: &str = concat!(
             "-- replays.next
             SELECT d.created_at, d.id, ",
@@ -249,8 +329,12 @@ impl Store {
         );
         let mut after = (Timestamp::from_micros(i64::MIN), Uuid::nil());
         loop {
-            let answer = tx.run(SQL, vec![Param::time(after.0), Param::uuid(after.1)]).await?;
-            let Some(row) = answer.rows.into_iter().next() else { return Ok(None) };
+            let answer = tx
+                .run(SQL, vec![Param::time(after.0), Param::uuid(after.1)])
+                .await?;
+            let Some(row) = answer.rows.into_iter().next() else {
+                return Ok(None);
+            };
             let mut row = row.reader("replays");
             after = (row.time()?, row.uuid()?);
             match read(&mut row) {
@@ -277,14 +361,25 @@ impl Store {
         replay.filter.add_to(&mut query);
         query.and("d.created_at < ?", [Param::time(replay.created_at)]);
         if let Some((at, id)) = place {
-            query.and("(d.created_at, d.id) < (?, ?)", [Param::time(at), Param::uuid(id)]);
+            query.and(
+                "(d.created_at, d.id) < (?, ?)",
+                [Param::time(at), Param::uuid(id)],
+            );
         }
-        query.end(" ORDER BY d.created_at DESC, d.id DESC LIMIT ? {lock}", [Param::count(limit)]);
+        query.end(
+            " ORDER BY d.created_at DESC, d.id DESC LIMIT ? {lock}",
+            [Param::count(limit)],
+        );
         let (text, params) = query.parts();
-        let mut step = Step { found: Vec::new(), matched: 0, last: None };
+        let mut step = Step {
+            found: Vec::new(),
+            matched: 0,
+            last: None,
+        };
         for row in tx.run(&text, params).await?.rows {
             let mut row = row.reader("deliveries");
-            let (at, id) = (row.time()?, row.uuid()?);
+            let at = row.time()?;
+            let id = row.uuid()?;
             let endpoint = row.text_opt()?;
             step.matched += 1;
             step.last = Some((at, id));
@@ -310,10 +405,17 @@ struct Step {
 }
 
 fn place((at, id): Place) -> Cursor {
-    Cursor { micros: at.as_micros(), id: id.to_string() }
+    Cursor {
+        micros: at.as_micros(),
+        id: id.to_string(),
+    }
 }
 
-async fn save(tx: &mut dyn Transaction, replay: &Replay, place: Option<Place>) -> Result<(), StoreError> {
+async fn save(
+    tx: &mut dyn Transaction,
+    replay: &Replay,
+    place: Option<Place>,
+) -> Result<(), StoreError> {
     const SQL: &str = "-- replays.save
         UPDATE replays SET state = $2, matched = $3, replayed = $4, skipped = $5, finished_at = $6,
             cursor_at = $7, cursor_id = $8

@@ -9,9 +9,10 @@ use super::{Store, StoreError};
 use crate::domain::time::Timestamp;
 
 impl Store {
-    /// One step: up to `limit` deliveries that finished before `before`, with their attempts (on Postgres
-    /// those go by the day: [`Store::remove_partitions`]), and their notifications that have no other delivery; published events from before `before`; idempotency
-    /// keys from before `keys_before`. Returns how many rows went; 0: nothing is left to remove.
+    /// One step: up to `limit` deliveries that finished before `before`, with their attempts (on
+    /// Postgres those go by the day: [`Store::remove_partitions`]), and their notifications that
+    /// have no other delivery; published events from before `before`; idempotency keys from before
+    /// `keys_before`. Returns how many rows went; 0: nothing is left to remove.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -36,7 +37,11 @@ impl Store {
             (ANSWERS, keys_before),
         ];
         for (sql, at) in steps {
-            removed += self.driver.write(sql, vec![Param::time(at), Param::count(limit)]).await?.affected;
+            removed += self
+                .driver
+                .write(sql, vec![Param::time(at), Param::count(limit)])
+                .await?
+                .affected;
         }
         Ok(removed)
     }
@@ -58,7 +63,9 @@ impl Store {
                     WHERE d.notification_id = notifications.id AND d.tenant = notifications.tenant)";
         let attempts = self.attempts_by_row().await?;
         let mut tx = self.driver.begin().await?;
-        let answer = tx.run(FIND, vec![Param::time(before), Param::count(limit)]).await?;
+        let answer = tx
+            .run(FIND, vec![Param::time(before), Param::count(limit)])
+            .await?;
         let mut deliveries = BTreeSet::new();
         let mut notifications: BTreeMap<(String, String), i64> = BTreeMap::new();
         for row in answer.rows {
@@ -73,9 +80,16 @@ impl Store {
         for sql in attempts {
             removed += tx.run_batch(sql, key_batch(&deliveries)).await?.affected;
         }
-        removed += tx.run_batch(DELIVERIES, key_batch(&deliveries)).await?.affected;
-        tx.run_batch(FAN_OUT, notification_batch(&notifications)).await?;
-        removed += tx.run_batch(NOTIFICATIONS, notification_batch(&notifications)).await?.affected;
+        removed += tx
+            .run_batch(DELIVERIES, key_batch(&deliveries))
+            .await?
+            .affected;
+        tx.run_batch(FAN_OUT, notification_batch(&notifications))
+            .await?;
+        removed += tx
+            .run_batch(NOTIFICATIONS, notification_batch(&notifications))
+            .await?
+            .affected;
         tx.commit().await?;
         Ok(removed)
     }
@@ -113,7 +127,11 @@ fn key_batch(keys: &BTreeSet<Uuid>) -> Batch {
 }
 
 fn notification_batch(notifications: &BTreeMap<(String, String), i64>) -> Batch {
-    let mut batch = Batch::new(&[("tenant", Kind::Text), ("id", Kind::Text), ("removed", Kind::Int)]);
+    let mut batch = Batch::new(&[
+        ("tenant", Kind::Text),
+        ("id", Kind::Text),
+        ("removed", Kind::Int),
+    ]);
     for ((tenant, id), removed) in notifications {
         batch.push([Param::text(tenant), Param::text(id), Param::int(*removed)]);
     }

@@ -9,7 +9,9 @@ use crate::domain::attempt::{Attempt, AttemptError, AttemptResult};
 use crate::domain::delivery::{Delivery, DeliveryState, FailureReason, Hold, Status, Wait};
 use crate::domain::event::{Event, EventType};
 use crate::domain::hops::Hops;
-use crate::domain::id::{DeliveryId, EndpointId, EventId, NotificationId, NotificationType, TenantId};
+use crate::domain::id::{
+    DeliveryId, EndpointId, EventId, NotificationId, NotificationType, TenantId,
+};
 use crate::domain::notification::{Notification, Origin, Priority};
 use crate::domain::raw_json::RawJson;
 use crate::domain::time::Timestamp;
@@ -19,7 +21,8 @@ use crate::domain::wire_format::WireFormat;
 macro_rules! delivery_columns {
     () => {
         "d.id, d.notification_id, d.tenant, d.type, d.endpoint_id, d.wire_format, d.recipient, \
-         d.status, d.wait, d.hold, d.due_at, d.reason, d.finished_at, d.round, d.attempt_count, d.round_base, \
+         d.status, d.wait, d.hold, d.due_at, d.reason, d.finished_at, d.round, d.attempt_count, \
+         d.round_base, \
          d.created_at, d.expires_at, d.provider_message_id, d.provider_message_date, \
          d.provider_error_code, d.last_error, d.origin"
     };
@@ -28,7 +31,8 @@ macro_rules! delivery_columns {
 /// The columns of a notification `n`, as [`notification`] reads them.
 macro_rules! notification_columns {
     () => {
-        "n.tenant, n.id, n.type, n.target, n.payload, n.recipient, n.overrides, n.accepted_at, n.deliver_at, \
+        "n.tenant, n.id, n.type, n.target, n.payload, n.recipient, n.overrides, n.accepted_at, \
+         n.deliver_at, \
          n.expires_at, n.priority, n.origin, n.traceparent, n.hops"
     };
 }
@@ -36,7 +40,8 @@ macro_rules! notification_columns {
 /// The columns of an attempt `a`, as [`attempt`] reads them.
 macro_rules! attempt_columns {
     () => {
-        "a.number, a.round, a.started_at, a.duration_us, a.phases, a.result, a.status_code, a.error_code, \
+        "a.number, a.round, a.started_at, a.duration_us, a.phases, a.result, a.status_code, \
+         a.error_code, \
          a.error_text, a.response_body, a.resolved_address, a.request_headers, a.worker, \
          a.console"
     };
@@ -76,14 +81,20 @@ fn state(row: &mut Reader) -> Result<DeliveryState, StoreError> {
     let reason = row.word_opt(FailureReason::parse)?;
     let finished_at = row.time_opt()?;
     let state = match (status, finished_at, reason) {
-        (Status::Pending, None, None) => waiting(wait.as_deref(), due_at, hold).map(DeliveryState::Pending),
+        (Status::Pending, None, None) => {
+            waiting(wait.as_deref(), due_at, hold).map(DeliveryState::Pending)
+        }
         (Status::Delivered, Some(at), None) => Some(DeliveryState::Delivered { at }),
         (Status::Failed, Some(at), Some(reason)) => Some(DeliveryState::Failed { at, reason }),
         (Status::Expired, Some(at), None) => Some(DeliveryState::Expired { at }),
         (Status::Cancelled, Some(at), None) => Some(DeliveryState::Cancelled { at }),
         _ => None,
     };
-    state.ok_or_else(|| row.corrupt(format!("its state is {status:?} with wait {wait:?} and reason {reason:?}")))
+    state.ok_or_else(|| {
+        row.corrupt(format!(
+            "its state is {status:?} with wait {wait:?} and reason {reason:?}"
+        ))
+    })
 }
 
 fn waiting(wait: Option<&str>, due_at: Option<Timestamp>, hold: Option<Hold>) -> Option<Wait> {
@@ -201,7 +212,9 @@ pub(super) fn notification(row: &mut Reader) -> Result<Notification, StoreError>
 }
 
 /// Notifications to insert, each with its number of deliveries.
-pub(super) fn notification_batch<'a>(notifications: impl Iterator<Item = (&'a Arc<Notification>, u32)>) -> Batch {
+pub(super) fn notification_batch<'a>(
+    notifications: impl Iterator<Item = (&'a Arc<Notification>, u32)>,
+) -> Batch {
     use Kind::{Bytes, Int, Text};
     let mut batch = Batch::new(&[
         ("tenant", Text),
@@ -263,12 +276,18 @@ pub(super) fn attempt(row: &mut Reader) -> Result<Attempt, StoreError> {
 }
 
 fn attempt_error(row: &mut Reader) -> Result<Option<AttemptError>, StoreError> {
-    let (code, text) = (row.text_opt()?, row.text_opt()?);
-    Ok(code.map(|code| AttemptError { code, text: text.unwrap_or_default() }))
+    let code = row.text_opt()?;
+    let text = row.text_opt()?;
+    Ok(code.map(|code| AttemptError {
+        code,
+        text: text.unwrap_or_default(),
+    }))
 }
 
 /// Attempts to insert.
-pub(super) fn attempt_batch<'a>(attempts: impl Iterator<Item = (DeliveryId, &'a Attempt)>) -> Batch {
+pub(super) fn attempt_batch<'a>(
+    attempts: impl Iterator<Item = (DeliveryId, &'a Attempt)>,
+) -> Batch {
     use Kind::{Int, Text, Uuid};
     let mut batch = Batch::new(&[
         ("delivery_id", Uuid),
@@ -332,7 +351,10 @@ pub(super) fn outcome_event(delivery: &Delivery, last_attempt: Option<&Attempt>)
 
 /// A value of our own types as JSON.
 pub(super) fn json_param<T: serde::Serialize>(value: &T) -> Param {
-    #[expect(clippy::expect_used, reason = "structs and lists of texts and numbers always serialise")]
+    #[expect(
+        clippy::expect_used,
+        reason = "structs and lists of texts and numbers always serialise"
+    )]
     let text = serde_json::to_string(value).expect("JSON of our own types");
     Param::text(text)
 }
@@ -342,9 +364,13 @@ fn raw_json(row: &mut Reader) -> Result<RawJson, StoreError> {
 }
 
 fn raw_json_opt(row: &mut Reader) -> Result<Option<RawJson>, StoreError> {
-    let Some(bytes) = row.bytes_opt()? else { return Ok(None) };
+    let Some(bytes) = row.bytes_opt()? else {
+        return Ok(None);
+    };
     let text = String::from_utf8(bytes).map_err(|error| row.corrupt(error))?;
-    RawJson::parse(text).map(Some).map_err(|error| row.corrupt(error))
+    RawJson::parse(text)
+        .map(Some)
+        .map_err(|error| row.corrupt(error))
 }
 
 pub(super) const fn origin_name(origin: Origin) -> &'static str {
@@ -355,7 +381,9 @@ pub(super) const fn origin_name(origin: Origin) -> &'static str {
 }
 
 pub(super) fn parse_origin(name: &str) -> Option<Origin> {
-    [Origin::Producer, Origin::Event].into_iter().find(|origin| origin_name(*origin) == name)
+    [Origin::Producer, Origin::Event]
+        .into_iter()
+        .find(|origin| origin_name(*origin) == name)
 }
 
 const fn priority_name(priority: Priority) -> &'static str {
@@ -366,5 +394,7 @@ const fn priority_name(priority: Priority) -> &'static str {
 }
 
 fn parse_priority(name: &str) -> Option<Priority> {
-    [Priority::Normal, Priority::High].into_iter().find(|priority| priority_name(*priority) == name)
+    [Priority::Normal, Priority::High]
+        .into_iter()
+        .find(|priority| priority_name(*priority) == name)
 }

@@ -10,8 +10,8 @@ use utoipa::openapi::schema::{ArrayBuilder, OneOfBuilder, Schema};
 /// The most values of one filter.
 pub const MAX_VALUES: usize = 100;
 
-/// The values of a member that are wanted; none: any. In JSON a list, or one value; in a query one or more values with
-/// commas between them.
+/// The values of a member that are wanted; none: any. In JSON a list, or one value; in a query one
+/// or more values with commas between them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Several<T>(Vec<T>);
 
@@ -83,7 +83,9 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Several<T> {
                 if text.is_empty() {
                     return Ok(Vec::new());
                 }
-                text.split(',').map(|one| T::deserialize(StrDeserializer::new(one.trim()))).collect()
+                text.split(',')
+                    .map(|one| T::deserialize(StrDeserializer::new(one.trim())))
+                    .collect()
             }
 
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<Vec<T>, E> {
@@ -108,7 +110,9 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Several<T> {
 
         let values = deserializer.deserialize_any(Visitor(PhantomData))?;
         if values.len() > MAX_VALUES {
-            return Err(de::Error::custom(format_args!("more than {MAX_VALUES} values")));
+            return Err(de::Error::custom(format_args!(
+                "more than {MAX_VALUES} values"
+            )));
         }
         Ok(Self(values))
     }
@@ -116,7 +120,9 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Several<T> {
 
 /// The schema of a filter by values of `T`, in JSON.
 pub(super) fn schema<T: utoipa::PartialSchema>() -> RefOr<Schema> {
-    let list = ArrayBuilder::new().items(T::schema()).max_items(Some(MAX_VALUES));
+    let list = ArrayBuilder::new()
+        .items(T::schema())
+        .max_items(Some(MAX_VALUES));
     OneOfBuilder::new().item(T::schema()).item(list).into()
 }
 
@@ -136,8 +142,13 @@ impl StatusCode {
 impl std::str::FromStr for StatusCode {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let number = text.parse().ok().filter(|number| (100..=999).contains(number));
-        number.map(Self).ok_or_else(|| "a status code is a number from 100 to 999".to_owned())
+        let number = text
+            .parse()
+            .ok()
+            .filter(|number| (100..=999).contains(number));
+        number
+            .map(Self)
+            .ok_or_else(|| "a status code is a number from 100 to 999".to_owned())
     }
 }
 
@@ -184,24 +195,52 @@ mod tests {
         let two = Several::from(vec![Status::Failed, Status::Expired]);
         assert_eq!(read(r#""failed,expired""#).unwrap(), two);
         assert_eq!(read(r#"["failed","expired"]"#).unwrap(), two);
-        assert_eq!(serde_json::to_string(&two).unwrap(), r#"["failed","expired"]"#);
+        assert_eq!(
+            serde_json::to_string(&two).unwrap(),
+            r#"["failed","expired"]"#
+        );
         let one = Several::from(Status::Failed);
         assert_eq!(read(r#""failed""#).unwrap(), one);
-        assert_eq!(serde_json::to_string(&one).unwrap(), r#""failed""#, "as before there were several");
+        assert_eq!(
+            serde_json::to_string(&one).unwrap(),
+            r#""failed""#,
+            "as before there were several"
+        );
         assert!(read("null").unwrap().is_any() && read("[]").unwrap().is_any());
         assert!(read(r#""failed,,expired""#).is_err() && read(r#""lost""#).is_err());
         let many = format!("[{}]", vec![r#""failed""#; MAX_VALUES + 1].join(","));
-        assert!(read(&many).unwrap_err().to_string().contains("more than 100 values"));
+        assert!(
+            read(&many)
+                .unwrap_err()
+                .to_string()
+                .contains("more than 100 values")
+        );
     }
 
     #[test]
     fn status_codes_are_numbers_or_texts() {
-        for json in [r#""500,503""#, "[500,503]", r#"["500","503"]"#, "[500.0,503]"] {
+        for json in [
+            r#""500,503""#,
+            "[500,503]",
+            r#"["500","503"]"#,
+            "[500.0,503]",
+        ] {
             let codes: Several<StatusCode> = serde_json::from_str(json).unwrap();
-            assert_eq!(codes.values().iter().map(|code| code.number()).collect::<Vec<_>>(), [500, 503], "{json}");
+            assert_eq!(
+                codes
+                    .values()
+                    .iter()
+                    .map(|code| code.number())
+                    .collect::<Vec<_>>(),
+                [500, 503],
+                "{json}"
+            );
         }
         for json in ["99", "1000", "500.5", r#""5xx""#, "-500"] {
-            assert!(serde_json::from_str::<Several<StatusCode>>(json).is_err(), "{json}");
+            assert!(
+                serde_json::from_str::<Several<StatusCode>>(json).is_err(),
+                "{json}"
+            );
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Rows that this program cannot read, such as those of a newer version: they must not keep the others
-//! waiting. Each is logged once and passed over.
+//! Rows that this program cannot read, such as those of a newer version: they must not keep the
+//! others waiting. Each is logged once and passed over.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -15,7 +15,8 @@ use crate::domain::time::Timestamp;
 
 /// How long a delivery that cannot be read is left alone.
 const ASIDE: Duration = Duration::from_secs(60);
-/// How often one call looks for rows behind those that cannot be read; what is left is for the next call.
+/// How often one call looks for rows behind those that cannot be read; what is left is for the next
+/// call.
 pub(super) const MAX_PASSES: usize = 50;
 /// The most problems that are remembered; then it begins anew, and each may be logged once more.
 const MAX_REMEMBERED: usize = 10_000;
@@ -33,13 +34,15 @@ impl Unreadable {
             told.clear();
         }
         if told.insert(format!("{what} {id}: {error}")) {
-            tracing::error!(id, %error, "a {what} cannot be read and is passed over: {}", remedy(error));
+            tracing::error!(id, %error, "a {what} cannot be read and is passed over: \
+                {}", remedy(error));
         }
     }
 }
 
 impl Store {
-    /// The rows of a list as `read` reads them; `None` for one that it cannot read, which is logged.
+    /// The rows of a list as `read` reads them; `None` for one that it cannot read, which is
+    /// logged.
     pub(super) fn readable<T>(
         &self,
         (what, table): (&str, &'static str),
@@ -59,15 +62,26 @@ impl Store {
 
 const fn remedy(error: &StoreError) -> &'static str {
     match error {
-        StoreError::Cipher(_) => "give this process the POSTHASTE_MASTER_KEY that its secrets were encrypted with",
+        StoreError::Cipher(_) => {
+            "give this process the POSTHASTE_MASTER_KEY that its secrets were encrypted with"
+        }
         _ => "if a newer version wrote it, bring this process to that version too",
     }
 }
 
-/// Leaves pending deliveries that cannot be read alone for a minute, under a lease that nobody holds: until
-/// then they are neither due, nor parked, nor expired. A process that can read them goes on from there.
-pub(super) async fn put_aside(tx: &mut dyn Transaction, ids: &[Uuid], now: Timestamp) -> Result<(), StoreError> {
+/// Leaves pending deliveries that cannot be read alone for a minute, under a lease that nobody
+/// holds: until then they are neither due, nor parked, nor expired. A process that can read them
+/// goes on from there.
+pub(super) async fn put_aside(
+    tx: &mut dyn Transaction,
+    ids: &[Uuid],
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let mut ids = ids.to_vec();
     ids.sort_unstable();
-    hold(tx, ids.into_iter().map(|id| (DeliveryId(id), now.after(ASIDE)))).await
+    hold(
+        tx,
+        ids.into_iter().map(|id| (DeliveryId(id), now.after(ASIDE))),
+    )
+    .await
 }

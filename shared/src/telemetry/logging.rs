@@ -1,4 +1,5 @@
-//! Logs: to stderr, as lines for people or as JSON objects. Called once, at the start of the program.
+//! Logs: to stderr, as lines for people or as JSON objects. Called once, at the start of the
+//! program.
 
 use std::io::IsTerminal as _;
 
@@ -30,11 +31,16 @@ pub enum LoggingError {
 /// # Errors
 /// [`LoggingError`]: a filter that cannot be read, or a second call.
 pub fn init(log: &LogConfig) -> Result<(), LoggingError> {
-    let filter = log_filter::parse(&log.filter)
-        .map_err(|problem| LoggingError::Filter { filter: log.filter.clone(), problem })?;
+    let filter = log_filter::parse(&log.filter).map_err(|problem| LoggingError::Filter {
+        filter: log.filter.clone(),
+        problem,
+    })?;
     let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let colours = std::io::stderr().is_terminal() && !no_colour;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours);
     let started = match log.format {
         LogFormat::Text => builder.finish().with(filter_fn(is_harmless)).try_init(),
         LogFormat::Json => {
@@ -45,11 +51,12 @@ pub fn init(log: &LogConfig) -> Result<(), LoggingError> {
     started.map_err(|_| LoggingError::Twice)
 }
 
-/// Whether an event may be logged at all, whatever the filter says: the AMQP client logs its credentials at
-/// trace level, and returned messages with their payload.
+/// Whether an event may be logged at all, whatever the filter says: the AMQP client logs its
+/// credentials at trace level, and returned messages with their payload.
 fn is_harmless(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target();
-    !(target.starts_with("lapin") && (*metadata.level() == Level::TRACE || target.contains("returned_messages")))
+    !(target.starts_with("lapin")
+        && (*metadata.level() == Level::TRACE || target.contains("returned_messages")))
 }
 
 #[cfg(test)]
@@ -58,7 +65,10 @@ mod tests {
 
     #[test]
     fn a_bad_filter_is_an_error_and_no_panic() {
-        assert_eq!(log_filter::problem_of("info,lapin=warn,posthaste_worker=debug"), None);
+        assert_eq!(
+            log_filter::problem_of("info,lapin=warn,posthaste_worker=debug"),
+            None
+        );
         assert!(log_filter::problem_of("posthaste=loud").is_some());
         assert!(log_filter::problem_of("a=b=c").is_some());
     }

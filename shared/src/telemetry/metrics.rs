@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
-    core::Collector,
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder, core::Collector,
 };
 
 use crate::domain::attempt::AttemptResult;
@@ -13,16 +13,23 @@ use crate::domain::delivery::Status;
 use crate::domain::event::EventType;
 use crate::domain::wire_format::WireFormat;
 
-/// Buckets of an attempt's duration, in seconds: from a loopback receiver to the longest timeout (60 s).
-const ATTEMPT_BUCKETS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
+/// Buckets of an attempt's duration, in seconds: from a loopback receiver to the longest timeout
+/// (60 s).
+const ATTEMPT_BUCKETS: [f64; 14] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0,
+];
 /// Buckets of waiting times, in seconds: from the fast path to retries over a day.
-const LATENCY_BUCKETS: [f64; 16] =
-    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0, 600.0, 3600.0, 86400.0];
+const LATENCY_BUCKETS: [f64; 16] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0, 600.0, 3600.0,
+    86400.0,
+];
 /// Buckets of rows in one transaction of the store.
 const BATCH_BUCKETS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0];
 
 /// Buckets of a commit's duration, in seconds: from a local file to a database that is in trouble.
-const COMMIT_BUCKETS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+const COMMIT_BUCKETS: [f64; 13] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+];
 
 /// Where a notification came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,23 +151,41 @@ impl Metrics {
     #[must_use]
     #[expect(
         clippy::expect_used,
-        reason = "names and labels are the constants below; any test that makes a Metrics proves them"
+        reason = "names and labels are the constants below; any test that makes a Metrics proves \
+                  them"
     )]
     pub fn new() -> Self {
         let registry = Registry::new();
-        let counter = |name: &str, help: &str| registered(&registry, IntCounter::new(name, help).expect("valid name"));
-        let counters = |name: &str, help: &str, labels: &[&str]| {
-            registered(&registry, IntCounterVec::new(Opts::new(name, help), labels).expect("valid name"))
+        let counter = |name: &str, help: &str| {
+            registered(&registry, IntCounter::new(name, help).expect("valid name"))
         };
-        let gauge = |name: &str, help: &str| registered(&registry, IntGauge::new(name, help).expect("valid name"));
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            registered(
+                &registry,
+                IntCounterVec::new(Opts::new(name, help), labels).expect("valid name"),
+            )
+        };
+        let gauge = |name: &str, help: &str| {
+            registered(&registry, IntGauge::new(name, help).expect("valid name"))
+        };
         let gauges = |name: &str, help: &str, label: &str| {
-            registered(&registry, IntGaugeVec::new(Opts::new(name, help), &[label]).expect("valid name"))
+            registered(
+                &registry,
+                IntGaugeVec::new(Opts::new(name, help), &[label]).expect("valid name"),
+            )
         };
         let histogram = |name: &str, help: &str, buckets: &[f64]| {
             let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-            registered(&registry, Histogram::with_opts(options).expect("valid buckets"))
+            registered(
+                &registry,
+                Histogram::with_opts(options).expect("valid buckets"),
+            )
         };
-        let info = gauges("posthaste_build_info", "Always 1; the label says which version runs", "version");
+        let info = gauges(
+            "posthaste_build_info",
+            "Always 1; the label says which version runs",
+            "version",
+        );
         info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let metrics = Self {
             notifications_accepted: counters(
@@ -173,7 +198,11 @@ impl Metrics {
                 "Deliveries that came to their end",
                 &["wire_format", "outcome"],
             ),
-            attempts: counters("posthaste_attempts_total", "Attempts by result", &["wire_format", "result"]),
+            attempts: counters(
+                "posthaste_attempts_total",
+                "Attempts by result",
+                &["wire_format", "result"],
+            ),
             attempt_duration: histogram(
                 "posthaste_attempt_duration_seconds",
                 "Duration of attempts, from look-up to the answer's last byte",
@@ -189,7 +218,10 @@ impl Metrics {
                 "Time from acceptance to the first attempt",
                 &LATENCY_BUCKETS,
             ),
-            in_flight: gauge("posthaste_deliveries_in_flight", "Attempts under way in this process"),
+            in_flight: gauge(
+                "posthaste_deliveries_in_flight",
+                "Attempts under way in this process",
+            ),
             worker_slots: gauge(
                 "posthaste_worker_slots",
                 "Attempts that this process makes at once at most; 0 where no worker runs",
@@ -203,8 +235,16 @@ impl Metrics {
                 "posthaste_oldest_due_age_seconds",
                 "How long the oldest due delivery has been due and not taken up",
             ),
-            endpoints: gauges("posthaste_endpoints", "Endpoints by state, as this process sees them", "state"),
-            events_published: counters("posthaste_events_published_total", "Events published", &["type"]),
+            endpoints: gauges(
+                "posthaste_endpoints",
+                "Endpoints by state, as this process sees them",
+                "state",
+            ),
+            events_published: counters(
+                "posthaste_events_published_total",
+                "Events published",
+                &["type"],
+            ),
             outbox_pending: gauge("posthaste_outbox_pending", "Events not yet published"),
             outbox_oldest_age: gauge(
                 "posthaste_outbox_oldest_age_seconds",
@@ -225,7 +265,10 @@ impl Metrics {
                 "Time to record results in one transaction, to its commit",
                 &COMMIT_BUCKETS,
             ),
-            store_errors: counter("posthaste_store_errors_total", "Calls to the store that failed"),
+            store_errors: counter(
+                "posthaste_store_errors_total",
+                "Calls to the store that failed",
+            ),
             broker_connections: gauges(
                 "posthaste_broker_connections",
                 "Connections that this process holds to RabbitMQ: up, or down and being made again",
@@ -237,12 +280,20 @@ impl Metrics {
             ),
             broker_resubscriptions: counters(
                 "posthaste_broker_resubscriptions_total",
-                "Subscriptions to the work queue made again on an open connection: forgotten, because RabbitMQ did \
+                "Subscriptions to the work queue made again on an open connection: forgotten, \
+                 because RabbitMQ did \
                  not know the consumer any more, or as a precaution",
                 &["reason"],
             ),
-            queue_messages: gauges("posthaste_queue_messages", "Messages in the broker's queues", "queue"),
-            trace_spans_exported: counter("posthaste_trace_spans_exported_total", "Spans that the collector took"),
+            queue_messages: gauges(
+                "posthaste_queue_messages",
+                "Messages in the broker's queues",
+                "queue",
+            ),
+            trace_spans_exported: counter(
+                "posthaste_trace_spans_exported_total",
+                "Spans that the collector took",
+            ),
             trace_spans_dropped: counter(
                 "posthaste_trace_spans_dropped_total",
                 "Spans that the collector did not take, or that had no room to wait for it",
@@ -256,14 +307,20 @@ impl Metrics {
     /// Makes the series that alerts look at exist from the start.
     fn start_at_zero(&self) {
         for source in Source::ALL {
-            self.notifications_accepted.with_label_values(&[source.as_str()]);
+            self.notifications_accepted
+                .with_label_values(&[source.as_str()]);
         }
         for format in WireFormat::ALL {
-            for status in Status::ALL.into_iter().filter(|status| *status != Status::Pending) {
-                self.deliveries.with_label_values(&[format.as_str(), status.as_str()]);
+            for status in Status::ALL
+                .into_iter()
+                .filter(|status| *status != Status::Pending)
+            {
+                self.deliveries
+                    .with_label_values(&[format.as_str(), status.as_str()]);
             }
             for result in AttemptResult::ALL {
-                self.attempts.with_label_values(&[format.as_str(), result.as_str()]);
+                self.attempts
+                    .with_label_values(&[format.as_str(), result.as_str()]);
             }
         }
         for kind in EventType::ALL {
@@ -282,7 +339,8 @@ impl Metrics {
             self.broker_connections.with_label_values(&[state]);
         }
         for reason in Resubscribed::ALL {
-            self.broker_resubscriptions.with_label_values(&[reason.as_str()]);
+            self.broker_resubscriptions
+                .with_label_values(&[reason.as_str()]);
         }
         for queue in ["work", "dead"] {
             self.queue_messages.with_label_values(&[queue]);
@@ -291,36 +349,49 @@ impl Metrics {
 
     /// Counts accepted notifications.
     pub fn accepted(&self, source: Source, count: u64) {
-        self.notifications_accepted.with_label_values(&[source.as_str()]).inc_by(count);
+        self.notifications_accepted
+            .with_label_values(&[source.as_str()])
+            .inc_by(count);
     }
 
     /// Counts a delivery that came to its end.
     pub fn finished(&self, format: WireFormat, status: Status) {
-        self.deliveries.with_label_values(&[format.as_str(), status.as_str()]).inc();
+        self.deliveries
+            .with_label_values(&[format.as_str(), status.as_str()])
+            .inc();
     }
 
     /// Counts an attempt.
     pub fn attempted(&self, format: WireFormat, result: AttemptResult, duration: Duration) {
-        self.attempts.with_label_values(&[format.as_str(), result.as_str()]).inc();
+        self.attempts
+            .with_label_values(&[format.as_str(), result.as_str()])
+            .inc();
         self.attempt_duration.observe(duration.as_secs_f64());
     }
 
     /// Counts a published event.
     pub fn published(&self, kind: EventType) {
-        self.events_published.with_label_values(&[kind.as_str()]).inc();
+        self.events_published
+            .with_label_values(&[kind.as_str()])
+            .inc();
     }
 
     /// Counts a dead letter.
     pub fn dead(&self, reason: DeadReason) {
-        self.dead_letters.with_label_values(&[reason.as_str()]).inc();
+        self.dead_letters
+            .with_label_values(&[reason.as_str()])
+            .inc();
     }
 
     /// Counts a subscription that was made again.
     pub fn resubscribed(&self, why: Resubscribed) {
-        self.broker_resubscriptions.with_label_values(&[why.as_str()]).inc();
+        self.broker_resubscriptions
+            .with_label_values(&[why.as_str()])
+            .inc();
     }
 
-    /// A connection to the broker is to be held from now on; it is down until it is [up](Self::connection_up).
+    /// A connection to the broker is to be held from now on; it is down until it is
+    /// [up](Self::connection_up).
     pub fn connection_wanted(&self) {
         self.connections("down").inc();
     }
@@ -349,13 +420,20 @@ impl Metrics {
     /// Everything in Prometheus' text format.
     #[must_use]
     pub fn render(&self) -> String {
-        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+        TextEncoder::new()
+            .encode_to_string(&self.registry.gather())
+            .unwrap_or_default()
     }
 }
 
-#[expect(clippy::expect_used, reason = "each name is registered once, in one registry of its own")]
+#[expect(
+    clippy::expect_used,
+    reason = "each name is registered once, in one registry of its own"
+)]
 fn registered<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> C {
-    registry.register(Box::new(collector.clone())).expect("a name of its own");
+    registry
+        .register(Box::new(collector.clone()))
+        .expect("a name of its own");
     collector
 }
 
@@ -372,7 +450,11 @@ mod tests {
             "posthaste_attempts_total{result=\"blocked\",wire_format=\"raw\"} 0",
             "posthaste_oldest_due_age_seconds 0",
             "posthaste_broker_connections{state=\"down\"} 0",
-            concat!("posthaste_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+            concat!(
+                "posthaste_build_info{version=\"",
+                env!("CARGO_PKG_VERSION"),
+                "\"} 1"
+            ),
         ] {
             assert!(text.contains(name), "{name} is not in\n{text}");
         }

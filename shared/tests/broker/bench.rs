@@ -25,7 +25,8 @@ pub(crate) trait Bench: Send + Sync {
 
 /// Runs a test and cleans up after it, also when it fails.
 pub(crate) async fn run<B: Bench, F: AsyncFnOnce(&dyn Bench)>(bench: B, test: F) {
-    let result = tokio::time::timeout(2 * DEADLINE, AssertUnwindSafe(test(&bench)).catch_unwind()).await;
+    let result =
+        tokio::time::timeout(2 * DEADLINE, AssertUnwindSafe(test(&bench)).catch_unwind()).await;
     bench.clean_up().await;
     match result {
         Ok(Ok(())) => {}
@@ -43,7 +44,10 @@ pub(crate) async fn soon<T>(work: impl Future<Output = T>) -> T {
 pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + DEADLINE;
     while !condition().await {
-        assert!(tokio::time::Instant::now() < deadline, "not in time: {what}");
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "not in time: {what}"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -60,7 +64,9 @@ pub(crate) fn message(id: &str) -> Message {
 
 /// Messages `0`, `1`, ….
 pub(crate) fn messages(count: usize) -> Vec<Message> {
-    (0..count).map(|number| message(&number.to_string())).collect()
+    (0..count)
+        .map(|number| message(&number.to_string()))
+        .collect()
 }
 
 /// Publishes and insists on every confirm.
@@ -74,19 +80,28 @@ pub(crate) async fn publish(broker: &dyn Broker, messages: Vec<Message>) {
 pub(crate) async fn take(consumer: &mut dyn Consumer, count: usize) -> Vec<Incoming> {
     let mut taken = Vec::new();
     while taken.len() < count {
-        taken.extend(soon(consumer.next_batch(count - taken.len())).await.expect("still open"));
+        taken.extend(
+            soon(consumer.next_batch(count - taken.len()))
+                .await
+                .expect("still open"),
+        );
     }
     taken
 }
 
 /// Whether nothing comes for a while.
 pub(crate) async fn is_quiet(consumer: &mut dyn Consumer) -> bool {
-    tokio::time::timeout(QUIET, consumer.next_batch(1)).await.is_err()
+    tokio::time::timeout(QUIET, consumer.next_batch(1))
+        .await
+        .is_err()
 }
 
 /// The ids, sorted.
 pub(crate) fn ids(incoming: &[Incoming]) -> Vec<String> {
-    let mut ids: Vec<String> = incoming.iter().map(|one| one.message.id.clone().expect("an id")).collect();
+    let mut ids: Vec<String> = incoming
+        .iter()
+        .map(|one| one.message.id.clone().expect("an id"))
+        .collect();
     ids.sort_unstable();
     ids
 }

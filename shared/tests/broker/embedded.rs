@@ -39,7 +39,8 @@ impl Embedded {
 
     pub(crate) async fn on_postgres() -> Self {
         let server = std::env::var("POSTHASTE_TEST_POSTGRES_URL").expect(
-            "set POSTHASTE_TEST_POSTGRES_URL to a Postgres, such as postgres://postgres@127.0.0.1:5432/postgres",
+            "set POSTHASTE_TEST_POSTGRES_URL to a Postgres, such as \
+             postgres://postgres@127.0.0.1:5432/postgres",
         );
         let name = format!("test_{}", uuid::Uuid::new_v4().simple());
         run_sql(&server, format!("CREATE SCHEMA {name}")).await;
@@ -49,10 +50,22 @@ impl Embedded {
     }
 
     async fn new(url: String, place: Place) -> Self {
-        let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_767_225_600_000_000)));
-        let (poll, heartbeat) = (Duration::from_millis(5), Duration::from_millis(50));
-        let options = EmbeddedOptions { poll, heartbeat, ..EmbeddedOptions::default() };
-        let bench = Self { url, clock, options, place };
+        let clock = Arc::new(ManualClock::new(Timestamp::from_micros(
+            1_767_225_600_000_000,
+        )));
+        let poll = Duration::from_millis(5);
+        let heartbeat = Duration::from_millis(50);
+        let options = EmbeddedOptions {
+            poll,
+            heartbeat,
+            ..EmbeddedOptions::default()
+        };
+        let bench = Self {
+            url,
+            clock,
+            options,
+            place,
+        };
         let store = bench.store().await;
         store.migrate().await.unwrap();
         store.close().await;
@@ -60,7 +73,10 @@ impl Embedded {
     }
 
     async fn store(&self) -> Store {
-        let options = StoreOptions { max_connections: 4, ..StoreOptions::new(Secret::new(&self.url)) };
+        let options = StoreOptions {
+            max_connections: 4,
+            ..StoreOptions::new(Secret::new(&self.url))
+        };
         Store::connect(&options).await.unwrap()
     }
 
@@ -75,7 +91,10 @@ impl Embedded {
         match &self.place {
             Place::File(_) => {
                 let mut connection = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
-                connection.execute("PRAGMA busy_timeout = 20000").await.unwrap();
+                connection
+                    .execute("PRAGMA busy_timeout = 20000")
+                    .await
+                    .unwrap();
                 connection.execute(text).await.unwrap();
             }
             Place::Schema { .. } => run_sql(&self.url, text.to_owned()).await,
@@ -84,7 +103,12 @@ impl Embedded {
 
     async fn behind_a_proxy(&self) -> (Proxy, EmbeddedBroker) {
         let mut url = url::Url::parse(&self.url).unwrap();
-        let proxy = Proxy::to(format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5432))).await;
+        let proxy = Proxy::to(format!(
+            "{}:{}",
+            url.host_str().unwrap(),
+            url.port().unwrap_or(5432)
+        ))
+        .await;
         url.set_host(Some("127.0.0.1")).unwrap();
         url.set_port(Some(proxy.address.port())).unwrap();
         // The proxy looks for what is said.
@@ -95,7 +119,10 @@ impl Embedded {
         };
         let store = Store::connect(&options).await.unwrap();
         let clock = Arc::clone(&self.clock);
-        (proxy, EmbeddedBroker::new(store, clock, self.options.clone()))
+        (
+            proxy,
+            EmbeddedBroker::new(store, clock, self.options.clone()),
+        )
     }
 }
 
@@ -113,7 +140,9 @@ impl Bench for Embedded {
     async fn clean_up(&self) {
         match &self.place {
             Place::File(folder) => assert!(folder.path().exists()),
-            Place::Schema { server, name } => run_sql(server, format!("DROP SCHEMA {name} CASCADE")).await,
+            Place::Schema { server, name } => {
+                run_sql(server, format!("DROP SCHEMA {name} CASCADE")).await
+            }
         }
     }
 }
@@ -229,9 +258,15 @@ async fn the_queue_goes_on_after_its_database_was_away() {
         proxy.refuse(true);
         proxy.cut();
         let answers = broker.publish(vec![message("lost")]).await;
-        assert!(matches!(answers[..], [Err(BrokerError::Unavailable(_))]), "{answers:?}");
+        assert!(
+            matches!(answers[..], [Err(BrokerError::Unavailable(_))]),
+            "{answers:?}"
+        );
         assert!(broker.ping().await.is_err());
-        consumer.acker().ack(got.iter().map(|one| one.tag).collect()).await;
+        consumer
+            .acker()
+            .ack(got.iter().map(|one| one.tag).collect())
+            .await;
 
         proxy.refuse(false);
         until("it answers", async || broker.ping().await.is_ok()).await;
@@ -239,7 +274,13 @@ async fn the_queue_goes_on_after_its_database_was_away() {
         let after = take(&mut *consumer, 1).await;
         assert_eq!(ids(&after), ["after"]);
         consumer.acker().ack(vec![after[0].tag]).await;
-        until("acknowledged", async || broker.depths().await.is_ok_and(|depths| depths["work"] == 0)).await;
+        until("acknowledged", async || {
+            broker
+                .depths()
+                .await
+                .is_ok_and(|depths| depths["work"] == 0)
+        })
+        .await;
         broker.close().await;
     })
     .await;
@@ -255,11 +296,23 @@ async fn messages_taken_without_an_answer_come_again() {
         proxy.lose_a_commit();
         let mut consumer = broker.consume(2).await.unwrap();
         let got = take(&mut *consumer, 2).await;
-        assert!(got.iter().all(|one| one.delivery_count == 0), "nobody had them in hand");
-        consumer.acker().ack(got.iter().map(|one| one.tag).collect()).await;
+        assert!(
+            got.iter().all(|one| one.delivery_count == 0),
+            "nobody had them in hand"
+        );
+        consumer
+            .acker()
+            .ack(got.iter().map(|one| one.tag).collect())
+            .await;
         let rest = take(&mut *consumer, 1).await;
         consumer.acker().ack(vec![rest[0].tag]).await;
-        until("acknowledged", async || publisher.depths().await.is_ok_and(|depths| depths["work"] == 0)).await;
+        until("acknowledged", async || {
+            publisher
+                .depths()
+                .await
+                .is_ok_and(|depths| depths["work"] == 0)
+        })
+        .await;
         broker.close().await;
         publisher.close().await;
     })

@@ -51,7 +51,11 @@ impl Proxy {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
         let accepting = tokio::spawn(accept(listener, target, tls, Arc::clone(&shared)));
-        Self { address, shared, accepting }
+        Self {
+            address,
+            shared,
+            accepting,
+        }
     }
 
     /// Ends every connection at once.
@@ -81,13 +85,17 @@ impl Proxy {
         self.shared.answers.muted.store(true, Ordering::SeqCst);
     }
 
-    /// Cuts the connection of the next COMMIT when the server has answered, so that nobody hears it. Not with TLS.
+    /// Cuts the connection of the next COMMIT when the server has answered, so that nobody hears
+    /// it. Not with TLS.
     pub(crate) fn lose_a_commit(&self) {
-        self.shared.answers.losing_a_commit.store(true, Ordering::SeqCst);
+        self.shared
+            .answers
+            .losing_a_commit
+            .store(true, Ordering::SeqCst);
     }
 
-    /// Turns the next so many `basic.ack` of a RabbitMQ into `basic.nack`. Returns how many were left of an
-    /// earlier call. Not with TLS.
+    /// Turns the next so many `basic.ack` of a RabbitMQ into `basic.nack`. Returns how many were
+    /// left of an earlier call. Not with TLS.
     pub(crate) fn nack(&self, count: usize) -> usize {
         self.shared.answers.nacks.swap(count, Ordering::SeqCst)
     }
@@ -99,7 +107,13 @@ impl Proxy {
 
     /// Keeps back every `basic.ack` on those channels, until they are opened anew.
     pub(crate) fn keep_acks(&self) {
-        self.shared.answers.channels.lock().unwrap().values_mut().for_each(|kept_back| *kept_back = true);
+        self.shared
+            .answers
+            .channels
+            .lock()
+            .unwrap()
+            .values_mut()
+            .for_each(|kept_back| *kept_back = true);
     }
 }
 
@@ -112,8 +126,13 @@ const ACK: [u8; 4] = [0, 60, 0, 80];
 impl Answers {
     fn see_questions(&self, bytes: &[u8]) {
         const OPEN: [u8; 4] = [0, 20, 0, 10];
-        for at in (FRAME_HEAD..bytes.len().saturating_sub(3)).filter(|at| bytes[*at..at + 4] == OPEN) {
-            self.channels.lock().unwrap().remove(&[bytes[at - 6], bytes[at - 5]]);
+        for at in
+            (FRAME_HEAD..bytes.len().saturating_sub(3)).filter(|at| bytes[*at..at + 4] == OPEN)
+        {
+            self.channels
+                .lock()
+                .unwrap()
+                .remove(&[bytes[at - 6], bytes[at - 5]]);
         }
     }
 
@@ -123,7 +142,11 @@ impl Answers {
         let mut at = FRAME_HEAD;
         while at + ACK_FRAME - FRAME_HEAD <= bytes.len() {
             let start = at - FRAME_HEAD;
-            if bytes[at..at + 4] == ACK && *channels.entry([bytes[start + 1], bytes[start + 2]]).or_default() {
+            if bytes[at..at + 4] == ACK
+                && *channels
+                    .entry([bytes[start + 1], bytes[start + 2]])
+                    .or_default()
+            {
                 bytes.drain(start..start + ACK_FRAME);
             } else {
                 at += 1;
@@ -136,7 +159,12 @@ impl Answers {
         const NACK: [u8; 4] = [0, 60, 0, 120];
         for at in 0..bytes.len().saturating_sub(3) {
             let left = |left: usize| left.checked_sub(1);
-            if bytes[at..at + 4] == ACK && self.nacks.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left).is_ok() {
+            if bytes[at..at + 4] == ACK
+                && self
+                    .nacks
+                    .fetch_update(Ordering::SeqCst, Ordering::SeqCst, left)
+                    .is_ok()
+            {
                 bytes[at..at + 4].copy_from_slice(&NACK);
             }
         }
@@ -149,25 +177,38 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, target: String, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
+async fn accept(
+    listener: TcpListener,
+    target: String,
+    tls: Option<TlsAcceptor>,
+    shared: Arc<Shared>,
+) {
     loop {
-        let Ok((client, _)) = listener.accept().await else { continue };
+        let Ok((client, _)) = listener.accept().await else {
+            continue;
+        };
         if shared.refusing.load(Ordering::SeqCst) {
             continue;
         }
         let silent = shared.silent.load(Ordering::SeqCst);
-        let (target, tls, answers) = (target.clone(), tls.clone(), Arc::clone(&shared.answers));
+        let target = target.clone();
+        let tls = tls.clone();
+        let answers = Arc::clone(&shared.answers);
         let mut connections = shared.connections.lock().unwrap();
         while connections.try_join_next().is_some() {}
         connections.spawn(async move {
             if silent {
                 return std::future::pending().await;
             }
-            let Ok(server) = TcpStream::connect(target).await else { return };
+            let Ok(server) = TcpStream::connect(target).await else {
+                return;
+            };
             match tls {
                 None => drop(pass_on(client, server, &answers).await),
                 Some(tls) => {
-                    let Ok(mut client) = tls.accept(client).await else { return };
+                    let Ok(mut client) = tls.accept(client).await else {
+                        return;
+                    };
                     let mut server = server;
                     drop(tokio::io::copy_bidirectional(&mut client, &mut server).await);
                 }
@@ -176,7 +217,11 @@ async fn accept(listener: TcpListener, target: String, tls: Option<TlsAcceptor>,
     }
 }
 
-async fn pass_on(mut client: TcpStream, mut server: TcpStream, answers: &Answers) -> std::io::Result<()> {
+async fn pass_on(
+    mut client: TcpStream,
+    mut server: TcpStream,
+    answers: &Answers,
+) -> std::io::Result<()> {
     let (mut from_client, mut to_client) = client.split();
     let (mut from_server, mut to_server) = server.split();
     let losing = AtomicBool::new(false);
@@ -188,7 +233,10 @@ async fn pass_on(mut client: TcpStream, mut server: TcpStream, answers: &Answers
                 return to_server.shutdown().await;
             }
             if bytes[..length].windows(6).any(|window| window == b"COMMIT") {
-                losing.store(answers.losing_a_commit.swap(false, Ordering::SeqCst), Ordering::SeqCst);
+                losing.store(
+                    answers.losing_a_commit.swap(false, Ordering::SeqCst),
+                    Ordering::SeqCst,
+                );
             }
             answers.see_questions(&bytes[..length]);
             to_server.write_all(&bytes[..length]).await?;

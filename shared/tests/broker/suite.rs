@@ -38,8 +38,15 @@ pub(crate) async fn answers_come_in_order_and_complete(bench: &dyn Bench) {
     assert!(broker.publish(vec![]).await.is_empty());
     let answers = soon(broker.publish(messages(1234))).await;
     assert_eq!(answers.len(), 1234);
-    assert!(answers.iter().all(Result::is_ok), "{:?}", answers.iter().find(|answer| answer.is_err()));
-    until("all are in the queue", async || broker.depths().await.unwrap()["work"] == 1234).await;
+    assert!(
+        answers.iter().all(Result::is_ok),
+        "{:?}",
+        answers.iter().find(|answer| answer.is_err())
+    );
+    until("all are in the queue", async || {
+        broker.depths().await.unwrap()["work"] == 1234
+    })
+    .await;
     broker.close().await;
 }
 
@@ -110,13 +117,26 @@ pub(crate) async fn unacknowledged_messages_come_back_when_the_client_closes(ben
 pub(crate) async fn dead_letters_are_listed_and_left(bench: &dyn Bench) {
     let broker = bench.client().await;
     assert!(broker.dead_letters(10).await.unwrap().is_empty());
-    let reasons = [DeadReason::Undecodable, DeadReason::TooLarge, DeadReason::Poisonous];
+    let reasons = [
+        DeadReason::Undecodable,
+        DeadReason::TooLarge,
+        DeadReason::Poisonous,
+    ];
     for (number, reason) in reasons.into_iter().enumerate() {
         let detail = format!("detail {number}");
-        broker.dead_letter(&message(&number.to_string()), reason, &detail).await.unwrap();
+        broker
+            .dead_letter(&message(&number.to_string()), reason, &detail)
+            .await
+            .unwrap();
     }
-    let unnamed = Message { body: "not JSON \u{fffd}".into(), ..Message::default() };
-    broker.dead_letter(&unnamed, DeadReason::Unrecordable, "").await.unwrap();
+    let unnamed = Message {
+        body: "not JSON \u{fffd}".into(),
+        ..Message::default()
+    };
+    broker
+        .dead_letter(&unnamed, DeadReason::Unrecordable, "")
+        .await
+        .unwrap();
 
     for _ in 0..3 {
         let letters = soon(broker.dead_letters(10)).await.unwrap();
@@ -132,41 +152,66 @@ pub(crate) async fn dead_letters_are_listed_and_left(bench: &dyn Bench) {
         assert_eq!(letters[3].body, "not JSON \u{fffd}");
     }
     assert_eq!(broker.dead_letters(2).await.unwrap().len(), 2);
-    until("all are on the queue", async || broker.depths().await.unwrap()["dead"] == 4).await;
+    until("all are on the queue", async || {
+        broker.depths().await.unwrap()["dead"] == 4
+    })
+    .await;
     broker.close().await;
 }
 
 pub(crate) async fn dead_letters_go_back_to_work(bench: &dyn Bench) {
     let broker = bench.client().await;
     for number in 0..6 {
-        broker.dead_letter(&message(&number.to_string()), DeadReason::Undecodable, "why").await.unwrap();
+        broker
+            .dead_letter(
+                &message(&number.to_string()),
+                DeadReason::Undecodable,
+                "why",
+            )
+            .await
+            .unwrap();
     }
     let wanted = ["4".to_owned(), "1".to_owned(), "none".to_owned()];
-    assert_eq!(soon(broker.redrive(Some(&wanted), 100)).await.unwrap().moved, 2);
+    assert_eq!(
+        soon(broker.redrive(Some(&wanted), 100))
+            .await
+            .unwrap()
+            .moved,
+        2
+    );
     let mut consumer = broker.consume(10).await.unwrap();
     let back = take(&mut *consumer, 2).await;
     assert_eq!(ids(&back), ["1", "4"]);
     assert_eq!(back[0].message.accepted_at, message("1").accepted_at);
     assert_eq!(back[0].delivery_count, 0);
 
-    until("the others are back", async || broker.dead_letters(10).await.unwrap().len() == 4).await;
+    until("the others are back", async || {
+        broker.dead_letters(10).await.unwrap().len() == 4
+    })
+    .await;
     assert_eq!(soon(broker.redrive(None, 3)).await.unwrap().moved, 3);
     take(&mut *consumer, 3).await;
-    until("one is left", async || broker.dead_letters(10).await.unwrap().len() == 1).await;
+    until("one is left", async || {
+        broker.dead_letters(10).await.unwrap().len() == 1
+    })
+    .await;
     assert_eq!(soon(broker.redrive(None, 100)).await.unwrap().moved, 1);
     assert_eq!(soon(broker.redrive(None, 100)).await.unwrap().moved, 0);
     broker.close().await;
 }
 
-/// How evenly is the broker's affair; but what one has not room for goes to the other, and nothing to both.
+/// How evenly is the broker's affair; but what one has not room for goes to the other, and nothing
+/// to both.
 pub(crate) async fn two_consumers_share_the_work(bench: &dyn Bench) {
-    let (first, second) = (bench.client().await, bench.client().await);
+    let first = bench.client().await;
+    let second = bench.client().await;
     let mut one = first.consume(10).await.unwrap();
     let mut other = second.consume(10).await.unwrap();
     let publisher = bench.client().await;
     publish(&*publisher, messages(400)).await;
     // Neither acknowledges yet, so neither can have more than its prefetch.
-    let (mut by_one, mut by_other) = (take(&mut *one, 10).await, take(&mut *other, 10).await);
+    let mut by_one = take(&mut *one, 10).await;
+    let mut by_other = take(&mut *other, 10).await;
     one.acker().ack(tags(&by_one)).await;
     other.acker().ack(tags(&by_other)).await;
     soon(async {
@@ -235,7 +280,10 @@ pub(crate) async fn stopping_hands_back_what_was_not_taken(bench: &dyn Bench) {
     first.close().await;
     let left = take(&mut *other, 1).await;
     assert_eq!(left[0].message.id, got[2].message.id);
-    assert!(is_quiet(&mut *other).await, "an acknowledged one came again");
+    assert!(
+        is_quiet(&mut *other).await,
+        "an acknowledged one came again"
+    );
     assert_eq!(handed_back.len(), 7);
     second.close().await;
 }
@@ -246,7 +294,13 @@ pub(crate) async fn tags_twice_and_foreign_tags_do_no_harm(bench: &dyn Bench) {
     let mut consumer = broker.consume(3).await.unwrap();
     let acker = consumer.acker();
     let got = take(&mut *consumer, 3).await;
-    let foreign = got.iter().map(|one| Tag { epoch: one.tag.epoch + 1000, ..one.tag }).collect();
+    let foreign = got
+        .iter()
+        .map(|one| Tag {
+            epoch: one.tag.epoch + 1000,
+            ..one.tag
+        })
+        .collect();
     acker.ack(foreign).await;
     assert!(is_quiet(&mut *consumer).await);
     acker.ack(vec![got[0].tag, got[0].tag]).await;
@@ -290,6 +344,9 @@ pub(crate) async fn a_closed_client_refuses(bench: &dyn Bench) {
     publish(&*broker, messages(1)).await;
     broker.close().await;
     let answers = soon(broker.publish(messages(1))).await;
-    assert!(matches!(answers[..], [Err(BrokerError::Unavailable(_))]), "{answers:?}");
+    assert!(
+        matches!(answers[..], [Err(BrokerError::Unavailable(_))]),
+        "{answers:?}"
+    );
     assert!(broker.consume(1).await.is_err());
 }

@@ -27,23 +27,32 @@ impl Authority {
 
     fn issue(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &self.0).unwrap();
+        let certificate = CertificateParams::new(vec![name.to_owned()])
+            .unwrap()
+            .signed_by(&key, &self.0)
+            .unwrap();
         (certificate, key)
     }
 
-    /// The configuration of a server that takes only clients whose certificate this authority issued.
+    /// The configuration of a server that takes only clients whose certificate this authority
+    /// issued.
     fn server(&self) -> ServerConfig {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).unwrap();
         let verifier =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build().unwrap();
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+                .build()
+                .unwrap();
         let (certificate, key) = self.issue("localhost");
         ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_client_cert_verifier(verifier)
-            .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+            .with_single_cert(
+                vec![certificate.der().clone()],
+                PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+            )
             .unwrap()
     }
 }
@@ -72,7 +81,11 @@ impl Secured {
         ] {
             std::fs::write(directory.path().join(name), text).unwrap();
         }
-        Self { rabbitmq, proxy, directory }
+        Self {
+            rabbitmq,
+            proxy,
+            directory,
+        }
     }
 
     fn file(&self, name: &str) -> Option<PathBuf> {
@@ -80,7 +93,12 @@ impl Secured {
     }
 
     fn options(&self) -> AmqpOptions {
-        let mut url = self.rabbitmq.url.replacen("amqp://", "amqps://", 1).parse::<url::Url>().unwrap();
+        let mut url = self
+            .rabbitmq
+            .url
+            .replacen("amqp://", "amqps://", 1)
+            .parse::<url::Url>()
+            .unwrap();
         url.set_host(Some("localhost")).unwrap();
         url.set_port(Some(self.proxy.address.port())).unwrap();
         AmqpOptions {
@@ -115,9 +133,15 @@ async fn works_over_tls_with_an_authority_and_a_client_certificate_of_its_own() 
     let mut consumer = broker.consume(1).await.unwrap();
     assert_eq!(ids(&take(&mut *consumer, 1).await), ["sealed"]);
     let described = broker.describe().await;
-    assert!(described.contains(&("tls".to_owned(), "yes".to_owned())), "{described:?}");
+    assert!(
+        described.contains(&("tls".to_owned(), "yes".to_owned())),
+        "{described:?}"
+    );
     secured.proxy.cut();
-    until("it goes on", async || broker.publish(vec![message("again")]).await[0].is_ok()).await;
+    until("it goes on", async || {
+        broker.publish(vec![message("again")]).await[0].is_ok()
+    })
+    .await;
     broker.close().await;
     secured.rabbitmq.clean_up().await;
 }
@@ -125,17 +149,29 @@ async fn works_over_tls_with_an_authority_and_a_client_certificate_of_its_own() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_of_another_authority_is_refused() {
     let secured = Secured::new().await;
-    let options = AmqpOptions { ca_file: secured.file("other-ca.pem"), ..secured.options() };
+    let options = AmqpOptions {
+        ca_file: secured.file("other-ca.pem"),
+        ..secured.options()
+    };
     let text = secured.refusal(options).await;
     assert!(text.contains("certificate"), "{text}");
-    let text = secured.refusal(AmqpOptions { ca_file: None, ..secured.options() }).await;
+    let text = secured
+        .refusal(AmqpOptions {
+            ca_file: None,
+            ..secured.options()
+        })
+        .await;
     assert!(text.contains("certificate"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_wants_a_certificate_refuses_without_one() {
     let secured = Secured::new().await;
-    let options = AmqpOptions { client_cert_file: None, client_key_file: None, ..secured.options() };
+    let options = AmqpOptions {
+        client_cert_file: None,
+        client_key_file: None,
+        ..secured.options()
+    };
     let text = secured.refusal(options).await;
     assert!(!text.is_empty());
 }

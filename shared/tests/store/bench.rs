@@ -11,7 +11,9 @@ use posthaste_shared::domain::delivery::{Delivery, DeliveryState, FailureReason,
 use posthaste_shared::domain::endpoint::{Confidential, Endpoint, EndpointStatus, SigningSecret};
 use posthaste_shared::domain::event::Event;
 use posthaste_shared::domain::hops::Hops;
-use posthaste_shared::domain::id::{DeliveryId, EndpointId, NotificationId, NotificationType, TenantId};
+use posthaste_shared::domain::id::{
+    DeliveryId, EndpointId, NotificationId, NotificationType, TenantId,
+};
 use posthaste_shared::domain::notification::{Notification, Origin, Priority};
 use posthaste_shared::domain::raw_json::RawJson;
 use posthaste_shared::domain::retry::RetryPolicy;
@@ -37,10 +39,17 @@ pub(crate) struct Bench {
 
 impl Bench {
     async fn new(url: &str, file: Option<PathBuf>) -> Self {
-        let options = StoreOptions { master_key: Some(Secret::new(MASTER_KEY)), ..StoreOptions::new(Secret::new(url)) };
+        let options = StoreOptions {
+            master_key: Some(Secret::new(MASTER_KEY)),
+            ..StoreOptions::new(Secret::new(url))
+        };
         let store = Store::connect(&options).await.unwrap();
         store.migrate().await.unwrap();
-        Self { store, options, file }
+        Self {
+            store,
+            options,
+            file,
+        }
     }
 
     /// Another store on the same database, as another process would have it.
@@ -56,12 +65,16 @@ impl Bench {
         if url.starts_with("sqlite") {
             let mut connection = sqlx::SqliteConnection::connect(url).await.unwrap();
             let rows = connection.fetch_all(text).await.unwrap();
-            let last = |row: &sqlx::sqlite::SqliteRow| row.try_get::<String, _>(row.len() - 1).unwrap_or_default();
+            let last = |row: &sqlx::sqlite::SqliteRow| {
+                row.try_get::<String, _>(row.len() - 1).unwrap_or_default()
+            };
             rows.iter().map(last).collect()
         } else {
             let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
             let rows = connection.fetch_all(text).await.unwrap();
-            rows.iter().map(|row| row.try_get::<String, _>(0).unwrap_or_default()).collect()
+            rows.iter()
+                .map(|row| row.try_get::<String, _>(0).unwrap_or_default())
+                .collect()
         }
     }
 }
@@ -75,12 +88,18 @@ pub(crate) async fn on_sqlite<F: AsyncFnOnce(&Bench)>(test: F) {
 }
 
 pub(crate) async fn on_postgres<F: AsyncFnOnce(&Bench)>(test: F) {
-    let server = std::env::var("POSTHASTE_TEST_POSTGRES_URL")
-        .expect("set POSTHASTE_TEST_POSTGRES_URL to a Postgres, such as postgres://postgres@127.0.0.1:5432/postgres");
+    let server = std::env::var("POSTHASTE_TEST_POSTGRES_URL").expect(
+        "set POSTHASTE_TEST_POSTGRES_URL to a Postgres, such as \
+                 postgres://postgres@127.0.0.1:5432/postgres",
+    );
     let schema = format!("test_{}", uuid::Uuid::new_v4().simple());
     run_sql(&server, &format!("CREATE SCHEMA {schema}")).await;
     let separator = if server.contains('?') { '&' } else { '?' };
-    let bench = Bench::new(&format!("{server}{separator}options=-csearch_path%3D{schema}"), None).await;
+    let bench = Bench::new(
+        &format!("{server}{separator}options=-csearch_path%3D{schema}"),
+        None,
+    )
+    .await;
     let result = AssertUnwindSafe(test(&bench)).catch_unwind().await;
     bench.store.close().await;
     run_sql(&server, &format!("DROP SCHEMA {schema} CASCADE")).await;
@@ -91,7 +110,10 @@ pub(crate) async fn on_postgres<F: AsyncFnOnce(&Bench)>(test: F) {
 
 async fn run_sql(url: &str, text: &str) {
     let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
-    connection.execute(AssertSqlSafe(text.to_owned())).await.unwrap();
+    connection
+        .execute(AssertSqlSafe(text.to_owned()))
+        .await
+        .unwrap();
 }
 
 /// So many seconds after the tests' beginning of time.
@@ -129,7 +151,11 @@ pub(crate) fn notification(id: &str) -> Arc<Notification> {
     })
 }
 
-pub(crate) fn delivery(notification: &Notification, endpoint: &str, state: DeliveryState) -> Delivery {
+pub(crate) fn delivery(
+    notification: &Notification,
+    endpoint: &str,
+    state: DeliveryState,
+) -> Delivery {
     let endpoint_id = endpoint_id(endpoint);
     Delivery {
         id: DeliveryId::of(&notification.id, &endpoint_id, None),
@@ -154,15 +180,21 @@ pub(crate) fn delivery(notification: &Notification, endpoint: &str, state: Deliv
 }
 
 pub(crate) fn retry(seconds: i64) -> DeliveryState {
-    DeliveryState::Pending(Wait::Retry { due_at: at(seconds) })
+    DeliveryState::Pending(Wait::Retry {
+        due_at: at(seconds),
+    })
 }
 
 pub(crate) fn in_flight(seconds: i64) -> DeliveryState {
-    DeliveryState::Pending(Wait::InFlight { lease_until: at(seconds) })
+    DeliveryState::Pending(Wait::InFlight {
+        lease_until: at(seconds),
+    })
 }
 
 pub(crate) fn parked() -> DeliveryState {
-    DeliveryState::Pending(Wait::Parked { why: Hold::MaxInFlight })
+    DeliveryState::Pending(Wait::Parked {
+        why: Hold::MaxInFlight,
+    })
 }
 
 pub(crate) fn delivered(seconds: i64) -> DeliveryState {
@@ -170,7 +202,10 @@ pub(crate) fn delivered(seconds: i64) -> DeliveryState {
 }
 
 pub(crate) fn failed(seconds: i64) -> DeliveryState {
-    DeliveryState::Failed { at: at(seconds), reason: FailureReason::RetriesExhausted }
+    DeliveryState::Failed {
+        at: at(seconds),
+        reason: FailureReason::RetriesExhausted,
+    }
 }
 
 pub(crate) fn attempt(number: u32) -> Attempt {
@@ -179,10 +214,16 @@ pub(crate) fn attempt(number: u32) -> Attempt {
         round: 1,
         started_at: at(1),
         duration: Duration::from_micros(1_234),
-        phases: Phases { wait: Some(1.25), ..Phases::default() },
+        phases: Phases {
+            wait: Some(1.25),
+            ..Phases::default()
+        },
         result: AttemptResult::ServerError,
         status_code: Some(503),
-        error: Some(AttemptError { code: "http_status".to_owned(), text: "503".to_owned() }),
+        error: Some(AttemptError {
+            code: "http_status".to_owned(),
+            text: "503".to_owned(),
+        }),
         response_body: Some("busy".to_owned()),
         resolved_address: Some("192.0.2.1:443".to_owned()),
         request_headers: vec![("webhook-id".to_owned(), "x".to_owned())],
@@ -192,19 +233,41 @@ pub(crate) fn attempt(number: u32) -> Attempt {
 }
 
 /// A first record of a delivery, with its event where the state makes one.
-pub(crate) fn new(notification: &Arc<Notification>, endpoint: &str, state: DeliveryState) -> Record {
+pub(crate) fn new(
+    notification: &Arc<Notification>,
+    endpoint: &str,
+    state: DeliveryState,
+) -> Record {
     let delivery = delivery(notification, endpoint, state);
     let event = match delivery.state {
         DeliveryState::Delivered { .. } => None,
         _ => Event::of_outcome(&delivery, None),
     };
-    let before = Before::New { notification: Arc::clone(notification), fan_out: 1 };
-    Record { delivery, before, attempt: None, kept: None, event, disable: None }
+    let before = Before::New {
+        notification: Arc::clone(notification),
+        fan_out: 1,
+    };
+    Record {
+        delivery,
+        before,
+        attempt: None,
+        kept: None,
+        event,
+        disable: None,
+    }
 }
 
 /// Puts deliveries in, one for each notification id.
 pub(crate) async fn put(store: &Store, id: &str, endpoint: &str, state: DeliveryState) -> Delivery {
-    put_as(store, Arc::new(Notification { ..(*notification(id)).clone() }), endpoint, state).await
+    put_as(
+        store,
+        Arc::new(Notification {
+            ..(*notification(id)).clone()
+        }),
+        endpoint,
+        state,
+    )
+    .await
 }
 
 pub(crate) async fn put_as(
@@ -214,12 +277,21 @@ pub(crate) async fn put_as(
     state: DeliveryState,
 ) -> Delivery {
     let record = new(&notification, endpoint, state);
-    assert_eq!(store.record(std::slice::from_ref(&record), at(0)).await.unwrap(), [Recorded::Kept]);
+    assert_eq!(
+        store
+            .record(std::slice::from_ref(&record), at(0))
+            .await
+            .unwrap(),
+        [Recorded::Kept]
+    );
     record.delivery
 }
 
 pub(crate) fn expiring(id: &str, seconds: i64) -> Arc<Notification> {
-    Arc::new(Notification { expires_at: Some(at(seconds)), ..(*notification(id)).clone() })
+    Arc::new(Notification {
+        expires_at: Some(at(seconds)),
+        ..(*notification(id)).clone()
+    })
 }
 
 pub(crate) fn endpoint(name: &str) -> Endpoint {

@@ -19,12 +19,15 @@ use posthaste_shared::store::several::{Several, StatusCode};
 use posthaste_shared::store::{DatabaseKind, Store};
 
 use super::bench::{
-    Bench, MARGIN, at, attempt, delivered, endpoint, endpoint_id, expiring, failed, in_flight, new, notification,
-    parked, put, put_as, retry,
+    Bench, MARGIN, at, attempt, delivered, endpoint, endpoint_id, expiring, failed, in_flight, new,
+    notification, parked, put, put_as, retry,
 };
 
 async fn all(store: &Store, filter: &DeliveryFilter, limit: u32) -> Vec<DeliveryId> {
-    let mut page = PageRequest { limit, cursor: None };
+    let mut page = PageRequest {
+        limit,
+        cursor: None,
+    };
     let mut found = Vec::new();
     loop {
         let part = store.deliveries(filter, &page).await.unwrap();
@@ -60,28 +63,115 @@ pub(crate) async fn deliveries_are_paged_and_filtered(bench: &Bench) {
     let none = DeliveryFilter::default();
     let everything = all(store, &none, 77).await;
     assert_eq!(everything.len(), 1000);
-    let mut expected: Vec<_> = batch.iter().map(|it| (it.delivery.created_at, it.delivery.id)).collect();
+    let mut expected: Vec<_> = batch
+        .iter()
+        .map(|it| (it.delivery.created_at, it.delivery.id))
+        .collect();
     expected.sort_by(|a, b| b.cmp(a));
-    assert_eq!(everything, expected.into_iter().map(|(_, id)| id).collect::<Vec<_>>());
+    assert_eq!(
+        everything,
+        expected.into_iter().map(|(_, id)| id).collect::<Vec<_>>()
+    );
     let tenant = Some(TenantId::parse("even").unwrap());
     let status = || Several::from(Status::Failed);
     let endpoint = || Several::from(endpoint_id("ep_ten"));
     let code = |text: &str| text.parse::<StatusCode>().unwrap();
     let kind = |name: &str| NotificationType::parse(name).unwrap();
     for (filter, count) in [
-        (DeliveryFilter { tenant: tenant.clone(), ..none.clone() }, 500),
-        (DeliveryFilter { status: status(), ..none.clone() }, 250),
-        (DeliveryFilter { status: Status::Delivered.into(), tenant: tenant.clone(), ..none.clone() }, 250),
-        (DeliveryFilter { status: status(), tenant, ..none.clone() }, 250),
-        (DeliveryFilter { status: vec![Status::Failed, Status::Delivered].into(), ..none.clone() }, 1000),
-        (DeliveryFilter { status: vec![Status::Failed, Status::Expired].into(), ..none.clone() }, 250),
-        (DeliveryFilter { endpoint_id: endpoint(), ..none.clone() }, 100),
-        (DeliveryFilter { endpoint_id: vec![endpoint_id("ep_ten"), endpoint_id("ep_1")].into(), ..none.clone() }, 1000),
-        (DeliveryFilter { endpoint_id: endpoint(), status: status(), ..none.clone() }, 50),
-        (DeliveryFilter { kind: kind("five").into(), ..none.clone() }, 200),
-        (DeliveryFilter { kind: vec![kind("five"), kind("other")].into(), ..none.clone() }, 1000),
-        (DeliveryFilter { reason: FailureReason::RetriesExhausted.into(), ..none.clone() }, 250),
-        (DeliveryFilter { reason: FailureReason::Gone.into(), ..none.clone() }, 0),
+        (
+            DeliveryFilter {
+                tenant: tenant.clone(),
+                ..none.clone()
+            },
+            500,
+        ),
+        (
+            DeliveryFilter {
+                status: status(),
+                ..none.clone()
+            },
+            250,
+        ),
+        (
+            DeliveryFilter {
+                status: Status::Delivered.into(),
+                tenant: tenant.clone(),
+                ..none.clone()
+            },
+            250,
+        ),
+        (
+            DeliveryFilter {
+                status: status(),
+                tenant,
+                ..none.clone()
+            },
+            250,
+        ),
+        (
+            DeliveryFilter {
+                status: vec![Status::Failed, Status::Delivered].into(),
+                ..none.clone()
+            },
+            1000,
+        ),
+        (
+            DeliveryFilter {
+                status: vec![Status::Failed, Status::Expired].into(),
+                ..none.clone()
+            },
+            250,
+        ),
+        (
+            DeliveryFilter {
+                endpoint_id: endpoint(),
+                ..none.clone()
+            },
+            100,
+        ),
+        (
+            DeliveryFilter {
+                endpoint_id: vec![endpoint_id("ep_ten"), endpoint_id("ep_1")].into(),
+                ..none.clone()
+            },
+            1000,
+        ),
+        (
+            DeliveryFilter {
+                endpoint_id: endpoint(),
+                status: status(),
+                ..none.clone()
+            },
+            50,
+        ),
+        (
+            DeliveryFilter {
+                kind: kind("five").into(),
+                ..none.clone()
+            },
+            200,
+        ),
+        (
+            DeliveryFilter {
+                kind: vec![kind("five"), kind("other")].into(),
+                ..none.clone()
+            },
+            1000,
+        ),
+        (
+            DeliveryFilter {
+                reason: FailureReason::RetriesExhausted.into(),
+                ..none.clone()
+            },
+            250,
+        ),
+        (
+            DeliveryFilter {
+                reason: FailureReason::Gone.into(),
+                ..none.clone()
+            },
+            0,
+        ),
         (
             DeliveryFilter {
                 reason: FailureReason::RetriesExhausted.into(),
@@ -90,12 +180,49 @@ pub(crate) async fn deliveries_are_paged_and_filtered(bench: &Bench) {
             },
             0,
         ),
-        (DeliveryFilter { hold: Hold::RateLimit.into(), ..none.clone() }, 0),
-        (DeliveryFilter { status_code: code("503").into(), ..none.clone() }, 250),
-        (DeliveryFilter { status_code: vec![code("404"), code("503")].into(), ..none.clone() }, 250),
-        (DeliveryFilter { status_code: code("404").into(), ..none.clone() }, 0),
-        (DeliveryFilter { notification_id: NotificationId::parse("n-7").ok(), ..none.clone() }, 1),
-        (DeliveryFilter { since: Some(at(100)), until: Some(at(101)), ..none.clone() }, 3),
+        (
+            DeliveryFilter {
+                hold: Hold::RateLimit.into(),
+                ..none.clone()
+            },
+            0,
+        ),
+        (
+            DeliveryFilter {
+                status_code: code("503").into(),
+                ..none.clone()
+            },
+            250,
+        ),
+        (
+            DeliveryFilter {
+                status_code: vec![code("404"), code("503")].into(),
+                ..none.clone()
+            },
+            250,
+        ),
+        (
+            DeliveryFilter {
+                status_code: code("404").into(),
+                ..none.clone()
+            },
+            0,
+        ),
+        (
+            DeliveryFilter {
+                notification_id: NotificationId::parse("n-7").ok(),
+                ..none.clone()
+            },
+            1,
+        ),
+        (
+            DeliveryFilter {
+                since: Some(at(100)),
+                until: Some(at(101)),
+                ..none.clone()
+            },
+            3,
+        ),
     ] {
         assert_eq!(all(store, &filter, 100).await.len(), count, "{filter:?}");
     }
@@ -107,16 +234,32 @@ pub(crate) async fn notifications_are_paged_and_filtered(bench: &Bench) {
         put(store, &format!("wanted-{n}"), "ep_1", delivered(n + 1)).await;
     }
     for n in 0..4 {
-        let lonely = Notification { accepted_at: at(n), ..(*notification(&format!("lonely-{n}"))).clone() };
-        store.record_unmatched(&[Arc::new(lonely)], at(n)).await.unwrap();
+        let lonely = Notification {
+            accepted_at: at(n),
+            ..(*notification(&format!("lonely-{n}"))).clone()
+        };
+        store
+            .record_unmatched(&[Arc::new(lonely)], at(n))
+            .await
+            .unwrap();
     }
     let listed = async |unmatched: Option<bool>, limit: u32| {
-        let filter = NotificationFilter { unmatched, ..NotificationFilter::default() };
-        let mut page = PageRequest { limit, cursor: None };
+        let filter = NotificationFilter {
+            unmatched,
+            ..NotificationFilter::default()
+        };
+        let mut page = PageRequest {
+            limit,
+            cursor: None,
+        };
         let mut found = Vec::new();
         loop {
             let part = store.list_notifications(&filter, &page).await.unwrap();
-            found.extend(part.items.into_iter().map(|it| (it.notification.id.to_string(), it.fan_out)));
+            found.extend(
+                part.items
+                    .into_iter()
+                    .map(|it| (it.notification.id.to_string(), it.fan_out)),
+            );
             match part.next_cursor {
                 Some(cursor) => page.cursor = Some(Cursor::parse(&cursor.encode()).unwrap()),
                 None => return found,
@@ -128,23 +271,50 @@ pub(crate) async fn notifications_are_paged_and_filtered(bench: &Bench) {
     let expected: Vec<_> = (0..4).rev().map(|n| (format!("lonely-{n}"), 0)).collect();
     assert_eq!(lonely, expected);
     let wanted = listed(Some(false), 500).await;
-    assert!(wanted.len() == 6 && wanted.iter().all(|(id, fan_out)| id.starts_with("wanted-") && *fan_out == 1));
+    assert!(
+        wanted.len() == 6
+            && wanted
+                .iter()
+                .all(|(id, fan_out)| id.starts_with("wanted-") && *fan_out == 1)
+    );
 }
 
 pub(crate) async fn a_request_is_claimed_once(bench: &Bench) {
     let store = &bench.store;
-    let request = OnceOnly { caller: "key_1".to_owned(), name: "a".to_owned(), fingerprint: [1; 32] };
-    let claim = async |request: &OnceOnly, now| store.claim_request(request, at(now), at(now - 100)).await.unwrap();
+    let request = OnceOnly {
+        caller: "key_1".to_owned(),
+        name: "a".to_owned(),
+        fingerprint: [1; 32],
+    };
+    let claim = async |request: &OnceOnly, now| {
+        store
+            .claim_request(request, at(now), at(now - 100))
+            .await
+            .unwrap()
+    };
     assert_eq!(claim(&request, 0).await, Claimed::New);
     assert_eq!(claim(&request, 50).await, Claimed::UnderWay);
-    let other = OnceOnly { fingerprint: [2; 32], ..request.clone() };
+    let other = OnceOnly {
+        fingerprint: [2; 32],
+        ..request.clone()
+    };
     assert_eq!(claim(&other, 500).await, Claimed::Mismatch);
-    assert_eq!(claim(&request, 500).await, Claimed::New, "whoever claimed it is gone");
+    assert_eq!(
+        claim(&request, 500).await,
+        Claimed::New,
+        "whoever claimed it is gone"
+    );
     store.forget_request(&request).await.unwrap();
     assert_eq!(claim(&request, 501).await, Claimed::New, "it was refused");
     store.keep_answer(&request, b"made").await.unwrap();
-    assert_eq!(claim(&request, 9_000).await, Claimed::Done(b"made".to_vec()));
-    let another = OnceOnly { caller: "key_2".to_owned(), ..request.clone() };
+    assert_eq!(
+        claim(&request, 9_000).await,
+        Claimed::Done(b"made".to_vec())
+    );
+    let another = OnceOnly {
+        caller: "key_2".to_owned(),
+        ..request.clone()
+    };
     assert_eq!(claim(&another, 1).await, Claimed::New);
     assert!(store.remove_finished(at(1), at(9_999), 100).await.unwrap() >= 2);
     assert_eq!(claim(&request, 9_999).await, Claimed::New);
@@ -159,28 +329,77 @@ pub(crate) async fn events_are_published_once_and_streamed_in_order(bench: &Benc
     let first = store.claim_unpublished(at(10), at(20), 3).await.unwrap();
     let second = another.claim_unpublished(at(10), at(20), 3).await.unwrap();
     assert_eq!((first.len(), second.len()), (3, 2));
-    assert!(first.iter().zip(1..).all(|(event, n)| event.at == at(n)), "the oldest first");
+    assert!(
+        first.iter().zip(1..).all(|(event, n)| event.at == at(n)),
+        "the oldest first"
+    );
     let ids: Vec<_> = first.iter().map(|event| event.id).collect();
     store.mark_published(&ids, at(11)).await.unwrap();
     store.mark_published(&ids, at(12)).await.unwrap();
     assert_eq!(store.outbox_pending().await.unwrap(), 2);
     assert_eq!(store.outbox_oldest().await.unwrap(), Some(at(4)));
-    assert_eq!(store.claim_unpublished(at(20), at(30), 9).await.unwrap(), second, "an ended lease");
+    assert_eq!(
+        store.claim_unpublished(at(20), at(30), 9).await.unwrap(),
+        second,
+        "an ended lease"
+    );
 
     let none = EventFilter::default();
-    let listed = store.events(&none, &PageRequest { limit: 2, cursor: None }).await.unwrap();
-    assert_eq!(listed.items.iter().map(|event| event.at).collect::<Vec<_>>(), [at(5), at(4)]);
-    let next = PageRequest { limit: 9, cursor: listed.next_cursor };
+    let listed = store
+        .events(
+            &none,
+            &PageRequest {
+                limit: 2,
+                cursor: None,
+            },
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        listed
+            .items
+            .iter()
+            .map(|event| event.at)
+            .collect::<Vec<_>>(),
+        [at(5), at(4)]
+    );
+    let next = PageRequest {
+        limit: 9,
+        cursor: listed.next_cursor,
+    };
     assert_eq!(store.events(&none, &next).await.unwrap().items.len(), 3);
-    let other = EventFilter { kind: EventType::EndpointDisabled.into(), ..none.clone() };
-    assert!(store.events(&other, &PageRequest::default()).await.unwrap().items.is_empty());
+    let other = EventFilter {
+        kind: EventType::EndpointDisabled.into(),
+        ..none.clone()
+    };
+    assert!(
+        store
+            .events(&other, &PageRequest::default())
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+    );
 
     let last = store.last_event_sequence().await.unwrap();
     let streamed: Vec<(i64, Event)> = store.events_after(None, &none, 4).await.unwrap();
     assert_eq!(streamed.len(), 4);
     assert!(streamed.is_sorted_by_key(|(sequence, _)| *sequence));
-    assert_eq!(store.events_after(Some(streamed[3].0), &none, 9).await.unwrap()[0].0, last);
-    assert!(store.events_after(Some(last), &none, 9).await.unwrap().is_empty());
+    assert_eq!(
+        store
+            .events_after(Some(streamed[3].0), &none, 9)
+            .await
+            .unwrap()[0]
+            .0,
+        last
+    );
+    assert!(
+        store
+            .events_after(Some(last), &none, 9)
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 pub(crate) async fn cancelling_keeps_the_rules(bench: &Bench) {
@@ -188,13 +407,36 @@ pub(crate) async fn cancelling_keeps_the_rules(bench: &Bench) {
     let waiting = put(store, "a", "ep_1", parked()).await;
     let busy = put(store, "b", "ep_1", in_flight(9)).await;
     let done = put(store, "c", "ep_1", delivered(1)).await;
-    assert_eq!(store.cancel(waiting.id, at(2)).await.unwrap(), Cancelled::Done);
-    assert_eq!(store.cancel(waiting.id, at(2)).await.unwrap(), Cancelled::NotPending(Status::Cancelled));
-    assert_eq!(store.cancel(busy.id, at(2)).await.unwrap(), Cancelled::InFlight);
-    assert_eq!(store.cancel(busy.id, at(9)).await.unwrap(), Cancelled::Done, "the lease has ended");
-    assert_eq!(store.cancel(done.id, at(2)).await.unwrap(), Cancelled::NotPending(Status::Delivered));
-    let unknown = DeliveryId::of(&NotificationId::parse("z").unwrap(), &endpoint_id("ep_1"), None);
-    assert_eq!(store.cancel(unknown, at(2)).await.unwrap(), Cancelled::NotFound);
+    assert_eq!(
+        store.cancel(waiting.id, at(2)).await.unwrap(),
+        Cancelled::Done
+    );
+    assert_eq!(
+        store.cancel(waiting.id, at(2)).await.unwrap(),
+        Cancelled::NotPending(Status::Cancelled)
+    );
+    assert_eq!(
+        store.cancel(busy.id, at(2)).await.unwrap(),
+        Cancelled::InFlight
+    );
+    assert_eq!(
+        store.cancel(busy.id, at(9)).await.unwrap(),
+        Cancelled::Done,
+        "the lease has ended"
+    );
+    assert_eq!(
+        store.cancel(done.id, at(2)).await.unwrap(),
+        Cancelled::NotPending(Status::Delivered)
+    );
+    let unknown = DeliveryId::of(
+        &NotificationId::parse("z").unwrap(),
+        &endpoint_id("ep_1"),
+        None,
+    );
+    assert_eq!(
+        store.cancel(unknown, at(2)).await.unwrap(),
+        Cancelled::NotFound
+    );
     let state = store.delivery(waiting.id).await.unwrap().unwrap().0.state;
     assert_eq!(state, DeliveryState::Cancelled { at: at(2) });
     assert_eq!(store.outbox_pending().await.unwrap(), 0);
@@ -214,11 +456,25 @@ pub(crate) async fn retrying_keeps_the_rules(bench: &Bench) {
 
     assert!(matches!(store.retry_now(waiting.id, at(4)).await.unwrap(),
         RetriedNow::Done(delivery) if delivery.state == retry(4) && delivery.round == 1));
-    assert_eq!(store.retry_now(busy.id, at(4)).await.unwrap(), RetriedNow::InFlight);
-    assert_eq!(store.retry_now(late.id, at(4)).await.unwrap(), RetriedNow::Expired);
-    assert_eq!(store.retry_now(homeless.id, at(4)).await.unwrap(), RetriedNow::EndpointGone);
-    let RetriedNow::Done(again) = store.retry_now(tried.delivery.id, at(4)).await.unwrap() else { panic!() };
-    assert_eq!((again.round, again.round_base, again.attempt_count), (2, 5, 5));
+    assert_eq!(
+        store.retry_now(busy.id, at(4)).await.unwrap(),
+        RetriedNow::InFlight
+    );
+    assert_eq!(
+        store.retry_now(late.id, at(4)).await.unwrap(),
+        RetriedNow::Expired
+    );
+    assert_eq!(
+        store.retry_now(homeless.id, at(4)).await.unwrap(),
+        RetriedNow::EndpointGone
+    );
+    let RetriedNow::Done(again) = store.retry_now(tried.delivery.id, at(4)).await.unwrap() else {
+        panic!()
+    };
+    assert_eq!(
+        (again.round, again.round_base, again.attempt_count),
+        (2, 5, 5)
+    );
     assert_eq!(store.delivery(again.id).await.unwrap().unwrap().0, again);
     assert_eq!(store.claim_due(at(4), MARGIN, 9).await.unwrap().len(), 2);
 }
@@ -231,10 +487,16 @@ pub(crate) async fn a_replay_starts_new_rounds(bench: &Bench) {
     }
     put_as(store, expiring("late", 3), "ep_1", failed(1)).await;
     put(store, "fine", "ep_1", delivered(1)).await;
-    let new = Notification { accepted_at: at(10), ..(*notification("new")).clone() };
+    let new = Notification {
+        accepted_at: at(10),
+        ..(*notification("new")).clone()
+    };
     put_as(store, Arc::new(new), "ep_1", failed(11)).await;
     assert_eq!(store.step_replay(at(10), 10).await.unwrap(), None);
-    let filter = DeliveryFilter { status: Status::Failed.into(), ..DeliveryFilter::default() };
+    let filter = DeliveryFilter {
+        status: Status::Failed.into(),
+        ..DeliveryFilter::default()
+    };
     let replay = store.create_replay(&filter, at(10)).await.unwrap();
     let mut steps = 0;
     while let Some(step) = store.step_replay(at(11), 10).await.unwrap() {
@@ -242,9 +504,18 @@ pub(crate) async fn a_replay_starts_new_rounds(bench: &Bench) {
         assert_eq!(step.id, replay.id);
     }
     let done = store.replay(replay.id).await.unwrap().unwrap();
-    assert_eq!((done.state, done.matched, done.replayed, done.skipped), (ReplayState::Done, 26, 25, 1));
-    assert_eq!((steps, done.finished_at, &done.filter), (3, Some(at(11)), &filter));
-    assert_eq!(store.claim_due(at(11), MARGIN, 100).await.unwrap().len(), 25);
+    assert_eq!(
+        (done.state, done.matched, done.replayed, done.skipped),
+        (ReplayState::Done, 26, 25, 1)
+    );
+    assert_eq!(
+        (steps, done.finished_at, &done.filter),
+        (3, Some(at(11)), &filter)
+    );
+    assert_eq!(
+        store.claim_due(at(11), MARGIN, 100).await.unwrap().len(),
+        25
+    );
 }
 
 pub(crate) async fn a_replay_is_cancelled_between_two_steps(bench: &Bench) {
@@ -253,63 +524,178 @@ pub(crate) async fn a_replay_is_cancelled_between_two_steps(bench: &Bench) {
     for n in 0..25 {
         put(store, &format!("n-{n}"), "ep_1", failed(1)).await;
     }
-    let filter = DeliveryFilter { status: Status::Failed.into(), ..DeliveryFilter::default() };
+    let filter = DeliveryFilter {
+        status: Status::Failed.into(),
+        ..DeliveryFilter::default()
+    };
     let matching = store.matching_deliveries(&filter, at(10)).await.unwrap();
     assert_eq!((matching.count, matching.oldest.is_some()), (25, true));
-    let none = DeliveryFilter { status: Status::Expired.into(), ..DeliveryFilter::default() };
-    assert_eq!(store.matching_deliveries(&none, at(10)).await.unwrap(), Matching::default());
+    let none = DeliveryFilter {
+        status: Status::Expired.into(),
+        ..DeliveryFilter::default()
+    };
+    assert_eq!(
+        store.matching_deliveries(&none, at(10)).await.unwrap(),
+        Matching::default()
+    );
 
     let replay = store.create_replay(&filter, at(10)).await.unwrap();
     assert_eq!(replay.total, Some(25));
     store.step_replay(at(11), 10).await.unwrap().unwrap();
-    assert_eq!(store.cancel_replay(replay.id, at(12)).await.unwrap(), JobCancelled::Done);
-    assert_eq!(store.step_replay(at(13), 10).await.unwrap(), None, "nothing is running");
-    assert_eq!(store.cancel_replay(replay.id, at(14)).await.unwrap(), JobCancelled::NotRunning);
+    assert_eq!(
+        store.cancel_replay(replay.id, at(12)).await.unwrap(),
+        JobCancelled::Done
+    );
+    assert_eq!(
+        store.step_replay(at(13), 10).await.unwrap(),
+        None,
+        "nothing is running"
+    );
+    assert_eq!(
+        store.cancel_replay(replay.id, at(14)).await.unwrap(),
+        JobCancelled::NotRunning
+    );
     let cancelled = store.replay(replay.id).await.unwrap().unwrap();
-    assert_eq!((cancelled.state, cancelled.matched, cancelled.replayed), (ReplayState::Cancelled, 10, 10));
+    assert_eq!(
+        (cancelled.state, cancelled.matched, cancelled.replayed),
+        (ReplayState::Cancelled, 10, 10)
+    );
     assert_eq!(cancelled.finished_at, Some(at(12)));
-    assert_eq!((store.due(at(13), 100).await.unwrap(), store.due(at(13), 4).await.unwrap()), (10, 4));
+    assert_eq!(
+        (
+            store.due(at(13), 100).await.unwrap(),
+            store.due(at(13), 4).await.unwrap()
+        ),
+        (10, 4)
+    );
 
-    let own = DeliveryFilter { tenant: Some(TenantId::parse("acme").unwrap()), ..filter };
+    let own = DeliveryFilter {
+        tenant: Some(TenantId::parse("acme").unwrap()),
+        ..filter
+    };
     let second = store.create_replay(&own, at(20)).await.unwrap();
     let ids = async |tenant: Option<&TenantId>, limit: u32| {
-        let page = store.replays(tenant, &PageRequest { limit, cursor: None }).await.unwrap();
-        (page.items.iter().map(|replay| replay.id).collect::<Vec<_>>(), page.next_cursor)
+        let page = store
+            .replays(
+                tenant,
+                &PageRequest {
+                    limit,
+                    cursor: None,
+                },
+            )
+            .await
+            .unwrap();
+        (
+            page.items
+                .iter()
+                .map(|replay| replay.id)
+                .collect::<Vec<_>>(),
+            page.next_cursor,
+        )
     };
     assert_eq!(ids(None, 5).await.0, [second.id, replay.id]);
     assert_eq!(ids(own.tenant.as_ref(), 5).await.0, [second.id]);
     let (first, next) = ids(None, 1).await;
     assert_eq!(first, [second.id]);
-    let page = store.replays(None, &PageRequest { limit: 1, cursor: next }).await.unwrap();
+    let page = store
+        .replays(
+            None,
+            &PageRequest {
+                limit: 1,
+                cursor: next,
+            },
+        )
+        .await
+        .unwrap();
     assert_eq!((page.items[0].id, page.next_cursor), (replay.id, None));
 }
 
 pub(crate) async fn a_redrive_is_leased_followed_and_cancelled(bench: &Bench) {
     let store = &bench.store;
-    assert_eq!(store.create_redrive(0, at(1)).await.unwrap().state, RedriveState::Done);
+    assert_eq!(
+        store.create_redrive(0, at(1)).await.unwrap().state,
+        RedriveState::Done
+    );
     assert_eq!(store.claim_redrive(at(2), at(3)).await.unwrap(), None);
     let redrive = store.create_redrive(300, at(2)).await.unwrap();
-    assert_eq!(store.claim_redrive(at(3), at(9)).await.unwrap().unwrap().id, redrive.id);
-    assert_eq!(store.claim_redrive(at(8), at(9)).await.unwrap(), None, "somebody is at it");
-    let moved = RedriveStep::Moved(Redriven { moved: 100, undecodable: 3 });
-    let noted = store.note_redrive(redrive.id, &moved, at(4), at(20)).await.unwrap().unwrap();
-    assert_eq!((noted.redriven, noted.undecodable, noted.state), (100, 3, RedriveState::Running));
-    assert_eq!(store.claim_redrive(at(10), at(30)).await.unwrap(), None, "leased further");
-    assert!(store.claim_redrive(at(21), at(30)).await.unwrap().is_some(), "its process is gone");
+    assert_eq!(
+        store.claim_redrive(at(3), at(9)).await.unwrap().unwrap().id,
+        redrive.id
+    );
+    assert_eq!(
+        store.claim_redrive(at(8), at(9)).await.unwrap(),
+        None,
+        "somebody is at it"
+    );
+    let moved = RedriveStep::Moved(Redriven {
+        moved: 100,
+        undecodable: 3,
+    });
+    let noted = store
+        .note_redrive(redrive.id, &moved, at(4), at(20))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (noted.redriven, noted.undecodable, noted.state),
+        (100, 3, RedriveState::Running)
+    );
+    assert_eq!(
+        store.claim_redrive(at(10), at(30)).await.unwrap(),
+        None,
+        "leased further"
+    );
+    assert!(
+        store.claim_redrive(at(21), at(30)).await.unwrap().is_some(),
+        "its process is gone"
+    );
     let failed = RedriveStep::Failed("away".to_owned());
-    let noted = store.note_redrive(redrive.id, &failed, at(22), at(30)).await.unwrap().unwrap();
-    assert_eq!((noted.redriven, noted.last_error.as_deref()), (100, Some("away")));
-    assert_eq!(store.cancel_redrive(redrive.id, at(23)).await.unwrap(), JobCancelled::Done);
+    let noted = store
+        .note_redrive(redrive.id, &failed, at(22), at(30))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (noted.redriven, noted.last_error.as_deref()),
+        (100, Some("away"))
+    );
+    assert_eq!(
+        store.cancel_redrive(redrive.id, at(23)).await.unwrap(),
+        JobCancelled::Done
+    );
     // A step that was under way counts.
-    let last = RedriveStep::Last(Redriven { moved: 100, undecodable: 0 });
-    let noted = store.note_redrive(redrive.id, &last, at(24), at(40)).await.unwrap().unwrap();
-    assert_eq!((noted.redriven, noted.state, noted.finished_at), (200, RedriveState::Cancelled, Some(at(23))));
-    assert_eq!(store.cancel_redrive(redrive.id, at(25)).await.unwrap(), JobCancelled::NotRunning);
-    let page = store.redrives(&PageRequest { limit: 1, cursor: None }).await.unwrap();
-    assert_eq!((page.items[0].id, page.next_cursor.is_some()), (redrive.id, true));
+    let last = RedriveStep::Last(Redriven {
+        moved: 100,
+        undecodable: 0,
+    });
+    let noted = store
+        .note_redrive(redrive.id, &last, at(24), at(40))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (noted.redriven, noted.state, noted.finished_at),
+        (200, RedriveState::Cancelled, Some(at(23)))
+    );
+    assert_eq!(
+        store.cancel_redrive(redrive.id, at(25)).await.unwrap(),
+        JobCancelled::NotRunning
+    );
+    let page = store
+        .redrives(&PageRequest {
+            limit: 1,
+            cursor: None,
+        })
+        .await
+        .unwrap();
+    assert_eq!(
+        (page.items[0].id, page.next_cursor.is_some()),
+        (redrive.id, true)
+    );
 }
 
-/// The planner, asked for the statements as the store words them, uses the index that was made for each.
+/// The planner, asked for the statements as the store words them, uses the index that was made for
+/// each.
 pub(crate) async fn scans_use_their_indexes(bench: &Bench) {
     let batch: Vec<Record> = (0..4000)
         .map(|n| {
@@ -319,7 +705,11 @@ pub(crate) async fn scans_use_their_indexes(bench: &Bench) {
                 2 => failed(n),
                 _ => delivered(n),
             };
-            new(&expiring(&format!("n-{n}"), 10_000 + n), &format!("ep_{}", n % 50), state)
+            new(
+                &expiring(&format!("n-{n}"), 10_000 + n),
+                &format!("ep_{}", n % 50),
+                state,
+            )
         })
         .collect();
     bench.store.record(&batch, at(0)).await.unwrap();
@@ -330,27 +720,54 @@ pub(crate) async fn scans_use_their_indexes(bench: &Bench) {
     bench.sql("ANALYZE").await;
     for (query, index) in [
         (
-            "due_at IS NOT NULL AND due_at <= 5 AND (expires_at IS NULL OR expires_at > 5) ORDER BY due_at LIMIT 9",
+            "due_at IS NOT NULL AND due_at <= 5 AND (expires_at IS NULL OR expires_at > 5) ORDER \
+             BY due_at LIMIT 9",
             "deliveries_due",
         ),
         (
-            "status = 'pending' AND expires_at IS NOT NULL AND expires_at <= 5 ORDER BY expires_at LIMIT 9",
+            "status = 'pending' AND expires_at IS NOT NULL AND expires_at <= 5 ORDER BY \
+             expires_at LIMIT 9",
             "deliveries_expiring",
         ),
-        ("wait = 'parked' AND endpoint_id = 'x' ORDER BY created_at, id LIMIT 9", "deliveries_parked"),
-        ("true ORDER BY created_at DESC, id DESC LIMIT 9", "deliveries_by_time"),
-        ("tenant = 'x' ORDER BY created_at DESC, id DESC LIMIT 9", "deliveries_by_tenant"),
-        ("endpoint_id = 'ep_1' ORDER BY created_at DESC, id DESC LIMIT 9", "deliveries_by_endpoint"),
+        (
+            "wait = 'parked' AND endpoint_id = 'x' ORDER BY created_at, id LIMIT 9",
+            "deliveries_parked",
+        ),
+        (
+            "true ORDER BY created_at DESC, id DESC LIMIT 9",
+            "deliveries_by_time",
+        ),
+        (
+            "tenant = 'x' ORDER BY created_at DESC, id DESC LIMIT 9",
+            "deliveries_by_tenant",
+        ),
+        (
+            "endpoint_id = 'ep_1' ORDER BY created_at DESC, id DESC LIMIT 9",
+            "deliveries_by_endpoint",
+        ),
         (
             "status = 'failed' AND status <> 'delivered' ORDER BY created_at DESC, id DESC LIMIT 9",
             "deliveries_by_status",
         ),
-        ("tenant = 'x' AND status = 'pending' AND status <> 'delivered' LIMIT 9", "deliveries_by_tenant_status"),
-        ("finished_at IS NOT NULL AND finished_at < 5 ORDER BY finished_at LIMIT 9", "deliveries_finished"),
+        (
+            "tenant = 'x' AND status = 'pending' AND status <> 'delivered' LIMIT 9",
+            "deliveries_by_tenant_status",
+        ),
+        (
+            "finished_at IS NOT NULL AND finished_at < 5 ORDER BY finished_at LIMIT 9",
+            "deliveries_finished",
+        ),
     ] {
-        let plan =
-            bench.sql(&format!("{explain} SELECT id, last_error FROM deliveries WHERE {query}")).await.join("\n");
+        let plan = bench
+            .sql(&format!(
+                "{explain} SELECT id, last_error FROM deliveries WHERE {query}"
+            ))
+            .await
+            .join("\n");
         assert!(plan.contains(index), "{query}:\n{plan}");
-        assert!(!plan.contains("Sort") && !plan.contains("TEMP B-TREE"), "{query}:\n{plan}");
+        assert!(
+            !plan.contains("Sort") && !plan.contains("TEMP B-TREE"),
+            "{query}:\n{plan}"
+        );
     }
 }

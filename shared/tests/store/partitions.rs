@@ -18,22 +18,32 @@ use super::bench::{Bench, at, attempt, delivered, new, newest_version, notificat
 /// Seconds in a day.
 const DAY: i64 = 86_400;
 
-/// A notification that was accepted on such a day, counted from the tests' beginning of time, and its delivery with
-/// one attempt.
+/// A notification that was accepted on such a day, counted from the tests' beginning of time, and
+/// its delivery with one attempt.
 async fn put(store: &Store, id: &str, day: i64, state: DeliveryState) -> Delivery {
     let accepted_at = at(day * DAY);
-    let notification = Arc::new(Notification { accepted_at, ..(*notification(id)).clone() });
+    let notification = Arc::new(Notification {
+        accepted_at,
+        ..(*notification(id)).clone()
+    });
     let mut record = new(&notification, "ep_1", state);
     record.delivery.attempt_count = 1;
-    record.attempt = Some(Attempt { started_at: at(day * DAY + 1), ..attempt(1) });
-    assert_eq!(store.record(&[record.clone()], at(0)).await.unwrap(), [Recorded::Kept]);
+    record.attempt = Some(Attempt {
+        started_at: at(day * DAY + 1),
+        ..attempt(1)
+    });
+    assert_eq!(
+        store.record(&[record.clone()], at(0)).await.unwrap(),
+        [Recorded::Kept]
+    );
     record.delivery
 }
 
 async fn tables(bench: &Bench) -> Vec<String> {
     bench
         .sql(
-            "SELECT c.relname::text FROM pg_class c WHERE c.relkind = 'r' AND c.relname LIKE 'attempts!_%' ESCAPE '!'
+            "SELECT c.relname::text FROM pg_class c WHERE c.relkind = 'r' AND c.relname LIKE \
+             'attempts!_%' ESCAPE '!'
                 AND c.relnamespace = current_schema()::regnamespace ORDER BY 1",
         )
         .await
@@ -41,7 +51,10 @@ async fn tables(bench: &Bench) -> Vec<String> {
 
 /// Where its attempts lie.
 async fn tables_of(bench: &Bench, delivery: &Delivery) -> Vec<String> {
-    let sql = format!("SELECT tableoid::regclass::text FROM attempts WHERE delivery_id = '{}'", delivery.id);
+    let sql = format!(
+        "SELECT tableoid::regclass::text FROM attempts WHERE delivery_id = '{}'",
+        delivery.id
+    );
     bench.sql(&sql).await
 }
 
@@ -57,8 +70,12 @@ pub(crate) async fn a_new_store_has_tables_for_today_and_tomorrow(bench: &Bench)
 }
 
 pub(crate) async fn days_get_their_tables_ahead_of_time(bench: &Bench) {
-    let (store, other) = (&bench.store, bench.another().await);
-    let (made, by_other) = tokio::join!(store.prepare_partitions(at(5)), other.prepare_partitions(at(5)));
+    let store = &bench.store;
+    let other = bench.another().await;
+    let (made, by_other) = tokio::join!(
+        store.prepare_partitions(at(5)),
+        other.prepare_partitions(at(5))
+    );
     assert_eq!(made.unwrap() + by_other.unwrap(), 8);
     assert_eq!(store.prepare_partitions(at(6)).await.unwrap(), 0);
     assert_eq!(store.prepare_partitions(at(DAY)).await.unwrap(), 1);
@@ -81,13 +98,25 @@ pub(crate) async fn old_days_go_and_what_is_still_wanted_stays(bench: &Bench) {
     let next_day = put(store, "next", 1, delivered(DAY + 2)).await;
 
     let before = at(DAY + 10);
-    assert_eq!(store.remove_partitions(at(DAY - 1)).await.unwrap(), 0, "the day is not over");
+    assert_eq!(
+        store.remove_partitions(at(DAY - 1)).await.unwrap(),
+        0,
+        "the day is not over"
+    );
     remove_deliveries(store, before).await;
-    assert_eq!(tables_of(bench, &gone).await, ["attempts_20260101"], "it goes with its day");
+    assert_eq!(
+        tables_of(bench, &gone).await,
+        ["attempts_20260101"],
+        "it goes with its day"
+    );
     assert_eq!(store.remove_partitions(before).await.unwrap(), 1);
     assert_eq!(store.remove_partitions(before).await.unwrap(), 0);
 
-    assert!(!tables(bench).await.contains(&"attempts_20260101".to_owned()));
+    assert!(
+        !tables(bench)
+            .await
+            .contains(&"attempts_20260101".to_owned())
+    );
     assert!(store.delivery(gone.id).await.unwrap().is_none());
     for kept in [&pending, &recent] {
         assert_eq!(tables_of(bench, kept).await, ["attempts_default"]);
@@ -108,9 +137,14 @@ pub(crate) async fn what_was_interrupted_is_finished(bench: &Bench) {
     put(store, "gone", 0, delivered(2)).await;
     let pending = put(store, "pending", 0, retry(9 * DAY)).await;
     remove_deliveries(store, at(2 * DAY)).await;
-    bench.sql("ALTER TABLE attempts DETACH PARTITION attempts_20260101").await;
+    bench
+        .sql("ALTER TABLE attempts DETACH PARTITION attempts_20260101")
+        .await;
     let other = bench.another().await;
-    let (one, two) = tokio::join!(store.remove_partitions(at(DAY)), other.remove_partitions(at(DAY)));
+    let (one, two) = tokio::join!(
+        store.remove_partitions(at(DAY)),
+        other.remove_partitions(at(DAY))
+    );
     assert_eq!(one.unwrap() + two.unwrap(), 1);
     assert_eq!(tables_of(bench, &pending).await, ["attempts_default"]);
     other.close().await;
@@ -121,15 +155,31 @@ pub(crate) async fn a_name_that_comes_again_has_its_own_attempts(bench: &Bench) 
     store.prepare_partitions(at(0)).await.unwrap();
     let first = put(store, "again", 0, delivered(2)).await;
     remove_deliveries(store, at(10)).await;
-    let second = Arc::new(Notification { accepted_at: at(DAY / 2), ..(*notification("again")).clone() });
+    let second = Arc::new(Notification {
+        accepted_at: at(DAY / 2),
+        ..(*notification("again")).clone()
+    });
     let mut record = new(&second, "ep_1", delivered(DAY / 2));
     record.delivery.attempt_count = 1;
-    record.attempt = Some(Attempt { started_at: at(DAY / 2), worker: "second".to_owned(), ..attempt(1) });
+    record.attempt = Some(Attempt {
+        started_at: at(DAY / 2),
+        worker: "second".to_owned(),
+        ..attempt(1)
+    });
     assert_eq!(record.delivery.id, first.id);
-    assert_eq!(store.record(&[record], at(0)).await.unwrap(), [Recorded::Kept]);
+    assert_eq!(
+        store.record(&[record], at(0)).await.unwrap(),
+        [Recorded::Kept]
+    );
     assert_eq!(tables_of(bench, &first).await.len(), 2);
     let (_, attempts) = store.delivery(first.id).await.unwrap().unwrap();
-    assert_eq!(attempts.iter().map(|attempt| attempt.worker.as_str()).collect::<Vec<_>>(), ["second"]);
+    assert_eq!(
+        attempts
+            .iter()
+            .map(|attempt| attempt.worker.as_str())
+            .collect::<Vec<_>>(),
+        ["second"]
+    );
     let books = store.accounting(at(DAY)).await.unwrap();
     assert_eq!(books.problem_count, 0, "{books:?}");
 }
@@ -138,15 +188,21 @@ pub(crate) async fn a_name_that_comes_again_has_its_own_attempts(bench: &Bench) 
 async fn at_version(bench: &Bench, count: usize) {
     bench
         .sql(
-            "DO $$ DECLARE t text; BEGIN FOR t IN SELECT tablename FROM pg_tables WHERE schemaname = current_schema()
+            "DO $$ DECLARE t text; BEGIN FOR t IN SELECT tablename FROM pg_tables WHERE \
+             schemaname = current_schema()
         LOOP EXECUTE format('DROP TABLE IF EXISTS %I CASCADE', t); END LOOP; END $$",
         )
         .await;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations/postgres");
     let all = Migrator::new(folder).await.unwrap();
     let first = all.iter().take(count).cloned().collect();
-    let migrator = Migrator { migrations: Cow::Owned(first), ..Migrator::DEFAULT };
-    let mut connection = sqlx::PgConnection::connect(bench.options.url.expose()).await.unwrap();
+    let migrator = Migrator {
+        migrations: Cow::Owned(first),
+        ..Migrator::DEFAULT
+    };
+    let mut connection = sqlx::PgConnection::connect(bench.options.url.expose())
+        .await
+        .unwrap();
     migrator.run(&mut connection).await.unwrap();
 }
 
@@ -154,23 +210,45 @@ pub(crate) async fn what_was_there_before_becomes_a_partition(bench: &Bench) {
     let store = &bench.store;
     at_version(bench, 2).await;
     // This program writes columns that came later; those of that time did not.
-    for column in ["deliveries ADD COLUMN kept BYTEA", "notifications ADD COLUMN hops BIGINT NOT NULL DEFAULT 0"] {
+    for column in [
+        "deliveries ADD COLUMN kept BYTEA",
+        "notifications ADD COLUMN hops BIGINT NOT NULL DEFAULT 0",
+    ] {
         bench.sql(&format!("ALTER TABLE {column}")).await;
     }
     let old = put(store, "old", 0, delivered(2)).await;
     let pending = put(store, "pending", 0, retry(9 * DAY)).await;
-    for column in ["deliveries DROP COLUMN kept", "notifications DROP COLUMN hops"] {
+    for column in [
+        "deliveries DROP COLUMN kept",
+        "notifications DROP COLUMN hops",
+    ] {
         bench.sql(&format!("ALTER TABLE {column}")).await;
     }
-    assert_eq!(store.migrate().await.unwrap(), Migrated { from: 2, to: newest_version().await });
-    assert_eq!(tables(bench).await, ["attempts_default", "attempts_history"]);
+    assert_eq!(
+        store.migrate().await.unwrap(),
+        Migrated {
+            from: 2,
+            to: newest_version().await
+        }
+    );
+    assert_eq!(
+        tables(bench).await,
+        ["attempts_default", "attempts_history"]
+    );
     assert_eq!(store.delivery(old.id).await.unwrap().unwrap().1.len(), 1);
     let now = store.server_time().await.unwrap();
     let made = store.prepare_partitions(now).await.unwrap();
-    assert!(matches!(made, 6 | 7), "today and tomorrow are in the history: {made}");
+    assert!(
+        matches!(made, 6 | 7),
+        "today and tomorrow are in the history: {made}"
+    );
 
     remove_deliveries(store, at(10)).await;
-    assert_eq!(tables_of(bench, &old).await, Vec::<String>::new(), "row by row from the history");
+    assert_eq!(
+        tables_of(bench, &old).await,
+        Vec::<String>::new(),
+        "row by row from the history"
+    );
     let far = now.after(std::time::Duration::from_hours(20 * 24));
     assert!(store.remove_partitions(far).await.unwrap() > 1);
     assert_eq!(tables_of(bench, &pending).await, ["attempts_default"]);
@@ -180,10 +258,18 @@ pub(crate) async fn what_was_there_before_becomes_a_partition(bench: &Bench) {
 pub(crate) async fn a_migration_that_meets_a_worker_in_a_deadlock_tries_again(bench: &Bench) {
     use sqlx::Executor as _;
     at_version(bench, 2).await;
-    let mut worker = sqlx::PgConnection::connect(bench.options.url.expose()).await.unwrap();
+    let mut worker = sqlx::PgConnection::connect(bench.options.url.expose())
+        .await
+        .unwrap();
     // The migration is to notice the deadlock, and not the worker.
-    worker.execute("SET deadlock_timeout = '10s'").await.unwrap();
-    worker.execute("BEGIN; LOCK TABLE versions IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    worker
+        .execute("SET deadlock_timeout = '10s'")
+        .await
+        .unwrap();
+    worker
+        .execute("BEGIN; LOCK TABLE versions IN ACCESS EXCLUSIVE MODE")
+        .await
+        .unwrap();
     let store = bench.another().await;
     let migrating = tokio::spawn(async move {
         let migrated = store.migrate().await;
@@ -193,11 +279,23 @@ pub(crate) async fn a_migration_that_meets_a_worker_in_a_deadlock_tries_again(be
     let waits = "SELECT 'yes' FROM pg_locks WHERE NOT granted AND relation = 'versions'::regclass";
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
     while bench.sql(waits).await.is_empty() {
-        assert!(tokio::time::Instant::now() < deadline, "the migration waits for the worker");
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "the migration waits for the worker"
+        );
     }
-    worker.execute("SELECT count(*) FROM attempts").await.unwrap();
+    worker
+        .execute("SELECT count(*) FROM attempts")
+        .await
+        .unwrap();
     worker.execute("ROLLBACK").await.unwrap();
-    assert_eq!(migrating.await.unwrap().unwrap(), Migrated { from: 2, to: newest_version().await });
+    assert_eq!(
+        migrating.await.unwrap().unwrap(),
+        Migrated {
+            from: 2,
+            to: newest_version().await
+        }
+    );
 }
 
 /// On both databases: a program meets a schema that a newer one has migrated.
@@ -210,10 +308,24 @@ pub(crate) async fn a_newer_schema_says_which_programs_it_serves(bench: &Bench) 
         )
         .await;
     store.check_schema().await.unwrap();
-    assert_eq!(store.migrate().await.unwrap(), Migrated { from: 99, to: 99 });
-    bench.sql("UPDATE versions SET value = 99 WHERE name = 'oldest_program'").await;
-    for error in [store.check_schema().await.unwrap_err(), store.migrate().await.unwrap_err()] {
-        assert!(matches!(error, StoreError::Schema { found: 99, .. }), "{error}");
-        assert!(error.to_string().contains("start the newer program"), "{error}");
+    assert_eq!(
+        store.migrate().await.unwrap(),
+        Migrated { from: 99, to: 99 }
+    );
+    bench
+        .sql("UPDATE versions SET value = 99 WHERE name = 'oldest_program'")
+        .await;
+    for error in [
+        store.check_schema().await.unwrap_err(),
+        store.migrate().await.unwrap_err(),
+    ] {
+        assert!(
+            matches!(error, StoreError::Schema { found: 99, .. }),
+            "{error}"
+        );
+        assert!(
+            error.to_string().contains("start the newer program"),
+            "{error}"
+        );
     }
 }

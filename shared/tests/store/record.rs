@@ -13,47 +13,114 @@ use posthaste_shared::store::events::EventFilter;
 use posthaste_shared::store::page::PageRequest;
 use posthaste_shared::store::record::{Before, DisableEndpoint, Record, Recorded};
 
-use super::bench::{Bench, at, attempt, delivered, endpoint, failed, new, notification, put, retry};
+use super::bench::{
+    Bench, at, attempt, delivered, endpoint, failed, new, notification, put, retry,
+};
 
 pub(crate) async fn a_new_delivery_is_kept_once(bench: &Bench) {
     let store = &bench.store;
     let notification = notification("n-1");
     let ids = [(notification.tenant.clone(), notification.id.clone())];
     assert!(store.look_up(&ids).await.unwrap().known.is_empty());
-    let record = Record { attempt: Some(attempt(1)), ..new(&notification, "ep_1", failed(5)) };
-    assert_eq!(store.record(std::slice::from_ref(&record), at(5)).await.unwrap(), [Recorded::Kept]);
-    assert_eq!(store.record(std::slice::from_ref(&record), at(6)).await.unwrap(), [Recorded::Stale]);
+    let record = Record {
+        attempt: Some(attempt(1)),
+        ..new(&notification, "ep_1", failed(5))
+    };
+    assert_eq!(
+        store
+            .record(std::slice::from_ref(&record), at(5))
+            .await
+            .unwrap(),
+        [Recorded::Kept]
+    );
+    assert_eq!(
+        store
+            .record(std::slice::from_ref(&record), at(6))
+            .await
+            .unwrap(),
+        [Recorded::Stale]
+    );
     let known = &store.look_up(&ids).await.unwrap().known[&ids[0]];
-    assert_eq!((known.fan_out, known.deliveries.as_slice()), (1, &[record.delivery.id][..]));
-    let events = store.events(&EventFilter::default(), &PageRequest::default()).await.unwrap();
+    assert_eq!(
+        (known.fan_out, known.deliveries.as_slice()),
+        (1, &[record.delivery.id][..])
+    );
+    let events = store
+        .events(&EventFilter::default(), &PageRequest::default())
+        .await
+        .unwrap();
     assert_eq!(events.items, [record.event.unwrap()]);
-    assert_eq!(store.delivery(record.delivery.id).await.unwrap().unwrap().1, [attempt(1)]);
+    assert_eq!(
+        store.delivery(record.delivery.id).await.unwrap().unwrap().1,
+        [attempt(1)]
+    );
 }
 
 pub(crate) async fn a_known_delivery_changes_only_from_the_state_it_was_read_in(bench: &Bench) {
     let store = &bench.store;
     let first = put(store, "n-1", "ep_1", retry(1)).await;
-    let second = Delivery { state: retry(2), attempt_count: 1, ..first.clone() };
+    let second = Delivery {
+        state: retry(2),
+        attempt_count: 1,
+        ..first.clone()
+    };
     let known = |delivery: &Delivery, attempt_count, number| Record {
         delivery: delivery.clone(),
-        before: Before::Known { round: 1, attempt_count },
+        before: Before::Known {
+            round: 1,
+            attempt_count,
+        },
         attempt: Some(attempt(number)),
         kept: None,
         event: Event::of_outcome(delivery, None),
         disable: None,
     };
-    assert_eq!(store.record(&[known(&second, 0, 1)], at(1)).await.unwrap(), [Recorded::Kept]);
-    assert_eq!(store.record(&[known(&second, 0, 1)], at(1)).await.unwrap(), [Recorded::Stale]);
-    let last = Delivery { state: failed(3), attempt_count: 2, last_error: Some("503".to_owned()), ..first.clone() };
-    assert_eq!(store.record(&[known(&last, 1, 2)], at(3)).await.unwrap(), [Recorded::Kept]);
+    assert_eq!(
+        store.record(&[known(&second, 0, 1)], at(1)).await.unwrap(),
+        [Recorded::Kept]
+    );
+    assert_eq!(
+        store.record(&[known(&second, 0, 1)], at(1)).await.unwrap(),
+        [Recorded::Stale]
+    );
+    let last = Delivery {
+        state: failed(3),
+        attempt_count: 2,
+        last_error: Some("503".to_owned()),
+        ..first.clone()
+    };
+    assert_eq!(
+        store.record(&[known(&last, 1, 2)], at(3)).await.unwrap(),
+        [Recorded::Kept]
+    );
     // What is finished stays so.
-    let late = Delivery { state: delivered(4), attempt_count: 3, ..first.clone() };
-    assert_eq!(store.record(&[known(&late, 2, 3)], at(4)).await.unwrap(), [Recorded::Stale]);
+    let late = Delivery {
+        state: delivered(4),
+        attempt_count: 3,
+        ..first.clone()
+    };
+    assert_eq!(
+        store.record(&[known(&late, 2, 3)], at(4)).await.unwrap(),
+        [Recorded::Stale]
+    );
     let (found, attempts) = store.delivery(first.id).await.unwrap().unwrap();
     assert_eq!(found, last);
-    assert_eq!(attempts.iter().map(|attempt| attempt.number).collect::<Vec<_>>(), [1, 2]);
-    let events = store.events(&EventFilter::default(), &PageRequest::default()).await.unwrap().items;
-    assert_eq!(events.iter().map(|event| event.kind).collect::<Vec<_>>(), [EventType::DeliveryFailed]);
+    assert_eq!(
+        attempts
+            .iter()
+            .map(|attempt| attempt.number)
+            .collect::<Vec<_>>(),
+        [1, 2]
+    );
+    let events = store
+        .events(&EventFilter::default(), &PageRequest::default())
+        .await
+        .unwrap()
+        .items;
+    assert_eq!(
+        events.iter().map(|event| event.kind).collect::<Vec<_>>(),
+        [EventType::DeliveryFailed]
+    );
 }
 
 pub(crate) async fn the_second_change_in_a_batch_is_stale(bench: &Bench) {
@@ -72,84 +139,177 @@ pub(crate) async fn the_second_change_in_a_batch_is_stale(bench: &Bench) {
 /// Two workers that take up two notifications of one id in the same moment.
 pub(crate) async fn an_id_stands_for_one_notification(bench: &Bench) {
     let store = &bench.store;
-    let (first, unmatched) = (notification("n-1"), notification("n-2"));
+    let first = notification("n-1");
+    let unmatched = notification("n-2");
     let other = |it: &Arc<Notification>| {
-        Arc::new(Notification { payload: RawJson::parse("2".to_owned()).unwrap(), ..it.as_ref().clone() })
+        Arc::new(Notification {
+            payload: RawJson::parse("2".to_owned()).unwrap(),
+            ..it.as_ref().clone()
+        })
     };
-    assert_eq!(store.record(&[new(&first, "ep_1", retry(1))], at(1)).await.unwrap(), [Recorded::Kept]);
-    // Nothing is written of the other, not for another endpoint either: its retry would send the first one's payload.
+    assert_eq!(
+        store
+            .record(&[new(&first, "ep_1", retry(1))], at(1))
+            .await
+            .unwrap(),
+        [Recorded::Kept]
+    );
+    // Nothing is written of the other, not for another endpoint either: its retry would send the
+    // first one's payload.
     let batch = [
         new(&other(&first), "ep_1", delivered(2)),
         new(&other(&first), "ep_2", retry(2)),
         new(&first, "ep_3", retry(2)),
     ];
     let answers = store.record(&batch, at(2)).await.unwrap();
-    assert_eq!(answers, [Recorded::Conflict, Recorded::Conflict, Recorded::Kept]);
+    assert_eq!(
+        answers,
+        [Recorded::Conflict, Recorded::Conflict, Recorded::Kept]
+    );
     let (kept, deliveries) = store.notification(None, &first.id).await.unwrap().unwrap();
     assert_eq!((&kept, deliveries.len()), (first.as_ref(), 2));
     // Both in one batch: the first counts.
-    let batch = [new(&notification("n-3"), "ep_1", retry(1)), new(&other(&notification("n-3")), "ep_2", retry(1))];
+    let batch = [
+        new(&notification("n-3"), "ep_1", retry(1)),
+        new(&other(&notification("n-3")), "ep_2", retry(1)),
+    ];
     let answers = store.record(&batch, at(1)).await.unwrap();
-    assert_eq!(answers.iter().filter(|answer| **answer == Recorded::Conflict).count(), 1);
+    assert_eq!(
+        answers
+            .iter()
+            .filter(|answer| **answer == Recorded::Conflict)
+            .count(),
+        1
+    );
 
-    assert_eq!(store.record_unmatched(std::slice::from_ref(&unmatched), at(1)).await.unwrap(), [false]);
-    assert_eq!(store.record_unmatched(&[other(&unmatched)], at(2)).await.unwrap(), [true]);
-    assert_eq!(store.record_unmatched(std::slice::from_ref(&unmatched), at(3)).await.unwrap(), [false]);
+    assert_eq!(
+        store
+            .record_unmatched(std::slice::from_ref(&unmatched), at(1))
+            .await
+            .unwrap(),
+        [false]
+    );
+    assert_eq!(
+        store
+            .record_unmatched(&[other(&unmatched)], at(2))
+            .await
+            .unwrap(),
+        [true]
+    );
+    assert_eq!(
+        store
+            .record_unmatched(std::slice::from_ref(&unmatched), at(3))
+            .await
+            .unwrap(),
+        [false]
+    );
 
-    let ids = [(first.tenant.clone(), first.id.clone()), (unmatched.tenant.clone(), unmatched.id.clone())];
+    let ids = [
+        (first.tenant.clone(), first.id.clone()),
+        (unmatched.tenant.clone(), unmatched.id.clone()),
+    ];
     for time in [1, 2] {
-        store.note_id_conflict(&first.tenant, &first.id, at(time)).await.unwrap();
+        store
+            .note_id_conflict(&first.tenant, &first.id, at(time))
+            .await
+            .unwrap();
     }
     assert_eq!(store.count_id_conflicts().await.unwrap(), 1);
     assert_eq!(store.id_conflicts(&ids).await.unwrap(), [ids[0].clone()]);
-    assert_eq!(store.remove_finished(at(2), at(2), 9).await.unwrap(), 1, "the unmatched one alone");
+    assert_eq!(
+        store.remove_finished(at(2), at(2), 9).await.unwrap(),
+        1,
+        "the unmatched one alone"
+    );
     assert_eq!(store.remove_finished(at(3), at(3), 9).await.unwrap(), 1);
     assert_eq!(store.count_id_conflicts().await.unwrap(), 0);
 }
 
-/// Many deliveries of one notification: its payload is written and read once, and each is claimed with it.
+/// Many deliveries of one notification: its payload is written and read once, and each is claimed
+/// with it.
 pub(crate) async fn deliveries_of_one_notification_share_it(bench: &Bench) {
     let store = &bench.store;
     let shared = notification("n-1");
     let several = |endpoint: &str| Record {
-        before: Before::New { notification: Arc::clone(&shared), fan_out: 3 },
+        before: Before::New {
+            notification: Arc::clone(&shared),
+            fan_out: 3,
+        },
         ..new(&shared, endpoint, retry(1))
     };
     for endpoint in ["ep_1", "ep_2", "ep_3"] {
-        assert_eq!(store.record(&[several(endpoint)], at(0)).await.unwrap(), [Recorded::Kept]);
+        assert_eq!(
+            store.record(&[several(endpoint)], at(0)).await.unwrap(),
+            [Recorded::Kept]
+        );
     }
-    let claimed = store.claim_due(at(1), std::time::Duration::from_secs(1), 9).await.unwrap();
+    let claimed = store
+        .claim_due(at(1), std::time::Duration::from_secs(1), 9)
+        .await
+        .unwrap();
     assert_eq!(claimed.len(), 3);
-    assert!(claimed.iter().all(|one| Arc::ptr_eq(&one.notification, &shared)), "it was in memory");
+    assert!(
+        claimed
+            .iter()
+            .all(|one| Arc::ptr_eq(&one.notification, &shared)),
+        "it was in memory"
+    );
     // Another process reads it, once.
     let other = bench.another().await;
-    let claimed = other.claim_due(at(60_000_000), std::time::Duration::from_secs(1), 9).await.unwrap();
+    let claimed = other
+        .claim_due(at(60_000_000), std::time::Duration::from_secs(1), 9)
+        .await
+        .unwrap();
     assert_eq!(claimed.len(), 3, "their leases ended");
-    assert!(claimed.iter().all(|one| Arc::ptr_eq(&one.notification, &claimed[0].notification)));
+    assert!(
+        claimed
+            .iter()
+            .all(|one| Arc::ptr_eq(&one.notification, &claimed[0].notification))
+    );
     assert_eq!(claimed[0].notification, shared);
 }
 
 pub(crate) async fn two_workers_record_the_same_delivery_once(bench: &Bench) {
     let stores = [bench.store.clone(), bench.another().await];
-    let batch: Vec<Record> = (0..100).map(|n| new(&notification(&format!("n-{n}")), "ep_1", failed(1))).collect();
+    let batch: Vec<Record> = (0..100)
+        .map(|n| new(&notification(&format!("n-{n}")), "ep_1", failed(1)))
+        .collect();
     let backwards: Vec<Record> = batch.iter().rev().cloned().collect();
-    let (one, other) = tokio::join!(stores[0].record(&batch, at(1)), stores[1].record(&backwards, at(1)));
-    let kept = one.unwrap().into_iter().zip(other.unwrap().into_iter().rev());
-    assert!(kept.into_iter().all(|(one, other)| (one == Recorded::Kept) != (other == Recorded::Kept)));
+    let (one, other) = tokio::join!(
+        stores[0].record(&batch, at(1)),
+        stores[1].record(&backwards, at(1))
+    );
+    let kept = one
+        .unwrap()
+        .into_iter()
+        .zip(other.unwrap().into_iter().rev());
+    assert!(
+        kept.into_iter()
+            .all(|(one, other)| (one == Recorded::Kept) != (other == Recorded::Kept))
+    );
     assert_eq!(bench.store.outbox_pending().await.unwrap(), 100);
 }
 
 pub(crate) async fn a_gone_endpoint_is_disabled_once(bench: &Bench) {
     let store = &bench.store;
     let saved = store.insert_endpoint(&endpoint("ep_1")).await.unwrap();
-    let gone = Endpoint { status: EndpointStatus::Disabled(DisabledReason::Gone), ..saved.clone() };
+    let gone = Endpoint {
+        status: EndpointStatus::Disabled(DisabledReason::Gone),
+        ..saved.clone()
+    };
     for (n, events) in [(1, 2), (2, 3)] {
         let event = Event::of_endpoint(&gone, at(n));
         let record = Record {
-            disable: Some(DisableEndpoint { endpoint: gone.clone(), event }),
+            disable: Some(DisableEndpoint {
+                endpoint: gone.clone(),
+                event,
+            }),
             ..new(&notification(&format!("n-{n}")), "ep_1", failed(n))
         };
-        assert_eq!(store.record(&[record], at(n)).await.unwrap(), [Recorded::Kept]);
+        assert_eq!(
+            store.record(&[record], at(n)).await.unwrap(),
+            [Recorded::Kept]
+        );
         assert_eq!(store.outbox_pending().await.unwrap(), events);
     }
     let found = store.endpoint(&saved.id).await.unwrap().unwrap();
@@ -161,16 +321,34 @@ pub(crate) async fn a_gone_endpoint_is_disabled_once(bench: &Bench) {
 pub(crate) async fn a_gone_endpoint_that_was_repaired_stays_enabled(bench: &Bench) {
     let store = &bench.store;
     let called = store.insert_endpoint(&endpoint("ep_1")).await.unwrap();
-    let moved = Endpoint { url: "https://example.com/new".parse().unwrap(), ..called.clone() };
-    assert!(matches!(store.update_endpoint(&moved, None).await.unwrap(), Saved::Saved(_)));
-    let gone = Endpoint { status: EndpointStatus::Disabled(DisabledReason::Gone), ..called };
+    let moved = Endpoint {
+        url: "https://example.com/new".parse().unwrap(),
+        ..called.clone()
+    };
+    assert!(matches!(
+        store.update_endpoint(&moved, None).await.unwrap(),
+        Saved::Saved(_)
+    ));
+    let gone = Endpoint {
+        status: EndpointStatus::Disabled(DisabledReason::Gone),
+        ..called
+    };
     let event = Event::of_endpoint(&gone, at(1));
     let record = Record {
-        disable: Some(DisableEndpoint { endpoint: gone.clone(), event }),
+        disable: Some(DisableEndpoint {
+            endpoint: gone.clone(),
+            event,
+        }),
         ..new(&notification("n-1"), "ep_1", delivered(1))
     };
-    assert_eq!(store.record(&[record], at(1)).await.unwrap(), [Recorded::Kept]);
-    assert_eq!(store.endpoint(&gone.id).await.unwrap().unwrap().status, EndpointStatus::Enabled);
+    assert_eq!(
+        store.record(&[record], at(1)).await.unwrap(),
+        [Recorded::Kept]
+    );
+    assert_eq!(
+        store.endpoint(&gone.id).await.unwrap().unwrap().status,
+        EndpointStatus::Enabled
+    );
     assert_eq!(store.outbox_pending().await.unwrap(), 0);
 }
 
@@ -198,23 +376,55 @@ pub(crate) async fn everything_reads_back_as_it_was(bench: &Bench) {
         traceparent: Some("00-a-b-01".to_owned()),
         ..(*notification("n-1")).clone()
     });
-    let mut record = new(&full, "ep_9", DeliveryState::Pending(Wait::Scheduled { due_at: at(10) }));
+    let mut record = new(
+        &full,
+        "ep_9",
+        DeliveryState::Pending(Wait::Scheduled { due_at: at(10) }),
+    );
     record.delivery.recipient = Some("+1".to_owned());
     record.delivery.provider_message_id = Some("m".to_owned());
     record.delivery.provider_error_code = Some("e".to_owned());
-    bench.store.record(std::slice::from_ref(&record), at(0)).await.unwrap();
-    let (read, deliveries) = bench.store.notification(None, &full.id).await.unwrap().unwrap();
+    bench
+        .store
+        .record(std::slice::from_ref(&record), at(0))
+        .await
+        .unwrap();
+    let (read, deliveries) = bench
+        .store
+        .notification(None, &full.id)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(read, *full);
     assert_eq!(deliveries, [record.delivery]);
     let other = TenantId::default();
-    assert!(bench.store.notification(Some(&other), &full.id).await.unwrap().is_none());
+    assert!(
+        bench
+            .store
+            .notification(Some(&other), &full.id)
+            .await
+            .unwrap()
+            .is_none()
+    );
 }
 
 pub(crate) async fn notifications_are_read_in_one_go(bench: &Bench) {
-    let of_acme = Notification { tenant: TenantId::parse("acme").unwrap(), ..(*notification("n-1")).clone() };
-    let all = [notification("n-1"), Arc::new(of_acme), notification("n-2"), notification("n-3")];
+    let of_acme = Notification {
+        tenant: TenantId::parse("acme").unwrap(),
+        ..(*notification("n-1")).clone()
+    };
+    let all = [
+        notification("n-1"),
+        Arc::new(of_acme),
+        notification("n-2"),
+        notification("n-3"),
+    ];
     for (notification, endpoint) in all.iter().zip(["ep_1", "ep_2", "ep_1", "ep_1"]) {
-        bench.store.record(&[new(notification, endpoint, failed(1))], at(1)).await.unwrap();
+        bench
+            .store
+            .record(&[new(notification, endpoint, failed(1))], at(1))
+            .await
+            .unwrap();
     }
     let key = |notification: &Notification| (notification.tenant.clone(), notification.id.clone());
     let asked = [&all[0], &all[1], &all[2], &all[0], &notification("n-4")].map(|it| key(it));
@@ -229,17 +439,28 @@ pub(crate) async fn notifications_are_read_in_one_go(bench: &Bench) {
 pub(crate) async fn unmatched_notifications_are_seen(bench: &Bench) {
     let lonely = notification("n-1");
     for _ in 0..2 {
-        bench.store.record_unmatched(&[Arc::clone(&lonely)], at(0)).await.unwrap();
+        bench
+            .store
+            .record_unmatched(&[Arc::clone(&lonely)], at(0))
+            .await
+            .unwrap();
     }
     let id = (lonely.tenant.clone(), lonely.id.clone());
-    let known = bench.store.look_up(std::slice::from_ref(&id)).await.unwrap().known;
+    let known = bench
+        .store
+        .look_up(std::slice::from_ref(&id))
+        .await
+        .unwrap()
+        .known;
     assert_eq!(known[&id].fan_out, 0);
     assert!(known[&id].deliveries.is_empty());
 }
 
 pub(crate) async fn large_batches_are_kept_whole(bench: &Bench) {
-    let record =
-        |n| Record { attempt: Some(attempt(1)), ..new(&notification(&format!("n-{n}")), "ep_1", delivered(1)) };
+    let record = |n| Record {
+        attempt: Some(attempt(1)),
+        ..new(&notification(&format!("n-{n}")), "ep_1", delivered(1))
+    };
     let batch: Vec<Record> = (0..777)
         .map(|n| {
             let mut record = record(n);
@@ -247,22 +468,55 @@ pub(crate) async fn large_batches_are_kept_whole(bench: &Bench) {
             record
         })
         .collect();
-    assert!(bench.store.record(&batch, at(1)).await.unwrap().iter().all(|answer| *answer == Recorded::Kept));
-    let ids: Vec<_> =
-        batch.iter().map(|it| (it.delivery.tenant.clone(), it.delivery.notification_id.clone())).collect();
+    assert!(
+        bench
+            .store
+            .record(&batch, at(1))
+            .await
+            .unwrap()
+            .iter()
+            .all(|answer| *answer == Recorded::Kept)
+    );
+    let ids: Vec<_> = batch
+        .iter()
+        .map(|it| {
+            (
+                it.delivery.tenant.clone(),
+                it.delivery.notification_id.clone(),
+            )
+        })
+        .collect();
     let found = bench.store.look_up(&ids).await.unwrap();
     assert_eq!(found.known.len(), 777);
     assert_eq!(found.endpoints_version, 0);
-    assert_eq!(bench.store.accounting(at(1)).await.unwrap().problem_count, 0);
+    assert_eq!(
+        bench.store.accounting(at(1)).await.unwrap().problem_count,
+        0
+    );
     assert_eq!(bench.store.missing_notifications(&ids).await.unwrap(), []);
 }
 
 pub(crate) async fn zero_characters_do_no_harm(bench: &Bench) {
-    let mut record = Record { attempt: Some(attempt(1)), ..new(&notification("n-1"), "ep_1", failed(1)) };
+    let mut record = Record {
+        attempt: Some(attempt(1)),
+        ..new(&notification("n-1"), "ep_1", failed(1))
+    };
     record.delivery.last_error = Some("a\0b".to_owned());
     record.attempt.as_mut().unwrap().response_body = Some("\0\0".to_owned());
-    bench.store.record(std::slice::from_ref(&record), at(1)).await.unwrap();
-    let (found, attempts) = bench.store.delivery(record.delivery.id).await.unwrap().unwrap();
+    bench
+        .store
+        .record(std::slice::from_ref(&record), at(1))
+        .await
+        .unwrap();
+    let (found, attempts) = bench
+        .store
+        .delivery(record.delivery.id)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(found.last_error.as_deref(), Some("a\u{FFFD}b"));
-    assert_eq!(attempts[0].response_body.as_deref(), Some("\u{FFFD}\u{FFFD}"));
+    assert_eq!(
+        attempts[0].response_body.as_deref(),
+        Some("\u{FFFD}\u{FFFD}")
+    );
 }

@@ -42,16 +42,23 @@ pub(super) async fn store_and_broker(config: &Config) -> Vec<Check> {
             return checks;
         }
     };
-    checks.push(Check::ok("store", format!("{} answers", database(store.kind()))));
+    checks.push(Check::ok(
+        "store",
+        format!("{} answers", database(store.kind())),
+    ));
     checks.extend(fitness(&store).await);
     let schema = store.check_schema().await;
     let migrated = schema.is_ok();
     checks.push(match schema {
         Ok(()) => Check::ok("schema", "it is the one that this program needs"),
-        Err(error @ StoreError::Schema { .. }) => {
-            Check::fail("schema", "it is not the one that this program needs", error.to_string())
+        Err(error @ StoreError::Schema { .. }) => Check::fail(
+            "schema",
+            "it is not the one that this program needs",
+            error.to_string(),
+        ),
+        Err(error @ StoreError::Unfit { .. }) => {
+            Check::fail("schema", chain(&error), "see the database")
         }
-        Err(error @ StoreError::Unfit { .. }) => Check::fail("schema", chain(&error), "see the database"),
         Err(error) => Check::fail("schema", chain(&error), "see the store"),
     });
     checks.push(clocks(&store).await);
@@ -61,7 +68,11 @@ pub(super) async fn store_and_broker(config: &Config) -> Vec<Check> {
     if migrated || config.broker.kind != BrokerKind::Embedded {
         match connect::broker(config, &store, &Arc::new(Metrics::new())).await {
             Ok(broker) => checks.extend(broker_checks(broker.as_ref()).await),
-            Err(failure) => checks.push(Check::fail("broker", failure.message(), "see POSTHASTE_BROKER_URL")),
+            Err(failure) => checks.push(Check::fail(
+                "broker",
+                failure.message(),
+                "see POSTHASTE_BROKER_URL",
+            )),
         }
     }
     store.close().await;
@@ -69,8 +80,11 @@ pub(super) async fn store_and_broker(config: &Config) -> Vec<Check> {
 }
 
 async fn open(config: &Config) -> Result<Store, Check> {
-    let remedy = "is POSTHASTE_DATABASE_URL right, and does the database run? With SQLite, `posthaste up` or `posthaste migrate` makes the file";
-    let store = connect::store(config).await.map_err(|failure| Check::fail("store", failure.message(), remedy))?;
+    let remedy = "is POSTHASTE_DATABASE_URL right, and does the database run? With SQLite, \
+                  `posthaste up` or `posthaste migrate` makes the file";
+    let store = connect::store(config)
+        .await
+        .map_err(|failure| Check::fail("store", failure.message(), remedy))?;
     match store.ping().await {
         Ok(()) => Ok(store),
         Err(error) => Err(Check::fail("store", chain(&error), remedy)),
@@ -91,9 +105,16 @@ async fn fitness(store: &Store) -> Vec<Check> {
         Err(error) => return vec![Check::warn("database", chain(&error), "see the store")],
     };
     if findings.is_empty() {
-        return vec![Check::ok("database", "it holds every text, can be written to, and keeps what it confirmed")];
+        return vec![Check::ok(
+            "database",
+            "it holds every text, can be written to, and keeps what it confirmed",
+        )];
     }
-    let check = |Finding { severity, problem, remedy }| match severity {
+    let check = |Finding {
+                     severity,
+                     problem,
+                     remedy,
+                 }| match severity {
         Severity::Refused => Check::fail("database", problem, remedy),
         Severity::Doubtful => Check::warn("database", problem, remedy),
     };
@@ -108,11 +129,18 @@ async fn clocks(store: &Store) -> Check {
     };
     let after = SystemClock.now();
     let off = difference(server, before, after);
-    let detail = format!("the store's clock is {} ms off this machine's", off.as_millis());
+    let detail = format!(
+        "the store's clock is {} ms off this machine's",
+        off.as_millis()
+    );
     if off <= CLOCK_TOLERANCE {
         return Check::ok("clocks", detail);
     }
-    Check::warn("clocks", detail, "keep all machines' clocks in step (NTP): due times and signatures count on them")
+    Check::warn(
+        "clocks",
+        detail,
+        "keep all machines' clocks in step (NTP): due times and signatures count on them",
+    )
 }
 
 /// How far `server` lies outside of the time that asking took.
@@ -122,11 +150,15 @@ fn difference(server: Timestamp, before: Timestamp, after: Timestamp) -> Duratio
 
 /// Reads endpoints, which decrypts their secrets.
 async fn secrets(config: &Config, store: &Store) -> Check {
-    let remedy = "set POSTHASTE_MASTER_KEY to the key that the secrets were stored with (`up` keeps its key in the data directory)";
+    let remedy = "set POSTHASTE_MASTER_KEY to the key that the secrets were stored with (`up` \
+                  keeps its key in the data directory)";
     if let Err(error) = store.check_master_key().await {
         return Check::fail("secrets", chain(&error), remedy);
     }
-    let page = PageRequest { limit: 500, cursor: None };
+    let page = PageRequest {
+        limit: 500,
+        cursor: None,
+    };
     match store.endpoints(&EndpointFilter::default(), &page).await {
         Err(error) => Check::fail("secrets", chain(&error), remedy),
         Ok(_) if config.master_key.is_none() => Check::warn(
@@ -138,15 +170,24 @@ async fn secrets(config: &Config, store: &Store) -> Check {
             let may_be_called = |endpoint: &&Endpoint| {
                 let called = wire::of(endpoint.wire_format).called_urls(endpoint);
                 let own = endpoint.wire_format.has_url().then_some(&endpoint.url);
-                own.into_iter().chain(called.iter().map(|(_, url)| url)).all(|url| config.egress.check_url(url).is_ok())
+                own.into_iter()
+                    .chain(called.iter().map(|(_, url)| url))
+                    .all(|url| config.egress.check_url(url).is_ok())
             };
             let refused = found.items.len() - found.items.iter().filter(may_be_called).count();
             let detail = format!("{} endpoints can be read", found.items.len());
             if refused == 0 {
                 return Check::ok("secrets", detail);
             }
-            let remedy = format!("{}; `up` allows more by default than `api` and `worker`", opened(&config.egress));
-            Check::warn("egress", format!("{detail}; {refused} of them may not be called under this policy"), remedy)
+            let remedy = format!(
+                "{}; `up` allows more by default than `api` and `worker`",
+                opened(&config.egress)
+            );
+            Check::warn(
+                "egress",
+                format!("{detail}; {refused} of them may not be called under this policy"),
+                remedy,
+            )
         }
     }
 }
@@ -162,7 +203,11 @@ fn opened(egress: &EgressPolicy) -> &'static str {
 async fn amqp_alone(config: &Config) -> Vec<Check> {
     match connect::publisher(config).await {
         Ok((broker, _)) => broker_checks(broker.as_ref()).await,
-        Err(failure) => vec![Check::fail("broker", failure.message(), "see POSTHASTE_BROKER_URL")],
+        Err(failure) => vec![Check::fail(
+            "broker",
+            failure.message(),
+            "see POSTHASTE_BROKER_URL",
+        )],
     }
 }
 
@@ -176,12 +221,16 @@ async fn broker_checks(broker: &dyn Broker) -> Vec<Check> {
     let mut checks = Vec::new();
     match answer {
         Err(error) => {
-            let remedy = "is POSTHASTE_BROKER_URL right (host, user, password, vhost), and does RabbitMQ run?";
+            let remedy = "is POSTHASTE_BROKER_URL right (host, user, password, vhost), and does \
+                          RabbitMQ run?";
             checks.push(Check::fail("broker", chain(&error), remedy));
         }
         Ok(()) => {
             let described = broker.describe().await;
-            let facts: Vec<String> = described.into_iter().map(|(name, value)| format!("{name}: {value}")).collect();
+            let facts: Vec<String> = described
+                .into_iter()
+                .map(|(name, value)| format!("{name}: {value}"))
+                .collect();
             checks.push(Check::ok("broker", facts.join("; ")));
             checks.push(queues(broker).await);
         }
@@ -195,16 +244,23 @@ async fn queues(broker: &dyn Broker) -> Check {
         Err(error) => Check::fail(
             "queues",
             chain(&error),
-            "the topology is declared when `posthaste worker` or `api` starts; does the user have the rights to?",
+            "the topology is declared when `posthaste worker` or `api` starts; does the user have \
+             the rights to?",
         ),
         Ok(depths) => {
             let dead = depths.get("dead").copied().unwrap_or(0);
-            let each = depths.iter().map(|(queue, depth)| format!("{queue}: {depth}"));
+            let each = depths
+                .iter()
+                .map(|(queue, depth)| format!("{queue}: {depth}"));
             let detail = each.collect::<Vec<_>>().join(", ");
             if dead == 0 {
                 return Check::ok("queues", detail);
             }
-            Check::warn("queues", detail, "look at the dead letters with `posthaste dead list`")
+            Check::warn(
+                "queues",
+                detail,
+                "look at the dead letters with `posthaste dead list`",
+            )
         }
     }
 }
@@ -218,12 +274,16 @@ pub(super) async fn api(client: Result<Client, Failure>) -> Check {
     let ready: Result<Value, ApiError> = client.get(&["readyz"], &[]).await;
     match ready {
         Err(ApiError::Unreachable(failure)) => {
-            let remedy =
-                "the client commands need it: start `posthaste up` or `posthaste api`, or set POSTHASTE_API_URL";
+            let remedy = "the client commands need it: start `posthaste up` or `posthaste api`, \
+                          or set POSTHASTE_API_URL";
             return Check::warn("api", failure.message(), remedy);
         }
         Err(ApiError::Busy { failure, .. }) => {
-            return Check::fail("api", format!("it is not ready: {}", failure.message()), "see the API's log");
+            return Check::fail(
+                "api",
+                format!("it is not ready: {}", failure.message()),
+                "see the API's log",
+            );
         }
         // Health may be on an address of its own; or what answers is no JSON.
         Ok(_) | Err(ApiError::Refused { .. }) => {}
@@ -231,10 +291,23 @@ pub(super) async fn api(client: Result<Client, Failure>) -> Check {
     let known: Result<Value, ApiError> = client.get(&["v1", "wire-formats"], &[]).await;
     match known.map_err(Failure::from) {
         Ok(formats) => {
-            let count = formats.get("items").and_then(Value::as_array).map_or(0, Vec::len);
-            Check::ok("api", format!("{} answers, knows the key and {count} wire formats", client.url()))
+            let count = formats
+                .get("items")
+                .and_then(Value::as_array)
+                .map_or(0, Vec::len);
+            Check::ok(
+                "api",
+                format!(
+                    "{} answers, knows the key and {count} wire formats",
+                    client.url()
+                ),
+            )
         }
-        Err(failure) => Check::warn("api", failure.message(), "the client commands need a key: POSTHASTE_API_KEY"),
+        Err(failure) => Check::warn(
+            "api",
+            failure.message(),
+            "the client commands need a key: POSTHASTE_API_KEY",
+        ),
     }
 }
 

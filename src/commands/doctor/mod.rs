@@ -48,15 +48,30 @@ struct Check {
 
 impl Check {
     fn ok(name: &'static str, detail: impl Into<String>) -> Self {
-        Self { name, verdict: Verdict::Ok, detail: detail.into(), remedy: None }
+        Self {
+            name,
+            verdict: Verdict::Ok,
+            detail: detail.into(),
+            remedy: None,
+        }
     }
 
     fn warn(name: &'static str, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { name, verdict: Verdict::Warn, detail: detail.into(), remedy: Some(remedy.into()) }
+        Self {
+            name,
+            verdict: Verdict::Warn,
+            detail: detail.into(),
+            remedy: Some(remedy.into()),
+        }
     }
 
     fn fail(name: &'static str, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { name, verdict: Verdict::Fail, detail: detail.into(), remedy: Some(remedy.into()) }
+        Self {
+            name,
+            verdict: Verdict::Fail,
+            detail: detail.into(),
+            remedy: Some(remedy.into()),
+        }
     }
 }
 
@@ -69,8 +84,11 @@ pub(crate) async fn run(global: &Global, args: DoctorArgs) -> Done {
     let config = match load(&inputs) {
         Ok(config) => config,
         Err(error) => {
-            let check =
-                Check::fail("configuration", error.to_string(), "docs/configuration.md says what each setting must be");
+            let check = Check::fail(
+                "configuration",
+                error.to_string(),
+                "docs/configuration.md says what each setting must be",
+            );
             report(output, &[], &[check])?;
             return Ok(ExitCode::FAILURE);
         }
@@ -81,13 +99,19 @@ pub(crate) async fn run(global: &Global, args: DoctorArgs) -> Done {
     checks.push(checks::api(global.client_of(&config)).await);
     report(output, config.effective(), &checks)?;
     let failed = checks.iter().any(|check| check.verdict == Verdict::Fail);
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
-/// The configuration, with the defaults of `up` where nothing else can be meant: an embedded broker in SQLite.
+/// The configuration, with the defaults of `up` where nothing else can be meant: an embedded broker
+/// in SQLite.
 fn load(inputs: &Inputs) -> Result<Config, ConfigError> {
     let config = Config::load(Profile::Tool, inputs)?;
-    let embedded = config.broker.kind == BrokerKind::Embedded && config.database.url.expose().starts_with("sqlite:");
+    let embedded = config.broker.kind == BrokerKind::Embedded
+        && config.database.url.expose().starts_with("sqlite:");
     if !embedded {
         return Ok(config);
     }
@@ -101,8 +125,13 @@ fn configuration(inputs: &Inputs) -> Check {
     if mistyped.is_empty() {
         return Check::ok("configuration", "it can be read");
     }
-    let names = mistyped.iter().map(|(wrong, right)| format!("{wrong} (did you mean {right}?)"));
-    let detail = format!("no setting is called {}", names.collect::<Vec<_>>().join(", "));
+    let names = mistyped
+        .iter()
+        .map(|(wrong, right)| format!("{wrong} (did you mean {right}?)"));
+    let detail = format!(
+        "no setting is called {}",
+        names.collect::<Vec<_>>().join(", ")
+    );
     Check::warn("configuration", detail, "rename or unset them")
 }
 
@@ -114,10 +143,17 @@ fn report(output: Output, effective: &[Effective], checks: &[Check]) -> Result<(
     }
     if !effective.is_empty() {
         let row = |effective: &Effective| {
-            let source = if effective.shown.is_empty() { String::new() } else { source(&effective.source) };
+            let source = if effective.shown.is_empty() {
+                String::new()
+            } else {
+                source(&effective.source)
+            };
             vec![effective.key.to_owned(), shown(effective), source]
         };
-        output.table(&[fixed("setting"), wrapped("value"), fixed("from")], effective.iter().map(row).collect())?;
+        output.table(
+            &[fixed("setting"), wrapped("value"), fixed("from")],
+            effective.iter().map(row).collect(),
+        )?;
         output.line("")?;
     }
     let row = |check: &Check| {
@@ -126,9 +162,16 @@ fn report(output: Output, effective: &[Effective], checks: &[Check]) -> Result<(
             Verdict::Warn => "warn",
             Verdict::Fail => "fail",
         };
-        vec![verdict.to_owned(), check.name.to_owned(), check.detail.clone()]
+        vec![
+            verdict.to_owned(),
+            check.name.to_owned(),
+            check.detail.clone(),
+        ]
     };
-    output.table(&[fixed(""), fixed("check"), wrapped("what was found")], checks.iter().map(row).collect())?;
+    output.table(
+        &[fixed(""), fixed("check"), wrapped("what was found")],
+        checks.iter().map(row).collect(),
+    )?;
     for check in checks {
         if let Some(remedy) = &check.remedy {
             output.line(format_args!("\n{}: {remedy}", check.name))?;
@@ -138,7 +181,11 @@ fn report(output: Output, effective: &[Effective], checks: &[Check]) -> Result<(
 }
 
 fn shown(effective: &Effective) -> String {
-    if effective.shown.is_empty() { "(not set)".to_owned() } else { effective.shown.clone() }
+    if effective.shown.is_empty() {
+        "(not set)".to_owned()
+    } else {
+        effective.shown.clone()
+    }
 }
 
 fn source(source: &Source) -> String {

@@ -27,7 +27,8 @@ pub(super) struct Fields {
     /// Static header; repeatable
     #[arg(long = "header", value_name = "NAME: VALUE", value_parser = parse_header)]
     headers: Vec<(String, String)>,
-    /// Setting of the wire format; the value is JSON, text where it is none, or @FILE for a file's text (a script); repeatable
+    /// Setting of the wire format; the value is JSON, text where it is none, or @FILE for a file's
+    /// text (a script); repeatable
     #[arg(long = "setting", value_name = "KEY=JSON", value_parser = parse_setting)]
     settings: Vec<(String, Value)>,
     /// Time for the whole exchange, 1s to 60s [default: 5s]
@@ -36,7 +37,8 @@ pub(super) struct Fields {
     /// Retries after the first attempt [default: 4]
     #[arg(long, value_name = "N")]
     max_retries: Option<u32>,
-    /// Delays before the retries, in place of 1s, 2s, 4s, 8s: such as 1s,5s,5m,30m; `none` goes back to these
+    /// Delays before the retries, in place of 1s, 2s, 4s, 8s: such as 1s,5s,5m,30m; `none` goes
+    /// back to these
     #[arg(long, value_name = "LIST", value_parser = parse_delays)]
     delays: Option<Delays>,
     /// The most requests under way at once, for each worker [default: 32]
@@ -75,7 +77,9 @@ fn parse_header(text: &str) -> Result<(String, String), String> {
 fn parse_setting(text: &str) -> Result<(String, Value), String> {
     let (name, value) = text.split_once('=').ok_or("must be key=JSON")?;
     let value = match value.strip_prefix('@') {
-        Some(path) => std::fs::read_to_string(path).map_err(|error| format!("{path} cannot be read: {error}"))?.into(),
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|error| format!("{path} cannot be read: {error}"))?
+            .into(),
         None => serde_json::from_str(value).unwrap_or_else(|_| value.into()),
     };
     Ok((name.to_owned(), value))
@@ -85,8 +89,13 @@ fn parse_delays(text: &str) -> Result<Delays, String> {
     if text == "none" {
         return Ok(Delays(None));
     }
-    let delay = |part: &str| when::duration(part).map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
-    text.split(',').map(delay).collect::<Result<_, _>>().map(|delays| Delays(Some(delays)))
+    let delay = |part: &str| {
+        when::duration(part).map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX))
+    };
+    text.split(',')
+        .map(delay)
+        .collect::<Result<_, _>>()
+        .map(|delays| Delays(Some(delays)))
 }
 
 fn parse_rate(text: &str) -> Result<Rate, String> {
@@ -105,13 +114,22 @@ pub(crate) fn json_or_file(flag: &str, text: &str) -> Result<Value, Failure> {
         Some(path) => read(flag, &PathBuf::from(path))?,
         None => text.to_owned(),
     };
-    serde_json::from_str(&content).map_err(|error| Failure::wrong_use(format!("{flag} is not JSON: {error}")))
+    serde_json::from_str(&content)
+        .map_err(|error| Failure::wrong_use(format!("{flag} is not JSON: {error}")))
 }
 
 fn read(flag: &str, path: &PathBuf) -> Result<String, Failure> {
-    let content =
-        if path.as_os_str() == "-" { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(path) };
-    content.map_err(|error| Failure::wrong_use(format!("{flag}: {} cannot be read: {error}", path.display())))
+    let content = if path.as_os_str() == "-" {
+        std::io::read_to_string(std::io::stdin())
+    } else {
+        std::fs::read_to_string(path)
+    };
+    content.map_err(|error| {
+        Failure::wrong_use(format!(
+            "{flag}: {} cannot be read: {error}",
+            path.display()
+        ))
+    })
 }
 
 impl SecretFlags {
@@ -127,11 +145,16 @@ impl SecretFlags {
 impl Fields {
     /// The object of `--from-json`, or an empty one.
     pub(super) fn base(&self) -> Result<Map<String, Value>, Failure> {
-        let Some(path) = &self.from_json else { return Ok(Map::new()) };
+        let Some(path) = &self.from_json else {
+            return Ok(Map::new());
+        };
         match serde_json::from_str(&read("--from-json", path)?) {
             Ok(Value::Object(object)) => Ok(object),
             Ok(_) => Err(Failure::wrong_use("--from-json: must be a JSON object")),
-            Err(error) => Err(Failure::wrong_use(format!("--from-json: {} is not JSON: {error}", path.display()))),
+            Err(error) => Err(Failure::wrong_use(format!(
+                "--from-json: {} is not JSON: {error}",
+                path.display()
+            ))),
         }
     }
 
@@ -147,17 +170,26 @@ impl Fields {
 
     /// Writes what was given over what `body` has.
     pub(super) fn write(&self, body: &mut Map<String, Value>) -> Result<(), Failure> {
-        let mut put = |name: &str, value: Option<Value>| body.extend(value.map(|value| (name.to_owned(), value)));
+        let mut put = |name: &str, value: Option<Value>| {
+            body.extend(value.map(|value| (name.to_owned(), value)))
+        };
         put("url", self.url.clone().map(Into::into));
         put("description", self.description.clone().map(Into::into));
-        put("timeout_ms", self.timeout.map(|timeout| json!(timeout.as_millis())));
+        put(
+            "timeout_ms",
+            self.timeout.map(|timeout| json!(timeout.as_millis())),
+        );
         put("max_in_flight", self.max_in_flight.map(Into::into));
-        put("rate_limit_per_second", self.rate_limit.map(|rate| json!(rate.0)));
+        put(
+            "rate_limit_per_second",
+            self.rate_limit.map(|rate| json!(rate.0)),
+        );
         if !self.types.is_empty() {
             member(body, "subscription")?.insert("types".to_owned(), json!(self.types));
         }
         if !self.phone_numbers.is_empty() {
-            member(body, "subscription")?.insert("phone_numbers".to_owned(), json!(self.phone_numbers));
+            member(body, "subscription")?
+                .insert("phone_numbers".to_owned(), json!(self.phone_numbers));
         }
         for (name, value) in &self.headers {
             let headers = member(body, "headers")?;
@@ -178,9 +210,14 @@ impl Fields {
 }
 
 /// The object under `name`, made when it is not there.
-fn member<'a>(body: &'a mut Map<String, Value>, name: &str) -> Result<&'a mut Map<String, Value>, Failure> {
+fn member<'a>(
+    body: &'a mut Map<String, Value>,
+    name: &str,
+) -> Result<&'a mut Map<String, Value>, Failure> {
     let entry = body.entry(name).or_insert_with(|| json!({}));
-    entry.as_object_mut().ok_or_else(|| Failure::wrong_use(format!("--from-json: {name} must be an object")))
+    entry
+        .as_object_mut()
+        .ok_or_else(|| Failure::wrong_use(format!("--from-json: {name} must be an object")))
 }
 
 #[cfg(test)]
@@ -200,7 +237,10 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "export default () => 1").unwrap();
         let setting = parse_setting(&format!("script=@{}", file.path().display()));
-        assert_eq!(setting, Ok(("script".to_owned(), "export default () => 1".into())));
+        assert_eq!(
+            setting,
+            Ok(("script".to_owned(), "export default () => 1".into()))
+        );
         assert!(parse_setting("script=@/no/such/file").is_err());
     }
 

@@ -23,7 +23,8 @@ use crate::when;
 pub(crate) struct EndpointArgs {
     #[command(subcommand)]
     command: EndpointCommand,
-    /// Whose it is, or whose uid is meant [default: the key's tenant, else default; for `list`: all]
+    /// Whose it is, or whose uid is meant [default: the key's tenant, else default; for `list`:
+    /// all]
     #[arg(long, global = true)]
     tenant: Option<TenantId>,
     #[command(flatten)]
@@ -80,7 +81,8 @@ struct AddArgs {
     /// An id of your choice, to name it by beside the one that Posthaste makes
     #[arg(long)]
     uid: Option<EndpointUid>,
-    /// Update the endpoint that has the uid, if there is one; what is not named has its default then, but for the secret
+    /// Update the endpoint that has the uid, if there is one; what is not named has its default
+    /// then, but for the secret
     #[arg(long, requires = "uid")]
     or_update: bool,
     #[command(flatten)]
@@ -98,7 +100,8 @@ struct ListArgs {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  posthaste endpoint set ep_0192… --max-in-flight 8\n  posthaste endpoint set ep_0192… --type 'order.*' --type refund.made"
+    after_help = "Examples:\n  posthaste endpoint set ep_0192… --max-in-flight 8\n  posthaste \
+                  endpoint set ep_0192… --type 'order.*' --type refund.made"
 )]
 struct SetArgs {
     /// Its id, ep_…, or its uid
@@ -149,14 +152,19 @@ pub(crate) async fn run(global: &Global, args: EndpointArgs) -> Done {
     let client = match &args.command {
         EndpointCommand::Add(add) => client.naming_members(add.fields.is_from_json()),
         EndpointCommand::List(_) => client,
-        EndpointCommand::Set(set) => client.naming_members(set.fields.is_from_json()).of_tenant(tenant.clone()),
+        EndpointCommand::Set(set) => client
+            .naming_members(set.fields.is_from_json())
+            .of_tenant(tenant.clone()),
         _ => client.of_tenant(tenant.clone()),
     };
     match args.command {
         EndpointCommand::Add(args) => add(output, &client, *args, tenant).await?,
         EndpointCommand::List(args) => list(output, &client, &args, tenant).await?,
         EndpointCommand::Show { id } => {
-            show::endpoint(output, &client.get(&["v1", "endpoints", id.as_str()], &[]).await?)?;
+            show::endpoint(
+                output,
+                &client.get(&["v1", "endpoints", id.as_str()], &[]).await?,
+            )?;
         }
         EndpointCommand::Set(args) => set(output, &client, *args).await?,
         EndpointCommand::Enable { id } => switch(output, &client, &id, "enable").await?,
@@ -168,26 +176,39 @@ pub(crate) async fn run(global: &Global, args: EndpointArgs) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn add(output: Output, client: &Client, args: AddArgs, tenant: Option<TenantId>) -> Result<(), Failure> {
+async fn add(
+    output: Output,
+    client: &Client,
+    args: AddArgs,
+    tenant: Option<TenantId>,
+) -> Result<(), Failure> {
     let mut body = args.fields.base()?;
     args.fields.write(&mut body)?;
     if let Some(format) = args.wire_format {
         body.insert("wire_format".to_owned(), format.as_str().into());
     }
-    body.entry("wire_format").or_insert_with(|| WireFormat::Standard.as_str().into());
+    body.entry("wire_format")
+        .or_insert_with(|| WireFormat::Standard.as_str().into());
     if let Some(tenant) = tenant {
         body.insert("tenant".to_owned(), tenant.as_str().into());
     }
     if let Some(secret) = args.secret.read()? {
         body.insert("secret".to_owned(), secret.into());
     }
-    let format = body.get("wire_format").and_then(Value::as_str).and_then(WireFormat::parse);
+    let format = body
+        .get("wire_format")
+        .and_then(Value::as_str)
+        .and_then(WireFormat::parse);
     if !body.contains_key("url") && format.is_none_or(WireFormat::has_url) {
         return Err(Failure::wrong_use("an endpoint needs --url")
             .hint("posthaste endpoint add --url https://example.com/hooks"));
     }
     let made: Value = match args.uid {
-        Some(uid) if args.or_update => client.put(&["v1", "endpoints", uid.as_str()], &body).await?,
+        Some(uid) if args.or_update => {
+            client
+                .put(&["v1", "endpoints", uid.as_str()], &body)
+                .await?
+        }
         uid => {
             body.extend(uid.map(|uid| ("uid".to_owned(), uid.as_str().into())));
             client.post(&["v1", "endpoints"], &body).await?
@@ -200,7 +221,8 @@ async fn set(output: Output, client: &Client, args: SetArgs) -> Result<(), Failu
     let path = ["v1", "endpoints", args.id.as_str()];
     let mut patch = args.fields.base()?;
     if args.fields.merges() {
-        // Headers and settings are replaced as a whole: what is there and not named goes back as it was shown.
+        // Headers and settings are replaced as a whole: what is there and not named goes back as it
+        // was shown.
         let now: Value = client.get(&path, &[]).await?;
         for name in ["headers", "settings"] {
             let shown = now.get(name).cloned().unwrap_or_else(|| json!({}));
@@ -209,12 +231,18 @@ async fn set(output: Output, client: &Client, args: SetArgs) -> Result<(), Failu
     }
     args.fields.write(&mut patch)?;
     if patch.is_empty() {
-        return Err(Failure::wrong_use("nothing to change").hint("posthaste endpoint set --help lists what can be set"));
+        return Err(Failure::wrong_use("nothing to change")
+            .hint("posthaste endpoint set --help lists what can be set"));
     }
     show::endpoint(output, &client.patch(&path, &patch).await?)
 }
 
-async fn list(output: Output, client: &Client, args: &ListArgs, tenant: Option<TenantId>) -> Result<(), Failure> {
+async fn list(
+    output: Output,
+    client: &Client,
+    args: &ListArgs,
+    tenant: Option<TenantId>,
+) -> Result<(), Failure> {
     let mut found: Vec<Value> = Vec::new();
     let mut cursor = None;
     loop {
@@ -234,8 +262,15 @@ async fn list(output: Output, client: &Client, args: &ListArgs, tenant: Option<T
     show::list(output, &found)
 }
 
-async fn switch(output: Output, client: &Client, id: &EndpointId, what: &str) -> Result<(), Failure> {
-    let endpoint: Value = client.post(&["v1", "endpoints", id.as_str(), what], &json!({})).await?;
+async fn switch(
+    output: Output,
+    client: &Client,
+    id: &EndpointId,
+    what: &str,
+) -> Result<(), Failure> {
+    let endpoint: Value = client
+        .post(&["v1", "endpoints", id.as_str(), what], &json!({}))
+        .await?;
     if output.json {
         return Ok(output.document(&endpoint)?);
     }
@@ -256,22 +291,43 @@ async fn test(output: Output, client: &Client, args: &TestArgs) -> Done {
     if let (Some(kind), Some(payload)) = (&args.kind, &args.payload) {
         let payload = fields::json_or_file("--payload", payload)?;
         let mut notification = json!({"type": kind, "payload": payload});
-        for (name, given) in [("recipient", &args.recipient), ("overrides", &args.overrides)] {
+        for (name, given) in [
+            ("recipient", &args.recipient),
+            ("overrides", &args.overrides),
+        ] {
             if let Some(text) = given {
                 notification[name] = fields::json_or_file(&format!("--{name}"), text)?;
             }
         }
         body.insert("notification".to_owned(), notification);
     }
-    let report: Value = client.post(&["v1", "endpoints", args.id.as_str(), "test"], &body).await?;
+    let report: Value = client
+        .post(&["v1", "endpoints", args.id.as_str(), "test"], &body)
+        .await?;
     show::test_report(output, &report)?;
-    Ok(if text(&report, "outcome") == "delivered" { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if text(&report, "outcome") == "delivered" {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 async fn rotate(output: Output, client: &Client, args: &RotateArgs) -> Result<(), Failure> {
     let mut body = Map::new();
-    body.extend(args.overlap.map(|overlap| ("overlap_seconds".to_owned(), overlap.as_secs().into())));
-    body.extend(args.secret.read()?.map(|secret| ("secret".to_owned(), secret.into())));
-    let rotated: Value = client.post(&["v1", "endpoints", args.id.as_str(), "rotate-secret"], &body).await?;
+    body.extend(
+        args.overlap
+            .map(|overlap| ("overlap_seconds".to_owned(), overlap.as_secs().into())),
+    );
+    body.extend(
+        args.secret
+            .read()?
+            .map(|secret| ("secret".to_owned(), secret.into())),
+    );
+    let rotated: Value = client
+        .post(
+            &["v1", "endpoints", args.id.as_str(), "rotate-secret"],
+            &body,
+        )
+        .await?;
     show::rotated(output, &rotated)
 }

@@ -22,7 +22,10 @@ pub(super) fn endpoint(output: Output, endpoint: &Value) -> Result<(), Failure> 
         ("phone numbers", list_of(endpoint, "phone_numbers")),
         ("state", state(endpoint)),
         ("signs", signs(endpoint)),
-        ("public keys", strings(endpoint.get("public_keys")).join("\n")),
+        (
+            "public keys",
+            strings(endpoint.get("public_keys")).join("\n"),
+        ),
         ("headers", pairs(endpoint, "headers")),
         ("settings", pairs(endpoint, "settings")),
         ("timeout", format!("{} ms", text(endpoint, "timeout_ms"))),
@@ -46,7 +49,10 @@ pub(super) fn endpoint(output: Output, endpoint: &Value) -> Result<(), Failure> 
 }
 
 fn signs(endpoint: &Value) -> String {
-    match (text(endpoint, "has_secret").as_str(), text(endpoint, "retiring_secrets").as_str()) {
+    match (
+        text(endpoint, "has_secret").as_str(),
+        text(endpoint, "retiring_secrets").as_str(),
+    ) {
         ("true", "" | "0") => "yes".to_owned(),
         ("true", "1") => "yes, with one retiring secret, too".to_owned(),
         ("true", count) => format!("yes, with {count} retiring secrets, too"),
@@ -67,7 +73,9 @@ pub(super) fn list(output: Output, endpoints: &[Value]) -> Result<(), Failure> {
             text(endpoint, "uid"),
             text(endpoint, "wire_format"),
             text(endpoint, "tenant"),
-            Some(list_of(endpoint, "types")).filter(|types| !types.is_empty()).unwrap_or_else(|| "all".to_owned()),
+            Some(list_of(endpoint, "types"))
+                .filter(|types| !types.is_empty())
+                .unwrap_or_else(|| "all".to_owned()),
             text(endpoint, "description"),
         ]
     };
@@ -93,9 +101,15 @@ pub(super) fn rotated(output: Output, rotated: &Value) -> Result<(), Failure> {
     }
     output.facts(&[
         ("endpoint", text(rotated, "endpoint.id")),
-        ("public keys", strings(rotated["endpoint"].get("public_keys")).join("\n")),
+        (
+            "public keys",
+            strings(rotated["endpoint"].get("public_keys")).join("\n"),
+        ),
         ("secret", text(rotated, "secret")),
-        ("old one signs until", time(rotated, "old_secret_retires_at")),
+        (
+            "old one signs until",
+            time(rotated, "old_secret_retires_at"),
+        ),
     ])?;
     Ok(output.line("Keep the secret: it is shown this once.")?)
 }
@@ -106,14 +120,22 @@ pub(super) fn test_report(output: Output, report: &Value) -> Result<(), Failure>
         return Ok(output.document(report)?);
     }
     if report.get("request").is_some_and(Value::is_object) {
-        output.line(format_args!("> {} {}", text(report, "request.method"), text(report, "request.url")))?;
+        output.line(format_args!(
+            "> {} {}",
+            text(report, "request.method"),
+            text(report, "request.url")
+        ))?;
         message(output, '>', report, "request")?;
     }
     if report.get("response").is_some_and(Value::is_object) {
         output.line(format_args!("< {}", text(report, "response.status")))?;
         message(output, '<', report, "response")?;
     }
-    let took = report.get("duration_ms").and_then(Value::as_f64).map(|ms| format!("{ms:.1} ms")).unwrap_or_default();
+    let took = report
+        .get("duration_ms")
+        .and_then(Value::as_f64)
+        .map(|ms| format!("{ms:.1} ms"))
+        .unwrap_or_default();
     output.facts(&[
         ("verdict", text(report, "verdict")),
         ("error", text(report, "error.text")),
@@ -126,7 +148,12 @@ pub(super) fn test_report(output: Output, report: &Value) -> Result<(), Failure>
 
 fn message(output: Output, mark: char, report: &Value, which: &str) -> Result<(), Failure> {
     for header in report[which]["headers"].as_array().into_iter().flatten() {
-        let part = |index: usize| header.get(index).and_then(Value::as_str).unwrap_or_default();
+        let part = |index: usize| {
+            header
+                .get(index)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
         output.line(format_args!("{mark} {}: {}", part(0), part(1)))?;
     }
     output.line(format_args!("{mark}"))?;
@@ -137,7 +164,10 @@ fn message(output: Output, mark: char, report: &Value, which: &str) -> Result<()
 }
 
 fn state(endpoint: &Value) -> String {
-    match (endpoint.get("enabled").and_then(Value::as_bool), text(endpoint, "disabled_reason")) {
+    match (
+        endpoint.get("enabled").and_then(Value::as_bool),
+        text(endpoint, "disabled_reason"),
+    ) {
         (Some(false), reason) if !reason.is_empty() => format!("disabled ({reason})"),
         (Some(false), _) => "disabled".to_owned(),
         _ => "enabled".to_owned(),
@@ -149,13 +179,29 @@ fn list_of(endpoint: &Value, name: &str) -> String {
 }
 
 fn strings(array: Option<&Value>) -> Vec<&str> {
-    array.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
+    array
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect()
 }
 
 fn pairs(endpoint: &Value, name: &str) -> String {
-    let pairs = endpoint.get(name).and_then(Value::as_object).into_iter().flatten();
+    let pairs = endpoint
+        .get(name)
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten();
     pairs
-        .map(|(name, value)| format!("{name}: {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
+        .map(|(name, value)| {
+            format!(
+                "{name}: {}",
+                value
+                    .as_str()
+                    .map_or_else(|| value.to_string(), str::to_owned)
+            )
+        })
         .collect::<Vec<_>>()
         .join("\n")
 }
@@ -164,7 +210,11 @@ fn retries(endpoint: &Value) -> String {
     let retry = &endpoint["retry"];
     match retry.get("delays_ms").and_then(Value::as_array) {
         Some(delays) => {
-            let delays: Vec<String> = delays.iter().filter_map(Value::as_u64).map(|ms| format!("{ms} ms")).collect();
+            let delays: Vec<String> = delays
+                .iter()
+                .filter_map(Value::as_u64)
+                .map(|ms| format!("{ms} ms"))
+                .collect();
             format!("after {}", delays.join(", "))
         }
         None => format!(

@@ -1,4 +1,5 @@
-//! `posthaste key`: API keys. Opens the store itself, because the first key cannot come through the API.
+//! `posthaste key`: API keys. Opens the store itself, because the first key cannot come through the
+//! API.
 
 mod rotate_master;
 
@@ -22,7 +23,9 @@ use crate::when;
 /// Manage API keys. These commands open the store, so they need its URL and not the API.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  posthaste key create --name billing --scope enqueue --tenant acme\n  posthaste key create --name ci --scope admin --expires 90d\n  posthaste key list\n  posthaste key revoke key_0192…"
+    after_help = "Examples:\n  posthaste key create --name billing --scope enqueue --tenant \
+                  acme\n  posthaste key create --name ci --scope admin --expires 90d\n  posthaste \
+                  key list\n  posthaste key revoke key_0192…"
 )]
 pub(crate) struct KeyArgs {
     #[command(subcommand)]
@@ -39,9 +42,9 @@ enum KeyCommand {
     Revoke(RevokeArgs),
     /// Encrypt all secrets in the store with a new master key, while everything runs
     ///
-    /// Give every process the new key as POSTHASTE_MASTER_KEY and the old one as POSTHASTE_MASTER_KEY_PREVIOUS, one after
-    /// the other; then run this with the same two; then take the old one away. Interrupted, it goes on when it is run
-    /// again.
+    /// Give every process the new key as POSTHASTE_MASTER_KEY and the old one as
+    /// POSTHASTE_MASTER_KEY_PREVIOUS, one after the other; then run this with the same two; then
+    /// take the old one away. Interrupted, it goes on when it is run again.
     RotateMaster(ServiceFlags),
 }
 
@@ -56,7 +59,8 @@ struct CreateArgs {
     /// Bind it to one tenant [default: every tenant]
     #[arg(long)]
     tenant: Option<TenantId>,
-    /// When it stops working by itself: after so long (12h, 90d), or at a time (2027-01-31T12:00:00Z) [default: never]
+    /// When it stops working by itself: after so long (12h, 90d), or at a time
+    /// (2027-01-31T12:00:00Z) [default: never]
     #[arg(long, value_name = "DURATION|TIME", value_parser = when::future)]
     expires: Option<Timestamp>,
     #[command(flatten)]
@@ -112,7 +116,10 @@ async fn create(global: &Global, args: CreateArgs) -> Done {
         output.document(&shown)?;
     } else {
         output.line(key.expose())?;
-        eprintln_quietly(&format!("This is key {}. It is shown this once; only its hash is kept.", info.id));
+        eprintln_quietly(&format!(
+            "This is key {}. It is shown this once; only its hash is kept.",
+            info.id
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -138,12 +145,25 @@ fn print_list(output: Output, keys: &[ApiKey]) -> Result<(), Failure> {
     let row = |key: &ApiKey| -> Result<Vec<String>, Failure> {
         let value = serde_json::to_value(key)?;
         let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
-        let tenant = key.tenant.as_ref().map_or("every", TenantId::as_str).to_owned();
+        let tenant = key
+            .tenant
+            .as_ref()
+            .map_or("every", TenantId::as_str)
+            .to_owned();
         let created = age(&value, "created_at");
         let used = age(&value, "last_used_at");
         let expires = age(&value, "expires_at");
         let revoked = age(&value, "revoked_at");
-        Ok(vec![key.id.to_string(), tenant, created, used, expires, revoked, scopes.join(","), key.name.clone()])
+        Ok(vec![
+            key.id.to_string(),
+            tenant,
+            created,
+            used,
+            expires,
+            revoked,
+            scopes.join(","),
+            key.name.clone(),
+        ])
     };
     let rows = keys.iter().map(row).collect::<Result<_, _>>()?;
     Ok(output.table(
@@ -167,13 +187,19 @@ async fn revoke(global: &Global, args: &RevokeArgs) -> Done {
     let revoked = store.revoke_key(&args.id, SystemClock.now()).await?;
     store.close().await;
     if !revoked {
-        return Err(Failure::new(format!("there is no key {} that still works", args.id)).hint("posthaste key list"));
+        return Err(
+            Failure::new(format!("there is no key {} that still works", args.id))
+                .hint("posthaste key list"),
+        );
     }
     let output = global.output();
     if output.json {
         output.document(&json!({"id": args.id, "revoked": true}))?;
     } else {
-        output.line(format_args!("{} is revoked; it stops working within seconds.", args.id))?;
+        output.line(format_args!(
+            "{} is revoked; it stops working within seconds.",
+            args.id
+        ))?;
     }
     Ok(ExitCode::SUCCESS)
 }

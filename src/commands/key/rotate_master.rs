@@ -18,7 +18,8 @@ pub(crate) async fn run(global: &Global, service: &ServiceFlags) -> Done {
     let config = global.start(Profile::Tool, service.settings())?;
     if config.master_key.is_none() || config.previous_master_key.is_none() {
         return Err(Failure::wrong_use(
-            "both keys are needed: POSTHASTE_MASTER_KEY, the new one, and POSTHASTE_MASTER_KEY_PREVIOUS",
+            "both keys are needed: POSTHASTE_MASTER_KEY, the new one, and \
+             POSTHASTE_MASTER_KEY_PREVIOUS",
         )
         .hint("give both to every process first: see docs/operating.md, `The master key`"));
     }
@@ -27,7 +28,8 @@ pub(crate) async fn run(global: &Global, service: &ServiceFlags) -> Done {
     let renewed = tokio::select! {
         renewed = rotate(&store) => renewed?,
         () = interrupted => {
-            return Err(Failure::interrupted("stopped: some secrets may still be encrypted with the old key")
+            return Err(Failure::interrupted("stopped: some secrets may still be encrypted with \
+                the old key")
                 .hint("keep both keys; run it again to go on"));
         }
     };
@@ -68,19 +70,30 @@ async fn rotate(store: &Store) -> Result<Renewed, Failure> {
 fn report(global: &Global, renewed: &Renewed) -> Done {
     let output = global.output();
     if output.json {
-        let counts =
-            json!({"renewed": renewed.renewed, "looked_at": renewed.looked_at, "unreadable": renewed.unreadable});
+        let counts = json!({"renewed": renewed.renewed, "looked_at": renewed.looked_at, "unreadable": renewed.unreadable});
         output.document(&counts)?;
     } else {
-        let counts: Vec<String> = renewed.renewed.iter().map(|(what, count)| format!("{count} {what}")).collect();
-        let counts = if counts.is_empty() { "nothing was left to do".to_owned() } else { counts.join(", ") };
+        let counts: Vec<String> = renewed
+            .renewed
+            .iter()
+            .map(|(what, count)| format!("{count} {what}"))
+            .collect();
+        let counts = if counts.is_empty() {
+            "nothing was left to do".to_owned()
+        } else {
+            counts.join(", ")
+        };
         output.line(format_args!(
-            "Everything in the store is encrypted with the new key ({counts}). Now take POSTHASTE_MASTER_KEY_PREVIOUS \
+            "Everything in the store is encrypted with the new key ({counts}). Now take \
+             POSTHASTE_MASTER_KEY_PREVIOUS \
              away from every process."
         ))?;
     }
     if renewed.unreadable > 0 {
-        let message = format!("{} rows can be read with neither key: they stay as they are", renewed.unreadable);
+        let message = format!(
+            "{} rows can be read with neither key: they stay as they are",
+            renewed.unreadable
+        );
         return Err(Failure::new(message).hint("posthaste doctor; the log of a worker names them"));
     }
     Ok(ExitCode::SUCCESS)

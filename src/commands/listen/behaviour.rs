@@ -76,13 +76,18 @@ pub(super) struct Course {
 impl Course {
     /// The status of the next answer, to a request that came at `now`.
     pub(super) fn next(&mut self, behaviour: &Behaviour, now: Instant) -> u16 {
-        if behaviour.rate_limit.is_some_and(|rate| self.over(rate, now)) {
+        if behaviour
+            .rate_limit
+            .is_some_and(|rate| self.over(rate, now))
+        {
             return 429;
         }
         self.requests += 1;
         match behaviour.fail_first {
             None => behaviour.status,
-            Some(failing) if self.requests <= failing && behaviour.status >= 300 => behaviour.status,
+            Some(failing) if self.requests <= failing && behaviour.status >= 300 => {
+                behaviour.status
+            }
             Some(failing) if self.requests <= failing => 503,
             Some(_) if behaviour.status < 300 => behaviour.status,
             Some(_) => 200,
@@ -90,7 +95,11 @@ impl Course {
     }
 
     fn over(&mut self, rate: Rate, now: Instant) -> bool {
-        while self.taken.front().is_some_and(|at| now.duration_since(*at) >= Duration::from_secs(1)) {
+        while self
+            .taken
+            .front()
+            .is_some_and(|at| now.duration_since(*at) >= Duration::from_secs(1))
+        {
             self.taken.pop_front();
         }
         let over = self.taken.len() >= rate.0;
@@ -112,20 +121,43 @@ mod tests {
             [(); 4].map(|()| course.next(behaviour, Instant::now()))
         };
         assert_eq!(statuses(&Behaviour::default()), [200; 4]);
-        assert_eq!(statuses(&Behaviour { fail_first: Some(2), ..Behaviour::default() }), [503, 503, 200, 200]);
         assert_eq!(
-            statuses(&Behaviour { fail_first: Some(1), status: 500, ..Behaviour::default() }),
+            statuses(&Behaviour {
+                fail_first: Some(2),
+                ..Behaviour::default()
+            }),
+            [503, 503, 200, 200]
+        );
+        assert_eq!(
+            statuses(&Behaviour {
+                fail_first: Some(1),
+                status: 500,
+                ..Behaviour::default()
+            }),
             [500, 200, 200, 200]
         );
-        assert_eq!(statuses(&Behaviour { status: 410, ..Behaviour::default() }), [410; 4]);
+        assert_eq!(
+            statuses(&Behaviour {
+                status: 410,
+                ..Behaviour::default()
+            }),
+            [410; 4]
+        );
     }
 
     #[test]
     fn throttles_over_its_rate() {
-        let behaviour = Behaviour { rate_limit: Some(Rate(2)), ..Behaviour::default() };
-        let (mut course, start) = (Course::default(), Instant::now());
+        let behaviour = Behaviour {
+            rate_limit: Some(Rate(2)),
+            ..Behaviour::default()
+        };
+        let mut course = Course::default();
+        let start = Instant::now();
         let mut at = |ms: u64| course.next(&behaviour, start + Duration::from_millis(ms));
-        assert_eq!([at(0), at(1), at(2), at(999), at(1000), at(1001), at(1500)], [200, 200, 429, 429, 200, 200, 429]);
+        assert_eq!(
+            [at(0), at(1), at(2), at(999), at(1000), at(1001), at(1500)],
+            [200, 200, 429, 429, 200, 200, 429]
+        );
         assert_eq!(Rate::parse("10/s"), Ok(Rate(10)));
         assert!(Rate::parse("0").is_err());
     }

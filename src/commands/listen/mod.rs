@@ -1,5 +1,5 @@
-//! `posthaste listen`: a local receiver that prints what arrives and verifies signatures. Its core, [`serve`], is
-//! also the receiver of `posthaste up --demo`.
+//! `posthaste listen`: a local receiver that prints what arrives and verifies signatures. Its core,
+//! [`serve`], is also the receiver of `posthaste up --demo`.
 
 mod behaviour;
 mod print;
@@ -39,26 +39,33 @@ const EXAMPLES: &str = "Examples:
 The exit code is 1 when a signature did not verify. Send something here:
   posthaste endpoint add --url http://127.0.0.1:9000/ && posthaste send --type test --payload '{}'";
 
-/// Receive webhooks locally: print each request and verify its signature. Can be told to fail, hang or throttle.
+/// Receive webhooks locally: print each request and verify its signature. Can be told to fail, hang
+/// or throttle.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ListenArgs {
     /// Where to listen
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9000")]
     listen: SocketAddr,
-    /// Secret to verify with, as the wire format has it: whsec_…, whsk_… or whpk_… (standard), the signing key
-    /// (httpsms, novu-push, authgear-sms), user:password (cometchat-sms), 'X-API-KEY: key-123' (novu-sms);
-    /// repeatable: one of them must fit
-    #[arg(long = "secret", value_name = "SECRET", env = "POSTHASTE_LISTEN_SECRET", hide_env_values = true)]
+    /// Secret to verify with, as the wire format has it: whsec_…, whsk_… or whpk_… (standard), the
+    /// signing key (httpsms, novu-push, authgear-sms), user:password (cometchat-sms), 'X-API-KEY:
+    /// key-123' (novu-sms); repeatable: one of them must fit
+    #[arg(
+        long = "secret",
+        value_name = "SECRET",
+        env = "POSTHASTE_LISTEN_SECRET",
+        hide_env_values = true
+    )]
     secrets: Vec<String>,
-    /// What is verified: auto (told by the headers), none, or a wire format: standard, cloudevents, httpsms, novu-sms,
-    /// novu-push, authgear-sms, cometchat-sms
+    /// What is verified: auto (told by the headers), none, or a wire format: standard, cloudevents,
+    /// httpsms, novu-sms, novu-push, authgear-sms, cometchat-sms
     #[arg(long, value_name = "FORMAT", default_value = "auto", value_parser = Format::parse)]
     format: Format,
     /// Status of the answers
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u16).range(200..=599))]
     status: u16,
-    /// Answer the first N requests with a failure (--status if that is one, else 503), those after with 200
+    /// Answer the first N requests with a failure (--status if that is one, else 503), those after
+    /// with 200
     #[arg(long, value_name = "N")]
     fail_first: Option<u64>,
     /// Never answer
@@ -76,7 +83,8 @@ pub(crate) struct ListenArgs {
     /// Body of the answers
     #[arg(long, value_name = "TEXT", default_value = "")]
     body: String,
-    /// Consent to deliveries of this origin, a DNS name or *, when asked first (CloudEvents; an OPTIONS request)
+    /// Consent to deliveries of this origin, a DNS name or *, when asked first (CloudEvents; an
+    /// OPTIONS request)
     #[arg(long, value_name = "ORIGIN")]
     consent: Option<HeaderValue>,
     /// Consent to so many requests a minute
@@ -100,7 +108,10 @@ impl ListenArgs {
             retry_after: self.retry_after,
             rate_limit: self.rate_limit,
             body: self.body.clone(),
-            consent: self.consent.clone().map(|origin| Consent { origin, rate: self.consent_rate }),
+            consent: self.consent.clone().map(|origin| Consent {
+                origin,
+                rate: self.consent_rate,
+            }),
         }
     }
 }
@@ -111,7 +122,8 @@ pub(crate) async fn run(global: &Global, args: ListenArgs) -> Done {
     let secrets: Vec<Secret> = args.secrets.iter().map(Secret::new).collect();
     let verifier = Verifier::new(args.format, &secrets).map_err(Failure::wrong_use)?;
     let listener = TcpListener::bind(args.listen).await.map_err(|error| {
-        Failure::new(format!("cannot listen on {}: {error}", args.listen)).hint("choose another address with --listen")
+        Failure::new(format!("cannot listen on {}: {error}", args.listen))
+            .hint("choose another address with --listen")
     })?;
     let address = listener.local_addr()?;
     let printer = print::Printer::new(global.output(), args.quiet);
@@ -131,11 +143,18 @@ pub(crate) async fn run(global: &Global, args: ListenArgs) -> Done {
             _ = ticks.tick() => printer.counts(&mut counts)?,
             _ = &mut stop => break,
         }
-        if args.exit_after.is_some_and(|wanted| counts.requests() >= wanted) {
+        if args
+            .exit_after
+            .is_some_and(|wanted| counts.requests() >= wanted)
+        {
             break;
         }
     }
     receiver.stop().await;
     printer.end(&counts)?;
-    Ok(if counts.unverified() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if counts.unverified() == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

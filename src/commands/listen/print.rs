@@ -12,7 +12,14 @@ use crate::failure::Failure;
 use crate::output::{Output, Styled, safe};
 
 /// Headers that every HTTP client sends and that tell nothing.
-const DULL: [&str; 6] = ["host", "content-length", "accept", "accept-encoding", "connection", "user-agent"];
+const DULL: [&str; 6] = [
+    "host",
+    "content-length",
+    "accept",
+    "accept-encoding",
+    "connection",
+    "user-agent",
+];
 const GREEN: u8 = 32;
 const RED: u8 = 31;
 const DIM: u8 = 2;
@@ -38,7 +45,9 @@ impl Counts {
         self.requests += 1;
         self.unverified += u64::from(matches!(received.verified, Verified::Bad(_)));
         self.verified += u64::from(received.verified == Verified::Good);
-        let answer = received.answer.map_or_else(|| "none".to_owned(), |status| status.to_string());
+        let answer = received
+            .answer
+            .map_or_else(|| "none".to_owned(), |status| status.to_string());
         *self.answers.entry(answer).or_default() += 1;
     }
 
@@ -59,10 +68,18 @@ impl Printer {
     /// Where it listens.
     pub(super) fn start(&self, address: SocketAddr, checking: bool) -> Result<(), Failure> {
         if self.output.json {
-            return Ok(self.output.ndjson(&json!({"listening": address.to_string()}))?);
+            return Ok(self
+                .output
+                .ndjson(&json!({"listening": address.to_string()}))?);
         }
-        let remark = if checking { "" } else { " Signatures are not verified: give --secret whsec_… for that." };
-        Ok(self.output.line(format_args!("Listening on http://{address}/ (Ctrl-C ends).{remark}"))?)
+        let remark = if checking {
+            ""
+        } else {
+            " Signatures are not verified: give --secret whsec_… for that."
+        };
+        Ok(self.output.line(format_args!(
+            "Listening on http://{address}/ (Ctrl-C ends).{remark}"
+        ))?)
     }
 
     /// One request.
@@ -86,20 +103,32 @@ impl Printer {
         if self.output.json {
             return Ok(self.output.ndjson(&totals(counts))?);
         }
-        Ok(self.output.line(format_args!("{} requests (+{new}), {}", counts.requests, answers(counts)))?)
+        Ok(self.output.line(format_args!(
+            "{} requests (+{new}), {}",
+            counts.requests,
+            answers(counts)
+        ))?)
     }
 
     /// The sum at the end.
     pub(super) fn end(&self, counts: &Counts) -> Result<(), Failure> {
         if self.output.json {
-            return if self.quiet { Ok(self.output.ndjson(&totals(counts))?) } else { Ok(()) };
+            return if self.quiet {
+                Ok(self.output.ndjson(&totals(counts))?)
+            } else {
+                Ok(())
+            };
         }
         let verified = if counts.verified + counts.unverified > 0 {
             format!(", {} verified, {} not", counts.verified, counts.unverified)
         } else {
             String::new()
         };
-        Ok(self.output.line(format_args!("{} requests{verified}. {}", counts.requests, answers(counts)))?)
+        Ok(self.output.line(format_args!(
+            "{} requests{verified}. {}",
+            counts.requests,
+            answers(counts)
+        ))?)
     }
 }
 
@@ -111,7 +140,10 @@ fn totals(counts: &Counts) -> Value {
 }
 
 fn answers(counts: &Counts) -> String {
-    let each = counts.answers.iter().map(|(answer, count)| format!("{answer}: {count}"));
+    let each = counts
+        .answers
+        .iter()
+        .map(|(answer, count)| format!("{answer}: {count}"));
     format!("Answers: {}", each.collect::<Vec<_>>().join(", "))
 }
 
@@ -130,12 +162,16 @@ fn as_text(received: &Received) -> Styled {
     let mut text = match &received.verified {
         Verified::Unchecked => text,
         Verified::Good => text.then("  ").painted("signature verified", GREEN),
-        Verified::Bad(why) => text.then("  ").painted(format_args!("NOT VERIFIED: {why}"), RED),
+        Verified::Bad(why) => text
+            .then("  ")
+            .painted(format_args!("NOT VERIFIED: {why}"), RED),
     };
     for (name, value) in &received.headers {
         if !DULL.contains(&name.as_str()) {
             let value = String::from_utf8_lossy(value.as_bytes());
-            text = text.then("\n  ").painted(format_args!("{name}: {}", safe::line(&value)), DIM);
+            text = text
+                .then("\n  ")
+                .painted(format_args!("{name}: {}", safe::line(&value)), DIM);
         }
     }
     for line in body(received).lines() {
@@ -147,7 +183,9 @@ fn as_text(received: &Received) -> Styled {
 /// JSON indented, anything else as it is.
 fn body(received: &Received) -> String {
     match serde_json::from_slice::<Value>(&received.body) {
-        Ok(value @ (Value::Object(_) | Value::Array(_))) => serde_json::to_string_pretty(&value).unwrap_or_default(),
+        Ok(value @ (Value::Object(_) | Value::Array(_))) => {
+            serde_json::to_string_pretty(&value).unwrap_or_default()
+        }
         _ => String::from_utf8_lossy(&received.body).into_owned(),
     }
 }

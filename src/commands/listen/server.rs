@@ -65,23 +65,45 @@ struct Receiver {
     received: mpsc::Sender<Received>,
 }
 
-/// Starts a receiver on `listener`, which must be bound. Whoever starts it takes what it received off it with
-/// [`Handle::next`], else senders wait after the first thousand requests.
+/// Starts a receiver on `listener`, which must be bound. Whoever starts it takes what it received
+/// off it with [`Handle::next`], else senders wait after the first thousand requests.
 pub(crate) fn serve(behaviour: Behaviour, verifier: Verifier, listener: TcpListener) -> Handle {
-    let address = listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 0)));
+    let address = listener
+        .local_addr()
+        .unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 0)));
     // What is never answered is not waited for.
-    let linger = if behaviour.hang { Duration::ZERO } else { behaviour.delay + LINGER };
+    let linger = if behaviour.hang {
+        Duration::ZERO
+    } else {
+        behaviour.delay + LINGER
+    };
     let (sender, received) = mpsc::channel(QUEUE);
-    let receiver = Receiver { behaviour, verifier, course: Mutex::default(), received: sender };
-    let app = Router::new().fallback(receive).with_state(Arc::new(receiver));
+    let receiver = Receiver {
+        behaviour,
+        verifier,
+        course: Mutex::default(),
+        received: sender,
+    };
+    let app = Router::new()
+        .fallback(receive)
+        .with_state(Arc::new(receiver));
     let stop = CancellationToken::new();
     let stopped = stop.clone().cancelled_owned();
     let task = tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stopped).await {
+        if let Err(error) = axum::serve(listener, app)
+            .with_graceful_shutdown(stopped)
+            .await
+        {
             tracing::error!(%error, "the receiver stopped");
         }
     });
-    Handle { address, received, stop, linger, task }
+    Handle {
+        address,
+        received,
+        stop,
+        linger,
+        task,
+    }
 }
 
 impl Handle {
@@ -119,17 +141,29 @@ async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Res
         return plain(StatusCode::PAYLOAD_TOO_LARGE, Body::empty());
     };
     // Who asks for consent has nothing to sign yet.
-    let asks = parts.method == Method::OPTIONS && parts.headers.contains_key("webhook-request-origin");
-    let verified = if asks { Verified::Unchecked } else { receiver.verifier.verify(&parts.headers, &body, at) };
+    let asks =
+        parts.method == Method::OPTIONS && parts.headers.contains_key("webhook-request-origin");
+    let verified = if asks {
+        Verified::Unchecked
+    } else {
+        receiver.verifier.verify(&parts.headers, &body, at)
+    };
     let consent = receiver.behaviour.consent.as_ref().filter(|_| asks);
     let (number, status) = receiver.choose(consent.is_some());
-    let status = if matches!(verified, Verified::Bad(_)) && status < 300 { 401 } else { status };
+    let status = if matches!(verified, Verified::Bad(_)) && status < 300 {
+        401
+    } else {
+        status
+    };
     let hang = receiver.behaviour.hang;
     let received = Received {
         number,
         at,
         method: parts.method.to_string(),
-        path: parts.uri.path_and_query().map_or_else(|| parts.uri.path().to_owned(), ToString::to_string),
+        path: parts
+            .uri
+            .path_and_query()
+            .map_or_else(|| parts.uri.path().to_owned(), ToString::to_string),
         headers: parts.headers,
         body,
         verified,
@@ -143,8 +177,12 @@ async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Res
     tokio::time::sleep(receiver.behaviour.delay).await;
     let mut response = receiver.answer(status);
     if let Some(consent) = consent {
-        let rate = consent.rate.map(|rate| ("webhook-allowed-rate", rate.into()));
-        for (name, value) in std::iter::once(("webhook-allowed-origin", consent.origin.clone())).chain(rate) {
+        let rate = consent
+            .rate
+            .map(|rate| ("webhook-allowed-rate", rate.into()));
+        for (name, value) in
+            std::iter::once(("webhook-allowed-origin", consent.origin.clone())).chain(rate)
+        {
             response.headers_mut().insert(name, value);
         }
     }
@@ -152,12 +190,16 @@ async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Res
 }
 
 impl Receiver {
-    /// Number and status of the next answer. Consent is always given with 200 and is none of the answers
-    /// that [`Behaviour`] counts.
+    /// Number and status of the next answer. Consent is always given with 200 and is none of the
+    /// answers that [`Behaviour`] counts.
     fn choose(&self, consents: bool) -> (u64, u16) {
         let mut course = self.course.lock().unwrap_or_else(PoisonError::into_inner);
         course.0 += 1;
-        let status = if consents { 200 } else { course.1.next(&self.behaviour, Instant::now()) };
+        let status = if consents {
+            200
+        } else {
+            course.1.next(&self.behaviour, Instant::now())
+        };
         (course.0, status)
     }
 
@@ -166,7 +208,9 @@ impl Receiver {
         let mut response = plain(status, Body::from(self.behaviour.body.clone()));
         let failed = !status.is_success();
         if let (true, Some(seconds)) = (failed, self.behaviour.retry_after) {
-            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }
@@ -189,7 +233,14 @@ mod tests {
     async fn start(behaviour: Behaviour, secrets: &[Secret]) -> (Handle, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook?a=1", listener.local_addr().unwrap());
-        (serve(behaviour, Verifier::new(Format::Auto, secrets).unwrap(), listener), url)
+        (
+            serve(
+                behaviour,
+                Verifier::new(Format::Auto, secrets).unwrap(),
+                listener,
+            ),
+            url,
+        )
     }
 
     fn client() -> reqwest::Client {
@@ -199,10 +250,17 @@ mod tests {
 
     #[tokio::test]
     async fn answers_as_it_is_told_and_hands_requests_on() {
-        let behaviour = Behaviour { fail_first: Some(1), retry_after: Some(3), ..Behaviour::default() };
+        let behaviour = Behaviour {
+            fail_first: Some(1),
+            retry_after: Some(3),
+            ..Behaviour::default()
+        };
         let (mut receiver, url) = start(behaviour, &[]).await;
         let first = client().post(&url).body("one").send().await.unwrap();
-        assert_eq!((first.status().as_u16(), &first.headers()["retry-after"]), (503, &"3".parse().unwrap()));
+        assert_eq!(
+            (first.status().as_u16(), &first.headers()["retry-after"]),
+            (503, &"3".parse().unwrap())
+        );
         let second = client().post(&url).body("two").send().await.unwrap();
         assert_eq!(second.status(), 200);
         assert!(second.headers().get("retry-after").is_none());
@@ -218,26 +276,49 @@ mod tests {
 
     #[tokio::test]
     async fn consents_to_who_asks_and_counts_it_apart() {
-        let consent = Some(Consent { origin: "a.example".parse().unwrap(), rate: Some(120) });
-        let behaviour = Behaviour { fail_first: Some(1), consent, ..Behaviour::default() };
+        let consent = Some(Consent {
+            origin: "a.example".parse().unwrap(),
+            rate: Some(120),
+        });
+        let behaviour = Behaviour {
+            fail_first: Some(1),
+            consent,
+            ..Behaviour::default()
+        };
         let (mut receiver, url) = start(behaviour, &[Secret::new("whsec_c2VjcmV0")]).await;
-        let ask = || client().request(Method::OPTIONS, &url).header("WebHook-Request-Origin", "b.example").send();
+        let ask = || {
+            client()
+                .request(Method::OPTIONS, &url)
+                .header("WebHook-Request-Origin", "b.example")
+                .send()
+        };
         let answer = ask().await.unwrap();
         assert_eq!(answer.status(), 200);
         let said = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
-        assert_eq!((said("webhook-allowed-origin"), said("webhook-allowed-rate")), ("a.example".into(), "120".into()));
+        assert_eq!(
+            (said("webhook-allowed-origin"), said("webhook-allowed-rate")),
+            ("a.example".into(), "120".into())
+        );
         assert_eq!(receiver.next().await.unwrap().verified, Verified::Unchecked);
         assert_eq!(client().post(&url).send().await.unwrap().status(), 503);
         // An OPTIONS request that asks for nothing is a request like any other.
-        let other = client().request(Method::OPTIONS, &url).send().await.unwrap();
+        let other = client()
+            .request(Method::OPTIONS, &url)
+            .send()
+            .await
+            .unwrap();
         assert!(other.headers().get("webhook-allowed-origin").is_none());
         assert_eq!(other.status(), 401);
     }
 
     #[tokio::test]
     async fn what_is_not_signed_is_refused() {
-        let (mut receiver, url) = start(Behaviour::default(), &[Secret::new("whsec_c2VjcmV0")]).await;
+        let (mut receiver, url) =
+            start(Behaviour::default(), &[Secret::new("whsec_c2VjcmV0")]).await;
         assert_eq!(client().post(&url).send().await.unwrap().status(), 401);
-        assert!(matches!(receiver.next().await.unwrap().verified, Verified::Bad(_)));
+        assert!(matches!(
+            receiver.next().await.unwrap().verified,
+            Verified::Bad(_)
+        ));
     }
 }

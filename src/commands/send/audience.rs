@@ -1,5 +1,5 @@
-//! Whether anybody will get what was sent. A notification that no endpoint subscribes to is accepted all the same, so
-//! whoever sends one by hand would wait in vain.
+//! Whether anybody will get what was sent. A notification that no endpoint subscribes to is
+//! accepted all the same, so whoever sends one by hand would wait in vain.
 
 use posthaste_producer::enqueue::accept;
 use posthaste_shared::clock::{Clock as _, SystemClock};
@@ -10,23 +10,39 @@ use serde_json::Value;
 use crate::client::{ApiError, Client};
 use crate::output::{items, text};
 
-/// What to say when no enabled endpoint subscribes to this notification; `None` when one does, or when it cannot be
-/// known, as with a key that may only enqueue.
+/// What to say when no enabled endpoint subscribes to this notification; `None` when one does, or
+/// when it cannot be known, as with a key that may only enqueue.
 pub(super) async fn warning(client: &Client, draft: &NotificationDraft) -> Option<String> {
     if draft.endpoint_id.is_some() {
         return None;
     }
     let tenant = draft.tenant.clone();
-    let of = tenant.as_ref().map(|tenant| format!(" of the tenant {tenant}")).unwrap_or_default();
-    let notification = accept(draft.clone(), tenant.clone().unwrap_or_default(), SystemClock.now(), None).ok()?;
+    let of = tenant
+        .as_ref()
+        .map(|tenant| format!(" of the tenant {tenant}"))
+        .unwrap_or_default();
+    let notification = accept(
+        draft.clone(),
+        tenant.clone().unwrap_or_default(),
+        SystemClock.now(),
+        None,
+    )
+    .ok()?;
     let phone_number = notification.phone_number();
-    let (mut cursor, mut disabled) = (None, false);
+    let mut cursor = None;
+    let mut disabled = false;
     loop {
-        let page = page(client, tenant.as_ref().map(ToString::to_string), cursor).await.ok()?;
+        let page = page(client, tenant.as_ref().map(ToString::to_string), cursor)
+            .await
+            .ok()?;
         for item in items(&page) {
-            // An endpoint of a newer version may be of a kind that is not known here: it may subscribe.
+            // An endpoint of a newer version may be of a kind that is not known here: it may
+            // subscribe.
             let endpoint: EndpointView = serde_json::from_value(item.clone()).ok()?;
-            if endpoint.subscription.wants(&notification.kind, phone_number.as_deref()) {
+            if endpoint
+                .subscription
+                .wants(&notification.kind, phone_number.as_deref())
+            {
                 if endpoint.enabled {
                     return None;
                 }
@@ -41,7 +57,8 @@ pub(super) async fn warning(client: &Client, draft: &NotificationDraft) -> Optio
     let kind = &notification.kind;
     Some(if disabled {
         format!(
-            "warning: the endpoints{of} that subscribe to {kind} are disabled: nothing is sent before one is enabled"
+            "warning: the endpoints{of} that subscribe to {kind} are disabled: nothing is sent \
+             before one is enabled"
         )
     } else {
         format!(
@@ -52,7 +69,15 @@ pub(super) async fn warning(client: &Client, draft: &NotificationDraft) -> Optio
 }
 
 /// Without a tenant the key's own counts, or `default`.
-async fn page(client: &Client, tenant: Option<String>, cursor: Option<String>) -> Result<Value, ApiError> {
-    let query = [("tenant", tenant), ("limit", Some("500".to_owned())), ("cursor", cursor)];
+async fn page(
+    client: &Client,
+    tenant: Option<String>,
+    cursor: Option<String>,
+) -> Result<Value, ApiError> {
+    let query = [
+        ("tenant", tenant),
+        ("limit", Some("500".to_owned())),
+        ("cursor", cursor),
+    ];
     client.get(&["v1", "endpoints"], &query).await
 }

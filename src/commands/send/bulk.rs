@@ -23,7 +23,8 @@ use crate::flags;
 use crate::job;
 use crate::output::{self, Output};
 
-/// A batch is sent when it has so many bytes, however few notifications: well under the API's default bound.
+/// A batch is sent when it has so many bytes, however few notifications: well under the API's
+/// default bound.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 /// Sends notifications and counts what became of them.
@@ -83,7 +84,11 @@ impl Sender {
     /// It could not be sent.
     pub(super) async fn one(&mut self, draft: NotificationDraft) -> Result<(), Failure> {
         let draft = named(draft);
-        self.batch(vec![Item { line: 0, draft: draft.clone() }]).await?;
+        self.batch(vec![Item {
+            line: 0,
+            draft: draft.clone(),
+        }])
+        .await?;
         if let (Target::Api(client), true) = (&self.target, self.accepted > 0 && !self.quiet)
             && let Some(warning) = audience::warning(client, &draft).await
         {
@@ -97,7 +102,8 @@ impl Sender {
     /// # Errors
     /// The file cannot be read, nobody is there, or the wait was too long.
     pub(super) async fn lines(&mut self, path: &Path, batch_size: usize) -> Result<(), Failure> {
-        let unreadable = |error| Failure::wrong_use(format!("{} cannot be read: {error}", path.display()));
+        let unreadable =
+            |error| Failure::wrong_use(format!("{} cannot be read: {error}", path.display()));
         let mut lines = Lines::open(path).await.map_err(unreadable)?;
         self.total = count(path).await;
         self.bar = output::progress(self.total, "sent");
@@ -113,18 +119,25 @@ impl Sender {
         all?;
         self.bar.finish_and_clear();
         if self.rejected > 0 {
-            return self.tell(&format!("{} notifications were sent, {} were not", self.accepted, self.rejected));
+            return self.tell(&format!(
+                "{} notifications were sent, {} were not",
+                self.accepted, self.rejected
+            ));
         }
         Ok(())
     }
 
     async fn each(&mut self, lines: &mut Lines, batch_size: usize) -> Result<(), Failure> {
-        let (mut batch, mut bytes) = (Vec::new(), 0);
+        let mut batch = Vec::new();
+        let mut bytes = 0;
         while let Some(line) = lines.next().await? {
             match read(line) {
                 Ok((draft, length)) => {
                     bytes += length;
-                    batch.push(Item { line: lines.number, draft });
+                    batch.push(Item {
+                        line: lines.number,
+                        draft,
+                    });
                 }
                 Err(problem) => self.reject(lines.number, None, "invalid_json", &problem)?,
             }
@@ -138,14 +151,21 @@ impl Sender {
 
     /// How far it got when it was stopped by Ctrl-C.
     fn stopped(&self) -> Failure {
-        let of = if self.total > 0 { format!(" of {} lines", self.total) } else { String::new() };
+        let of = if self.total > 0 {
+            format!(" of {} lines", self.total)
+        } else {
+            String::new()
+        };
         let message = format!(
-            "stopped: {} notifications{of} were accepted, {} were refused; those of line {} and after it may have \
+            "stopped: {} notifications{of} were accepted, {} were refused; those of line {} and \
+             after it may have \
              been accepted or not",
             self.accepted, self.rejected, self.line
         );
-        Failure::interrupted(message)
-            .hint("send the file again from that line; with ids of your own, sending all of it again is safe as well")
+        Failure::interrupted(message).hint(
+            "send the file again from that line; with ids of your own, sending all of it \
+                   again is safe as well",
+        )
     }
 
     /// Sends a batch, again and again while the other side is away.
@@ -180,19 +200,34 @@ impl Sender {
             return Ok(());
         }
         self.told = Instant::now();
-        let of = if self.total > 0 { format!(" of {}", self.total) } else { String::new() };
+        let of = if self.total > 0 {
+            format!(" of {}", self.total)
+        } else {
+            String::new()
+        };
         self.tell(&format!("{}{of} sent", self.accepted + self.rejected))
     }
 
     async fn try_once(&mut self, items: Vec<Item>) -> Result<Settled, Failure> {
         let answers = match self.target.send(&items).await {
             Ok(answers) => answers,
-            Err(ApiError::Busy { retry_after, failure }) => {
-                return Ok(Settled { waiting: items, why: failure.message().to_owned(), retry_after });
+            Err(ApiError::Busy {
+                retry_after,
+                failure,
+            }) => {
+                return Ok(Settled {
+                    waiting: items,
+                    why: failure.message().to_owned(),
+                    retry_after,
+                });
             }
             // Nobody was ever there: waiting would only hide a wrong address.
             Err(ApiError::Unreachable(failure)) if self.accepted > 0 => {
-                return Ok(Settled { waiting: items, why: failure.message().to_owned(), retry_after: None });
+                return Ok(Settled {
+                    waiting: items,
+                    why: failure.message().to_owned(),
+                    retry_after: None,
+                });
             }
             Err(error) => return Err(error.into()),
         };
@@ -204,12 +239,17 @@ impl Sender {
         let mut page = String::new();
         for (item, answer) in items.into_iter().zip(answers) {
             match answer {
-                Answer::Accepted { accepted_at, deduplicated } => {
+                Answer::Accepted {
+                    accepted_at,
+                    deduplicated,
+                } => {
                     self.accepted += 1;
                     self.bar.inc(1);
                     let _ = writeln!(page, "{}", self.show(&item, &accepted_at, deduplicated));
                 }
-                Answer::Rejected { code, why } => self.reject(item.line, Some(&item.draft), &code, &why)?,
+                Answer::Rejected { code, why } => {
+                    self.reject(item.line, Some(&item.draft), &code, &why)?
+                }
                 Answer::Later { why, retry_after } => {
                     settled.why = why;
                     settled.retry_after = settled.retry_after.max(retry_after);
@@ -224,11 +264,17 @@ impl Sender {
     }
 
     fn show(&self, item: &Item, accepted_at: &str, deduplicated: bool) -> String {
-        let id = item.draft.id.as_ref().map(NotificationId::as_str).unwrap_or_default();
+        let id = item
+            .draft
+            .id
+            .as_ref()
+            .map(NotificationId::as_str)
+            .unwrap_or_default();
         if !self.output.json {
             return id.to_owned();
         }
-        let mut result = json!({"id": id, "accepted_at": accepted_at, "deduplicated": deduplicated});
+        let mut result =
+            json!({"id": id, "accepted_at": accepted_at, "deduplicated": deduplicated});
         if item.line > 0 {
             result["line"] = item.line.into();
         }
@@ -249,13 +295,23 @@ impl Sender {
         self.rejected += 1;
         self.bar.inc(1);
         if self.output.json {
-            let id = draft.and_then(|draft| draft.id.as_ref()).map(NotificationId::as_str);
+            let id = draft
+                .and_then(|draft| draft.id.as_ref())
+                .map(NotificationId::as_str);
             let result = json!({"line": line, "id": id, "code": code, "error": problem});
             self.bar.suspend(|| self.output.ndjson(&result))?;
         }
-        let place = if line > 0 { format!("line {line}: ") } else { String::new() };
+        let place = if line > 0 {
+            format!("line {line}: ")
+        } else {
+            String::new()
+        };
         // A line has members, as the API has them; what came from flags has flags.
-        let problem = if line > 0 { problem.to_owned() } else { flags::named(problem) };
+        let problem = if line > 0 {
+            problem.to_owned()
+        } else {
+            flags::named(problem)
+        };
         self.tell(&format!("{place}{problem}"))
     }
 
@@ -264,16 +320,26 @@ impl Sender {
         let name = self.target.name();
         let first = waiting.first().map_or(0, |item| item.line);
         let place = if first > 0 {
-            format!(" at line {first}; {} were accepted before it", self.accepted)
+            format!(
+                " at line {first}; {} were accepted before it",
+                self.accepted
+            )
         } else {
             String::new()
         };
-        Failure::new(format!("{name} did not take it within {seconds} s ({why}); gave up{place}"))
-            .hint("wait longer with --max-wait; give notifications ids of your own, so that sending them again is safe")
+        Failure::new(format!(
+            "{name} did not take it within {seconds} s ({why}); gave up{place}"
+        ))
+        .hint(
+            "wait longer with --max-wait; give notifications ids of your own, so that \
+                   sending them again is safe",
+        )
     }
 
     fn tell(&self, text: &str) -> Result<(), Failure> {
-        Ok(self.bar.suspend(|| output::tell(format_args!("posthaste: {text}")))?)
+        Ok(self
+            .bar
+            .suspend(|| output::tell(format_args!("posthaste: {text}")))?)
     }
 }
 
@@ -293,7 +359,9 @@ fn read(line: Line) -> Result<(NotificationDraft, usize), String> {
 
 /// With an id, so that a second try is known for what it is.
 fn named(mut draft: NotificationDraft) -> NotificationDraft {
-    draft.id.get_or_insert_with(|| NotificationId::generate(SystemClock.now()));
+    draft
+        .id
+        .get_or_insert_with(|| NotificationId::generate(SystemClock.now()));
     draft
 }
 
@@ -303,11 +371,17 @@ mod tests {
 
     #[test]
     fn lines_get_ids_and_errors_say_where() {
-        let (draft, _) = read(Line::Text(br#"{"type":"a","payload":{ "x": 1 }}"#.to_vec())).unwrap();
+        let (draft, _) =
+            read(Line::Text(br#"{"type":"a","payload":{ "x": 1 }}"#.to_vec())).unwrap();
         assert!(draft.id.is_some());
         assert_eq!(draft.payload.as_str(), r#"{ "x": 1 }"#);
-        let problem = read(Line::Text(br#"{"type":"a","payload":1,"typ":2}"#.to_vec())).err().unwrap();
-        assert!(problem.starts_with("typ is not known: expected"), "{problem}");
+        let problem = read(Line::Text(br#"{"type":"a","payload":1,"typ":2}"#.to_vec()))
+            .err()
+            .unwrap();
+        assert!(
+            problem.starts_with("typ is not known: expected"),
+            "{problem}"
+        );
         assert!(read(Line::TooLong).is_err());
     }
 }

@@ -61,19 +61,35 @@ impl DraftFlags {
     /// The draft.
     pub(super) fn read(self) -> Result<NotificationDraft, Failure> {
         let (Some(kind), Some(payload)) = (self.kind, self.payload) else {
-            return Err(Failure::wrong_use("a notification needs --type and --payload"));
+            return Err(Failure::wrong_use(
+                "a notification needs --type and --payload",
+            ));
         };
         let mut draft = NotificationDraft::new(kind, raw("--payload", &payload)?);
         draft.id = self.id;
         draft.tenant = self.tenant;
         draft.endpoint_id = self.endpoint;
-        draft.recipient = self.recipient.as_deref().map(|text| raw("--recipient", text)).transpose()?;
-        draft.overrides = self.overrides.as_deref().map(|text| raw("--overrides", text)).transpose()?;
+        draft.recipient = self
+            .recipient
+            .as_deref()
+            .map(|text| raw("--recipient", text))
+            .transpose()?;
+        draft.overrides = self
+            .overrides
+            .as_deref()
+            .map(|text| raw("--overrides", text))
+            .transpose()?;
         draft.delay_seconds = self.delay.map(|delay| delay.as_secs_f64());
         draft.deliver_at = self.deliver_at;
         draft.ttl_seconds = self.ttl.map(|ttl| ttl.as_secs_f64());
         draft.expires_at = self.expires_at;
-        draft.priority = self.priority.map(|word| if word == "high" { Priority::High } else { Priority::Normal });
+        draft.priority = self.priority.map(|word| {
+            if word == "high" {
+                Priority::High
+            } else {
+                Priority::Normal
+            }
+        });
         Ok(draft)
     }
 }
@@ -85,9 +101,12 @@ fn raw(flag: &str, text: &str) -> Result<RawJson, Failure> {
         Some("-") => std::io::read_to_string(std::io::stdin()),
         Some(path) => std::fs::read_to_string(path),
     };
-    let content = content.map_err(|error| Failure::wrong_use(format!("{flag}: {text} cannot be read: {error}")))?;
+    let content = content
+        .map_err(|error| Failure::wrong_use(format!("{flag}: {text} cannot be read: {error}")))?;
     RawJson::parse(content.trim().to_owned()).map_err(|error| {
-        Failure::wrong_use(format!("{flag} is not JSON: {error}"))
-            .hint("texts need quotes: --payload '\"hello\"'; a file is named with @: --payload @order.json")
+        Failure::wrong_use(format!("{flag} is not JSON: {error}")).hint(
+            "texts need quotes: --payload '\"hello\"'; a file is named with @: --payload \
+                   @order.json",
+        )
     })
 }

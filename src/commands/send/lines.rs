@@ -5,7 +5,8 @@ use std::path::Path;
 
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, BufReader};
 
-/// The longest line that is read: larger than the largest notification that an API can be told to take.
+/// The longest line that is read: larger than the largest notification that an API can be told to
+/// take.
 const MAX_LINE: usize = 64 * 1024 * 1024;
 
 /// A source of lines.
@@ -29,7 +30,10 @@ impl Lines {
         let reader: Box<dyn AsyncBufRead + Send + Unpin> = if path.as_os_str() == "-" {
             Box::new(BufReader::new(tokio::io::stdin()))
         } else {
-            Box::new(BufReader::with_capacity(1 << 16, tokio::fs::File::open(path).await?))
+            Box::new(BufReader::with_capacity(
+                1 << 16,
+                tokio::fs::File::open(path).await?,
+            ))
         };
         Ok(Self { reader, number: 0 })
     }
@@ -73,11 +77,15 @@ impl Lines {
 
 /// How many lines a regular file has, for the progress bar; 0 when that cannot be told beforehand.
 pub(super) async fn count(path: &Path) -> u64 {
-    let regular = tokio::fs::metadata(path).await.is_ok_and(|meta| meta.is_file());
+    let regular = tokio::fs::metadata(path)
+        .await
+        .is_ok_and(|meta| meta.is_file());
     if !regular {
         return 0;
     }
-    let Ok(mut lines) = Lines::open(path).await else { return 0 };
+    let Ok(mut lines) = Lines::open(path).await else {
+        return 0;
+    };
     let mut count = 0;
     while let Ok(Some(_)) = lines.next().await {
         count += 1;
@@ -91,7 +99,10 @@ mod tests {
 
     #[tokio::test]
     async fn empty_lines_count_but_are_not_read() {
-        let mut lines = Lines { reader: Box::new(&b"a\r\n\n  \nb"[..]), number: 0 };
+        let mut lines = Lines {
+            reader: Box::new(&b"a\r\n\n  \nb"[..]),
+            number: 0,
+        };
         let mut read = Vec::new();
         while let Some(Line::Text(text)) = lines.next().await.unwrap() {
             read.push((lines.number, String::from_utf8(text).unwrap()));

@@ -57,7 +57,8 @@ pub(crate) struct SendArgs {
     /// Notifications in a request
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..=1000))]
     batch: u16,
-    /// W3C trace context that the notifications belong to [default: the variable TRACEPARENT, if it holds one]
+    /// W3C trace context that the notifications belong to [default: the variable TRACEPARENT, if it
+    /// holds one]
     #[arg(long, value_name = "TRACEPARENT", value_parser = trace_context)]
     traceparent: Option<TraceContext>,
     /// Do not print ids
@@ -73,19 +74,25 @@ pub(crate) struct SendArgs {
 pub(crate) async fn run(global: &Global, args: SendArgs) -> Done {
     let input = args.file.or_else(|| args.stdin.map(PathBuf::from));
     if input.is_none() && !args.draft.is_given() {
-        return Err(Failure::wrong_use("nothing to send: give --type and --payload, --file FILE, or - for stdin"));
+        return Err(Failure::wrong_use(
+            "nothing to send: give --type and --payload, --file FILE, or - for stdin",
+        ));
     }
     let mut flags = args.client.settings()?;
     flags.extend(args.service.settings());
     let config = global.start(Profile::Tool, flags)?;
-    // Such as tools that run commands within a span leave it. Anything else there is not meant for us.
+    // Such as tools that run commands within a span leave it. Anything else there is not meant for
+    // us.
     let around = || TraceContext::parse(&std::env::var("TRACEPARENT").ok()?);
     let trace = args.traceparent.or_else(around);
     let (target, store) = if args.broker {
         let (broker, store) = connect::publisher(&config).await?;
         (Target::Broker(broker, trace), store)
     } else {
-        (Target::Api(global.client_of(&config)?.in_trace(trace)), None)
+        (
+            Target::Api(global.client_of(&config)?.in_trace(trace)),
+            None,
+        )
     };
     let mut sender = bulk::Sender::new(target, global.output(), args.max_wait, args.quiet);
     let sent = match input {
@@ -97,10 +104,15 @@ pub(crate) async fn run(global: &Global, args: SendArgs) -> Done {
         store.close().await;
     }
     sent?;
-    Ok(if sender.all_accepted() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if sender.all_accepted() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn trace_context(text: &str) -> Result<TraceContext, String> {
     let example = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    TraceContext::parse(text).ok_or_else(|| format!("it must be a W3C trace context such as {example}"))
+    TraceContext::parse(text)
+        .ok_or_else(|| format!("it must be a W3C trace context such as {example}"))
 }

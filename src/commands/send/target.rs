@@ -87,10 +87,16 @@ impl Target {
 async fn send_to_api(client: &Client, items: &[Item]) -> Result<Vec<Answer>, ApiError> {
     // A list, not lines: what was given on the command line may have line breaks in it.
     let drafts: Vec<&NotificationDraft> = items.iter().map(|item| &item.draft).collect();
-    let answer: Value = client.post(&["v1", "notifications", "batch"], &drafts).await?;
+    let answer: Value = client
+        .post(&["v1", "notifications", "batch"], &drafts)
+        .await?;
     let results = crate::output::items(&answer);
     if results.len() != items.len() {
-        let message = format!("the API answered {} results for {} notifications", results.len(), items.len());
+        let message = format!(
+            "the API answered {} results for {} notifications",
+            results.len(),
+            items.len()
+        );
         return Err(ApiError::Unreachable(Failure::new(message)));
     }
     Ok(results.iter().map(read_result).collect())
@@ -100,52 +106,90 @@ fn read_result(result: &Value) -> Answer {
     match result.get("error").filter(|error| !error.is_null()) {
         None => Answer::Accepted {
             accepted_at: text(result, "accepted_at"),
-            deduplicated: result.get("deduplicated").and_then(Value::as_bool).unwrap_or(false),
+            deduplicated: result
+                .get("deduplicated")
+                .and_then(Value::as_bool)
+                .unwrap_or(false),
         },
         Some(error) => {
             let mut why = text(error, "detail");
-            for field in error.get("errors").and_then(Value::as_array).into_iter().flatten() {
+            for field in error
+                .get("errors")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+            {
                 let said = format!("{} {}", text(field, "field"), text(field, "problem"));
                 if !why.contains(&text(field, "problem")) {
                     why = format!("{why}; {said}");
                 }
             }
-            let later =
-                error.get("status").and_then(Value::as_u64).is_some_and(|status| status == 503 || status == 429);
+            let later = error
+                .get("status")
+                .and_then(Value::as_u64)
+                .is_some_and(|status| status == 503 || status == 429);
             if later {
-                Answer::Later { why, retry_after: None }
+                Answer::Later {
+                    why,
+                    retry_after: None,
+                }
             } else {
-                Answer::Rejected { code: text(error, "code"), why }
+                Answer::Rejected {
+                    code: text(error, "code"),
+                    why,
+                }
             }
         }
     }
 }
 
-async fn send_to_broker(broker: &dyn Broker, trace: Option<TraceContext>, items: &[Item]) -> Vec<Answer> {
+async fn send_to_broker(
+    broker: &dyn Broker,
+    trace: Option<TraceContext>,
+    items: &[Item],
+) -> Vec<Answer> {
     let now = SystemClock.now();
     let mut answers: Vec<Option<Answer>> = Vec::with_capacity(items.len());
     let mut good = Vec::new();
     for item in items {
         let tenant = item.draft.tenant.clone().unwrap_or_default();
-        match accept(item.draft.clone(), tenant, now, trace.map(|trace| trace.to_string())) {
+        match accept(
+            item.draft.clone(),
+            tenant,
+            now,
+            trace.map(|trace| trace.to_string()),
+        ) {
             Ok(notification) => {
                 good.push(notification);
                 answers.push(None);
             }
-            Err(error) => answers.push(Some(Answer::Rejected { code: "invalid".to_owned(), why: error.to_string() })),
+            Err(error) => answers.push(Some(Answer::Rejected {
+                code: "invalid".to_owned(),
+                why: error.to_string(),
+            })),
         }
     }
     let mut confirms = publish(broker, good).await.into_iter();
     let settle = |answer: Option<Answer>| {
         answer.unwrap_or_else(|| match confirms.next() {
-            Some(Ok(accepted)) => {
-                Answer::Accepted { accepted_at: accepted.accepted_at.to_string(), deduplicated: false }
-            }
+            Some(Ok(accepted)) => Answer::Accepted {
+                accepted_at: accepted.accepted_at.to_string(),
+                deduplicated: false,
+            },
             Some(Err(error @ (BrokerError::Unavailable(_) | BrokerError::Refused(_)))) => {
-                Answer::Later { why: error.to_string(), retry_after: None }
+                Answer::Later {
+                    why: error.to_string(),
+                    retry_after: None,
+                }
             }
-            Some(Err(error)) => Answer::Rejected { code: "refused".to_owned(), why: error.to_string() },
-            None => Answer::Later { why: "the broker gave no answer".to_owned(), retry_after: None },
+            Some(Err(error)) => Answer::Rejected {
+                code: "refused".to_owned(),
+                why: error.to_string(),
+            },
+            None => Answer::Later {
+                why: "the broker gave no answer".to_owned(),
+                retry_after: None,
+            },
         })
     };
     answers.into_iter().map(settle).collect()

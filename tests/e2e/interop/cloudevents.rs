@@ -40,7 +40,8 @@ judge((headers, body) => {
 ";
 
 fn payload() -> Value {
-    json!({"text": "Olá 你好 👋 <&>\u{2028}\"", "n": 1.5e300, "list": [1, null, {"a": {}}], "flag": false})
+    json!({"text": "Olá 你好 👋 \
+                    <&>\u{2028}\"", "n": 1.5e300, "list": [1, null, {"a": {}}], "flag": false})
 }
 
 fn notification() -> Value {
@@ -58,13 +59,22 @@ fn event(time: &str, others: Value) -> Value {
         "specversion": "1.0", "type": "order.paid", "source": "/shop?a=%20b", "time": time,
         "datacontenttype": "application/json",
     });
-    attributes.as_object_mut().unwrap().extend(others.as_object().unwrap().clone());
+    attributes
+        .as_object_mut()
+        .unwrap()
+        .extend(others.as_object().unwrap().clone());
     json!({"attributes": attributes, "data": payload()})
 }
 
 async fn delivered(scene: &Scene, mode: &str) -> Received {
     let settings = json!({"mode": mode, "source": "/shop?a=%20b"});
-    scene.deliver(json!({"wire_format": "cloudevents", "settings": settings}), notification()).await.1
+    scene
+        .deliver(
+            json!({"wire_format": "cloudevents", "settings": settings}),
+            notification(),
+        )
+        .await
+        .1
 }
 
 async fn assert_read(requests: &[Value], python: &Value, older: &Value, node: &Value) {
@@ -76,7 +86,12 @@ async fn assert_read(requests: &[Value], python: &Value, older: &Value, node: &V
     ];
     for (verdicts, expected) in verdicts {
         assert_eq!(verdicts["as sent"], *expected);
-        let tampered: Vec<_> = verdicts.as_object().unwrap().iter().filter(|(name, _)| *name != "as sent").collect();
+        let tampered: Vec<_> = verdicts
+            .as_object()
+            .unwrap()
+            .iter()
+            .filter(|(name, _)| *name != "as sent")
+            .collect();
         assert_eq!(tampered.len(), requests.len() - 1);
         for (name, verdict) in tampered {
             assert!(verdict.get("refused").is_some(), "{name}: {verdict}");
@@ -88,7 +103,8 @@ async fn assert_read(requests: &[Value], python: &Value, older: &Value, node: &V
 async fn the_sdks_read_an_event_in_structured_mode() {
     let scene = Scene::start().await;
     let request = delivered(&scene, "structured").await;
-    let (headers, body) = (request.header_list(), request.text());
+    let headers = request.header_list();
+    let body = request.text();
     let without = |member: &str| body.replacen(&format!("\"{member}\":"), "\"other\":", 1);
     let requests = [
         named("as sent", &headers, body),
@@ -107,15 +123,23 @@ async fn the_sdks_read_an_event_in_structured_mode() {
     assert_read(&requests, &python, &older, &node).await;
 }
 
-/// The present Python SDK decodes headers as the specification says. The older one and that for JavaScript hand
-/// them on as they are, and their users decode. To all of them an extension in a header is a string.
+/// The present Python SDK decodes headers as the specification says. The older one and that for
+/// JavaScript hand them on as they are, and their users decode. To all of them an extension in a
+/// header is a string.
 #[tokio::test]
 async fn the_sdks_read_an_event_in_binary_mode() {
     let scene = Scene::start().await;
     let request = delivered(&scene, "binary").await;
     assert_eq!(request.json(), payload());
-    let (headers, body) = (request.header_list(), request.text());
-    let without = |left_out: &str| -> Vec<_> { headers.iter().filter(|(name, _)| name != left_out).cloned().collect() };
+    let headers = request.header_list();
+    let body = request.text();
+    let without = |left_out: &str| -> Vec<_> {
+        headers
+            .iter()
+            .filter(|(name, _)| name != left_out)
+            .cloned()
+            .collect()
+    };
     let requests = [
         named("as sent", &headers, body),
         named("no source", &without("ce-source"), body),

@@ -1,5 +1,5 @@
-//! `CometChat`: a receiver with the checks of the vendor's sample takes what arrives, and `Authorization` is
-//! Basic as the languages know it.
+//! `CometChat`: a receiver with the checks of the vendor's sample takes what arrives, and
+//! `Authorization` is Basic as the languages know it.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -66,7 +66,11 @@ fn settings(name: &str, password: &str) -> Value {
 fn notification(details: &str, recipient: Value) -> Value {
     let sender = json!({"uid": "cometchat-uid-4", "name": "Susan Marie", "avatar": "https://example.com/4.webp"});
     let group = json!({"guid": "cometchat-guid-1", "name": "Hiking Group", "icon": "https://example.com/1.webp"});
-    let details_of = if details == "groupDetails" { group } else { sender.clone() };
+    let details_of = if details == "groupDetails" {
+        group
+    } else {
+        sender.clone()
+    };
     let mut payload = json!({
         "messages": [{"sender": sender, "message": "📷 Has shared an image <&> \u{2028}"}],
         "smsContent": "You've received new messages from Susan Marie <&> é",
@@ -79,29 +83,61 @@ fn notification(details: &str, recipient: Value) -> Value {
 async fn the_vendors_sample_takes_what_arrives() {
     let scene = Scene::start().await;
     let sample = Program::start(Language::Node, SAMPLE, &[]).await;
-    let endpoint = scene.api.endpoint(&sample.url("/webhook"), settings("cometchat", "pa:ss word-1")).await;
+    let endpoint = scene
+        .api
+        .endpoint(
+            &sample.url("/webhook"),
+            settings("cometchat", "pa:ss word-1"),
+        )
+        .await;
     let deliver = async |endpoint: &Value, notification: Value, count: usize| {
         let id = scene.api.enqueue_to(endpoint, notification).await;
         scene.api.finished(&id, count).await
     };
-    let one = notification("senderDetails", json!({"uid": "uid-1", "name": "Andrew", "phno": "+919299334134"}));
+    let one = notification(
+        "senderDetails",
+        json!({"uid": "uid-1", "name": "Andrew", "phno": "+919299334134"}),
+    );
     let sms = one["payload"]["smsContent"].clone();
-    assert_eq!(deliver(&endpoint, one.clone(), 1).await[0]["status"], "delivered");
-    sample.printed(&json!({"sent": ["one-on-one", "uid-1", "+919299334134", sms]}).to_string()).await;
+    assert_eq!(
+        deliver(&endpoint, one.clone(), 1).await[0]["status"],
+        "delivered"
+    );
+    sample
+        .printed(&json!({"sent": ["one-on-one", "uid-1", "+919299334134", sms]}).to_string())
+        .await;
     let members = json!({"recipients": [{"uid": "uid-2", "name": "Bo"}, {"uid": "uid-3", "name": "Ça", "phno": "+3"}]});
     let deliveries = deliver(&endpoint, notification("groupDetails", members), 2).await;
     assert_eq!(deliveries.len(), 2);
-    assert!(deliveries.iter().all(|delivery| delivery["status"] == "delivered"), "{deliveries:?}");
-    sample.printed(&json!({"sent": ["group", "uid-2", "number of uid-2", sms]}).to_string()).await;
-    sample.printed(&json!({"sent": ["group", "uid-3", "+3", sms]}).to_string()).await;
+    assert!(
+        deliveries
+            .iter()
+            .all(|delivery| delivery["status"] == "delivered"),
+        "{deliveries:?}"
+    );
+    sample
+        .printed(&json!({"sent": ["group", "uid-2", "number of uid-2", sms]}).to_string())
+        .await;
+    sample
+        .printed(&json!({"sent": ["group", "uid-3", "+3", sms]}).to_string())
+        .await;
 
     // It does refuse: without credentials, and another trigger.
     let open = json!({"wire_format": "cometchat-sms", "settings": {"appId": "a", "region": "eu"}});
     let open = scene.api.endpoint(&sample.url("/webhook"), open).await;
     let refused = deliver(&open, one, 1).await.remove(0);
-    assert_eq!(refused["last_error"], "the endpoint answered 401 Unauthorized", "{refused}");
-    let other = reqwest::Client::new().post(sample.url("/webhook")).header("authorization", "Basic eDp5");
-    let other = other.body(r#"{"trigger":"other","webhook":"custom"}"#).send().await.expect("an answer");
+    assert_eq!(
+        refused["last_error"], "the endpoint answered 401 Unauthorized",
+        "{refused}"
+    );
+    let other = reqwest::Client::new()
+        .post(sample.url("/webhook"))
+        .header("authorization", "Basic eDp5");
+    let other = other
+        .body(r#"{"trigger":"other","webhook":"custom"}"#)
+        .send()
+        .await
+        .expect("an answer");
     assert_eq!(other.status(), StatusCode::BAD_REQUEST);
 }
 
@@ -109,7 +145,11 @@ async fn the_vendors_sample_takes_what_arrives() {
 async fn basic_credentials_are_read_as_they_were_set() {
     let scene = Scene::start().await;
     let one = notification("senderDetails", json!({"uid": "uid-1", "name": "Andrew"}));
-    for (name, password) in [("cometchat", "pa:ss word-1"), ("üser", "pässwörd€"), ("user889", "pass122")] {
+    for (name, password) in [
+        ("cometchat", "pa:ss word-1"),
+        ("üser", "pässwörd€"),
+        ("user889", "pass122"),
+    ] {
         let (_, request) = scene.deliver(settings(name, password), one.clone()).await;
         let mut requests = with_tampered(&request, &["authorization"]);
         // Nothing binds the body.
@@ -121,7 +161,10 @@ async fn basic_credentials_are_read_as_they_were_set() {
             .for_each(|(_, value)| *value = value.replace("Basic", "Bearer"));
         requests.push(named("other scheme", &headers, request.text()));
         let given = json!({"name": name, "password": password, "requests": requests});
-        for verdicts in [judged_by_python(PYTHON, &given).await, judged_by_node(NODE, &given).await] {
+        for verdicts in [
+            judged_by_python(PYTHON, &given).await,
+            judged_by_node(NODE, &given).await,
+        ] {
             super::assert_only_genuine(&verdicts, &json!([name, password]), "Refused");
         }
     }

@@ -15,7 +15,8 @@ async fn the_consumers_of_the_documentation_get_events() {
     let mut python = Command::new(required("POSTHASTE_TEST_PYTHON"));
     python.arg(examples.join("consume_events.py"));
     let mut node = Command::new("node");
-    node.arg(examples.join("consume_events.js")).env("NODE_PATH", required("POSTHASTE_TEST_NODE_PATH"));
+    node.arg(examples.join("consume_events.js"))
+        .env("NODE_PATH", required("POSTHASTE_TEST_NODE_PATH"));
 
     let place = Place::new(Backend::RabbitSqlite).await;
     let receiver = Receiver::start().await;
@@ -33,13 +34,25 @@ async fn the_consumers_of_the_documentation_get_events() {
             .kill_on_drop(true);
         let mut child = consumer.spawn().expect("the interpreter starts");
         let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
-        let mut next = async || tokio::time::timeout(DEADLINE, lines.next_line()).await.expect("in time").unwrap();
+        let mut next = async || {
+            tokio::time::timeout(DEADLINE, lines.next_line())
+                .await
+                .expect("in time")
+                .unwrap()
+        };
         assert_eq!(next().await.as_deref(), Some("waiting for events"));
         let notification = api.enqueue_to(&endpoint, json!({})).await;
         let delivery = api.finished(&notification, 1).await.remove(0);
         let line = next().await.expect("an event");
         let words: Vec<&str> = line.split(' ').collect();
-        assert_eq!((words[1], words[2]), ("delivery.failed", delivery["id"].as_str().unwrap()), "{line}");
-        assert!(line.ends_with("the endpoint answered 400 Bad Request"), "{line}");
+        assert_eq!(
+            (words[1], words[2]),
+            ("delivery.failed", delivery["id"].as_str().unwrap()),
+            "{line}"
+        );
+        assert!(
+            line.ends_with("the endpoint answered 400 Bad Request"),
+            "{line}"
+        );
     }
 }

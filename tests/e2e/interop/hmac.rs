@@ -30,12 +30,24 @@ judge((headers, body) => {
 ";
 
 /// Both accept what arrives, with a key of the user's and with one that Posthaste made.
-async fn verified(wire_format: &str, header: &str, own: &str, notification: &Value, expected: &Value) {
+async fn verified(
+    wire_format: &str,
+    header: &str,
+    own: &str,
+    notification: &Value,
+    expected: &Value,
+) {
     let scene = Scene::start().await;
-    for settings in [json!({"wire_format": wire_format, "secret": own}), json!({"wire_format": wire_format})] {
+    for settings in [
+        json!({"wire_format": wire_format, "secret": own}),
+        json!({"wire_format": wire_format}),
+    ] {
         let (endpoint, request) = scene.deliver(settings, notification.clone()).await;
         let key = endpoint["secret"].as_str().unwrap_or(own);
-        for (key, accepted) in [(key, expected), ("another-key", &json!({"refused": "Refused"}))] {
+        for (key, accepted) in [
+            (key, expected),
+            ("another-key", &json!({"refused": "Refused"})),
+        ] {
             let given = json!({"key": key, "header": header, "requests": with_tampered(&request, &[header])});
             assert_only_genuine(&judged_by_python(PYTHON, &given).await, accepted, "Refused");
             assert_only_genuine(&judged_by_node(NODE, &given).await, accepted, "Refused");
@@ -54,14 +66,22 @@ async fn novu_push_is_verified_as_its_page_shows() {
         "target": ["t1"], "title": TEXT, "content": TEXT, "overrides": {},
         "payload": {"k": [1, null, {"<": ">"}], "subscriber": {"subscriberId": "s1"}, "step": step},
     });
-    verified("novu-push", "x-novu-signature", "ein Schlüssel & <€>", &notification, &expected).await;
+    verified(
+        "novu-push",
+        "x-novu-signature",
+        "ein Schlüssel & <€>",
+        &notification,
+        &expected,
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn authgear_sms_is_verified_as_its_page_shows() {
     let message = json!({
         "to": "+44123456789", "body": TEXT, "app_id": "demo", "template_name": "verification_sms.txt",
-        "language_tag": "fr", "template_variables": {"app_name": "<french> & more", "code": "420240"},
+        "language_tag": "fr", "template_variables": {"app_name": "<french> & \
+            more", "code": "420240"},
     });
     verified(
         "authgear-sms",

@@ -7,7 +7,8 @@ use crate::support::receiver::Received;
 
 const KEY: &str = "httpsms-signing-key-0123456789abcdef & ü";
 
-// A leeway below zero asks whether the token held that long ago, and will: it is for 600 s to either side.
+// A leeway below zero asks whether the token held that long ago, and will: it is for 600 s to
+// either side.
 const PYTHON_TOKEN: &str = "
 import jwt, time
 def check(headers, body):
@@ -51,7 +52,8 @@ def check(headers, body):
 judge(check, (BaseCloudEventException, ValueError))
 ";
 
-// This SDK goes by the media type, which with httpSMS is not that of an event; the body alone it takes.
+// This SDK goes by the media type, which with httpSMS is not that of an event; the body alone it
+// takes.
 const NODE_BODY: &str = "
 const { CloudEvent, HTTP } = require('cloudevents');
 judge((headers, body) => {
@@ -70,11 +72,23 @@ fn events() -> [(&'static str, &'static str, Value); 8] {
     let beat = json!({"phone_id": message, "monitor_id": message, "last_heartbeat_timestamp": "2025-12-31T22:55:00Z"});
     [
         ("message.phone.received", "/receive", received),
-        ("message.phone.sent", "/events", json!({"id": message, "request_id": null})),
-        ("message.phone.delivered", "/events", json!({"id": message, "request_id": "order-42"})),
+        (
+            "message.phone.sent",
+            "/events",
+            json!({"id": message, "request_id": null}),
+        ),
+        (
+            "message.phone.delivered",
+            "/events",
+            json!({"id": message, "request_id": "order-42"}),
+        ),
         ("message.send.failed", "/events", failed),
         ("message.send.expired", "/send", expired),
-        ("message.call.missed", "/missed", json!({"message_id": message})),
+        (
+            "message.call.missed",
+            "/missed",
+            json!({"message_id": message}),
+        ),
         ("phone.heartbeat.offline", "/heartbeats", beat.clone()),
         ("phone.heartbeat.online", "/heartbeats", beat),
     ]
@@ -83,9 +97,16 @@ fn events() -> [(&'static str, &'static str, Value); 8] {
 fn data(kind: &str, own: &Value) -> Value {
     let mut data = own.clone();
     let timestamp = json!("2025-12-31T23:59:58.814Z");
-    let shared = [("user_id", json!("XtAB")), ("owner", json!("+18005550199")), ("timestamp", timestamp)];
+    let shared = [
+        ("user_id", json!("XtAB")),
+        ("owner", json!("+18005550199")),
+        ("timestamp", timestamp),
+    ];
     let contact = [("contact", json!("+18005550100")), ("sim", json!("SIM1"))];
-    let text = [("encrypted", json!(false)), ("content", json!("Tom & Jerry <3 \u{2028} Olá 👋"))];
+    let text = [
+        ("encrypted", json!(false)),
+        ("content", json!("Tom & Jerry <3 \u{2028} Olá 👋")),
+    ];
     let members = match kind {
         "message.call.missed" => [&shared[..], &contact].concat(),
         _ if kind.starts_with("phone.") => shared.to_vec(),
@@ -112,20 +133,35 @@ async fn check_token(request: &Received, audience: &str) {
     assert_eq!(judged_by_node(NODE_TOKEN, &given).await, node);
 
     let others = [
-        ("audience", "https://example.com/other", "InvalidAudienceError"),
+        (
+            "audience",
+            "https://example.com/other",
+            "InvalidAudienceError",
+        ),
         ("issuer", "other.httpsms.com", "InvalidIssuerError"),
-        ("key", "another-signing-key-0123456789abcdef", "InvalidSignatureError"),
+        (
+            "key",
+            "another-signing-key-0123456789abcdef",
+            "InvalidSignatureError",
+        ),
     ];
     for (member, other, error) in others {
         let kept = std::mem::replace(&mut given[member], other.into());
-        assert_eq!(judged_by_python(PYTHON_TOKEN, &given).await["as sent"], json!({"refused": error}));
-        assert_eq!(judged_by_node(NODE_TOKEN, &given).await["as sent"], json!({"refused": "JsonWebTokenError"}));
+        assert_eq!(
+            judged_by_python(PYTHON_TOKEN, &given).await["as sent"],
+            json!({"refused": error})
+        );
+        assert_eq!(
+            judged_by_node(NODE_TOKEN, &given).await["as sent"],
+            json!({"refused": "JsonWebTokenError"})
+        );
         given[member] = kept;
     }
 }
 
 async fn check_body(request: &Received, kind: &str, source: &str, data: &Value) {
-    let (headers, body) = (request.header_list(), request.text());
+    let headers = request.header_list();
+    let body = request.text();
     let id = request.json()["id"].as_str().expect("an id").to_owned();
     let without = |member: &str| body.replacen(&format!("\"{member}\":"), "\"other\":", 1);
     let requests = [
@@ -135,14 +171,27 @@ async fn check_body(request: &Received, kind: &str, source: &str, data: &Value) 
         named("cut", &headers, &body[..body.len() - 1]),
     ];
     let given = json!({"requests": requests});
-    let python = ["CloudEventValidationError", "CloudEventValidationError", "JSONDecodeError"];
+    let python = [
+        "CloudEventValidationError",
+        "CloudEventValidationError",
+        "JSONDecodeError",
+    ];
     let node = ["ValidationError", "ValidationError", "SyntaxError"];
-    let verdicts =
-        [(judged_by_python(PYTHON_BODY, &given).await, python), (judged_by_node(NODE_BODY, &given).await, node)];
+    let verdicts = [
+        (judged_by_python(PYTHON_BODY, &given).await, python),
+        (judged_by_node(NODE_BODY, &given).await, node),
+    ];
     for (verdicts, errors) in verdicts {
         let event = &verdicts["as sent"];
-        assert_eq!((&event["id"], &event["type"], &event["data"]), (&json!(id), &json!(kind), data), "{verdicts}");
-        assert!(event["source"].as_str().unwrap().ends_with(source), "{event}");
+        assert_eq!(
+            (&event["id"], &event["type"], &event["data"]),
+            (&json!(id), &json!(kind), data),
+            "{verdicts}"
+        );
+        assert!(
+            event["source"].as_str().unwrap().ends_with(source),
+            "{event}"
+        );
         for (name, error) in ["no source", "no type", "cut"].into_iter().zip(errors) {
             assert_eq!(verdicts[name], json!({"refused": error}), "{kind}, {name}");
         }
@@ -154,11 +203,26 @@ async fn every_event_is_taken_by_jwt_libraries_and_cloudevents_sdks() {
     let scene = Scene::start().await;
     let path = scene.path("ok");
     let url = scene.receiver.url(&format!("{path}?tenant=a&b=<c>"));
-    let endpoint = scene.api.endpoint(&url, json!({"wire_format": "httpsms", "secret": KEY})).await;
+    let endpoint = scene
+        .api
+        .endpoint(&url, json!({"wire_format": "httpsms", "secret": KEY}))
+        .await;
     for (nth, (kind, source, own)) in events().into_iter().enumerate() {
         let data = data(kind, &own);
-        let request = scene.deliver_to(&endpoint, &path, json!({"type": kind, "payload": data.clone()})).await;
-        assert_eq!((request.header("content-type"), request.header("x-event-type")), ("application/json", kind));
+        let request = scene
+            .deliver_to(
+                &endpoint,
+                &path,
+                json!({"type": kind, "payload": data.clone()}),
+            )
+            .await;
+        assert_eq!(
+            (
+                request.header("content-type"),
+                request.header("x-event-type")
+            ),
+            ("application/json", kind)
+        );
         check_body(&request, kind, source, &data).await;
         if nth == 0 {
             check_token(&request, &url).await;
@@ -173,5 +237,9 @@ async fn every_event_is_taken_by_jwt_libraries_and_cloudevents_sdks() {
         .await;
     let requests = [named("as sent", &unsigned.header_list(), unsigned.text())];
     let given = json!({"key": KEY, "audience": "", "issuer": "", "requests": requests});
-    assert_eq!(judged_by_python(PYTHON_TOKEN, &given).await["as sent"], refused, "without a key there is no token");
+    assert_eq!(
+        judged_by_python(PYTHON_TOKEN, &given).await["as sent"],
+        refused,
+        "without a key there is no token"
+    );
 }

@@ -40,7 +40,10 @@ fn proof(prefix: &str) -> [String; 3] {
 async fn verdicts(request: &Received, prefix: &str, secret: &str) -> Vec<Value> {
     let proof = proof(prefix);
     let given = json!({"secret": secret, "requests": with_tampered(request, &proof.each_ref().map(String::as_str))});
-    let mut verdicts = vec![judged_by_python(PYTHON_SVIX, &given).await, judged_by_node(NODE_SVIX, &given).await];
+    let mut verdicts = vec![
+        judged_by_python(PYTHON_SVIX, &given).await,
+        judged_by_node(NODE_SVIX, &given).await,
+    ];
     if prefix == "webhook" {
         verdicts.push(judged_by_python(PYTHON, &given).await);
         verdicts.push(judged_by_node(NODE, &given).await);
@@ -54,7 +57,11 @@ pub(super) async fn verify(request: &Received, prefix: &str, secret: &str, body:
         assert_only_genuine(&verdicts, body, "WebhookVerificationError");
     }
     for verdicts in verdicts(request, prefix, OTHER_SECRET).await {
-        assert_only_genuine(&verdicts, &json!({"refused": "WebhookVerificationError"}), "WebhookVerificationError");
+        assert_only_genuine(
+            &verdicts,
+            &json!({"refused": "WebhookVerificationError"}),
+            "WebhookVerificationError",
+        );
     }
 }
 
@@ -71,18 +78,29 @@ async fn standard_webhooks_and_svix_verify_what_arrives() {
     let scene = Scene::start().await;
     for prefix in ["webhook", "svix"] {
         // Svix's libraries take webhook-id where there is no svix-id.
-        let settings = json!({"settings": {"header_prefix": prefix, "webhook_id": prefix == "webhook"}});
+        let settings =
+            json!({"settings": {"header_prefix": prefix, "webhook_id": prefix == "webhook"}});
         let (endpoint, request) = scene.deliver(settings, json!({"payload": text()})).await;
         assert_eq!(request.header("content-type"), "application/json");
         let body = request.json();
-        assert_eq!((&body["type"], &body["data"]), (&json!("test.sent"), &text()));
+        assert_eq!(
+            (&body["type"], &body["data"]),
+            (&json!("test.sent"), &text())
+        );
         verify(&request, prefix, secret(&endpoint), &body).await;
     }
     // Other wire formats carry the same headers where a secret is brought along.
-    let settings =
-        json!({"wire_format": "cloudevents", "secret": "whsec_dGhlLXNlY3JldC10aGUtc2VjcmV0LXRoZS1zZWNyZXQ="});
-    let (_, request) = scene.deliver(settings.clone(), json!({"payload": text()})).await;
-    verify(&request, "webhook", settings["secret"].as_str().unwrap(), &request.json()).await;
+    let settings = json!({"wire_format": "cloudevents", "secret": "whsec_dGhlLXNlY3JldC10aGUtc2VjcmV0LXRoZS1zZWNyZXQ="});
+    let (_, request) = scene
+        .deliver(settings.clone(), json!({"payload": text()}))
+        .await;
+    verify(
+        &request,
+        "webhook",
+        settings["secret"].as_str().unwrap(),
+        &request.json(),
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -90,12 +108,27 @@ async fn either_of_two_secrets_in_rotation_verifies() {
     let scene = Scene::start().await;
     for prefix in ["webhook", "svix"] {
         let path = scene.path("ok");
-        let settings = json!({"settings": {"header_prefix": prefix, "webhook_id": prefix == "webhook"}});
-        let endpoint = scene.api.endpoint(&scene.receiver.url(&path), settings).await;
-        let rotate = format!("/v1/endpoints/{}/rotate-secret", endpoint["id"].as_str().unwrap());
+        let settings =
+            json!({"settings": {"header_prefix": prefix, "webhook_id": prefix == "webhook"}});
+        let endpoint = scene
+            .api
+            .endpoint(&scene.receiver.url(&path), settings)
+            .await;
+        let rotate = format!(
+            "/v1/endpoints/{}/rotate-secret",
+            endpoint["id"].as_str().unwrap()
+        );
         let rotated = scene.api.post(&rotate, json!({})).await;
-        let request = scene.deliver_to(&endpoint, &path, json!({"payload": text()})).await;
-        assert_eq!(request.header(&format!("{prefix}-signature")).split(' ').count(), 2);
+        let request = scene
+            .deliver_to(&endpoint, &path, json!({"payload": text()}))
+            .await;
+        assert_eq!(
+            request
+                .header(&format!("{prefix}-signature"))
+                .split(' ')
+                .count(),
+            2
+        );
         for secret in [secret(&endpoint), secret(&rotated)] {
             verify(&request, prefix, secret, &request.json()).await;
         }
@@ -133,7 +166,11 @@ judge((headers, body) => {
 /// Every request but the genuine one is refused, however the check says so.
 fn assert_refused(verdicts: &Value, accepted: &Value) {
     for (name, verdict) in verdicts.as_object().expect("an object") {
-        assert_eq!(verdict.get("refused").is_none(), name == "as sent", "{name}: {verdict}");
+        assert_eq!(
+            verdict.get("refused").is_none(),
+            name == "as sent",
+            "{name}: {verdict}"
+        );
     }
     assert_eq!(verdicts["as sent"], *accepted);
 }
@@ -144,24 +181,49 @@ async fn ed25519_signatures_verify_with_the_public_key() {
     let scene = Scene::start().await;
     let path = scene.path("ok");
     let settings = json!({"settings": {"signature": "v1a"}});
-    let endpoint = scene.api.endpoint(&scene.receiver.url(&path), settings).await;
+    let endpoint = scene
+        .api
+        .endpoint(&scene.receiver.url(&path), settings)
+        .await;
     assert!(secret(&endpoint).starts_with("whsk_"), "{endpoint}");
-    let public_key = endpoint["public_keys"][0].as_str().expect("a public key").to_owned();
-    let request = scene.deliver_to(&endpoint, &path, json!({"payload": text()})).await;
+    let public_key = endpoint["public_keys"][0]
+        .as_str()
+        .expect("a public key")
+        .to_owned();
+    let request = scene
+        .deliver_to(&endpoint, &path, json!({"payload": text()}))
+        .await;
     let proof = ["webhook-id", "webhook-timestamp", "webhook-signature"];
     let given = json!({"public_key": public_key, "requests": with_tampered(&request, &proof)});
-    assert_refused(&judged_by_python(PYTHON_ED25519, &given).await, &request.json());
+    assert_refused(
+        &judged_by_python(PYTHON_ED25519, &given).await,
+        &request.json(),
+    );
     assert_refused(&judged_by_node(NODE_ED25519, &given).await, &request.json());
 
     // Beside the old kind: the libraries pass over the v1a signature and verify the other.
-    let rotate = format!("/v1/endpoints/{}/rotate-secret", endpoint["id"].as_str().unwrap());
-    scene.api.post(&rotate, json!({"secret": OTHER_SECRET})).await;
-    let request = scene.deliver_to(&endpoint, &path, json!({"payload": text()})).await;
-    let versions: Vec<&str> =
-        request.header("webhook-signature").split(' ').map(|one| &one[..one.find(',').unwrap()]).collect();
+    let rotate = format!(
+        "/v1/endpoints/{}/rotate-secret",
+        endpoint["id"].as_str().unwrap()
+    );
+    scene
+        .api
+        .post(&rotate, json!({"secret": OTHER_SECRET}))
+        .await;
+    let request = scene
+        .deliver_to(&endpoint, &path, json!({"payload": text()}))
+        .await;
+    let versions: Vec<&str> = request
+        .header("webhook-signature")
+        .split(' ')
+        .map(|one| &one[..one.find(',').unwrap()])
+        .collect();
     assert_eq!(versions, ["v1", "v1a"]);
     for verdicts in verdicts(&request, "webhook", OTHER_SECRET).await {
         assert_eq!(verdicts["as sent"], request.json());
-        assert_eq!(verdicts["changed body"], json!({"refused": "WebhookVerificationError"}));
+        assert_eq!(
+            verdicts["changed body"],
+            json!({"refused": "WebhookVerificationError"})
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Endpoints with bad scripts get work all the time, and the others get theirs as if there were none.
+//! Endpoints with bad scripts get work all the time, and the others get theirs as if there were
+//! none.
 
 use std::time::{Duration, Instant};
 
@@ -18,9 +19,16 @@ const BATCHES: u64 = 20;
 /// What bad scripts do, and how their deliveries end; two endpoints each.
 const SCRIPTS: [(&str, &str); 4] = [
     ("while (true) {}", "retries_exhausted"),
-    ("const all = []; for (let n = 0; n < 1024; n++) all.push(new Uint8Array(1024 ** 2).fill(n));", "rejected"),
+    (
+        "const all = []; for (let n = 0; n < 1024; n++) all.push(new Uint8Array(1024 ** \
+         2).fill(n));",
+        "rejected",
+    ),
     ("await Promise.reject(new Error(\"never\"));", "rejected"),
-    ("await fetch(\"http://169.254.169.254/latest/meta-data/\");", "blocked"),
+    (
+        "await fetch(\"http://169.254.169.254/latest/meta-data/\");",
+        "blocked",
+    ),
 ];
 
 async fn bad_endpoints(scene: &Scene) -> Vec<Value> {
@@ -36,20 +44,29 @@ async fn bad_endpoints(scene: &Scene) -> Vec<Value> {
 /// Sends all there is to send, evenly; when each batch went, and how many went to bad endpoints.
 async fn send(scene: &Scene, healthy: &Value, bad: &[Value]) -> (Vec<Instant>, usize) {
     let begun = Instant::now();
-    let (mut sent, mut to_bad) = (Vec::new(), 0);
+    let mut sent = Vec::new();
+    let mut to_bad = 0;
     for batch in 0..SECONDS * BATCHES {
-        tokio::time::sleep_until((begun + Duration::from_millis(batch * 1_000 / BATCHES)).into()).await;
+        tokio::time::sleep_until((begun + Duration::from_millis(batch * 1_000 / BATCHES)).into())
+            .await;
         let mut items: Vec<Value> = (0..HEALTHY / BATCHES)
             .map(|_| json!({ "type": "a", "payload": batch, "endpoint_id": healthy["id"] }))
             .collect();
         if batch % (BATCHES / BAD) == 0 {
             let payload = json!({ "to": "+44123456789", "body": "b" });
-            items.extend(bad.iter().map(|one| json!({ "type": "b", "payload": payload, "endpoint_id": one["id"] })));
+            items.extend(
+                bad.iter().map(
+                    |one| json!({ "type": "b", "payload": payload, "endpoint_id": one["id"] }),
+                ),
+            );
             to_bad += bad.len();
         }
         sent.push(Instant::now());
         let count = items.len();
-        let answer = scene.api.post("/v1/notifications/batch", json!(items)).await;
+        let answer = scene
+            .api
+            .post("/v1/notifications/batch", json!(items))
+            .await;
         assert_eq!(answer["accepted"], count, "{answer}");
     }
     (sent, to_bad)
@@ -67,10 +84,14 @@ async fn bad_scripts_do_not_hold_up_healthy_endpoints() {
     assert_eq!(requests.len(), all, "each arrives once");
     let mut latencies: Vec<Duration> = requests
         .iter()
-        .map(|request| request.at - sent[usize::try_from(request.json().as_u64().unwrap()).unwrap()])
+        .map(|request| {
+            request.at - sent[usize::try_from(request.json().as_u64().unwrap()).unwrap()]
+        })
         .collect();
     latencies.sort();
-    let (p50, p99, max) = (latencies[all / 2], latencies[all * 99 / 100], latencies[all - 1]);
+    let p50 = latencies[all / 2];
+    let p99 = latencies[all * 99 / 100];
+    let max = latencies[all - 1];
     println!("beside bad scripts: {all} healthy deliveries, p50 {p50:?}, p99 {p99:?}, max {max:?}");
 
     // The bad ones failed, all of them, each for its own reason.
@@ -79,19 +100,34 @@ async fn bad_scripts_do_not_hold_up_healthy_endpoints() {
         (failed.len() >= to_bad).then_some(failed)
     })
     .await;
-    assert_eq!((ended.len(), to_bad), (to_bad, bad.len() * usize::try_from(BAD * SECONDS).unwrap()));
+    assert_eq!(
+        (ended.len(), to_bad),
+        (to_bad, bad.len() * usize::try_from(BAD * SECONDS).unwrap())
+    );
     let mut own_reason = [0; SCRIPTS.len()];
     for delivery in &ended {
-        let nth = bad.iter().position(|one| one["id"] == delivery["endpoint_id"]).expect("one of the bad");
+        let nth = bad
+            .iter()
+            .position(|one| one["id"] == delivery["endpoint_id"])
+            .expect("one of the bad");
         let kind = nth % SCRIPTS.len();
         let reason = delivery["reason"].as_str().expect("a reason");
         // On a busy machine the loops may leave the others no time, for scripts come last.
-        assert!([SCRIPTS[kind].1, "retries_exhausted"].contains(&reason), "{delivery}");
+        assert!(
+            [SCRIPTS[kind].1, "retries_exhausted"].contains(&reason),
+            "{delivery}"
+        );
         own_reason[kind] += usize::from(reason == SCRIPTS[kind].1);
     }
-    println!("of {} bad deliveries of each kind failed for their own reason: {own_reason:?}", to_bad / SCRIPTS.len());
+    println!(
+        "of {} bad deliveries of each kind failed for their own reason: {own_reason:?}",
+        to_bad / SCRIPTS.len()
+    );
     assert!(own_reason.iter().all(|count| *count > 0), "{own_reason:?}");
-    assert_eq!(scene.api.all_deliveries("&status=delivered").await.len(), all);
+    assert_eq!(
+        scene.api.all_deliveries("&status=delivered").await.len(),
+        all
+    );
     assert!(!scene.up.log().contains("panicked"), "{}", scene.up.log());
     assert!(p99 < Duration::from_secs(2), "p99 {p99:?}");
     // The process is there, and a SIGTERM is all that it needs to end well.

@@ -29,30 +29,68 @@ export default async function (sms: CustomSMSGatewayPayload): Promise<CustomSMSG
 #[tokio::test]
 async fn a_script_hands_the_message_to_a_gateway() {
     let scene = Scene::start().await;
-    scene.receiver.answers("/gateway", &[(429, r#"{"error":20429}"#), (200, r#"{"sid":"SM1"}"#)]);
+    scene.receiver.answers(
+        "/gateway",
+        &[(429, r#"{"error":20429}"#), (200, r#"{"sid":"SM1"}"#)],
+    );
     let script = SCRIPT.replace("GATEWAY", &scene.receiver.url("/gateway?v=1"));
     let endpoint = gateway(&scene, &script, 30_000, 4).await;
     let delivery = scene.outcome(&endpoint, sms()).await;
-    assert_eq!((end(&delivery), &delivery["attempt_count"]), (("delivered", ""), &json!(2)), "{delivery}");
-    assert_eq!((error(&delivery, 0, "code"), &delivery["attempts"][1]["error"]), ("rate_limited", &json!(null)));
+    assert_eq!(
+        (end(&delivery), &delivery["attempt_count"]),
+        (("delivered", ""), &json!(2)),
+        "{delivery}"
+    );
+    assert_eq!(
+        (
+            error(&delivery, 0, "code"),
+            &delivery["attempts"][1]["error"]
+        ),
+        ("rate_limited", &json!(null))
+    );
     for (attempt, told) in [(0, r#"429 {"error":20429}"#), (1, r#"200 {"sid":"SM1"}"#)] {
         let attempt = &delivery["attempts"][attempt];
-        assert_eq!((&attempt["result"], &attempt["status_code"]), (&json!("script"), &json!(null)));
+        assert_eq!(
+            (&attempt["result"], &attempt["status_code"]),
+            (&json!("script"), &json!(null))
+        );
         let console = attempt["console"].as_str().expect("a console");
-        assert_eq!(console.trim_end(), format!("sending to +44123456789\nanswered {told}"));
+        assert_eq!(
+            console.trim_end(),
+            format!("sending to +44123456789\nanswered {told}")
+        );
     }
     assert_eq!(delivery["attempts"][1]["response_body"], r#"{"code":"ok"}"#);
     let requests = scene.receiver.requests("/gateway");
     assert_eq!(requests.len(), 2);
     for request in &requests {
         assert_eq!((request.method.as_str(), request.query()), ("PUT", "v=1"));
-        assert_eq!(crate::wire_formats::body(request), "to=%2B44123456789&text=420240+is+your+code.");
-        assert_eq!((request.header("authorization"), request.header("x-app")), ("Basic bWU6c2VjcmV0", ""));
-        assert!(request.header("content-type").starts_with("application/x-www-form-urlencoded"));
-        assert!(request.headers.get("webhook-id").is_none(), "the script's own request is its own");
+        assert_eq!(
+            crate::wire_formats::body(request),
+            "to=%2B44123456789&text=420240+is+your+code."
+        );
+        assert_eq!(
+            (request.header("authorization"), request.header("x-app")),
+            ("Basic bWU6c2VjcmV0", "")
+        );
+        assert!(
+            request
+                .header("content-type")
+                .starts_with("application/x-www-form-urlencoded")
+        );
+        assert!(
+            request.headers.get("webhook-id").is_none(),
+            "the script's own request is its own"
+        );
     }
     // The script may have keys in it, so the API does not show it.
-    let shown = scene.api.get(&format!("/v1/endpoints/{}", endpoint["id"].as_str().unwrap())).await;
+    let shown = scene
+        .api
+        .get(&format!(
+            "/v1/endpoints/{}",
+            endpoint["id"].as_str().unwrap()
+        ))
+        .await;
     assert_eq!(shown["settings"]["script"], "[redacted]");
     assert!(!format!("{endpoint}{shown}{}", scene.up.log()).contains("btoa"));
 }
@@ -66,9 +104,21 @@ async fn what_it_returns_decides() {
         ("null", ("delivered", ""), ""),
         ("\"queued\"", ("delivered", ""), ""),
         ("({})", ("failed", "rejected"), "unexpected"),
-        ("({ code: \"rate_limited\" })", ("failed", "retries_exhausted"), "rate_limited"),
-        ("({ code: \"timeout\" })", ("failed", "retries_exhausted"), "timeout"),
-        ("({ code: \"authentication_failed\" })", ("failed", "provider_rejected"), "authentication_failed"),
+        (
+            "({ code: \"rate_limited\" })",
+            ("failed", "retries_exhausted"),
+            "rate_limited",
+        ),
+        (
+            "({ code: \"timeout\" })",
+            ("failed", "retries_exhausted"),
+            "timeout",
+        ),
+        (
+            "({ code: \"authentication_failed\" })",
+            ("failed", "provider_rejected"),
+            "authentication_failed",
+        ),
         (
             "({ code: \"delivery_rejected\", provider_error_code: \"30003\" })",
             ("failed", "provider_rejected"),
@@ -80,9 +130,19 @@ async fn what_it_returns_decides() {
         let endpoint = gateway(&scene, &script, 30_000, 0).await;
         let delivery = scene.outcome(&endpoint, sms()).await;
         assert_eq!(end(&delivery), expected, "{value} {delivery}");
-        let told = delivery["attempts"][0]["error"]["code"].as_str().unwrap_or_default();
-        assert_eq!((told, &delivery["attempt_count"]), (code, &json!(1)), "{value}");
-        let provider = if value.contains("30003") { json!("30003") } else { json!(null) };
+        let told = delivery["attempts"][0]["error"]["code"]
+            .as_str()
+            .unwrap_or_default();
+        assert_eq!(
+            (told, &delivery["attempt_count"]),
+            (code, &json!(1)),
+            "{value}"
+        );
+        let provider = if value.contains("30003") {
+            json!("30003")
+        } else {
+            json!(null)
+        };
         assert_eq!(delivery["provider_error_code"], provider);
     }
 }
@@ -103,17 +163,32 @@ async fn a_gateway_that_is_away_is_called_again() {
         "{delivery}"
     );
     assert_eq!(
-        (error(&delivery, 0, "code"), &delivery["attempts"][0]["result"]),
+        (
+            error(&delivery, 0, "code"),
+            &delivery["attempts"][0]["result"]
+        ),
         ("connection_refused", &json!("network"))
     );
     // Within the call of fetch, which goes over these lines.
     let lines = (8..=12).map(|line| format!("(line {line}, column "));
-    assert!(lines.into_iter().any(|place| error(&delivery, 0, "text").contains(&place)), "{delivery}");
+    assert!(
+        lines
+            .into_iter()
+            .any(|place| error(&delivery, 0, "text").contains(&place)),
+        "{delivery}"
+    );
 
     let script = SCRIPT.replace("GATEWAY", &scene.receiver.url("/redirect"));
     let endpoint = gateway(&scene, &script, 30_000, 1).await;
     let delivery = scene.outcome(&endpoint, sms()).await;
-    assert_eq!(end(&delivery), ("failed", "provider_rejected"), "{delivery}");
+    assert_eq!(
+        end(&delivery),
+        ("failed", "provider_rejected"),
+        "{delivery}"
+    );
     only(&scene, "/redirect");
-    assert!(scene.receiver.requests("/ok").is_empty(), "the redirect was followed");
+    assert!(
+        scene.receiver.requests("/ok").is_empty(),
+        "the redirect was followed"
+    );
 }

@@ -1,5 +1,5 @@
-//! Scripts of endpoints' owners, in the running program: what they can do, what they cannot, and that
-//! bad ones harm only themselves.
+//! Scripts of endpoints' owners, in the running program: what they can do, what they cannot, and
+//! that bad ones harm only themselves.
 
 mod bad;
 mod beside;
@@ -22,7 +22,8 @@ async fn gateway(scene: &Scene, script: &str, timeout_ms: u64, max_retries: u32)
 
 /// A message that such an endpoint can take.
 fn sms() -> Value {
-    json!({ "type": "sms.verification", "payload": { "to": "+44123456789", "body": "420240 is your code.\n" } })
+    json!({ "type": "sms.verification", "payload": { "to": "+44123456789", "body": "420240 is \
+        your code.\n" } })
 }
 
 /// The one request to a path.

@@ -16,11 +16,22 @@ pub struct Api {
 impl Api {
     pub fn of(process: &Process) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Self { client: reqwest::Client::new(), url: process.url.clone() }
+        Self {
+            client: reqwest::Client::new(),
+            url: process.url.clone(),
+        }
     }
 
-    pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
-        let request = self.client.request(method, format!("{}{path}", self.url)).bearer_auth(ADMIN_KEY);
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> (StatusCode, Value) {
+        let request = self
+            .client
+            .request(method, format!("{}{path}", self.url))
+            .bearer_auth(ADMIN_KEY);
         let request = match body {
             Some(body) => request.json(&body),
             None => request,
@@ -28,7 +39,10 @@ impl Api {
         let response = request.send().await.expect("an answer of the API");
         let status = response.status();
         let text = response.text().await.expect("a body");
-        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+        (
+            status,
+            serde_json::from_str(&text).unwrap_or(Value::String(text)),
+        )
     }
 
     pub async fn get(&self, path: &str) -> Value {
@@ -45,12 +59,20 @@ impl Api {
 
     /// [`Self::post`] with further headers.
     pub async fn post_with(&self, path: &str, body: Value, headers: &[(&str, &str)]) -> Value {
-        let mut request = self.client.post(format!("{}{path}", self.url)).bearer_auth(ADMIN_KEY).json(&body);
+        let mut request = self
+            .client
+            .post(format!("{}{path}", self.url))
+            .bearer_auth(ADMIN_KEY)
+            .json(&body);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let response = request.send().await.expect("an answer of the API");
-        assert!(response.status().is_success(), "POST {path}: {}", response.status());
+        assert!(
+            response.status().is_success(),
+            "POST {path}: {}",
+            response.status()
+        );
         response.json().await.expect("a JSON body")
     }
 
@@ -63,7 +85,8 @@ impl Api {
 
     /// Enqueues a notification for one endpoint; returns its id.
     pub async fn enqueue_to(&self, endpoint: &Value, more: Value) -> String {
-        let mut body = json!({"type": "test.sent", "payload": {"n": 1}, "endpoint_id": endpoint["id"]});
+        let mut body =
+            json!({"type": "test.sent", "payload": {"n": 1}, "endpoint_id": endpoint["id"]});
         merge(&mut body, more);
         let answer = self.post("/v1/notifications", body).await;
         answer["id"].as_str().expect("an id").to_owned()
@@ -71,22 +94,36 @@ impl Api {
 
     /// The deliveries of a notification, once all of them are at their end and there are `count`.
     pub async fn finished(&self, notification: &str, count: usize) -> Vec<Value> {
-        eventually(&format!("{count} finished deliveries of {notification}"), async || {
-            let deliveries = self.deliveries(notification).await;
-            let done = deliveries.iter().filter(|delivery| delivery["status"] != "pending").count();
-            (done >= count && done == deliveries.len()).then_some(deliveries)
-        })
+        eventually(
+            &format!("{count} finished deliveries of {notification}"),
+            async || {
+                let deliveries = self.deliveries(notification).await;
+                let done = deliveries
+                    .iter()
+                    .filter(|delivery| delivery["status"] != "pending")
+                    .count();
+                (done >= count && done == deliveries.len()).then_some(deliveries)
+            },
+        )
         .await
     }
 
     pub async fn deliveries(&self, notification: &str) -> Vec<Value> {
-        let page = self.get(&format!("/v1/deliveries?notification_id={notification}&limit=100")).await;
+        let page = self
+            .get(&format!(
+                "/v1/deliveries?notification_id={notification}&limit=100"
+            ))
+            .await;
         page["items"].as_array().expect("items").clone()
     }
 
     /// One delivery with its attempts.
     pub async fn delivery(&self, delivery: &Value) -> Value {
-        self.get(&format!("/v1/deliveries/{}", delivery["id"].as_str().expect("an id"))).await
+        self.get(&format!(
+            "/v1/deliveries/{}",
+            delivery["id"].as_str().expect("an id")
+        ))
+        .await
     }
 
     /// All deliveries, page by page.
@@ -94,7 +131,9 @@ impl Api {
         let mut all = Vec::new();
         let mut cursor = String::new();
         loop {
-            let page = self.get(&format!("/v1/deliveries?limit=500{filter}{cursor}")).await;
+            let page = self
+                .get(&format!("/v1/deliveries?limit=500{filter}{cursor}"))
+                .await;
             all.extend(page["items"].as_array().expect("items").iter().cloned());
             match page["next_cursor"].as_str() {
                 Some(next) => cursor = format!("&cursor={next}"),
@@ -107,11 +146,19 @@ impl Api {
     pub async fn events(&self, kind: &str, subject: &str) -> Vec<Value> {
         let page = self.get("/v1/events?limit=500").await;
         let about = |event: &&Value| event["type"] == kind && event["subject"] == subject;
-        page["items"].as_array().expect("items").iter().filter(about).cloned().collect()
+        page["items"]
+            .as_array()
+            .expect("items")
+            .iter()
+            .filter(about)
+            .cloned()
+            .collect()
     }
 }
 
 fn merge(body: &mut Value, more: Value) {
-    let (Value::Object(body), Value::Object(more)) = (body, more) else { panic!("objects only") };
+    let (Value::Object(body), Value::Object(more)) = (body, more) else {
+        panic!("objects only")
+    };
     body.extend(more);
 }

@@ -31,10 +31,17 @@ impl Cli {
         self.run_with(arguments, &[], None).await
     }
 
-    pub async fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)], input: Option<&str>) -> Said {
+    pub async fn run_with(
+        &self,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+        input: Option<&str>,
+    ) -> Said {
         let mut all = vec![("POSTHASTE_API_URL", self.up.url.as_str())];
         all.extend(environment);
-        process::run(&self.place, arguments, &all, input.map(str::to_owned)).await.into()
+        process::run(&self.place, arguments, &all, input.map(str::to_owned))
+            .await
+            .into()
     }
 
     /// A command that has to do what it is asked; what it printed.
@@ -60,8 +67,15 @@ impl Cli {
     /// The only delivery of a notification, once it has this status.
     pub async fn delivery(&self, notification: &str, status: &str) -> Value {
         eventually(&format!("{notification} {status}"), async || {
-            let page = self.json(&["delivery", "list", "--notification", notification]).await;
-            page["items"].as_array().expect("items").iter().find(|item| item["status"] == status).cloned()
+            let page = self
+                .json(&["delivery", "list", "--notification", notification])
+                .await;
+            page["items"]
+                .as_array()
+                .expect("items")
+                .iter()
+                .find(|item| item["status"] == status)
+                .cloned()
         })
         .await
     }
@@ -71,6 +85,10 @@ impl From<Output> for Said {
     fn from(output: Output) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
         let code = output.status.code().expect("an exit code");
-        Self { code, out: text(output.stdout), err: text(output.stderr) }
+        Self {
+            code,
+            out: text(output.stdout),
+            err: text(output.stderr),
+        }
     }
 }

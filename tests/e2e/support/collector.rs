@@ -1,5 +1,5 @@
-//! A collector of spans: OTLP over HTTP, read with the types that the OpenTelemetry project generates from its own
-//! definitions. It remembers what it got.
+//! A collector of spans: OTLP over HTTP, read with the types that the OpenTelemetry project
+//! generates from its own definitions. It remembers what it got.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -11,7 +11,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use prost::Message as _;
 use tokio::task::JoinHandle;
@@ -72,11 +74,16 @@ pub struct Collector {
 
 impl Collector {
     pub async fn start() -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let seen = Arc::new(Seen::default());
-        let router = Router::new().route("/v1/traces", post(take)).with_state(Arc::clone(&seen));
-        let task = tokio::spawn(async move { axum::serve(listener, router).await.expect("serving") });
+        let router = Router::new()
+            .route("/v1/traces", post(take))
+            .with_state(Arc::clone(&seen));
+        let task =
+            tokio::spawn(async move { axum::serve(listener, router).await.expect("serving") });
         Self { url, seen, task }
     }
 
@@ -91,7 +98,10 @@ impl Collector {
 
     /// All spans that came.
     pub fn spans(&self) -> Vec<Exported> {
-        self.requests().iter().flat_map(|(_, body)| read(body)).collect()
+        self.requests()
+            .iter()
+            .flat_map(|(_, body)| read(body))
+            .collect()
     }
 
     /// The spans of one trace, once there are so many.
@@ -113,11 +123,16 @@ impl Drop for Collector {
 }
 
 async fn take(State(seen): State<Arc<Seen>>, headers: HeaderMap, body: Bytes) -> Response {
-    seen.requests.lock().expect("requests").push((headers, body));
+    seen.requests
+        .lock()
+        .expect("requests")
+        .push((headers, body));
     match seen.mood.load(Ordering::SeqCst) {
         mood if mood == Mood::Hangs as u8 => std::future::pending().await,
         mood if mood == Mood::Refuses as u8 => StatusCode::BAD_REQUEST.into_response(),
-        _ => ExportTraceServiceResponse::default().encode_to_vec().into_response(),
+        _ => ExportTraceServiceResponse::default()
+            .encode_to_vec()
+            .into_response(),
     }
 }
 
@@ -126,7 +141,11 @@ fn read(body: &Bytes) -> Vec<Exported> {
     let mut exported = Vec::new();
     for of_resource in request.resource_spans {
         let resource = texts(&of_resource.resource.expect("a resource").attributes);
-        for span in of_resource.scope_spans.into_iter().flat_map(|scope| scope.spans) {
+        for span in of_resource
+            .scope_spans
+            .into_iter()
+            .flat_map(|scope| scope.spans)
+        {
             exported.push(Exported {
                 trace: hex(&span.trace_id),
                 id: hex(&span.span_id),
@@ -153,8 +172,16 @@ fn texts(attributes: &[KeyValue]) -> BTreeMap<String, String> {
     };
     let mut texts = BTreeMap::new();
     for attribute in attributes {
-        let value = attribute.value.as_ref().and_then(|value| value.value.as_ref()).expect("a value");
-        assert!(texts.insert(attribute.key.clone(), text(value)).is_none(), "{} is there twice", attribute.key);
+        let value = attribute
+            .value
+            .as_ref()
+            .and_then(|value| value.value.as_ref())
+            .expect("a value");
+        assert!(
+            texts.insert(attribute.key.clone(), text(value)).is_none(),
+            "{} is there twice",
+            attribute.key
+        );
     }
     texts
 }

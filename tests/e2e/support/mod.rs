@@ -20,7 +20,8 @@ pub use backend::{Backend, Place};
 pub use process::Process;
 pub use receiver::Receiver;
 
-/// How long anything may take that is not itself a matter of time. Generous: the machine may be busy.
+/// How long anything may take that is not itself a matter of time. Generous: the machine may be
+/// busy.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Asks until the answer is there; panics with `what` when it is not there in time.
@@ -46,12 +47,15 @@ where
     }
 }
 
-/// The program under test: the one built with the tests, or another that `POSTHASTE_TEST_PROGRAM` names.
+/// The program under test: the one built with the tests, or another that `POSTHASTE_TEST_PROGRAM`
+/// names.
 pub fn posthaste() -> String {
-    std::env::var("POSTHASTE_TEST_PROGRAM").unwrap_or_else(|_| env!("CARGO_BIN_EXE_posthaste").to_owned())
+    std::env::var("POSTHASTE_TEST_PROGRAM")
+        .unwrap_or_else(|_| env!("CARGO_BIN_EXE_posthaste").to_owned())
 }
 
 /// The URL of a test server from the environment.
 pub fn required(variable: &str) -> String {
-    std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run the tests with ./tests/run.sh"))
+    std::env::var(variable)
+        .unwrap_or_else(|_| panic!("{variable} is not set: run the tests with ./tests/run.sh"))
 }

@@ -23,9 +23,16 @@ impl Process {
     }
 
     /// [`Self::start`] with further environment.
-    pub async fn start_with(place: &Place, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+    pub async fn start_with(
+        place: &Place,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let mut command = command(place, arguments);
-        command.envs(environment.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .envs(environment.iter().copied())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let log = Arc::new(Mutex::new(Vec::new()));
         collect(child.stdout.take().expect("stdout"), &log);
@@ -35,7 +42,10 @@ impl Process {
         let listens = format!("posthaste {what} listens");
         let url = within(Duration::from_secs(60), &listens, async || {
             if let Some(status) = child.lock().expect("child").try_wait().expect("wait") {
-                panic!("posthaste {what} ended: {status}\n{}", log.lock().expect("log").join("\n"));
+                panic!(
+                    "posthaste {what} ended: {status}\n{}",
+                    log.lock().expect("log").join("\n")
+                );
             }
             url(&log.lock().expect("log"))
         });
@@ -43,12 +53,21 @@ impl Process {
         let child = child.into_inner().expect("child");
         let _ = rustls::crypto::ring::default_provider().install_default();
         // Its store and its broker answer, so its exchanges and queues are there.
-        within(Duration::from_secs(60), &format!("{url} is ready"), async || {
-            let answer = reqwest::get(format!("{url}/readyz")).await.ok()?;
-            answer.status().is_success().then_some(())
-        })
+        within(
+            Duration::from_secs(60),
+            &format!("{url} is ready"),
+            async || {
+                let answer = reqwest::get(format!("{url}/readyz")).await.ok()?;
+                answer.status().is_success().then_some(())
+            },
+        )
         .await;
-        Self { child, log, url, what }
+        Self {
+            child,
+            log,
+            url,
+            what,
+        }
     }
 
     /// Everything it has printed.
@@ -58,7 +77,10 @@ impl Process {
 
     /// Sends a signal.
     pub fn signal(&self, signal: &str) {
-        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().expect("kill");
+        let sent = Command::new("kill")
+            .args([signal, &self.child.id().to_string()])
+            .status()
+            .expect("kill");
         assert!(sent.success(), "{signal} to {}", self.what);
     }
 
@@ -69,7 +91,12 @@ impl Process {
             if let Some(status) = self.child.try_wait().expect("wait") {
                 return status;
             }
-            assert!(std::time::Instant::now() < end, "posthaste {} did not end\n{}", self.what, self.log());
+            assert!(
+                std::time::Instant::now() < end,
+                "posthaste {} did not end\n{}",
+                self.what,
+                self.log()
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -88,31 +115,54 @@ impl Process {
 }
 
 /// Runs a command to its end.
-pub async fn run(place: &Place, arguments: &[&str], environment: &[(&str, &str)], input: Option<String>) -> Output {
+pub async fn run(
+    place: &Place,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    input: Option<String>,
+) -> Output {
     let mut command = command(place, arguments);
     command.envs(environment.iter().copied());
-    command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
+    command.stdin(if input.is_some() {
+        Stdio::piped()
+    } else {
+        Stdio::null()
+    });
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let run = tokio::task::spawn_blocking(move || {
         use std::io::Write as _;
         let mut child = command.spawn().expect("the program starts");
         if let Some(input) = input {
-            child.stdin.take().expect("stdin").write_all(input.as_bytes()).expect("writing stdin");
+            child
+                .stdin
+                .take()
+                .expect("stdin")
+                .write_all(input.as_bytes())
+                .expect("writing stdin");
         }
         child.wait_with_output().expect("output")
     });
-    tokio::time::timeout(super::DEADLINE, run).await.expect("the command ends").expect("no panic")
+    tokio::time::timeout(super::DEADLINE, run)
+        .await
+        .expect("the command ends")
+        .expect("no panic")
 }
 
 /// A command with the place's settings, to be spawned.
 pub fn command(place: &Place, arguments: &[&str]) -> Command {
     let mut command = Command::new(super::posthaste());
     // Only the place's settings count, not those of whoever runs the tests.
-    let counts = |name: &str| name.starts_with("POSTHASTE_") || name.starts_with("OTEL_") || name == "TRACEPARENT";
+    let counts = |name: &str| {
+        name.starts_with("POSTHASTE_") || name.starts_with("OTEL_") || name == "TRACEPARENT"
+    };
     for (name, _) in std::env::vars().filter(|(name, _)| counts(name)) {
         command.env_remove(name);
     }
-    command.args(arguments).current_dir(place.dir.path()).envs(place.environment()).env("NO_COLOR", "1");
+    command
+        .args(arguments)
+        .current_dir(place.dir.path())
+        .envs(place.environment())
+        .env("NO_COLOR", "1");
     command.stdin(Stdio::null());
     command
 }
@@ -127,7 +177,9 @@ fn collect(stream: impl std::io::Read + Send + 'static, log: &Arc<Mutex<Vec<Stri
 }
 
 fn url(log: &[String]) -> Option<String> {
-    let line = log.iter().find(|line| line.contains("listening on http://"))?;
+    let line = log
+        .iter()
+        .find(|line| line.contains("listening on http://"))?;
     let from = line.find("http://127.0.0.1:")?;
     Some(
         line[from..]

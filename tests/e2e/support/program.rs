@@ -30,15 +30,25 @@ impl Program {
         let port = free_port().await;
         let dir = tempfile::tempdir().expect("a temporary directory");
         assert_eq!(source.matches("9000").count(), 1, "its port:\n{source}");
-        let file = dir.path().join(if language == Language::Python { "receiver.py" } else { "receiver.js" });
+        let file = dir.path().join(if language == Language::Python {
+            "receiver.py"
+        } else {
+            "receiver.js"
+        });
         std::fs::write(&file, source.replace("9000", &port.to_string())).expect("writing it");
         let mut command = match language {
             Language::Python => Command::new(required("POSTHASTE_TEST_PYTHON")),
             Language::Node => Command::new("node"),
         };
         command.arg(&file).envs(environment.iter().copied());
-        command.env("PYTHONUNBUFFERED", "1").env("NODE_PATH", required("POSTHASTE_TEST_NODE_PATH"));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+            .env("PYTHONUNBUFFERED", "1")
+            .env("NODE_PATH", required("POSTHASTE_TEST_NODE_PATH"));
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
         let mut child = command.spawn().expect("the interpreter starts");
         let log = Arc::new(Mutex::new(Vec::new()));
         collect(child.stdout.take().expect("stdout"), &log);
@@ -46,12 +56,23 @@ impl Program {
         let child = Mutex::new(child);
         eventually("the receiver listens", async || {
             let ended = child.lock().expect("child").try_wait().expect("wait");
-            assert!(ended.is_none(), "it ended: {}", log.lock().expect("log").join("\n"));
-            tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok()
+            assert!(
+                ended.is_none(),
+                "it ended: {}",
+                log.lock().expect("log").join("\n")
+            );
+            tokio::net::TcpStream::connect(("127.0.0.1", port))
+                .await
+                .ok()
         })
         .await;
         let child = child.into_inner().expect("child");
-        Self { port, log, _child: child, _dir: dir }
+        Self {
+            port,
+            log,
+            _child: child,
+            _dir: dir,
+        }
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -61,18 +82,26 @@ impl Program {
     /// Waits until a line that it printed has this in it.
     pub async fn printed(&self, text: &str) {
         eventually(&format!("{text} in what the receiver prints"), async || {
-            self.log.lock().expect("log").iter().any(|line| line.contains(text)).then_some(())
+            self.log
+                .lock()
+                .expect("log")
+                .iter()
+                .any(|line| line.contains(text))
+                .then_some(())
         })
         .await;
     }
 }
 
-/// A port that nobody has. It is below those that systems give to whoever asks for any, so that no other test's
-/// connection takes it before the program does.
+/// A port that nobody has. It is below those that systems give to whoever asks for any, so that no
+/// other test's connection takes it before the program does.
 async fn free_port() -> u16 {
     loop {
         let port = 20_000 + u16::try_from(Uuid::new_v4().as_u128() % 10_000).expect("four digits");
-        if tokio::net::TcpListener::bind(("127.0.0.1", port)).await.is_ok() {
+        if tokio::net::TcpListener::bind(("127.0.0.1", port))
+            .await
+            .is_ok()
+        {
             return port;
         }
     }

@@ -1,5 +1,5 @@
-//! What a PromQL query names. Not a parser: Prometheus itself says whether a query parses; this finds the
-//! metrics, matchers and groupings in one that does.
+//! What a PromQL query names. Not a parser: Prometheus itself says whether a query parses; this
+//! finds the metrics, matchers and groupings in one that does.
 
 /// A metric with its matchers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,10 +21,16 @@ pub struct Matcher {
 impl Matcher {
     /// The values that it asks for, one by one, where they are listed; else none.
     pub fn listed(&self) -> Vec<&str> {
-        let plain = |value: &&str| value.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c));
+        let plain = |value: &&str| {
+            value
+                .chars()
+                .all(|c| c.is_alphanumeric() || "-_.".contains(c))
+        };
         match self.operator.as_str() {
             "=" => vec![self.value.as_str()],
-            "=~" if self.value.split('|').all(|value| plain(&value)) && self.value.contains(char::is_alphanumeric) => {
+            "=~" if self.value.split('|').all(|value| plain(&value))
+                && self.value.contains(char::is_alphanumeric) =>
+            {
                 self.value.split('|').collect()
             }
             _ => Vec::new(),
@@ -40,9 +46,18 @@ pub struct Named {
     pub labels: Vec<String>,
 }
 
-const GROUPINGS: [&str; 6] = ["by", "without", "on", "ignoring", "group_left", "group_right"];
-const WORDS: [&str; 14] =
-    ["and", "or", "unless", "bool", "offset", "sum", "max", "min", "avg", "count", "topk", "bottomk", "stddev", "inf"];
+const GROUPINGS: [&str; 6] = [
+    "by",
+    "without",
+    "on",
+    "ignoring",
+    "group_left",
+    "group_right",
+];
+const WORDS: [&str; 14] = [
+    "and", "or", "unless", "bool", "offset", "sum", "max", "min", "avg", "count", "topk",
+    "bottomk", "stddev", "inf",
+];
 
 /// Reads a query.
 pub fn named(query: &str) -> Named {
@@ -71,27 +86,42 @@ fn word(rest: &str, named: &mut Named) -> usize {
     let (name, behind) = rest.split_at(end);
     let follows = behind.trim_start();
     if GROUPINGS.contains(&name) {
-        let Some(list) = follows.strip_prefix('(') else { return end };
+        let Some(list) = follows.strip_prefix('(') else {
+            return end;
+        };
         let list = &list[..list.find(')').expect("the list ends")];
-        named.labels.extend(list.split(',').map(|label| label.trim().to_owned()).filter(|label| !label.is_empty()));
+        named.labels.extend(
+            list.split(',')
+                .map(|label| label.trim().to_owned())
+                .filter(|label| !label.is_empty()),
+        );
         return end + behind.find(')').expect("the list ends");
     }
     if WORDS.contains(&name) || follows.starts_with('(') {
         return end;
     }
     if !behind.starts_with('{') {
-        named.selectors.push(Selector { metric: name.to_owned(), matchers: Vec::new(), text: name.to_owned() });
+        named.selectors.push(Selector {
+            metric: name.to_owned(),
+            matchers: Vec::new(),
+            text: name.to_owned(),
+        });
         return end;
     }
     let (matchers, more) = matchers(&behind[1..]);
     let end = end + 1 + more;
-    named.selectors.push(Selector { metric: name.to_owned(), matchers, text: rest[..end].to_owned() });
+    named.selectors.push(Selector {
+        metric: name.to_owned(),
+        matchers,
+        text: rest[..end].to_owned(),
+    });
     end
 }
 
 /// Reads matchers to the closing brace; how long that was.
 fn matchers(text: &str) -> (Vec<Matcher>, usize) {
-    let (mut found, mut at) = (Vec::new(), 0);
+    let mut found = Vec::new();
+    let mut at = 0;
     loop {
         at += length(&text[at..], |c| c.is_whitespace() || c == ',');
         if text[at..].starts_with('}') {
@@ -114,13 +144,15 @@ fn length(text: &str, is: impl Fn(char) -> bool) -> usize {
     text.find(|c| !is(c)).unwrap_or(text.len())
 }
 
-/// The query with each comparison as a value in place of a filter, so that it returns series whether or not
-/// there is anything to complain of.
+/// The query with each comparison as a value in place of a filter, so that it returns series
+/// whether or not there is anything to complain of.
 pub fn unfiltered(query: &str) -> String {
     let mut all = format!(" {query} ");
     for operator in [">", "<", ">=", "<=", "==", "!="] {
         let spaced = format!(" {operator} ");
-        all = all.replace(&format!("{spaced}bool "), &spaced).replace(&spaced, &format!("{spaced}bool "));
+        all = all
+            .replace(&format!("{spaced}bool "), &spaced)
+            .replace(&spaced, &format!("{spaced}bool "));
     }
     all.trim().to_owned()
 }
@@ -129,10 +161,21 @@ pub fn unfiltered(query: &str) -> String {
 fn a_query_is_read() {
     let query = r#"sum by (le, a) (rate(x_bucket{a="b|c", d=~"e|f"}[5m])) > 0.5 and on (g) max(y:z) or vector(1e3)"#;
     let named = named(query);
-    let text: Vec<_> = named.selectors.iter().map(|selector| selector.text.as_str()).collect();
+    let text: Vec<_> = named
+        .selectors
+        .iter()
+        .map(|selector| selector.text.as_str())
+        .collect();
     assert_eq!(text, [r#"x_bucket{a="b|c", d=~"e|f"}"#, "y:z"]);
     assert_eq!(named.labels, ["le", "a", "g"]);
-    let listed: Vec<_> = named.selectors[0].matchers.iter().map(Matcher::listed).collect();
+    let listed: Vec<_> = named.selectors[0]
+        .matchers
+        .iter()
+        .map(Matcher::listed)
+        .collect();
     assert_eq!(listed, [vec!["b|c"], vec!["e", "f"]]);
-    assert_eq!(unfiltered("a > 1 and (b == bool 0)"), "a > bool 1 and (b == bool 0)");
+    assert_eq!(
+        unfiltered("a > 1 and (b == bool 0)"),
+        "a > bool 1 and (b == bool 0)"
+    );
 }

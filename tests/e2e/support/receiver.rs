@@ -1,5 +1,5 @@
-//! A webhook receiver on loopback that remembers what it got. The path says how it answers:
-//! `/ok`, `/status/503`, `/fail/2/503` (the first two requests of each webhook-id), `/slow/200` (ms),
+//! A webhook receiver on loopback that remembers what it got. The path says how it answers: `/ok`,
+//! `/status/503`, `/fail/2/503` (the first two requests of each webhook-id), `/slow/200` (ms),
 //! `/hang`, `/retry-after/3` (429 once for each webhook-id), `/redirect`, `/echo`, `/echo-code`
 //! (the headers as the description of an Authgear answer), `/provider` (JSON with an id, a date and
 //! a token); or the test says it by [`Receiver::answer`]. Every method will do.
@@ -32,13 +32,20 @@ pub struct Received {
 
 impl Received {
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).unwrap_or_else(|| panic!("no {name} in {:?}", self.headers)).to_str().expect("text")
+        self.headers
+            .get(name)
+            .unwrap_or_else(|| panic!("no {name} in {:?}", self.headers))
+            .to_str()
+            .expect("text")
     }
 
     /// All headers, with names in lower case.
     pub fn header_list(&self) -> Vec<(String, String)> {
         let text = |value: &HeaderValue| value.to_str().expect("text").to_owned();
-        self.headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
+        self.headers
+            .iter()
+            .map(|(name, value)| (name.as_str().to_owned(), text(value)))
+            .collect()
     }
 
     pub fn text(&self) -> &str {
@@ -77,11 +84,14 @@ pub struct Receiver {
 
 impl Receiver {
     pub async fn start() -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let seen = Arc::new(Mutex::new(Seen::default()));
         let router = Router::new().fallback(answer).with_state(Arc::clone(&seen));
-        let task = tokio::spawn(async move { axum::serve(listener, router).await.expect("serving") });
+        let task =
+            tokio::spawn(async move { axum::serve(listener, router).await.expect("serving") });
         Self { port, seen, task }
     }
 
@@ -96,12 +106,19 @@ impl Receiver {
 
     /// From now on this is how requests to exactly this path are answered.
     pub fn answer(&self, path: &str, answer: impl Fn(&Received) -> Answer + Send + Sync + 'static) {
-        self.seen.lock().expect("seen").answers.insert(path.to_owned(), Arc::new(answer));
+        self.seen
+            .lock()
+            .expect("seen")
+            .answers
+            .insert(path.to_owned(), Arc::new(answer));
     }
 
     /// The same, by a list: one for each request, the last for all that follow.
     pub fn answers(&self, path: &str, answers: &[(u16, &str)]) {
-        let left: VecDeque<Answer> = answers.iter().map(|(status, body)| (*status, (*body).to_owned())).collect();
+        let left: VecDeque<Answer> = answers
+            .iter()
+            .map(|(status, body)| (*status, (*body).to_owned()))
+            .collect();
         let left = Mutex::new(left);
         self.answer(path, move |_| {
             let mut left = left.lock().expect("answers");
@@ -116,7 +133,11 @@ impl Receiver {
     /// Requests to paths that begin with `path`, in order.
     pub fn requests(&self, path: &str) -> Vec<Received> {
         let seen = self.seen.lock().expect("seen");
-        seen.requests.iter().filter(|request| request.path.starts_with(path)).cloned().collect()
+        seen.requests
+            .iter()
+            .filter(|request| request.path.starts_with(path))
+            .cloned()
+            .collect()
     }
 
     /// Waits for so many requests to a path.
@@ -134,21 +155,42 @@ impl Drop for Receiver {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "when a request came is to be known by the wall clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "when a request came is to be known by the wall clock"
+)]
 async fn answer(State(seen): State<Arc<Mutex<Seen>>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+    let body = axum::body::to_bytes(body, usize::MAX)
+        .await
+        .unwrap_or_default();
     let path = parts.uri.path().to_owned();
-    let id = parts.headers.get("webhook-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
+    let id = parts
+        .headers
+        .get("webhook-id")
+        .and_then(|id| id.to_str().ok())
+        .unwrap_or_default()
+        .to_owned();
     let (nth, down, programmed) = {
         let mut seen = seen.lock().expect("seen");
         let nth = seen.counts.entry((path.clone(), id)).or_default();
         *nth += 1;
         let nth = *nth;
-        let (method, target) = (parts.method.clone(), parts.uri.to_string());
-        let (headers, body) = (parts.headers.clone(), body.clone());
-        let (at, wall) = (Instant::now(), SystemTime::now());
-        let request = Received { method, path: path.clone(), target, headers, body, at, wall };
+        let method = parts.method.clone();
+        let target = parts.uri.to_string();
+        let headers = parts.headers.clone();
+        let body = body.clone();
+        let at = Instant::now();
+        let wall = SystemTime::now();
+        let request = Received {
+            method,
+            path: path.clone(),
+            target,
+            headers,
+            body,
+            at,
+            wall,
+        };
         seen.requests.push(request.clone());
         let answerer = seen.answers.get(&path).map(Arc::clone);
         (nth, seen.down, answerer.map(|answerer| (answerer, request)))
@@ -161,7 +203,10 @@ async fn answer(State(seen): State<Arc<Mutex<Seen>>>, request: Request) -> Respo
         return (status(number.into()), body).into_response();
     }
     let mut words = path.split('/').skip(1);
-    let (word, mut numbers) = (words.next().unwrap_or_default(), words.map(|word| word.parse::<u64>().unwrap_or(0)));
+    let (word, mut numbers) = (
+        words.next().unwrap_or_default(),
+        words.map(|word| word.parse::<u64>().unwrap_or(0)),
+    );
     let mut number = || numbers.next().unwrap_or(0);
     match word {
         "status" => status(number()).into_response(),

@@ -1,4 +1,5 @@
-//! A webhook receiver that takes its time, or holds all requests until told, and counts how many it has at once.
+//! A webhook receiver that takes its time, or holds all requests until told, and counts how many it
+//! has at once.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -38,13 +39,23 @@ pub struct SlowReceiver {
 impl SlowReceiver {
     /// It answers 200 after this time.
     pub async fn start(takes: Duration) -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let seen = Arc::new(Mutex::new(Seen::default()));
         let (held, holding) = watch::channel(false);
-        let router = Router::new().fallback(answer).with_state((Arc::clone(&seen), takes, holding));
-        let task = tokio::spawn(async move { axum::serve(listener, router).await.expect("serving") });
-        Self { port, seen, held, task }
+        let router = Router::new()
+            .fallback(answer)
+            .with_state((Arc::clone(&seen), takes, holding));
+        let task =
+            tokio::spawn(async move { axum::serve(listener, router).await.expect("serving") });
+        Self {
+            port,
+            seen,
+            held,
+            task,
+        }
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -76,7 +87,9 @@ impl SlowReceiver {
     /// Answers a second between two of its answers, by number.
     pub fn rate(&self, from: usize, to: usize) -> f64 {
         let seen = self.seen.lock().expect("seen");
-        let took = seen.answers[to - 1].duration_since(seen.answers[from]).as_secs_f64();
+        let took = seen.answers[to - 1]
+            .duration_since(seen.answers[from])
+            .as_secs_f64();
         (to - 1 - from) as f64 / took
     }
 
@@ -95,17 +108,26 @@ impl Drop for SlowReceiver {
 type Shared = (Arc<Mutex<Seen>>, Duration, watch::Receiver<bool>);
 
 async fn answer(State((seen, takes, mut held)): State<Shared>, request: Request) -> StatusCode {
-    let id = request.headers().get("webhook-id").and_then(|id| id.to_str().ok()).expect("a webhook-id").to_owned();
+    let id = request
+        .headers()
+        .get("webhook-id")
+        .and_then(|id| id.to_str().ok())
+        .expect("a webhook-id")
+        .to_owned();
     let body = axum::body::to_bytes(request.into_body(), usize::MAX).await;
     assert!(body.is_ok(), "the whole body");
     let mut call = Call::begin(seen, id);
     tokio::time::sleep(takes).await;
-    assert!(held.wait_for(|held| !held).await.is_ok(), "the receiver is there");
+    assert!(
+        held.wait_for(|held| !held).await.is_ok(),
+        "the receiver is there"
+    );
     call.answered = true;
     StatusCode::OK
 }
 
-/// A request that is under way until this is dropped: before the answer goes out, or when the connection is closed.
+/// A request that is under way until this is dropped: before the answer goes out, or when the
+/// connection is closed.
 struct Call {
     seen: Arc<Mutex<Seen>>,
     id: String,
@@ -119,7 +141,11 @@ impl Call {
             seen.under_way += 1;
             seen.peak = seen.peak.max(seen.under_way);
         }
-        Self { seen, id, answered: false }
+        Self {
+            seen,
+            id,
+            answered: false,
+        }
     }
 }
 

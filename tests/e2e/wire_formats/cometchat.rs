@@ -11,21 +11,27 @@ const AVATAR: &str = "https://assets.cometchat.io/sampleapp/v2/users/cometchat-u
 fn payload(details: Value) -> Value {
     let sender = json!({ "uid": "cometchat-uid-4", "avatar": AVATAR, "name": "Susan Marie" });
     let mut payload = json!({
-        "messages": [{ "sender": sender, "message": "Are we meeting on this weekend?", "messageObject": { "id": 1 } }],
-        "smsContent": "You've received new messages from Susan Marie! Read them at https://your-website.com/chat.",
+        "messages": [{ "sender": sender, "message": "Are we meeting on this \
+            weekend?", "messageObject": { "id": 1 } }],
+        "smsContent": "You've received new messages from Susan Marie! Read them at \
+                       https://your-website.com/chat.",
         "appId": "app123", "region": "us" });
     super::merge(&mut payload, details);
     payload
 }
 
 fn one_on_one() -> Value {
-    payload(json!({ "senderDetails": { "uid": "cometchat-uid-4", "name": "Susan Marie", "avatar": AVATAR } }))
+    payload(
+        json!({ "senderDetails": { "uid": "cometchat-uid-4", "name": "Susan Marie", "avatar": AVATAR } }),
+    )
 }
 
 #[tokio::test]
 async fn a_group_gets_a_request_for_each_member() {
     let scene = Scene::start().await;
-    let endpoint = scene.endpoint("cometchat-sms", "/ok/all", json!({}), once()).await;
+    let endpoint = scene
+        .endpoint("cometchat-sms", "/ok/all", json!({}), once())
+        .await;
     let group = json!({ "guid": "g-1", "name": "Friends", "icon": "https://example.com/g.png" });
     let recipients = json!([
         { "uid": "u1", "name": "Ann", "phno": "+11" },
@@ -34,12 +40,28 @@ async fn a_group_gets_a_request_for_each_member() {
     let notification = json!({ "payload": payload(json!({ "groupDetails": group })),
         "recipient": { "recipients": recipients } });
     let deliveries = scene.deliver(&endpoint, notification.clone(), 3).await;
-    let told: BTreeMap<_, _> = deliveries.iter().map(|one| (one["recipient"].as_str().unwrap(), end(one).0)).collect();
-    assert_eq!(told, BTreeMap::from([("u1", "delivered"), ("u2", "delivered"), ("u3", "delivered")]));
+    let told: BTreeMap<_, _> = deliveries
+        .iter()
+        .map(|one| (one["recipient"].as_str().unwrap(), end(one).0))
+        .collect();
+    assert_eq!(
+        told,
+        BTreeMap::from([
+            ("u1", "delivered"),
+            ("u2", "delivered"),
+            ("u3", "delivered")
+        ])
+    );
     let requests = scene.receiver.requests("/ok/all");
-    let ids: BTreeSet<_> = requests.iter().map(|request| request.header("webhook-id")).collect();
+    let ids: BTreeSet<_> = requests
+        .iter()
+        .map(|request| request.header("webhook-id"))
+        .collect();
     assert_eq!((requests.len(), ids.len()), (3, 3));
-    let mut to: Vec<_> = requests.iter().map(|request| request.json()["data"]["to"].to_string()).collect();
+    let mut to: Vec<_> = requests
+        .iter()
+        .map(|request| request.json()["data"]["to"].to_string())
+        .collect();
     to.sort();
     let expected = [
         r#"{"uid":"u1","phno":"+11","name":"Ann"}"#,
@@ -49,41 +71,81 @@ async fn a_group_gets_a_request_for_each_member() {
     assert_eq!(to, expected);
     for request in &requests {
         let data = &request.json()["data"];
-        assert_eq!((&data["groupDetails"], &data["senderDetails"]), (&group, &json!(null)));
-        assert_eq!(data["messages"][0]["messageObject"], json!(null), "it goes out where the setting says so only");
+        assert_eq!(
+            (&data["groupDetails"], &data["senderDetails"]),
+            (&group, &json!(null))
+        );
+        assert_eq!(
+            data["messages"][0]["messageObject"],
+            json!(null),
+            "it goes out where the setting says so only"
+        );
     }
 
     // Those without a stored number get none, where the settings want it so.
     let settings = json!({ "useStoredPhNo": true, "include_message_object": true });
-    let endpoint = scene.endpoint("cometchat-sms", "/ok/stored", settings, once()).await;
+    let endpoint = scene
+        .endpoint("cometchat-sms", "/ok/stored", settings, once())
+        .await;
     let deliveries = scene.deliver(&endpoint, notification, 3).await;
     for delivery in &deliveries {
-        let expected = if delivery["recipient"] == "u2" { "cancelled" } else { "delivered" };
+        let expected = if delivery["recipient"] == "u2" {
+            "cancelled"
+        } else {
+            "delivered"
+        };
         assert_eq!(end(delivery), (expected, ""), "{delivery}");
         if expected == "cancelled" {
-            assert!(delivery["last_error"].as_str().unwrap().contains("no_stored_phone_number"), "{delivery}");
+            assert!(
+                delivery["last_error"]
+                    .as_str()
+                    .unwrap()
+                    .contains("no_stored_phone_number"),
+                "{delivery}"
+            );
             assert_eq!(delivery["attempts"], json!([]));
         }
     }
     let requests = scene.receiver.requests("/ok/stored");
-    let to: BTreeSet<_> = requests.iter().map(|request| request.json()["data"]["to"]["uid"].to_string()).collect();
-    assert_eq!(to, BTreeSet::from([r#""u1""#.to_owned(), r#""u3""#.to_owned()]));
-    assert_eq!(requests[0].json()["data"]["messages"][0]["messageObject"], json!({ "id": 1 }));
+    let to: BTreeSet<_> = requests
+        .iter()
+        .map(|request| request.json()["data"]["to"]["uid"].to_string())
+        .collect();
+    assert_eq!(
+        to,
+        BTreeSet::from([r#""u1""#.to_owned(), r#""u3""#.to_owned()])
+    );
+    assert_eq!(
+        requests[0].json()["data"]["messages"][0]["messageObject"],
+        json!({ "id": 1 })
+    );
 }
 
 #[tokio::test]
 async fn basic_authentication_is_sent_and_never_shown() {
     let scene = Scene::start().await;
-    let settings =
-        json!({ "useBasicAuth": true, "basicAuthUsername": "cometchat", "basicAuthPassword": "pa:ss word-1" });
-    let endpoint = scene.endpoint("cometchat-sms", "/echo", settings, once()).await;
-    let recipient = json!({ "uid": "cometchat-uid-1", "phno": "+919299334134", "name": "Andrew Joseph" });
+    let settings = json!({ "useBasicAuth": true, "basicAuthUsername": "cometchat", "basicAuthPassword": "pa:ss word-1" });
+    let endpoint = scene
+        .endpoint("cometchat-sms", "/echo", settings, once())
+        .await;
+    let recipient =
+        json!({ "uid": "cometchat-uid-1", "phno": "+919299334134", "name": "Andrew Joseph" });
     let notification = json!({ "payload": one_on_one(), "recipient": recipient });
     let delivery = scene.outcome(&endpoint, notification).await;
-    assert_eq!((end(&delivery), &delivery["recipient"]), (("delivered", ""), &json!("cometchat-uid-1")), "{delivery}");
+    assert_eq!(
+        (end(&delivery), &delivery["recipient"]),
+        (("delivered", ""), &json!("cometchat-uid-1")),
+        "{delivery}"
+    );
     let request = scene.receiver.requests("/echo").remove(0);
-    assert_eq!(request.header("authorization"), "Basic Y29tZXRjaGF0OnBhOnNzIHdvcmQtMQ==");
-    assert!(request.headers.get("webhook-signature").is_none(), "it has no secret");
+    assert_eq!(
+        request.header("authorization"),
+        "Basic Y29tZXRjaGF0OnBhOnNzIHdvcmQtMQ=="
+    );
+    assert!(
+        request.headers.get("webhook-signature").is_none(),
+        "it has no secret"
+    );
     let sent = concat!(
         r#"{"trigger":"sms-notification-payload-generated","data":{"to":{"uid":"cometchat-uid-1","#,
         r#""phno":"+919299334134","name":"Andrew Joseph"},"messages":[{"sender":{"uid":"cometchat-uid-4","#,
@@ -97,18 +159,40 @@ async fn basic_authentication_is_sent_and_never_shown() {
 
     assert_eq!(shown(&delivery, "authorization"), "[redacted]");
     let id = endpoint["id"].as_str().unwrap();
-    let told = format!("{delivery}{}{}", scene.api.get(&format!("/v1/endpoints/{id}")).await, scene.up.log());
-    let tried = scene.api.post(&format!("/v1/endpoints/{id}/test"), json!({})).await;
+    let told = format!(
+        "{delivery}{}{}",
+        scene.api.get(&format!("/v1/endpoints/{id}")).await,
+        scene.up.log()
+    );
+    let tried = scene
+        .api
+        .post(&format!("/v1/endpoints/{id}/test"), json!({}))
+        .await;
     assert_eq!(tried["outcome"], "delivered", "{tried}");
     for secret in ["Y29tZXRjaGF0", "pa:ss"] {
-        assert!(!told.contains(secret) && !tried.to_string().contains(secret), "{secret} is shown: {told} {tried}");
+        assert!(
+            !told.contains(secret) && !tried.to_string().contains(secret),
+            "{secret} is shown: {told} {tried}"
+        );
     }
 
     // With a secret that is brought along it is signed as well.
     let secret = "whsec_cGVlci12ZXJpZnktc3RhbmRhcmQta2V5LTMyYnl0ZXM=";
-    let endpoint = scene.endpoint("cometchat-sms", "/ok", json!({}), json!({ "secret": secret })).await;
+    let endpoint = scene
+        .endpoint(
+            "cometchat-sms",
+            "/ok",
+            json!({}),
+            json!({ "secret": secret }),
+        )
+        .await;
     let recipient = json!({ "uid": "u", "name": "n" });
-    let delivery = scene.outcome(&endpoint, json!({ "payload": one_on_one(), "recipient": recipient })).await;
+    let delivery = scene
+        .outcome(
+            &endpoint,
+            json!({ "payload": one_on_one(), "recipient": recipient }),
+        )
+        .await;
     assert_eq!(end(&delivery).0, "delivered");
     crate::interop::verify_by_libraries(&scene.receiver.requests("/ok")[0], secret).await;
 }

@@ -28,22 +28,42 @@ fn received() -> Value {
 
 /// The claims of a request's token, whose signature fits.
 fn claims(request: &Received) -> Value {
-    let token = request.header("authorization").strip_prefix("Bearer ").expect("a bearer token");
+    let token = request
+        .header("authorization")
+        .strip_prefix("Bearer ")
+        .expect("a bearer token");
     let (signed, signature) = token.rsplit_once('.').expect("three parts");
     let mut mac = Hmac::<Sha256>::new_from_slice(KEY.as_bytes()).unwrap();
     mac.update(signed.as_bytes());
-    mac.verify_slice(&URL_SAFE_NO_PAD.decode(signature).unwrap()).expect("a valid signature");
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(signed.split_once('.').unwrap().1).unwrap()).unwrap()
+    mac.verify_slice(&URL_SAFE_NO_PAD.decode(signature).unwrap())
+        .expect("a valid signature");
+    serde_json::from_slice(
+        &URL_SAFE_NO_PAD
+            .decode(signed.split_once('.').unwrap().1)
+            .unwrap(),
+    )
+    .unwrap()
 }
 
 #[tokio::test]
 async fn a_retry_has_a_fresh_token_and_the_same_event() {
     let scene = Scene::start().await;
     scene.receiver.answers("/hook", &[(500, ""), (200, "")]);
-    let endpoint = scene.endpoint("httpsms", "/hook?a=b", json!({}), with_key(json!({}))).await;
+    let endpoint = scene
+        .endpoint("httpsms", "/hook?a=b", json!({}), with_key(json!({})))
+        .await;
     let delivery = scene.outcome(&endpoint, received()).await;
-    assert_eq!((end(&delivery), &delivery["attempt_count"]), (("delivered", ""), &json!(2)), "{delivery}");
-    let results: Vec<_> = delivery["attempts"].as_array().unwrap().iter().map(|one| one["result"].clone()).collect();
+    assert_eq!(
+        (end(&delivery), &delivery["attempt_count"]),
+        (("delivered", ""), &json!(2)),
+        "{delivery}"
+    );
+    let results: Vec<_> = delivery["attempts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["result"].clone())
+        .collect();
     assert_eq!(results, ["5xx", "2xx"]);
 
     let requests = scene.receiver.requests("/hook");
@@ -64,7 +84,13 @@ async fn a_retry_has_a_fresh_token_and_the_same_event() {
     }
     let tokens: Vec<_> = requests.iter().map(claims).collect();
     for token in &tokens {
-        assert_eq!((&token["iss"], &token["sub"]), (&json!("api.httpsms.com"), &json!("XtABz6zdeFMoBLoltz6SREDvRSh2")));
+        assert_eq!(
+            (&token["iss"], &token["sub"]),
+            (
+                &json!("api.httpsms.com"),
+                &json!("XtABz6zdeFMoBLoltz6SREDvRSh2")
+            )
+        );
         assert_eq!(token["aud"], json!([scene.receiver.url("/hook?a=b")]));
     }
     let made = |token: &Value| token["iat"].as_i64().unwrap();
@@ -77,18 +103,37 @@ async fn a_retry_has_a_fresh_token_and_the_same_event() {
 #[tokio::test]
 async fn what_the_endpoint_refuses_is_not_tried_again() {
     let scene = Scene::start().await;
-    let endpoint = scene.endpoint("httpsms", "/status/404", json!({}), with_key(json!({}))).await;
+    let endpoint = scene
+        .endpoint("httpsms", "/status/404", json!({}), with_key(json!({})))
+        .await;
     let delivery = scene.outcome(&endpoint, received()).await;
-    assert_eq!((end(&delivery), &delivery["attempt_count"]), (("failed", "rejected"), &json!(1)), "{delivery}");
     assert_eq!(
-        (&delivery["attempts"][0]["status_code"], super::error(&delivery, 0, "code")),
+        (end(&delivery), &delivery["attempt_count"]),
+        (("failed", "rejected"), &json!(1)),
+        "{delivery}"
+    );
+    assert_eq!(
+        (
+            &delivery["attempts"][0]["status_code"],
+            super::error(&delivery, 0, "code")
+        ),
         (&json!(404), "http_status")
     );
     assert_eq!(scene.receiver.requests("/status/404").len(), 1);
     // Without a key there is no token.
-    let endpoint = scene.endpoint("httpsms", "/ok", json!({}), json!({ "secret": "" })).await;
-    assert_eq!(end(&scene.outcome(&endpoint, received()).await).0, "delivered");
-    assert!(scene.receiver.requests("/ok")[0].headers.get("authorization").is_none());
+    let endpoint = scene
+        .endpoint("httpsms", "/ok", json!({}), json!({ "secret": "" }))
+        .await;
+    assert_eq!(
+        end(&scene.outcome(&endpoint, received()).await).0,
+        "delivered"
+    );
+    assert!(
+        scene.receiver.requests("/ok")[0]
+            .headers
+            .get("authorization")
+            .is_none()
+    );
 }
 
 #[tokio::test]
@@ -96,15 +141,31 @@ async fn only_its_eight_types_and_its_own_phones_get_there() {
     let scene = Scene::start().await;
     let mine = with_key(json!({ "subscription": { "phone_numbers": ["+18005550199"] } }));
     scene.endpoint("httpsms", "/ok/mine", json!({}), mine).await;
-    scene.endpoint("httpsms", "/ok/all", json!({}), with_key(json!({ "subscription": { "types": ["*"] } }))).await;
+    scene
+        .endpoint(
+            "httpsms",
+            "/ok/all",
+            json!({}),
+            with_key(json!({ "subscription": { "types": ["*"] } })),
+        )
+        .await;
     let other = with_key(json!({ "subscription": { "phone_numbers": ["+18005550177"] } }));
-    scene.endpoint("httpsms", "/ok/other-phone", json!({}), other).await;
+    scene
+        .endpoint("httpsms", "/ok/other-phone", json!({}), other)
+        .await;
     let types = json!({ "subscription": { "types": ["message.phone.sent"], "phone_numbers": ["+18005550199"] } });
-    scene.endpoint("httpsms", "/ok/other-type", json!({}), with_key(types)).await;
-    scene.endpoint("raw", "/ok/witness", json!({}), json!({})).await;
+    scene
+        .endpoint("httpsms", "/ok/other-type", json!({}), with_key(types))
+        .await;
+    scene
+        .endpoint("raw", "/ok/witness", json!({}), json!({}))
+        .await;
 
     let publish = async |notification: Value, count: usize| {
-        let id = scene.api.post("/v1/notifications", notification).await["id"].as_str().unwrap().to_owned();
+        let id = scene.api.post("/v1/notifications", notification).await["id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         let deliveries = scene.api.finished(&id, count).await;
         assert!(
             deliveries.len() == count && deliveries.iter().all(|one| one["status"] == "delivered"),
@@ -112,23 +173,41 @@ async fn only_its_eight_types_and_its_own_phones_get_there() {
         );
     };
     publish(received(), 3).await;
-    for kind in ["order.paid", "message.api.sent", "message.phone.received.again", "phone.updated"] {
+    for kind in [
+        "order.paid",
+        "message.api.sent",
+        "message.phone.received.again",
+        "phone.updated",
+    ] {
         let mut notification = received();
         notification["type"] = json!(kind);
         // The witness's: all are routed at once.
         publish(notification, 1).await;
     }
     let count = |path: &str| scene.receiver.requests(path).len();
-    assert_eq!((count("/ok/mine"), count("/ok/all"), count("/ok/witness")), (1, 1, 5));
+    assert_eq!(
+        (count("/ok/mine"), count("/ok/all"), count("/ok/witness")),
+        (1, 1, 5)
+    );
     assert_eq!((count("/ok/other-phone"), count("/ok/other-type")), (0, 0));
-    let ids: Vec<_> = ["/ok/mine", "/ok/all"].map(|path| scene.receiver.requests(path)[0].json()["id"].clone()).into();
+    let ids: Vec<_> = ["/ok/mine", "/ok/all"]
+        .map(|path| scene.receiver.requests(path)[0].json()["id"].clone())
+        .into();
     assert_eq!(ids[0], ids[1], "one event, one id");
 
     // Named as the endpoint it refuses them at once.
-    let named = scene.endpoint("httpsms", "/ok/named", json!({}), with_key(once())).await;
+    let named = scene
+        .endpoint("httpsms", "/ok/named", json!({}), with_key(once()))
+        .await;
     let body = json!({ "type": "order.paid", "payload": {}, "endpoint_id": named["id"] });
-    let (status, problem) = scene.api.call(reqwest::Method::POST, "/v1/notifications", Some(body)).await;
+    let (status, problem) = scene
+        .api
+        .call(reqwest::Method::POST, "/v1/notifications", Some(body))
+        .await;
     assert_eq!(status.as_u16(), 422, "{problem}");
     let (field, text) = &members(&problem)[0];
-    assert!(field == "type" && text.contains("phone.heartbeat.online"), "{problem}");
+    assert!(
+        field == "type" && text.contains("phone.heartbeat.online"),
+        "{problem}"
+    );
 }

@@ -11,10 +11,12 @@ const KEY: &str = "super-secret-key";
 #[tokio::test]
 async fn each_token_gets_a_request_of_its_own() {
     let scene = Scene::start().await;
-    scene.receiver.answer("/push", |request| match request.json()["target"][0].as_str() {
-        Some("bad") => (503, r#"{"id":"never"}"#.to_owned()),
-        Some(token) => (200, json!({ "id": format!("push-{token}") }).to_string()),
-        None => (400, String::new()),
+    scene.receiver.answer("/push", |request| {
+        match request.json()["target"][0].as_str() {
+            Some("bad") => (503, r#"{"id":"never"}"#.to_owned()),
+            Some(token) => (200, json!({ "id": format!("push-{token}") }).to_string()),
+            None => (400, String::new()),
+        }
     });
     let mut more = once();
     super::merge(&mut more, json!({ "secret": KEY }));
@@ -27,24 +29,48 @@ async fn each_token_gets_a_request_of_its_own() {
     for delivery in &deliveries {
         assert_eq!(delivery["attempt_count"], 1);
         let id = delivery["provider_message_id"].as_str().unwrap_or_default();
-        ends.insert(delivery["recipient"].as_str().expect("a recipient"), (end(delivery), id));
+        ends.insert(
+            delivery["recipient"].as_str().expect("a recipient"),
+            (end(delivery), id),
+        );
     }
     let failed = (("failed", "retries_exhausted"), "");
-    let expected = [("bad", failed), ("t1", (("delivered", ""), "push-t1")), ("t2", (("delivered", ""), "push-t2"))];
+    let expected = [
+        ("bad", failed),
+        ("t1", (("delivered", ""), "push-t1")),
+        ("t2", (("delivered", ""), "push-t2")),
+    ];
     assert_eq!(ends, BTreeMap::from(expected));
     // The sender's day, as Novu writes it: Sat Nov 21 2026.
-    let dated = deliveries.iter().find(|delivery| delivery["recipient"] == "t1").unwrap();
-    let date: Vec<_> = dated["provider_message_date"].as_str().unwrap().split(' ').map(str::len).collect();
+    let dated = deliveries
+        .iter()
+        .find(|delivery| delivery["recipient"] == "t1")
+        .unwrap();
+    let date: Vec<_> = dated["provider_message_date"]
+        .as_str()
+        .unwrap()
+        .split(' ')
+        .map(str::len)
+        .collect();
     assert_eq!(date, [3, 3, 2, 4], "{dated}");
 
     let requests = scene.receiver.requests("/push");
-    let ids: BTreeSet<_> = requests.iter().map(|request| request.header("webhook-id")).collect();
+    let ids: BTreeSet<_> = requests
+        .iter()
+        .map(|request| request.header("webhook-id"))
+        .collect();
     assert_eq!((requests.len(), ids.len()), (3, 3));
     for request in &requests {
         assert_eq!(request.header("content-type"), "application/json");
-        assert_eq!(request.header("x-novu-signature"), hmac_hex(KEY, &request.body));
+        assert_eq!(
+            request.header("x-novu-signature"),
+            hmac_hex(KEY, &request.body)
+        );
     }
-    let first = requests.iter().find(|request| request.json()["target"] == json!(["t1"])).unwrap();
+    let first = requests
+        .iter()
+        .find(|request| request.json()["target"] == json!(["t1"]))
+        .unwrap();
     let sent = concat!(
         r#"{"target":["t1"],"title":"Olá 你好 👋","content":"a & b <c> \"d\" é","overrides":{},"#,
         r#""payload":{"k":1,"subscriber":{"subscriberId":"s1"},"step":{"digest":false,"events":[],"total_count":0}}}"#
@@ -58,13 +84,33 @@ async fn each_token_gets_a_request_of_its_own() {
 #[tokio::test]
 async fn without_a_token_nothing_is_sent_and_without_a_secret_nothing_signed() {
     let scene = Scene::start().await;
-    let endpoint = scene.endpoint("novu-push", "/ok", json!({}), json!({ "secret": "" })).await;
+    let endpoint = scene
+        .endpoint("novu-push", "/ok", json!({}), json!({ "secret": "" }))
+        .await;
     let payload = json!({ "title": "t", "content": "c" });
-    for recipient in [json!(null), json!({ "device_tokens": [] }), json!({ "subscriber": { "phone": "+1" } })] {
-        let delivery = scene.outcome(&endpoint, json!({ "payload": payload, "recipient": recipient })).await;
+    for recipient in [
+        json!(null),
+        json!({ "device_tokens": [] }),
+        json!({ "subscriber": { "phone": "+1" } }),
+    ] {
+        let delivery = scene
+            .outcome(
+                &endpoint,
+                json!({ "payload": payload, "recipient": recipient }),
+            )
+            .await;
         assert_eq!(end(&delivery), ("cancelled", ""), "{delivery}");
-        assert!(delivery["last_error"].as_str().unwrap().contains("no_device_token"), "{delivery}");
-        assert_eq!((&delivery["recipient"], &delivery["attempts"]), (&json!(null), &json!([])));
+        assert!(
+            delivery["last_error"]
+                .as_str()
+                .unwrap()
+                .contains("no_device_token"),
+            "{delivery}"
+        );
+        assert_eq!(
+            (&delivery["recipient"], &delivery["attempts"]),
+            (&json!(null), &json!([]))
+        );
     }
     assert!(scene.receiver.requests("/").is_empty());
     let tokens = json!({ "push-webhook": { "deviceTokens": ["of-override"] } });
@@ -72,7 +118,10 @@ async fn without_a_token_nothing_is_sent_and_without_a_secret_nothing_signed() {
     let notification = json!({ "payload": payload, "recipient": recipient, "overrides": tokens });
     let delivery = scene.outcome(&endpoint, notification).await;
     // An answer that is no JSON has no id, and is none the worse for it.
-    assert_eq!((end(&delivery), &delivery["provider_message_id"]), (("delivered", ""), &json!(null)));
+    assert_eq!(
+        (end(&delivery), &delivery["provider_message_id"]),
+        (("delivered", ""), &json!(null))
+    );
     assert_eq!(delivery["recipient"], "of-override");
     let request = scene.receiver.requests("/ok").remove(0);
     assert_eq!(request.json()["target"], json!(["of-override"]));

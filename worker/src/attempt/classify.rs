@@ -1,5 +1,5 @@
-//! From an exchange to what happened. Answers are read by the wire format; where there is no answer,
-//! all wire formats agree.
+//! From an exchange to what happened. Answers are read by the wire format; where there is no
+//! answer, all wire formats agree.
 
 use posthaste_shared::domain::attempt::AttemptResult;
 use posthaste_shared::domain::delivery::FailureReason;
@@ -18,8 +18,17 @@ pub fn classify(endpoint: &Endpoint, result: &Result<Reply, SendError>, now: Tim
         Err(failure) => {
             let error = failure.error();
             match failure.retry_kind() {
-                Some(kind) => Outcome::Transient { kind, error, retry_after: None, provider_error_code: None },
-                None => Outcome::Refused { reason: FailureReason::Blocked, error, provider_error_code: None },
+                Some(kind) => Outcome::Transient {
+                    kind,
+                    error,
+                    retry_after: None,
+                    provider_error_code: None,
+                },
+                None => Outcome::Refused {
+                    reason: FailureReason::Blocked,
+                    error,
+                    provider_error_code: None,
+                },
             }
         }
     }

@@ -1,5 +1,5 @@
-//! One attempt, between admission and the decision: transform, render, ask first, sign, send (or call the
-//! script), read the answer. Deliveries and the test of an endpoint both go this way.
+//! One attempt, between admission and the decision: transform, render, ask first, sign, send (or
+//! call the script), read the answer. Deliveries and the test of an endpoint both go this way.
 
 pub mod classify;
 pub(crate) mod pace;
@@ -32,11 +32,12 @@ use crate::script::{Call, Compiler, Engine, Returned, Returns, ScriptError, Unco
 use crate::send::{BodyFault, Exchange, Reading, Sender};
 use crate::wire::outcome::Outcome;
 use crate::wire::{
-    self, FieldProblem, Grant, Header, Preflight, RenderError, Rendered, Reply, Skip, Subject, Unwritten, settings,
+    self, FieldProblem, Grant, Header, Preflight, RenderError, Rendered, Reply, Skip, Subject,
+    Unwritten, settings,
 };
 
-/// Behind the part of an answer that is kept, so much more is looked at: a secret that begins in the part and goes on behind
-/// it is recognised up to this length, in bytes, as it stands there.
+/// Behind the part of an answer that is kept, so much more is looked at: a secret that begins in
+/// the part and goes on behind it is recognised up to this length, in bytes, as it stands there.
 const MAX_SECRET: usize = 16 * 1024;
 
 /// Makes attempts.
@@ -70,8 +71,8 @@ pub enum AttemptEnd {
 /// An attempt that was made.
 #[derive(Debug)]
 pub struct FinishedAttempt {
-    /// The last request that went out, or the call of the script in its place; `None` where it did not come to
-    /// one, because of the endpoint's transform.
+    /// The last request that went out, or the call of the script in its place; `None` where it did
+    /// not come to one, because of the endpoint's transform.
     pub request: Option<SignedRequest>,
     /// The answer to the delivery's own request.
     pub reply: Option<Reply>,
@@ -156,11 +157,17 @@ impl Attempter {
     /// With a client of its own kind.
     #[must_use]
     pub fn new(sender: Sender, clock: Arc<dyn Clock>, compiler: Compiler) -> Self {
-        Self { scripts: Engine::new(sender.clone(), compiler), sender, clock, grants: Grants::default() }
+        Self {
+            scripts: Engine::new(sender.clone(), compiler),
+            sender,
+            clock,
+            grants: Grants::default(),
+        }
     }
 
-    /// Makes an attempt that begins at `now`, all within the endpoint's timeout. The spans of its requests and
-    /// scripts are beneath `span`. What an earlier attempt of the round settled is `kept`.
+    /// Makes an attempt that begins at `now`, all within the endpoint's timeout. The spans of its
+    /// requests and scripts are beneath `span`. What an earlier attempt of the round settled is
+    /// `kept`.
     pub async fn attempt(
         &self,
         subject: &Subject<'_>,
@@ -168,10 +175,18 @@ impl Attempter {
         now: Timestamp,
         span: &Span,
     ) -> AttemptEnd {
-        let attempt = Attempt { subject, own_url: &subject.endpoint.url, begun: Instant::now(), span };
+        let attempt = Attempt {
+            subject,
+            own_url: &subject.endpoint.url,
+            begun: Instant::now(),
+            span,
+        };
         match self.make(&attempt, kept, now).await {
             Ok(finished) => AttemptEnd::Finished(finished),
-            Err(NotMade::Unwritten(Unwritten::Skip(skip))) => AttemptEnd::Skipped { skip, console: None },
+            Err(NotMade::Unwritten(Unwritten::Skip(skip))) => AttemptEnd::Skipped {
+                skip,
+                console: None,
+            },
             Err(NotMade::Skipped { skip, console }) => AttemptEnd::Skipped { skip, console },
             Err(NotMade::Unwritten(Unwritten::Error(error))) => AttemptEnd::Unwritable(error),
             Err(NotMade::TooSoon(rate)) => AttemptEnd::TooSoon(rate),
@@ -194,10 +209,18 @@ impl Attempter {
             if known.iter().any(|(_, before)| *before == source) {
                 continue;
             }
-            match self.scripts.compiler().compile(&endpoint.tenant, source).await {
+            match self
+                .scripts
+                .compiler()
+                .compile(&endpoint.tenant, source)
+                .await
+            {
                 Ok(_) => {}
                 Err(Uncompiled::Refused(problem)) => {
-                    problems.push(FieldProblem { field: field.into(), problem: format!("is refused: {problem}") });
+                    problems.push(FieldProblem {
+                        field: field.into(),
+                        problem: format!("is refused: {problem}"),
+                    });
                 }
                 Err(Uncompiled::Busy(why)) => return Err(why),
             }
@@ -205,8 +228,9 @@ impl Attempter {
         Ok(problems)
     }
 
-    /// The first attempt of a round runs the endpoint's transform as it is then; the others send what it gave, so
-    /// that all have the same bytes under the same id, whatever becomes of the transform meanwhile.
+    /// The first attempt of a round runs the endpoint's transform as it is then; the others send
+    /// what it gave, so that all have the same bytes under the same id, whatever becomes of the
+    /// transform meanwhile.
     async fn make(
         &self,
         attempt: &Attempt<'_>,
@@ -214,7 +238,9 @@ impl Attempter {
         now: Timestamp,
     ) -> Result<Box<FinishedAttempt>, NotMade> {
         match (kept, settings::transform(attempt.subject.endpoint)) {
-            (Some(RoundContent::Untransformed), _) => self.send(attempt, Added::default(), now).await,
+            (Some(RoundContent::Untransformed), _) => {
+                self.send(attempt, Added::default(), now).await
+            }
             (Some(RoundContent::Transformed(transformed)), _) => self
                 .send_transformed(attempt, transformed, now)
                 .await
@@ -222,7 +248,10 @@ impl Attempter {
             (None, Some(source)) => self.transform_and_send(attempt, source, now).await,
             (None, None) => {
                 let finished = self.send(attempt, Added::default(), now).await?;
-                Ok(Box::new(FinishedAttempt { keep: Some(RoundContent::Untransformed), ..*finished }))
+                Ok(Box::new(FinishedAttempt {
+                    keep: Some(RoundContent::Untransformed),
+                    ..*finished
+                }))
             }
         }
     }
@@ -255,8 +284,8 @@ impl Attempter {
         Ok(attempt.unsent(failure, console, self.clock.now()))
     }
 
-    /// Nothing was sent of what a transform gave. An attempt is made of it all the same where it is a failure:
-    /// what the transform wrote to its console tells the author most then.
+    /// Nothing was sent of what a transform gave. An attempt is made of it all the same where it is
+    /// a failure: what the transform wrote to its console tells the author most then.
     fn unsent_after(
         &self,
         attempt: &Attempt<'_>,
@@ -273,8 +302,8 @@ impl Attempter {
         }
     }
 
-    /// Sends what the endpoint's transform made of the notification. The URL that it chose takes the place of
-    /// the endpoint's own before anything is asked, rendered or signed.
+    /// Sends what the endpoint's transform made of the notification. The URL that it chose takes
+    /// the place of the endpoint's own before anything is asked, rendered or signed.
     async fn send_transformed(
         &self,
         attempt: &Attempt<'_>,
@@ -283,19 +312,43 @@ impl Attempter {
     ) -> Result<Box<FinishedAttempt>, NotMade> {
         let notification = transform::notification(transformed, attempt.subject.notification);
         let endpoint = transform::endpoint(transformed, attempt.subject.endpoint)?;
-        let subject = &Subject { notification: &notification, endpoint: &endpoint, ..*attempt.subject };
-        let url = if transformed.url.is_some() { ChosenBy::Transform } else { ChosenBy::Endpoint };
-        self.send(&Attempt { subject, ..*attempt }, Added { headers: transform::headers(transformed), url }, now).await
+        let subject = &Subject {
+            notification: &notification,
+            endpoint: &endpoint,
+            ..*attempt.subject
+        };
+        let url = if transformed.url.is_some() {
+            ChosenBy::Transform
+        } else {
+            ChosenBy::Endpoint
+        };
+        self.send(
+            &Attempt {
+                subject,
+                ..*attempt
+            },
+            Added {
+                headers: transform::headers(transformed),
+                url,
+            },
+            now,
+        )
+        .await
     }
 
-    async fn send(&self, attempt: &Attempt<'_>, added: Added, now: Timestamp) -> Result<Box<FinishedAttempt>, NotMade> {
+    async fn send(
+        &self,
+        attempt: &Attempt<'_>,
+        added: Added,
+        now: Timestamp,
+    ) -> Result<Box<FinishedAttempt>, NotMade> {
         let subject = attempt.subject;
         let wire = wire::of(subject.endpoint.wire_format);
         let mut rendered = wire.render(subject)?;
         if let Some(source) = wire.script(subject.endpoint) {
             if !added.is_nothing() {
-                let problem =
-                    "headers or a url, which have no use here: the endpoint has a script in place of a request";
+                let problem = "headers or a url, which have no use here: the endpoint has a \
+                               script in place of a request";
                 return Err(transform::refused(&format!("it returned {problem}")).into());
             }
             return self.call_script(attempt, source, rendered).await;
@@ -314,7 +367,10 @@ impl Attempter {
         let rate = grant.rate_per_second;
         let added = added.headers.into_iter().chain(grant.headers).collect();
         let span = spans::request(attempt.span, &Method::POST, None);
-        let subject = &Subject { trace: span.recorded(), ..*subject };
+        let subject = &Subject {
+            trace: span.recorded(),
+            ..*subject
+        };
         let request = match sign(subject, rendered, added, now) {
             Ok(request) => request,
             Err(error) => {
@@ -326,16 +382,26 @@ impl Attempter {
         let over = self.clock.now();
         let outcome = classify(subject.endpoint, &exchange.result, over);
         let outcome = outcome.reworded(|text| request.without_secrets(text));
-        let outcome = if request.url() == attempt.own_url { outcome } else { outcome.of_another_url() };
+        let outcome = if request.url() == attempt.own_url {
+            outcome
+        } else {
+            outcome.of_another_url()
+        };
         let finished = attempt.finished(request, exchange, outcome, over);
-        Ok(Box::new(FinishedAttempt { rate_per_second: rate, ..finished }))
+        Ok(Box::new(FinishedAttempt {
+            rate_per_second: rate,
+            ..finished
+        }))
     }
 
     /// Runs the endpoint's transform.
     async fn run_transform(&self, attempt: &Attempt<'_>, source: &str) -> transform::Run {
         let mut span = spans::script(attempt.span, "run transform");
         let run = transform::run(&self.scripts, source, attempt.subject, attempt.deadline()).await;
-        if matches!(run.result, Err(NotTransformed::Script(_) | NotTransformed::Unusable(_))) {
+        if matches!(
+            run.result,
+            Err(NotTransformed::Script(_) | NotTransformed::Unusable(_))
+        ) {
             span.fail(FailureReason::RenderError.as_str());
         }
         run
@@ -349,10 +415,18 @@ impl Attempter {
         rendered: Rendered,
     ) -> Result<Box<FinishedAttempt>, NotMade> {
         let endpoint = attempt.subject.endpoint;
-        let script = match self.scripts.script(&endpoint.tenant, source, attempt.deadline()).await {
+        let script = match self
+            .scripts
+            .script(&endpoint.tenant, source, attempt.deadline())
+            .await
+        {
             Ok(script) => script,
             Err(Uncompiled::Refused(problem)) => {
-                return Err(RenderError::new("settings.script", format!("cannot be run: {problem}")).into());
+                return Err(RenderError::new(
+                    "settings.script",
+                    format!("cannot be run: {problem}"),
+                )
+                .into());
             }
             Err(Uncompiled::Busy(_)) => return Err(NotMade::Busy),
         };
@@ -365,7 +439,10 @@ impl Attempter {
             hops: attempt.subject.notification.hops.next(),
             returns: Returns::Json,
         };
-        let called = self.scripts.call(&endpoint.tenant, &script, &argument, call).await;
+        let called = self
+            .scripts
+            .call(&endpoint.tenant, &script, &argument, call)
+            .await;
         let over = self.clock.now();
         let (reply, result, outcome) = match called.result {
             Ok(returned) => {
@@ -408,7 +485,11 @@ impl Attempter {
     }
 
     /// Asks first, unless what was granted before still holds.
-    async fn ask(&self, attempt: &Attempt<'_>, preflight: Preflight) -> Result<Preflighted, RenderError> {
+    async fn ask(
+        &self,
+        attempt: &Attempt<'_>,
+        preflight: Preflight,
+    ) -> Result<Preflighted, RenderError> {
         let endpoint = attempt.subject.endpoint;
         if !preflight.kept {
             return self.ask_now(attempt, preflight).await;
@@ -434,7 +515,11 @@ impl Attempter {
         }
     }
 
-    async fn ask_now(&self, attempt: &Attempt<'_>, preflight: Preflight) -> Result<Preflighted, RenderError> {
+    async fn ask_now(
+        &self,
+        attempt: &Attempt<'_>,
+        preflight: Preflight,
+    ) -> Result<Preflighted, RenderError> {
         let what = preflight.what;
         let endpoint = attempt.subject.endpoint;
         let span = spans::request(attempt.span, &preflight.method, Some(what));
@@ -457,13 +542,25 @@ impl Attempter {
         };
         // What it answered is not kept: it may have a token in it.
         let finished = attempt.finished(request, exchange, refused, over);
-        Ok(Preflighted::Refused(Box::new(FinishedAttempt { reply: None, ..finished })))
+        Ok(Preflighted::Refused(Box::new(FinishedAttempt {
+            reply: None,
+            ..finished
+        })))
     }
 
     /// One exchange in what is left of the attempt's time.
-    async fn exchange(&self, attempt: &Attempt<'_>, request: &SignedRequest, reading: Reading, span: Span) -> Exchange {
+    async fn exchange(
+        &self,
+        attempt: &Attempt<'_>,
+        request: &SignedRequest,
+        reading: Reading,
+        span: Span,
+    ) -> Exchange {
         let limit = attempt.subject.endpoint.timeout;
-        let exchange = self.sender.exchange(request.outgoing(attempt.left(), limit, reading)).await;
+        let exchange = self
+            .sender
+            .exchange(request.outgoing(attempt.left(), limit, reading))
+            .await;
         spans::answered(span, request, &exchange);
         exchange
     }
@@ -490,20 +587,38 @@ impl FinishedAttempt {
     }
 }
 
-/// What a script that did not return means: as for a request, a time-out and a failure of the network may
-/// be tried again; all else is the script's own fault.
+/// What a script that did not return means: as for a request, a time-out and a failure of the
+/// network may be tried again; all else is the script's own fault.
 fn script_failed(endpoint: &Endpoint, error: ScriptError) -> (AttemptResult, Outcome) {
     let refused = |reason, code: &str, text| {
-        let error = AttemptError { code: code.to_owned(), text };
-        Outcome::Refused { reason, error, provider_error_code: None }
+        let error = AttemptError {
+            code: code.to_owned(),
+            text,
+        };
+        Outcome::Refused {
+            reason,
+            error,
+            provider_error_code: None,
+        }
     };
     match error {
         // Busy is told apart before: nothing has run then.
         ScriptError::Busy | ScriptError::TimedOut => {
-            let text = format!("the script did not end within {} ms", endpoint.timeout.as_millis());
-            let error = AttemptError { code: "timeout".to_owned(), text };
+            let text = format!(
+                "the script did not end within {} ms",
+                endpoint.timeout.as_millis()
+            );
+            let error = AttemptError {
+                code: "timeout".to_owned(),
+                text,
+            };
             let kind = RetryOn::Timeout;
-            let outcome = Outcome::Transient { kind, error, retry_after: None, provider_error_code: None };
+            let outcome = Outcome::Transient {
+                kind,
+                error,
+                retry_after: None,
+                provider_error_code: None,
+            };
             (AttemptResult::Timeout, outcome)
         }
         ScriptError::Fetch { error, text } => {
@@ -512,23 +627,37 @@ fn script_failed(endpoint: &Endpoint, error: ScriptError) -> (AttemptResult, Out
                 None => refused(FailureReason::Blocked, &word, text),
                 Some(kind) => {
                     let error = AttemptError { code: word, text };
-                    Outcome::Transient { kind, error, retry_after: None, provider_error_code: None }
+                    Outcome::Transient {
+                        kind,
+                        error,
+                        retry_after: None,
+                        provider_error_code: None,
+                    }
                 }
             };
             (result(&Err(error)), outcome)
         }
         ScriptError::OutOfMemory => (
             AttemptResult::Script,
-            refused(FailureReason::Rejected, "script_memory", ScriptError::OutOfMemory.to_string()),
+            refused(
+                FailureReason::Rejected,
+                "script_memory",
+                ScriptError::OutOfMemory.to_string(),
+            ),
         ),
-        ScriptError::Threw { text } => (AttemptResult::Script, refused(FailureReason::Rejected, "script_threw", text)),
-        ScriptError::Unusable { text } => {
-            (AttemptResult::Script, refused(FailureReason::Rejected, "script_unusable", text))
-        }
+        ScriptError::Threw { text } => (
+            AttemptResult::Script,
+            refused(FailureReason::Rejected, "script_threw", text),
+        ),
+        ScriptError::Unusable { text } => (
+            AttemptResult::Script,
+            refused(FailureReason::Rejected, "script_unusable", text),
+        ),
     }
 }
 
-/// What a transform that did not return means: a time-out may be tried again, as a script's; else there is nothing to send.
+/// What a transform that did not return means: a time-out may be tried again, as a script's; else
+/// there is nothing to send.
 fn transform_failed(endpoint: &Endpoint, error: ScriptError) -> (AttemptResult, Outcome) {
     if error == ScriptError::TimedOut {
         let (result, outcome) = script_failed(endpoint, error);
@@ -537,11 +666,19 @@ fn transform_failed(endpoint: &Endpoint, error: ScriptError) -> (AttemptResult, 
     render_failed(&transform::refused(&error))
 }
 
-/// There is nothing to send: a fault of the transform, or of the notification as the transform left it.
+/// There is nothing to send: a fault of the transform, or of the notification as the transform left
+/// it.
 fn render_failed(error: &RenderError) -> (AttemptResult, Outcome) {
     let reason = FailureReason::RenderError;
-    let error = AttemptError { code: reason.as_str().to_owned(), text: error.to_string() };
-    let outcome = Outcome::Refused { reason, error, provider_error_code: None };
+    let error = AttemptError {
+        code: reason.as_str().to_owned(),
+        text: error.to_string(),
+    };
+    let outcome = Outcome::Refused {
+        reason,
+        error,
+        provider_error_code: None,
+    };
     (AttemptResult::Script, outcome)
 }
 
@@ -582,7 +719,10 @@ impl Attempt<'_> {
     }
 
     fn left(&self) -> Duration {
-        self.subject.endpoint.timeout.saturating_sub(self.begun.elapsed())
+        self.subject
+            .endpoint
+            .timeout
+            .saturating_sub(self.begun.elapsed())
     }
 
     fn finished(

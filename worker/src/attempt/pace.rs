@@ -1,14 +1,17 @@
-//! Spaces requests evenly under a rate: each takes the next turn, and turns are as far apart as the rate says.
+//! Spaces requests evenly under a rate: each takes the next turn, and turns are as far apart as the
+//! rate says.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long work waits in memory, for its turn or for its endpoint, before it is parked: long enough for a healthy
-/// endpoint to make room (a round finished or two), short enough to be no burden.
+/// How long work waits in memory, for its turn or for its endpoint, before it is parked: long
+/// enough for a healthy endpoint to make room (a round finished or two), short enough to be no
+/// burden.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(250);
 
-/// The slowest and the fastest rate that is kept, in requests a second: the time between two must be a number.
+/// The slowest and the fastest rate that is kept, in requests a second: the time between two must
+/// be a number.
 const RATES: (f64, f64) = (1e-6, 1e6);
 
 /// When the next request may begin.
@@ -20,11 +23,13 @@ pub(crate) struct Pace {
 impl Pace {
     /// The first turn is at once.
     pub(crate) fn new() -> Self {
-        Self { next_turn: Instant::now() }
+        Self {
+            next_turn: Instant::now(),
+        }
     }
 
-    /// Takes the next turn at `rate` requests a second: when it is, which may be now. `None`, and nothing is taken, when it
-    /// is farther off than [`PATIENCE`].
+    /// Takes the next turn at `rate` requests a second: when it is, which may be now. `None`, and
+    /// nothing is taken, when it is farther off than [`PATIENCE`].
     pub(crate) fn take(&mut self, rate: f64) -> Option<Instant> {
         let now = Instant::now();
         let turn = self.next_turn.max(now);

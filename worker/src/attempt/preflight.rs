@@ -1,5 +1,5 @@
-//! What receivers granted when they were asked first, kept for as long as it lasts. In memory, for one
-//! worker; one that starts anew asks anew.
+//! What receivers granted when they were asked first, kept for as long as it lasts. In memory, for
+//! one worker; one that starts anew asks anew.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,15 +15,16 @@ use crate::wire::Grant;
 /// How many grants are held before those that are over are looked for.
 const TIDY_AT: usize = 1_000;
 
-/// The most URLs of one endpoint for which grants are held: its transform may choose another each time.
+/// The most URLs of one endpoint for which grants are held: its transform may choose another each
+/// time.
 const MOST_URLS: usize = 100;
 
 /// The grants, by endpoint and by the URL that was asked: one says nothing of another.
 #[derive(Debug, Default)]
 pub(crate) struct Grants(Mutex<HashMap<EndpointId, HashMap<Url, Arc<GrantSlot>>>>);
 
-/// One endpoint's grant. Whoever asks holds the lock meanwhile, so that a receiver is asked once and not
-/// by every delivery that waits.
+/// One endpoint's grant. Whoever asks holds the lock meanwhile, so that a receiver is asked once
+/// and not by every delivery that waits.
 pub(crate) type GrantSlot = tokio::sync::Mutex<Option<HeldGrant>>;
 
 /// What was granted.
@@ -32,8 +33,8 @@ pub(crate) struct HeldGrant {
     version: i64,
     until: Instant,
     grant: Grant,
-    /// Under the rate that was granted. Admission keeps to the rate too, but learns of it only after a delivery has
-    /// finished; those that it let through before then are spaced here.
+    /// Under the rate that was granted. Admission keeps to the rate too, but learns of it only
+    /// after a delivery has finished; those that it let through before then are spaced here.
     pace: Pace,
 }
 
@@ -73,13 +74,20 @@ impl Grants {
 
 /// Whether somebody asks for it now, or it was granted and lasts.
 fn is_held(grant: &GrantSlot, now: Instant) -> bool {
-    grant.try_lock().map_or(true, |held| HeldGrant::lasts(held.as_ref(), now))
+    grant
+        .try_lock()
+        .map_or(true, |held| HeldGrant::lasts(held.as_ref(), now))
 }
 
 impl HeldGrant {
     pub(crate) fn new(endpoint: &Endpoint, grant: Grant) -> Self {
         let now = Instant::now();
-        Self { version: endpoint.version, until: now + grant.lasts, grant, pace: Pace::new() }
+        Self {
+            version: endpoint.version,
+            until: now + grant.lasts,
+            grant,
+            pace: Pace::new(),
+        }
     }
 
     /// Whether it holds for the endpoint as it is now.
@@ -90,7 +98,9 @@ impl HeldGrant {
     /// Takes the next turn under the rate that was granted.
     pub(crate) fn turn(&mut self) -> Turn {
         let grant = self.grant.clone();
-        let Some(rate) = grant.rate_per_second else { return Turn::At(Instant::now(), grant) };
+        let Some(rate) = grant.rate_per_second else {
+            return Turn::At(Instant::now(), grant);
+        };
         match self.pace.take(rate) {
             Some(turn) => Turn::At(turn, grant),
             None => Turn::Later(rate),
@@ -110,22 +120,33 @@ mod tests {
     use crate::wire::fixtures;
 
     fn held(rate_per_second: Option<f64>) -> HeldGrant {
-        let grant = Grant { lasts: Duration::from_secs(60), rate_per_second, ..Grant::default() };
+        let grant = Grant {
+            lasts: Duration::from_secs(60),
+            rate_per_second,
+            ..Grant::default()
+        };
         HeldGrant::new(&endpoint(), grant)
     }
 
     fn endpoint() -> Endpoint {
-        fixtures::endpoint(posthaste_shared::domain::wire_format::WireFormat::Cloudevents, serde_json::json!({}))
+        fixtures::endpoint(
+            posthaste_shared::domain::wire_format::WireFormat::Cloudevents,
+            serde_json::json!({}),
+        )
     }
 
     #[tokio::test(start_paused = true)]
     async fn turns_are_spaced_by_the_rate() {
-        let (mut held, begun) = (held(Some(10.0)), Instant::now());
+        let mut held = held(Some(10.0));
+        let begun = Instant::now();
         let mut after = || match held.turn() {
             Turn::At(turn, _) => Some((turn - begun).as_millis()),
             Turn::Later(_) => None,
         };
-        assert_eq!([after(), after(), after(), after()], [Some(0), Some(100), Some(200), None]);
+        assert_eq!(
+            [after(), after(), after(), after()],
+            [Some(0), Some(100), Some(200), None]
+        );
         tokio::time::advance(Duration::from_millis(300)).await;
         assert_eq!(after(), Some(300));
     }
@@ -142,14 +163,23 @@ mod tests {
             *grants.of(&id, &url(n)).lock().await = Some(held(None));
         }
         assert_eq!(grants.0.lock().unwrap()[&id].len(), MOST_URLS);
-        assert!(grants.of(&id, &url(3 * MOST_URLS - 1)).lock().await.is_some());
+        assert!(
+            grants
+                .of(&id, &url(3 * MOST_URLS - 1))
+                .lock()
+                .await
+                .is_some()
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_grant_ends_and_does_not_outlive_a_change() {
         let held = held(None);
         assert!(held.holds(&endpoint()));
-        assert!(!held.holds(&Endpoint { version: 2, ..endpoint() }));
+        assert!(!held.holds(&Endpoint {
+            version: 2,
+            ..endpoint()
+        }));
         tokio::time::advance(Duration::from_secs(61)).await;
         assert!(!held.holds(&endpoint()));
     }

@@ -1,5 +1,5 @@
-//! Takes the secrets that a request carried out of what is kept of its answer: some endpoints echo what they got, as it
-//! was or encoded.
+//! Takes the secrets that a request carried out of what is kept of its answer: some endpoints echo
+//! what they got, as it was or encoded.
 
 use std::fmt::Write as _;
 
@@ -22,16 +22,21 @@ impl Secrets {
         }
     }
 
-    /// The value of a header: as a whole, without the scheme before it, and what Basic authentication has in it.
+    /// The value of a header: as a whole, without the scheme before it, and what Basic
+    /// authentication has in it.
     pub(crate) fn add_header(&mut self, value: &str) {
         self.add(value);
-        let Some((scheme, rest)) = value.split_once(' ') else { return };
+        let Some((scheme, rest)) = value.split_once(' ') else {
+            return;
+        };
         let credentials = rest.trim();
         self.add(credentials);
         if !scheme.eq_ignore_ascii_case("basic") {
             return;
         }
-        let decoded = STANDARD.decode(credentials).or_else(|_| STANDARD_NO_PAD.decode(credentials));
+        let decoded = STANDARD
+            .decode(credentials)
+            .or_else(|_| STANDARD_NO_PAD.decode(credentials));
         if let Some(pair) = decoded.ok().and_then(|bytes| String::from_utf8(bytes).ok()) {
             self.add(&pair);
             if let Some((_, password)) = pair.split_once(':') {
@@ -40,15 +45,17 @@ impl Secrets {
         }
     }
 
-    /// The first `most` bytes of the text, without the secrets in them. One that goes on behind them is taken out as well:
-    /// nothing of it is left.
+    /// The first `most` bytes of the text, without the secrets in them. One that goes on behind
+    /// them is taken out as well: nothing of it is left.
     pub(crate) fn redact(&self, text: &str, most: usize) -> String {
         let patterns = self.patterns();
         let mut redacted = String::with_capacity(text.len().min(most));
         let mut at = 0;
         loop {
             let rest = &text[at..];
-            let next = patterns.iter().filter_map(|pattern| Some((rest.find(pattern.as_str())?, pattern.len())));
+            let next = patterns
+                .iter()
+                .filter_map(|pattern| Some((rest.find(pattern.as_str())?, pattern.len())));
             // The first; of several at one place the longest.
             let found = next.min_by_key(|(start, length)| (*start, std::cmp::Reverse(*length)));
             match found.filter(|(start, _)| at + start < most) {
@@ -67,7 +74,8 @@ impl Secrets {
 
     /// Every way in which the secrets may stand in a text.
     fn patterns(&self) -> Vec<String> {
-        let mut patterns: Vec<String> = self.0.iter().flat_map(|secret| encodings(secret)).collect();
+        let mut patterns: Vec<String> =
+            self.0.iter().flat_map(|secret| encodings(secret)).collect();
         patterns.retain(|pattern| pattern.len() >= SHORTEST);
         patterns.sort_unstable();
         patterns.dedup();
@@ -75,11 +83,16 @@ impl Secrets {
     }
 }
 
-/// A secret as it is, in JSON, in HTML, in a URL, in hex and in base64, there also in the midst of a longer text.
+/// A secret as it is, in JSON, in HTML, in a URL, in hex and in base64, there also in the midst of
+/// a longer text.
 fn encodings(secret: &str) -> Vec<String> {
     let json = serde_json::Value::from(secret).to_string();
     let json = json[1..json.len() - 1].to_owned();
-    let html = secret.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
+    let html = secret
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;");
     let query: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
     let path = query.replace('+', "%20");
     let lower_path = lower_escapes(&path);
@@ -88,10 +101,22 @@ fn encodings(secret: &str) -> Vec<String> {
         // Writing to a string does not fail.
         let _ = write!(hex, "{byte:02x}");
     }
-    let mut all = vec![secret.to_owned(), json, html, query, path, lower_path, hex.to_uppercase(), hex];
+    let mut all = vec![
+        secret.to_owned(),
+        json,
+        html,
+        query,
+        path,
+        lower_path,
+        hex.to_uppercase(),
+        hex,
+    ];
     for before in 0..3 {
         let shifted = [&vec![0; before], secret.as_bytes()].concat();
-        for text in [STANDARD_NO_PAD.encode(&shifted), URL_SAFE_NO_PAD.encode(&shifted)] {
+        for text in [
+            STANDARD_NO_PAD.encode(&shifted),
+            URL_SAFE_NO_PAD.encode(&shifted),
+        ] {
             // Digits that have bits of what stands before or behind are not this secret's own.
             let first = (before * 8).div_ceil(6);
             let last = (shifted.len() * 8) / 6;
@@ -112,7 +137,11 @@ fn lower_escapes(text: &str) -> String {
             }
             let escaped = left > 0;
             left = usize::saturating_sub(left, 1);
-            if escaped { character.to_ascii_lowercase() } else { character }
+            if escaped {
+                character.to_ascii_lowercase()
+            } else {
+                character
+            }
         })
         .collect()
 }
@@ -150,16 +179,28 @@ mod tests {
             STANDARD.encode(format!("thorization: Bearer {token}\r\n")),
         ] {
             let shown = secrets.redact(&format!("before {echo} after"), ALL);
-            assert!(shown.starts_with("before ") && shown.contains(REDACTED), "{echo}: {shown}");
-            assert!(!shown.contains("s3cr3t") && !shown.contains(&STANDARD.encode(token)[1..20]), "{echo}: {shown}");
+            assert!(
+                shown.starts_with("before ") && shown.contains(REDACTED),
+                "{echo}: {shown}"
+            );
+            assert!(
+                !shown.contains("s3cr3t") && !shown.contains(&STANDARD.encode(token)[1..20]),
+                "{echo}: {shown}"
+            );
         }
     }
 
     #[test]
     fn what_basic_authentication_says_is_taken_out_decoded() {
         let secrets = of_header(&format!("Basic {}", STANDARD.encode("anna:open sesame")));
-        assert_eq!(secrets.redact("user anna:open sesame!", ALL), "user [redacted]!");
-        assert_eq!(secrets.redact("password=open+sesame", ALL), "password=[redacted]");
+        assert_eq!(
+            secrets.redact("user anna:open sesame!", ALL),
+            "user [redacted]!"
+        );
+        assert_eq!(
+            secrets.redact("password=open+sesame", ALL),
+            "password=[redacted]"
+        );
     }
 
     #[test]
@@ -175,6 +216,9 @@ mod tests {
 
     #[test]
     fn short_values_are_left() {
-        assert_eq!(of_header("Pin 1234").redact("1234 of 12345", ALL), "1234 of 12345");
+        assert_eq!(
+            of_header("Pin 1234").redact("1234 of 12345", ALL),
+            "1234 of 12345"
+        );
     }
 }

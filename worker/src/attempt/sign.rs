@@ -1,5 +1,5 @@
-//! Puts a request together and signs it. [`SignedRequest`] can be made here only and is the only thing
-//! that can be sent, so an unsigned request does not compile.
+//! Puts a request together and signs it. [`SignedRequest`] can be made here only and is the only
+//! thing that can be sent, so an unsigned request does not compile.
 
 use std::time::Duration;
 
@@ -38,15 +38,23 @@ impl SignedRequest {
         &self.url
     }
 
-    /// Where it goes as it may be shown: without the values in its query, any of which may be secret.
+    /// Where it goes as it may be shown: without the values in its query, any of which may be
+    /// secret.
     #[must_use]
     pub fn shown_url(&self) -> String {
         if self.url.query().is_none() {
             return self.url.to_string();
         }
-        let names: Vec<String> = self.url.query_pairs().map(|(name, _)| name.into_owned()).collect();
+        let names: Vec<String> = self
+            .url
+            .query_pairs()
+            .map(|(name, _)| name.into_owned())
+            .collect();
         let mut shown = self.url.clone();
-        shown.query_pairs_mut().clear().extend_pairs(names.iter().map(|name| (name, REDACTED)));
+        shown
+            .query_pairs_mut()
+            .clear()
+            .extend_pairs(names.iter().map(|name| (name, REDACTED)));
         shown.to_string()
     }
 
@@ -75,7 +83,8 @@ impl SignedRequest {
         }
     }
 
-    /// An answer's text without the secrets that this request carried: some endpoints echo what they got.
+    /// An answer's text without the secrets that this request carried: some endpoints echo what
+    /// they got.
     #[must_use]
     pub fn without_secrets(&self, text: &str) -> String {
         self.secrets.redact(text, usize::MAX)
@@ -88,9 +97,9 @@ impl SignedRequest {
     }
 }
 
-/// Signs a rendered request for one attempt at `now`. The endpoint's static headers may replace those of the
-/// wire format; `added` are those that the endpoint's transform and a preflight request brought, and replace
-/// static ones. None replaces the signature.
+/// Signs a rendered request for one attempt at `now`. The endpoint's static headers may replace
+/// those of the wire format; `added` are those that the endpoint's transform and a preflight
+/// request brought, and replace static ones. None replaces the signature.
 ///
 /// # Errors
 /// When the secret cannot be used, or a header cannot be written.
@@ -101,11 +110,16 @@ pub fn sign(
     now: Timestamp,
 ) -> Result<SignedRequest, RenderError> {
     let proof = wire::of(subject.endpoint.wire_format).sign(subject, &rendered, now)?;
-    let fixed = subject.endpoint.confidential.headers.iter().map(|(name, value)| Header {
-        name: name.clone(),
-        value: value.clone(),
-        sensitive: !is_harmless_header(name),
-    });
+    let fixed = subject
+        .endpoint
+        .confidential
+        .headers
+        .iter()
+        .map(|(name, value)| Header {
+            name: name.clone(),
+            value: value.clone(),
+            sensitive: !is_harmless_header(name),
+        });
     let content_type = Header::open("content-type", rendered.content_type);
     let url = rendered.url.unwrap_or_else(|| subject.endpoint.url.clone());
     let headers = std::iter::once(content_type)
@@ -122,15 +136,25 @@ pub fn sign(
 /// # Errors
 /// When a header cannot be written.
 pub fn ask_first(preflight: Preflight) -> Result<SignedRequest, RenderError> {
-    // The client leaves it out where there is no body; some servers refuse a POST without (RFC 9110, section 8.6).
+    // The client leaves it out where there is no body; some servers refuse a POST without (RFC
+    // 9110, section 8.6).
     let length = (preflight.method == Method::POST).then(|| Header::open("content-length", "0"));
-    SignedRequest::new(preflight.method, preflight.url, preflight.headers.into_iter().chain(length), Bytes::new())
+    SignedRequest::new(
+        preflight.method,
+        preflight.url,
+        preflight.headers.into_iter().chain(length),
+        Bytes::new(),
+    )
 }
 
 /// What stands for the request where a script is called with `argument`. It is shown, never sent.
 pub(crate) fn script_call(argument: Bytes) -> SignedRequest {
-    #[expect(clippy::expect_used, reason = "constants: three letters and more are a method, and this is a URL")]
-    let (method, url) = (Method::from_bytes(b"SCRIPT").expect("a method"), Url::parse("script:").expect("a URL"));
+    #[expect(
+        clippy::expect_used,
+        reason = "constants: three letters and more are a method, and this is a URL"
+    )]
+    let method = Method::from_bytes(b"SCRIPT").expect("a method");
+    let url = Url::parse("script:").expect("a URL");
     SignedRequest {
         method,
         url,
@@ -148,8 +172,14 @@ impl SignedRequest {
         headers: impl IntoIterator<Item = Header>,
         body: Bytes,
     ) -> Result<Self, RenderError> {
-        let mut request =
-            Self { method, url, headers: HeaderMap::new(), body, shown: Vec::new(), secrets: Secrets::default() };
+        let mut request = Self {
+            method,
+            url,
+            headers: HeaderMap::new(),
+            body,
+            shown: Vec::new(),
+            secrets: Secrets::default(),
+        };
         for header in headers {
             request.set(header)?;
         }
@@ -161,14 +191,20 @@ impl SignedRequest {
 
     fn set(&mut self, header: Header) -> Result<(), RenderError> {
         let problem = |problem: &str| RenderError::new(format!("headers.{}", header.name), problem);
-        let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| problem("is no header name"))?;
-        let mut value =
-            HeaderValue::from_str(header.value.expose()).map_err(|_| problem("has a value that no header can have"))?;
+        let name = HeaderName::from_bytes(header.name.as_bytes())
+            .map_err(|_| problem("is no header name"))?;
+        let mut value = HeaderValue::from_str(header.value.expose())
+            .map_err(|_| problem("has a value that no header can have"))?;
         value.set_sensitive(header.sensitive);
         if self.headers.contains_key(&name) {
-            self.shown.retain(|(shown, _)| !shown.eq_ignore_ascii_case(&header.name));
+            self.shown
+                .retain(|(shown, _)| !shown.eq_ignore_ascii_case(&header.name));
         }
-        let shown = if header.sensitive { REDACTED } else { header.value.expose() };
+        let shown = if header.sensitive {
+            REDACTED
+        } else {
+            header.value.expose()
+        };
         self.shown.push((header.name.clone(), shown.to_owned()));
         if header.sensitive {
             self.secrets.add_header(header.value.expose());

@@ -1,5 +1,6 @@
-//! The spans of an attempt's requests and scripts, beneath its own (`pipeline::spans`). No path or query of a URL is ever in
-//! a span: paths of webhooks are often secrets, or have telephone numbers in them.
+//! The spans of an attempt's requests and scripts, beneath its own (`pipeline::spans`). No path or
+//! query of a URL is ever in a span: paths of webhooks are often secrets, or have telephone numbers
+//! in them.
 
 use http::Method;
 use posthaste_shared::domain::attempt::Phases;
@@ -26,10 +27,23 @@ pub(crate) fn answered(mut span: Span, request: &SignedRequest, exchange: &Excha
         return;
     }
     let url = request.url();
-    span.set(names::HTTP_REQUEST_METHOD, request.method().as_str().to_owned());
-    span.set(names::URL_SCHEME, if url.scheme() == "https" { "https" } else { "http" });
+    span.set(
+        names::HTTP_REQUEST_METHOD,
+        request.method().as_str().to_owned(),
+    );
+    span.set(
+        names::URL_SCHEME,
+        if url.scheme() == "https" {
+            "https"
+        } else {
+            "http"
+        },
+    );
     span.set_some(names::SERVER_ADDRESS, url.host_str().map(str::to_owned));
-    span.set_some(names::SERVER_PORT, url.port_or_known_default().map(i64::from));
+    span.set_some(
+        names::SERVER_PORT,
+        url.port_or_known_default().map(i64::from),
+    );
     if let Some(address) = &exchange.address {
         match address.parse::<std::net::SocketAddr>() {
             Ok(address) => {

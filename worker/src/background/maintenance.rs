@@ -21,8 +21,8 @@ const GAUGES: Duration = Duration::from_secs(5);
 const HEALTH: Duration = Duration::from_secs(5);
 /// How often replays are looked for.
 const REPLAYS: Duration = Duration::from_millis(500);
-/// A replay goes on while fewer deliveries than this are due: it must not hold up other work, and a cancelled one
-/// should not have everything in line already.
+/// A replay goes on while fewer deliveries than this are due: it must not hold up other work, and a
+/// cancelled one should not have everything in line already.
 const REPLAY_AHEAD: u32 = 5_000;
 /// How often what is too old is looked for.
 const RETENTION: Duration = Duration::from_secs(60);
@@ -47,7 +47,11 @@ pub struct MaintenanceSettings {
 impl Default for MaintenanceSettings {
     fn default() -> Self {
         let day = Duration::from_secs(24 * 3600);
-        Self { retention: 30 * day, idempotency_retention: day, disable_after: 5 * day }
+        Self {
+            retention: 30 * day,
+            idempotency_retention: day,
+            disable_after: 5 * day,
+        }
     }
 }
 
@@ -112,7 +116,11 @@ impl Maintenance {
     async fn run_partitions(&self) {
         loop {
             let prepared = self.store.prepare_partitions(self.clock.now()).await;
-            let pause = if prepared.is_ok() { PARTITIONS } else { RETENTION };
+            let pause = if prepared.is_ok() {
+                PARTITIONS
+            } else {
+                RETENTION
+            };
             self.note("tables of attempts", prepared.map(drop));
             if !self.pause(pause).await {
                 return;
@@ -131,7 +139,8 @@ impl Maintenance {
     fn note(&self, what: &str, result: Result<(), StoreError>) {
         if let Err(error) = result {
             self.metrics.store_errors.inc();
-            tracing::warn!(%error, cause = causes_of(&error), "{what} could not be looked after; trying again");
+            tracing::warn!(%error, cause = causes_of(&error), "{what} could not be looked after; \
+                trying again");
         }
     }
 
@@ -143,22 +152,43 @@ impl Maintenance {
         let now = self.clock.now();
         let backlog = self.store.backlog(now).await?;
         let pending = &self.metrics.pending;
-        pending.with_label_values(&["ready"]).set(gauge(backlog.ready));
-        pending.with_label_values(&["scheduled"]).set(gauge(backlog.scheduled));
-        pending.with_label_values(&["parked"]).set(gauge(backlog.parked));
+        pending
+            .with_label_values(&["ready"])
+            .set(gauge(backlog.ready));
+        pending
+            .with_label_values(&["scheduled"])
+            .set(gauge(backlog.scheduled));
+        pending
+            .with_label_values(&["parked"])
+            .set(gauge(backlog.parked));
         let age = backlog.oldest_due.map_or(0, |due| now.since(due).as_secs());
         self.metrics.oldest_due_age.set(gauge(age));
-        self.metrics.outbox_pending.set(gauge(self.store.outbox_pending().await?));
-        let age = self.store.outbox_oldest().await?.map_or(0, |at| now.since(at).as_secs());
+        self.metrics
+            .outbox_pending
+            .set(gauge(self.store.outbox_pending().await?));
+        let age = self
+            .store
+            .outbox_oldest()
+            .await?
+            .map_or(0, |at| now.since(at).as_secs());
         self.metrics.outbox_oldest_age.set(gauge(age));
         let (enabled, disabled) = self.store.endpoint_counts().await?;
         let limited = (self.admission.limited() as u64).min(enabled);
         let endpoints = &self.metrics.endpoints;
-        endpoints.with_label_values(&["admitting"]).set(gauge(enabled - limited));
-        endpoints.with_label_values(&["limited"]).set(gauge(limited));
-        endpoints.with_label_values(&["disabled"]).set(gauge(disabled));
+        endpoints
+            .with_label_values(&["admitting"])
+            .set(gauge(enabled - limited));
+        endpoints
+            .with_label_values(&["limited"])
+            .set(gauge(limited));
+        endpoints
+            .with_label_values(&["disabled"])
+            .set(gauge(disabled));
         for (queue, depth) in self.broker.depths().await.unwrap_or_default() {
-            self.metrics.queue_messages.with_label_values(&[queue]).set(gauge(depth));
+            self.metrics
+                .queue_messages
+                .with_label_values(&[queue])
+                .set(gauge(depth));
         }
         Ok(())
     }
@@ -174,8 +204,13 @@ impl Maintenance {
         }
         let now = self.clock.now();
         let failing: Vec<_> = failing.into_iter().map(|(endpoint, _)| endpoint).collect();
-        for endpoint in self.store.disable_failing(now.before(self.settings.disable_after), &failing, now).await? {
-            tracing::warn!(endpoint.id = %endpoint.id, "the endpoint is disabled: all attempts failed for too long");
+        for endpoint in self
+            .store
+            .disable_failing(now.before(self.settings.disable_after), &failing, now)
+            .await?
+        {
+            tracing::warn!(endpoint.id = %endpoint.id, "the endpoint is disabled: all attempts \
+                failed for too long");
             self.wake.events();
         }
         Ok(())
@@ -184,7 +219,11 @@ impl Maintenance {
     async fn replays(&self) -> Result<(), StoreError> {
         while !self.stopping.is_cancelled()
             && self.store.due(self.clock.now(), REPLAY_AHEAD).await? < u64::from(REPLAY_AHEAD)
-            && self.store.step_replay(self.clock.now(), STEP).await?.is_some()
+            && self
+                .store
+                .step_replay(self.clock.now(), STEP)
+                .await?
+                .is_some()
         {
             self.wake.due(self.clock.now());
             tokio::task::yield_now().await;
@@ -194,14 +233,23 @@ impl Maintenance {
 
     async fn retention(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let (before, keys_before) =
-            (now.before(self.settings.retention), now.before(self.settings.idempotency_retention));
+        let (before, keys_before) = (
+            now.before(self.settings.retention),
+            now.before(self.settings.idempotency_retention),
+        );
         loop {
             let begun = Instant::now();
-            if self.stopping.is_cancelled() || self.store.remove_finished(before, keys_before, STEP).await? == 0 {
+            if self.stopping.is_cancelled()
+                || self
+                    .store
+                    .remove_finished(before, keys_before, STEP)
+                    .await?
+                    == 0
+            {
                 break;
             }
-            // Deliveries come first: at most a quarter of the time, and less where the database is busy.
+            // Deliveries come first: at most a quarter of the time, and less where the database is
+            // busy.
             tokio::time::sleep(RETENTION_PAUSE.max(3 * begun.elapsed())).await;
         }
         if !self.stopping.is_cancelled() {

@@ -1,5 +1,6 @@
-//! What goes on beside the messages of the broker: [`scheduler`] takes deliveries out of the store when they are due,
-//! [`relay`] publishes events, [`maintenance`] does the slow work (retention, partitions, replays, redrives, gauges).
+//! What goes on beside the messages of the broker: [`scheduler`] takes deliveries out of the store
+//! when they are due, [`relay`] publishes events, [`maintenance`] does the slow work (retention,
+//! partitions, replays, redrives, gauges).
 
 pub mod maintenance;
 pub mod relay;

@@ -83,13 +83,17 @@ impl Relay {
     /// When the store or the broker does not answer; what was not marked is published again.
     pub async fn step(&self) -> Result<usize, RelayError> {
         let now = self.clock.now();
-        let events = self.store.claim_unpublished(now, now.after(LEASE), STEP).await?;
+        let events = self
+            .store
+            .claim_unpublished(now, now.after(LEASE), STEP)
+            .await?;
         if events.is_empty() {
             return Ok(0);
         }
         let published = self.broker.publish_events(&events).await;
         let forwarded = self.forward(&events).await?;
-        let (mut done, mut failure) = (Vec::new(), None);
+        let mut done = Vec::new();
+        let mut failure = None;
         for ((event, published), forwarded) in events.iter().zip(published).zip(forwarded) {
             match published.and(forwarded) {
                 Ok(()) => {
@@ -110,23 +114,33 @@ impl Relay {
     async fn forward(&self, events: &[Event]) -> Result<Vec<Result<(), BrokerError>>, RelayError> {
         let endpoints = self.endpoints.refresh().await?;
         let wanted = |event: &Event, wants: &dyn Fn(&Endpoint) -> bool| {
-            endpoints.enabled_of(&event.tenant).iter().any(|endpoint| wants(endpoint))
+            endpoints
+                .enabled_of(&event.tenant)
+                .iter()
+                .any(|endpoint| wants(endpoint))
         };
         let as_they_are = events.iter().enumerate().filter(|(_, event)| {
             let kind = event.kind.notification_type();
             wanted(event, &|endpoint| endpoint.subscription.wants_event(&kind))
         });
-        let mut enqueued: Vec<(usize, Notification)> =
-            as_they_are.filter_map(|(place, event)| Some((place, notification(event)?))).collect();
+        let mut enqueued: Vec<(usize, Notification)> = as_they_are
+            .filter_map(|(place, event)| Some((place, notification(event)?)))
+            .collect();
         let of_messages = events.iter().enumerate().filter(|(_, event)| {
             let kind = message_events::kind_of(event.kind);
-            kind.is_some_and(|kind| wanted(event, &|endpoint| message_events::wanted_by(endpoint, &kind)))
+            kind.is_some_and(|kind| {
+                wanted(event, &|endpoint| {
+                    message_events::wanted_by(endpoint, &kind)
+                })
+            })
         });
         self.inherit_hops(events, &mut enqueued).await?;
         enqueued.extend(self.message_events(of_messages.collect()).await?);
         self.metrics.accepted(Source::Event, enqueued.len() as u64);
-        let (places, messages): (Vec<usize>, Vec<Message>) =
-            enqueued.into_iter().map(|(place, notification)| (place, Message::of(notification))).unzip();
+        let (places, messages): (Vec<usize>, Vec<Message>) = enqueued
+            .into_iter()
+            .map(|(place, notification)| (place, Message::of(notification)))
+            .unzip();
         let mut answers: Vec<Result<(), BrokerError>> = events.iter().map(|_| Ok(())).collect();
         if messages.is_empty() {
             return Ok(answers);
@@ -139,44 +153,75 @@ impl Relay {
         Ok(answers)
     }
 
-    /// News of a delivery has come round as often as that delivery's notification: a circle may lead through events.
-    async fn inherit_hops(&self, events: &[Event], enqueued: &mut [(usize, Notification)]) -> Result<(), RelayError> {
+    /// News of a delivery has come round as often as that delivery's notification: a circle may
+    /// lead through events.
+    async fn inherit_hops(
+        &self,
+        events: &[Event],
+        enqueued: &mut [(usize, Notification)],
+    ) -> Result<(), RelayError> {
         let about = enqueued.iter().map(|(place, _)| {
             let delivery = message_events::delivery_of(&events[*place])?;
             Some((delivery.tenant, delivery.notification_id))
         });
         let about: Vec<_> = about.collect();
-        let hops = self.store.hops(&about.iter().flatten().cloned().collect::<Vec<_>>()).await?;
+        let hops = self
+            .store
+            .hops(&about.iter().flatten().cloned().collect::<Vec<_>>())
+            .await?;
         for ((_, notification), about) in enqueued.iter_mut().zip(about) {
-            notification.hops = about.and_then(|about| hops.get(&about).copied()).unwrap_or_default();
+            notification.hops = about
+                .and_then(|about| hops.get(&about).copied())
+                .unwrap_or_default();
         }
         Ok(())
     }
 
-    /// What httpSMS endpoints are told of failed and expired deliveries, each with the place of its event. The
-    /// notifications that those are of come from the store; one that is gone from there is not told of.
-    async fn message_events(&self, events: Vec<(usize, &Event)>) -> Result<Vec<(usize, Notification)>, RelayError> {
+    /// What httpSMS endpoints are told of failed and expired deliveries, each with the place of its
+    /// event. The notifications that those are of come from the store; one that is gone from there
+    /// is not told of.
+    async fn message_events(
+        &self,
+        events: Vec<(usize, &Event)>,
+    ) -> Result<Vec<(usize, Notification)>, RelayError> {
         let mut made = Vec::new();
         for some in events.chunks(READ) {
             let deliveries: Vec<_> = some
                 .iter()
-                .filter_map(|(place, event)| Some((*place, *event, message_events::delivery_of(event)?)))
+                .filter_map(|(place, event)| {
+                    Some((*place, *event, message_events::delivery_of(event)?))
+                })
                 .collect();
-            let ids: Vec<(TenantId, NotificationId)> =
-                deliveries.iter().map(|(_, _, it)| (it.tenant.clone(), it.notification_id.clone())).collect();
+            let ids: Vec<(TenantId, NotificationId)> = deliveries
+                .iter()
+                .map(|(_, _, it)| (it.tenant.clone(), it.notification_id.clone()))
+                .collect();
             let about = self.store.notifications(&ids).await?;
-            made.extend(deliveries.iter().zip(ids).filter_map(|((place, event, delivery), id)| {
-                let about = about.get(&id).filter(|about| about.origin == Origin::Producer)?;
-                let news = message_events::of(event, delivery, about)?;
-                Some((*place, Notification { hops: about.hops, ..news }))
-            }));
+            made.extend(
+                deliveries
+                    .iter()
+                    .zip(ids)
+                    .filter_map(|((place, event, delivery), id)| {
+                        let about = about
+                            .get(&id)
+                            .filter(|about| about.origin == Origin::Producer)?;
+                        let news = message_events::of(event, delivery, about)?;
+                        Some((
+                            *place,
+                            Notification {
+                                hops: about.hops,
+                                ..news
+                            },
+                        ))
+                    }),
+            );
         }
         Ok(made)
     }
 }
 
-/// The notification that carries an event to endpoints. Its id is the event's, so that publishing it
-/// again delivers nothing twice.
+/// The notification that carries an event to endpoints. Its id is the event's, so that publishing
+/// it again delivers nothing twice.
 fn notification(event: &Event) -> Option<Notification> {
     let id = NotificationId::parse(&format!("evt_{}", event.id)).ok()?;
     Some(event.notification(id, event.kind.notification_type(), event.body.clone()))

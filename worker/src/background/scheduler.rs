@@ -1,6 +1,6 @@
-//! Looks after time: retries and scheduled deliveries that are due, expiries, parked deliveries whose
-//! endpoints have room again, deliveries of deleted endpoints. Everything that waits, waits in the
-//! store; every worker looks, and takes what it can under a lease.
+//! Looks after time: retries and scheduled deliveries that are due, expiries, parked deliveries
+//! whose endpoints have room again, deliveries of deleted endpoints. Everything that waits, waits
+//! in the store; every worker looks, and takes what it can under a lease.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,8 +22,9 @@ use crate::pipeline::job::{AckHandle, Job};
 use crate::pipeline::record::Finished;
 use crate::pipeline::wake::Wake;
 
-/// How much longer than its endpoint's timeout a claimed delivery may be in a worker's in_flight: the wait
-/// for admission and the time to record. After that another worker takes it, should this one have died.
+/// How much longer than its endpoint's timeout a claimed delivery may be in a worker's in_flight:
+/// the wait for admission and the time to record. After that another worker takes it, should this
+/// one have died.
 const LEASE_MARGIN: Duration = Duration::from_secs(10);
 /// How often the store is asked for what other processes recorded.
 const POLL: Duration = Duration::from_millis(250);
@@ -92,10 +93,18 @@ impl Scheduler {
     /// Fails what waits for endpoints that were deleted, until told to stop.
     pub async fn run_orphans(&self) {
         while !self.stopping.is_cancelled() {
-            let pause = match self.store.fail_orphans(self.pipeline.clock.now(), STEP).await {
+            let pause = match self
+                .store
+                .fail_orphans(self.pipeline.clock.now(), STEP)
+                .await
+            {
                 Ok(orphans) => {
                     self.ended(&orphans);
-                    if orphans.len() == STEP as usize { PAUSE } else { ORPHANS }
+                    if orphans.len() == STEP as usize {
+                        PAUSE
+                    } else {
+                        ORPHANS
+                    }
                 }
                 Err(error) => self.failed("deliveries of deleted endpoints", &error),
             };
@@ -118,7 +127,9 @@ impl Scheduler {
         }
         let expired = self.store.expire_due(now, STEP).await?;
         self.ended(&expired);
-        let worth = u32::try_from(self.pipeline.admission.worth_taking()).unwrap_or(u32::MAX).min(STEP);
+        let worth = u32::try_from(self.pipeline.admission.worth_taking())
+            .unwrap_or(u32::MAX)
+            .min(STEP);
         if worth == 0 {
             return Ok(expired.len());
         }
@@ -130,8 +141,8 @@ impl Scheduler {
         Ok(expired.len() + taken)
     }
 
-    /// One look at parked deliveries: takes as many for each endpoint as it has room for. Returns how many
-    /// deliveries it moved.
+    /// One look at parked deliveries: takes as many for each endpoint as it has room for. Returns
+    /// how many deliveries it moved.
     ///
     /// # Errors
     /// When the store cannot be asked.
@@ -155,8 +166,12 @@ impl Scheduler {
         // Beginning with another each time: there may not be room for all.
         let first = self.turn.fetch_add(1, Ordering::Relaxed) % parked.len();
         for id in parked[first..].iter().chain(&parked[..first]) {
-            let Some(endpoint) = endpoints.get(id).filter(|endpoint| endpoint.is_enabled()) else { continue };
-            moved += self.release_parked(&endpoint, &endpoints, now, worth.saturating_sub(moved)).await?;
+            let Some(endpoint) = endpoints.get(id).filter(|endpoint| endpoint.is_enabled()) else {
+                continue;
+            };
+            moved += self
+                .release_parked(&endpoint, &endpoints, now, worth.saturating_sub(moved))
+                .await?;
         }
         Ok(moved)
     }
@@ -170,11 +185,16 @@ impl Scheduler {
     ) -> Result<usize, StoreError> {
         let admission = &self.pipeline.admission;
         admission.note_backlog(&endpoint.id, true);
-        let room = u32::try_from(admission.room(endpoint).min(most)).unwrap_or(u32::MAX).min(STEP);
+        let room = u32::try_from(admission.room(endpoint).min(most))
+            .unwrap_or(u32::MAX)
+            .min(STEP);
         if room == 0 {
             return Ok(0);
         }
-        let claimed = self.store.claim_parked(&endpoint.id, now, LEASE_MARGIN, room).await?;
+        let claimed = self
+            .store
+            .claim_parked(&endpoint.id, now, LEASE_MARGIN, room)
+            .await?;
         let taken = claimed.len();
         admission.note_backlog(&endpoint.id, taken == room as usize);
         self.begin(claimed, endpoints).await;
@@ -183,24 +203,46 @@ impl Scheduler {
 
     /// Starts what was claimed. What has no endpoint any more is left to `fail_orphans`.
     async fn begin(&self, claimed: Vec<Claimed>, endpoints: &EndpointSet) {
-        for Claimed { delivery, notification, kept, lease_until } in claimed {
-            let Some(in_hand) = self.pipeline.in_flight.take(delivery.id, Some(lease_until)) else { continue };
-            let before = Before::Known { round: delivery.round, attempt_count: delivery.attempt_count };
+        for Claimed {
+            delivery,
+            notification,
+            kept,
+            lease_until,
+        } in claimed
+        {
+            let Some(in_hand) = self.pipeline.in_flight.take(delivery.id, Some(lease_until)) else {
+                continue;
+            };
+            let before = Before::Known {
+                round: delivery.round,
+                attempt_count: delivery.attempt_count,
+            };
             let ack = AckHandle::Lease(in_hand);
             let Some(endpoint) = endpoints.get(&delivery.endpoint_id) else {
                 if endpoints.is_unreadable(&delivery.endpoint_id) {
-                    let record = conclude::untried(delivery, before, conclude::parked(Hold::Disabled), None);
+                    let record =
+                        conclude::untried(delivery, before, conclude::parked(Hold::Disabled), None);
                     self.pipeline.recorder.put(Finished { record, ack }).await;
                 }
                 continue;
             };
-            self.pipeline.start(Job { delivery, notification, endpoint, kept, before, ack, waiting: None });
+            self.pipeline.start(Job {
+                delivery,
+                notification,
+                endpoint,
+                kept,
+                before,
+                ack,
+                waiting: None,
+            });
         }
     }
 
     fn ended(&self, deliveries: &[Delivery]) {
         for delivery in deliveries {
-            self.pipeline.metrics.finished(delivery.wire_format, delivery.state.status());
+            self.pipeline
+                .metrics
+                .finished(delivery.wire_format, delivery.state.status());
         }
         if !deliveries.is_empty() {
             self.wake.events();
@@ -212,7 +254,8 @@ impl Scheduler {
         let known = self.wake.take_earliest();
         let stored = self.store.next_due().await.ok().flatten();
         let next = known.into_iter().chain(stored).min();
-        next.map_or(POLL, |at| at.since(self.pipeline.clock.now())).clamp(PAUSE, POLL)
+        next.map_or(POLL, |at| at.since(self.pipeline.clock.now()))
+            .clamp(PAUSE, POLL)
     }
 
     fn failed(&self, what: &str, error: &StoreError) -> Duration {

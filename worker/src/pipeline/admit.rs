@@ -1,16 +1,18 @@
 //! Admission: how a sick endpoint is kept from harming the others. In memory, for one worker.
 //!
-//! The worker has a number of slots; a delivery holds one while its request is under way, never while
-//! it waits. An endpoint may hold as many as its `max_in_flight` says, but never more than are still free
-//! above a reserve of a quarter of the slots: k endpoints that hang come to rest at an equal share each,
-//! and as much again stays free. Of the reserve an endpoint gets at most an eighth of what is left, so
-//! that it takes very many sick endpoints to use it up. Work over an endpoint's share waits for a moment; when the endpoint
-//! makes no progress it is parked in the store at once. Work that finds every slot taken waits longer, first come, first
-//! served: parking it would cost the store two writes and bring nobody forward. Work from the store waits in the same line, so it
-//! gets its part also while the broker has more than the worker can do. While an endpoint has parked work, fresh work gets at most half of its
-//! share, so that the older is not overtaken without end. A rate limit spaces an endpoint's requests evenly. A circuit breaker has
-//! its place in `State::admits`. A tenant may have a limit over all its endpoints: it bounds their shares, and what is over
-//! it waits for any of the tenant's requests to end.
+//! The worker has a number of slots; a delivery holds one while its request is under way, never
+//! while it waits. An endpoint may hold as many as its `max_in_flight` says, but never more than
+//! are still free above a reserve of a quarter of the slots: k endpoints that hang come to rest at
+//! an equal share each, and as much again stays free. Of the reserve an endpoint gets at most an
+//! eighth of what is left, so that it takes very many sick endpoints to use it up. Work over an
+//! endpoint's share waits for a moment; when the endpoint makes no progress it is parked in the
+//! store at once. Work that finds every slot taken waits longer, first come, first served: parking
+//! it would cost the store two writes and bring nobody forward. Work from the store waits in the
+//! same line, so it gets its part also while the broker has more than the worker can do. While an
+//! endpoint has parked work, fresh work gets at most half of its share, so that the older is not
+//! overtaken without end. A rate limit spaces an endpoint's requests evenly. A circuit breaker has
+//! its place in `State::admits`. A tenant may have a limit over all its endpoints: it bounds their
+//! shares, and what is over it waits for any of the tenant's requests to end.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,10 +27,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::attempt::pace::{PATIENCE, Pace};
 
-/// How long work waits for a slot where all are taken: as long as a request takes at the most by default. What comes
-/// from the store has its lease meanwhile, whose margin is twice this.
+/// How long work waits for a slot where all are taken: as long as a request takes at the most by
+/// default. What comes from the store has its lease meanwhile, whose margin is twice this.
 pub const SLOT_PATIENCE: Duration = Duration::from_secs(5);
-/// This part of the slots, beyond those that are free, is worth taking out of the store at once: it waits in line.
+/// This part of the slots, beyond those that are free, is worth taking out of the store at once: it
+/// waits in line.
 const IN_LINE: usize = 8;
 
 /// Where a delivery comes from.
@@ -121,7 +124,8 @@ enum Try {
 }
 
 impl Admission {
-    /// `slots` requests at once, `tenant_limit` of them for one tenant; `stopping` turns new work away.
+    /// `slots` requests at once, `tenant_limit` of them for one tenant; `stopping` turns new work
+    /// away.
     #[must_use]
     pub fn new(slots: usize, tenant_limit: Option<usize>, stopping: CancellationToken) -> Self {
         let state = State {
@@ -135,19 +139,31 @@ impl Admission {
             caps: HashMap::new(),
             paused: HashMap::new(),
         };
-        Self(Arc::new(Inner { state: Mutex::new(state), stopping, slot: Arc::default() }))
+        Self(Arc::new(Inner {
+            state: Mutex::new(state),
+            stopping,
+            slot: Arc::default(),
+        }))
     }
 
-    /// Waits until the endpoint may get another request: for at most [`PATIENCE`], or [`SLOT_PATIENCE`] while no slot is
-    /// free, and never longer than `limit`, after which it has no use any more.
-    pub async fn admit(&self, endpoint: &Endpoint, from: From, limit: Option<Duration>) -> Admitted {
+    /// Waits until the endpoint may get another request: for at most [`PATIENCE`], or
+    /// [`SLOT_PATIENCE`] while no slot is free, and never longer than `limit`, after which it has
+    /// no use any more.
+    pub async fn admit(
+        &self,
+        endpoint: &Endpoint,
+        from: From,
+        limit: Option<Duration>,
+    ) -> Admitted {
         if !endpoint.is_enabled() {
             return Admitted::Hold(Hold::Disabled);
         }
         if self.lock().is_paused(&endpoint.id) {
             return Admitted::Hold(Hold::Scripts);
         }
-        let Some(turn) = self.lock().turn(endpoint) else { return Admitted::Hold(Hold::RateLimit) };
+        let Some(turn) = self.lock().turn(endpoint) else {
+            return Admitted::Hold(Hold::RateLimit);
+        };
         if turn > Instant::now() {
             tokio::select! {
                 () = tokio::time::sleep_until(turn) => {}
@@ -155,7 +171,8 @@ impl Admission {
             }
         }
         let begun = Instant::now();
-        let within = |patience: Duration| begun + limit.map_or(patience, |limit| limit.min(patience));
+        let within =
+            |patience: Duration| begun + limit.map_or(patience, |limit| limit.min(patience));
         let mut waiting = None;
         let mut in_line = false;
         loop {
@@ -167,7 +184,11 @@ impl Admission {
                 let (freed, patience) = match state.admits(endpoint, from) {
                     Try::Go => {
                         let tenant = state.tenant_limit.map(|_| endpoint.tenant.clone());
-                        return Admitted::Go(Permit { admission: self.clone(), endpoint: endpoint.id.clone(), tenant });
+                        return Admitted::Go(Permit {
+                            admission: self.clone(),
+                            endpoint: endpoint.id.clone(),
+                            tenant,
+                        });
                     }
                     Try::Full => {
                         self.pass_on(in_line, &state);
@@ -184,7 +205,8 @@ impl Admission {
                     }
                 };
                 waiting.get_or_insert_with(|| Waiting::new(self, &mut state, endpoint, from));
-                // In line before the state is unlocked, so that nothing that is freed goes unnoticed.
+                // In line before the state is unlocked, so that nothing that is freed goes
+                // unnoticed.
                 let mut freed = Box::pin(freed.notified_owned());
                 freed.as_mut().enable();
                 (freed, within(patience))
@@ -204,16 +226,18 @@ impl Admission {
         }
     }
 
-    /// How many deliveries it is worth taking out of the store now, for all endpoints together: as many as there are free
-    /// slots, and some that wait in line for one.
+    /// How many deliveries it is worth taking out of the store now, for all endpoints together: as
+    /// many as there are free slots, and some that wait in line for one.
     #[must_use]
     pub fn worth_taking(&self) -> usize {
         let state = self.lock();
-        (state.slots - state.in_flight + state.slots.div_ceil(IN_LINE)).saturating_sub(state.waiting_from_store)
+        (state.slots - state.in_flight + state.slots.div_ceil(IN_LINE))
+            .saturating_sub(state.waiting_from_store)
     }
 
-    /// How many deliveries it is worth taking out of the store for the endpoint now: as many as it has
-    /// room for and once more its share, which will find room within the patience of an endpoint that is well.
+    /// How many deliveries it is worth taking out of the store for the endpoint now: as many as it
+    /// has room for and once more its share, which will find room within the patience of an
+    /// endpoint that is well.
     #[must_use]
     pub fn room(&self, endpoint: &Endpoint) -> usize {
         let state = self.lock();
@@ -237,8 +261,8 @@ impl Admission {
         }
     }
 
-    /// From now on the endpoint gets at most so many requests a second, because it said so; or fewer, by
-    /// its own rate limit. `None`: it wants no limit any more.
+    /// From now on the endpoint gets at most so many requests a second, because it said so; or
+    /// fewer, by its own rate limit. `None`: it wants no limit any more.
     pub fn cap_rate(&self, endpoint: &EndpointId, rate: Option<f64>) {
         let mut state = self.lock();
         match rate {
@@ -247,11 +271,13 @@ impl Admission {
         }
     }
 
-    /// Admits nothing for the endpoint for so long, and takes nothing of it out of the store: its script cannot be run.
+    /// Admits nothing for the endpoint for so long, and takes nothing of it out of the store: its
+    /// script cannot be run.
     pub fn pause(&self, endpoint: &EndpointId, pause: Duration) {
         let now = Instant::now();
         let mut state = self.lock();
-        // Those that are over go here, so that the map does not grow with every endpoint that was ever paused.
+        // Those that are over go here, so that the map does not grow with every endpoint that was
+        // ever paused.
         state.paused.retain(|_, until| *until > now);
         state.paused.insert(endpoint.clone(), now + pause);
     }
@@ -269,13 +295,19 @@ impl Admission {
     /// Forgets every backlog but those of `endpoints`.
     pub fn keep_backlogs(&self, endpoints: &[EndpointId]) {
         let endpoints: HashSet<&EndpointId> = endpoints.iter().collect();
-        self.lock().backlogged.retain(|held| endpoints.contains(held));
+        self.lock()
+            .backlogged
+            .retain(|held| endpoints.contains(held));
     }
 
     /// How many endpoints have as many requests under way as they may have.
     #[must_use]
     pub fn limited(&self) -> usize {
-        self.lock().lanes.values().filter(|lane| lane.waiting > 0).count()
+        self.lock()
+            .lanes
+            .values()
+            .filter(|lane| lane.waiting > 0)
+            .count()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -285,7 +317,9 @@ impl Admission {
 
 impl State {
     fn is_paused(&self, endpoint: &EndpointId) -> bool {
-        self.paused.get(endpoint).is_some_and(|until| *until > Instant::now())
+        self.paused
+            .get(endpoint)
+            .is_some_and(|until| *until > Instant::now())
     }
 
     /// The most requests that the endpoint may have under way, as things stand.
@@ -297,25 +331,44 @@ impl State {
         limit.min(above_reserve.max(of_reserve))
     }
 
-    /// The most requests that the endpoint may have under way by its tenant's limit, as things stand.
+    /// The most requests that the endpoint may have under way by its tenant's limit, as things
+    /// stand.
     fn tenant_room(&self, endpoint: &Endpoint) -> usize {
-        let Some(limit) = self.tenant_limit else { return usize::MAX };
-        let tenant = self.tenants.get(&endpoint.tenant).map_or(0, |tenant| tenant.in_flight);
-        let own = self.lanes.get(&endpoint.id).map_or(0, |lane| lane.in_flight);
+        let Some(limit) = self.tenant_limit else {
+            return usize::MAX;
+        };
+        let tenant = self
+            .tenants
+            .get(&endpoint.tenant)
+            .map_or(0, |tenant| tenant.in_flight);
+        let own = self
+            .lanes
+            .get(&endpoint.id)
+            .map_or(0, |lane| lane.in_flight);
         own + limit.saturating_sub(tenant)
     }
 
-    /// The most requests a second that the endpoint may get: by its own limit, and by what it asked for.
+    /// The most requests a second that the endpoint may get: by its own limit, and by what it asked
+    /// for.
     fn rate(&self, endpoint: &Endpoint) -> Option<f64> {
         let cap = self.caps.get(&endpoint.id).copied();
-        cap.into_iter().chain(endpoint.rate_limit_per_second).reduce(f64::min)
+        cap.into_iter()
+            .chain(endpoint.rate_limit_per_second)
+            .reduce(f64::min)
     }
 
-    /// Takes the endpoint's next turn under its rate limit. `None` when it is too far off to wait for.
+    /// Takes the endpoint's next turn under its rate limit. `None` when it is too far off to wait
+    /// for.
     fn turn(&mut self, endpoint: &Endpoint) -> Option<Instant> {
         let now = Instant::now();
-        let Some(rate) = self.rate(endpoint) else { return Some(now) };
-        self.lanes.entry(endpoint.id.clone()).or_insert_with(|| Lane::new(now)).pace.take(rate)
+        let Some(rate) = self.rate(endpoint) else {
+            return Some(now);
+        };
+        self.lanes
+            .entry(endpoint.id.clone())
+            .or_insert_with(|| Lane::new(now))
+            .pace
+            .take(rate)
     }
 
     fn admits(&mut self, endpoint: &Endpoint, from: From) -> Try {
@@ -323,9 +376,15 @@ impl State {
         let yields = from == From::Broker && self.backlogged.contains(&endpoint.id);
         let share = if yields { whole.div_ceil(2) } else { whole };
         let now = Instant::now();
-        let tenant_is_full =
-            self.tenant_room(endpoint) <= self.lanes.get(&endpoint.id).map_or(0, |lane| lane.in_flight);
-        let lane = self.lanes.entry(endpoint.id.clone()).or_insert_with(|| Lane::new(now));
+        let tenant_is_full = self.tenant_room(endpoint)
+            <= self
+                .lanes
+                .get(&endpoint.id)
+                .map_or(0, |lane| lane.in_flight);
+        let lane = self
+            .lanes
+            .entry(endpoint.id.clone())
+            .or_insert_with(|| Lane::new(now));
         if lane.in_flight < share && !tenant_is_full {
             if lane.in_flight == 0 {
                 lane.progress = now;
@@ -333,11 +392,15 @@ impl State {
             lane.in_flight += 1;
             self.in_flight += 1;
             if self.tenant_limit.is_some() {
-                self.tenants.entry(endpoint.tenant.clone()).or_default().in_flight += 1;
+                self.tenants
+                    .entry(endpoint.tenant.clone())
+                    .or_default()
+                    .in_flight += 1;
             }
             return Try::Go;
         }
-        // Room of its own, and none of its tenant's: any request of the tenant that ends may make it.
+        // Room of its own, and none of its tenant's: any request of the tenant that ends may make
+        // it.
         if lane.in_flight < share && self.in_flight < self.slots {
             let tenant = self.tenants.entry(endpoint.tenant.clone()).or_default();
             return Try::Wait(Arc::clone(&tenant.freed));
@@ -358,20 +421,30 @@ impl State {
 
     /// What held work that waited in vain.
     fn hold(&self, endpoint: &Endpoint) -> Hold {
-        let own = self.lanes.get(&endpoint.id).map_or(0, |lane| lane.in_flight);
+        let own = self
+            .lanes
+            .get(&endpoint.id)
+            .map_or(0, |lane| lane.in_flight);
         if own < self.share(endpoint) && self.tenant_room(endpoint) <= own {
             return Hold::Tenant;
         }
-        if self.in_flight >= self.slots || self.lanes.get(&endpoint.id).is_none_or(|lane| lane.in_flight == 0) {
+        if self.in_flight >= self.slots
+            || self
+                .lanes
+                .get(&endpoint.id)
+                .is_none_or(|lane| lane.in_flight == 0)
+        {
             Hold::Slots
         } else {
             Hold::MaxInFlight
         }
     }
 
-    /// Forgets a lane that nobody uses, so that the map does not grow with every endpoint ever called.
+    /// Forgets a lane that nobody uses, so that the map does not grow with every endpoint ever
+    /// called.
     fn tidy(&mut self, endpoint: &EndpointId) {
-        let idle = |lane: &Lane| lane.in_flight == 0 && lane.waiting == 0 && lane.pace.ahead().is_zero();
+        let idle =
+            |lane: &Lane| lane.in_flight == 0 && lane.waiting == 0 && lane.pace.ahead().is_zero();
         if self.lanes.get(endpoint).is_some_and(idle) {
             self.lanes.remove(endpoint);
         }
@@ -381,7 +454,9 @@ impl State {
 impl Lane {
     /// Whether it is full and no request has ended for longer than anybody waits.
     fn is_stalled(&self, share: usize, now: Instant) -> bool {
-        self.in_flight > 0 && self.in_flight >= share && now.duration_since(self.progress) > PATIENCE
+        self.in_flight > 0
+            && self.in_flight >= share
+            && now.duration_since(self.progress) > PATIENCE
     }
 
     fn new(now: Instant) -> Self {
@@ -429,13 +504,22 @@ struct Waiting<'a> {
 }
 
 impl<'a> Waiting<'a> {
-    fn new(admission: &'a Admission, state: &mut State, endpoint: &'a Endpoint, from: From) -> Self {
+    fn new(
+        admission: &'a Admission,
+        state: &mut State,
+        endpoint: &'a Endpoint,
+        from: From,
+    ) -> Self {
         if let Some(lane) = state.lanes.get_mut(&endpoint.id) {
             lane.waiting += 1;
             lane.waiting_from_store += usize::from(from == From::Store);
             state.waiting_from_store += usize::from(from == From::Store);
         }
-        Self { admission, endpoint, from }
+        Self {
+            admission,
+            endpoint,
+            from,
+        }
     }
 }
 

@@ -30,9 +30,15 @@ pub fn attempted(
     delivery.attempt_count = attempt.number;
     delivery.last_error = outcome.error().map(|error| error.text.clone());
     delivery.provider_error_code = outcome.provider_error_code().map(str::to_owned);
-    if let Outcome::Accepted { provider_message_id, provider_message_date } = outcome {
+    if let Outcome::Accepted {
+        provider_message_id,
+        provider_message_date,
+    } = outcome
+    {
         delivery.provider_message_id.clone_from(provider_message_id);
-        delivery.provider_message_date.clone_from(provider_message_date);
+        delivery
+            .provider_message_date
+            .clone_from(provider_message_date);
     }
     delivery.state = match verdict {
         Verdict::Complete => DeliveryState::Delivered { at: now },
@@ -43,23 +49,50 @@ pub fn attempted(
     let gone = matches!(verdict, Verdict::GiveUp(FailureReason::Gone));
     let disable = gone.then(|| disabled(endpoint, now));
     let event = event(&delivery, Some(&attempt), events);
-    Record { delivery, before, attempt: Some(attempt), kept: None, event, disable }
+    Record {
+        delivery,
+        before,
+        attempt: Some(attempt),
+        kept: None,
+        event,
+        disable,
+    }
 }
 
 /// The record of a delivery that ends or waits without an attempt.
 #[must_use]
-pub fn untried(mut delivery: Delivery, before: Before, state: DeliveryState, why: Option<String>) -> Record {
+pub fn untried(
+    mut delivery: Delivery,
+    before: Before,
+    state: DeliveryState,
+    why: Option<String>,
+) -> Record {
     delivery.state = state;
     delivery.last_error = why.or(delivery.last_error);
     let event = event(&delivery, None, EventSettings::default());
-    Record { delivery, before, attempt: None, kept: None, event, disable: None }
+    Record {
+        delivery,
+        before,
+        attempt: None,
+        kept: None,
+        event,
+        disable: None,
+    }
 }
 
-/// The record of a delivery that fails by a fault of ours, which `why` tells: not the endpoint's, nor the
-/// notification's.
+/// The record of a delivery that fails by a fault of ours, which `why` tells: not the endpoint's,
+/// nor the notification's.
 #[must_use]
 pub fn internal(delivery: Delivery, before: Before, now: Timestamp, why: String) -> Record {
-    untried(delivery, before, DeliveryState::Failed { at: now, reason: FailureReason::Internal }, Some(why))
+    untried(
+        delivery,
+        before,
+        DeliveryState::Failed {
+            at: now,
+            reason: FailureReason::Internal,
+        },
+        Some(why),
+    )
 }
 
 /// The state of a delivery that its endpoint does not admit now.
@@ -81,6 +114,13 @@ fn event(delivery: &Delivery, attempt: Option<&Attempt>, events: EventSettings) 
 
 fn disabled(endpoint: &Endpoint, now: Timestamp) -> DisableEndpoint {
     let status = EndpointStatus::Disabled(DisabledReason::Gone);
-    let endpoint = Endpoint { status, updated_at: now, ..endpoint.clone() };
-    DisableEndpoint { event: Event::of_endpoint(&endpoint, now), endpoint }
+    let endpoint = Endpoint {
+        status,
+        updated_at: now,
+        ..endpoint.clone()
+    };
+    DisableEndpoint {
+        event: Event::of_endpoint(&endpoint, now),
+        endpoint,
+    }
 }

@@ -25,14 +25,21 @@ pub fn decide(outcome: &Outcome, policy: &RetryPolicy, attempt: AttemptFacts) ->
     match outcome {
         Outcome::Accepted { .. } => Verdict::Complete,
         Outcome::Refused { reason, .. } => Verdict::GiveUp(*reason),
-        Outcome::Transient { kind, retry_after, .. } => {
+        Outcome::Transient {
+            kind, retry_after, ..
+        } => {
             if attempt.number > policy.retries() || !policy.retries_on(*kind) {
                 Verdict::GiveUp(FailureReason::RetriesExhausted)
             } else if attempt.expires_at.is_some_and(|at| at <= attempt.now) {
                 Verdict::Expire
             } else {
-                // A retry due after the expiry is recorded all the same: the delivery expires on time, not early.
-                Verdict::RetryAt(attempt.now.after(policy.delay(attempt.number, attempt.jitter, *retry_after)))
+                // A retry due after the expiry is recorded all the same: the delivery expires on
+                // time, not early.
+                Verdict::RetryAt(attempt.now.after(policy.delay(
+                    attempt.number,
+                    attempt.jitter,
+                    *retry_after,
+                )))
             }
         }
     }
@@ -52,12 +59,25 @@ mod tests {
     }
 
     fn made(number: u32) -> AttemptFacts {
-        AttemptFacts { number, expires_at: None, now: now(), jitter: 0.0 }
+        AttemptFacts {
+            number,
+            expires_at: None,
+            now: now(),
+            jitter: 0.0,
+        }
     }
 
     fn transient(kind: RetryOn) -> Outcome {
-        let error = AttemptError { code: "x".into(), text: "x".into() };
-        Outcome::Transient { kind, error, retry_after: None, provider_error_code: None }
+        let error = AttemptError {
+            code: "x".into(),
+            text: "x".into(),
+        };
+        Outcome::Transient {
+            kind,
+            error,
+            retry_after: None,
+            provider_error_code: None,
+        }
     }
 
     #[test]
@@ -66,22 +86,40 @@ mod tests {
         let outcome = transient(RetryOn::ServerError);
         for (number, seconds) in [(1, 1), (2, 2), (3, 4), (4, 8)] {
             let due = now().after(Duration::from_secs(seconds));
-            assert_eq!(decide(&outcome, &policy, made(number)), Verdict::RetryAt(due));
+            assert_eq!(
+                decide(&outcome, &policy, made(number)),
+                Verdict::RetryAt(due)
+            );
         }
-        assert_eq!(decide(&outcome, &policy, made(5)), Verdict::GiveUp(FailureReason::RetriesExhausted));
+        assert_eq!(
+            decide(&outcome, &policy, made(5)),
+            Verdict::GiveUp(FailureReason::RetriesExhausted)
+        );
     }
 
     #[test]
     fn what_the_policy_does_not_retry_is_given_up() {
-        let policy = RetryPolicy { on: vec![RetryOn::Network], ..RetryPolicy::default() };
+        let policy = RetryPolicy {
+            on: vec![RetryOn::Network],
+            ..RetryPolicy::default()
+        };
         let verdict = decide(&transient(RetryOn::Timeout), &policy, made(1));
         assert_eq!(verdict, Verdict::GiveUp(FailureReason::RetriesExhausted));
-        assert!(matches!(decide(&transient(RetryOn::Network), &policy, made(1)), Verdict::RetryAt(_)));
+        assert!(matches!(
+            decide(&transient(RetryOn::Network), &policy, made(1)),
+            Verdict::RetryAt(_)
+        ));
     }
 
     #[test]
     fn a_failure_after_the_expiry_expires() {
-        let late = AttemptFacts { expires_at: Some(now()), ..made(1) };
-        assert_eq!(decide(&transient(RetryOn::Timeout), &RetryPolicy::default(), late), Verdict::Expire);
+        let late = AttemptFacts {
+            expires_at: Some(now()),
+            ..made(1)
+        };
+        assert_eq!(
+            decide(&transient(RetryOn::Timeout), &RetryPolicy::default(), late),
+            Verdict::Expire
+        );
     }
 }

@@ -20,7 +20,11 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_message_bytes: 1024 * 1024, poison_after: 50, max_recipients: 1000 }
+        Self {
+            max_message_bytes: 1024 * 1024,
+            poison_after: 50,
+            max_recipients: 1000,
+        }
     }
 }
 
@@ -29,8 +33,8 @@ impl Default for Limits {
 pub enum Decoded {
     /// A notification.
     Work(Box<Notification>),
-    /// A notification without a name. A redelivery of it could not be told from a second one, so it goes
-    /// back to the queue as this message, which has a name, before anything is sent.
+    /// A notification without a name. A redelivery of it could not be told from a second one, so it
+    /// goes back to the queue as this message, which has a name, before anything is sent.
     Unnamed(Message),
     /// Not a notification.
     Unreadable(DeadReason, String),
@@ -41,11 +45,18 @@ pub enum Decoded {
 pub fn decode(incoming: &Incoming, limits: Limits, now: Timestamp) -> Decoded {
     let message = &incoming.message;
     if incoming.delivery_count > limits.poison_after {
-        let detail = format!("it came back {} times without being finished", incoming.delivery_count);
+        let detail = format!(
+            "it came back {} times without being finished",
+            incoming.delivery_count
+        );
         return Decoded::Unreadable(DeadReason::Poisonous, detail);
     }
     if message.body.len() > limits.max_message_bytes {
-        let detail = format!("it has {} bytes; the limit is {}", message.body.len(), limits.max_message_bytes);
+        let detail = format!(
+            "it has {} bytes; the limit is {}",
+            message.body.len(),
+            limits.max_message_bytes
+        );
         return Decoded::Unreadable(DeadReason::TooLarge, detail);
     }
     match read(message, now) {
@@ -56,20 +67,32 @@ pub fn decode(incoming: &Incoming, limits: Limits, now: Timestamp) -> Decoded {
 
 fn read(message: &Message, now: Timestamp) -> Result<Decoded, String> {
     let mut reader = serde_json::Deserializer::from_slice(&message.body);
-    let draft: NotificationDraft = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let path = error.path().to_string();
-        format!("not a notification: {}", reading::sentence(&path, error.inner()))
-    })?;
-    reader.end().map_err(|error| format!("not a notification: {error}"))?;
+    let draft: NotificationDraft =
+        serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+            let path = error.path().to_string();
+            format!(
+                "not a notification: {}",
+                reading::sentence(&path, error.inner())
+            )
+        })?;
+    reader
+        .end()
+        .map_err(|error| format!("not a notification: {error}"))?;
     let named = match (&draft.id, &message.id) {
         (Some(id), _) => Some(id.clone()),
-        (None, Some(id)) => Some(NotificationId::parse(id).map_err(|error| format!("message_id: {error}"))?),
+        (None, Some(id)) => {
+            Some(NotificationId::parse(id).map_err(|error| format!("message_id: {error}"))?)
+        }
         (None, None) => None,
     };
     let Some(id) = named else {
         let name = uuid_v7(now).to_string();
         let accepted_at = message.accepted_at.or(Some(now));
-        return Ok(Decoded::Unnamed(Message { id: Some(name), accepted_at, ..message.clone() }));
+        return Ok(Decoded::Unnamed(Message {
+            id: Some(name),
+            accepted_at,
+            ..message.clone()
+        }));
     };
     let acceptance = Acceptance {
         id,
@@ -80,8 +103,11 @@ fn read(message: &Message, now: Timestamp) -> Result<Decoded, String> {
         traceparent: message.traceparent.clone(),
         hops: message.hops,
     };
-    check_type(&draft.kind, message.origin).map_err(|error| format!("not a notification: {error}"))?;
-    let notification = draft.accept(acceptance).map_err(|error| format!("not a notification: {error}"))?;
+    check_type(&draft.kind, message.origin)
+        .map_err(|error| format!("not a notification: {error}"))?;
+    let notification = draft
+        .accept(acceptance)
+        .map_err(|error| format!("not a notification: {error}"))?;
     Ok(Decoded::Work(Box::new(notification)))
 }
 
@@ -94,15 +120,44 @@ mod tests {
     #[test]
     fn types_of_posthastes_own_events_are_its_own() {
         let body = r#"{"type":"delivery.failed","payload":{}}"#;
-        let Decoded::Unreadable(DeadReason::Undecodable, detail) = decoded(body, Some("n")) else { panic!() };
-        assert!(detail.contains("type is the type of Posthaste's own events"), "{detail}");
-        assert!(matches!(decoded(r#"{"type":"delivery.failed.at.sea","payload":{}}"#, Some("n")), Decoded::Work(_)));
+        let Decoded::Unreadable(DeadReason::Undecodable, detail) = decoded(body, Some("n")) else {
+            panic!()
+        };
+        assert!(
+            detail.contains("type is the type of Posthaste's own events"),
+            "{detail}"
+        );
+        assert!(matches!(
+            decoded(
+                r#"{"type":"delivery.failed.at.sea","payload":{}}"#,
+                Some("n")
+            ),
+            Decoded::Work(_)
+        ));
     }
 
     fn decoded(body: &str, id: Option<&str>) -> Decoded {
-        let message = Message { id: id.map(str::to_owned), body: body.to_owned().into(), ..Message::default() };
-        let incoming = Incoming { message, tag: Tag { epoch: 1, number: 1 }, delivery_count: 0 };
-        decode(&incoming, Limits { max_message_bytes: 200, ..Limits::default() }, Timestamp::from_micros(1))
+        let message = Message {
+            id: id.map(str::to_owned),
+            body: body.to_owned().into(),
+            ..Message::default()
+        };
+        let incoming = Incoming {
+            message,
+            tag: Tag {
+                epoch: 1,
+                number: 1,
+            },
+            delivery_count: 0,
+        };
+        decode(
+            &incoming,
+            Limits {
+                max_message_bytes: 200,
+                ..Limits::default()
+            },
+            Timestamp::from_micros(1),
+        )
     }
 
     fn reason(body: &str) -> (DeadReason, String) {
@@ -124,18 +179,39 @@ mod tests {
 
     #[test]
     fn a_message_without_a_name_gets_one() {
-        let Decoded::Unnamed(message) = decoded(r#"{"type":"t","payload":1}"#, None) else { panic!("it has no name") };
+        let Decoded::Unnamed(message) = decoded(r#"{"type":"t","payload":1}"#, None) else {
+            panic!("it has no name")
+        };
         assert!(message.id.is_some() && message.accepted_at.is_some());
     }
 
     #[test]
     fn garbage_is_told_apart() {
         assert!(reason("hello").1.contains("expected value"));
-        assert!(reason(r#"{"type":5,"payload":1}"#).1.contains("type must be a string, not 5"));
-        assert!(reason(r#"{"type":"t","payload":1,"ttl":1}"#).1.contains("ttl is not known: expected"));
+        assert!(
+            reason(r#"{"type":5,"payload":1}"#)
+                .1
+                .contains("type must be a string, not 5")
+        );
+        assert!(
+            reason(r#"{"type":"t","payload":1,"ttl":1}"#)
+                .1
+                .contains("ttl is not known: expected")
+        );
         assert!(reason(r#"{"type":"t"}"#).1.contains("payload is missing"));
-        assert!(reason(r#"{"type":"t","payload":1,"ttl_seconds":-1}"#).1.contains("ttl_seconds must be"));
-        assert!(reason(r#"{"type":"t","payload":1} x"#).1.contains("trailing characters"));
-        assert_eq!(reason(&format!("{{\"type\":\"{}\"}}", "x".repeat(300))).0, DeadReason::TooLarge);
+        assert!(
+            reason(r#"{"type":"t","payload":1,"ttl_seconds":-1}"#)
+                .1
+                .contains("ttl_seconds must be")
+        );
+        assert!(
+            reason(r#"{"type":"t","payload":1} x"#)
+                .1
+                .contains("trailing characters")
+        );
+        assert_eq!(
+            reason(&format!("{{\"type\":\"{}\"}}", "x".repeat(300))).0,
+            DeadReason::TooLarge
+        );
     }
 }

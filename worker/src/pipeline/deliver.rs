@@ -1,5 +1,6 @@
-//! The handling of one delivery: [`Pipeline::steps`] is the list of the steps, each a file of its own, and returns how it
-//! ended; [`Pipeline::settle`] records that, whatever it was. Read this file first.
+//! The handling of one delivery: [`Pipeline::steps`] is the list of the steps, each a file of its
+//! own, and returns how it ended; [`Pipeline::settle`] records that, whatever it was. Read this
+//! file first.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -30,7 +31,8 @@ use crate::pipeline::spans;
 use crate::wire::Subject;
 use crate::wire::outcome::Verdict;
 
-/// How long an endpoint whose script could not be run gets nothing: its deliveries wait in the store meanwhile.
+/// How long an endpoint whose script could not be run gets nothing: its deliveries wait in the
+/// store meanwhile.
 const SCRIPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the steps of a delivery need.
@@ -66,9 +68,16 @@ pub struct Pipeline {
 /// How the handling of a delivery ended.
 enum Ending {
     /// An attempt was made.
-    Attempted { finished: Box<FinishedAttempt>, begun: Timestamp, verdict: Verdict },
+    Attempted {
+        finished: Box<FinishedAttempt>,
+        begun: Timestamp,
+        verdict: Verdict,
+    },
     /// None was made: the delivery is in this state now, and why.
-    Untried { state: DeliveryState, why: Option<String> },
+    Untried {
+        state: DeliveryState,
+        why: Option<String>,
+    },
     /// The worker is stopping: another one, or this one after its restart, begins anew.
     Stopping,
     /// Our fault.
@@ -82,10 +91,14 @@ impl Ending {
 }
 
 impl Pipeline {
-    /// One attempt at a delivery, or the reason why none is made; recorded either way, unless the worker stops.
+    /// One attempt at a delivery, or the reason why none is made; recorded either way, unless the
+    /// worker stops.
     async fn deliver(&self, mut job: Job) {
         let span = spans::attempt(&self.tracer, &job);
-        let ending = match AssertUnwindSafe(self.steps(&mut job, &span)).catch_unwind().await {
+        let ending = match AssertUnwindSafe(self.steps(&mut job, &span))
+            .catch_unwind()
+            .await
+        {
             Ok(Ok(ending) | Err(ending)) => ending,
             Err(_) => Ending::Panicked,
         };
@@ -111,24 +124,42 @@ impl Pipeline {
                 jitter: rand::random(),
             },
         );
-        Ok(Ending::Attempted { finished, begun, verdict })
+        Ok(Ending::Attempted {
+            finished,
+            begun,
+            verdict,
+        })
     }
 
     /// What time it is, if the delivery may still be sent.
     fn refuse_expired(&self, job: &Job) -> Result<Timestamp, Ending> {
         let now = self.clock.now();
         let expired = job.notification.is_expired(now);
-        if expired { Err(Ending::untried(DeliveryState::Expired { at: now })) } else { Ok(now) }
+        if expired {
+            Err(Ending::untried(DeliveryState::Expired { at: now }))
+        } else {
+            Ok(now)
+        }
     }
 
     /// Parks the delivery, unless its time is over.
     fn park(&self, job: &Job, why: Hold) -> Ending {
-        self.refuse_expired(job).map_or_else(|expired| expired, |_| Ending::untried(conclude::parked(why)))
+        self.refuse_expired(job).map_or_else(
+            |expired| expired,
+            |_| Ending::untried(conclude::parked(why)),
+        )
     }
 
     async fn admit(&self, job: &mut Job) -> Result<Permit, Ending> {
-        let from = if matches!(job.ack, AckHandle::Lease(_)) { From::Store } else { From::Broker };
-        let limit = job.notification.expires_at.map(|at| at.since(self.clock.now()));
+        let from = if matches!(job.ack, AckHandle::Lease(_)) {
+            From::Store
+        } else {
+            From::Broker
+        };
+        let limit = job
+            .notification
+            .expires_at
+            .map(|at| at.since(self.clock.now()));
         match self.admission.admit(&job.endpoint, from, limit).await {
             Admitted::Go(permit) => {
                 drop(job.waiting.take());
@@ -140,18 +171,33 @@ impl Pipeline {
     }
 
     /// Render, sign, send, classify.
-    async fn exchange(&self, job: &Job, begun: Timestamp, span: &Span) -> Result<Box<FinishedAttempt>, Ending> {
+    async fn exchange(
+        &self,
+        job: &Job,
+        begun: Timestamp,
+        span: &Span,
+    ) -> Result<Box<FinishedAttempt>, Ending> {
         let in_flight = self.metrics.attempt_in_flight();
-        let end = self.attempter.attempt(&subject(job), job.kept.as_ref(), begun, span).await;
+        let end = self
+            .attempter
+            .attempt(&subject(job), job.kept.as_ref(), begun, span)
+            .await;
         drop(in_flight);
         match end {
             AttemptEnd::Finished(finished) => Ok(finished),
-            AttemptEnd::Skipped { skip, .. } => {
-                Err(Ending::Untried { state: DeliveryState::Cancelled { at: begun }, why: Some(skip.to_string()) })
-            }
+            AttemptEnd::Skipped { skip, .. } => Err(Ending::Untried {
+                state: DeliveryState::Cancelled { at: begun },
+                why: Some(skip.to_string()),
+            }),
             AttemptEnd::Unwritable(error) => {
-                let state = DeliveryState::Failed { at: begun, reason: FailureReason::RenderError };
-                Err(Ending::Untried { state, why: Some(error.to_string()) })
+                let state = DeliveryState::Failed {
+                    at: begun,
+                    reason: FailureReason::RenderError,
+                };
+                Err(Ending::Untried {
+                    state,
+                    why: Some(error.to_string()),
+                })
             }
             AttemptEnd::Busy => {
                 self.admission.pause(&job.endpoint.id, SCRIPT_PAUSE);
@@ -164,7 +210,8 @@ impl Pipeline {
         }
     }
 
-    /// Records how it ended, closes the span, and has the message acknowledged once the record is in the store.
+    /// Records how it ended, closes the span, and has the message acknowledged once the record is
+    /// in the store.
     async fn settle(&self, job: Job, mut span: Span, ending: Ending) {
         match ending {
             // The message goes back to the broker, or the lease to the store.
@@ -172,17 +219,40 @@ impl Pipeline {
             Ending::Untried { state, why } => {
                 let record = conclude::untried(job.delivery, job.before, state, why);
                 spans::not_made(span, &record, &job.ack);
-                self.recorder.put(Finished { record, ack: job.ack }).await;
+                self.recorder
+                    .put(Finished {
+                        record,
+                        ack: job.ack,
+                    })
+                    .await;
             }
-            Ending::Attempted { finished, begun, verdict } => {
+            Ending::Attempted {
+                finished,
+                begun,
+                verdict,
+            } => {
                 let attempt = self.attempt(&job, &finished, begun);
                 self.note(&job, &attempt, &finished, begun);
                 let whole = (attempt, &finished.outcome, verdict);
-                let record =
-                    conclude::attempted(job.delivery, job.before, &job.endpoint, whole, finished.over, self.events);
-                let record = Record { kept: finished.keep, ..record };
+                let record = conclude::attempted(
+                    job.delivery,
+                    job.before,
+                    &job.endpoint,
+                    whole,
+                    finished.over,
+                    self.events,
+                );
+                let record = Record {
+                    kept: finished.keep,
+                    ..record
+                };
                 spans::made(span, &record);
-                self.recorder.put(Finished { record, ack: job.ack }).await;
+                self.recorder
+                    .put(Finished {
+                        record,
+                        ack: job.ack,
+                    })
+                    .await;
             }
             Ending::Panicked => {
                 span.fail(FailureReason::Internal.as_str());
@@ -191,8 +261,8 @@ impl Pipeline {
         }
     }
 
-    /// A delivery whose handling panics is poison: its message goes to the dead-letter queue, or, where it came from the
-    /// store, it fails.
+    /// A delivery whose handling panics is poison: its message goes to the dead-letter queue, or,
+    /// where it came from the store, it fails.
     async fn settle_panicked(&self, job: Job) {
         tracing::error!("handling a delivery panicked: please report this as a bug of Posthaste");
         let detail = "handling it panicked; the worker's log has the place";
@@ -200,13 +270,25 @@ impl Pipeline {
             AckHandle::Message(pending, in_flight) => {
                 drop(in_flight);
                 let reason = DeadReason::Poisonous;
-                dead_letter(self.broker.as_ref(), &self.metrics, &pending.message, reason, detail).await;
+                dead_letter(
+                    self.broker.as_ref(),
+                    &self.metrics,
+                    &pending.message,
+                    reason,
+                    detail,
+                )
+                .await;
                 if let Some(tag) = pending.settle_one() {
                     self.recorder.ack(tag).await;
                 }
             }
             ack @ (AckHandle::Lease(_) | AckHandle::Nobody) => {
-                let record = conclude::internal(job.delivery, job.before, self.clock.now(), detail.to_owned());
+                let record = conclude::internal(
+                    job.delivery,
+                    job.before,
+                    self.clock.now(),
+                    detail.to_owned(),
+                );
                 self.recorder.put(Finished { record, ack }).await;
             }
         }
@@ -259,16 +341,29 @@ impl Pipeline {
     /// Counts and logs an attempt, and keeps to the rate that the receiver asked for.
     fn note(&self, job: &Job, attempt: &Attempt, finished: &FinishedAttempt, begun: Timestamp) {
         if job.delivery.attempt_count == 0 {
-            let ready = job.notification.deliver_at.unwrap_or(job.notification.accepted_at);
-            self.metrics.queue_wait.observe(begun.since(ready).as_secs_f64());
+            let ready = job
+                .notification
+                .deliver_at
+                .unwrap_or(job.notification.accepted_at);
+            self.metrics
+                .queue_wait
+                .observe(begun.since(ready).as_secs_f64());
         }
-        self.admission.cap_rate(&job.endpoint.id, finished.rate_per_second);
-        self.metrics.attempted(job.endpoint.wire_format, attempt.result, attempt.duration);
+        self.admission
+            .cap_rate(&job.endpoint.id, finished.rate_per_second);
+        self.metrics
+            .attempted(job.endpoint.wire_format, attempt.result, attempt.duration);
         let duration_ms = attempt.duration.as_secs_f64() * 1e3;
         let status = attempt.status_code;
         match finished.outcome.error() {
             None => tracing::debug!(duration_ms, status, "delivered"),
-            Some(error) => tracing::debug!(duration_ms, status, error.code, error.text, "the attempt failed"),
+            Some(error) => tracing::debug!(
+                duration_ms,
+                status,
+                error.code,
+                error.text,
+                "the attempt failed"
+            ),
         }
     }
 }

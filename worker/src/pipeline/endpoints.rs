@@ -1,5 +1,5 @@
-//! The endpoints, cached. The store counts changes; every look at the store brings the count along, so
-//! a worker routes by endpoints as they stood when it took the notification up.
+//! The endpoints, cached. The store counts changes; every look at the store brings the count along,
+//! so a worker routes by endpoints as they stood when it took the notification up.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -27,8 +27,9 @@ impl EndpointSet {
         self.by_id.get(id).cloned()
     }
 
-    /// Whether there is such an endpoint, which this process cannot read (its secrets are encrypted with
-    /// another master key, or a newer version wrote it). Its work waits, as for a disabled one.
+    /// Whether there is such an endpoint, which this process cannot read (its secrets are encrypted
+    /// with another master key, or a newer version wrote it). Its work waits, as for a disabled
+    /// one.
     #[must_use]
     pub fn is_unreadable(&self, id: &EndpointId) -> bool {
         self.unreadable.contains(id)
@@ -47,7 +48,8 @@ impl EndpointSet {
 
     /// The set after `changes`, which lead to `version`.
     fn changed(&self, version: i64, changes: Vec<EndpointChange>) -> Self {
-        let (mut by_id, mut unreadable) = (self.by_id.clone(), self.unreadable.clone());
+        let mut by_id = self.by_id.clone();
+        let mut unreadable = self.unreadable.clone();
         for change in changes {
             match change {
                 EndpointChange::Saved(endpoint) => {
@@ -66,12 +68,20 @@ impl EndpointSet {
         }
         let mut enabled: HashMap<TenantId, Vec<Arc<Endpoint>>> = HashMap::new();
         for endpoint in by_id.values().filter(|endpoint| endpoint.is_enabled()) {
-            enabled.entry(endpoint.tenant.clone()).or_default().push(Arc::clone(endpoint));
+            enabled
+                .entry(endpoint.tenant.clone())
+                .or_default()
+                .push(Arc::clone(endpoint));
         }
         for endpoints in enabled.values_mut() {
             endpoints.sort_by(|one, other| one.id.cmp(&other.id));
         }
-        Self { version, by_id, enabled, unreadable }
+        Self {
+            version,
+            by_id,
+            enabled,
+            unreadable,
+        }
     }
 }
 
@@ -86,7 +96,11 @@ impl EndpointCache {
     /// An empty cache; the first look fills it.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        Self { store, current: ArcSwap::default(), refreshing: Mutex::new(()) }
+        Self {
+            store,
+            current: ArcSwap::default(),
+            refreshing: Mutex::new(()),
+        }
     }
 
     /// The endpoints as last read.

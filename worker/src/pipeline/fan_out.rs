@@ -1,6 +1,7 @@
-//! Starts the deliveries of a notification. A few start at once. Of many, as with a thousand recipients at a
-//! thousand endpoints, only so many wait for admission at a time, and the others do not exist yet: neither memory
-//! nor the line for the worker's slots fills up with one notification, and those of others go in between.
+//! Starts the deliveries of a notification. A few start at once. Of many, as with a thousand
+//! recipients at a thousand endpoints, only so many wait for admission at a time, and the others do
+//! not exist yet: neither memory nor the line for the worker's slots fills up with one
+//! notification, and those of others go in between.
 
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
@@ -24,11 +25,13 @@ use crate::pipeline::job::{AckHandle, Job, PendingMessage};
 use crate::pipeline::record::Finished;
 use crate::pipeline::route::FanOut;
 
-/// Up to so many deliveries of a notification start at once, without a look at how many others there are.
+/// Up to so many deliveries of a notification start at once, without a look at how many others
+/// there are.
 const FEW: usize = 16;
-/// The most deliveries of one notification that wait for admission at a time: twice the default `max_in_flight`
-/// of an endpoint, so that a fast one never waits for the next. Each waits for some hundred milliseconds at the
-/// most before it goes or is parked, so a sick endpoint does not hold the others up.
+/// The most deliveries of one notification that wait for admission at a time: twice the default
+/// `max_in_flight` of an endpoint, so that a fast one never waits for the next. Each waits for some
+/// hundred milliseconds at the most before it goes or is parked, so a sick endpoint does not hold
+/// the others up.
 const WAITING: usize = 64;
 /// After so many deliveries that need no work the task lets others run.
 const BREATH: usize = 128;
@@ -44,39 +47,52 @@ pub(crate) struct Started {
 }
 
 impl Pipeline {
-    /// Starts the deliveries that the store does not know. Returns once they are started, or, where there are
-    /// many, once a task of its own is at it.
+    /// Starts the deliveries that the store does not know. Returns once they are started, or, where
+    /// there are many, once a task of its own is at it.
     pub(crate) async fn fan_out(self: &Arc<Self>, started: Started, stopping: &CancellationToken) {
         if started.deliveries.len() <= FEW {
             return self.start_all(&started, None, stopping).await;
         }
-        let (pipeline, stopping) = (Arc::clone(self), stopping.clone());
+        let pipeline = Arc::clone(self);
+        let stopping = stopping.clone();
         self.tasks.spawn(async move {
             let window = Arc::new(Semaphore::new(WAITING));
-            let all = AssertUnwindSafe(pipeline.start_all(&started, Some(&window), &stopping)).catch_unwind();
+            let all = AssertUnwindSafe(pipeline.start_all(&started, Some(&window), &stopping))
+                .catch_unwind();
             let done = tokio::select! {
                 done = all => done,
                 () = pipeline.hard_stop.cancelled() => return,
             };
             if done.is_err() {
-                tracing::error!("starting a notification's deliveries panicked: please report this as a bug");
+                tracing::error!(
+                    "starting a notification's deliveries panicked: please report this as a bug"
+                );
                 let detail = "starting its deliveries panicked; the worker's log has the place";
                 let message = &started.pending.message;
-                dead_letter(pipeline.broker.as_ref(), &pipeline.metrics, message, DeadReason::Poisonous, detail).await;
+                dead_letter(
+                    pipeline.broker.as_ref(),
+                    &pipeline.metrics,
+                    message,
+                    DeadReason::Poisonous,
+                    detail,
+                )
+                .await;
                 pipeline.recorder.ack(started.pending.tag).await;
             }
         });
     }
 
-    /// With a window no more are begun than it lets through. What is not begun when the worker stops is left to
-    /// another: the message is not acknowledged then.
+    /// With a window no more are begun than it lets through. What is not begun when the worker
+    /// stops is left to another: the message is not acknowledged then.
     async fn start_all(
         self: &Arc<Self>,
         started: &Started,
         window: Option<&Arc<Semaphore>>,
         stopping: &CancellationToken,
     ) {
-        let fresh = Wait::InFlight { lease_until: started.now };
+        let fresh = Wait::InFlight {
+            lease_until: started.now,
+        };
         let deliveries = started.deliveries.deliveries(&started.notification, &fresh);
         for (index, (delivery, endpoint)) in deliveries.enumerate() {
             if index % BREATH == BREATH - 1 {
@@ -96,7 +112,10 @@ impl Pipeline {
     }
 
     /// Room in memory, and a place among those that wait.
-    async fn places(&self, window: &Arc<Semaphore>) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
+    async fn places(
+        &self,
+        window: &Arc<Semaphore>,
+    ) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
         let waiting = Arc::clone(window).acquire_owned().await.ok()?;
         let room = Arc::clone(&self.room.0).acquire_owned().await.ok()?;
         Some((room, waiting))
@@ -110,7 +129,11 @@ impl Pipeline {
         places: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
     ) {
         let known = started.already.contains(&delivery.id);
-        let in_hand = if known { None } else { self.in_flight.take(delivery.id, None) };
+        let in_hand = if known {
+            None
+        } else {
+            self.in_flight.take(delivery.id, None)
+        };
         let Some(mut in_hand) = in_hand else {
             if let Some(tag) = started.pending.settle_one() {
                 self.recorder.ack(tag).await;
@@ -121,9 +144,20 @@ impl Pipeline {
         in_hand.keep(room);
         let notification = Arc::clone(&started.notification);
         let fan_out = u32::try_from(started.deliveries.len()).unwrap_or(u32::MAX);
-        let before = Before::New { notification: Arc::clone(&notification), fan_out };
+        let before = Before::New {
+            notification: Arc::clone(&notification),
+            fan_out,
+        };
         let ack = AckHandle::Message(Arc::clone(&started.pending), in_hand);
-        let job = Job { delivery, notification, endpoint, kept: None, before, ack, waiting };
+        let job = Job {
+            delivery,
+            notification,
+            endpoint,
+            kept: None,
+            before,
+            ack,
+            waiting,
+        };
         match job.notification.deliver_at.filter(|at| *at > started.now) {
             Some(due_at) => self.schedule(job, due_at).await,
             None => self.start(job),
@@ -133,6 +167,11 @@ impl Pipeline {
     async fn schedule(&self, job: Job, due_at: Timestamp) {
         let state = DeliveryState::Pending(Wait::Scheduled { due_at });
         let record = conclude::untried(job.delivery, job.before, state, None);
-        self.recorder.put(Finished { record, ack: job.ack }).await;
+        self.recorder
+            .put(Finished {
+                record,
+                ack: job.ack,
+            })
+            .await;
     }
 }

@@ -72,14 +72,18 @@ struct Known {
 
 impl Work {
     fn name(&self) -> (TenantId, NotificationId) {
-        (self.notification.tenant.clone(), self.notification.id.clone())
+        (
+            self.notification.tenant.clone(),
+            self.notification.id.clone(),
+        )
     }
 }
 
 impl Intake {
     /// Takes work until told to stop; then gives back what was not begun.
     pub async fn run(self, mut consumer: Box<dyn Consumer>) {
-        let (mut deferred, mut look_again) = (Vec::new(), Instant::now());
+        let mut deferred = Vec::new();
+        let mut look_again = Instant::now();
         loop {
             let batch = tokio::select! {
                 biased;
@@ -116,27 +120,36 @@ impl Intake {
     /// Sorts out what is no notification, and what has no name yet.
     async fn readable(&self, batch: Vec<Incoming>) -> Vec<Work> {
         let now = self.pipeline.clock.now();
-        let (mut works, mut unnamed, mut unreadable) = (Vec::with_capacity(batch.len()), Vec::new(), Vec::new());
+        let mut works = Vec::with_capacity(batch.len());
+        let mut unnamed = Vec::new();
+        let mut unreadable = Vec::new();
         for incoming in batch {
             let decoded = catch_unwind(AssertUnwindSafe(|| decode(&incoming, self.limits, now)));
-            let panicked = |_| Decoded::Unreadable(DeadReason::Poisonous, "reading it panicked".to_owned());
+            let panicked =
+                |_| Decoded::Unreadable(DeadReason::Poisonous, "reading it panicked".to_owned());
             match decoded.unwrap_or_else(panicked) {
                 Decoded::Work(mut notification) => {
                     spans::take_up(&self.pipeline.tracer, &mut notification);
                     let Incoming { message, tag, .. } = incoming;
-                    works.push(Work { notification: Arc::new(*notification), message, tag });
+                    works.push(Work {
+                        notification: Arc::new(*notification),
+                        message,
+                        tag,
+                    });
                 }
                 Decoded::Unnamed(named) => unnamed.push((named, incoming.tag)),
                 Decoded::Unreadable(reason, detail) => unreadable.push((incoming, reason, detail)),
             }
         }
-        let bury = unreadable.iter().map(|(incoming, reason, detail)| self.dead_letter(incoming, *reason, detail));
+        let bury = unreadable
+            .iter()
+            .map(|(incoming, reason, detail)| self.dead_letter(incoming, *reason, detail));
         tokio::join!(futures::future::join_all(bury), self.name(unnamed));
         works
     }
 
-    /// Puts messages back under a name, and only then takes the nameless ones off the queue. Waits for a
-    /// broker that does not take them: giving them back would count against them.
+    /// Puts messages back under a name, and only then takes the nameless ones off the queue. Waits
+    /// for a broker that does not take them: giving them back would count against them.
     async fn name(&self, mut unnamed: Vec<(Message, Tag)>) {
         let mut backoff = Reconnect::default();
         while !unnamed.is_empty() {
@@ -147,7 +160,8 @@ impl Intake {
                 match answer {
                     Ok(()) => self.pipeline.recorder.ack(tag).await,
                     Err(error) => {
-                        tracing::warn!(%error, "a message without an id waits for the broker to be given one");
+                        tracing::warn!(%error, "a message without an id waits for the broker to \
+                            be given one");
                         left.push((message, tag));
                     }
                 }
@@ -160,14 +174,26 @@ impl Intake {
     }
 
     async fn dead_letter(&self, incoming: &Incoming, reason: DeadReason, detail: &str) {
-        tracing::warn!(reason = reason.as_str(), detail, "a message goes to the dead-letter queue");
-        dead_letter(self.pipeline.broker.as_ref(), &self.pipeline.metrics, &incoming.message, reason, detail).await;
+        tracing::warn!(
+            reason = reason.as_str(),
+            detail,
+            "a message goes to the dead-letter queue"
+        );
+        dead_letter(
+            self.pipeline.broker.as_ref(),
+            &self.pipeline.metrics,
+            &incoming.message,
+            reason,
+            detail,
+        )
+        .await;
         self.pipeline.recorder.ack(incoming.tag).await;
     }
 
     /// Starts the deliveries of a batch. Gives back what must be looked at again in a moment.
     async fn take_up(&self, works: Vec<Work>) -> Vec<Work> {
-        // Before the store is asked: a notification that is under way for long would be asked for again and again.
+        // Before the store is asked: a notification that is under way for long would be asked for
+        // again and again.
         let in_hand = |work: &Work| self.pipeline.in_flight.has_notification(&work.name());
         let (mut again, works): (Vec<Work>, Vec<Work>) = works.into_iter().partition(in_hand);
         if works.is_empty() {
@@ -182,7 +208,10 @@ impl Intake {
                 continue;
             }
             let seen = known.seen.known.get(&work.name());
-            let already: HashSet<DeliveryId> = seen.iter().flat_map(|seen| seen.deliveries.iter().copied()).collect();
+            let already: HashSet<DeliveryId> = seen
+                .iter()
+                .flat_map(|seen| seen.deliveries.iter().copied())
+                .collect();
             if seen.is_some_and(|seen| already.len() >= seen.fan_out as usize) {
                 self.pipeline.recorder.ack(work.tag).await;
                 continue;
@@ -194,7 +223,8 @@ impl Intake {
         again
     }
 
-    /// What the store knows of a batch, and the endpoints as they are now; waits for the store if need be.
+    /// What the store knows of a batch, and the endpoints as they are now; waits for the store if
+    /// need be.
     async fn look_up(&self, works: &[Work]) -> (Known, Arc<EndpointSet>) {
         let names: Vec<_> = works.iter().map(Work::name).collect();
         let mut backoff = Reconnect::default();
@@ -203,64 +233,122 @@ impl Intake {
                 Ok(found) => return found,
                 Err(error) => {
                     self.pipeline.metrics.store_errors.inc();
-                    tracing::warn!(%error, cause = causes_of(&error), "taking work waits for the store");
+                    tracing::warn!(%error, cause = causes_of(&error), "taking work waits for the \
+                        store");
                     tokio::time::sleep(backoff.next()).await;
                 }
             }
         }
     }
 
-    async fn try_look_up(&self, names: &[(TenantId, NotificationId)]) -> Result<(Known, Arc<EndpointSet>), StoreError> {
+    async fn try_look_up(
+        &self,
+        names: &[(TenantId, NotificationId)],
+    ) -> Result<(Known, Arc<EndpointSet>), StoreError> {
         let seen = self.store.look_up(names).await?;
         // Few are known: a message that was redelivered, or enqueued again.
         let known: Vec<_> = seen.known.keys().cloned().collect();
-        let first = if known.is_empty() { HashMap::new() } else { self.store.readable_notifications(&known).await? };
+        let first = if known.is_empty() {
+            HashMap::new()
+        } else {
+            self.store.readable_notifications(&known).await?
+        };
         let endpoints = self.endpoints.at(seen.endpoints_version).await?;
         Ok((Known { seen, first }, endpoints))
     }
 
-    /// Another notification under an id that was used: it is not sent, and does not go away in silence.
+    /// Another notification under an id that was used: it is not sent, and does not go away in
+    /// silence.
     async fn conflict(&self, work: Work, first: &Notification, member: &str) {
-        let Notification { tenant, id, accepted_at, .. } = first;
+        let Notification {
+            tenant,
+            id,
+            accepted_at,
+            ..
+        } = first;
         let detail = format!(
-            "its id {id} stands for another notification of the tenant {tenant}, accepted at {accepted_at}: they differ \
+            "its id {id} stands for another notification of the tenant {tenant}, accepted at \
+             {accepted_at}: they differ \
              in {member}. Enqueue it under an id of its own"
         );
         refuse_id(&self.store, &self.pipeline.clock, (tenant, id)).await;
         self.refuse(work, DeadReason::IdConflict, &detail).await;
     }
 
-    /// Starts one notification's deliveries, but those that the store knows. Gives the work back when the
-    /// notification is in hand already: its message was redelivered while the first is still under way.
-    async fn begin(&self, work: Work, already: HashSet<DeliveryId>, endpoints: &EndpointSet) -> Option<Work> {
-        let Some(in_hand) = self.pipeline.in_flight.take_notification(work.name()) else { return Some(work) };
+    /// Starts one notification's deliveries, but those that the store knows. Gives the work back
+    /// when the notification is in hand already: its message was redelivered while the first is
+    /// still under way.
+    async fn begin(
+        &self,
+        work: Work,
+        already: HashSet<DeliveryId>,
+        endpoints: &EndpointSet,
+    ) -> Option<Work> {
+        let Some(in_hand) = self.pipeline.in_flight.take_notification(work.name()) else {
+            return Some(work);
+        };
         let now = self.pipeline.clock.now();
         let fresh = Wait::InFlight { lease_until: now };
         let most = self.limits.max_recipients;
-        let routed = catch_unwind(AssertUnwindSafe(|| route(&work.notification, endpoints, most, &fresh)));
+        let routed = catch_unwind(AssertUnwindSafe(|| {
+            route(&work.notification, endpoints, most, &fresh)
+        }));
         let deliveries = match routed {
             Ok(Routed::To(deliveries)) => deliveries,
             Ok(Routed::NoSuchEndpoint(delivery)) => {
-                let why = format!("there is no endpoint {} in tenant {}", delivery.endpoint_id, delivery.tenant);
-                let state = DeliveryState::Failed { at: now, reason: FailureReason::EndpointDeleted };
+                let why = format!(
+                    "there is no endpoint {} in tenant {}",
+                    delivery.endpoint_id, delivery.tenant
+                );
+                let state = DeliveryState::Failed {
+                    at: now,
+                    reason: FailureReason::EndpointDeleted,
+                };
                 return self.end(work, in_hand, *delivery, state, Some(why)).await;
             }
             Ok(Routed::Unreadable(delivery)) => {
-                return self.end(work, in_hand, *delivery, conclude::parked(Hold::Disabled), None).await;
+                return self
+                    .end(
+                        work,
+                        in_hand,
+                        *delivery,
+                        conclude::parked(Hold::Disabled),
+                        None,
+                    )
+                    .await;
             }
             Ok(Routed::TooManyRecipients(problem)) => {
                 let detail = format!("{} {}", problem.field, problem.problem);
-                return self.refuse(work, DeadReason::TooManyRecipients, &detail).await;
+                return self
+                    .refuse(work, DeadReason::TooManyRecipients, &detail)
+                    .await;
             }
-            Err(_) => return self.refuse(work, DeadReason::Poisonous, "routing it panicked").await,
+            Err(_) => {
+                return self
+                    .refuse(work, DeadReason::Poisonous, "routing it panicked")
+                    .await;
+            }
         };
         self.count(&work);
-        let Work { notification, message, tag } = work;
+        let Work {
+            notification,
+            message,
+            tag,
+        } = work;
         let pending = PendingMessage::new(message, tag, deliveries.len(), in_hand);
         if deliveries.is_empty() {
-            self.pipeline.recorder.put_unmatched(notification, pending).await;
+            self.pipeline
+                .recorder
+                .put_unmatched(notification, pending)
+                .await;
         } else {
-            let started = Started { notification, pending, deliveries, already, now };
+            let started = Started {
+                notification,
+                pending,
+                deliveries,
+                already,
+                now,
+            };
             self.pipeline.fan_out(started, &self.stopping).await;
         }
         None
@@ -268,7 +356,11 @@ impl Intake {
 
     /// Puts a message that was read on the dead-letter queue.
     async fn refuse(&self, work: Work, reason: DeadReason, detail: &str) -> Option<Work> {
-        let incoming = Incoming { message: work.message, tag: work.tag, delivery_count: 0 };
+        let incoming = Incoming {
+            message: work.message,
+            tag: work.tag,
+            delivery_count: 0,
+        };
         self.dead_letter(&incoming, reason, detail).await;
         None
     }
@@ -282,10 +374,18 @@ impl Intake {
         state: DeliveryState,
         why: Option<String>,
     ) -> Option<Work> {
-        let Some(in_hand) = self.pipeline.in_flight.take(delivery.id, None) else { return Some(work) };
+        let Some(in_hand) = self.pipeline.in_flight.take(delivery.id, None) else {
+            return Some(work);
+        };
         self.count(&work);
-        let before = Before::New { notification: work.notification, fan_out: 1 };
-        let ack = AckHandle::Message(PendingMessage::new(work.message, work.tag, 1, notification), in_hand);
+        let before = Before::New {
+            notification: work.notification,
+            fan_out: 1,
+        };
+        let ack = AckHandle::Message(
+            PendingMessage::new(work.message, work.tag, 1, notification),
+            in_hand,
+        );
         let record = conclude::untried(delivery, before, state, why);
         self.pipeline.recorder.put(Finished { record, ack }).await;
         None

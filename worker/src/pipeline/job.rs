@@ -60,7 +60,12 @@ pub struct PendingMessage {
 impl PendingMessage {
     /// For a message that makes `deliveries` deliveries.
     #[must_use]
-    pub fn new(message: Message, tag: Tag, deliveries: usize, notification: InFlightNotification) -> Arc<Self> {
+    pub fn new(
+        message: Message,
+        tag: Tag,
+        deliveries: usize,
+        notification: InFlightNotification,
+    ) -> Arc<Self> {
         Arc::new(Self {
             message,
             tag,
@@ -70,7 +75,8 @@ impl PendingMessage {
         })
     }
 
-    /// The message is going to be a dead letter. Whether this is the first of its deliveries that says so.
+    /// The message is going to be a dead letter. Whether this is the first of its deliveries that
+    /// says so.
     #[must_use]
     pub fn refuse(&self) -> bool {
         !self.refused.swap(true, Ordering::AcqRel)
@@ -101,8 +107,8 @@ impl AckHandle {
     }
 }
 
-/// The deliveries that this worker has in hand: so that a redelivered message does not start one twice,
-/// and so that leases that nobody works on any more are given back.
+/// The deliveries that this worker has in hand: so that a redelivered message does not start one
+/// twice, and so that leases that nobody works on any more are given back.
 #[derive(Debug, Clone, Default)]
 pub struct InFlight(Arc<Mutex<Held>>);
 
@@ -123,7 +129,8 @@ pub struct InFlightDelivery {
     room: Option<OwnedSemaphorePermit>,
 }
 
-/// A notification whose message this worker has in hand, until this is dropped: with the last of its deliveries.
+/// A notification whose message this worker has in hand, until this is dropped: with the last of
+/// its deliveries.
 #[derive(Debug)]
 pub struct InFlightNotification {
     in_flight: InFlight,
@@ -131,8 +138,8 @@ pub struct InFlightNotification {
 }
 
 impl InFlight {
-    /// Takes a delivery in hand, with the end of its lease if it comes from the store. `None` when this
-    /// worker has it already.
+    /// Takes a delivery in hand, with the end of its lease if it comes from the store. `None` when
+    /// this worker has it already.
     #[must_use]
     pub fn take(&self, id: DeliveryId, lease_until: Option<Timestamp>) -> Option<InFlightDelivery> {
         let mut held = self.lock();
@@ -140,14 +147,28 @@ impl InFlight {
             return None;
         }
         held.deliveries.insert(id, lease_until);
-        Some(InFlightDelivery { in_flight: self.clone(), id, settled: false, room: None })
+        Some(InFlightDelivery {
+            in_flight: self.clone(),
+            id,
+            settled: false,
+            room: None,
+        })
     }
 
-    /// Takes a notification's message in hand. `None` when this worker has one of that name already: it was
-    /// redelivered, or enqueued twice, while the first is still under way.
+    /// Takes a notification's message in hand. `None` when this worker has one of that name
+    /// already: it was redelivered, or enqueued twice, while the first is still under way.
     #[must_use]
-    pub fn take_notification(&self, name: (TenantId, NotificationId)) -> Option<InFlightNotification> {
-        self.lock().notifications.insert(name.clone()).then(|| InFlightNotification { in_flight: self.clone(), name })
+    pub fn take_notification(
+        &self,
+        name: (TenantId, NotificationId),
+    ) -> Option<InFlightNotification> {
+        self.lock()
+            .notifications
+            .insert(name.clone())
+            .then(|| InFlightNotification {
+                in_flight: self.clone(),
+                name,
+            })
     }
 
     /// Whether this worker has a message of the notification in hand.

@@ -1,7 +1,8 @@
-//! What a delivery goes through. [`intake`] takes messages from the broker, [`decode`] reads them, [`route`] finds the
-//! endpoints and `fan_out` makes the deliveries; [`admit`] says when an endpoint may get another request; [`deliver`] makes
-//! an attempt, [`decide`] says what follows from it and [`conclude`] what state the delivery is in; [`record`] writes that
-//! to the store and only then acknowledges the message.
+//! What a delivery goes through. [`intake`] takes messages from the broker, [`decode`] reads them,
+//! [`route`] finds the endpoints and `fan_out` makes the deliveries; [`admit`] says when an
+//! endpoint may get another request; [`deliver`] makes an attempt, [`decide`] says what follows
+//! from it and [`conclude`] what state the delivery is in; [`record`] writes that to the store and
+//! only then acknowledges the message.
 
 pub mod admit;
 pub mod conclude;

@@ -1,6 +1,6 @@
-//! Records results: group commit. Whatever has finished while one transaction was being committed goes
-//! into the next, so batches grow with the load and a lone result waits for nothing. Messages are
-//! acknowledged only after the commit of all their deliveries.
+//! Records results: group commit. Whatever has finished while one transaction was being committed
+//! goes into the next, so batches grow with the load and a lone result waits for nothing. Messages
+//! are acknowledged only after the commit of all their deliveries.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,8 +24,8 @@ use crate::pipeline::dead_letter::dead_letter;
 use crate::pipeline::job::{AckHandle, PendingMessage};
 use crate::pipeline::wake::Wake;
 
-/// The most results in one transaction. 200 to 500 rows a transaction is where Postgres and SQLite both
-/// stop getting cheaper by the row.
+/// The most results in one transaction. 200 to 500 rows a transaction is where Postgres and SQLite
+/// both stop getting cheaper by the row.
 const MAX_BATCH: usize = 500;
 /// Results that may wait for the store before deliveries are held up.
 const QUEUE: usize = 4 * MAX_BATCH;
@@ -58,7 +58,11 @@ impl Recorder {
     }
 
     /// InFlight over a notification that nobody wants, to be kept and acknowledged.
-    pub async fn put_unmatched(&self, notification: Arc<Notification>, pending: Arc<PendingMessage>) {
+    pub async fn put_unmatched(
+        &self,
+        notification: Arc<Notification>,
+        pending: Arc<PendingMessage>,
+    ) {
         self.send(Entry::Unmatched(notification, pending)).await;
     }
 
@@ -68,7 +72,8 @@ impl Recorder {
     }
 
     async fn send(&self, entry: Entry) {
-        // The receiving side outlives every sender but at a hard stop; then what is unrecorded comes again.
+        // The receiving side outlives every sender but at a hard stop; then what is unrecorded
+        // comes again.
         let _ = self.0.send(entry).await;
     }
 }
@@ -107,8 +112,28 @@ pub struct RecordingParts {
 #[must_use]
 pub fn recorder(parts: RecordingParts) -> (Recorder, Recording) {
     let (sender, entries) = mpsc::channel(QUEUE);
-    let RecordingParts { store, broker, acker, clock, metrics, wake, health } = parts;
-    (Recorder(sender), Recording { entries, store, broker, acker, clock, metrics, wake, health })
+    let RecordingParts {
+        store,
+        broker,
+        acker,
+        clock,
+        metrics,
+        wake,
+        health,
+    } = parts;
+    (
+        Recorder(sender),
+        Recording {
+            entries,
+            store,
+            broker,
+            acker,
+            clock,
+            metrics,
+            wake,
+            health,
+        },
+    )
 }
 
 impl Recording {
@@ -116,15 +141,19 @@ impl Recording {
     pub async fn run(mut self) {
         let mut entries = Vec::with_capacity(MAX_BATCH);
         while self.entries.recv_many(&mut entries, MAX_BATCH).await > 0 {
-            let (mut records, mut custodies) = (Vec::new(), Vec::new());
-            let (mut unmatched, mut tags) = (Vec::new(), Vec::new());
+            let mut records = Vec::new();
+            let mut custodies = Vec::new();
+            let mut unmatched = Vec::new();
+            let mut tags = Vec::new();
             for entry in entries.drain(..) {
                 match entry {
                     Entry::Result(finished) => {
                         records.push(finished.record);
                         custodies.push(finished.ack);
                     }
-                    Entry::Unmatched(notification, pending) => unmatched.push((notification, pending)),
+                    Entry::Unmatched(notification, pending) => {
+                        unmatched.push((notification, pending))
+                    }
                     Entry::Done(tag) => tags.push(tag),
                 }
             }
@@ -138,7 +167,8 @@ impl Recording {
         }
     }
 
-    /// Records a batch. What the database refuses is found by halving, so that one bad row harms no other.
+    /// Records a batch. What the database refuses is found by halving, so that one bad row harms no
+    /// other.
     async fn keep(&self, records: &[Record], mut custodies: Vec<AckHandle>, tags: &mut Vec<Tag>) {
         if records.is_empty() {
             return;
@@ -148,7 +178,12 @@ impl Recording {
                 self.metrics.store_batch_rows.observe(records.len() as f64);
                 for ((record, answer), ack) in records.iter().zip(answers).zip(custodies) {
                     if let (Recorded::Conflict, AckHandle::Message(pending, _)) = (answer, &ack) {
-                        self.conflict(&record.delivery.tenant, &record.delivery.notification_id, pending).await;
+                        self.conflict(
+                            &record.delivery.tenant,
+                            &record.delivery.notification_id,
+                            pending,
+                        )
+                        .await;
                     }
                     self.settle(record, answer);
                     tags.extend(ack.settled());
@@ -168,15 +203,29 @@ impl Recording {
         }
     }
 
-    async fn keep_unmatched(&self, unmatched: Vec<(Arc<Notification>, Arc<PendingMessage>)>, tags: &mut Vec<Tag>) {
-        let notifications: Vec<_> = unmatched.iter().map(|(notification, _)| Arc::clone(notification)).collect();
+    async fn keep_unmatched(
+        &self,
+        unmatched: Vec<(Arc<Notification>, Arc<PendingMessage>)>,
+        tags: &mut Vec<Tag>,
+    ) {
+        let notifications: Vec<_> = unmatched
+            .iter()
+            .map(|(notification, _)| Arc::clone(notification))
+            .collect();
         let mut backoff = Reconnect::default();
         loop {
-            let error = match self.store.record_unmatched(&notifications, self.clock.now()).await {
+            let error = match self
+                .store
+                .record_unmatched(&notifications, self.clock.now())
+                .await
+            {
                 Ok(answers) => {
-                    for ((notification, pending), stands_for_another) in unmatched.iter().zip(answers) {
+                    for ((notification, pending), stands_for_another) in
+                        unmatched.iter().zip(answers)
+                    {
                         if stands_for_another {
-                            self.conflict(&notification.tenant, &notification.id, pending).await;
+                            self.conflict(&notification.tenant, &notification.id, pending)
+                                .await;
                         }
                     }
                     break;
@@ -185,7 +234,8 @@ impl Recording {
             };
             if let Err(error) = self.wait_out(error, &mut backoff).await {
                 for (notification, pending) in &unmatched {
-                    tracing::error!(notification.id = %notification.id, %error, "a notification cannot be kept");
+                    tracing::error!(notification.id = %notification.id, %error, "a notification \
+                        cannot be kept");
                     let detail = format!("the store refuses it: {}", causes_of(&error));
                     self.bury_message(&pending.message, &detail).await;
                 }
@@ -202,7 +252,9 @@ impl Recording {
             let began = Instant::now();
             match self.store.record(records, self.clock.now()).await {
                 Ok(answers) => {
-                    self.metrics.store_commit.observe(began.elapsed().as_secs_f64());
+                    self.metrics
+                        .store_commit
+                        .observe(began.elapsed().as_secs_f64());
                     return Ok(answers);
                 }
                 Err(error) => self.wait_out(error, &mut backoff).await?,
@@ -210,7 +262,8 @@ impl Recording {
         }
     }
 
-    /// Waits a little after an error that may pass, as all do but those that lie in the data; gives these back.
+    /// Waits a little after an error that may pass, as all do but those that lie in the data; gives
+    /// these back.
     async fn wait_out(&self, error: StoreError, backoff: &mut Reconnect) -> Result<(), StoreError> {
         self.metrics.store_errors.inc();
         if error.is_about_data() {
@@ -225,11 +278,16 @@ impl Recording {
     fn settle(&self, record: &Record, answer: Recorded) {
         let delivery = &record.delivery;
         if matches!(answer, Recorded::Stale | Recorded::Conflict) {
-            tracing::debug!(delivery.id = %delivery.id, "another result was recorded first; this one is dropped");
+            tracing::debug!(delivery.id = %delivery.id, "another result was recorded first; this \
+                one is dropped");
             return;
         }
         if let Some(attempt) = &record.attempt {
-            self.health.note(&delivery.endpoint_id, attempt.error.is_none(), attempt.started_at);
+            self.health.note(
+                &delivery.endpoint_id,
+                attempt.error.is_none(),
+                attempt.started_at,
+            );
         }
         if let Some(due) = delivery.state.due_at() {
             self.wake.due(due);
@@ -242,53 +300,90 @@ impl Recording {
             self.metrics.finished(delivery.wire_format, status);
         }
         if let DeliveryState::Delivered { at } = delivery.state {
-            self.metrics.delivery_latency.observe(at.since(delivery.created_at).as_secs_f64());
+            self.metrics
+                .delivery_latency
+                .observe(at.since(delivery.created_at).as_secs_f64());
         }
     }
 
-    /// A result that the database refuses for what is in it: its message goes to the dead-letter queue; a
-    /// delivery that came from the store fails, without the attempt.
-    async fn dead_letter(&self, record: &Record, ack: AckHandle, error: &StoreError, tags: &mut Vec<Tag>) {
+    /// A result that the database refuses for what is in it: its message goes to the dead-letter
+    /// queue; a delivery that came from the store fails, without the attempt.
+    async fn dead_letter(
+        &self,
+        record: &Record,
+        ack: AckHandle,
+        error: &StoreError,
+        tags: &mut Vec<Tag>,
+    ) {
         let delivery = &record.delivery;
-        tracing::error!(delivery.id = %delivery.id, %error, cause = causes_of(error), "a result cannot be recorded");
+        tracing::error!(delivery.id = %delivery.id, %error, cause = causes_of(error), "a result \
+            cannot be recorded");
         let detail = format!("the store refuses its result: {}", causes_of(error));
         if let AckHandle::Message(pending, _) = &ack {
             self.bury_message(&pending.message, &detail).await;
         } else {
-            let failed = conclude::internal(delivery.clone(), record.before.clone(), self.clock.now(), detail);
+            let failed = conclude::internal(
+                delivery.clone(),
+                record.before.clone(),
+                self.clock.now(),
+                detail,
+            );
             if let Err(error) = self.record_when_reachable(&[failed]).await {
-                tracing::error!(delivery.id = %delivery.id, cause = causes_of(&error), "nor that it failed; it comes again");
+                tracing::error!(delivery.id = %delivery.id, cause = causes_of(&error), "nor that \
+                    it failed; it comes again");
             }
         }
         tags.extend(ack.settled());
     }
 
-    /// Another worker took up another notification of that id in the same moment, and recorded it first. What this
-    /// one has sent cannot be taken back; the dead letter says so.
+    /// Another worker took up another notification of that id in the same moment, and recorded it
+    /// first. What this one has sent cannot be taken back; the dead letter says so.
     async fn conflict(&self, tenant: &TenantId, id: &NotificationId, pending: &PendingMessage) {
         if !pending.refuse() {
             return;
         }
         let detail = format!(
-            "its id {id} stands for another notification of the tenant {tenant}, which came in the same moment; some of \
+            "its id {id} stands for another notification of the tenant {tenant}, which came in \
+             the same moment; some of \
              this one may have been sent"
         );
         refuse_id(&self.store, &self.clock, (tenant, id)).await;
-        tracing::warn!(notification.id = %id, "a notification came under the id of another: it is a dead letter");
-        dead_letter(self.broker.as_ref(), &self.metrics, &pending.message, DeadReason::IdConflict, &detail).await;
+        tracing::warn!(notification.id = %id, "a notification came under the id of another: it is \
+            a dead letter");
+        dead_letter(
+            self.broker.as_ref(),
+            &self.metrics,
+            &pending.message,
+            DeadReason::IdConflict,
+            &detail,
+        )
+        .await;
     }
 
     async fn bury_message(&self, message: &Message, detail: &str) {
-        dead_letter(self.broker.as_ref(), &self.metrics, message, DeadReason::Unrecordable, detail).await;
+        dead_letter(
+            self.broker.as_ref(),
+            &self.metrics,
+            message,
+            DeadReason::Unrecordable,
+            detail,
+        )
+        .await;
     }
 }
 
-/// Notes for `reconcile` that another notification came under an id; waits for the store if need be.
-pub(crate) async fn refuse_id(store: &Store, clock: &Arc<dyn Clock>, (tenant, id): (&TenantId, &NotificationId)) {
+/// Notes for `reconcile` that another notification came under an id; waits for the store if need
+/// be.
+pub(crate) async fn refuse_id(
+    store: &Store,
+    clock: &Arc<dyn Clock>,
+    (tenant, id): (&TenantId, &NotificationId),
+) {
     let mut backoff = Reconnect::default();
     while let Err(error) = store.note_id_conflict(tenant, id, clock.now()).await {
         if !error.is_transient() {
-            tracing::error!(%error, cause = causes_of(&error), "that an id came twice cannot be noted");
+            tracing::error!(%error, cause = causes_of(&error), "that an id came twice cannot be \
+                noted");
             return;
         }
         tokio::time::sleep(backoff.next()).await;
@@ -315,11 +410,13 @@ impl Health {
         }
     }
 
-    /// Endpoints that only failed, with the time of the first failure, and endpoints that had a success.
+    /// Endpoints that only failed, with the time of the first failure, and endpoints that had a
+    /// success.
     #[must_use]
     pub fn take(&self) -> (Vec<(EndpointId, Timestamp)>, Vec<EndpointId>) {
         let seen = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        let (mut failing, mut healthy) = (Vec::new(), Vec::new());
+        let mut failing = Vec::new();
+        let mut healthy = Vec::new();
         for (endpoint, seen) in seen {
             match seen {
                 Seen::Success => healthy.push(endpoint),

@@ -30,8 +30,8 @@ pub enum Routed {
     Unreadable(Box<Delivery>),
 }
 
-/// Which endpoints get a notification, and for whom. It holds no delivery: these are made as they are wanted, for
-/// there may be very many.
+/// Which endpoints get a notification, and for whom. It holds no delivery: these are made as they
+/// are wanted, for there may be very many.
 #[derive(Debug, Default)]
 pub struct FanOut {
     /// Those with the most recipients first.
@@ -52,38 +52,66 @@ impl FanOut {
         self.deliveries == 0
     }
 
-    /// The deliveries, with `fresh` as their state: the first recipient of each endpoint, then the second, so that
-    /// no endpoint waits for all recipients of another.
+    /// The deliveries, with `fresh` as their state: the first recipient of each endpoint, then the
+    /// second, so that no endpoint waits for all recipients of another.
     pub fn deliveries<'a>(
         &'a self,
         notification: &'a Notification,
         fresh: &'a Wait,
     ) -> impl Iterator<Item = (Delivery, Arc<Endpoint>)> + Send + 'a {
-        let most = self.groups.first().map_or(0, |(_, recipients)| recipients.deliveries());
+        let most = self
+            .groups
+            .first()
+            .map_or(0, |(_, recipients)| recipients.deliveries());
         let places = (0..most).flat_map(|index| {
-            let longer = self.groups.iter().take_while(move |(_, recipients)| index < recipients.deliveries());
+            let longer = self
+                .groups
+                .iter()
+                .take_while(move |(_, recipients)| index < recipients.deliveries());
             longer.map(move |group| (group, index))
         });
         places.map(move |((endpoint, recipients), index)| {
             let recipient = recipients.get(index);
             let id = DeliveryId::of(&notification.id, &endpoint.id, recipient);
             let recipient = recipient.map(str::to_owned);
-            let made = delivery(notification, id, &endpoint.id, endpoint.wire_format, recipient, fresh);
+            let made = delivery(
+                notification,
+                id,
+                &endpoint.id,
+                endpoint.wire_format,
+                recipient,
+                fresh,
+            );
             (made, Arc::clone(endpoint))
         })
     }
 }
 
-/// Who gets a notification. One that names more than `max_recipients` recipients gets nowhere. `fresh` is the state
-/// of the one delivery of those that go nowhere else.
+/// Who gets a notification. One that names more than `max_recipients` recipients gets nowhere.
+/// `fresh` is the state of the one delivery of those that go nowhere else.
 #[must_use]
-pub fn route(notification: &Notification, endpoints: &EndpointSet, max_recipients: usize, fresh: &Wait) -> Routed {
+pub fn route(
+    notification: &Notification,
+    endpoints: &EndpointSet,
+    max_recipients: usize,
+    fresh: &Wait,
+) -> Routed {
     let chosen: Vec<Arc<Endpoint>> = match &notification.target {
-        Some(target) => match endpoints.get(target).filter(|endpoint| endpoint.tenant == notification.tenant) {
+        Some(target) => match endpoints
+            .get(target)
+            .filter(|endpoint| endpoint.tenant == notification.tenant)
+        {
             Some(endpoint) => vec![endpoint],
             None if endpoints.is_unreadable(target) => {
                 let id = DeliveryId::of(&notification.id, target, None);
-                return Routed::Unreadable(Box::new(delivery(notification, id, target, WireFormat::Raw, None, fresh)));
+                return Routed::Unreadable(Box::new(delivery(
+                    notification,
+                    id,
+                    target,
+                    WireFormat::Raw,
+                    None,
+                    fresh,
+                )));
             }
             None => return Routed::NoSuchEndpoint(Box::new(missing(notification, target, fresh))),
         },
@@ -117,7 +145,10 @@ fn fan_out(
         groups.push((endpoint, recipients));
     }
     groups.sort_by_key(|(_, recipients)| Reverse(recipients.deliveries()));
-    let deliveries = groups.iter().map(|(_, recipients)| recipients.deliveries()).sum();
+    let deliveries = groups
+        .iter()
+        .map(|(_, recipients)| recipients.deliveries())
+        .sum();
     Ok(FanOut { groups, deliveries })
 }
 
@@ -125,19 +156,29 @@ fn subscribers(notification: &Notification, endpoints: &EndpointSet) -> Vec<Arc<
     let candidates = endpoints.enabled_of(&notification.tenant);
     // Read when the first endpoint asks for it, and once for all of them.
     let phone_number = LazyCell::new(|| notification.phone_number());
-    let takes = |endpoint: &&Arc<Endpoint>| wire::of(endpoint.wire_format).takes(&notification.kind);
+    let takes =
+        |endpoint: &&Arc<Endpoint>| wire::of(endpoint.wire_format).takes(&notification.kind);
     let wants = |endpoint: &&Arc<Endpoint>| match notification.origin {
         Origin::Event if message_events::is_made(&notification.kind) => {
             message_events::wanted_by(endpoint, &notification.kind)
-                && endpoint.subscription.wants(&notification.kind, phone_number.as_deref())
+                && endpoint
+                    .subscription
+                    .wants(&notification.kind, phone_number.as_deref())
         }
         Origin::Event => endpoint.subscription.wants_event(&notification.kind),
         Origin::Producer if endpoint.subscription.phone_numbers.is_empty() => {
             endpoint.subscription.wants(&notification.kind, None)
         }
-        Origin::Producer => endpoint.subscription.wants(&notification.kind, phone_number.as_deref()),
+        Origin::Producer => endpoint
+            .subscription
+            .wants(&notification.kind, phone_number.as_deref()),
     };
-    candidates.iter().filter(wants).filter(takes).cloned().collect()
+    candidates
+        .iter()
+        .filter(wants)
+        .filter(takes)
+        .cloned()
+        .collect()
 }
 
 /// Its id is told apart from that of a delivery to another tenant's endpoint of the same name.

@@ -1,5 +1,5 @@
-//! Wakes those who look after time: so that what was recorded here is seen at once, and the store is
-//! asked only now and then for what others recorded.
+//! Wakes those who look after time: so that what was recorded here is seen at once, and the store
+//! is asked only now and then for what others recorded.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -20,7 +20,11 @@ struct Inner {
 
 impl Default for Inner {
     fn default() -> Self {
-        Self { earliest: AtomicI64::new(i64::MAX), due: Notify::new(), events: Notify::new() }
+        Self {
+            earliest: AtomicI64::new(i64::MAX),
+            due: Notify::new(),
+            events: Notify::new(),
+        }
     }
 }
 

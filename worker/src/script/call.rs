@@ -1,8 +1,10 @@
-//! The waiting side of a call: a place among those that compute, a thread, and its result or the deadline.
+//! The waiting side of a call: a place among those that compute, a thread, and its result or the
+//! deadline.
 //!
-//! A place is for computing. A call that waits for the network or for a timer gives its place away and takes one again
-//! (`run.rs`). One that goes on after its deadline, in an operation of the engine that does not look at the clock, gives
-//! it away too, as long as few enough do so; its tenant's calls have to wait once it has [`MAX_OVERSTAYING_EACH`] of them.
+//! A place is for computing. A call that waits for the network or for a timer gives its place away
+//! and takes one again (`run.rs`). One that goes on after its deadline, in an operation of the
+//! engine that does not look at the clock, gives it away too, as long as few enough do so; its
+//! tenant's calls have to wait once it has [`MAX_OVERSTAYING_EACH`] of them.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,11 +30,12 @@ use crate::send::Sender;
 
 /// The thread's stack: the engine's, and what the functions that it calls need.
 const THREAD_STACK_BYTES: usize = super::STACK_BYTES + 1024 * 1024;
-/// How long after the deadline a thread is waited for. One that is within a long operation of the engine
-/// itself notices later.
+/// How long after the deadline a thread is waited for. One that is within a long operation of the
+/// engine itself notices later.
 const GRACE: Duration = Duration::from_millis(200);
-/// How long a call waits for a place before it is given up as busy: its delivery is parked then, so that it does not
-/// hold a slot of the worker meanwhile. As long as deliveries wait for their endpoint.
+/// How long a call waits for a place before it is given up as busy: its delivery is parked then, so
+/// that it does not hold a slot of the worker meanwhile. As long as deliveries wait for their
+/// endpoint.
 const PATIENCE: Duration = Duration::from_millis(250);
 /// Deliveries come first: a script that computes must not take the processor from them.
 #[cfg(target_os = "linux")]
@@ -47,11 +50,20 @@ pub(super) struct Asked<'a> {
 }
 
 pub(super) async fn call(sender: Sender, shared: Arc<Shared>, asked: Asked<'_>) -> Called {
-    let Asked { tenant, script, argument, call } = asked;
+    let Asked {
+        tenant,
+        script,
+        argument,
+        call,
+    } = asked;
     let console = Console::default();
     let until = call.deadline.min(Instant::now() + PATIENCE);
-    let Ok(Some(place)) = tokio::time::timeout_at(until, place(&shared, tenant, script)).await else {
-        return Called { result: Err(ScriptError::Busy), console: String::new() };
+    let Ok(Some(place)) = tokio::time::timeout_at(until, place(&shared, tenant, script)).await
+    else {
+        return Called {
+            result: Err(ScriptError::Busy),
+            console: String::new(),
+        };
     };
     let (events, received) = mpsc::channel();
     let held = Arc::new(Held(Mutex::new(Some(place))));
@@ -89,13 +101,22 @@ pub(super) async fn call(sender: Sender, shared: Arc<Shared>, asked: Asked<'_>) 
         Err(error) => Err(error),
     };
     drop(stop);
-    Called { result, console: console.text() }
+    Called {
+        result,
+        console: console.text(),
+    }
 }
 
-/// A place among those that compute. `None`: the script, or too many of its tenant's, go on after their deadline, and
-/// more of them would take one place after the other.
+/// A place among those that compute. `None`: the script, or too many of its tenant's, go on after
+/// their deadline, and more of them would take one place after the other.
 async fn place(shared: &Shared, tenant: &TenantId, script: &Script) -> Option<Place> {
-    script.0.overstaying.subscribe().wait_for(|calls| *calls == 0).await.ok()?;
+    script
+        .0
+        .overstaying
+        .subscribe()
+        .wait_for(|calls| *calls == 0)
+        .await
+        .ok()?;
     if shared.overstaying.of(tenant) >= MAX_OVERSTAYING_EACH {
         return None;
     }
@@ -123,7 +144,8 @@ impl Overstay {
         if !matches!(*stay, Stay::Runs) {
             return;
         }
-        // Where too many overstay already, this one keeps its place: their number stays bounded in any case.
+        // Where too many overstay already, this one keeps its place: their number stays bounded in
+        // any case.
         let counted = stop.shared.overstaying.enter(&stop.tenant);
         if counted.is_some() {
             drop(stop.held.take());
@@ -182,14 +204,21 @@ type Ran = oneshot::Receiver<Result<Returned, ScriptError>>;
 /// Runs the work in a thread, which keeps its place until it ends.
 fn start(work: Work, held: Arc<Held>, overstay: Arc<Overstay>) -> Result<Ran, ScriptError> {
     let (result, ran) = oneshot::channel();
-    let stay = Ends { script: work.script.clone(), overstay, held };
+    let stay = Ends {
+        script: work.script.clone(),
+        overstay,
+        held,
+    };
     let body = move || {
-        // The priority is the thread's own on Linux; elsewhere, and where it is not allowed, the script runs
-        // with the process's.
+        // The priority is the thread's own on Linux; elsewhere, and where it is not allowed, the
+        // script runs with the process's.
         #[cfg(target_os = "linux")]
         let _ = rustix::process::nice(NICE);
-        let outcome = catch_unwind(AssertUnwindSafe(|| run::run(work)))
-            .unwrap_or_else(|_| Err(ScriptError::Unusable { text: "the script engine failed".to_owned() }));
+        let outcome = catch_unwind(AssertUnwindSafe(|| run::run(work))).unwrap_or_else(|_| {
+            Err(ScriptError::Unusable {
+                text: "the script engine failed".to_owned(),
+            })
+        });
         drop(stay);
         // Nobody waits for it any more when the caller gave up.
         let _ = result.send(outcome);
@@ -199,16 +228,21 @@ fn start(work: Work, held: Arc<Held>, overstay: Arc<Overstay>) -> Result<Ran, Sc
         .stack_size(THREAD_STACK_BYTES)
         .spawn(body)
         .map(|_| ran)
-        .map_err(|error| ScriptError::Unusable { text: format!("no thread can be started for the script: {error}") })
+        .map_err(|error| ScriptError::Unusable {
+            text: format!("no thread can be started for the script: {error}"),
+        })
 }
 
 async fn wait(ran: Ran, call: Call) -> Result<Returned, ScriptError> {
     match tokio::time::timeout_at(call.deadline + GRACE, ran).await {
         Ok(Ok(result)) => result,
-        Ok(Err(_)) => Err(ScriptError::Unusable { text: "the script engine failed".to_owned() }),
+        Ok(Err(_)) => Err(ScriptError::Unusable {
+            text: "the script engine failed".to_owned(),
+        }),
         Err(_) => {
             tracing::warn!(
-                "a script goes on after its deadline, in an operation of the engine that cannot be stopped; \
+                "a script goes on after its deadline, in an operation of the engine that cannot \
+                 be stopped; \
                  it is not called again until that ends"
             );
             Err(ScriptError::TimedOut)

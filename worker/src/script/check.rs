@@ -1,8 +1,8 @@
 //! What a script may not have, found in its syntax tree.
 
 use oxc_ast::ast::{
-    Decorator, ExportDefaultDeclarationKind, Expression, ImportExpression, Program, Statement, TSExportAssignment,
-    TSImportEqualsDeclaration,
+    Decorator, ExportDefaultDeclarationKind, Expression, ImportExpression, Program, Statement,
+    TSExportAssignment, TSImportEqualsDeclaration,
 };
 use oxc_ast_visit::Visit;
 use oxc_ast_visit::walk;
@@ -12,7 +12,8 @@ use super::ScriptProblem;
 use super::enums;
 use super::position::Positions;
 
-const NO_IMPORTS: &str = "scripts cannot import modules: what they need must be in the script itself \
+const NO_IMPORTS: &str = "scripts cannot import modules: what they need must be in the script \
+                          itself \
                           (imports of types alone are fine, and are left out)";
 const NO_DEFAULT: &str = "there is no default export; a script must have one that is a function, \
                           such as `export default async function (notification) { … }`";
@@ -26,7 +27,10 @@ pub(super) struct Found {
 
 impl Found {
     fn new(span: Span, message: impl Into<String>) -> Self {
-        Self { span, message: message.into() }
+        Self {
+            span,
+            message: message.into(),
+        }
     }
 
     pub(super) fn at(self, positions: &Positions<'_>) -> ScriptProblem {
@@ -49,13 +53,21 @@ pub(super) fn after(program: &Program<'_>) -> Result<(), Found> {
     let mut default = None;
     for statement in &program.body {
         match statement {
-            Statement::ImportDeclaration(import) => return Err(Found::new(import.span, NO_IMPORTS)),
-            Statement::ExportAllDeclaration(export) => return Err(Found::new(export.span, NO_IMPORTS)),
+            Statement::ImportDeclaration(import) => {
+                return Err(Found::new(import.span, NO_IMPORTS));
+            }
+            Statement::ExportAllDeclaration(export) => {
+                return Err(Found::new(export.span, NO_IMPORTS));
+            }
             Statement::ExportNamedDeclaration(export) => {
                 if export.source.is_some() {
                     return Err(Found::new(export.span, NO_IMPORTS));
                 }
-                if let Some(named) = export.specifiers.iter().find(|named| named.exported.name() == "default") {
+                if let Some(named) = export
+                    .specifiers
+                    .iter()
+                    .find(|named| named.exported.name() == "default")
+                {
                     default = Some((named.span, None));
                 }
             }
@@ -67,9 +79,10 @@ pub(super) fn after(program: &Program<'_>) -> Result<(), Found> {
     }
     match default {
         None => Err(Found::new(Span::default(), NO_DEFAULT)),
-        Some((span, Some(kind))) => {
-            Err(Found::new(span, format!("the default export must be a function; this is {kind}")))
-        }
+        Some((span, Some(kind))) => Err(Found::new(
+            span,
+            format!("the default export must be a function; this is {kind}"),
+        )),
         Some((_, None)) => Ok(()),
     }
 }
@@ -79,16 +92,18 @@ fn no_function(declaration: &ExportDefaultDeclarationKind<'_>) -> Option<&'stati
     match declaration {
         ExportDefaultDeclarationKind::ClassDeclaration(_) => Some("a class"),
         ExportDefaultDeclarationKind::TSInterfaceDeclaration(_) => Some("an interface"),
-        declaration => declaration.as_expression().and_then(|expression| match expression.get_inner_expression() {
-            Expression::ClassExpression(_) => Some("a class"),
-            Expression::ObjectExpression(_) => Some("an object"),
-            Expression::ArrayExpression(_) => Some("an array"),
-            Expression::StringLiteral(_) | Expression::TemplateLiteral(_) => Some("a string"),
-            Expression::NumericLiteral(_) | Expression::BigIntLiteral(_) => Some("a number"),
-            Expression::BooleanLiteral(_) => Some("a boolean"),
-            Expression::NullLiteral(_) => Some("null"),
-            Expression::RegExpLiteral(_) => Some("a regular expression"),
-            _ => None,
+        declaration => declaration.as_expression().and_then(|expression| {
+            match expression.get_inner_expression() {
+                Expression::ClassExpression(_) => Some("a class"),
+                Expression::ObjectExpression(_) => Some("an object"),
+                Expression::ArrayExpression(_) => Some("an array"),
+                Expression::StringLiteral(_) | Expression::TemplateLiteral(_) => Some("a string"),
+                Expression::NumericLiteral(_) | Expression::BigIntLiteral(_) => Some("a number"),
+                Expression::BooleanLiteral(_) => Some("a boolean"),
+                Expression::NullLiteral(_) => Some("null"),
+                Expression::RegExpLiteral(_) => Some("a regular expression"),
+                _ => None,
+            }
         }),
     }
 }

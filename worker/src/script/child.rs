@@ -1,6 +1,7 @@
-//! The process that compiles one script for another: this same program, started with [`COMPILE_COMMAND`]. It bounds
-//! itself before it reads a byte of the source, and ends with its answer; whatever the source does to the parser, the
-//! transformer or the engine, it does it here and to nobody else.
+//! The process that compiles one script for another: this same program, started with
+//! [`COMPILE_COMMAND`]. It bounds itself before it reads a byte of the source, and ends with its
+//! answer; whatever the source does to the parser, the transformer or the engine, it does it here
+//! and to nobody else.
 
 use std::io::{self, Read as _, Write as _};
 use std::process::ExitCode;
@@ -11,13 +12,15 @@ use super::bytecode::Bytecode;
 use super::position::{Map, Position};
 use super::{Compiled, MAX_SOURCE_BYTES, ScriptProblem, compile};
 
-/// The argument that makes the program a compiler of one script. For the program itself, not for people.
+/// The argument that makes the program a compiler of one script. For the program itself, not for
+/// people.
 pub const COMPILE_COMMAND: &str = "compile-script";
 
-/// Processor time that compiling may take, in seconds. The longest honest source takes a tenth of one.
+/// Processor time that compiling may take, in seconds. The longest honest source takes a tenth of
+/// one.
 pub(super) const CPU_SECONDS: u64 = 3;
-/// Memory that compiling may use beside the program and the stack of its thread. An ordinary source of the longest
-/// length takes some 40 MiB, the engine's part (at most 32 MiB) included.
+/// Memory that compiling may use beside the program and the stack of its thread. An ordinary source
+/// of the longest length takes some 40 MiB, the engine's part (at most 32 MiB) included.
 pub(super) const HEAP_BYTES: usize = 192 * 1024 * 1024;
 /// Address space of the program itself, its libraries and its first stack.
 #[cfg(target_os = "linux")]
@@ -49,7 +52,9 @@ pub fn compile_for_parent() -> ExitCode {
 
 fn answer() -> io::Result<()> {
     let mut source = String::new();
-    io::stdin().take(MAX_SOURCE_BYTES as u64 + 1).read_to_string(&mut source)?;
+    io::stdin()
+        .take(MAX_SOURCE_BYTES as u64 + 1)
+        .read_to_string(&mut source)?;
     let answer = write(&compile::compile(&source))?;
     let mut out = io::stdout().lock();
     out.write_all(&answer)?;
@@ -60,13 +65,23 @@ fn answer() -> io::Result<()> {
 fn limit() -> io::Result<()> {
     use rustix::process::{Resource, Rlimit, nice, setrlimit};
 
-    let most = |value: u64| Rlimit { current: Some(value), maximum: Some(value) };
+    let most = |value: u64| Rlimit {
+        current: Some(value),
+        maximum: Some(value),
+    };
     let space = (PROGRAM_BYTES + HEAP_BYTES + compile::STACK_BYTES) as u64;
     setrlimit(Resource::As, most(space))?;
     // The first limit ends the process with a signal of its own, by which the parent knows why.
-    setrlimit(Resource::Cpu, Rlimit { current: Some(CPU_SECONDS), maximum: Some(CPU_SECONDS + 1) })?;
+    setrlimit(
+        Resource::Cpu,
+        Rlimit {
+            current: Some(CPU_SECONDS),
+            maximum: Some(CPU_SECONDS + 1),
+        },
+    )?;
     setrlimit(Resource::Core, most(0))?;
-    // Deliveries come first. Where it is not allowed, the process compiles with the priority that it has.
+    // Deliveries come first. Where it is not allowed, the process compiles with the priority that
+    // it has.
     let _ = nice(super::call::NICE);
     Ok(())
 }
@@ -80,7 +95,10 @@ fn limit() -> io::Result<()> {
 
 fn write(compiled: &Result<Compiled, ScriptProblem>) -> io::Result<Vec<u8>> {
     let head = match compiled {
-        Ok(compiled) => Head::Compiled { bytecode: compiled.bytecode.bytes(), places: compiled.map.pairs().len() },
+        Ok(compiled) => Head::Compiled {
+            bytecode: compiled.bytecode.bytes(),
+            places: compiled.map.pairs().len(),
+        },
         Err(problem) => Head::Refused(problem.clone()),
     };
     let mut answer = serde_json::to_vec(&head)?;
@@ -108,14 +126,31 @@ pub(super) fn read(answer: &[u8]) -> Option<Result<Compiled, ScriptProblem>> {
                 return None;
             }
             let map = Map::new(map.chunks_exact(PLACE_BYTES).map(place));
-            Some(Ok(Compiled::new(Bytecode::from_child(bytecode.to_vec()), map)))
+            Some(Ok(Compiled::new(
+                Bytecode::from_child(bytecode.to_vec()),
+                map,
+            )))
         }
     }
 }
 
 fn place(bytes: &[u8]) -> (Position, Position) {
-    let number = |at: usize| bytes[at..at + 4].iter().rev().fold(0_u32, |sum, byte| sum << 8 | u32::from(*byte));
-    (Position { line: number(0), column: number(4) }, Position { line: number(8), column: number(12) })
+    let number = |at: usize| {
+        bytes[at..at + 4]
+            .iter()
+            .rev()
+            .fold(0_u32, |sum, byte| sum << 8 | u32::from(*byte))
+    };
+    (
+        Position {
+            line: number(0),
+            column: number(4),
+        },
+        Position {
+            line: number(8),
+            column: number(12),
+        },
+    )
 }
 
 #[cfg(test)]
@@ -135,6 +170,11 @@ mod tests {
             assert!(read(&answer[..cut]).is_none(), "{cut}");
         }
         let problem = compile::compile("let a: = 1").unwrap_err();
-        assert_eq!(read(&write(&Err(problem.clone())).unwrap()).unwrap().unwrap_err(), problem);
+        assert_eq!(
+            read(&write(&Err(problem.clone())).unwrap())
+                .unwrap()
+                .unwrap_err(),
+            problem
+        );
     }
 }

@@ -1,14 +1,14 @@
-//! Calls that hold no place: those that wait for the network or a timer, and those that go on after their deadline in an
-//! operation of the engine that cannot be stopped. Both are counted, for each tenant and in all, so that neither grows
-//! without bound.
+//! Calls that hold no place: those that wait for the network or a timer, and those that go on after
+//! their deadline in an operation of the engine that cannot be stopped. Both are counted, for each
+//! tenant and in all, so that neither grows without bound.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use posthaste_shared::domain::id::TenantId;
 
-/// How many of a tenant may be there while so many of all tenants are free: half of what is free, so that some is left
-/// for whoever comes next, and at least `least`.
+/// How many of a tenant may be there while so many of all tenants are free: half of what is free,
+/// so that some is left for whoever comes next, and at least `least`.
 const fn share(free: usize, least: usize) -> usize {
     let half = free / 2;
     if half > least { half } else { least }
@@ -36,7 +36,11 @@ pub(super) struct Counted {
 
 impl Crowd {
     pub(super) fn new(most: usize, most_each: usize) -> Self {
-        Self(Arc::new(Inner { most, most_each, there: Mutex::default() }))
+        Self(Arc::new(Inner {
+            most,
+            most_each,
+            there: Mutex::default(),
+        }))
     }
 
     /// Counts one more of the tenant; `None` where there is no room for it.
@@ -48,7 +52,10 @@ impl Crowd {
             return None;
         }
         *there.entry(tenant.clone()).or_default() += 1;
-        Some(Counted { crowd: self.clone(), tenant: tenant.clone() })
+        Some(Counted {
+            crowd: self.clone(),
+            tenant: tenant.clone(),
+        })
     }
 
     /// How many of the tenant are there.
@@ -79,7 +86,8 @@ mod tests {
 
     #[test]
     fn a_tenant_leaves_room_for_the_others() {
-        let (a, b) = (TenantId::parse("a").unwrap(), TenantId::parse("b").unwrap());
+        let a = TenantId::parse("a").unwrap();
+        let b = TenantId::parse("b").unwrap();
         let crowd = Crowd::new(128, 128);
         let of_a: Vec<Counted> = std::iter::from_fn(|| crowd.enter(&a)).collect();
         assert_eq!((of_a.len(), crowd.of(&a)), (43, 43));

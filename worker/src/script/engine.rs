@@ -32,11 +32,12 @@ struct Shared {
     kept: Mutex<Kept>,
 }
 
-/// What became of a source, once that is known. Everybody who wants the same source waits for the same cell.
+/// What became of a source, once that is known. Everybody who wants the same source waits for the
+/// same cell.
 type Known = Arc<OnceCell<Result<Script, ScriptProblem>>>;
 
-/// The sources that were met, by their hash; those that are no script as well, so that they are compiled once and not
-/// for each delivery.
+/// The sources that were met, by their hash; those that are no script as well, so that they are
+/// compiled once and not for each delivery.
 #[derive(Debug, Default)]
 struct Kept {
     sources: HashMap<[u8; 32], Entry>,
@@ -55,7 +56,12 @@ impl Engine {
     #[must_use]
     pub fn new(sender: Sender, compiler: Compiler) -> Self {
         let calls = Arc::new(work::Shared::new());
-        Self(Arc::new(Shared { sender, compiler, calls, kept: Mutex::default() }))
+        Self(Arc::new(Shared {
+            sender,
+            compiler,
+            calls,
+            kept: Mutex::default(),
+        }))
     }
 
     /// The compiler of its scripts.
@@ -64,18 +70,25 @@ impl Engine {
         &self.0.compiler
     }
 
-    /// The script of this source, compiled unless it was before; waited for until `until`. Compiling goes on when
-    /// nobody waits any more, so that the next who asks finds it done.
+    /// The script of this source, compiled unless it was before; waited for until `until`.
+    /// Compiling goes on when nobody waits any more, so that the next who asks finds it done.
     ///
     /// # Errors
     /// What is wrong with it, and where; or that it is not known by then.
-    pub async fn script(&self, tenant: &TenantId, source: &str, until: Instant) -> Result<Script, Uncompiled> {
+    pub async fn script(
+        &self,
+        tenant: &TenantId,
+        source: &str,
+        until: Instant,
+    ) -> Result<Script, Uncompiled> {
         let key: [u8; 32] = Sha256::digest(source).into();
         let known = self.kept(|kept| kept.of(&key));
         if let Some(result) = known.get() {
             return Ok(result.clone()?);
         }
-        let (engine, tenant, source) = (self.clone(), tenant.clone(), source.to_owned());
+        let engine = self.clone();
+        let tenant = tenant.clone();
+        let source = source.to_owned();
         let compiling = tokio::spawn(async move {
             let compile = || async {
                 match engine.0.compiler.compile(&tenant, &source).await {
@@ -95,13 +108,25 @@ impl Engine {
         }
     }
 
-    /// Calls the default export for a tenant with `argument`, which is JSON text. The script runs in a thread of its
-    /// own; it is stopped at the deadline, and when this future is dropped. [`ScriptError::Busy`] when it gets no place
-    /// to compute within a quarter of a second: nothing of it has run then.
+    /// Calls the default export for a tenant with `argument`, which is JSON text. The script runs
+    /// in a thread of its own; it is stopped at the deadline, and when this future is dropped.
+    /// [`ScriptError::Busy`] when it gets no place to compute within a quarter of a second: nothing
+    /// of it has run then.
     ///
     /// [`ScriptError::Busy`]: super::ScriptError::Busy
-    pub async fn call(&self, tenant: &TenantId, script: &Script, argument: &str, call: Call) -> Called {
-        let asked = Asked { tenant, script, argument, call };
+    pub async fn call(
+        &self,
+        tenant: &TenantId,
+        script: &Script,
+        argument: &str,
+        call: Call,
+    ) -> Called {
+        let asked = Asked {
+            tenant,
+            script,
+            argument,
+            call,
+        };
         call::call(self.0.sender.clone(), Arc::clone(&self.0.calls), asked).await
     }
 
@@ -125,7 +150,13 @@ impl Kept {
             return Arc::clone(&entry.known);
         }
         let known = Known::default();
-        self.sources.insert(*key, Entry { known: Arc::clone(&known), used });
+        self.sources.insert(
+            *key,
+            Entry {
+                known: Arc::clone(&known),
+                used,
+            },
+        );
         // Looks at every entry: only for a source that is new, and once more when it is compiled.
         self.make_room();
         known
@@ -135,8 +166,14 @@ impl Kept {
     fn make_room(&mut self) {
         let mut bytes: usize = self.sources.values().map(Entry::bytes).sum();
         while self.sources.len() > KEPT_SCRIPTS || (bytes > KEPT_BYTES && self.sources.len() > 1) {
-            let oldest = self.sources.iter().min_by_key(|(_, entry)| entry.used).map(|(key, _)| *key);
-            let Some(forgotten) = oldest.and_then(|key| self.sources.remove(&key)) else { return };
+            let oldest = self
+                .sources
+                .iter()
+                .min_by_key(|(_, entry)| entry.used)
+                .map(|(key, _)| *key);
+            let Some(forgotten) = oldest.and_then(|key| self.sources.remove(&key)) else {
+                return;
+            };
             bytes -= forgotten.bytes();
         }
     }
@@ -161,7 +198,10 @@ mod tests {
     use super::*;
 
     fn engine() -> Engine {
-        Engine::new(Sender::new(EgressPolicy::default()).unwrap(), Compiler::in_threads())
+        Engine::new(
+            Sender::new(EgressPolicy::default()).unwrap(),
+            Compiler::in_threads(),
+        )
     }
 
     fn tenant() -> TenantId {
@@ -175,9 +215,18 @@ mod tests {
     #[tokio::test]
     async fn a_source_is_compiled_once() {
         let engine = engine();
-        let first = engine.script(&tenant(), "export default () => 1", soon()).await.unwrap();
-        let again = engine.script(&tenant(), "export default () => 1", soon()).await.unwrap();
-        let other = engine.script(&tenant(), "export default () => 2", soon()).await.unwrap();
+        let first = engine
+            .script(&tenant(), "export default () => 1", soon())
+            .await
+            .unwrap();
+        let again = engine
+            .script(&tenant(), "export default () => 1", soon())
+            .await
+            .unwrap();
+        let other = engine
+            .script(&tenant(), "export default () => 2", soon())
+            .await
+            .unwrap();
         assert!(Arc::ptr_eq(&first.0, &again.0));
         assert!(!Arc::ptr_eq(&first.0, &other.0));
     }
@@ -185,12 +234,22 @@ mod tests {
     #[tokio::test]
     async fn compiling_goes_on_without_the_one_who_asked_and_a_refusal_is_kept() {
         let engine = engine();
-        let busy = engine.script(&tenant(), "export default () => 3", Instant::now()).await;
+        let busy = engine
+            .script(&tenant(), "export default () => 3", Instant::now())
+            .await;
         assert!(matches!(busy, Err(Uncompiled::Busy(_))), "{busy:?}");
-        assert!(engine.script(&tenant(), "export default () => 3", soon()).await.is_ok());
+        assert!(
+            engine
+                .script(&tenant(), "export default () => 3", soon())
+                .await
+                .is_ok()
+        );
         for _ in 0..2 {
             let refused = engine.script(&tenant(), "export default 1", soon()).await;
-            assert!(matches!(refused, Err(Uncompiled::Refused(_))), "{refused:?}");
+            assert!(
+                matches!(refused, Err(Uncompiled::Refused(_))),
+                "{refused:?}"
+            );
         }
         assert_eq!(engine.kept(|kept| kept.sources.len()), 2);
     }

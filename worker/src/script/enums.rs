@@ -1,8 +1,9 @@
 //! A bound on the values of TypeScript's enums, which are worked out while a script is compiled.
 //!
-//! `enum E { A = "x", B = A + A, C = B + B, … }` doubles with each member: 40 members of a few bytes come to a
-//! terabyte. The transformer has no bound of its own, so the sizes are worked out first, which takes no more than a
-//! walk over the tree. Names are matched without regard to scope, which can only make a size too large.
+//! `enum E { A = "x", B = A + A, C = B + B, … }` doubles with each member: 40 members of a few
+//! bytes come to a terabyte. The transformer has no bound of its own, so the sizes are worked out
+//! first, which takes no more than a walk over the tree. Names are matched without regard to scope,
+//! which can only make a size too large.
 
 use std::collections::HashMap;
 
@@ -13,18 +14,22 @@ use oxc_ast::ast::{
 use oxc_ast_visit::{Visit, walk};
 use oxc_span::Span;
 
-/// What all values, and all that is put together on the way to them, may come to, in bytes. A script of the longest
-/// source has no use for more; what is written out is part of that source.
+/// What all values, and all that is put together on the way to them, may come to, in bytes. A
+/// script of the longest source has no use for more; what is written out is part of that source.
 const MAX_BYTES: usize = 1024 * 1024;
-/// The longest name of an enum or a namespace, in bytes: it is written anew for each of the members, and for each
-/// place in it where one of them is used.
+/// The longest name of an enum or a namespace, in bytes: it is written anew for each of the
+/// members, and for each place in it where one of them is used.
 const MAX_NAME_BYTES: usize = 200;
 /// No number is longer than this as text.
 const NUMBER_BYTES: usize = 25;
 
 /// The first thing that is too large, and what to do about it.
 pub(super) fn too_large(program: &Program<'_>) -> Option<(Span, String)> {
-    let mut sizes = Sizes { members: HashMap::new(), spent: 0, found: None };
+    let mut sizes = Sizes {
+        members: HashMap::new(),
+        spent: 0,
+        found: None,
+    };
     sizes.visit_program(program);
     sizes.found
 }
@@ -41,7 +46,8 @@ impl<'a> Sizes<'a> {
     fn check_name(&mut self, span: Span, name: &str) {
         if name.len() > MAX_NAME_BYTES && self.found.is_none() {
             let problem = format!(
-                "the name of an enum or a namespace may have at most {MAX_NAME_BYTES} bytes; this one has {}",
+                "the name of an enum or a namespace may have at most {MAX_NAME_BYTES} bytes; this \
+                 one has {}",
                 name.len()
             );
             self.found = Some((span, problem));
@@ -49,18 +55,24 @@ impl<'a> Sizes<'a> {
     }
 
     fn member(&mut self, member: &TSEnumMember<'a>) {
-        let size = member.initializer.as_ref().map_or(NUMBER_BYTES, |value| self.size(value));
+        let size = member
+            .initializer
+            .as_ref()
+            .map_or(NUMBER_BYTES, |value| self.size(value));
         self.spent = self.spent.saturating_add(size);
         if self.spent > MAX_BYTES && self.found.is_none() {
             let problem = format!(
-                "the values of the script's enums come to more than {MAX_BYTES} bytes here: build long texts at run \
+                "the values of the script's enums come to more than {MAX_BYTES} bytes here: build \
+                 long texts at run \
                  time, in a function or a constant"
             );
             self.found = Some((member.span, problem));
         }
         let name = match &member.id {
             TSEnumMemberName::Identifier(name) => name.name.as_str(),
-            TSEnumMemberName::String(name) | TSEnumMemberName::ComputedString(name) => name.value.as_str(),
+            TSEnumMemberName::String(name) | TSEnumMemberName::ComputedString(name) => {
+                name.value.as_str()
+            }
             TSEnumMemberName::ComputedTemplateString(_) => return,
         };
         let known = self.members.entry(name).or_default();
@@ -72,7 +84,9 @@ impl<'a> Sizes<'a> {
         match value {
             Expression::StringLiteral(text) => text.value.len(),
             Expression::Identifier(name) => self.member_size(name.name.as_str()),
-            Expression::StaticMemberExpression(member) => self.member_size(member.property.name.as_str()),
+            Expression::StaticMemberExpression(member) => {
+                self.member_size(member.property.name.as_str())
+            }
             Expression::ComputedMemberExpression(member) => match &member.expression {
                 Expression::StringLiteral(name) => self.member_size(name.value.as_str()),
                 _ => NUMBER_BYTES,
@@ -85,8 +99,15 @@ impl<'a> Sizes<'a> {
             Expression::UnaryExpression(of) => self.size(&of.argument),
             Expression::ParenthesizedExpression(of) => self.size(&of.expression),
             Expression::TemplateLiteral(template) => {
-                let texts: usize = template.quasis.iter().map(|text| text.value.raw.len()).sum();
-                let size = template.expressions.iter().fold(texts, |sum, value| sum.saturating_add(self.size(value)));
+                let texts: usize = template
+                    .quasis
+                    .iter()
+                    .map(|text| text.value.raw.len())
+                    .sum();
+                let size = template
+                    .expressions
+                    .iter()
+                    .fold(texts, |sum, value| sum.saturating_add(self.size(value)));
                 self.spent = self.spent.saturating_add(size);
                 size
             }

@@ -1,4 +1,5 @@
-//! The requests of a call: made by the worker's own client, in its runtime, and given up with the call.
+//! The requests of a call: made by the worker's own client, in its runtime, and given up with the
+//! call.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -18,12 +19,19 @@ use super::{MAX_FETCHES, MAX_REQUEST_BYTES};
 use crate::send::Reply;
 use crate::send::{BodyFault, Outgoing, Reading, SendError, Sender};
 
-/// What a script may ask for. The prelude says the same with errors of its own; this holds whatever a script makes of the
-/// prelude.
-const METHODS: [Method; 7] =
-    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
-/// Headers that belong to the connection or to the message's framing: whoever sets them can smuggle a second request into
-/// the first. Also all that begin with `proxy-`.
+/// What a script may ask for. The prelude says the same with errors of its own; this holds whatever
+/// a script makes of the prelude.
+const METHODS: [Method; 7] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::OPTIONS,
+];
+/// Headers that belong to the connection or to the message's framing: whoever sets them can smuggle
+/// a second request into the first. Also all that begin with `proxy-`.
 const NOT_OF_SCRIPTS: [&str; 12] = [
     "accept-encoding",
     "connection",
@@ -41,7 +49,8 @@ const NOT_OF_SCRIPTS: [&str; 12] = [
 
 /// A request's headers, names and values together.
 const MAX_HEADER_BYTES: usize = 64 * 1024;
-/// So much before the deadline a request ends, at most: the script can still say what it makes of that.
+/// So much before the deadline a request ends, at most: the script can still say what it makes of
+/// that.
 const RESERVE: Duration = Duration::from_millis(250);
 
 /// The requests of one call.
@@ -88,7 +97,8 @@ impl Fetches {
         !self.under_way.borrow().is_empty()
     }
 
-    /// Starts a request; its end comes as an [`Event::Fetched`]. Answers what is wrong where it cannot start.
+    /// Starts a request; its end comes as an [`Event::Fetched`]. Answers what is wrong where it
+    /// cannot start.
     pub(super) fn start(&self, id: u32, asked: Asked) -> Option<String> {
         if !self.network {
             return Some("there is no network in a transform".to_owned());
@@ -101,7 +111,8 @@ impl Fetches {
             Err(problem) => return Some(problem),
         };
         self.made.set(self.made.get() + 1);
-        let (sender, events) = (self.sender.clone(), self.events.clone());
+        let sender = self.sender.clone();
+        let events = self.events.clone();
         let exchange = async move {
             let result = Box::pin(sender.exchange(outgoing)).await.result;
             // Nobody listens any more when the call is over.
@@ -114,7 +125,10 @@ impl Fetches {
 
     fn outgoing(&self, asked: Asked) -> Result<Outgoing, String> {
         if asked.body.len() > MAX_REQUEST_BYTES {
-            return Err(format!("the body has {} bytes; {MAX_REQUEST_BYTES} are allowed", asked.body.len()));
+            return Err(format!(
+                "the body has {} bytes; {MAX_REQUEST_BYTES} are allowed",
+                asked.body.len()
+            ));
         }
         let left = self.deadline.saturating_duration_since(Instant::now());
         let mut headers = headers(&asked.headers)?;
@@ -124,7 +138,8 @@ impl Fetches {
         let timeout = left.saturating_sub(RESERVE.min(left / 10));
         Ok(Outgoing {
             method: method(&asked.method)?,
-            url: Url::parse(&asked.url).map_err(|error| format!("the URL cannot be read: {error}"))?,
+            url: Url::parse(&asked.url)
+                .map_err(|error| format!("the URL cannot be read: {error}"))?,
             headers,
             body: Bytes::from(asked.body),
             timeout,
@@ -159,7 +174,9 @@ fn method(name: &str) -> Result<Method, String> {
 
 fn headers(flat: &[String]) -> Result<HeaderMap, String> {
     if flat.iter().map(String::len).sum::<usize>() > MAX_HEADER_BYTES {
-        return Err(format!("the headers have more than {MAX_HEADER_BYTES} bytes"));
+        return Err(format!(
+            "the headers have more than {MAX_HEADER_BYTES} bytes"
+        ));
     }
     let mut headers = HeaderMap::new();
     for pair in flat.chunks_exact(2) {
@@ -169,8 +186,13 @@ fn headers(flat: &[String]) -> Result<HeaderMap, String> {
             return Err(problem());
         }
         // The prelude has seen to it that each character is a byte.
-        let value: Option<Vec<u8>> = pair[1].chars().map(|character| u8::try_from(character).ok()).collect();
-        let value = value.and_then(|value| HeaderValue::from_bytes(&value).ok()).ok_or_else(problem)?;
+        let value: Option<Vec<u8>> = pair[1]
+            .chars()
+            .map(|character| u8::try_from(character).ok())
+            .collect();
+        let value = value
+            .and_then(|value| HeaderValue::from_bytes(&value).ok())
+            .ok_or_else(problem)?;
         headers.append(name, value);
     }
     Ok(headers)
@@ -178,16 +200,26 @@ fn headers(flat: &[String]) -> Result<HeaderMap, String> {
 
 /// An answer's headers as the prelude takes them.
 pub(super) fn flat(reply: &Reply) -> Vec<String> {
-    let text = |value: &HeaderValue| value.as_bytes().iter().map(|byte| char::from(*byte)).collect::<String>();
-    reply.headers.iter().flat_map(|(name, value)| [name.as_str().to_owned(), text(value)]).collect()
+    let text = |value: &HeaderValue| {
+        value
+            .as_bytes()
+            .iter()
+            .map(|byte| char::from(*byte))
+            .collect::<String>()
+    };
+    reply
+        .headers
+        .iter()
+        .flat_map(|(name, value)| [name.as_str().to_owned(), text(value)])
+        .collect()
 }
 
 /// What reading an answer's body says where it was cut.
 pub(super) fn cut(reply: &Reply) -> Option<String> {
     match reply.fault {
-        Some(BodyFault::TooLarge { limit }) => {
-            Some(format!("the answer has more than {limit} bytes, and no more are read"))
-        }
+        Some(BodyFault::TooLarge { limit }) => Some(format!(
+            "the answer has more than {limit} bytes, and no more are read"
+        )),
         _ => None,
     }
 }

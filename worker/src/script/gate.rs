@@ -1,9 +1,10 @@
 //! A bounded number of places that tenants share fairly.
 //!
-//! Two rules keep one tenant from the others' places. A tenant that holds places already gets another only while it
-//! holds fewer than half as many as are free, so that some stay free for whoever comes next, however many a single
-//! tenant asks for; one that holds none gets any that is free. And the lines are one for each tenant, served in turn,
-//! so that a long line delays nobody but its own tenant.
+//! Two rules keep one tenant from the others' places. A tenant that holds places already gets
+//! another only while it holds fewer than half as many as are free, so that some stay free for
+//! whoever comes next, however many a single tenant asks for; one that holds none gets any that is
+//! free. And the lines are one for each tenant, served in turn, so that a long line delays nobody
+//! but its own tenant.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -78,7 +79,10 @@ struct InLine<'a> {
 
 impl Gate {
     pub(super) fn new(bounds: Bounds) -> Self {
-        Self(Arc::new(Inner { bounds, state: Mutex::default() }))
+        Self(Arc::new(Inner {
+            bounds,
+            state: Mutex::default(),
+        }))
     }
 
     /// Waits for a place, for as long as the caller likes.
@@ -89,8 +93,8 @@ impl Gate {
         self.wait(tenant, Standing::Comes).await
     }
 
-    /// Waits for a place before all others of its tenant, however long the line is: for work that has begun, and gave
-    /// its place away while it had no use for it.
+    /// Waits for a place before all others of its tenant, however long the line is: for work that
+    /// has begun, and gave its place away while it had no use for it.
     ///
     /// # Errors
     /// Never while the gate is there.
@@ -100,7 +104,11 @@ impl Gate {
 
     async fn wait(&self, tenant: &TenantId, standing: Standing) -> Result<Place, Full> {
         let (pending, turn) = self.stand_in_line(tenant, standing)?;
-        let in_line = InLine { gate: self, tenant, pending };
+        let in_line = InLine {
+            gate: self,
+            tenant,
+            pending,
+        };
         self.serve();
         let place = turn.await;
         drop(in_line);
@@ -108,18 +116,32 @@ impl Gate {
         place.map_err(|_| Full)
     }
 
-    fn stand_in_line(&self, tenant: &TenantId, standing: Standing) -> Result<(u64, oneshot::Receiver<Place>), Full> {
-        let Bounds { places, waiting, waiting_each } = self.0.bounds;
+    fn stand_in_line(
+        &self,
+        tenant: &TenantId,
+        standing: Standing,
+    ) -> Result<(u64, oneshot::Receiver<Place>), Full> {
+        let Bounds {
+            places,
+            waiting,
+            waiting_each,
+        } = self.0.bounds;
         let mut state = self.state();
         let line = state.lines.get(tenant).map_or(0, VecDeque::len);
         let goes_at_once = line == 0 && state.may_take(tenant, places);
-        if standing == Standing::Comes && !goes_at_once && (line >= waiting_each || state.waiting >= waiting) {
+        if standing == Standing::Comes
+            && !goes_at_once
+            && (line >= waiting_each || state.waiting >= waiting)
+        {
             return Err(Full);
         }
         state.last_ticket += 1;
         state.waiting += 1;
         let (sender, turn) = oneshot::channel();
-        let waiter = Waiter { pending: state.last_ticket, turn: sender };
+        let waiter = Waiter {
+            pending: state.last_ticket,
+            turn: sender,
+        };
         let queue = state.lines.entry(tenant.clone()).or_default();
         match standing {
             Standing::Comes => queue.push_back(waiter),
@@ -131,18 +153,25 @@ impl Gate {
         Ok((state.last_ticket, turn))
     }
 
-    /// Gives out what is free. The places are handed over without the lock: one that nobody takes any more comes back
-    /// through [`Place::drop`], which wants it.
+    /// Gives out what is free. The places are handed over without the lock: one that nobody takes
+    /// any more comes back through [`Place::drop`], which wants it.
     fn serve(&self) {
         let mut turns = Vec::new();
         {
             let mut state = self.state();
             while let Some((tenant, waiter)) = state.next(self.0.bounds.places) {
-                turns.push((waiter, Place { gate: self.clone(), tenant }));
+                turns.push((
+                    waiter,
+                    Place {
+                        gate: self.clone(),
+                        tenant,
+                    },
+                ));
             }
         }
         for (waiter, place) in turns {
-            // Refused where the waiter has left the line a moment ago; then the place is dropped here.
+            // Refused where the waiter has left the line a moment ago; then the place is dropped
+            // here.
             let _ = waiter.turn.send(place);
         }
     }
@@ -161,7 +190,10 @@ impl State {
 
     /// Who gets a place now: the first of the first line whose tenant may have one.
     fn next(&mut self, places: usize) -> Option<(TenantId, Waiter)> {
-        let at = self.order.iter().position(|tenant| self.may_take(tenant, places))?;
+        let at = self
+            .order
+            .iter()
+            .position(|tenant| self.may_take(tenant, places))?;
         let tenant = self.order.remove(at)?;
         let line = self.lines.get_mut(&tenant)?;
         let waiter = line.pop_front()?;
@@ -177,7 +209,9 @@ impl State {
     }
 
     fn leave(&mut self, tenant: &TenantId, pending: u64) {
-        let Some(line) = self.lines.get_mut(tenant) else { return };
+        let Some(line) = self.lines.get_mut(tenant) else {
+            return;
+        };
         let before = line.len();
         line.retain(|waiter| waiter.pending != pending);
         self.waiting -= before - line.len();
@@ -220,7 +254,11 @@ mod tests {
     }
 
     fn gate(places: usize) -> Gate {
-        Gate::new(Bounds { places, waiting: 100, waiting_each: 60 })
+        Gate::new(Bounds {
+            places,
+            waiting: 100,
+            waiting_each: 60,
+        })
     }
 
     /// A place that is there now, or `None`.
@@ -231,14 +269,17 @@ mod tests {
     #[test]
     fn one_tenant_leaves_places_for_the_others() {
         let gate = gate(64);
-        let (a, b) = (tenant("a"), tenant("b"));
+        let a = tenant("a");
+        let b = tenant("b");
         let of_a: Vec<Place> = std::iter::from_fn(|| at_once(&gate, &a)).collect();
         assert_eq!(of_a.len(), 21);
         let of_b: Vec<Place> = std::iter::from_fn(|| at_once(&gate, &b)).collect();
         assert!(of_b.len() >= 10, "{}", of_b.len());
         // Several tenants that take what they can get leave one for a tenant that comes new.
         let others: Vec<Place> = (0..4)
-            .flat_map(|n| std::iter::from_fn(|| at_once(&gate, &tenant(&format!("t{n}")))).collect::<Vec<_>>())
+            .flat_map(|n| {
+                std::iter::from_fn(|| at_once(&gate, &tenant(&format!("t{n}")))).collect::<Vec<_>>()
+            })
             .collect();
         assert!(at_once(&gate, &tenant("new")).is_some());
         drop((of_a, of_b, others));
@@ -249,12 +290,15 @@ mod tests {
     #[tokio::test]
     async fn lines_are_served_in_turn() {
         let gate = gate(1);
-        let (a, b) = (tenant("a"), tenant("b"));
+        let a = tenant("a");
+        let b = tenant("b");
         let held = gate.place(&a).await.unwrap();
         let (served, mut order) = tokio::sync::mpsc::unbounded_channel();
         let mut tasks = Vec::new();
         for name in [&a, &a, &a, &b] {
-            let (gate, name, served) = (gate.clone(), name.clone(), served.clone());
+            let gate = gate.clone();
+            let name = name.clone();
+            let served = served.clone();
             tasks.push(tokio::spawn(async move {
                 let place = gate.place(&name).await.unwrap();
                 served.send(name).unwrap();
@@ -272,12 +316,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_line_says_so_and_leaving_makes_room() {
-        let gate = Gate::new(Bounds { places: 1, waiting: 2, waiting_each: 1 });
-        let (a, b, c) = (tenant("a"), tenant("b"), tenant("c"));
+        let gate = Gate::new(Bounds {
+            places: 1,
+            waiting: 2,
+            waiting_each: 1,
+        });
+        let a = tenant("a");
+        let b = tenant("b");
+        let c = tenant("c");
         let held = gate.place(&a).await.unwrap();
         let mut waits = Box::pin(gate.place(&a));
         assert!(waits.as_mut().now_or_never().is_none());
-        assert_eq!(gate.place(&a).await.unwrap_err(), Full, "one of a tenant waits");
+        assert_eq!(
+            gate.place(&a).await.unwrap_err(),
+            Full,
+            "one of a tenant waits"
+        );
         let mut other = Box::pin(gate.place(&b));
         assert!(other.as_mut().now_or_never().is_none());
         assert_eq!(gate.place(&c).await.unwrap_err(), Full, "two wait in all");
@@ -288,6 +342,14 @@ mod tests {
         drop(other.await.unwrap());
         drop(third.await.unwrap());
         let state = gate.state();
-        assert_eq!((state.taken, state.waiting, state.order.len(), state.held.len()), (0, 0, 0, 0));
+        assert_eq!(
+            (
+                state.taken,
+                state.waiting,
+                state.order.len(),
+                state.held.len()
+            ),
+            (0, 0, 0, 0)
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! What a script can reach of the outside: functions in Rust, under one object that only the prelude sees.
+//! What a script can reach of the outside: functions in Rust, under one object that only the
+//! prelude sees.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -64,7 +65,8 @@ impl Timers {
     /// Takes the next timer if it is due.
     pub(super) fn take_due(&mut self, now: Instant) -> Option<u32> {
         let ((at, id), ()) = self.due.first_key_value()?;
-        let (at, id) = (*at, *id);
+        let at = *at;
+        let id = *id;
         (at <= now).then(|| {
             self.clear(id);
             id
@@ -81,15 +83,34 @@ pub(super) fn object<'js>(ctx: &Ctx<'js>, host: &Rc<Host>) -> Result<Object<'js>
     let of = Rc::clone(host);
     add(&object, "now", move || milliseconds(of.begun.elapsed()))?;
     let of = Rc::clone(host);
-    add(&object, "setTimer", move |ctx: Ctx<'js>, id: u32, delay: f64| set_timer(&ctx, &of, id, delay))?;
+    add(
+        &object,
+        "setTimer",
+        move |ctx: Ctx<'js>, id: u32, delay: f64| set_timer(&ctx, &of, id, delay),
+    )?;
     let of = Rc::clone(host);
-    add(&object, "clearTimer", move |id: u32| of.timers.borrow_mut().clear(id))?;
+    add(&object, "clearTimer", move |id: u32| {
+        of.timers.borrow_mut().clear(id)
+    })?;
     let of = Rc::clone(host);
     add(&object, "abortFetch", move |id: u32| of.fetches.abort(id))?;
     let of = Rc::clone(host);
-    let fetch = move |ctx: Ctx<'js>, id: u32, method: String, url: String, headers: Vec<String>, body: String| {
+    let fetch = move |ctx: Ctx<'js>,
+                      id: u32,
+                      method: String,
+                      url: String,
+                      headers: Vec<String>,
+                      body: String| {
         let body = natives::bytes(&ctx, &body)?;
-        Ok::<_, rquickjs::Error>(of.fetches.start(id, Asked { method, url, headers, body }))
+        Ok::<_, rquickjs::Error>(of.fetches.start(
+            id,
+            Asked {
+                method,
+                url,
+                headers,
+                body,
+            },
+        ))
     };
     add(&object, "fetch", fetch)?;
     Ok(object)
@@ -103,8 +124,14 @@ fn milliseconds(duration: Duration) -> f64 {
 fn set_timer(ctx: &Ctx<'_>, host: &Host, id: u32, delay: f64) -> Result<()> {
     let mut timers = host.timers.borrow_mut();
     if timers.when.len() >= MAX_TIMERS {
-        return Err(Exception::throw_range(ctx, &format!("a script may have {MAX_TIMERS} timers waiting")));
+        return Err(Exception::throw_range(
+            ctx,
+            &format!("a script may have {MAX_TIMERS} timers waiting"),
+        ));
     }
-    timers.set(id, Instant::now() + Duration::from_secs_f64(delay.clamp(0.0, LONGEST_MS) / 1e3));
+    timers.set(
+        id,
+        Instant::now() + Duration::from_secs_f64(delay.clamp(0.0, LONGEST_MS) / 1e3),
+    );
     Ok(())
 }

@@ -1,17 +1,20 @@
-//! Scripts: JavaScript or TypeScript that an endpoint's owner wrote, run in the worker for a delivery.
+//! Scripts: JavaScript or TypeScript that an endpoint's owner wrote, run in the worker for a
+//! delivery.
 //!
-//! [`compile`] checks a source and makes bytecode of it, once; [`Engine::call`] loads that into a fresh
-//! engine, in a thread of its own, for every call. Nothing survives from call to call, and every call has
-//! its limits: time, memory, stack, output, requests.
+//! [`compile`] checks a source and makes bytecode of it, once; [`Engine::call`] loads that into a
+//! fresh engine, in a thread of its own, for every call. Nothing survives from call to call, and
+//! every call has its limits: time, memory, stack, output, requests.
 //!
-//! The engine is QuickJS-ng, by rquickjs: alive, a megabyte of C, starts in well under a millisecond, and can
-//! be interrupted and limited from within. V8 (rusty_v8, deno_core) is some 60 MB and ends the process when it
-//! has no memory; Boa is slower and cannot be limited in memory; a JavaScript runtime as a program of its own
-//! would have to be there. oxc parses and drops types: alive, exact about places, and it knows all of
-//! TypeScript; swc (`swc_ts_fast_strip`) would do as well.
+//! The engine is QuickJS-ng, by rquickjs: alive, a megabyte of C, starts in well under a
+//! millisecond, and can be interrupted and limited from within. V8 (rusty_v8, deno_core) is some 60
+//! MB and ends the process when it has no memory; Boa is slower and cannot be limited in memory; a
+//! JavaScript runtime as a program of its own would have to be there. oxc parses and drops types:
+//! alive, exact about places, and it knows all of TypeScript; swc (`swc_ts_fast_strip`) would do as
+//! well.
 //!
-//! A call of the guide's sample without its request takes 0.8 ms (median, Rust unoptimised, two cores): a thread,
-//! an engine, the prelude's 37 KiB of bytecode, the script, and the end of it all.
+//! A call of the guide's sample without its request takes 0.8 ms (median, Rust unoptimised, two
+//! cores): a thread, an engine, the prelude's 37 KiB of bytecode, the script, and the end of it
+//! all.
 
 mod bytecode;
 mod call;
@@ -50,7 +53,8 @@ pub use engine::Engine;
 
 /// The longest source: Authgear's limit for its own scripts.
 pub const MAX_SOURCE_BYTES: usize = 100 * 1024;
-/// What the engine may use for one call, or to compile one script. A call without data needs about 1 MiB.
+/// What the engine may use for one call, or to compile one script. A call without data needs about
+/// 1 MiB.
 pub const MEMORY_BYTES: usize = 32 * 1024 * 1024;
 /// How deep the engine's own stack may get: calls some thousands deep.
 const STACK_BYTES: usize = 512 * 1024;
@@ -58,14 +62,15 @@ const STACK_BYTES: usize = 512 * 1024;
 pub const MAX_RETURNED_BYTES: usize = 256 * 1024;
 /// How much of what a script writes to the console is kept.
 pub const CONSOLE_BYTES: usize = 4 * 1024;
-/// Scripts that compute at once in a worker, of all tenants together. A tenant that has some gets more while it has fewer
-/// than half as many as are free.
+/// Scripts that compute at once in a worker, of all tenants together. A tenant that has some gets
+/// more while it has fewer than half as many as are free.
 pub const MAX_RUNNING: usize = 64;
-/// Calls that wait for the network or a timer without taking one of those places. Further ones keep theirs while they
-/// wait. Each may have [`MEMORY_BYTES`], so both together bound what scripts take: 6 GiB.
+/// Calls that wait for the network or a timer without taking one of those places. Further ones keep
+/// theirs while they wait. Each may have [`MEMORY_BYTES`], so both together bound what scripts
+/// take: 6 GiB.
 pub const MAX_WAITING: usize = 128;
-/// Calls that go on after their deadline in an operation of the engine that cannot be stopped, and for which others get
-/// their places. Further ones keep theirs.
+/// Calls that go on after their deadline in an operation of the engine that cannot be stopped, and
+/// for which others get their places. Further ones keep theirs.
 const MAX_OVERSTAYING: usize = 16;
 /// So many of a tenant, and its other calls wait until one ends.
 const MAX_OVERSTAYING_EACH: usize = 2;
@@ -84,13 +89,18 @@ pub struct Script(Arc<Compiled>);
 struct Compiled {
     bytecode: bytecode::Bytecode,
     map: position::Map,
-    /// Calls that go on though nobody waits for them: for a moment, or in an operation that cannot be stopped.
+    /// Calls that go on though nobody waits for them: for a moment, or in an operation that cannot
+    /// be stopped.
     overstaying: watch::Sender<usize>,
 }
 
 impl Compiled {
     fn new(bytecode: bytecode::Bytecode, map: position::Map) -> Self {
-        Self { bytecode, map, overstaying: watch::Sender::new(0) }
+        Self {
+            bytecode,
+            map,
+            overstaying: watch::Sender::new(0),
+        }
     }
 
     /// What it takes in memory, about.
@@ -99,9 +109,9 @@ impl Compiled {
     }
 }
 
-/// Checks and compiles a module of TypeScript or JavaScript whose default export is a function, in this process and
-/// on the calling thread: some milliseconds for an ordinary source. A source that is made to be large or slow to
-/// compile takes what it takes; [`Compiler`] bounds that.
+/// Checks and compiles a module of TypeScript or JavaScript whose default export is a function, in
+/// this process and on the calling thread: some milliseconds for an ordinary source. A source that
+/// is made to be large or slow to compile takes what it takes; [`Compiler`] bounds that.
 ///
 /// # Errors
 /// What is wrong with it, and where.
@@ -122,11 +132,19 @@ pub struct ScriptProblem {
 
 impl ScriptProblem {
     fn new(position: Option<Position>, message: String) -> Self {
-        Self { line: position.map(|at| at.line), column: position.map(|at| at.column), message }
+        Self {
+            line: position.map(|at| at.line),
+            column: position.map(|at| at.column),
+            message,
+        }
     }
 
     const fn of_all(message: String) -> Self {
-        Self { line: None, column: None, message }
+        Self {
+            line: None,
+            column: None,
+            message,
+        }
     }
 }
 
@@ -159,8 +177,8 @@ pub struct Call {
 pub enum Returns {
     /// As `JSON.stringify` writes it.
     Json,
-    /// As an object with what the script returned in `returned`, or in `problem` why JSON cannot hold that: what
-    /// `JSON.stringify` leaves out in silence is refused.
+    /// As an object with what the script returned in `returned`, or in `problem` why JSON cannot
+    /// hold that: what `JSON.stringify` leaves out in silence is refused.
     Strict,
 }
 
@@ -169,7 +187,8 @@ pub enum Returns {
 pub struct Called {
     /// What the script returned, or why it did not.
     pub result: Result<Returned, ScriptError>,
-    /// What it wrote to the console, a line for each call, up to [`CONSOLE_BYTES`] and a note that it was cut.
+    /// What it wrote to the console, a line for each call, up to [`CONSOLE_BYTES`] and a note that
+    /// it was cut.
     pub console: String,
 }
 

@@ -1,4 +1,5 @@
-//! What the prelude has Rust do: bytes and text, URLs, digests. Bytes come as base64 and go as an `ArrayBuffer`.
+//! What the prelude has Rust do: bytes and text, URLs, digests. Bytes come as base64 and go as an
+//! `ArrayBuffer`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,7 +17,9 @@ const MAX_RANDOM_BYTES: u32 = 65_536;
 pub(super) fn install(object: &Object<'_>) -> Result<()> {
     add(object, "encode", encode)?;
     add(object, "decode", decode)?;
-    add(object, "parseForm", |text: String| flat(form_urlencoded::parse(text.as_bytes())))?;
+    add(object, "parseForm", |text: String| {
+        flat(form_urlencoded::parse(text.as_bytes()))
+    })?;
     add(object, "writeForm", write_form)?;
     add(object, "parseUrl", parse_url)?;
     add(object, "changeUrl", change_url)?;
@@ -29,7 +32,9 @@ pub(super) fn install(object: &Object<'_>) -> Result<()> {
 
 /// The bytes that the prelude wrote as base64.
 pub(super) fn bytes(ctx: &Ctx<'_>, base64: &str) -> Result<Vec<u8>> {
-    STANDARD.decode(base64).map_err(|_| Exception::throw_internal(ctx, "bytes that are no base64"))
+    STANDARD
+        .decode(base64)
+        .map_err(|_| Exception::throw_internal(ctx, "bytes that are no base64"))
 }
 
 fn encode<'js>(ctx: Ctx<'js>, text: String) -> Result<ArrayBuffer<'js>> {
@@ -45,7 +50,9 @@ fn decode(ctx: Ctx<'_>, base64: String, fatal: bool) -> Result<String> {
 }
 
 fn flat(pairs: form_urlencoded::Parse<'_>) -> Vec<String> {
-    pairs.flat_map(|(name, value)| [name.into_owned(), value.into_owned()]).collect()
+    pairs
+        .flat_map(|(name, value)| [name.into_owned(), value.into_owned()])
+        .collect()
 }
 
 fn write_form(pairs: Vec<String>) -> String {
@@ -123,7 +130,8 @@ fn digest<'js>(ctx: Ctx<'js>, hash: String, data: String) -> Result<ArrayBuffer<
 }
 
 fn sign<'js>(ctx: Ctx<'js>, hash: String, key: String, data: String) -> Result<ArrayBuffer<'js>> {
-    let (key, data) = (bytes(&ctx, &key)?, bytes(&ctx, &data)?);
+    let key = bytes(&ctx, &key)?;
+    let data = bytes(&ctx, &data)?;
     match hmac(&hash, &key, &data) {
         Some(proof) => ArrayBuffer::new_copy(ctx, proof),
         None => Err(Exception::throw_type(&ctx, "no such hash")),
@@ -131,16 +139,22 @@ fn sign<'js>(ctx: Ctx<'js>, hash: String, key: String, data: String) -> Result<A
 }
 
 fn verify(ctx: Ctx<'_>, hash: String, key: String, proof: String, data: String) -> Result<bool> {
-    let (key, proof, data) = (bytes(&ctx, &key)?, bytes(&ctx, &proof)?, bytes(&ctx, &data)?);
+    let key = bytes(&ctx, &key)?;
+    let proof = bytes(&ctx, &proof)?;
+    let data = bytes(&ctx, &data)?;
     let right = hmac(&hash, &key, &data);
-    Ok(right.is_some_and(|right| subtle::ConstantTimeEq::ct_eq(right.as_slice(), proof.as_slice()).into()))
+    Ok(right.is_some_and(|right| {
+        subtle::ConstantTimeEq::ct_eq(right.as_slice(), proof.as_slice()).into()
+    }))
 }
 
 fn hmac(hash: &str, key: &[u8], data: &[u8]) -> Option<Vec<u8>> {
     macro_rules! with {
         ($hash:ty) => {
             // A key may be of any length.
-            Hmac::<$hash>::new_from_slice(key).ok().map(|mac| mac.chain_update(data).finalize().into_bytes().to_vec())
+            Hmac::<$hash>::new_from_slice(key)
+                .ok()
+                .map(|mac| mac.chain_update(data).finalize().into_bytes().to_vec())
         };
     }
     match hash {

@@ -1,6 +1,7 @@
-//! A guard before the parser. Where the grammar is ambiguous (`(a=…` may begin an arrow function, `a<…` type
-//! arguments) oxc tries one way and then the other, and keeps both in memory: time and memory grow with the
-//! square of how deep such things nest. No script that somebody wrote comes near these bounds.
+//! A guard before the parser. Where the grammar is ambiguous (`(a=…` may begin an arrow function,
+//! `a<…` type arguments) oxc tries one way and then the other, and keeps both in memory: time and
+//! memory grow with the square of how deep such things nest. No script that somebody wrote comes
+//! near these bounds.
 
 use super::ScriptProblem;
 use super::position::Positions;
@@ -15,7 +16,8 @@ const MAX_LESS: usize = 250;
 /// # Errors
 /// Where it gets too deep.
 pub(super) fn check(source: &str, positions: &Positions<'_>) -> Result<(), ScriptProblem> {
-    let (mut depth, mut less) = (0_usize, 0_usize);
+    let mut depth = 0_usize;
+    let mut less = 0_usize;
     for (at, byte) in source.bytes().enumerate() {
         match byte {
             b'(' | b'[' | b'{' => depth += 1,
@@ -39,12 +41,14 @@ pub(super) fn check(source: &str, positions: &Positions<'_>) -> Result<(), Scrip
 mod tests {
     use crate::script::compile;
 
-    /// Sources as long as may be, of what makes parsers go deep, each with the beginnings that lead elsewhere.
+    /// Sources as long as may be, of what makes parsers go deep, each with the beginnings that lead
+    /// elsewhere.
     #[test]
     fn no_source_is_too_much_for_the_compiler() {
-        for piece in
-            ["(", "[", "{", "(a=", "async(", "a<", "f<a<", "<a>(", "`${", "a=>", "!", "-~", "+1", ".b", "()", "a?b:"]
-        {
+        for piece in [
+            "(", "[", "{", "(a=", "async(", "a<", "f<a<", "<a>(", "`${", "a=>", "!", "-~", "+1",
+            ".b", "()", "a?b:",
+        ] {
             for beginning in ["", "export default a=", "type A=", "let a:"] {
                 let source = format!("{beginning}{}", piece.repeat(102_000 / piece.len()));
                 // Whatever comes of it: it comes back.
@@ -56,10 +60,17 @@ mod tests {
     #[test]
     fn says_where_it_gets_too_deep() {
         let problem = compile(&format!("export default () =>\n{}", "(".repeat(300))).unwrap_err();
-        assert_eq!((problem.line, problem.column), (Some(2), Some(251)), "{problem}");
+        assert_eq!(
+            (problem.line, problem.column),
+            (Some(2), Some(251)),
+            "{problem}"
+        );
         assert!(
-            compile("export default (n) => { let a = 0; for (let i = 0; i < n; i++) { a += i < 3 ? 1 : 2 } return a }")
-                .is_ok()
+            compile(
+                "export default (n) => { let a = 0; for (let i = 0; i < n; i++) { a += i < 3 \
+                     ? 1 : 2 } return a }"
+            )
+            .is_ok()
         );
     }
 }

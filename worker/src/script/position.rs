@@ -1,4 +1,5 @@
-//! Places in a source: counting them, and mapping those in the printed code back to the source as written.
+//! Places in a source: counting them, and mapping those in the printed code back to the source as
+//! written.
 
 /// A place in a source; both count from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -11,7 +12,10 @@ pub(super) struct Position {
 impl Position {
     /// From a line and a column that count from 0.
     pub(super) const fn from_zero(line: u32, column: u32) -> Self {
-        Self { line: line + 1, column: column + 1 }
+        Self {
+            line: line + 1,
+            column: column + 1,
+        }
     }
 }
 
@@ -28,8 +32,16 @@ impl<'a> Positions<'a> {
     pub(super) fn of(&self, offset: u32) -> Position {
         let before = self.0.get(..offset as usize).unwrap_or(self.0);
         let line = before.matches('\n').count();
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count();
-        Position::from_zero(u32::try_from(line).unwrap_or(u32::MAX - 1), u32::try_from(column).unwrap_or(u32::MAX - 1))
+        let column = before
+            .rsplit('\n')
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .count();
+        Position::from_zero(
+            u32::try_from(line).unwrap_or(u32::MAX - 1),
+            u32::try_from(column).unwrap_or(u32::MAX - 1),
+        )
     }
 }
 
@@ -50,27 +62,42 @@ impl Map {
         &self.0
     }
 
-    /// Where the code at `position` was written. A place before the first that is known of its line counts as
-    /// that one.
+    /// Where the code at `position` was written. A place before the first that is known of its line
+    /// counts as that one.
     pub(super) fn written(&self, position: Position) -> Option<Position> {
         let after = self.0.partition_point(|(code, _)| *code <= position);
         let on_line = |pair: &&(Position, Position)| pair.0.line == position.line;
-        let before = after.checked_sub(1).and_then(|index| self.0.get(index)).filter(on_line);
-        before.or_else(|| self.0.get(after).filter(on_line)).map(|(_, written)| *written)
+        let before = after
+            .checked_sub(1)
+            .and_then(|index| self.0.get(index))
+            .filter(on_line);
+        before
+            .or_else(|| self.0.get(after).filter(on_line))
+            .map(|(_, written)| *written)
     }
 
-    /// Where the innermost frame of the script in a stack trace of the engine was written. Its frames look like
-    /// `    at name (script:4:7)`.
+    /// Where the innermost frame of the script in a stack trace of the engine was written. Its
+    /// frames look like `    at name (script:4:7)`.
     pub(super) fn of_stack(&self, stack: &str, script: &str) -> Option<Position> {
-        stack.lines().find_map(|frame| frame_position(frame, script)).and_then(|position| self.written(position))
+        stack
+            .lines()
+            .find_map(|frame| frame_position(frame, script))
+            .and_then(|position| self.written(position))
     }
 }
 
 /// The place that a stack frame of `script` names.
 pub(super) fn frame_position(frame: &str, script: &str) -> Option<Position> {
     let (_, place) = frame.rsplit_once(script)?;
-    let mut numbers = place.strip_prefix(':')?.trim_end_matches(')').split(':').map(|number| number.parse().ok());
-    Some(Position { line: numbers.next()??, column: numbers.next()?? })
+    let mut numbers = place
+        .strip_prefix(':')?
+        .trim_end_matches(')')
+        .split(':')
+        .map(|number| number.parse().ok());
+    Some(Position {
+        line: numbers.next()??,
+        column: numbers.next()??,
+    })
 }
 
 #[cfg(test)]
@@ -95,8 +122,16 @@ mod tests {
         let map = Map::new([(at(2, 5), at(7, 3)), (at(2, 9), at(8, 1))].into_iter());
         assert_eq!(map.written(at(2, 8)), Some(at(7, 3)));
         assert_eq!(map.written(at(2, 40)), Some(at(8, 1)));
-        assert_eq!(map.written(at(2, 1)), Some(at(7, 3)), "before the first place of the line");
-        assert_eq!(map.written(at(1, 1)), None, "a line of which nothing is known");
+        assert_eq!(
+            map.written(at(2, 1)),
+            Some(at(7, 3)),
+            "before the first place of the line"
+        );
+        assert_eq!(
+            map.written(at(1, 1)),
+            None,
+            "a line of which nothing is known"
+        );
         let stack = "    at inner (prelude:1:1)\n    at send (script:2:9)\n    at script:2:5\n";
         assert_eq!(map.of_stack(stack, "script"), Some(at(8, 1)));
     }

@@ -1,4 +1,5 @@
-//! The running side of a call: a fresh engine, the prelude, the script, and the loop that serves it.
+//! The running side of a call: a fresh engine, the prelude, the script, and the loop that serves
+//! it.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -9,14 +10,17 @@ use std::time::Instant;
 use http::StatusCode;
 use rquickjs::promise::PromiseState;
 use rquickjs::{
-    ArrayBuffer, CatchResultExt as _, Context, Ctx, Error, Function, Object, Persistent, Promise, Runtime, Value,
+    ArrayBuffer, CatchResultExt as _, Context, Ctx, Error, Function, Object, Persistent, Promise,
+    Runtime, Value,
 };
 
 use super::fetch;
 use super::host::{self, Host};
 use super::turns::Pace;
 use super::work::{Event, Work};
-use super::{MAX_RETURNED_BYTES, MEMORY_BYTES, Returned, Returns, STACK_BYTES, ScriptError, bytecode};
+use super::{
+    MAX_RETURNED_BYTES, MEMORY_BYTES, Returned, Returns, STACK_BYTES, ScriptError, bytecode,
+};
 use crate::send::Reply;
 use crate::send::SendError;
 
@@ -26,10 +30,18 @@ pub(super) fn run(work: Work) -> Result<Returned, ScriptError> {
     let runtime = Runtime::new().map_err(refused)?;
     runtime.set_memory_limit(MEMORY_BYTES);
     runtime.set_max_stack_size(STACK_BYTES);
-    let (cancelled, deadline) = (Arc::clone(&work.cancelled), work.deadline);
-    let pace = Rc::new(RefCell::new(Pace::new(Arc::clone(&work.shared.turns), work.tenant.clone())));
+    let cancelled = Arc::clone(&work.cancelled);
+    let deadline = work.deadline;
+    let pace = Rc::new(RefCell::new(Pace::new(
+        Arc::clone(&work.shared.turns),
+        work.tenant.clone(),
+    )));
     let own_pace = Rc::clone(&pace);
-    let go_on = move || own_pace.borrow_mut().go_on(&|| is_over(&cancelled, deadline));
+    let go_on = move || {
+        own_pace
+            .borrow_mut()
+            .go_on(&|| is_over(&cancelled, deadline))
+    };
     runtime.set_interrupt_handler(Some(Box::new(move || !go_on())));
     let rejections = Rejections::default();
     rejections.track(&runtime);
@@ -79,10 +91,20 @@ struct Prelude<'js> {
 impl<'a, 'js> Running<'a, 'js> {
     fn new(ctx: &Ctx<'js>, work: &'a Work, pace: Rc<RefCell<Pace>>) -> Result<Self, ScriptError> {
         let host = Rc::new(Host::new(work));
-        let prelude = Prelude::load(ctx, &host)
-            .catch(ctx)
-            .map_err(|error| ScriptError::Unusable { text: format!("the script engine cannot start: {error}") })?;
-        Ok(Self { ctx: ctx.clone(), work, host, prelude, pace, failure: RefCell::default() })
+        let prelude =
+            Prelude::load(ctx, &host)
+                .catch(ctx)
+                .map_err(|error| ScriptError::Unusable {
+                    text: format!("the script engine cannot start: {error}"),
+                })?;
+        Ok(Self {
+            ctx: ctx.clone(),
+            work,
+            host,
+            prelude,
+            pace,
+            failure: RefCell::default(),
+        })
     }
 
     fn run(&self) -> Result<Returned, ScriptError> {
@@ -98,8 +120,10 @@ impl<'a, 'js> Running<'a, 'js> {
         match returned {
             None => Ok(Returned::Nothing),
             Some(json) if json.len() > MAX_RETURNED_BYTES => {
-                let text =
-                    format!("the script returned {} bytes of JSON; {MAX_RETURNED_BYTES} are allowed", json.len());
+                let text = format!(
+                    "the script returned {} bytes of JSON; {MAX_RETURNED_BYTES} are allowed",
+                    json.len()
+                );
                 Err(ScriptError::Threw { text })
             }
             Some(json) => Ok(Returned::Json(json)),
@@ -108,12 +132,20 @@ impl<'a, 'js> Running<'a, 'js> {
 
     /// Runs the top level, and finds the default export.
     fn default_export(&self) -> Result<Function<'js>, ScriptError> {
-        let module = self.work.script.0.bytecode.load(&self.ctx).map_err(|error| self.failed(&error))?;
+        let module = self
+            .work
+            .script
+            .0
+            .bytecode
+            .load(&self.ctx)
+            .map_err(|error| self.failed(&error))?;
         let (module, promise) = module.eval().map_err(|error| self.failed(&error))?;
         self.drive(&promise)?;
         let _: Value<'_> = self.result(&promise)?;
-        let default: Value<'_> =
-            module.namespace().and_then(|exports| exports.get("default")).map_err(|error| self.failed(&error))?;
+        let default: Value<'_> = module
+            .namespace()
+            .and_then(|exports| exports.get("default"))
+            .map_err(|error| self.failed(&error))?;
         let kind = match default.type_name() {
             "int" | "float" => "number",
             "bool" => "boolean",
@@ -127,7 +159,10 @@ impl<'a, 'js> Running<'a, 'js> {
     /// Serves the script until the promise is settled.
     fn drive(&self, promise: &Promise<'js>) -> Result<(), ScriptError> {
         loop {
-            while promise.state() == PromiseState::Pending && !self.is_over() && self.ctx.execute_pending_job() {}
+            while promise.state() == PromiseState::Pending
+                && !self.is_over()
+                && self.ctx.execute_pending_job()
+            {}
             if self.is_over() {
                 return Err(ScriptError::TimedOut);
             }
@@ -150,21 +185,30 @@ impl<'a, 'js> Running<'a, 'js> {
         }
         let timer = self.host.timers.borrow().next();
         if timer.is_none() && !self.host.fetches.any() {
-            let text = "the script waits for what can never come: its promise is pending, and no request or timer is";
-            return Err(ScriptError::Threw { text: text.to_owned() });
+            let text = "the script waits for what can never come: its promise is pending, and no \
+                        request or timer is";
+            return Err(ScriptError::Threw {
+                text: text.to_owned(),
+            });
         }
         let until = timer.map_or(self.work.deadline, |timer| timer.min(self.work.deadline));
         self.pace.borrow_mut().rest();
-        let received = self
-            .without_place(|| self.work.received.recv_timeout(until.saturating_duration_since(Instant::now())).ok());
+        let received = self.without_place(|| {
+            self.work
+                .received
+                .recv_timeout(until.saturating_duration_since(Instant::now()))
+                .ok()
+        });
         self.pace.borrow_mut().rest();
         received.map_or(Ok(()), |event| self.serve(event))
     }
 
-    /// Waits for something without the call's place, where as many may wait so; takes one again after. Where none comes
-    /// before the call is over, its loop ends it.
+    /// Waits for something without the call's place, where as many may wait so; takes one again
+    /// after. Where none comes before the call is over, its loop ends it.
     fn without_place<T>(&self, wait: impl FnOnce() -> T) -> T {
-        let Some(counted) = self.work.shared.waiting.enter(&self.work.tenant) else { return wait() };
+        let Some(counted) = self.work.shared.waiting.enter(&self.work.tenant) else {
+            return wait();
+        };
         drop(self.work.held.take());
         let waited = wait();
         let again = async {
@@ -189,7 +233,8 @@ impl<'a, 'js> Running<'a, 'js> {
                 if !self.host.fetches.ended(id, &result) {
                     return Ok(());
                 }
-                self.fetched(id, result).map_err(|error| self.failed(&error))
+                self.fetched(id, result)
+                    .map_err(|error| self.failed(&error))
             }
         }
     }
@@ -197,10 +242,20 @@ impl<'a, 'js> Running<'a, 'js> {
     fn fetched(&self, id: u32, result: Result<Reply, SendError>) -> rquickjs::Result<()> {
         match result {
             Ok(reply) => {
-                let words = StatusCode::from_u16(reply.status).ok().and_then(|status| status.canonical_reason());
+                let words = StatusCode::from_u16(reply.status)
+                    .ok()
+                    .and_then(|status| status.canonical_reason());
                 let body = ArrayBuffer::new_copy(self.ctx.clone(), &reply.body)?;
-                let (headers, cut) = (fetch::flat(&reply), fetch::cut(&reply));
-                self.prelude.answered.call((id, reply.status, words.unwrap_or_default(), headers, body, cut))
+                let headers = fetch::flat(&reply);
+                let cut = fetch::cut(&reply);
+                self.prelude.answered.call((
+                    id,
+                    reply.status,
+                    words.unwrap_or_default(),
+                    headers,
+                    body,
+                    cut,
+                ))
             }
             Err(error) => {
                 let told = error.error();
@@ -249,21 +304,29 @@ impl<'a, 'js> Running<'a, 'js> {
         if self.is_over() {
             return ScriptError::TimedOut;
         }
-        // The engine throws null when there is no memory left for an error. That a script throws null itself
-        // cannot be told from it.
+        // The engine throws null when there is no memory left for an error. That a script throws
+        // null itself cannot be told from it.
         if thrown.is_null() {
             return ScriptError::OutOfMemory;
         }
-        let explained =
-            self.prelude.explain.call::<_, Object<'_>>((thrown.clone(),)).and_then(|told| Told::read(&told));
+        let explained = self
+            .prelude
+            .explain
+            .call::<_, Object<'_>>((thrown.clone(),))
+            .and_then(|told| Told::read(&told));
         match explained {
             Ok(told) => self.told(told),
             Err(_) if self.is_over() => ScriptError::TimedOut,
             Err(error) => {
-                // Nothing can be said without memory; and what makes saying it fail is no error worth more words.
+                // Nothing can be said without memory; and what makes saying it fail is no error
+                // worth more words.
                 let memory = is_out_of_memory(thrown) || is_out_of_memory(&self.thrown(&error));
                 let text = "the script threw what cannot be shown".to_owned();
-                if memory { ScriptError::OutOfMemory } else { ScriptError::Threw { text } }
+                if memory {
+                    ScriptError::OutOfMemory
+                } else {
+                    ScriptError::Threw { text }
+                }
             }
         }
     }
@@ -272,7 +335,9 @@ impl<'a, 'js> Running<'a, 'js> {
         if told.text == OUT_OF_MEMORY {
             return ScriptError::OutOfMemory;
         }
-        let position = told.stack.and_then(|stack| self.work.script.0.map.of_stack(&stack, bytecode::SCRIPT));
+        let position = told
+            .stack
+            .and_then(|stack| self.work.script.0.map.of_stack(&stack, bytecode::SCRIPT));
         let text = match position {
             Some(at) => format!("{} (line {}, column {})", told.text, at.line, at.column),
             None => told.text,
@@ -287,7 +352,9 @@ impl<'a, 'js> Running<'a, 'js> {
     fn report(&self, rejections: &Rejections) {
         for reason in rejections.unhandled(&self.ctx) {
             if self.failure.borrow().as_ref() != Some(&reason) && !self.is_over() {
-                self.host.console.line(&format!("Unhandled rejection: {}", self.explain(&reason)));
+                self.host
+                    .console
+                    .line(&format!("Unhandled rejection: {}", self.explain(&reason)));
             }
         }
     }
@@ -307,20 +374,31 @@ struct Told {
 
 impl Told {
     fn read(told: &Object<'_>) -> rquickjs::Result<Self> {
-        Ok(Self { text: told.get("text")?, stack: told.get("stack")?, fetch: told.get("fetch")? })
+        Ok(Self {
+            text: told.get("text")?,
+            stack: told.get("stack")?,
+            fetch: told.get("fetch")?,
+        })
     }
 }
 
 const OUT_OF_MEMORY: &str = "InternalError: out of memory";
 
 fn is_out_of_memory(thrown: &Value<'_>) -> bool {
-    thrown.is_null() || thrown.as_exception().and_then(rquickjs::Exception::message).as_deref() == Some("out of memory")
+    thrown.is_null()
+        || thrown
+            .as_exception()
+            .and_then(rquickjs::Exception::message)
+            .as_deref()
+            == Some("out of memory")
 }
 
 /// A script that fails before it is called was not called.
 fn unusable(error: ScriptError) -> ScriptError {
     match error {
-        ScriptError::Threw { text } => ScriptError::Unusable { text: format!("the script's top level failed: {text}") },
+        ScriptError::Threw { text } => ScriptError::Unusable {
+            text: format!("the script's top level failed: {text}"),
+        },
         other => other,
     }
 }
@@ -355,18 +433,29 @@ const MAX_REJECTIONS: usize = 20;
 impl Rejections {
     fn track(&self, runtime: &Runtime) {
         let rejections = self.clone();
-        runtime.set_host_promise_rejection_tracker(Some(Box::new(move |ctx, promise, reason, handled| {
-            let mut list = rejections.0.borrow_mut();
-            if handled {
-                list.retain(|(known, _)| known.clone().restore(&ctx).ok().as_ref() != Some(&promise));
-            } else if list.len() < MAX_REJECTIONS {
-                list.push((Persistent::save(&ctx, promise), Persistent::save(&ctx, reason)));
-            }
-        })));
+        runtime.set_host_promise_rejection_tracker(Some(Box::new(
+            move |ctx, promise, reason, handled| {
+                let mut list = rejections.0.borrow_mut();
+                if handled {
+                    list.retain(|(known, _)| {
+                        known.clone().restore(&ctx).ok().as_ref() != Some(&promise)
+                    });
+                } else if list.len() < MAX_REJECTIONS {
+                    list.push((
+                        Persistent::save(&ctx, promise),
+                        Persistent::save(&ctx, reason),
+                    ));
+                }
+            },
+        )));
     }
 
     fn unhandled<'js>(&self, ctx: &Ctx<'js>) -> Vec<Value<'js>> {
-        self.0.borrow().iter().filter_map(|(_, reason)| reason.clone().restore(ctx).ok()).collect()
+        self.0
+            .borrow()
+            .iter()
+            .filter_map(|(_, reason)| reason.clone().restore(ctx).ok())
+            .collect()
     }
 
     /// The engine wants its values back before it ends.

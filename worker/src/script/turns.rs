@@ -1,6 +1,7 @@
-//! Turns at the processor: scripts that go on computing take them, so that a few of them do not keep the
-//! processor from the deliveries. A lower priority is not enough for that: a thread that wakes up waits for the
-//! running one's slice of time all the same, and a delivery wakes up many times.
+//! Turns at the processor: scripts that go on computing take them, so that a few of them do not
+//! keep the processor from the deliveries. A lower priority is not enough for that: a thread that
+//! wakes up waits for the running one's slice of time all the same, and a delivery wakes up many
+//! times.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,11 +13,11 @@ use posthaste_shared::domain::id::TenantId;
 const HEAD_START: Duration = Duration::from_millis(10);
 /// How long a turn lasts while others wait for theirs.
 const TURN: Duration = Duration::from_millis(10);
-/// How long a turn is waited for: one who has it may be within a long operation of the engine itself, and not
-/// notice that others wait.
+/// How long a turn is waited for: one who has it may be within a long operation of the engine
+/// itself, and not notice that others wait.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// After so long without a look at the clock, a script that has a turn loses it to those that wait: it is within a long
-/// operation of the engine itself, perhaps one that never ends.
+/// After so long without a look at the clock, a script that has a turn loses it to those that wait:
+/// it is within a long operation of the engine itself, perhaps one that never ends.
 const LOST: Duration = Duration::from_millis(200);
 /// How often those that wait look whether their call is over.
 const LOOK: Duration = Duration::from_millis(50);
@@ -44,7 +45,10 @@ impl State {
     /// Who is next: of the tenant whose last turn is the longest ago, the one who came first.
     fn next(&self) -> Option<u64> {
         let last_turn = |tenant: &TenantId| self.served.get(tenant).copied().unwrap_or(0);
-        self.waiting.iter().min_by_key(|(pending, tenant)| (last_turn(tenant), *pending)).map(|(pending, _)| *pending)
+        self.waiting
+            .iter()
+            .min_by_key(|(pending, tenant)| (last_turn(tenant), *pending))
+            .map(|(pending, _)| *pending)
     }
 
     fn is_free(&mut self) -> bool {
@@ -94,7 +98,10 @@ impl Turns {
             served: HashMap::new(),
             last: 0,
         };
-        Self { state: Mutex::new(state), changed: Condvar::new() }
+        Self {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -114,7 +121,11 @@ impl Turns {
                 state.leave(mine);
                 // Whoever is next now may have been woken for nothing.
                 self.changed.notify_all();
-                return if over { Waited::Over } else { Waited::LongEnough };
+                return if over {
+                    Waited::Over
+                } else {
+                    Waited::LongEnough
+                };
             }
             if state.next() == Some(mine) && state.is_free() {
                 state.taken.insert(mine, Instant::now());
@@ -125,7 +136,11 @@ impl Turns {
                 self.changed.notify_all();
                 return Waited::Turn(mine);
             }
-            state = self.changed.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner).0;
+            state = self
+                .changed
+                .wait_timeout(state, LOOK)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 
@@ -150,16 +165,26 @@ impl Turns {
 impl Pace {
     /// Of a script that begins now.
     pub(super) fn new(turns: Arc<Turns>, tenant: TenantId) -> Self {
-        Self { turns, tenant, since: Instant::now(), turn: None }
+        Self {
+            turns,
+            tenant,
+            since: Instant::now(),
+            turn: None,
+        }
     }
 
-    /// To be called often while the script computes: waits for a turn where it needs one, and lets others have
-    /// theirs. `false` when the call is over.
+    /// To be called often while the script computes: waits for a turn where it needs one, and lets
+    /// others have theirs. `false` when the call is over.
     pub(super) fn go_on(&mut self, is_over: &dyn Fn() -> bool) -> bool {
         if is_over() {
             return false;
         }
-        let (spent, allowed) = (self.since.elapsed(), if self.turn.is_some() { TURN } else { HEAD_START });
+        let spent = self.since.elapsed();
+        let allowed = if self.turn.is_some() {
+            TURN
+        } else {
+            HEAD_START
+        };
         if spent < allowed {
             return true;
         }
@@ -221,13 +246,17 @@ mod tests {
 
     /// Computes until `end`; the most that did so at once, and how often each went on.
     fn compute(turns: &Arc<Turns>, scripts: usize, end: Instant) -> (usize, Vec<usize>) {
-        let (computing, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let computing = AtomicUsize::new(0);
+        let most = AtomicUsize::new(0);
         let script = || {
             let mut pace = Pace::new(Arc::clone(turns), tenant("a"));
             pace.since = Instant::now().checked_sub(HEAD_START).unwrap();
             let mut rounds = 0;
             while pace.go_on(&|| Instant::now() >= end) {
-                most.fetch_max(computing.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                most.fetch_max(
+                    computing.fetch_add(1, Ordering::SeqCst) + 1,
+                    Ordering::SeqCst,
+                );
                 rounds += 1;
                 thread::sleep(Duration::from_millis(2));
                 computing.fetch_sub(1, Ordering::SeqCst);
@@ -236,7 +265,10 @@ mod tests {
         };
         let rounds = thread::scope(|scope| {
             let threads: Vec<_> = (0..scripts).map(|_| scope.spawn(script)).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect()
         });
         (most.into_inner(), rounds)
     }
@@ -249,7 +281,11 @@ mod tests {
             assert_eq!(most, at_once);
             assert!(rounds.iter().all(|rounds| *rounds > 0), "{rounds:?}");
             let state = turns.state();
-            assert_eq!((state.taken.len(), state.waiting.len()), (0, 0), "all are given back");
+            assert_eq!(
+                (state.taken.len(), state.waiting.len()),
+                (0, 0),
+                "all are given back"
+            );
         }
     }
 

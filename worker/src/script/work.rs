@@ -1,4 +1,5 @@
-//! What the parts of a call have in common: the work itself, what wakes it, and its place among the calls of the worker.
+//! What the parts of a call have in common: the work itself, what wakes it, and its place among the
+//! calls of the worker.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -73,7 +74,11 @@ impl Shared {
     pub(super) fn new() -> Self {
         // Half of the processors, at most, go to scripts that compute for long.
         let turns = thread::available_parallelism().map_or(1, |processors| processors.get() / 2);
-        let bounds = Bounds { places: MAX_RUNNING, waiting: WAITING_FOR_PLACE, waiting_each: WAITING_FOR_PLACE / 2 };
+        let bounds = Bounds {
+            places: MAX_RUNNING,
+            waiting: WAITING_FOR_PLACE,
+            waiting_each: WAITING_FOR_PLACE / 2,
+        };
         Self {
             places: Gate::new(bounds),
             waiting: Crowd::new(MAX_WAITING, MAX_WAITING),

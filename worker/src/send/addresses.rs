@@ -1,6 +1,7 @@
-//! Connecting to one of several addresses, as RFC 8305 ("happy eyeballs") has it: the families take turns, a
-//! further address is tried when the one before has failed or has not answered for a moment, and the first that
-//! answers wins. Each address has a limit of its own, so a black hole among them costs a moment only.
+//! Connecting to one of several addresses, as RFC 8305 ("happy eyeballs") has it: the families take
+//! turns, a further address is tried when the one before has failed or has not answered for a
+//! moment, and the first that answers wins. Each address has a limit of its own, so a black hole
+//! among them costs a moment only.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -12,7 +13,8 @@ use tokio::net::TcpStream;
 
 use super::error::{SendError, io_code, span_text};
 
-/// How long an address is waited for alone before the next is tried beside it (RFC 8305, section 5).
+/// How long an address is waited for alone before the next is tried beside it (RFC 8305, section
+/// 5).
 const STAGGER: Duration = Duration::from_millis(250);
 /// The most addresses that are tried. More would only multiply the load that one name makes.
 const MAX_TRIED: usize = 8;
@@ -27,9 +29,14 @@ enum Failure {
 /// A connection to the first of the addresses that answers, each of which has `limit`.
 ///
 /// # Errors
-/// [`SendError::Timeout`] when one of them did not answer within its limit, else what the first said.
-pub(super) async fn connect(addresses: &[SocketAddr], limit: Duration) -> Result<(TcpStream, SocketAddr), SendError> {
-    let mut untried: VecDeque<SocketAddr> = in_turns(addresses).into_iter().take(MAX_TRIED).collect();
+/// [`SendError::Timeout`] when one of them did not answer within its limit, else what the first
+/// said.
+pub(super) async fn connect(
+    addresses: &[SocketAddr],
+    limit: Duration,
+) -> Result<(TcpStream, SocketAddr), SendError> {
+    let mut untried: VecDeque<SocketAddr> =
+        in_turns(addresses).into_iter().take(MAX_TRIED).collect();
     let mut trying = FuturesUnordered::new();
     let mut failures = Vec::new();
     loop {
@@ -49,7 +56,10 @@ pub(super) async fn connect(addresses: &[SocketAddr], limit: Duration) -> Result
     }
 }
 
-async fn connect_to(address: SocketAddr, limit: Duration) -> Result<(TcpStream, SocketAddr), Failure> {
+async fn connect_to(
+    address: SocketAddr,
+    limit: Duration,
+) -> Result<(TcpStream, SocketAddr), Failure> {
     match tokio::time::timeout(limit, TcpStream::connect(address)).await {
         Ok(Ok(stream)) => Ok((stream, address)),
         Ok(Err(error)) => Err(Failure::Io(address, error)),
@@ -57,17 +67,25 @@ async fn connect_to(address: SocketAddr, limit: Duration) -> Result<(TcpStream, 
     }
 }
 
-/// IPv6 and IPv4 by turns, IPv6 first (RFC 8305, section 4), else in the order of the name's answer.
+/// IPv6 and IPv4 by turns, IPv6 first (RFC 8305, section 4), else in the order of the name's
+/// answer.
 pub(super) fn in_turns(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
-    let (v6, v4): (Vec<SocketAddr>, Vec<SocketAddr>) = addresses.iter().partition(|address| address.is_ipv6());
+    let (v6, v4): (Vec<SocketAddr>, Vec<SocketAddr>) =
+        addresses.iter().partition(|address| address.is_ipv6());
     let longer = v6.len().max(v4.len());
-    (0..longer).flat_map(|index| [v6.get(index), v4.get(index)]).flatten().copied().collect()
+    (0..longer)
+        .flat_map(|index| [v6.get(index), v4.get(index)])
+        .flatten()
+        .copied()
+        .collect()
 }
 
 fn explain(failures: &[Failure], limit: Duration) -> SendError {
     let texts: Vec<String> = failures.iter().map(|failure| failure.text(limit)).collect();
     let text = format!("could not connect to {}", texts.join("; nor to "));
-    let late = failures.iter().any(|failure| matches!(failure, Failure::Late(_)));
+    let late = failures
+        .iter()
+        .any(|failure| matches!(failure, Failure::Late(_)));
     let code = failures.iter().find_map(|failure| match failure {
         Failure::Io(_, error) => Some(io_code(error.kind())),
         Failure::Late(_) => None,
@@ -111,7 +129,9 @@ mod tests {
         let listener = socket.listen(1).unwrap();
         let address = listener.local_addr().unwrap();
         let mut held = Vec::new();
-        while let Ok(stream) = tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await {
+        while let Ok(stream) =
+            tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await
+        {
             held.push(stream.unwrap());
             assert!(held.len() < 64, "the queue has no end");
         }
@@ -124,23 +144,47 @@ mod tests {
         let good = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let begun = Instant::now();
         let limit = Duration::from_secs(30);
-        let (_stream, address) = connect(&[hole, good.local_addr().unwrap()], limit).await.unwrap();
+        let (_stream, address) = connect(&[hole, good.local_addr().unwrap()], limit)
+            .await
+            .unwrap();
         assert_eq!(address, good.local_addr().unwrap());
-        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "{:?}",
+            begun.elapsed()
+        );
     }
 
     #[tokio::test]
     async fn an_address_that_does_not_answer_is_named() {
         let (_listener, _held, hole) = black_hole().await;
-        let error = connect(&[hole], Duration::from_millis(200)).await.unwrap_err();
-        assert_eq!(error, SendError::Timeout(format!("could not connect to {hole} within 200 ms")));
+        let error = connect(&[hole], Duration::from_millis(200))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error,
+            SendError::Timeout(format!("could not connect to {hole} within 200 ms"))
+        );
     }
 
     #[tokio::test]
     async fn a_refused_connection_says_where() {
-        let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        let error = connect(&[gone], Duration::from_secs(5)).await.unwrap_err().error();
+        let gone = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let error = connect(&[gone], Duration::from_secs(5))
+            .await
+            .unwrap_err()
+            .error();
         assert_eq!(error.code, "connection_refused");
-        assert!(error.text.starts_with(&format!("could not connect to {gone}: ")), "{}", error.text);
+        assert!(
+            error
+                .text
+                .starts_with(&format!("could not connect to {gone}: ")),
+            "{}",
+            error.text
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! The HTTP client: which connection a request goes out on, and when it goes out once more within the same
-//! attempt because the receiver cannot have seen it.
+//! The HTTP client: which connection a request goes out on, and when it goes out once more within
+//! the same attempt because the receiver cannot have seen it.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -29,14 +29,16 @@ use super::error::{SendError, causes, explain};
 use super::timer::{Stage, Timer};
 use super::{MAX_HEAD_BYTES, MAX_HEADERS, Outgoing};
 
-/// The most interim answers (1xx) before the answer. None is due: each is a line more than anybody needs.
+/// The most interim answers (1xx) before the answer. None is due: each is a line more than anybody
+/// needs.
 const MAX_INTERIM: u32 = 32;
-/// How long an idle connection is kept: less than the 5 s after which Node's HTTP server closes one, so
-/// that a request seldom meets a connection that is just being closed.
+/// How long an idle connection is kept: less than the 5 s after which Node's HTTP server closes
+/// one, so that a request seldom meets a connection that is just being closed.
 const IDLE: Duration = Duration::from_secs(4);
 /// Idle connections kept for each host: an endpoint's default `max_in_flight`.
 const IDLE_PER_HOST: usize = 32;
-/// How much of one answer, and of all on one connection, HTTP/2 may send before it is read. It bounds memory.
+/// How much of one answer, and of all on one connection, HTTP/2 may send before it is read. It
+/// bounds memory.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// How long a host that refused HTTP/2 is spoken to on HTTP/1.1 alone.
@@ -73,8 +75,8 @@ struct Failed {
 enum Remedy {
     /// Nothing: the receiver may have seen it.
     Nothing,
-    /// Once more, on a connection of its own: the receiver cannot have seen it, or not as far as anybody can tell
-    /// from a connection that was closed while it lay idle.
+    /// Once more, on a connection of its own: the receiver cannot have seen it, or not as far as
+    /// anybody can tell from a connection that was closed while it lay idle.
     FreshConnection,
     /// On HTTP/1.1: the receiver said so, and did nothing.
     Http1,
@@ -85,7 +87,10 @@ impl Client {
     ///
     /// # Errors
     /// When the system's trusted certificates cannot be used.
-    pub(super) fn new(egress: &Arc<EgressPolicy>, resolver: &Resolver) -> Result<Self, rustls::Error> {
+    pub(super) fn new(
+        egress: &Arc<EgressPolicy>,
+        resolver: &Resolver,
+    ) -> Result<Self, rustls::Error> {
         Ok(Self::with(egress, resolver, tls::client_config()?))
     }
 
@@ -95,21 +100,41 @@ impl Client {
             let mut tls = tls.clone();
             tls.alpn_protocols = offered.iter().map(|version| version.to_vec()).collect();
             let connector = Connector::new(Arc::clone(egress), resolver.clone(), Arc::new(tls));
-            Versions { kept: http(IDLE_PER_HOST, connector.clone()), fresh: http(0, connector) }
+            Versions {
+                kept: http(IDLE_PER_HOST, connector.clone()),
+                fresh: http(0, connector),
+            }
         };
-        Self { any: versions(&[b"h2", b"http/1.1"]), http1: versions(&[b"http/1.1"]), http1_only: Arc::default() }
+        Self {
+            any: versions(&[b"h2", b"http/1.1"]),
+            http1: versions(&[b"http/1.1"]),
+            http1_only: Arc::default(),
+        }
     }
 
-    /// Sends the request and waits for the answer's head. It goes out again where no receiver can have acted on it:
-    /// once on a connection of its own, and once on HTTP/1.1.
-    pub(super) async fn send(&self, outgoing: &Outgoing, timer: &Timer) -> Result<Response<Incoming>, SendError> {
-        let uri: Uri = outgoing.url.as_str().parse().map_err(|error: http::uri::InvalidUri| {
-            SendError::network("invalid_url", format!("the URL cannot be called: {error}"))
-        })?;
-        let (mut http1, mut fresh) = (self.is_http1_only(&uri), false);
+    /// Sends the request and waits for the answer's head. It goes out again where no receiver can
+    /// have acted on it: once on a connection of its own, and once on HTTP/1.1.
+    pub(super) async fn send(
+        &self,
+        outgoing: &Outgoing,
+        timer: &Timer,
+    ) -> Result<Response<Incoming>, SendError> {
+        let uri: Uri = outgoing
+            .url
+            .as_str()
+            .parse()
+            .map_err(|error: http::uri::InvalidUri| {
+                SendError::network("invalid_url", format!("the URL cannot be called: {error}"))
+            })?;
+        let mut http1 = self.is_http1_only(&uri);
+        let mut fresh = false;
         loop {
             let versions = if http1 { &self.http1 } else { &self.any };
-            let client = if fresh { &versions.fresh } else { &versions.kept };
+            let client = if fresh {
+                &versions.fresh
+            } else {
+                &versions.kept
+            };
             let failed = match once(client, request(outgoing, uri.clone()), outgoing, timer).await {
                 Ok(response) => return Ok(response),
                 Err(failed) => failed,
@@ -126,14 +151,22 @@ impl Client {
     }
 
     fn is_http1_only(&self, uri: &Uri) -> bool {
-        let hosts = self.http1_only.lock().unwrap_or_else(PoisonError::into_inner);
+        let hosts = self
+            .http1_only
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let since = uri.authority().and_then(|authority| hosts.get(authority));
         since.is_some_and(|since| since.elapsed() < HTTP1_ONLY_FOR)
     }
 
     fn remember_http1_only(&self, uri: &Uri) {
-        let Some(authority) = uri.authority() else { return };
-        let mut hosts = self.http1_only.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(authority) = uri.authority() else {
+            return;
+        };
+        let mut hosts = self
+            .http1_only
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if hosts.len() >= HTTP1_ONLY_HOSTS {
             hosts.retain(|_, since| since.elapsed() < HTTP1_ONLY_FOR);
         }
@@ -166,14 +199,23 @@ fn request(outgoing: &Outgoing, uri: Uri) -> Request<Full<Bytes>> {
     *request.uri_mut() = uri;
     *request.headers_mut() = outgoing.headers.clone();
     let headers = request.headers_mut();
-    // A request that does not say by its `User-Agent` whose it is says so otherwise, should it come back to Posthaste.
+    // A request that does not say by its `User-Agent` whose it is says so otherwise, should it come
+    // back to Posthaste.
     match headers.entry(USER_AGENT) {
         Entry::Vacant(agent) => drop(agent.insert(HeaderValue::from_static(hops::AGENT))),
-        Entry::Occupied(_) => drop(headers.entry(hops::HEADER).or_insert(HeaderValue::from_static("1"))),
+        Entry::Occupied(_) => drop(
+            headers
+                .entry(hops::HEADER)
+                .or_insert(HeaderValue::from_static("1")),
+        ),
     }
-    headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+    headers
+        .entry(ACCEPT)
+        .or_insert(HeaderValue::from_static("*/*"));
     // Answers are read as they come: a compressed one cannot be.
-    headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
+    headers
+        .entry(ACCEPT_ENCODING)
+        .or_insert(HeaderValue::from_static("identity"));
     request
 }
 
@@ -211,14 +253,20 @@ async fn once(
         }
         Err(error) => {
             let remedy = remedy(&error, known.as_ref(), timer.exchange());
-            Err(Failed { error: explain(&error), remedy })
+            Err(Failed {
+                error: explain(&error),
+                remedy,
+            })
         }
     }
 }
 
 impl Failed {
     const fn for_good(error: SendError) -> Self {
-        Self { error, remedy: Remedy::Nothing }
+        Self {
+            error,
+            remedy: Remedy::Nothing,
+        }
     }
 }
 
@@ -226,7 +274,8 @@ impl Failed {
 /// until the deadline.
 fn count_interim(request: &mut Request<Full<Bytes>>) -> Arc<Notify> {
     let too_many = Arc::new(Notify::new());
-    let (notify, count) = (Arc::clone(&too_many), AtomicU32::new(0));
+    let notify = Arc::clone(&too_many);
+    let count = AtomicU32::new(0);
     hyper::ext::on_informational(request, move |_| {
         if count.fetch_add(1, Ordering::Relaxed) == MAX_INTERIM {
             notify.notify_one();
@@ -238,7 +287,10 @@ fn count_interim(request: &mut Request<Full<Bytes>>) -> Arc<Notify> {
 /// The connection that the request went out on, once there is one.
 fn known(captured: &CaptureConnection) -> Option<Known> {
     let mut extras = http::Extensions::new();
-    captured.connection_metadata().as_ref()?.get_extras(&mut extras);
+    captured
+        .connection_metadata()
+        .as_ref()?
+        .get_extras(&mut extras);
     extras.remove::<Known>()
 }
 
@@ -254,23 +306,35 @@ fn waiting(known: &Known, timer: &Timer) -> Stage {
 
 /// What may be done about a failure, by its kind and the connection on which it happened.
 fn remedy(error: &ClientError, known: Option<&Known>, exchange: u64) -> Remedy {
-    let Some(known) = known else { return Remedy::Nothing };
+    let Some(known) = known else {
+        return Remedy::Nothing;
+    };
     let reused = known.is_reused_by(exchange);
-    if let Some(error) = causes(error as &(dyn Error + 'static)).find_map(|cause| cause.downcast_ref::<h2::Error>()) {
+    if let Some(error) =
+        causes(error as &(dyn Error + 'static)).find_map(|cause| cause.downcast_ref::<h2::Error>())
+    {
         return of_http2(error, reused);
     }
     let unseen = known.is_http2() || known.is_unanswered();
-    if reused && unseen { Remedy::FreshConnection } else { Remedy::Nothing }
+    if reused && unseen {
+        Remedy::FreshConnection
+    } else {
+        Remedy::Nothing
+    }
 }
 
-/// RFC 9113, sections 6.8, 7 and 8.7: what a receiver did not process, and what it says of itself. A stream that
-/// it reset for another reason it has seen.
+/// RFC 9113, sections 6.8, 7 and 8.7: what a receiver did not process, and what it says of itself.
+/// A stream that it reset for another reason it has seen.
 fn of_http2(error: &h2::Error, reused: bool) -> Remedy {
     match error.reason() {
         Some(h2::Reason::HTTP_1_1_REQUIRED) if error.is_remote() => Remedy::Http1,
         Some(h2::Reason::REFUSED_STREAM) if error.is_remote() => Remedy::FreshConnection,
-        Some(h2::Reason::NO_ERROR) if error.is_remote() && error.is_go_away() => Remedy::FreshConnection,
-        _ if reused && (error.is_io() || (error.is_go_away() && error.is_remote())) => Remedy::FreshConnection,
+        Some(h2::Reason::NO_ERROR) if error.is_remote() && error.is_go_away() => {
+            Remedy::FreshConnection
+        }
+        _ if reused && (error.is_io() || (error.is_go_away() && error.is_remote())) => {
+            Remedy::FreshConnection
+        }
         _ => Remedy::Nothing,
     }
 }

@@ -1,5 +1,5 @@
-//! A connection that knows what the client does not say: for which exchange it was opened, and whether a byte
-//! of an answer has come since the last request went out on it.
+//! A connection that knows what the client does not say: for which exchange it was opened, and
+//! whether a byte of an answer has come since the last request went out on it.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -37,13 +37,14 @@ impl Known {
         self.0.http2
     }
 
-    /// Whether it was there before this exchange, and so may have been closed by the other side meanwhile.
+    /// Whether it was there before this exchange, and so may have been closed by the other side
+    /// meanwhile.
     pub(super) fn is_reused_by(&self, exchange: u64) -> bool {
         self.0.opened_for != exchange || self.0.proven.load(Ordering::Acquire)
     }
 
-    /// Whether no byte has come since the last request was written. On HTTP/2 it says nothing, as frames of the
-    /// connection's own come at any time.
+    /// Whether no byte has come since the last request was written. On HTTP/2 it says nothing, as
+    /// frames of the connection's own come at any time.
     pub(super) fn is_unanswered(&self) -> bool {
         self.0.unanswered.load(Ordering::Acquire)
     }
@@ -77,13 +78,23 @@ impl Watched {
             Stream::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
         };
         let unanswered = AtomicBool::new(true);
-        let facts = Facts { address, opened_for, http2, proven: AtomicBool::new(false), unanswered };
-        Self { stream, known: Known(Arc::new(facts)), unwritable: None }
+        let facts = Facts {
+            address,
+            opened_for,
+            http2,
+            proven: AtomicBool::new(false),
+            unanswered,
+        };
+        Self {
+            stream,
+            known: Known(Arc::new(facts)),
+            unwritable: None,
+        }
     }
 
-    /// Receivers answer early, such as 413 to a large request, and close: writing on fails while their answer
-    /// waits to be read. So on HTTP/1.1 what cannot be written is dropped, and reading finds the answer or, where
-    /// there is none, this error.
+    /// Receivers answer early, such as 413 to a large request, and close: writing on fails while
+    /// their answer waits to be read. So on HTTP/1.1 what cannot be written is dropped, and reading
+    /// finds the answer or, where there is none, this error.
     fn written(&mut self, result: io::Result<usize>, wanted: usize) -> io::Result<usize> {
         self.known.0.unanswered.store(true, Ordering::Release);
         match result {
@@ -97,13 +108,20 @@ impl Watched {
 }
 
 fn is_closed(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+    )
 }
 
 impl Connection for Watched {
     fn connected(&self) -> Connected {
         let connected = Connected::new().extra(self.known.clone());
-        if self.known.0.http2 { connected.negotiated_h2() } else { connected }
+        if self.known.0.http2 {
+            connected.negotiated_h2()
+        } else {
+            connected
+        }
     }
 }
 
@@ -129,7 +147,11 @@ impl AsyncRead for Watched {
 }
 
 impl AsyncWrite for Watched {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         if self.unwritable.is_some() {
             return Poll::Ready(Ok(bytes.len()));
         }

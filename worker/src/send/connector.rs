@@ -1,5 +1,6 @@
-//! Opens connections: looks the name up, has the egress policy check every address, connects to one of them and
-//! does the TLS handshake. What was checked is what is connected to: nothing resolves the name again.
+//! Opens connections: looks the name up, has the egress policy check every address, connects to one
+//! of them and does the TLS handshake. What was checked is what is connected to: nothing resolves
+//! the name again.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -24,8 +25,8 @@ use super::connection::{Stream, Watched};
 use super::error::{SendError, span_text};
 use super::timer::{Stage, Timer};
 
-/// The part of what is left of an exchange that connecting to one address may take: 2 s of the default 5 s. Each
-/// address has it to itself; what remains is for the handshake and the answer.
+/// The part of what is left of an exchange that connecting to one address may take: 2 s of the
+/// default 5 s. Each address has it to itself; what remains is for the handshake and the answer.
 const CONNECT_SHARE: u32 = 5;
 /// No address is given longer. By then the system has sent its third SYN.
 const CONNECT_AT_MOST: Duration = Duration::from_secs(10);
@@ -42,12 +43,22 @@ pub(super) struct Connector {
 
 impl Connector {
     /// `tls` says which versions of HTTP are offered.
-    pub(super) const fn new(egress: Arc<EgressPolicy>, resolver: Resolver, tls: Arc<ClientConfig>) -> Self {
-        Self { egress, resolver, tls }
+    pub(super) const fn new(
+        egress: Arc<EgressPolicy>,
+        resolver: Resolver,
+        tls: Arc<ClientConfig>,
+    ) -> Self {
+        Self {
+            egress,
+            resolver,
+            tls,
+        }
     }
 
     async fn open(self, uri: Uri, timer: Timer) -> Result<TokioIo<Watched>, SendError> {
-        let host = uri.host().ok_or_else(|| SendError::network("connect", "the URL has no host"))?;
+        let host = uri
+            .host()
+            .ok_or_else(|| SendError::network("connect", "the URL has no host"))?;
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let secure = uri.scheme() == Some(&http::uri::Scheme::HTTPS);
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
@@ -58,27 +69,53 @@ impl Connector {
         let limit = (timer.left() * 2 / CONNECT_SHARE).min(CONNECT_AT_MOST);
         let (stream, address) = addresses::connect(&addresses, limit).await?;
         timer.connected(begun.elapsed(), address);
-        // A request is written in one piece or two: waiting for more to send would only delay the second.
+        // A request is written in one piece or two: waiting for more to send would only delay the
+        // second.
         let _ = stream.set_nodelay(true);
 
-        let stream = if secure { self.handshake(host, stream, address, &timer).await? } else { Stream::Plain(stream) };
+        let stream = if secure {
+            self.handshake(host, stream, address, &timer).await?
+        } else {
+            Stream::Plain(stream)
+        };
         timer.enter(Stage::Waiting(address));
-        Ok(TokioIo::new(Watched::new(stream, address, timer.exchange())))
+        Ok(TokioIo::new(Watched::new(
+            stream,
+            address,
+            timer.exchange(),
+        )))
     }
 
-    /// The addresses to connect to, every one of them allowed: a name that also points inward is not to be trusted.
-    async fn addresses(&self, host: &str, port: u16, timer: &Timer) -> Result<Vec<SocketAddr>, SendError> {
+    /// The addresses to connect to, every one of them allowed: a name that also points inward is
+    /// not to be trusted.
+    async fn addresses(
+        &self,
+        host: &str,
+        port: u16,
+        timer: &Timer,
+    ) -> Result<Vec<SocketAddr>, SendError> {
         if let Ok(address) = host.parse::<IpAddr>() {
-            self.egress.check_address(None, address).map_err(SendError::refused)?;
+            self.egress
+                .check_address(None, address)
+                .map_err(SendError::refused)?;
             return Ok(vec![SocketAddr::new(address, port)]);
         }
         timer.enter(Stage::LookingUp(host.to_owned()));
         let begun = Instant::now();
-        let addresses = self.resolver.look_up(host).await.map_err(SendError::refused)?;
+        let addresses = self
+            .resolver
+            .look_up(host)
+            .await
+            .map_err(SendError::refused)?;
         for address in &addresses {
-            self.egress.check_address(Some(host), *address).map_err(SendError::refused)?;
+            self.egress
+                .check_address(Some(host), *address)
+                .map_err(SendError::refused)?;
         }
-        let addresses: Vec<SocketAddr> = addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect();
+        let addresses: Vec<SocketAddr> = addresses
+            .into_iter()
+            .map(|address| SocketAddr::new(address, port))
+            .collect();
         timer.looked_up(begun.elapsed(), addresses.first().copied());
         Ok(addresses)
     }
@@ -92,11 +129,16 @@ impl Connector {
     ) -> Result<Stream, SendError> {
         timer.enter(Stage::Handshake(address));
         let name = ServerName::try_from(host.to_owned()).map_err(|_| {
-            SendError::network("tls", format!("TLS: {host:?} is not a name that a certificate can have"))
+            SendError::network(
+                "tls",
+                format!("TLS: {host:?} is not a name that a certificate can have"),
+            )
         })?;
         let begun = Instant::now();
         let shaking = TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream);
-        let stream = shaking.await.map_err(|error| tls_failure(&error, address))?;
+        let stream = shaking
+            .await
+            .map_err(|error| tls_failure(&error, address))?;
         timer.shook_hands(begun.elapsed());
         Ok(Stream::Tls(Box::new(stream)))
     }
@@ -104,11 +146,19 @@ impl Connector {
 
 /// A handshake fails by a rule of TLS or, more plainly, because the other side hung up.
 fn tls_failure(error: &io::Error, address: SocketAddr) -> SendError {
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+    match error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+    {
         Some(error) => SendError::network("tls", format!("TLS: {}", tls::words(error))),
         None => {
-            let SendError::Network(mut failure) = SendError::io(error) else { return SendError::io(error) };
-            failure.text = format!("the TLS handshake with {address} broke off: {}", failure.text);
+            let SendError::Network(mut failure) = SendError::io(error) else {
+                return SendError::io(error);
+            };
+            failure.text = format!(
+                "the TLS handshake with {address} broke off: {}",
+                failure.text
+            );
             SendError::Network(failure)
         }
     }
@@ -123,10 +173,12 @@ impl Service<Uri> for Connector {
         Poll::Ready(Ok(()))
     }
 
-    /// The client goes on opening a connection in the background when another becomes free meanwhile, so the
-    /// exchange's timer is taken along from the start, and such a connection ends soon after the exchange would have.
+    /// The client goes on opening a connection in the background when another becomes free
+    /// meanwhile, so the exchange's timer is taken along from the start, and such a connection ends
+    /// soon after the exchange would have.
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let timer = Timer::current().unwrap_or_else(|| Timer::start(tokio::time::Instant::now() + UNWATCHED));
+        let timer = Timer::current()
+            .unwrap_or_else(|| Timer::start(tokio::time::Instant::now() + UNWATCHED));
         let connector = self.clone();
         Box::pin(async move {
             // Later than the exchange itself, which says better what took so long.
@@ -149,7 +201,9 @@ pub(super) fn late(stage: &Stage, limit: Duration) -> SendError {
             let all: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
             format!("could not connect to {} within {limit}", all.join(", "))
         }
-        Stage::Handshake(address) => format!("the TLS handshake with {address} did not end within {limit}"),
+        Stage::Handshake(address) => {
+            format!("the TLS handshake with {address} did not end within {limit}")
+        }
         Stage::Waiting(address) => format!("no answer from {address} within {limit}"),
     })
 }

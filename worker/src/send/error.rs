@@ -31,8 +31,14 @@ impl SendError {
     #[must_use]
     pub fn error(&self) -> AttemptError {
         match self {
-            Self::Blocked(refusal) => AttemptError { code: refusal.code().to_owned(), text: refusal.to_string() },
-            Self::Timeout(text) => AttemptError { code: "timeout".to_owned(), text: text.clone() },
+            Self::Blocked(refusal) => AttemptError {
+                code: refusal.code().to_owned(),
+                text: refusal.to_string(),
+            },
+            Self::Timeout(text) => AttemptError {
+                code: "timeout".to_owned(),
+                text: text.clone(),
+            },
             Self::Network(error) => error.clone(),
         }
     }
@@ -48,7 +54,10 @@ impl SendError {
     }
 
     pub(super) fn network(code: &str, text: impl Into<String>) -> Self {
-        Self::Network(AttemptError { code: code.to_owned(), text: text.into() })
+        Self::Network(AttemptError {
+            code: code.to_owned(),
+            text: text.into(),
+        })
     }
 
     /// What the egress policy, or looking up the name, said.
@@ -67,7 +76,11 @@ impl SendError {
 /// Such as `5 s` or `250 ms`.
 pub(super) fn span_text(span: Duration) -> String {
     let millis = span.as_millis();
-    if millis > 0 && millis.is_multiple_of(1000) { format!("{} s", millis / 1000) } else { format!("{millis} ms") }
+    if millis > 0 && millis.is_multiple_of(1000) {
+        format!("{} s", millis / 1000)
+    } else {
+        format!("{millis} ms")
+    }
 }
 
 /// Finds out what is behind an error of the client.
@@ -100,26 +113,39 @@ pub(super) fn explain(error: &(dyn Error + 'static)) -> SendError {
 
 fn of_http(error: &hyper::Error) -> Option<SendError> {
     if error.is_parse_too_large() {
-        let text =
-            format!("the answer's head is too large: {} KiB and {MAX_HEADERS} headers are read", MAX_HEAD_BYTES / 1024);
+        let text = format!(
+            "the answer's head is too large: {} KiB and {MAX_HEADERS} headers are read",
+            MAX_HEAD_BYTES / 1024
+        );
         return Some(SendError::network("answer_head_too_large", text));
     }
     if error.is_incomplete_message() {
-        return Some(SendError::network("connection_closed", "the connection was closed before an answer came"));
+        return Some(SendError::network(
+            "connection_closed",
+            "the connection was closed before an answer came",
+        ));
     }
     if error.is_canceled() {
-        return Some(SendError::network("connection_closed", "the connection was closed before the request was sent"));
+        return Some(SendError::network(
+            "connection_closed",
+            "the connection was closed before the request was sent",
+        ));
     }
     None
 }
 
 /// An error and what caused it, outermost first; errors of IO show what they carry.
-pub(super) fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+pub(super) fn causes<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |cause| beneath(*cause))
 }
 
 fn beneath<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
-    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+    match error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref)
+    {
         Some(inner) => Some(inner),
         None => error.source(),
     }
@@ -128,9 +154,9 @@ fn beneath<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'sta
 pub(super) const fn io_code(kind: io::ErrorKind) -> &'static str {
     match kind {
         io::ErrorKind::ConnectionRefused => "connection_refused",
-        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => {
-            "connection_reset"
-        }
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe => "connection_reset",
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => "unreachable",
         io::ErrorKind::UnexpectedEof => "connection_closed",
         _ => "network",

@@ -1,5 +1,5 @@
-//! Sends a signed request: one guarded client for the process, one deadline over the whole exchange,
-//! no redirects, an answer of bounded size. Every failure is a value.
+//! Sends a signed request: one guarded client for the process, one deadline over the whole
+//! exchange, no redirects, an answer of bounded size. Every failure is a value.
 
 mod addresses;
 mod client;
@@ -25,10 +25,12 @@ pub use error::SendError;
 pub use reply::{BodyFault, MEANT_BODY_BYTES, READ_BODY_BYTES, Reading, Reply};
 use timer::Timer;
 
-/// The largest head of an answer that is read, on HTTP/1.1 and on HTTP/2 alike: what Chromium reads too. Node sends
-/// up to 16 KiB by default, some gateways send a policy or cookies of 17 KB and more.
+/// The largest head of an answer that is read, on HTTP/1.1 and on HTTP/2 alike: what Chromium reads
+/// too. Node sends up to 16 KiB by default, some gateways send a policy or cookies of 17 KB and
+/// more.
 const MAX_HEAD_BYTES: usize = 256 * 1024;
-/// The most headers of an answer on HTTP/1.1: some CDNs and proxies add dozens, and the parser wants a bound.
+/// The most headers of an answer on HTTP/1.1: some CDNs and proxies add dozens, and the parser
+/// wants a bound.
 const MAX_HEADERS: usize = 512;
 
 /// The process's HTTP client.
@@ -89,7 +91,10 @@ impl Sender {
     /// When the system's trusted certificates cannot be used.
     pub fn with_resolver(egress: EgressPolicy, resolver: &Resolver) -> Result<Self, SenderError> {
         let egress = Arc::new(egress);
-        Ok(Self { client: Client::new(&egress, resolver)?, egress })
+        Ok(Self {
+            client: Client::new(&egress, resolver)?,
+            egress,
+        })
     }
 
     /// Sends the request and reads the answer, all within its timeout.
@@ -101,7 +106,12 @@ impl Sender {
             Ok(()) => timer.scope(self.call(&request, &timer)).await,
         };
         let address = timer.address().or_else(|| literal(&request.url));
-        Exchange { result, duration: begun.elapsed(), phases: timer.phases(), address }
+        Exchange {
+            result,
+            duration: begun.elapsed(),
+            phases: timer.phases(),
+            address,
+        }
     }
 
     async fn call(&self, request: &Outgoing, timer: &Timer) -> Result<Reply, SendError> {
@@ -110,7 +120,9 @@ impl Sender {
         timer.finished();
         match &reply.fault {
             // A script's `fetch` has one promise for both; it fails as it would without a head.
-            Some(fault) if request.reading == Reading::Script => fault.as_failure().map_or(Ok(reply.clone()), Err),
+            Some(fault) if request.reading == Reading::Script => {
+                fault.as_failure().map_or(Ok(reply.clone()), Err)
+            }
             _ => Ok(reply),
         }
     }

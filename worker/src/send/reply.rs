@@ -1,6 +1,6 @@
-//! An answer, and how much of its body is read. The head alone decides for most wire formats: a body that breaks
-//! off, hangs or never ends changes nothing for them. Where a wire format reads the body, what is wrong with it has
-//! a name, so that half a body is never taken for a whole one.
+//! An answer, and how much of its body is read. The head alone decides for most wire formats: a
+//! body that breaks off, hangs or never ends changes nothing for them. Where a wire format reads
+//! the body, what is wrong with it has a name, so that half a body is never taken for a whole one.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use tokio::time::Instant;
 
 use super::error::{SendError, explain, span_text};
 
-/// How much of an answer's body is read where the status alone decides, and by a script's `fetch`. It is more than
-/// is stored, so that the connection of most answers can be kept.
+/// How much of an answer's body is read where the status alone decides, and by a script's `fetch`.
+/// It is more than is stored, so that the connection of most answers can be kept.
 pub const READ_BODY_BYTES: usize = 64 * 1024;
 /// How much of an answer's body is read by a wire format that looks into it.
 pub const MEANT_BODY_BYTES: usize = 1024 * 1024;
@@ -82,7 +82,12 @@ impl Reply {
     /// An answer that is all there.
     #[must_use]
     pub const fn whole(status: u16, headers: HeaderMap, body: Bytes) -> Self {
-        Self { status, headers, body, fault: None }
+        Self {
+            status,
+            headers,
+            body,
+            fault: None,
+        }
     }
 }
 
@@ -91,21 +96,33 @@ impl BodyFault {
     #[must_use]
     pub fn error(&self) -> AttemptError {
         let (code, text) = match self {
-            Self::BrokenOff { got, error } => {
-                (error.code.as_str(), format!("its body broke off after {got} bytes: {}", error.text))
-            }
-            Self::Late { got, limit } => {
-                ("timeout", format!("its body did not end within {} ({got} bytes came)", span_text(*limit)))
-            }
-            Self::TooLarge { limit } => {
-                ("answer_too_large", format!("its body has more than {limit} bytes, and no more are read"))
-            }
+            Self::BrokenOff { got, error } => (
+                error.code.as_str(),
+                format!("its body broke off after {got} bytes: {}", error.text),
+            ),
+            Self::Late { got, limit } => (
+                "timeout",
+                format!(
+                    "its body did not end within {} ({got} bytes came)",
+                    span_text(*limit)
+                ),
+            ),
+            Self::TooLarge { limit } => (
+                "answer_too_large",
+                format!("its body has more than {limit} bytes, and no more are read"),
+            ),
             Self::Encoded { .. } => (
                 "answer_encoded",
-                format!("its body is {}, though the request asked for `identity`", self.shown().unwrap_or_default()),
+                format!(
+                    "its body is {}, though the request asked for `identity`",
+                    self.shown().unwrap_or_default()
+                ),
             ),
         };
-        AttemptError { code: code.to_owned(), text }
+        AttemptError {
+            code: code.to_owned(),
+            text,
+        }
     }
 
     /// The kind that a policy may retry; `None` for what would be the same again.
@@ -122,9 +139,10 @@ impl BodyFault {
     pub(super) fn as_failure(&self) -> Option<SendError> {
         match self {
             Self::BrokenOff { error, .. } => Some(SendError::Network(error.clone())),
-            Self::Late { limit, .. } => {
-                Some(SendError::Timeout(format!("the answer's body did not end within {}", span_text(*limit))))
-            }
+            Self::Late { limit, .. } => Some(SendError::Timeout(format!(
+                "the answer's body did not end within {}",
+                span_text(*limit)
+            ))),
             Self::TooLarge { .. } | Self::Encoded { .. } => None,
         }
     }
@@ -140,27 +158,56 @@ impl BodyFault {
 }
 
 /// Reads the body for what it is wanted for. `limit` is what the whole exchange had, for the text.
-pub(super) async fn read(response: Response<Incoming>, reading: Reading, deadline: Instant, limit: Duration) -> Reply {
+pub(super) async fn read(
+    response: Response<Incoming>,
+    reading: Reading,
+    deadline: Instant,
+    limit: Duration,
+) -> Reply {
     let (head, body) = response.into_parts();
     let coding = coding(&head.headers);
-    let reading = if coding.is_some() && reading == Reading::Body { Reading::Status } else { reading };
+    let reading = if coding.is_some() && reading == Reading::Body {
+        Reading::Status
+    } else {
+        reading
+    };
     let (bytes, end) = match reading {
-        Reading::Status => collect(body, READ_BODY_BYTES, deadline.min(Instant::now() + GRACE), limit).await,
+        Reading::Status => {
+            collect(
+                body,
+                READ_BODY_BYTES,
+                deadline.min(Instant::now() + GRACE),
+                limit,
+            )
+            .await
+        }
         Reading::Body => collect(body, MEANT_BODY_BYTES, deadline, limit).await,
         Reading::Script => collect(body, READ_BODY_BYTES, deadline, limit).await,
     };
     let got = bytes.len();
     let fault = match coding {
-        Some(coding) if got > 0 && reading != Reading::Script => Some(BodyFault::Encoded { coding, got }),
+        Some(coding) if got > 0 && reading != Reading::Script => {
+            Some(BodyFault::Encoded { coding, got })
+        }
         _ => end,
     };
-    Reply { status: head.status.as_u16(), headers: head.headers, body: bytes, fault }
+    Reply {
+        status: head.status.as_u16(),
+        headers: head.headers,
+        body: bytes,
+        fault,
+    }
 }
 
 /// The content codings of a body, where it has any.
 fn coding(headers: &HeaderMap) -> Option<String> {
-    let values = headers.get_all(CONTENT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    let codings = values.flat_map(|value| value.split(',')).map(|coding| coding.trim().to_ascii_lowercase());
+    let values = headers
+        .get_all(CONTENT_ENCODING)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let codings = values
+        .flat_map(|value| value.split(','))
+        .map(|coding| coding.trim().to_ascii_lowercase());
     // The name goes into a text for people: what is longer than any coding's name is cut.
     let codings: Vec<String> = codings
         .filter(|coding| !coding.is_empty() && coding != "identity")
@@ -170,18 +217,31 @@ fn coding(headers: &HeaderMap) -> Option<String> {
     (!codings.is_empty()).then(|| codings.join("+"))
 }
 
-/// Reads until the body's end or the first of the bounds. A body that is cut gives its connection up.
-async fn collect(mut body: Incoming, most: usize, until: Instant, limit: Duration) -> (Bytes, Option<BodyFault>) {
+/// Reads until the body's end or the first of the bounds. A body that is cut gives its connection
+/// up.
+async fn collect(
+    mut body: Incoming,
+    most: usize,
+    until: Instant,
+    limit: Duration,
+) -> (Bytes, Option<BodyFault>) {
     let mut bytes = BytesMut::new();
     let fault = loop {
         let got = bytes.len();
         let frame = match tokio::time::timeout_at(until, body.frame()).await {
             Err(_) => break Some(BodyFault::Late { got, limit }),
             Ok(None) => break None,
-            Ok(Some(Err(error))) => break Some(BodyFault::BrokenOff { got, error: explain(&error).error() }),
+            Ok(Some(Err(error))) => {
+                break Some(BodyFault::BrokenOff {
+                    got,
+                    error: explain(&error).error(),
+                });
+            }
             Ok(Some(Ok(frame))) => frame,
         };
-        let Ok(data) = frame.into_data() else { continue };
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
         let room = most - got;
         bytes.extend_from_slice(&data[..data.len().min(room)]);
         if data.len() > room {

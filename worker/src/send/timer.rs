@@ -1,5 +1,5 @@
-//! Where the time of an exchange goes. The client says nothing of its inside, so the connector writes into
-//! a timer that belongs to the task on whose behalf it runs.
+//! Where the time of an exchange goes. The client says nothing of its inside, so the connector
+//! writes into a timer that belongs to the task on whose behalf it runs.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -67,7 +67,11 @@ impl Timer {
             address: None,
         };
         let exchange = EXCHANGES.fetch_add(1, Ordering::Relaxed);
-        Self { exchange, deadline, times: Arc::new(Mutex::new(times)) }
+        Self {
+            exchange,
+            deadline,
+            times: Arc::new(Mutex::new(times)),
+        }
     }
 
     /// The timer of the exchange that this task makes, if it makes one.
@@ -92,7 +96,8 @@ impl Timer {
 
     /// What is left until then.
     pub(super) fn left(&self) -> Duration {
-        self.deadline.saturating_duration_since(tokio::time::Instant::now())
+        self.deadline
+            .saturating_duration_since(tokio::time::Instant::now())
     }
 
     pub(super) fn enter(&self, stage: Stage) {
@@ -125,7 +130,8 @@ impl Timer {
         times.connected = Some(Instant::now());
     }
 
-    /// The request went out on a connection that was there before, whatever the connector did meanwhile.
+    /// The request went out on a connection that was there before, whatever the connector did
+    /// meanwhile.
     pub(super) fn reused(&self, address: SocketAddr) {
         let mut times = self.lock();
         (times.dns, times.connect, times.tls, times.connected) = (None, None, None, None);
@@ -149,7 +155,8 @@ impl Timer {
 
     pub(super) fn phases(&self) -> Phases {
         let times = self.lock();
-        let between = |from: Option<Instant>, to: Option<Instant>| Some(to?.saturating_duration_since(from?));
+        let between =
+            |from: Option<Instant>, to: Option<Instant>| Some(to?.saturating_duration_since(from?));
         Phases {
             dns: times.dns.map(millis),
             connect: times.connect.map(millis),

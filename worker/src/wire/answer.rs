@@ -1,6 +1,7 @@
-//! Reading JSON out of answers, as leniently as the senders that receivers were written for: a byte order mark is
-//! passed over, bytes that are not UTF-8 are replaced, and what nobody asked for may be nested as deep, and have
-//! numbers as large, as it likes. Of two members with one name the last counts.
+//! Reading JSON out of answers, as leniently as the senders that receivers were written for: a byte
+//! order mark is passed over, bytes that are not UTF-8 are replaced, and what nobody asked for may
+//! be nested as deep, and have numbers as large, as it likes. Of two members with one name the last
+//! counts.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,28 +18,41 @@ pub(super) fn text(body: &[u8]) -> Cow<'_, str> {
 
 /// The members of a JSON object in their order, their values not yet read; `None` for all else.
 pub(super) fn members(text: &str) -> Option<Vec<(Cow<'_, str>, &RawValue)>> {
-    serde_json::from_str::<Members<'_>>(text).ok().map(|members| members.0)
+    serde_json::from_str::<Members<'_>>(text)
+        .ok()
+        .map(|members| members.0)
 }
 
-/// The value at a dot path, if it is a text, a number or a boolean. Segments are member names; in an array, a
-/// number is an index. No part of the answer is read into memory but this value.
+/// The value at a dot path, if it is a text, a number or a boolean. Segments are member names; in
+/// an array, a number is an index. No part of the answer is read into memory but this value.
 pub(super) fn scalar_at(text: &str, path: &str) -> Option<Value> {
     let mut here: &RawValue = serde_json::from_str(text).ok()?;
     for segment in path.split('.') {
         here = match here.get().as_bytes().first()? {
             b'{' => {
-                let found = members(here.get())?.into_iter().rev().find(|(name, _)| name == segment);
+                let found = members(here.get())?
+                    .into_iter()
+                    .rev()
+                    .find(|(name, _)| name == segment);
                 found?.1
             }
             b'[' => {
                 let index = segment.parse::<usize>().ok()?;
-                serde_json::from_str::<Elements<'_>>(here.get()).ok()?.0.get(index).copied()?
+                serde_json::from_str::<Elements<'_>>(here.get())
+                    .ok()?
+                    .0
+                    .get(index)
+                    .copied()?
             }
             _ => return None,
         };
     }
     let scalar = !matches!(here.get().as_bytes().first()?, b'{' | b'[');
-    if scalar { serde_json::from_str(here.get()).ok() } else { None }
+    if scalar {
+        serde_json::from_str(here.get()).ok()
+    } else {
+        None
+    }
 }
 
 struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
@@ -81,7 +95,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Elements<'a> {
                 formatter.write_str("an array")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(
+                self,
+                mut elements: A,
+            ) -> Result<Self::Value, A::Error> {
                 let mut all = Vec::new();
                 while let Some(element) = elements.next_element::<&RawValue>()? {
                     all.push(element);
@@ -124,13 +141,23 @@ mod tests {
         assert_eq!(at(br#"{"id":"a","id":"b"}"#, "id"), Some(json!("b")));
         assert_eq!(at(br#"{"id":"m","x":1e400}"#, "id"), Some(json!("m")));
         assert_eq!(at(br#"{"\u0069d":"m"}"#, "id"), Some(json!("m")));
-        let deep = format!(r#"{{"x":{}{},"id":"m"}}"#, "[".repeat(50_000), "]".repeat(50_000));
+        let deep = format!(
+            r#"{{"x":{}{},"id":"m"}}"#,
+            "[".repeat(50_000),
+            "]".repeat(50_000)
+        );
         assert_eq!(at(deep.as_bytes(), "id"), Some(json!("m")));
     }
 
     #[test]
     fn what_is_not_json_has_no_values() {
-        for body in [&b""[..], b"OK", b"{\"id\":\"m\"", b"{\"id\":\"m\"} x", b"\xef\xbb\xbf"] {
+        for body in [
+            &b""[..],
+            b"OK",
+            b"{\"id\":\"m\"",
+            b"{\"id\":\"m\"} x",
+            b"\xef\xbb\xbf",
+        ] {
             assert_eq!(at(body, "id"), None, "{body:?}");
         }
     }

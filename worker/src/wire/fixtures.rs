@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use posthaste_shared::domain::endpoint::{Confidential, Endpoint, EndpointStatus};
 use posthaste_shared::domain::hops::Hops;
-use posthaste_shared::domain::id::{DeliveryId, EndpointId, NotificationId, NotificationType, TenantId};
+use posthaste_shared::domain::id::{
+    DeliveryId, EndpointId, NotificationId, NotificationType, TenantId,
+};
 use posthaste_shared::domain::notification::{Notification, Origin, Priority};
 use posthaste_shared::domain::raw_json::RawJson;
 use posthaste_shared::domain::retry::RetryPolicy;
@@ -25,7 +27,10 @@ pub(crate) fn endpoint(wire_format: WireFormat, settings: Value) -> Endpoint {
         wire_format,
         description: String::new(),
         subscription: Subscription::default(),
-        confidential: Confidential { settings: settings.as_object().unwrap().clone(), ..Confidential::default() },
+        confidential: Confidential {
+            settings: settings.as_object().unwrap().clone(),
+            ..Confidential::default()
+        },
         timeout: Duration::from_secs(5),
         retry: RetryPolicy::default(),
         max_in_flight: 1,
@@ -70,5 +75,9 @@ pub(crate) fn subject<'a>(endpoint: &'a Endpoint, notification: &'a Notification
 
 /// An answer without headers.
 pub(crate) fn reply(status: u16, body: &str) -> Reply {
-    Reply::whole(status, http::HeaderMap::new(), bytes::Bytes::copy_from_slice(body.as_bytes()))
+    Reply::whole(
+        status,
+        http::HeaderMap::new(),
+        bytes::Bytes::copy_from_slice(body.as_bytes()),
+    )
 }

@@ -11,8 +11,8 @@ pub(super) enum Arrays {
     Replace,
 }
 
-/// Members that a JavaScript object has without owning them, and `prototype`: a merge there would reach
-/// what all objects share, so its libraries leave them out.
+/// Members that a JavaScript object has without owning them, and `prototype`: a merge there would
+/// reach what all objects share, so its libraries leave them out.
 const INHERITED: [&str; 13] = [
     "__proto__",
     "constructor",
@@ -29,8 +29,8 @@ const INHERITED: [&str; 13] = [
     "valueOf",
 ];
 
-/// Lays `upper` over `base`. Objects merge member by member; any other pair is replaced by the upper
-/// value, null too. New members go to the end.
+/// Lays `upper` over `base`. Objects merge member by member; any other pair is replaced by the
+/// upper value, null too. New members go to the end.
 pub(super) fn lay_over(base: &mut Map<String, Value>, upper: Map<String, Value>, arrays: Arrays) {
     for (name, value) in upper {
         if INHERITED.contains(&name.as_str()) {
@@ -52,8 +52,13 @@ fn without_inherited(value: Value) -> Value {
     match value {
         Value::Array(elements) => elements.into_iter().map(without_inherited).collect(),
         Value::Object(members) => {
-            let kept = members.into_iter().filter(|(name, _)| !INHERITED.contains(&name.as_str()));
-            Value::Object(kept.map(|(name, value)| (name, without_inherited(value))).collect())
+            let kept = members
+                .into_iter()
+                .filter(|(name, _)| !INHERITED.contains(&name.as_str()));
+            Value::Object(
+                kept.map(|(name, value)| (name, without_inherited(value)))
+                    .collect(),
+            )
         }
         scalar => scalar,
     }
@@ -61,8 +66,11 @@ fn without_inherited(value: Value) -> Value {
 
 /// The same members with names in camelCase, at every depth.
 pub(super) fn camel_members(members: Map<String, Value>) -> Map<String, Value> {
-    let kept = members.into_iter().filter(|(name, _)| !INHERITED.contains(&name.as_str()));
-    kept.map(|(name, value)| (camel_case(&name), camel_value(value))).collect()
+    let kept = members
+        .into_iter()
+        .filter(|(name, _)| !INHERITED.contains(&name.as_str()));
+    kept.map(|(name, value)| (camel_case(&name), camel_value(value)))
+        .collect()
 }
 
 fn camel_value(value: Value) -> Value {
@@ -73,7 +81,8 @@ fn camel_value(value: Value) -> Value {
     }
 }
 
-/// A name in camelCase: the first word in lower case, the others with a capital, or with `_` before a digit.
+/// A name in camelCase: the first word in lower case, the others with a capital, or with `_` before
+/// a digit.
 fn camel_case(name: &str) -> String {
     let mut camel = String::with_capacity(name.len());
     for (index, word) in words(name).into_iter().enumerate() {
@@ -92,8 +101,8 @@ fn camel_case(name: &str) -> String {
     camel
 }
 
-/// Words end where there is neither letter nor digit, before a capital behind a small letter or a digit, and
-/// before the last capital of a run that a small letter follows.
+/// Words end where there is neither letter nor digit, before a capital behind a small letter or a
+/// digit, and before the last capital of a run that a small letter follows.
 fn words(name: &str) -> Vec<String> {
     let mut words: Vec<String> = vec![String::new()];
     let mut before = None;
@@ -102,7 +111,8 @@ fn words(name: &str) -> Vec<String> {
         let is_part = c.is_alphabetic() || c.is_ascii_digit();
         let begins = c.is_uppercase()
             && before.is_some_and(|before: char| {
-                let run_ends = before.is_uppercase() && rest.peek().is_some_and(|next| next.is_lowercase());
+                let run_ends =
+                    before.is_uppercase() && rest.peek().is_some_and(|next| next.is_lowercase());
                 before.is_lowercase() || before.is_ascii_digit() || run_ends
             });
         if begins || !is_part {
@@ -143,9 +153,15 @@ mod tests {
         let base = json!({"customData": {"a": {"x": 1}, "list": [1, 2], "gone": "v"}});
         let upper = json!({"customData": {"a": {"y": 2}, "list": [3], "gone": null}});
         let merged = laid(base.clone(), upper.clone(), Arrays::Append);
-        assert_eq!(merged.to_string(), r#"{"customData":{"a":{"x":1,"y":2},"list":[1,2,3],"gone":null}}"#);
+        assert_eq!(
+            merged.to_string(),
+            r#"{"customData":{"a":{"x":1,"y":2},"list":[1,2,3],"gone":null}}"#
+        );
         let merged = laid(base, upper, Arrays::Replace);
-        assert_eq!(merged.to_string(), r#"{"customData":{"a":{"x":1,"y":2},"list":[3],"gone":null}}"#);
+        assert_eq!(
+            merged.to_string(),
+            r#"{"customData":{"a":{"x":1,"y":2},"list":[3],"gone":null}}"#
+        );
     }
 
     #[test]
@@ -153,7 +169,10 @@ mod tests {
         let base = json!({"a": [1], "b": {"x": 1}, "c": "text"});
         let upper = json!({"c": {"y": 1}, "a": {"0": 2}, "new": 1, "b": [2]});
         let merged = laid(base, upper, Arrays::Append);
-        assert_eq!(merged.to_string(), r#"{"a":{"0":2},"b":[2],"c":{"y":1},"new":1}"#);
+        assert_eq!(
+            merged.to_string(),
+            r#"{"a":{"0":2},"b":[2],"c":{"y":1},"new":1}"#
+        );
     }
 
     #[test]
@@ -191,17 +210,29 @@ mod tests {
         }
         let deep = json!({"outer_a": [{"inner_b": {"most_inner": "as_it_is"}}]});
         let camel = Value::Object(camel_members(object(deep)));
-        assert_eq!(camel, json!({"outerA": [{"innerB": {"mostInner": "as_it_is"}}]}));
+        assert_eq!(
+            camel,
+            json!({"outerA": [{"innerB": {"mostInner": "as_it_is"}}]})
+        );
     }
 
     fn json_value() -> impl Strategy<Value = Value> {
-        let name = prop_oneof!["[a-c]", "\\PC{0,6}", Just("__proto__".to_owned()), Just("constructor".to_owned())];
-        let scalar =
-            prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), any::<i64>().prop_map(Value::from)];
+        let name = prop_oneof![
+            "[a-c]",
+            "\\PC{0,6}",
+            Just("__proto__".to_owned()),
+            Just("constructor".to_owned())
+        ];
+        let scalar = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from)
+        ];
         scalar.prop_recursive(4, 24, 4, move |inner| {
             prop_oneof![
                 vec(inner.clone(), 0..4).prop_map(Value::from),
-                btree_map(name.clone(), inner, 0..4).prop_map(|members| Value::Object(members.into_iter().collect())),
+                btree_map(name.clone(), inner, 0..4)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
             ]
         })
     }
@@ -218,9 +249,9 @@ mod tests {
     fn is_clean(value: &Value) -> bool {
         match value {
             Value::Array(elements) => elements.iter().all(is_clean),
-            Value::Object(members) => {
-                members.iter().all(|(name, value)| !INHERITED.contains(&name.as_str()) && is_clean(value))
-            }
+            Value::Object(members) => members
+                .iter()
+                .all(|(name, value)| !INHERITED.contains(&name.as_str()) && is_clean(value)),
             _ => true,
         }
     }

@@ -42,23 +42,28 @@ pub trait Wire: Send + Sync {
     /// What `GET /v1/wire-formats` says of it.
     fn info(&self) -> WireInfo;
 
-    /// Everything that is wrong with an endpoint's settings, secrets and headers for this wire format. The
-    /// settings that all wire formats have are checked elsewhere.
+    /// Everything that is wrong with an endpoint's settings, secrets and headers for this wire
+    /// format. The settings that all wire formats have are checked elsewhere.
     fn check(&self, endpoint: &Endpoint) -> Vec<FieldProblem>;
 
-    /// Whether notifications of this type can be written in it at all. Others do not match the subscription
-    /// of its endpoints, whatever that says.
+    /// Whether notifications of this type can be written in it at all. Others do not match the
+    /// subscription of its endpoints, whatever that says.
     fn takes(&self, _kind: &NotificationType) -> bool {
         true
     }
 
-    /// What a notification that names this endpoint lacks, or has wrong: it is refused when it is enqueued.
-    fn check_notification(&self, _endpoint: &Endpoint, _notification: &Notification) -> Vec<FieldProblem> {
+    /// What a notification that names this endpoint lacks, or has wrong: it is refused when it is
+    /// enqueued.
+    fn check_notification(
+        &self,
+        _endpoint: &Endpoint,
+        _notification: &Notification,
+    ) -> Vec<FieldProblem> {
         Vec::new()
     }
 
-    /// The recipients that a notification to one endpoint makes a delivery for each of, each once. The same for
-    /// all endpoints of the wire format, so that it is asked once for a notification.
+    /// The recipients that a notification to one endpoint makes a delivery for each of, each once.
+    /// The same for all endpoints of the wire format, so that it is asked once for a notification.
     fn recipients(&self, _notification: &Notification) -> Recipients {
         Recipients::One
     }
@@ -66,17 +71,23 @@ pub trait Wire: Send + Sync {
     /// The request's body and headers, the same for every attempt.
     ///
     /// # Errors
-    /// When the notification lacks what the wire format needs: the delivery fails with `render_error`, or
-    /// is skipped.
+    /// When the notification lacks what the wire format needs: the delivery fails with
+    /// `render_error`, or is skipped.
     fn render(&self, subject: &Subject<'_>) -> Result<Rendered, Unwritten>;
 
     /// Headers that prove where the request comes from, made anew for each attempt.
     ///
     /// # Errors
     /// When the endpoint's secret cannot be used.
-    fn sign(&self, subject: &Subject<'_>, rendered: &Rendered, now: Timestamp) -> Result<Vec<Header>, RenderError>;
+    fn sign(
+        &self,
+        subject: &Subject<'_>,
+        rendered: &Rendered,
+        now: Timestamp,
+    ) -> Result<Vec<Header>, RenderError>;
 
-    /// A request that goes out before the delivery's own, if there is one: for a token, for consent.
+    /// A request that goes out before the delivery's own, if there is one: for a token, for
+    /// consent.
     ///
     /// # Errors
     /// When the endpoint's settings cannot be used.
@@ -93,19 +104,24 @@ pub trait Wire: Send + Sync {
     ///
     /// # Errors
     /// The outcome of the attempt, where the delivery's own request is not made.
-    fn grant(&self, _endpoint: &Endpoint, _reply: &Reply, _now: Timestamp) -> Result<Grant, Outcome> {
+    fn grant(
+        &self,
+        _endpoint: &Endpoint,
+        _reply: &Reply,
+        _now: Timestamp,
+    ) -> Result<Grant, Outcome> {
         Ok(Grant::default())
     }
 
-    /// The script that takes the place of the request: it is called with the rendered body, and what it
-    /// returns is the answer's body.
+    /// The script that takes the place of the request: it is called with the rendered body, and
+    /// what it returns is the answer's body.
     fn script<'a>(&self, _endpoint: &'a Endpoint) -> Option<&'a str> {
         None
     }
 
-    /// What an answer's body is for. Where the status alone decides, a body that breaks off, hangs or is too large
-    /// changes nothing, and is not waited for. A wire format that says [`Reading::Body`] must look at
-    /// [`Reply::fault`] in `classify`.
+    /// What an answer's body is for. Where the status alone decides, a body that breaks off, hangs
+    /// or is too large changes nothing, and is not waited for. A wire format that says
+    /// [`Reading::Body`] must look at [`Reply::fault`] in `classify`.
     fn reading(&self) -> Reading {
         Reading::Status
     }
@@ -120,7 +136,8 @@ pub trait Wire: Send + Sync {
         status::classify(reply, now)
     }
 
-    /// A new signing secret; `None` where nothing is signed, or only with a secret that somebody brings.
+    /// A new signing secret; `None` where nothing is signed, or only with a secret that somebody
+    /// brings.
     fn new_secret(&self, settings: &Map<String, Value>) -> Option<Secret>;
 
     /// Whether a secret that somebody chose can be used.
@@ -149,8 +166,8 @@ pub fn of(format: WireFormat) -> &'static dyn Wire {
     }
 }
 
-/// Everything that is wrong with an endpoint's settings, secrets and headers for its wire format, but for what is in
-/// its [`scripts`]: those have to be compiled.
+/// Everything that is wrong with an endpoint's settings, secrets and headers for its wire format,
+/// but for what is in its [`scripts`]: those have to be compiled.
 #[must_use]
 pub fn check(endpoint: &Endpoint) -> Vec<FieldProblem> {
     let mut problems = settings::check_common(endpoint);
@@ -194,26 +211,39 @@ impl Recipients {
     /// What is wrong with them when there may be `most` at the most.
     #[must_use]
     pub fn too_many(&self, most: usize) -> Option<FieldProblem> {
-        let Self::Several { member, each } = self else { return None };
+        let Self::Several { member, each } = self else {
+            return None;
+        };
         let problem = || {
             let count = each.len();
-            format!("names {count} recipients, a notification may have {most}: send several notifications")
+            format!(
+                "names {count} recipients, a notification may have {most}: send several \
+                 notifications"
+            )
         };
-        (each.len() > most).then(|| FieldProblem { field: (*member).to_owned(), problem: problem() })
+        (each.len() > most).then(|| FieldProblem {
+            field: (*member).to_owned(),
+            problem: problem(),
+        })
     }
 }
 
-/// What is wrong with a notification that has more recipients than `most` in the endpoint's wire format or, where it
-/// names no endpoint, in any: one that reads it so may subscribe to it.
+/// What is wrong with a notification that has more recipients than `most` in the endpoint's wire
+/// format or, where it names no endpoint, in any: one that reads it so may subscribe to it.
 #[must_use]
 pub fn too_many_recipients(
     endpoint: Option<&Endpoint>,
     notification: &Notification,
     most: usize,
 ) -> Option<FieldProblem> {
-    // A recipient takes four bytes at the least, `"a",`: so most notifications need not be read for this.
+    // A recipient takes four bytes at the least, `"a",`: so most notifications need not be read for
+    // this.
     let lists = [&notification.recipient, &notification.overrides];
-    let bytes: usize = lists.into_iter().flatten().map(|json| json.as_str().len()).sum();
+    let bytes: usize = lists
+        .into_iter()
+        .flatten()
+        .map(|json| json.as_str().len())
+        .sum();
     if bytes / 4 < most {
         return None;
     }
@@ -221,19 +251,23 @@ pub fn too_many_recipients(
         Some(endpoint) => vec![endpoint.wire_format],
         None => WireFormat::ALL.to_vec(),
     };
-    formats.into_iter().find_map(|format| of(format).recipients(notification).too_many(most))
+    formats
+        .into_iter()
+        .find_map(|format| of(format).recipients(notification).too_many(most))
 }
 
 /// The scripts in an endpoint's settings, each with the member that it is in.
 #[must_use]
 pub fn scripts(endpoint: &Endpoint) -> Vec<(&'static str, &str)> {
     let transform = settings::transform(endpoint).map(|source| ("settings.transform", source));
-    let script = of(endpoint.wire_format).script(endpoint).map(|source| ("settings.script", source));
+    let script = of(endpoint.wire_format)
+        .script(endpoint)
+        .map(|source| ("settings.script", source));
     transform.into_iter().chain(script).collect()
 }
 
-/// What a notification that names this endpoint lacks, or has wrong, as far as that is known before it is sent. What
-/// the endpoint's transform has yet to write, the payload, is not looked at.
+/// What a notification that names this endpoint lacks, or has wrong, as far as that is known before
+/// it is sent. What the endpoint's transform has yet to write, the payload, is not looked at.
 #[must_use]
 pub fn check_notification(endpoint: &Endpoint, notification: &Notification) -> Vec<FieldProblem> {
     let wire = of(endpoint.wire_format);
@@ -241,8 +275,16 @@ pub fn check_notification(endpoint: &Endpoint, notification: &Notification) -> V
         return wire.check_notification(endpoint, notification);
     }
     // A payload that is right takes its place, so that what else is wrong is still found.
-    let Ok(payload) = RawJson::of(&wire.sample().payload) else { return Vec::new() };
-    let mut problems = wire.check_notification(endpoint, &Notification { payload, ..notification.clone() });
+    let Ok(payload) = RawJson::of(&wire.sample().payload) else {
+        return Vec::new();
+    };
+    let mut problems = wire.check_notification(
+        endpoint,
+        &Notification {
+            payload,
+            ..notification.clone()
+        },
+    );
     problems.retain(|problem| problem.field != "payload" && !problem.field.starts_with("payload."));
     problems
 }
@@ -258,7 +300,8 @@ pub struct Subject<'a> {
     pub notification: &'a Notification,
     /// Where to.
     pub endpoint: &'a Endpoint,
-    /// The request's own place in a trace, where it is recorded; else the notification's goes with it.
+    /// The request's own place in a trace, where it is recorded; else the notification's goes with
+    /// it.
     pub trace: Option<TraceContext>,
 }
 
@@ -279,7 +322,12 @@ impl Rendered {
     /// JSON, with no headers of the wire format's own.
     #[must_use]
     pub fn json(body: impl Into<Bytes>) -> Self {
-        Self { body: body.into(), content_type: "application/json".to_owned(), headers: Vec::new(), url: None }
+        Self {
+            body: body.into(),
+            content_type: "application/json".to_owned(),
+            headers: Vec::new(),
+            url: None,
+        }
     }
 }
 
@@ -298,18 +346,26 @@ impl Header {
     /// A header whose value may be shown.
     #[must_use]
     pub fn open(name: &str, value: impl Into<String>) -> Self {
-        Self { name: name.to_owned(), value: Secret::new(value), sensitive: false }
+        Self {
+            name: name.to_owned(),
+            value: Secret::new(value),
+            sensitive: false,
+        }
     }
 
     /// A header whose value may not be kept or shown.
     #[must_use]
     pub fn secret(name: &str, value: impl Into<String>) -> Self {
-        Self { name: name.to_owned(), value: Secret::new(value), sensitive: true }
+        Self {
+            name: name.to_owned(),
+            value: Secret::new(value),
+            sensitive: true,
+        }
     }
 }
 
-/// A request that goes out before the delivery's own. It has no body and is bound by the same rules and
-/// the same deadline.
+/// A request that goes out before the delivery's own. It has no body and is bound by the same rules
+/// and the same deadline.
 #[derive(Debug, Clone)]
 pub struct Preflight {
     /// What it is for, in an error's text, such as `the auth URL`.
@@ -368,7 +424,10 @@ impl RenderError {
     /// `member` `problem`.
     #[must_use]
     pub fn new(member: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { member: member.into(), problem: problem.into() }
+        Self {
+            member: member.into(),
+            problem: problem.into(),
+        }
     }
 }
 
@@ -389,7 +448,10 @@ pub struct FieldProblem {
 
 impl From<RenderError> for FieldProblem {
     fn from(error: RenderError) -> Self {
-        Self { field: error.member, problem: error.problem }
+        Self {
+            field: error.member,
+            problem: error.problem,
+        }
     }
 }
 
@@ -427,6 +489,12 @@ impl Sample {
     /// With a payload alone.
     #[must_use]
     pub fn new(kind: &'static str, payload: Value) -> Self {
-        Self { kind, payload, recipient: None, overrides: None, settings: Value::Object(Map::new()) }
+        Self {
+            kind,
+            payload,
+            recipient: None,
+            overrides: None,
+            settings: Value::Object(Map::new()),
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! What happened in an attempt (`Outcome`) and what we do next (`Verdict`): kept apart, so that reading
-//! answers (the wire format's business) and policy (the endpoint's) do not mix.
+//! What happened in an attempt (`Outcome`) and what we do next (`Verdict`): kept apart, so that
+//! reading answers (the wire format's business) and policy (the endpoint's) do not mix.
 
 use std::time::Duration;
 
@@ -44,7 +44,10 @@ impl Outcome {
     /// Taken, by an endpoint that does not say what it calls the message.
     #[must_use]
     pub const fn accepted() -> Self {
-        Self::Accepted { provider_message_id: None, provider_message_date: None }
+        Self::Accepted {
+            provider_message_id: None,
+            provider_message_date: None,
+        }
     }
 
     /// The same, where the error's text begins with what it is about.
@@ -68,8 +71,16 @@ impl Outcome {
     /// The same, with what the endpoint said changed: its error's text and the provider's code.
     #[must_use]
     pub fn reworded(mut self, change: impl Fn(&str) -> String) -> Self {
-        if let Self::Refused { error, provider_error_code, .. } | Self::Transient { error, provider_error_code, .. } =
-            &mut self
+        if let Self::Refused {
+            error,
+            provider_error_code,
+            ..
+        }
+        | Self::Transient {
+            error,
+            provider_error_code,
+            ..
+        } = &mut self
         {
             error.text = change(&error.text);
             *provider_error_code = provider_error_code.as_deref().map(change);
@@ -77,13 +88,20 @@ impl Outcome {
         self
     }
 
-    /// The same from a URL that is not the endpoint's own: that this one is gone says nothing of the endpoint,
-    /// which is not disabled for it.
+    /// The same from a URL that is not the endpoint's own: that this one is gone says nothing of
+    /// the endpoint, which is not disabled for it.
     #[must_use]
     pub fn of_another_url(mut self) -> Self {
-        if let Self::Refused { reason: reason @ FailureReason::Gone, error, .. } = &mut self {
+        if let Self::Refused {
+            reason: reason @ FailureReason::Gone,
+            error,
+            ..
+        } = &mut self
+        {
             *reason = FailureReason::Rejected;
-            error.text.push_str("; the endpoint stays enabled, as the URL that answered is not its own");
+            error
+                .text
+                .push_str("; the endpoint stays enabled, as the URL that answered is not its own");
         }
         self
     }
@@ -102,9 +120,14 @@ impl Outcome {
     pub fn provider_error_code(&self) -> Option<&str> {
         match self {
             Self::Accepted { .. } => None,
-            Self::Refused { provider_error_code, .. } | Self::Transient { provider_error_code, .. } => {
-                provider_error_code.as_deref()
+            Self::Refused {
+                provider_error_code,
+                ..
             }
+            | Self::Transient {
+                provider_error_code,
+                ..
+            } => provider_error_code.as_deref(),
         }
     }
 }

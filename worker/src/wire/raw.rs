@@ -10,7 +10,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{FieldProblem, Header, RenderError, Rendered, Sample, Subject, Unwritten, Wire, WireInfo, settings};
+use super::{
+    FieldProblem, Header, RenderError, Rendered, Sample, Subject, Unwritten, Wire, WireInfo,
+    settings,
+};
 
 /// The wire format.
 #[derive(Debug)]
@@ -19,7 +22,8 @@ pub(super) struct Raw;
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Settings {
-    /// Content-Type; by default application/json, text/plain; charset=utf-8 or application/octet-stream, by `payload`.
+    /// Content-Type; by default application/json, text/plain; charset=utf-8 or
+    /// application/octet-stream, by `payload`.
     content_type: Option<String>,
     /// What of the payload is the body.
     payload: PayloadEncoding,
@@ -40,7 +44,8 @@ enum PayloadEncoding {
 impl Wire for Raw {
     fn info(&self) -> WireInfo {
         WireInfo {
-            description: "The payload's bytes as given, with the endpoint's static headers and no signature.",
+            description: "The payload's bytes as given, with the endpoint's static headers and no \
+                          signature.",
             signs: false,
             settings: settings::schema::<Settings>(),
             payload: settings::any(),
@@ -53,8 +58,13 @@ impl Wire for Raw {
             Ok(settings) => settings,
             Err(error) => return vec![error.into()],
         };
-        let unusable = settings.content_type.is_some_and(|value| http::HeaderValue::from_str(&value).is_err());
-        let problem = || FieldProblem { field: "settings.content_type".into(), problem: "is no header value".into() };
+        let unusable = settings
+            .content_type
+            .is_some_and(|value| http::HeaderValue::from_str(&value).is_err());
+        let problem = || FieldProblem {
+            field: "settings.content_type".into(),
+            problem: "is no header value".into(),
+        };
         unusable.then(problem).into_iter().collect()
     }
 
@@ -62,18 +72,33 @@ impl Wire for Raw {
         let settings: Settings = settings::settings(subject.endpoint)?;
         let payload = subject.notification.payload.as_str();
         let (body, default_type) = match settings.payload {
-            PayloadEncoding::Json => (Bytes::copy_from_slice(payload.as_bytes()), "application/json"),
+            PayloadEncoding::Json => (
+                Bytes::copy_from_slice(payload.as_bytes()),
+                "application/json",
+            ),
             PayloadEncoding::Text => (text(payload)?.into(), "text/plain; charset=utf-8"),
             PayloadEncoding::Base64 => {
-                let bytes = STANDARD.decode(text(payload)?).map_err(|_| problem("must be a string in base64"))?;
+                let bytes = STANDARD
+                    .decode(text(payload)?)
+                    .map_err(|_| problem("must be a string in base64"))?;
                 (bytes.into(), "application/octet-stream")
             }
         };
-        let content_type = settings.content_type.unwrap_or_else(|| default_type.to_owned());
-        Ok(Rendered { content_type, ..Rendered::json(body) })
+        let content_type = settings
+            .content_type
+            .unwrap_or_else(|| default_type.to_owned());
+        Ok(Rendered {
+            content_type,
+            ..Rendered::json(body)
+        })
     }
 
-    fn sign(&self, _subject: &Subject<'_>, _rendered: &Rendered, _now: Timestamp) -> Result<Vec<Header>, RenderError> {
+    fn sign(
+        &self,
+        _subject: &Subject<'_>,
+        _rendered: &Rendered,
+        _now: Timestamp,
+    ) -> Result<Vec<Header>, RenderError> {
         Ok(Vec::new())
     }
 
@@ -91,7 +116,8 @@ impl Wire for Raw {
 }
 
 fn text(payload: &str) -> Result<String, RenderError> {
-    serde_json::from_str(payload).map_err(|_| problem("must be a string, as the endpoint's settings.payload asks"))
+    serde_json::from_str(payload)
+        .map_err(|_| problem("must be a string, as the endpoint's settings.payload asks"))
 }
 
 fn problem(problem: &str) -> RenderError {

@@ -1,5 +1,6 @@
-//! Reading what is JSON on the outside into types of our own: an endpoint's settings, a notification's
-//! members. The types are the schema: what the API shows is derived from them, and errors name the member.
+//! Reading what is JSON on the outside into types of our own: an endpoint's settings, a
+//! notification's members. The types are the schema: what the API shows is derived from them, and
+//! errors name the member.
 
 use std::sync::Arc;
 
@@ -20,20 +21,25 @@ use super::{FieldProblem, Header, RenderError, Subject};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 struct Common {
-    /// Whether every request carries `webhook-id`, the delivery's id, the same in each attempt, to dedupe by.
+    /// Whether every request carries `webhook-id`, the delivery's id, the same in each attempt, to
+    /// dedupe by.
     webhook_id: bool,
-    /// Whether every request carries a W3C trace context, `traceparent`: its own span's where Posthaste traces it,
-    /// else the enqueuer's.
+    /// Whether every request carries a W3C trace context, `traceparent`: its own span's where
+    /// Posthaste traces it, else the enqueuer's.
     traceparent: bool,
-    /// A script, JavaScript or TypeScript, whose default export is a function of the notification that
-    /// returns what to send of it: `{ payload, headers?, url? }`, with `keep_payload: true` in the place of the
-    /// payload to send the notification's own, or `{ skip: true }`.
+    /// A script, JavaScript or TypeScript, whose default export is a function of the notification
+    /// that returns what to send of it: `{ payload, headers?, url? }`, with `keep_payload: true` in
+    /// the place of the payload to send the notification's own, or `{ skip: true }`.
     transform: Option<String>,
 }
 
 impl Default for Common {
     fn default() -> Self {
-        Self { webhook_id: true, traceparent: false, transform: None }
+        Self {
+            webhook_id: true,
+            traceparent: false,
+            transform: None,
+        }
     }
 }
 
@@ -45,25 +51,36 @@ const COMMON: [&str; 3] = ["webhook_id", "traceparent", "transform"];
 /// # Errors
 /// The member and what is wrong with it.
 pub fn settings<T: DeserializeOwned>(endpoint: &Endpoint) -> Result<T, RenderError> {
-    read_settings(&endpoint.confidential.settings, |name| !COMMON.contains(&name))
+    read_settings(&endpoint.confidential.settings, |name| {
+        !COMMON.contains(&name)
+    })
 }
 
 fn read_settings<T: DeserializeOwned>(
     settings: &Map<String, Value>,
     wanted: impl Fn(&str) -> bool,
 ) -> Result<T, RenderError> {
-    let members = settings.iter().filter(|(name, _)| wanted(name)).map(|(name, value)| (name.as_str(), value));
+    let members = settings
+        .iter()
+        .filter(|(name, _)| wanted(name))
+        .map(|(name, value)| (name.as_str(), value));
     let reader: MapDeserializer<'_, _, serde_json::Error> = MapDeserializer::new(members);
     serde_path_to_error::deserialize(reader).map_err(|error| refused("settings", &error))
 }
 
 /// What is wrong with the settings that all wire formats have.
 pub(super) fn check_common(endpoint: &Endpoint) -> Vec<FieldProblem> {
-    common(endpoint).err().map(FieldProblem::from).into_iter().collect()
+    common(endpoint)
+        .err()
+        .map(FieldProblem::from)
+        .into_iter()
+        .collect()
 }
 
 fn common(endpoint: &Endpoint) -> Result<Common, RenderError> {
-    read_settings(&endpoint.confidential.settings, |name| COMMON.contains(&name))
+    read_settings(&endpoint.confidential.settings, |name| {
+        COMMON.contains(&name)
+    })
 }
 
 /// The headers that every request has, whatever its wire format.
@@ -98,7 +115,10 @@ pub fn transform(endpoint: &Endpoint) -> Option<&str> {
 /// JSON Schema of a wire format's settings with those that all have.
 #[must_use]
 pub fn with_common(mut settings: Value) -> Value {
-    if let (Some(all), Value::Object(common)) = (settings.get_mut("properties"), &schema::<Common>()["properties"]) {
+    if let (Some(all), Value::Object(common)) = (
+        settings.get_mut("properties"),
+        &schema::<Common>()["properties"],
+    ) {
         for (name, schema) in common {
             all[name] = schema.clone();
         }
@@ -114,7 +134,9 @@ pub fn schema<T: JsonSchema>() -> Value {
         members.shift_remove("$schema");
         members.shift_remove("title");
         if members.get("type").is_some_and(|kind| kind == "object") {
-            members.entry("properties").or_insert_with(|| Value::Object(Map::new()));
+            members
+                .entry("properties")
+                .or_insert_with(|| Value::Object(Map::new()));
         }
     }
     schema
@@ -150,15 +172,19 @@ pub fn overrides<T: DeserializeOwned>(notification: &Notification) -> Result<T, 
     read_or_empty("overrides", notification.overrides.as_ref())
 }
 
-fn read_or_empty<T: DeserializeOwned>(member: &str, json: Option<&RawJson>) -> Result<T, RenderError> {
+fn read_or_empty<T: DeserializeOwned>(
+    member: &str,
+    json: Option<&RawJson>,
+) -> Result<T, RenderError> {
     match json {
         Some(json) => read(member, json),
-        None => serde_json::from_str("{}").map_err(|error| RenderError::new(member, format!("is refused: {error}"))),
+        None => serde_json::from_str("{}")
+            .map_err(|error| RenderError::new(member, format!("is refused: {error}"))),
     }
 }
 
-/// [`payload`], [`recipient`] or [`overrides`], read once for all deliveries of a notification. For wire formats
-/// that make several: each would read all of it anew.
+/// [`payload`], [`recipient`] or [`overrides`], read once for all deliveries of a notification. For
+/// wire formats that make several: each would read all of it anew.
 ///
 /// # Errors
 /// As of the others.
@@ -184,7 +210,8 @@ pub fn read<T: DeserializeOwned>(member: &str, json: &RawJson) -> Result<T, Rend
     serde_path_to_error::deserialize(&mut reader).map_err(|error| refused(member, &error))
 }
 
-/// `serde_json` says where in the text; that is of no use to somebody who sent it in something larger.
+/// `serde_json` says where in the text; that is of no use to somebody who sent it in something
+/// larger.
 fn refused(member: &str, error: &serde_path_to_error::Error<serde_json::Error>) -> RenderError {
     let message = error.inner().to_string();
     let path = match reading::member(&error.path().to_string(), &message).as_str() {
@@ -199,11 +226,12 @@ fn refused(member: &str, error: &serde_path_to_error::Error<serde_json::Error>) 
 /// # Errors
 /// When the value cannot be written.
 pub fn json_text<T: Serialize>(value: &T) -> Result<String, RenderError> {
-    serde_json::to_string(value).map_err(|error| RenderError::new("payload", format!("cannot be written: {error}")))
+    serde_json::to_string(value)
+        .map_err(|error| RenderError::new("payload", format!("cannot be written: {error}")))
 }
 
-/// JSON text as Go's `encoding/json` writes it: `<`, `>`, `&`, U+2028 and U+2029 escaped. They stand in
-/// texts only, so the whole may be searched.
+/// JSON text as Go's `encoding/json` writes it: `<`, `>`, `&`, U+2028 and U+2029 escaped. They
+/// stand in texts only, so the whole may be searched.
 #[must_use]
 pub fn go_escaped(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len() + 16);

@@ -20,18 +20,37 @@ pub(super) fn vectors() -> Value {
     serde_json::from_str(include_str!("../../../tests/vectors/wire-formats.json")).unwrap()
 }
 
-pub(crate) fn endpoint(wire_format: WireFormat, settings: &Value, secret: Option<&str>) -> Endpoint {
-    let secret = secret.map(|text| SigningSecret { secret: Secret::new(text), created_at: NOW, retires_at: None });
+pub(crate) fn endpoint(
+    wire_format: WireFormat,
+    settings: &Value,
+    secret: Option<&str>,
+) -> Endpoint {
+    let secret = secret.map(|text| SigningSecret {
+        secret: Secret::new(text),
+        created_at: NOW,
+        retires_at: None,
+    });
     let mut endpoint = fixtures::endpoint(wire_format, settings.clone());
     endpoint.confidential.secrets = secret.into_iter().collect();
-    Endpoint { url: "https://example.com/hooks/httpsms".parse().unwrap(), ..endpoint }
+    Endpoint {
+        url: "https://example.com/hooks/httpsms".parse().unwrap(),
+        ..endpoint
+    }
 }
 
 /// Of the members `payload`, `recipient` and `overrides`.
 pub(super) fn notification(kind: &str, members: &Value) -> Notification {
-    let json = |name: &str| members.get(name).map(|value| RawJson::parse(value.to_string()).unwrap());
+    let json = |name: &str| {
+        members
+            .get(name)
+            .map(|value| RawJson::parse(value.to_string()).unwrap())
+    };
     let notification = fixtures::notification(kind, members["payload"].clone());
-    Notification { recipient: json("recipient"), overrides: json("overrides"), ..notification }
+    Notification {
+        recipient: json("recipient"),
+        overrides: json("overrides"),
+        ..notification
+    }
 }
 
 pub(super) fn subject<'a>(
@@ -40,9 +59,18 @@ pub(super) fn subject<'a>(
     recipient: Option<&'a str>,
 ) -> Subject<'a> {
     let delivery = DeliveryId::of(&notification.id, &endpoint.id, recipient);
-    Subject { delivery, recipient, notification, endpoint, trace: None }
+    Subject {
+        delivery,
+        recipient,
+        notification,
+        endpoint,
+        trace: None,
+    }
 }
 
 pub(super) fn fields(problems: &[FieldProblem]) -> Vec<&str> {
-    problems.iter().map(|problem| problem.field.as_str()).collect()
+    problems
+        .iter()
+        .map(|problem| problem.field.as_str())
+        .collect()
 }

@@ -29,18 +29,30 @@ pub fn classify(reply: &Reply, now: Timestamp) -> Outcome {
     }
 }
 
-/// What an answer means whose body would have decided, but cannot be read. Success it is not; else the status says
-/// what follows, and the text says both.
+/// What an answer means whose body would have decided, but cannot be read. Success it is not; else
+/// the status says what follows, and the text says both.
 #[must_use]
 pub fn unread(reply: &Reply, fault: &BodyFault, now: Timestamp) -> Outcome {
     let why = fault.error();
     match (classify(reply, now), fault.retry_kind()) {
         (Outcome::Accepted { .. }, kind) => {
             let text = format!("the endpoint answered {}, but {}", reply.status, why.text);
-            let error = AttemptError { code: why.code, text };
+            let error = AttemptError {
+                code: why.code,
+                text,
+            };
             match kind {
-                Some(kind) => Outcome::Transient { kind, error, retry_after: None, provider_error_code: None },
-                None => Outcome::Refused { reason: FailureReason::Rejected, error, provider_error_code: None },
+                Some(kind) => Outcome::Transient {
+                    kind,
+                    error,
+                    retry_after: None,
+                    provider_error_code: None,
+                },
+                None => Outcome::Refused {
+                    reason: FailureReason::Rejected,
+                    error,
+                    provider_error_code: None,
+                },
             }
         }
         (other, _) => other.with(&format!(", and {}", why.text)),
@@ -48,21 +60,35 @@ pub fn unread(reply: &Reply, fault: &BodyFault, now: Timestamp) -> Outcome {
 }
 
 fn refused(reason: FailureReason, status: u16) -> Outcome {
-    Outcome::Refused { reason, error: error(status), provider_error_code: None }
+    Outcome::Refused {
+        reason,
+        error: error(status),
+        provider_error_code: None,
+    }
 }
 
 fn error(status: u16) -> AttemptError {
-    let reason = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
-    let note = if (300..=399).contains(&status) { "; redirects are not followed" } else { "" };
+    let reason = http::StatusCode::from_u16(status)
+        .ok()
+        .and_then(|status| status.canonical_reason());
+    let note = if (300..=399).contains(&status) {
+        "; redirects are not followed"
+    } else {
+        ""
+    };
     let text = format!(
         "the endpoint answered {status}{}{}{note}",
         if reason.is_some() { " " } else { "" },
         reason.unwrap_or("")
     );
-    AttemptError { code: "http_status".to_owned(), text }
+    AttemptError {
+        code: "http_status".to_owned(),
+        text,
+    }
 }
 
-/// `Retry-After` in seconds or as an HTTP date (RFC 9110, section 10.2.3); `None` when it is absent or neither.
+/// `Retry-After` in seconds or as an HTTP date (RFC 9110, section 10.2.3); `None` when it is absent
+/// or neither.
 pub(super) fn retry_after(reply: &Reply, now: Timestamp) -> Option<Duration> {
     let text = reply.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse::<u64>() {
@@ -87,22 +113,43 @@ mod tests {
     }
 
     fn classified(status: u16, after: Option<&str>) -> Outcome {
-        classify(&reply(status, after), Timestamp::parse("2026-01-01T00:00:00Z").unwrap())
+        classify(
+            &reply(status, after),
+            Timestamp::parse("2026-01-01T00:00:00Z").unwrap(),
+        )
     }
 
     #[test]
     fn each_status_has_its_class() {
         for status in [200, 201, 204, 299] {
-            assert!(matches!(classified(status, None), Outcome::Accepted { .. }), "{status}");
+            assert!(
+                matches!(classified(status, None), Outcome::Accepted { .. }),
+                "{status}"
+            );
         }
         for status in [408, 425, 429, 500, 501, 503, 599] {
-            assert!(matches!(classified(status, None), Outcome::Transient { .. }), "{status}");
+            assert!(
+                matches!(classified(status, None), Outcome::Transient { .. }),
+                "{status}"
+            );
         }
         for status in [301, 302, 307, 400, 401, 404, 418] {
-            let refused = matches!(classified(status, None), Outcome::Refused { reason: FailureReason::Rejected, .. });
+            let refused = matches!(
+                classified(status, None),
+                Outcome::Refused {
+                    reason: FailureReason::Rejected,
+                    ..
+                }
+            );
             assert!(refused, "{status}");
         }
-        assert!(matches!(classified(410, None), Outcome::Refused { reason: FailureReason::Gone, .. }));
+        assert!(matches!(
+            classified(410, None),
+            Outcome::Refused {
+                reason: FailureReason::Gone,
+                ..
+            }
+        ));
     }
 
     #[test]
@@ -112,7 +159,10 @@ mod tests {
             _ => None,
         };
         assert_eq!(asked("3"), Some(Duration::from_secs(3)));
-        assert_eq!(asked("Thu, 01 Jan 2026 00:01:00 GMT"), Some(Duration::from_secs(60)));
+        assert_eq!(
+            asked("Thu, 01 Jan 2026 00:01:00 GMT"),
+            Some(Duration::from_secs(60))
+        );
         assert_eq!(asked("Wed, 31 Dec 2025 00:00:00 GMT"), Some(Duration::ZERO));
         assert_eq!(asked("soon"), None);
     }
@@ -122,18 +172,48 @@ mod tests {
         let now = Timestamp::parse("2026-01-01T00:00:00Z").unwrap();
         let broken = BodyFault::BrokenOff {
             got: 7,
-            error: AttemptError { code: "connection_reset".to_owned(), text: "reset by peer".to_owned() },
+            error: AttemptError {
+                code: "connection_reset".to_owned(),
+                text: "reset by peer".to_owned(),
+            },
         };
         let large = BodyFault::TooLarge { limit: 1024 };
-        let Outcome::Transient { kind, error, .. } = unread(&reply(200, None), &broken, now) else { panic!() };
-        assert_eq!((kind, error.code.as_str()), (RetryOn::Network, "connection_reset"));
-        assert_eq!(error.text, "the endpoint answered 200, but its body broke off after 7 bytes: reset by peer");
-        let Outcome::Refused { reason, error, .. } = unread(&reply(200, None), &large, now) else { panic!() };
-        assert_eq!((reason, error.code.as_str()), (FailureReason::Rejected, "answer_too_large"));
-        let Outcome::Refused { reason, error, .. } = unread(&reply(410, None), &broken, now) else { panic!() };
-        assert_eq!((reason, error.code.as_str()), (FailureReason::Gone, "http_status"));
-        assert!(error.text.ends_with(", and its body broke off after 7 bytes: reset by peer"), "{}", error.text);
-        let Outcome::Transient { retry_after, .. } = unread(&reply(503, Some("7")), &broken, now) else { panic!() };
+        let Outcome::Transient { kind, error, .. } = unread(&reply(200, None), &broken, now) else {
+            panic!()
+        };
+        assert_eq!(
+            (kind, error.code.as_str()),
+            (RetryOn::Network, "connection_reset")
+        );
+        assert_eq!(
+            error.text,
+            "the endpoint answered 200, but its body broke off after 7 bytes: reset by peer"
+        );
+        let Outcome::Refused { reason, error, .. } = unread(&reply(200, None), &large, now) else {
+            panic!()
+        };
+        assert_eq!(
+            (reason, error.code.as_str()),
+            (FailureReason::Rejected, "answer_too_large")
+        );
+        let Outcome::Refused { reason, error, .. } = unread(&reply(410, None), &broken, now) else {
+            panic!()
+        };
+        assert_eq!(
+            (reason, error.code.as_str()),
+            (FailureReason::Gone, "http_status")
+        );
+        assert!(
+            error
+                .text
+                .ends_with(", and its body broke off after 7 bytes: reset by peer"),
+            "{}",
+            error.text
+        );
+        let Outcome::Transient { retry_after, .. } = unread(&reply(503, Some("7")), &broken, now)
+        else {
+            panic!()
+        };
         assert_eq!(retry_after, Some(Duration::from_secs(7)));
     }
 }

@@ -11,17 +11,39 @@ fn refused(source: &str) -> ScriptProblem {
 #[track_caller]
 fn assert_refused(source: &str, line: u32, column: u32, words: &str) {
     let problem = refused(source);
-    assert_eq!((problem.line, problem.column), (Some(line), Some(column)), "{problem}");
+    assert_eq!(
+        (problem.line, problem.column),
+        (Some(line), Some(column)),
+        "{problem}"
+    );
     assert!(problem.message.contains(words), "{problem}");
 }
 
 #[test]
 fn syntax_errors_name_their_place() {
-    assert_refused("export default () => {\n  return 1 +;\n}", 2, 13, "Unexpected token");
-    assert_refused("export default () => {\n  let a = 1;\n  let a = 2;\n}", 3, 7, "already been declared");
-    assert_refused("export default () => /(/;", 1, 23, "Unterminated capturing group");
+    assert_refused(
+        "export default () => {\n  return 1 +;\n}",
+        2,
+        13,
+        "Unexpected token",
+    );
+    assert_refused(
+        "export default () => {\n  let a = 1;\n  let a = 2;\n}",
+        3,
+        7,
+        "already been declared",
+    );
+    assert_refused(
+        "export default () => /(/;",
+        1,
+        23,
+        "Unterminated capturing group",
+    );
     let problem = refused("export default () => {\n  return 1 +;\n}");
-    assert!(problem.to_string().starts_with("line 2, column 13: "), "{problem}");
+    assert!(
+        problem.to_string().starts_with("line 2, column 13: "),
+        "{problem}"
+    );
 }
 
 #[test]
@@ -66,9 +88,17 @@ fn imports_of_values_are_refused() {
     ] {
         let problem = refused(&format!("\n{import}{end}"));
         assert_eq!(problem.line, Some(2), "{import}: {problem}");
-        assert!(problem.message.contains("scripts cannot import modules"), "{import}: {problem}");
+        assert!(
+            problem.message.contains("scripts cannot import modules"),
+            "{import}: {problem}"
+        );
     }
-    assert_refused("export default () =>\n  import('a')", 2, 3, "scripts cannot import modules");
+    assert_refused(
+        "export default () =>\n  import('a')",
+        2,
+        3,
+        "scripts cannot import modules",
+    );
 }
 
 #[test]
@@ -85,11 +115,22 @@ fn imports_of_types_vanish() {
 
 #[test]
 fn decorators_and_long_sources_are_refused() {
-    assert_refused("function d() {}\n@d class A {}\nexport default () => new A()", 2, 1, "decorators");
-    let longest = format!("export default () => 1{}", " ".repeat(MAX_SOURCE_BYTES - 22));
+    assert_refused(
+        "function d() {}\n@d class A {}\nexport default () => new A()",
+        2,
+        1,
+        "decorators",
+    );
+    let longest = format!(
+        "export default () => 1{}",
+        " ".repeat(MAX_SOURCE_BYTES - 22)
+    );
     assert!(compile(&longest).is_ok());
     let problem = refused(&format!("{longest} "));
-    assert_eq!(problem.to_string(), "the script has 102401 bytes; 102400 are allowed");
+    assert_eq!(
+        problem.to_string(),
+        "the script has 102401 bytes; 102400 are allowed"
+    );
 }
 
 #[tokio::test]
@@ -128,7 +169,8 @@ async fn odd_sources_run() {
         "#!/usr/bin/env deno\nexport default () => 1",
         "'use strict';\r\nexport default () => {\r\n  return 1;\r\n}",
         "export default () => '\u{2028}😀é'.length - 3",
-        "export default async (_: unknown) => { using_: for (const x of [1]) { break using_ } return 1 }",
+        "export default async (_: unknown) => { using_: for (const x of [1]) { break using_ } \
+         return 1 }",
         "export const other = 2;\nexport default () => other - 1;\nexport { other as more };",
         "export default (() => { let f; return f = (n: unknown) => n ?? 1 })()",
         "var then = 1; export { then }; export default () => then",
@@ -140,30 +182,45 @@ async fn odd_sources_run() {
 
 #[tokio::test]
 async fn errors_name_the_place_in_the_source_as_written() {
-    let source = "interface A {\n  b: string;\n}\n\nconst f = (a: A) => {\n  return (a as any).b();\n};\n\
+    let source = "interface A {\n  b: string;\n}\n\nconst f = (a: A) => {\n  return (a as \
+                  any).b();\n};\n\
                   export default (e: A) => f({ b: 'x' } as A);";
-    let ScriptError::Threw { text } = failure(source).await else { panic!() };
+    let ScriptError::Threw { text } = failure(source).await else {
+        panic!()
+    };
     assert_eq!(text, "TypeError: not a function (line 6, column 21)");
-    let ScriptError::Threw { text } = failure("type T = 1;\nexport default () => {\n  throw new Error('no');\n}").await
+    let ScriptError::Threw { text } =
+        failure("type T = 1;\nexport default () => {\n  throw new Error('no');\n}").await
     else {
         panic!()
     };
     assert!(text.starts_with("Error: no (line 3, column "), "{text}");
-    let ScriptError::Threw { text } = failure("export default () => { throw 'a string' }").await else { panic!() };
+    let ScriptError::Threw { text } = failure("export default () => { throw 'a string' }").await
+    else {
+        panic!()
+    };
     assert_eq!(text, "\"a string\" (not an Error)");
 }
 
 #[tokio::test]
 async fn the_top_level_may_await_and_its_failure_is_told() {
-    let source = "const a = await new Promise((done) => setTimeout(() => done(7), 5));\nexport default () => a;";
+    let source = "const a = await new Promise((done) => setTimeout(() => done(7), 5));\nexport \
+                  default () => a;";
     assert_eq!(returned(source).await, "7");
     let error = failure("let a: any = undefined;\na.b;\nexport default () => a;").await;
-    let ScriptError::Unusable { text } = error else { panic!("{error:?}") };
-    assert!(text.contains("top level") && text.contains("(line 2, column "), "{text}");
+    let ScriptError::Unusable { text } = error else {
+        panic!("{error:?}")
+    };
+    assert!(
+        text.contains("top level") && text.contains("(line 2, column "),
+        "{text}"
+    );
     let error = failure("const a = 1;\nexport default a;").await;
     assert_eq!(
         error,
-        ScriptError::Unusable { text: "the default export must be a function; it is of type number".into() }
+        ScriptError::Unusable {
+            text: "the default export must be a function; it is of type number".into()
+        }
     );
 }
 
@@ -193,16 +250,24 @@ fn deep_sources_do_no_harm() {
         ("a**", "1", ""),
     ] {
         let times = all / (open.len() + close.len());
-        let source = format!("export default (a) => 1;\n{}{middle}{}", open.repeat(times), close.repeat(times));
+        let source = format!(
+            "export default (a) => 1;\n{}{middle}{}",
+            open.repeat(times),
+            close.repeat(times)
+        );
         assert!(source.len() <= MAX_SOURCE_BYTES);
         let begun = std::time::Instant::now();
         let result = compile(&source).map(|_| ());
         println!("{open} x {times}: {result:?} in {:?}", begun.elapsed());
-        assert!(begun.elapsed() < std::time::Duration::from_secs(30), "{open}");
+        assert!(
+            begun.elapsed() < std::time::Duration::from_secs(30),
+            "{open}"
+        );
     }
 }
 
-/// The values of enums are worked out while a script is compiled, and could be made to grow without end.
+/// The values of enums are worked out while a script is compiled, and could be made to grow without
+/// end.
 #[test]
 fn enums_that_grow_are_refused_where_they_get_too_large() {
     let double = |first: &str, next: &dyn Fn(usize) -> String| {
@@ -210,28 +275,56 @@ fn enums_that_grow_are_refused_where_they_get_too_large() {
         format!("{first}\n{}", members.join("\n"))
     };
     let bombs = [
-        double("enum E { M0 = 'xxxxxxxxxx',", &|n| format!("M{n} = M{0} + M{0},", n - 1)) + "}",
-        double("const enum E { M0 = 'xxxxxxxxxx',", &|n| format!("M{n} = `${{M{0}}}${{M{0}}}`,", n - 1)) + "}",
-        double("enum E0 { A = 'xxxxxxxxxx' }", &|n| format!("enum E{n} {{ A = E{0}.A + E{0}[\"A\"] }}", n - 1)),
-        double("enum E { M0 = 'xxxxxxxxxx' }", &|n| format!("enum E {{ M{n} = (+M{0}) + (M{0}) }}", n - 1)),
-        double("namespace N { export enum E { M0 = 'xxxxxxxxxx',", &|n| format!("M{n} = M{0} + M{0},", n - 1)) + "} }",
-        double("enum O { Z = (() => { enum E { M0 = 'xxxxxxxxxx',", &|n| format!("M{n} = M{0} + M{0},", n - 1))
-            + "} return 1 })() }",
-        format!("enum E {{ A = '{}', B = A\n{} }}", "x".repeat(50_000), "+A".repeat(20_000)),
+        double("enum E { M0 = 'xxxxxxxxxx',", &|n| {
+            format!("M{n} = M{0} + M{0},", n - 1)
+        }) + "}",
+        double("const enum E { M0 = 'xxxxxxxxxx',", &|n| {
+            format!("M{n} = `${{M{0}}}${{M{0}}}`,", n - 1)
+        }) + "}",
+        double("enum E0 { A = 'xxxxxxxxxx' }", &|n| {
+            format!("enum E{n} {{ A = E{0}.A + E{0}[\"A\"] }}", n - 1)
+        }),
+        double("enum E { M0 = 'xxxxxxxxxx' }", &|n| {
+            format!("enum E {{ M{n} = (+M{0}) + (M{0}) }}", n - 1)
+        }),
+        double("namespace N { export enum E { M0 = 'xxxxxxxxxx',", &|n| {
+            format!("M{n} = M{0} + M{0},", n - 1)
+        }) + "} }",
+        double("enum O { Z = (() => { enum E { M0 = 'xxxxxxxxxx',", &|n| {
+            format!("M{n} = M{0} + M{0},", n - 1)
+        }) + "} return 1 })() }",
+        format!(
+            "enum E {{ A = '{}', B = A\n{} }}",
+            "x".repeat(50_000),
+            "+A".repeat(20_000)
+        ),
     ];
     for bomb in bombs {
         let problem = refused(&format!("{bomb}\nexport default () => 1"));
-        assert!(problem.message.contains("enums come to more than"), "{problem}");
-        assert!(problem.line.is_some() && problem.column.is_some(), "{problem}");
+        assert!(
+            problem.message.contains("enums come to more than"),
+            "{problem}"
+        );
+        assert!(
+            problem.line.is_some() && problem.column.is_some(),
+            "{problem}"
+        );
     }
-    let long = refused(&format!("namespace {} {{ export let a = 1 }}\nexport default () => 1", "N".repeat(300)));
-    assert!(long.message.contains("at most 200 bytes") && long.column == Some(11), "{long}");
+    let long = refused(&format!(
+        "namespace {} {{ export let a = 1 }}\nexport default () => 1",
+        "N".repeat(300)
+    ));
+    assert!(
+        long.message.contains("at most 200 bytes") && long.column == Some(11),
+        "{long}"
+    );
 }
 
 #[tokio::test]
 async fn enums_that_somebody_wrote_keep_their_values() {
     let json = crate::returned(
-        "enum Code { Ok = 'ok', Bad = Ok + '-not', Long = `${Ok}:${Bad}`, One = 1 << 3, Two, Sum = One | Two }
+        "enum Code { Ok = 'ok', Bad = Ok + '-not', Long = `${Ok}:${Bad}`, One = 1 << 3, Two, Sum \
+         = One | Two }
          const enum Level { Low = -1, High = Code.Two }
          export default () => [Code.Bad, Code.Long, Code.Sum, Code[9], Level.Low, Level.High]",
     );

@@ -14,7 +14,9 @@ use std::time::Duration;
 use posthaste_shared::domain::hops::Hops;
 use posthaste_shared::domain::id::TenantId;
 use posthaste_shared::egress::EgressPolicy;
-use posthaste_worker::script::{Call, Called, Compiler, Engine, Returned, Returns, Script, ScriptError};
+use posthaste_worker::script::{
+    Call, Called, Compiler, Engine, Returned, Returns, Script, ScriptError,
+};
 use posthaste_worker::send::Sender;
 use tokio::time::Instant;
 
@@ -32,7 +34,10 @@ fn tenant() -> TenantId {
 }
 
 async fn script(engine: &Engine, source: &str) -> Script {
-    engine.script(&tenant(), source, Instant::now() + AMPLE).await.unwrap()
+    engine
+        .script(&tenant(), source, Instant::now() + AMPLE)
+        .await
+        .unwrap()
 }
 
 async fn call(source: &str, argument: &str) -> Called {
@@ -47,7 +52,12 @@ async fn call_within(source: &str, argument: &str, within: Duration) -> Called {
             &tenant(),
             &script,
             argument,
-            Call { deadline: Instant::now() + within, network: true, hops: Hops::default(), returns: Returns::Json },
+            Call {
+                deadline: Instant::now() + within,
+                network: true,
+                hops: Hops::default(),
+                returns: Returns::Json,
+            },
         )
         .await
 }

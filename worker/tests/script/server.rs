@@ -17,7 +17,10 @@ pub(crate) struct Asked {
 
 impl Asked {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -39,22 +42,34 @@ impl Server {
     pub(crate) async fn answering(answer: impl Into<Vec<u8>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let (asked, answer) = (Arc::new(Mutex::new(Vec::new())), Arc::new(answer.into()));
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let answer = Arc::new(answer.into());
         let kept = Arc::clone(&asked);
         let closed = Arc::new(AtomicUsize::new(0));
         let gone = Arc::clone(&closed);
         let serving = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, Arc::clone(&kept), Arc::clone(&gone), Arc::clone(&answer)));
+                tokio::spawn(serve(
+                    stream,
+                    Arc::clone(&kept),
+                    Arc::clone(&gone),
+                    Arc::clone(&answer),
+                ));
             }
         });
-        Self { url, asked, closed, serving }
+        Self {
+            url,
+            asked,
+            closed,
+            serving,
+        }
     }
 
     /// Answers with a status and a JSON body.
     pub(crate) async fn json(status: u16, body: &str) -> Self {
         Self::answering(format!(
-            "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: \
+             {}\r\n\r\n{body}",
             body.len()
         ))
         .await
@@ -77,7 +92,12 @@ impl Server {
     }
 }
 
-async fn serve(mut stream: TcpStream, kept: Arc<Mutex<Vec<Asked>>>, closed: Arc<AtomicUsize>, answer: Arc<Vec<u8>>) {
+async fn serve(
+    mut stream: TcpStream,
+    kept: Arc<Mutex<Vec<Asked>>>,
+    closed: Arc<AtomicUsize>,
+    answer: Arc<Vec<u8>>,
+) {
     let mut read = Vec::new();
     loop {
         let Some(asked) = parse(&read) else {
@@ -107,10 +127,19 @@ fn parse(read: &[u8]) -> Option<Asked> {
     let text = String::from_utf8_lossy(&read[..head]).into_owned();
     let mut lines = text.split("\r\n");
     let line = lines.next()?.to_owned();
-    let pair = |line: &str| line.split_once(':').map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()));
+    let pair = |line: &str| {
+        line.split_once(':')
+            .map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()))
+    };
     let headers: Vec<_> = lines.filter_map(pair).collect();
-    let length =
-        headers.iter().find(|(name, _)| name == "content-length").map_or(0, |(_, value)| value.parse().unwrap());
+    let length = headers
+        .iter()
+        .find(|(name, _)| name == "content-length")
+        .map_or(0, |(_, value)| value.parse().unwrap());
     let body = read.get(head + 4..head + 4 + length)?;
-    Some(Asked { line, headers, body: String::from_utf8_lossy(body).into_owned() })
+    Some(Asked {
+        line,
+        headers,
+        body: String::from_utf8_lossy(body).into_owned(),
+    })
 }

@@ -1,5 +1,5 @@
-//! Who did what: one line in the log for each request that changed something by the scope `admin`, with the key's id.
-//! Enqueueing is not among it: notifications are recorded themselves.
+//! Who did what: one line in the log for each request that changed something by the scope `admin`,
+//! with the key's id. Enqueueing is not among it: notifications are recorded themselves.
 
 use std::sync::{Arc, OnceLock};
 
@@ -20,22 +20,34 @@ impl Audit {
     /// The request is this caller's, who may do what it asks for.
     pub(in crate::http) fn note(&self, caller: &Caller) {
         // A second look at the same key says the same.
-        let _ = self.0.set((caller.key().id.clone(), caller.bound_to().cloned()));
+        let _ = self
+            .0
+            .set((caller.key().id.clone(), caller.bound_to().cloned()));
     }
 }
 
 /// Logs requests that change something.
 pub(in crate::http) async fn log(mut request: Request, next: Next) -> Response {
-    if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
+    if matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS
+    ) {
         return next.run(request).await;
     }
     let audit = Audit::default();
     request.extensions_mut().insert(audit.clone());
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let id = request.headers().get(X_REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let id = request
+        .headers()
+        .get(X_REQUEST_ID)
+        .and_then(|id| id.to_str().ok())
+        .unwrap_or_default()
+        .to_owned();
     let response = next.run(request).await;
     if let Some((key, tenant)) = audit.0.get() {
-        let (tenant, status) = (tenant.as_ref().map(TenantId::as_str), response.status().as_u16());
+        let tenant = tenant.as_ref().map(TenantId::as_str);
+        let status = response.status().as_u16();
         tracing::info!(key.id = %key, key.tenant = tenant, request.id = %id, http.status = status, "{method} {path}");
     }
     response

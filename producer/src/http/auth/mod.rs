@@ -51,13 +51,23 @@ async fn authorise(parts: &Parts, api: &Api, scope: Scope) -> Result<Caller, Pro
         }
         return Ok(caller);
     }
-    let held: Vec<&str> = caller.key().scopes.iter().map(|scope| scope.as_str()).collect();
-    let detail = format!("this needs the scope {}; the API key has {}", scope.as_str(), held.join(", "));
+    let held: Vec<&str> = caller
+        .key()
+        .scopes
+        .iter()
+        .map(|scope| scope.as_str())
+        .collect();
+    let detail = format!(
+        "this needs the scope {}; the API key has {}",
+        scope.as_str(),
+        held.join(", ")
+    );
     Err(Problem::new(Code::MissingScope, detail))
 }
 
-/// The key that a request came with still works. For requests that are long under way: a key may be revoked
-/// meanwhile. Costs a visit to the store only where the key has not been looked at for a second.
+/// The key that a request came with still works. For requests that are long under way: a key may be
+/// revoked meanwhile. Costs a visit to the store only where the key has not been looked at for a
+/// second.
 ///
 /// # Errors
 /// It was revoked or has expired, or the store cannot say.
@@ -70,12 +80,27 @@ pub(super) async fn still_works(headers: &HeaderMap, api: &Api) -> Result<(), Pr
 /// # Errors
 /// There is no key, it does not work, or the store cannot say.
 pub(super) async fn caller_of(headers: &HeaderMap, api: &Api) -> Result<Caller, Problem> {
-    api.keys.look_up(&api.store, &*api.clock, bearer(headers)?).await
+    api.keys
+        .look_up(&api.store, &*api.clock, bearer(headers)?)
+        .await
 }
 
 fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
-    let missing = || Problem::new(Code::MissingKey, "send the header Authorization: Bearer <API key>");
+    let missing = || {
+        Problem::new(
+            Code::MissingKey,
+            "send the header Authorization: Bearer <API key>",
+        )
+    };
     let value = headers.get(header::AUTHORIZATION).ok_or_else(missing)?;
-    let (scheme, key) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(missing)?;
-    if scheme.eq_ignore_ascii_case("bearer") && !key.trim().is_empty() { Ok(key.trim()) } else { Err(missing()) }
+    let (scheme, key) = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.split_once(' '))
+        .ok_or_else(missing)?;
+    if scheme.eq_ignore_ascii_case("bearer") && !key.trim().is_empty() {
+        Ok(key.trim())
+    } else {
+        Err(missing())
+    }
 }

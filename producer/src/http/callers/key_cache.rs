@@ -20,9 +20,11 @@ use tokio::time::Instant;
 use crate::http::callers::Caller;
 use crate::http::problem::{Code, Problem};
 
-/// How long a key that was found is believed: a revoked key works no longer than this in other processes.
+/// How long a key that was found is believed: a revoked key works no longer than this in other
+/// processes.
 const TRUST: Duration = Duration::from_secs(1);
-/// How long it is believed while the store is away, so that accepting goes on as long as the broker is there.
+/// How long it is believed while the store is away, so that accepting goes on as long as the broker
+/// is there.
 const TRUST_WITHOUT_STORE: Duration = Duration::from_secs(60);
 /// How exactly it is kept when a key was last used: each process writes this seldom.
 const LAST_USED_EVERY: Duration = Duration::from_secs(60);
@@ -54,7 +56,10 @@ pub(in crate::http) struct Keys {
 impl Keys {
     /// Nothing seen yet; `admin` is the bootstrap key with every scope and tenant.
     pub(in crate::http) fn new(admin: Option<&Secret>) -> Self {
-        Self { admin: admin.map(|key| (hash_key(key.expose()), Caller::bootstrap())), seen: RwLock::default() }
+        Self {
+            admin: admin.map(|key| (hash_key(key.expose()), Caller::bootstrap())),
+            seen: RwLock::default(),
+        }
     }
 
     /// Who holds the key.
@@ -87,7 +92,8 @@ impl Keys {
                 self.forget(&hash);
                 Err(Problem::new(Code::InvalidKey, "the API key is not known"))
             }
-            Err(error) if error.is_transient() => match self.remembered(&hash, TRUST_WITHOUT_STORE) {
+            Err(error) if error.is_transient() => match self.remembered(&hash, TRUST_WITHOUT_STORE)
+            {
                 Some(caller) => usable(caller, now),
                 None => Err(error.into()),
             },
@@ -96,12 +102,20 @@ impl Keys {
     }
 
     fn remembered(&self, hash: &[u8; 32], trust: Duration) -> Option<Caller> {
-        let seen = self.seen.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        seen.get(hash).filter(|(_, at)| at.elapsed() < trust).map(|(caller, _)| caller.clone())
+        let seen = self
+            .seen
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        seen.get(hash)
+            .filter(|(_, at)| at.elapsed() < trust)
+            .map(|(caller, _)| caller.clone())
     }
 
     fn remember(&self, hash: [u8; 32], caller: Caller) -> Caller {
-        let mut seen = self.seen.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut seen = self
+            .seen
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if seen.len() >= MAX_REMEMBERED {
             seen.clear();
         }
@@ -111,12 +125,18 @@ impl Keys {
 
     /// A key that was revoked here stops at once.
     pub(in crate::http) fn forget_id(&self, id: &KeyId) {
-        let mut seen = self.seen.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut seen = self
+            .seen
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         seen.retain(|_, (caller, _)| caller.key().id != *id);
     }
 
     fn forget(&self, hash: &[u8; 32]) {
-        self.seen.write().unwrap_or_else(std::sync::PoisonError::into_inner).remove(hash);
+        self.seen
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .remove(hash);
     }
 }
 
@@ -127,17 +147,21 @@ fn usable(caller: Caller, now: Timestamp) -> Result<Caller, Problem> {
         Some(Unusable::Revoked) => "was revoked".to_owned(),
         Some(Unusable::Expired(at)) => format!("expired at {at}"),
     };
-    Err(Problem::new(Code::InvalidKey, format!("the API key {what}")))
+    Err(Problem::new(
+        Code::InvalidKey,
+        format!("the API key {what}"),
+    ))
 }
 
-/// Keeps that the key is used, in a task of its own: no request waits for it, and one that fails is made up for by the
-/// next use.
+/// Keeps that the key is used, in a task of its own: no request waits for it, and one that fails is
+/// made up for by the next use.
 fn note_use(store: &Store, key: &ApiKey, now: Timestamp) {
     let due = now.before(LAST_USED_EVERY);
     if key.last_used_at.is_some_and(|at| at > due) {
         return;
     }
-    let (store, id) = (store.clone(), key.id.clone());
+    let store = store.clone();
+    let id = key.id.clone();
     tokio::spawn(async move {
         if let Err(error) = store.note_key_use(&id, now, due).await {
             tracing::debug!(key = %id, %error, "the last use of an API key could not be kept");
@@ -155,6 +179,10 @@ mod tests {
         let (other, _) = new_key();
         assert_ne!(key, other);
         assert_eq!(hash_key(key.expose()), hash);
-        assert!(key.expose().starts_with("ph_") && key.expose().len() == 46, "{}", key.expose());
+        assert!(
+            key.expose().starts_with("ph_") && key.expose().len() == 46,
+            "{}",
+            key.expose()
+        );
     }
 }

@@ -51,16 +51,23 @@ impl Caller {
     }
 
     /// The tenant that a request is about: the one it names, else the key's own, else `default`.
-    pub(in crate::http) fn tenant_or_default(&self, named: Option<&TenantId>) -> Result<TenantId, Problem> {
+    pub(in crate::http) fn tenant_or_default(
+        &self,
+        named: Option<&TenantId>,
+    ) -> Result<TenantId, Problem> {
         Ok(self.tenant(named)?.unwrap_or_default())
     }
 
     /// The tenant that a request is about: the one it names, else the key's own; none: all.
-    pub(in crate::http) fn tenant(&self, named: Option<&TenantId>) -> Result<Option<TenantId>, Problem> {
+    pub(in crate::http) fn tenant(
+        &self,
+        named: Option<&TenantId>,
+    ) -> Result<Option<TenantId>, Problem> {
         match (self.bound_to(), named) {
-            (Some(own), Some(named)) if own != named => {
-                Err(Problem::new(Code::OtherTenant, format!("the API key is bound to the tenant {own}")))
-            }
+            (Some(own), Some(named)) if own != named => Err(Problem::new(
+                Code::OtherTenant,
+                format!("the API key is bound to the tenant {own}"),
+            )),
             (Some(own), _) => Ok(Some(own.clone())),
             (None, named) => Ok(named.cloned()),
         }

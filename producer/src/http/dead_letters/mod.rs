@@ -1,5 +1,5 @@
-//! `/v1/dead-letters`: messages that could not be read or handled. They belong to no tenant, so keys
-//! that are bound to one do not see them.
+//! `/v1/dead-letters`: messages that could not be read or handled. They belong to no tenant, so
+//! keys that are bound to one do not see them.
 
 pub(super) mod redrives;
 
@@ -52,9 +52,15 @@ pub(super) async fn list(
     caller.must_be_unbound()?;
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_DEAD_LETTERS).contains(&limit) {
-        return Err(Problem::field(Code::InvalidQuery, "limit", format!("must be 1 to {MAX_DEAD_LETTERS}")));
+        return Err(Problem::field(
+            Code::InvalidQuery,
+            "limit",
+            format!("must be 1 to {MAX_DEAD_LETTERS}"),
+        ));
     }
-    Ok(Json(DeadLettersView { items: api.broker.dead_letters(limit).await? }))
+    Ok(Json(DeadLettersView {
+        items: api.broker.dead_letters(limit).await?,
+    }))
 }
 
 /// Which dead letters to put back on the work queue: `ids`, or `all` (up to 1,000 a request).
@@ -94,15 +100,28 @@ pub(super) async fn redrive(
     caller.must_be_unbound()?;
     let request: RedriveRequest = parse(&body)?;
     let ids = match (&request.ids, request.all) {
-        (Some(ids), false) if !ids.is_empty() && ids.len() <= MAX_DEAD_LETTERS as usize => Some(ids.as_slice()),
+        (Some(ids), false) if !ids.is_empty() && ids.len() <= MAX_DEAD_LETTERS as usize => {
+            Some(ids.as_slice())
+        }
         (Some(_), false) => {
-            return Err(Problem::field(Code::Invalid, "ids", format!("must have 1 to {MAX_DEAD_LETTERS} ids")));
+            return Err(Problem::field(
+                Code::Invalid,
+                "ids",
+                format!("must have 1 to {MAX_DEAD_LETTERS} ids"),
+            ));
         }
         (None, true) => None,
         (Some(_), true) | (None, false) => {
-            return Err(Problem::field(Code::Invalid, "", "must have either ids or \"all\": true"));
+            return Err(Problem::field(
+                Code::Invalid,
+                "",
+                "must have either ids or \"all\": true",
+            ));
         }
     };
     let Redriven { moved, undecodable } = api.broker.redrive(ids, MAX_DEAD_LETTERS).await?;
-    Ok(Json(RedriveView { redriven: moved, undecodable }))
+    Ok(Json(RedriveView {
+        redriven: moved,
+        undecodable,
+    }))
 }

@@ -1,5 +1,5 @@
-//! `/v1/redrives`: putting all dead letters back on the work queue, in the background. Dead letters belong to no
-//! tenant, so keys that are bound to one do not see these jobs.
+//! `/v1/redrives`: putting all dead letters back on the work queue, in the background. Dead letters
+//! belong to no tenant, so keys that are bound to one do not see these jobs.
 
 use std::sync::Arc;
 
@@ -20,18 +20,28 @@ use crate::http::state::Api;
 
 /// Put all dead letters back on the work queue
 ///
-/// Starts a job that takes as many as there are now, the oldest first: what dies again meanwhile is left for the next.
-/// `Location` says where to follow it.
+/// Starts a job that takes as many as there are now, the oldest first: what dies again meanwhile is
+/// left for the next. `Location` says where to follow it.
 #[utoipa::path(
     post, path = "/v1/redrives", tag = "dead letters", operation_id = "start_redrive",
-    responses((status = 202, description = "The job has begun", body = Redrive, headers(("Location" = String, description = "Where to follow the job"))))
+    responses((status = 202, description = "The job has \
+        begun", body = Redrive, headers(("Location" = String, description = "Where to follow the \
+            job"))))
 )]
-pub(in crate::http) async fn start(State(api): State<Arc<Api>>, Admin(caller): Admin) -> Result<Response, Problem> {
+pub(in crate::http) async fn start(
+    State(api): State<Arc<Api>>,
+    Admin(caller): Admin,
+) -> Result<Response, Problem> {
     caller.must_be_unbound()?;
     let total = api.broker.depths().await?.get("dead").copied().unwrap_or(0);
     let redrive = api.store.create_redrive(total, api.clock.now()).await?;
     let location = format!("/v1/redrives/{}", redrive.id);
-    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(redrive)).into_response())
+    Ok((
+        StatusCode::ACCEPTED,
+        [(header::LOCATION, location)],
+        Json(redrive),
+    )
+        .into_response())
 }
 
 /// List redrives, the newest first
@@ -47,7 +57,10 @@ pub(in crate::http) async fn list(
 ) -> Result<Json<PageView<Redrive>>, Problem> {
     caller.must_be_unbound()?;
     let page = page_request(query.limit, query.cursor.as_deref())?;
-    Ok(Json(PageView::of(api.store.redrives(&page).await?, |redrive| redrive)))
+    Ok(Json(PageView::of(
+        api.store.redrives(&page).await?,
+        |redrive| redrive,
+    )))
 }
 
 /// Show how far a redrive is
@@ -62,13 +75,17 @@ pub(in crate::http) async fn show(
     Id(id): Id<Uuid>,
 ) -> Result<Json<Redrive>, Problem> {
     caller.must_be_unbound()?;
-    api.store.redrive(id).await?.map(Json).ok_or_else(|| Problem::not_found("redrive"))
+    api.store
+        .redrive(id)
+        .await?
+        .map(Json)
+        .ok_or_else(|| Problem::not_found("redrive"))
 }
 
 /// Cancel a redrive
 ///
-/// Letters that it has not come to stay on the dead-letter queue. A step of up to 100 letters that is under way is
-/// finished, and counted in `redriven` when it is.
+/// Letters that it has not come to stay on the dead-letter queue. A step of up to 100 letters that
+/// is under way is finished, and counted in `redriven` when it is.
 #[utoipa::path(
     post, path = "/v1/redrives/{id}/cancel", tag = "dead letters", operation_id = "cancel_redrive",
     params(("id" = Uuid, Path, description = "The redrive's id")),
@@ -83,9 +100,19 @@ pub(in crate::http) async fn cancel(
     match api.store.cancel_redrive(id, api.clock.now()).await? {
         JobCancelled::Done => {}
         JobCancelled::NotRunning => {
-            api.store.redrive(id).await?.ok_or_else(|| Problem::not_found("redrive"))?;
-            return Err(Problem::new(Code::WrongState, "the redrive is finished already, or was cancelled before"));
+            api.store
+                .redrive(id)
+                .await?
+                .ok_or_else(|| Problem::not_found("redrive"))?;
+            return Err(Problem::new(
+                Code::WrongState,
+                "the redrive is finished already, or was cancelled before",
+            ));
         }
     }
-    api.store.redrive(id).await?.map(Json).ok_or_else(|| Problem::not_found("redrive"))
+    api.store
+        .redrive(id)
+        .await?
+        .map(Json)
+        .ok_or_else(|| Problem::not_found("redrive"))
 }

@@ -21,7 +21,8 @@ use crate::http::problem::Problem;
 use crate::http::request::extract::{Id, Params};
 use crate::http::state::Api;
 
-/// The most deliveries of a notification that are explained in one answer: each costs two visits to the store.
+/// The most deliveries of a notification that are explained in one answer: each costs two visits to
+/// the store.
 const MAX_EXPLAINED: usize = 50;
 
 /// Why a delivery is where it is.
@@ -80,27 +81,49 @@ pub(in crate::http) async fn notification(
     Params(query): Params<TenantQuery>,
 ) -> Result<Json<NotificationExplanation>, Problem> {
     let tenant = caller.tenant(query.tenant.as_ref())?;
-    let (notification, found) = api.store.notification(tenant.as_ref(), &id).await?.ok_or_else(unknown)?;
+    let (notification, found) = api
+        .store
+        .notification(tenant.as_ref(), &id)
+        .await?
+        .ok_or_else(unknown)?;
     let summary = match found.len() {
-        0 => "No endpoint wanted it when it was taken up: no enabled endpoint's subscription matched.".to_owned(),
+        0 => "No endpoint wanted it when it was taken up: no enabled endpoint's subscription \
+              matched."
+            .to_owned(),
         1 => "It has one delivery.".to_owned(),
         count @ 2..=MAX_EXPLAINED => format!("It has {count} deliveries."),
-        count => format!("It has {count} deliveries; the first {MAX_EXPLAINED} are explained here."),
+        count => format!(
+            "It has {count} deliveries; the first {MAX_EXPLAINED} are explained \
+                          here."
+        ),
     };
     let mut explained = Vec::with_capacity(found.len().min(MAX_EXPLAINED));
     for delivery in found.iter().take(MAX_EXPLAINED) {
         explained.push(with_attempts(&api, &caller, delivery).await?);
     }
     let accepted_at = notification.accepted_at;
-    Ok(Json(NotificationExplanation { summary, notification_id: id, accepted_at, deliveries: explained }))
+    Ok(Json(NotificationExplanation {
+        summary,
+        notification_id: id,
+        accepted_at,
+        deliveries: explained,
+    }))
 }
 
-async fn with_attempts(api: &Api, caller: &Caller, delivery: &Delivery) -> Result<DeliveryExplanation, Problem> {
+async fn with_attempts(
+    api: &Api,
+    caller: &Caller,
+    delivery: &Delivery,
+) -> Result<DeliveryExplanation, Problem> {
     let (delivery, attempts) = deliveries::find(api, caller, delivery.id).await?;
     explanation(api, &delivery, &attempts).await
 }
 
-async fn explanation(api: &Api, delivery: &Delivery, attempts: &[Attempt]) -> Result<DeliveryExplanation, Problem> {
+async fn explanation(
+    api: &Api,
+    delivery: &Delivery,
+    attempts: &[Attempt],
+) -> Result<DeliveryExplanation, Problem> {
     let endpoint = api.store.endpoint(&delivery.endpoint_id).await?;
     let now = api.clock.now();
     let lease_until = match delivery.state {
@@ -126,17 +149,37 @@ fn summary(delivery: &Delivery, endpoint: Option<&Endpoint>, now: Timestamp) -> 
         _ => format!("{attempts} attempts were made."),
     });
     if delivery.round > 1 {
-        sentences.push(format!("It is in round {}: it was sent again by hand.", delivery.round));
+        sentences.push(format!(
+            "It is in round {}: it was sent again by hand.",
+            delivery.round
+        ));
     }
     if let Some(error) = &delivery.last_error {
         sentences.push(format!("The last error: {}.", error.trim_end_matches('.')));
     }
     if let (DeliveryState::Pending(_), Some(expires_at)) = (&delivery.state, delivery.expires_at) {
-        sentences.push(format!("It expires at {} ({}).", second(expires_at), ahead(expires_at, now)));
+        sentences.push(format!(
+            "It expires at {} ({}).",
+            second(expires_at),
+            ahead(expires_at, now)
+        ));
     }
-    let waits_for_time = matches!(delivery.state, DeliveryState::Pending(Wait::Retry { .. } | Wait::Scheduled { .. }));
-    if let (true, Some(Endpoint { status: EndpointStatus::Disabled(reason), .. })) = (waits_for_time, endpoint) {
-        sentences.push(format!("Its endpoint is disabled ({}): until it is enabled, it waits.", because(*reason)));
+    let waits_for_time = matches!(
+        delivery.state,
+        DeliveryState::Pending(Wait::Retry { .. } | Wait::Scheduled { .. })
+    );
+    if let (
+        true,
+        Some(Endpoint {
+            status: EndpointStatus::Disabled(reason),
+            ..
+        }),
+    ) = (waits_for_time, endpoint)
+    {
+        sentences.push(format!(
+            "Its endpoint is disabled ({}): until it is enabled, it waits.",
+            because(*reason)
+        ));
     }
     if endpoint.is_none() {
         sentences.push("Its endpoint was deleted.".to_owned());
@@ -147,23 +190,37 @@ fn summary(delivery: &Delivery, endpoint: Option<&Endpoint>, now: Timestamp) -> 
 fn state(delivery: &Delivery, endpoint: Option<&Endpoint>, now: Timestamp) -> String {
     match &delivery.state {
         DeliveryState::Delivered { at } => format!("Delivered at {}.", second(*at)),
-        DeliveryState::Failed { at, reason } => format!("Failed at {}: {}.", second(*at), failure(*reason)),
+        DeliveryState::Failed { at, reason } => {
+            format!("Failed at {}: {}.", second(*at), failure(*reason))
+        }
         DeliveryState::Expired { at } => {
-            format!("Expired at {}: its time ran out before the endpoint took it.", second(*at))
+            format!(
+                "Expired at {}: its time ran out before the endpoint took it.",
+                second(*at)
+            )
         }
         DeliveryState::Cancelled { at } => format!("Cancelled at {}.", second(*at)),
         DeliveryState::Pending(Wait::InFlight { lease_until }) if *lease_until <= now => {
             let since = second(*lease_until);
-            format!("A worker had it in hand and did not come back; since {since} any worker may take it.")
+            format!(
+                "A worker had it in hand and did not come back; since {since} any worker may take \
+                 it."
+            )
         }
         DeliveryState::Pending(Wait::InFlight { lease_until }) => {
-            format!("A worker has it in hand, until {} at the latest.", second(*lease_until))
+            format!(
+                "A worker has it in hand, until {} at the latest.",
+                second(*lease_until)
+            )
         }
         DeliveryState::Pending(Wait::Retry { due_at }) => {
             format!("{} (a retry).", due("The next attempt", *due_at, now))
         }
         DeliveryState::Pending(Wait::Scheduled { due_at }) => {
-            format!("{} (its deliver_at).", due("The first attempt", *due_at, now))
+            format!(
+                "{} (its deliver_at).",
+                due("The first attempt", *due_at, now)
+            )
         }
         DeliveryState::Pending(Wait::Parked { why }) => parked(*why, endpoint),
     }
@@ -172,24 +229,44 @@ fn state(delivery: &Delivery, endpoint: Option<&Endpoint>, now: Timestamp) -> St
 fn parked(why: Hold, endpoint: Option<&Endpoint>) -> String {
     match (why, endpoint) {
         // Whatever held it first: now this does.
-        (_, Some(Endpoint { status: EndpointStatus::Disabled(reason), .. })) => {
-            format!("It waits: its endpoint is disabled ({}). Enable the endpoint to send it.", because(*reason))
+        (
+            _,
+            Some(Endpoint {
+                status: EndpointStatus::Disabled(reason),
+                ..
+            }),
+        ) => {
+            format!(
+                "It waits: its endpoint is disabled ({}). Enable the endpoint to send \
+                     it.",
+                because(*reason)
+            )
         }
         (Hold::Disabled, Some(_)) => {
-            "It waited because its endpoint was disabled; that is enabled again, and it goes out soon.".to_owned()
+            "It waited because its endpoint was disabled; that is enabled again, and it goes out \
+             soon."
+                .to_owned()
         }
         (Hold::Disabled, None) => "It waits for an endpoint that was disabled.".to_owned(),
         (Hold::MaxInFlight, endpoint) => {
-            let limit = endpoint.map_or_else(String::new, |endpoint| format!(" ({})", endpoint.max_in_flight));
-            format!("It waits: its endpoint has as many requests under way as max_in_flight allows{limit}.")
+            let limit = endpoint.map_or_else(String::new, |endpoint| {
+                format!(" ({})", endpoint.max_in_flight)
+            });
+            format!(
+                "It waits: its endpoint has as many requests under way as max_in_flight \
+                     allows{limit}."
+            )
         }
-        (Hold::RateLimit, _) => "It waits for its turn under the endpoint's rate_limit_per_second.".to_owned(),
+        (Hold::RateLimit, _) => "It waits for its turn under the endpoint's \
+                                 rate_limit_per_second."
+            .to_owned(),
         (Hold::Slots, _) => "It waits: every slot of the worker was taken.".to_owned(),
-        (Hold::Tenant, _) => {
-            "It waits: its tenant has as many requests under way as the setting tenant_max_in_flight allows.".to_owned()
-        }
+        (Hold::Tenant, _) => "It waits: its tenant has as many requests under way as the setting \
+             tenant_max_in_flight allows."
+            .to_owned(),
         (Hold::Scripts, _) => {
-            "It waits for its endpoint's script: as many scripts run as may, or that script is still being compiled, or \
+            "It waits for its endpoint's script: as many scripts run as may, or that script is \
+             still being compiled, or \
              earlier calls of it cannot be stopped. No attempt is used up."
                 .to_owned()
         }
@@ -213,7 +290,9 @@ const fn failure(reason: FailureReason) -> &'static str {
         FailureReason::RenderError => "it cannot be written in the endpoint's wire format",
         FailureReason::EndpointDeleted => "its endpoint does not exist",
         FailureReason::ProviderRejected => "the provider behind the endpoint refused it for good",
-        FailureReason::Internal => "Posthaste itself is at fault, not the endpoint: please report it as a bug",
+        FailureReason::Internal => {
+            "Posthaste itself is at fault, not the endpoint: please report it as a bug"
+        }
     }
 }
 
@@ -289,15 +368,21 @@ mod tests {
     #[test]
     fn says_what_a_delivery_waits_for() {
         let now = at("2026-01-01T00:00:10Z");
-        let retry = pending(Wait::Retry { due_at: at("2026-01-01T00:00:14Z") });
+        let retry = pending(Wait::Retry {
+            due_at: at("2026-01-01T00:00:14Z"),
+        });
         assert_eq!(
             summary(&retry, None, now),
-            "The next attempt is due at 2026-01-01T00:00:14Z, in 4 s (a retry). 2 attempts were made. \
-             The last error: the endpoint answered 503. It expires at 2026-01-01T01:00:00Z (in 59 min). \
+            "The next attempt is due at 2026-01-01T00:00:14Z, in 4 s (a retry). 2 attempts were \
+             made. \
+             The last error: the endpoint answered 503. It expires at 2026-01-01T01:00:00Z (in 59 \
+             min). \
              Its endpoint was deleted."
         );
         let lost = pending(Wait::InFlight { lease_until: now });
-        assert!(summary(&lost, None, now).starts_with("A worker had it in hand and did not come back"));
+        assert!(
+            summary(&lost, None, now).starts_with("A worker had it in hand and did not come back")
+        );
         let parked = pending(Wait::Parked { why: Hold::Slots });
         assert!(summary(&parked, None, now).starts_with("It waits: every slot of the worker"));
     }

@@ -9,7 +9,9 @@ use axum::Json;
 use axum::extract::State;
 use posthaste_shared::domain::attempt::Attempt;
 use posthaste_shared::domain::delivery::{Delivery, FailureReason, Hold, Status};
-use posthaste_shared::domain::id::{DeliveryId, EndpointId, NotificationId, NotificationType, TenantId};
+use posthaste_shared::domain::id::{
+    DeliveryId, EndpointId, NotificationId, NotificationType, TenantId,
+};
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::domain::view::{AttemptView, DeliveryDetail, DeliveryView};
 use posthaste_shared::store::deliveries::{Cancelled, DeliveryFilter, RetriedNow};
@@ -92,7 +94,9 @@ pub(super) async fn list(
         until: query.until,
     };
     let found = api.store.deliveries(&filter, &page).await?;
-    Ok(Json(PageView::of(found, |delivery| DeliveryView::from(&delivery))))
+    Ok(Json(PageView::of(found, |delivery| {
+        DeliveryView::from(&delivery)
+    })))
 }
 
 /// Show a delivery with its attempts
@@ -130,7 +134,9 @@ pub(super) async fn retry(
     match api.store.retry_now(id, api.clock.now()).await? {
         RetriedNow::Done(delivery) => Ok(Json(DeliveryView::from(&delivery))),
         RetriedNow::InFlight => Err(wrong_state("it is being sent at this moment")),
-        RetriedNow::Expired => Err(wrong_state("its time ran out: an expired notification is never sent")),
+        RetriedNow::Expired => Err(wrong_state(
+            "its time ran out: an expired notification is never sent",
+        )),
         RetriedNow::EndpointGone => Err(wrong_state("its endpoint was deleted")),
         RetriedNow::NotFound => Err(Problem::not_found("delivery")),
     }
@@ -150,7 +156,9 @@ pub(super) async fn cancel(
     find(&api, &caller, id).await?;
     match api.store.cancel(id, api.clock.now()).await? {
         Cancelled::Done => Ok(Json(DeliveryView::from(&find(&api, &caller, id).await?.0))),
-        Cancelled::NotPending(status) => Err(wrong_state(&format!("it is {} already", status.as_str()))),
+        Cancelled::NotPending(status) => {
+            Err(wrong_state(&format!("it is {} already", status.as_str())))
+        }
         Cancelled::InFlight => Err(wrong_state("it is being sent at this moment")),
         Cancelled::NotFound => Err(Problem::not_found("delivery")),
     }
@@ -161,7 +169,13 @@ fn wrong_state(detail: &str) -> Problem {
 }
 
 /// The delivery, if there is one that this caller may see.
-pub(super) async fn find(api: &Api, caller: &Caller, id: DeliveryId) -> Result<(Delivery, Vec<Attempt>), Problem> {
+pub(super) async fn find(
+    api: &Api,
+    caller: &Caller,
+    id: DeliveryId,
+) -> Result<(Delivery, Vec<Attempt>), Problem> {
     let found = api.store.delivery(id).await?;
-    found.filter(|(delivery, _)| caller.sees(&delivery.tenant)).ok_or_else(|| Problem::not_found("delivery"))
+    found
+        .filter(|(delivery, _)| caller.sees(&delivery.tenant))
+        .ok_or_else(|| Problem::not_found("delivery"))
 }

@@ -1,4 +1,5 @@
-//! `/v1/deliveries/replay` and `/v1/replays`: sending again all that match a filter, in the background.
+//! `/v1/deliveries/replay` and `/v1/replays`: sending again all that match a filter, in the
+//! background.
 
 use std::sync::Arc;
 
@@ -30,9 +31,13 @@ fn check(filter: &DeliveryFilter) -> Result<(), Problem> {
             "must be a final one: pending deliveries are on their way",
         ));
     }
-    let everything = DeliveryFilter { tenant: filter.tenant.clone(), ..DeliveryFilter::default() };
+    let everything = DeliveryFilter {
+        tenant: filter.tenant.clone(),
+        ..DeliveryFilter::default()
+    };
     if *filter == everything {
-        let problem = "must name at least one of status, reason, status_code, hold, endpoint_id, notification_id, type, since and until";
+        let problem = "must name at least one of status, reason, status_code, hold, endpoint_id, \
+                       notification_id, type, since and until";
         return Err(Problem::field(Code::Invalid, "", problem));
     }
     Ok(())
@@ -51,8 +56,8 @@ pub(in crate::http) struct StartQuery {
 /// What a replay would look at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ReplayPreview {
-    /// Deliveries that match the filter now, with those that a replay leaves alone: pending ones, and those whose time
-    /// ran out or whose endpoint was deleted.
+    /// Deliveries that match the filter now, with those that a replay leaves alone: pending ones,
+    /// and those whose time ran out or whose endpoint was deleted.
     pub matched: u64,
     /// When the oldest of them was created; null when none matches.
     pub oldest: Option<Timestamp>,
@@ -62,15 +67,18 @@ pub struct ReplayPreview {
 
 /// Send again all deliveries that match a filter
 ///
-/// Starts a job; `Location` says where to follow it. Each matching delivery that is at its end, and whose
-/// time has not run out, starts a new round of attempts. With `dry_run=true` it only says how many match.
+/// Starts a job; `Location` says where to follow it. Each matching delivery that is at its end, and
+/// whose time has not run out, starts a new round of attempts. With `dry_run=true` it only says how
+/// many match.
 #[utoipa::path(
     post, path = "/v1/deliveries/replay", tag = "deliveries", operation_id = "replay_deliveries",
     params(StartQuery),
     request_body = DeliveryFilter,
     responses(
-        (status = 200, description = "With `dry_run=true`: how many deliveries match", body = ReplayPreview),
-        (status = 202, description = "The job has begun", body = Replay, headers(("Location" = String, description = "Where to follow the job")))
+        (status = 200, description = "With `dry_run=true`: how many deliveries \
+                                      match", body = ReplayPreview),
+        (status = 202, description = "The job has \
+                                      begun", body = Replay, headers(("Location" = String, description = "Where to follow the job")))
     )
 )]
 pub(in crate::http) async fn start(
@@ -84,12 +92,26 @@ pub(in crate::http) async fn start(
     filter.tenant = caller.tenant(filter.tenant.as_ref())?;
     let now = api.clock.now();
     if query.dry_run {
-        let Matching { count, oldest, newest } = api.store.matching_deliveries(&filter, now).await?;
-        return Ok(Json(ReplayPreview { matched: count, oldest, newest }).into_response());
+        let Matching {
+            count,
+            oldest,
+            newest,
+        } = api.store.matching_deliveries(&filter, now).await?;
+        return Ok(Json(ReplayPreview {
+            matched: count,
+            oldest,
+            newest,
+        })
+        .into_response());
     }
     let replay = api.store.create_replay(&filter, now).await?;
     let location = format!("/v1/replays/{}", replay.id);
-    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(replay)).into_response())
+    Ok((
+        StatusCode::ACCEPTED,
+        [(header::LOCATION, location)],
+        Json(replay),
+    )
+        .into_response())
 }
 
 /// Which page of a list of jobs.
@@ -136,8 +158,8 @@ pub(in crate::http) async fn show(
 
 /// Cancel a replay
 ///
-/// What it has not looked at is not sent again. What it had put into a new round by then is, and is counted in
-/// `replayed`.
+/// What it has not looked at is not sent again. What it had put into a new round by then is, and is
+/// counted in `replayed`.
 #[utoipa::path(
     post, path = "/v1/replays/{id}/cancel", tag = "deliveries", operation_id = "cancel_replay",
     params(("id" = Uuid, Path, description = "The replay's id")),
@@ -151,17 +173,19 @@ pub(in crate::http) async fn cancel(
     seen(&api, &caller, id).await?;
     match api.store.cancel_replay(id, api.clock.now()).await? {
         JobCancelled::Done => seen(&api, &caller, id).await.map(Json),
-        JobCancelled::NotRunning => {
-            Err(Problem::new(Code::WrongState, "the replay is finished already, or was cancelled before"))
-        }
+        JobCancelled::NotRunning => Err(Problem::new(
+            Code::WrongState,
+            "the replay is finished already, or was cancelled before",
+        )),
     }
 }
 
-/// A replay that exists for this caller: a key that is bound to a tenant starts replays of that tenant alone, and
-/// sees no others.
+/// A replay that exists for this caller: a key that is bound to a tenant starts replays of that
+/// tenant alone, and sees no others.
 async fn seen(api: &Api, caller: &Caller, id: Uuid) -> Result<Replay, Problem> {
     let replay = api.store.replay(id).await?;
-    let seen =
-        replay.filter(|replay| caller.bound_to().is_none() || replay.filter.tenant.as_ref() == caller.bound_to());
+    let seen = replay.filter(|replay| {
+        caller.bound_to().is_none() || replay.filter.tenant.as_ref() == caller.bound_to()
+    });
     seen.ok_or_else(|| Problem::not_found("replay"))
 }

@@ -1,4 +1,5 @@
-//! What can be done with an endpoint besides changing it: enable, disable, rotate its secret, test it.
+//! What can be done with an endpoint besides changing it: enable, disable, rotate its secret, test
+//! it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +35,8 @@ const MAX_OVERLAP_SECONDS: u64 = 30 * 24 * 3600;
 /// What waited for it is sent.
 #[utoipa::path(
     post, path = "/v1/endpoints/{id}/enable", tag = "endpoints", operation_id = "enable_endpoint",
-    params(("id" = EndpointId, Path, description = "The endpoint's id or uid"), EndpointTenant, IfMatch),
+    params(("id" = EndpointId, Path, description = "The endpoint's id or \
+        uid"), EndpointTenant, IfMatch),
     responses((status = 200, description = "The endpoint", body = EndpointView))
 )]
 pub(in crate::http) async fn enable(
@@ -47,7 +49,11 @@ pub(in crate::http) async fn enable(
         Ok(())
     });
     let endpoint = endpoint.await?;
-    Ok(shown(StatusCode::OK, &endpoint, EndpointView::of(&endpoint, api.clock.now())))
+    Ok(shown(
+        StatusCode::OK,
+        &endpoint,
+        EndpointView::of(&endpoint, api.clock.now()),
+    ))
 }
 
 /// Disable an endpoint
@@ -55,7 +61,8 @@ pub(in crate::http) async fn enable(
 /// Deliveries to it wait until they expire or it is enabled again.
 #[utoipa::path(
     post, path = "/v1/endpoints/{id}/disable", tag = "endpoints", operation_id = "disable_endpoint",
-    params(("id" = EndpointId, Path, description = "The endpoint's id or uid"), EndpointTenant, IfMatch),
+    params(("id" = EndpointId, Path, description = "The endpoint's id or \
+        uid"), EndpointTenant, IfMatch),
     responses((status = 200, description = "The endpoint", body = EndpointView))
 )]
 pub(in crate::http) async fn disable(
@@ -68,15 +75,23 @@ pub(in crate::http) async fn disable(
         Ok(())
     });
     let endpoint = endpoint.await?;
-    Ok(shown(StatusCode::OK, &endpoint, EndpointView::of(&endpoint, api.clock.now())))
+    Ok(shown(
+        StatusCode::OK,
+        &endpoint,
+        EndpointView::of(&endpoint, api.clock.now()),
+    ))
 }
 
 /// How to rotate.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RotateRequest {
-    /// How long the old secret signs on beside the new one, 0 to 2,592,000 (30 days). Default 86,400 (a day).
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "whole::option")]
+    /// How long the old secret signs on beside the new one, 0 to 2,592,000 (30 days). Default
+    /// 86,400 (a day).
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "whole::option"
+    )]
     #[schema(maximum = 2_592_000)]
     pub overlap_seconds: Option<u64>,
     /// The new secret. Default: made for you, and shown once.
@@ -101,7 +116,8 @@ pub struct RotatedSecret {
 /// Requests are signed with the new and the old secret until the overlap ends.
 #[utoipa::path(
     post, path = "/v1/endpoints/{id}/rotate-secret", tag = "endpoints", operation_id = "rotate_secret",
-    params(("id" = EndpointId, Path, description = "The endpoint's id or uid"), EndpointTenant, IfMatch),
+    params(("id" = EndpointId, Path, description = "The endpoint's id or \
+        uid"), EndpointTenant, IfMatch),
     request_body = Option<RotateRequest>,
     responses((status = 200, description = "The new secret", body = RotatedSecret))
 )]
@@ -114,30 +130,51 @@ pub(in crate::http) async fn rotate_secret(
     let request: RotateRequest = parse_or_default(&body)?;
     let overlap = request.overlap_seconds.unwrap_or(DEFAULT_OVERLAP_SECONDS);
     if overlap > MAX_OVERLAP_SECONDS {
-        return Err(Problem::field(Code::Invalid, "overlap_seconds", format!("must be 0 to {MAX_OVERLAP_SECONDS}")));
+        return Err(Problem::field(
+            Code::Invalid,
+            "overlap_seconds",
+            format!("must be 0 to {MAX_OVERLAP_SECONDS}"),
+        ));
     }
     let found = find(&api, &caller, &name).await?;
     let format = found.wire_format;
     let (secret, shown) = match request.secret {
         Some(own) => {
             let refused = |problem: String| Problem::field(Code::Invalid, "secret", problem);
-            api.wire_formats.check_secret(format, &own).map_err(refused)?;
+            api.wire_formats
+                .check_secret(format, &own)
+                .map_err(refused)?;
             (own, None)
         }
-        None => match api.wire_formats.new_secret(format, &found.confidential.settings) {
+        None => match api
+            .wire_formats
+            .new_secret(format, &found.confidential.settings)
+        {
             Some(made) => (made.clone(), Some(made)),
-            None => return Err(Problem::field(Code::Invalid, "wire_format", format!("{format} does not sign"))),
+            None => {
+                return Err(Problem::field(
+                    Code::Invalid,
+                    "wire_format",
+                    format!("{format} does not sign"),
+                ));
+            }
         },
     };
     let now = api.clock.now();
     let retires_at = now.after(Duration::from_secs(overlap));
     let endpoint = edit(&api, &caller, &name, |endpoint| {
-        endpoint.confidential.rotate(secret.clone(), now, retires_at);
+        endpoint
+            .confidential
+            .rotate(secret.clone(), now, retires_at);
         Ok(())
     })
     .await?;
     let endpoint = EndpointView::of(&endpoint, now);
-    Ok(Json(RotatedSecret { secret: shown, old_secret_retires_at: retires_at, endpoint }))
+    Ok(Json(RotatedSecret {
+        secret: shown,
+        old_secret_retires_at: retires_at,
+        endpoint,
+    }))
 }
 
 /// What to send. Default: a small notification that says that it is a test.
@@ -154,7 +191,8 @@ pub struct TestEndpointRequest {
 /// One request, not queued, not retried and not recorded; the answer tells all about it.
 #[utoipa::path(
     post, path = "/v1/endpoints/{id}/test", tag = "endpoints", operation_id = "test_endpoint",
-    params(("id" = EndpointId, Path, description = "The endpoint's id or uid"), EndpointTenant, IfMatch),
+    params(("id" = EndpointId, Path, description = "The endpoint's id or \
+        uid"), EndpointTenant, IfMatch),
     request_body = Option<TestEndpointRequest>,
     responses((status = 200, description = "What came of it", body = TestReport))
 )]
@@ -169,7 +207,12 @@ pub(in crate::http) async fn test(
     let notification = match request.notification {
         Some(mut draft) => {
             draft.tenant = Some(endpoint.tenant.clone());
-            Some(accept(draft, endpoint.tenant.clone(), api.clock.now(), None)?)
+            Some(accept(
+                draft,
+                endpoint.tenant.clone(),
+                api.clock.now(),
+                None,
+            )?)
         }
         None => None,
     };

@@ -24,8 +24,8 @@ const MAX_SUBSCRIBED: usize = 1_000;
 /// The highest rate limit that makes sense.
 const MAX_RATE: f64 = 1_000_000.0;
 
-/// Checks an endpoint's URL, its name's addresses included. While name servers do not answer, that is left to the
-/// workers, who look at each connection's address anyway.
+/// Checks an endpoint's URL, its name's addresses included. While name servers do not answer, that
+/// is left to the workers, who look at each connection's address anyway.
 ///
 /// # Errors
 /// `blocked_url`, `unresolvable_host` where there is no such name, or `invalid`, naming `url`.
@@ -38,8 +38,15 @@ pub(in crate::http) async fn check_url(api: &Api, text: &str) -> Result<Url, Pro
         Refusal::InvalidUrl(_) => Code::Invalid,
         Refusal::Unresolvable { missing: true, .. } => Code::UnresolvableHost,
         Refusal::Unresolvable { host, problem, .. } => {
-            tracing::warn!(host, problem, "an endpoint is saved although its host cannot be looked up now");
-            return api.egress.parse_url(text).map_err(|refusal| unusable(Code::BlockedUrl, &refusal));
+            tracing::warn!(
+                host,
+                problem,
+                "an endpoint is saved although its host cannot be looked up now"
+            );
+            return api
+                .egress
+                .parse_url(text)
+                .map_err(|refusal| unusable(Code::BlockedUrl, &refusal));
         }
         _ => Code::BlockedUrl,
     };
@@ -50,8 +57,9 @@ fn unusable(code: Code, refusal: &Refusal) -> Problem {
     Problem::field(code, "url", format!("is refused: {refusal}"))
 }
 
-/// Checks the URLs in an endpoint's settings as its own, where `before` has others: one that may not be called
-/// would be blocked at each attempt. A name that cannot be resolved now says nothing of later.
+/// Checks the URLs in an endpoint's settings as its own, where `before` has others: one that may
+/// not be called would be blocked at each attempt. A name that cannot be resolved now says nothing
+/// of later.
 ///
 /// # Errors
 /// `blocked_url` naming the settings.
@@ -60,7 +68,9 @@ pub(in crate::http) async fn check_called_urls(
     before: Option<&Endpoint>,
     endpoint: &Endpoint,
 ) -> Result<(), Problem> {
-    let known = before.map(|before| api.wire_formats.called_urls(before)).unwrap_or_default();
+    let known = before
+        .map(|before| api.wire_formats.called_urls(before))
+        .unwrap_or_default();
     let mut errors = Vec::new();
     for (setting, url) in api.wire_formats.called_urls(endpoint) {
         if known.iter().any(|(_, before)| *before == url) {
@@ -68,22 +78,32 @@ pub(in crate::http) async fn check_called_urls(
         }
         match resolver::check_url(&api.egress, &*api.resolver, url.as_str()).await {
             Ok(_) | Err(Refusal::Unresolvable { .. }) => {}
-            Err(refusal) => errors.push(FieldProblem::new(setting, format!("is refused: {refusal}"))),
+            Err(refusal) => {
+                errors.push(FieldProblem::new(setting, format!("is refused: {refusal}")))
+            }
         }
     }
-    if errors.is_empty() { Ok(()) } else { Err(Problem::fields(Code::BlockedUrl, errors)) }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(Problem::fields(Code::BlockedUrl, errors))
+    }
 }
 
 /// What stands for the URL of an endpoint that has none.
 pub(in crate::http) fn no_url() -> Url {
-    #[expect(clippy::expect_used, reason = "the constant is a URL; the test below parses it")]
+    #[expect(
+        clippy::expect_used,
+        reason = "the constant is a URL; the test below parses it"
+    )]
     Url::parse("script:").expect("a URL")
 }
 
 /// Compiles the endpoint's scripts, those alone that `before` does not have.
 ///
 /// # Errors
-/// `invalid` with what is wrong with them, and where; `unavailable` when too many are being compiled.
+/// `invalid` with what is wrong with them, and where; `unavailable` when too many are being
+/// compiled.
 pub(in crate::http) async fn check_scripts(
     api: &Api,
     before: Option<&Endpoint>,
@@ -111,7 +131,11 @@ pub(in crate::http) fn check(api: &Api, endpoint: &Endpoint) -> Result<(), Probl
     {
         errors.extend(of_format);
     }
-    if errors.is_empty() { Ok(()) } else { Err(Problem::fields(Code::Invalid, errors)) }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(Problem::fields(Code::Invalid, errors))
+    }
 }
 
 fn check_members(endpoint: &Endpoint, errors: &mut Vec<FieldProblem>) {
@@ -125,7 +149,8 @@ fn check_members(endpoint: &Endpoint, errors: &mut Vec<FieldProblem>) {
         "description",
         format!("must have at most {MAX_DESCRIPTION} characters"),
     );
-    let (shortest, longest) = (Duration::from_millis(*TIMEOUT_MS.start()), Duration::from_millis(*TIMEOUT_MS.end()));
+    let shortest = Duration::from_millis(*TIMEOUT_MS.start());
+    let longest = Duration::from_millis(*TIMEOUT_MS.end());
     rule(
         (shortest..=longest).contains(&endpoint.timeout),
         "timeout_ms",
@@ -134,10 +159,16 @@ fn check_members(endpoint: &Endpoint, errors: &mut Vec<FieldProblem>) {
     rule(
         MAX_IN_FLIGHT.contains(&endpoint.max_in_flight),
         "max_in_flight",
-        format!("must be {} to {}", MAX_IN_FLIGHT.start(), MAX_IN_FLIGHT.end()),
+        format!(
+            "must be {} to {}",
+            MAX_IN_FLIGHT.start(),
+            MAX_IN_FLIGHT.end()
+        ),
     );
     rule(
-        endpoint.rate_limit_per_second.is_none_or(|rate| rate > 0.0 && rate <= MAX_RATE),
+        endpoint
+            .rate_limit_per_second
+            .is_none_or(|rate| rate > 0.0 && rate <= MAX_RATE),
         "rate_limit_per_second",
         format!("must be more than 0 and at most {MAX_RATE}, or null for no limit"),
     );
@@ -148,7 +179,10 @@ fn check_members(endpoint: &Endpoint, errors: &mut Vec<FieldProblem>) {
 
 fn check_subscription(endpoint: &Endpoint, errors: &mut Vec<FieldProblem>) {
     let subscription = &endpoint.subscription;
-    for (field, length) in [("types", subscription.types.len()), ("phone_numbers", subscription.phone_numbers.len())] {
+    for (field, length) in [
+        ("types", subscription.types.len()),
+        ("phone_numbers", subscription.phone_numbers.len()),
+    ] {
         if length > MAX_SUBSCRIBED {
             errors.push(FieldProblem::new(
                 format!("subscription.{field}"),
@@ -159,7 +193,10 @@ fn check_subscription(endpoint: &Endpoint, errors: &mut Vec<FieldProblem>) {
     for (index, number) in subscription.phone_numbers.iter().enumerate() {
         if !is_phone_number(number) {
             let field = format!("subscription.phone_numbers[{index}]");
-            errors.push(FieldProblem::new(field, "must be in E.164, such as +18005550199"));
+            errors.push(FieldProblem::new(
+                field,
+                "must be in E.164, such as +18005550199",
+            ));
         }
     }
 }
@@ -172,11 +209,20 @@ fn is_phone_number(text: &str) -> bool {
 
 fn check_headers(headers: &[(String, Secret)], errors: &mut Vec<FieldProblem>) {
     if headers.len() > MAX_HEADERS {
-        errors.push(FieldProblem::new("headers", format!("must have at most {MAX_HEADERS} members")));
+        errors.push(FieldProblem::new(
+            "headers",
+            format!("must have at most {MAX_HEADERS} members"),
+        ));
     }
     for (index, (name, value)) in headers.iter().enumerate() {
-        let twice = headers[..index].iter().any(|(other, _)| other.eq_ignore_ascii_case(name));
-        let problem = if twice { Some("is there twice") } else { header::problem(name, value.expose()) };
+        let twice = headers[..index]
+            .iter()
+            .any(|(other, _)| other.eq_ignore_ascii_case(name));
+        let problem = if twice {
+            Some("is there twice")
+        } else {
+            header::problem(name, value.expose())
+        };
         errors.extend(problem.map(|problem| FieldProblem::new(format!("headers.{name}"), problem)));
     }
 }
@@ -186,7 +232,8 @@ fn check_settings(settings: &Map<String, Value>, path: &str, errors: &mut Vec<Fi
         let path = format!("{path}.{name}");
         match value {
             Value::String(text) if text == REDACTED => {
-                let problem = "has the value that stands for a secret: there is no secret of that name to keep";
+                let problem = "has the value that stands for a secret: there is no secret of that \
+                               name to keep";
                 errors.push(FieldProblem::new(path, problem));
             }
             Value::Object(inner) => check_settings(inner, &path, errors),
@@ -207,7 +254,13 @@ mod tests {
     #[test]
     fn a_header_is_there_once() {
         let mut errors = Vec::new();
-        check_headers(&[("X-A".into(), Secret::new("1")), ("x-a".into(), Secret::new("2"))], &mut errors);
+        check_headers(
+            &[
+                ("X-A".into(), Secret::new("1")),
+                ("x-a".into(), Secret::new("2")),
+            ],
+            &mut errors,
+        );
         assert_eq!(errors[0].field, "headers.x-a");
     }
 

@@ -23,8 +23,8 @@ use crate::http::endpoints::input::{EndpointDraft, EndpointPatch};
 use crate::http::problem::{Code, Problem};
 use crate::http::state::Api;
 
-/// The endpoint of a draft, and its signing secret if that was made now. The URL comes in checked; the
-/// other members are not checked yet.
+/// The endpoint of a draft, and its signing secret if that was made now. The URL comes in checked;
+/// the other members are not checked yet.
 ///
 /// # Errors
 /// A secret of the client's own that the wire format cannot use.
@@ -41,7 +41,9 @@ pub(in crate::http) fn make(
         Some(secret) if secret.expose().is_empty() => (None, None),
         Some(secret) => {
             let refused = |problem: String| Problem::field(Code::Invalid, "secret", problem);
-            api.wire_formats.check_secret(draft.wire_format, &secret).map_err(refused)?;
+            api.wire_formats
+                .check_secret(draft.wire_format, &secret)
+                .map_err(refused)?;
             (Some(secret), None)
         }
         None => {
@@ -49,7 +51,11 @@ pub(in crate::http) fn make(
             (made.clone(), made)
         }
     };
-    let secrets = secret.map(|secret| SigningSecret { secret, created_at: now, retires_at: None });
+    let secrets = secret.map(|secret| SigningSecret {
+        secret,
+        created_at: now,
+        retires_at: None,
+    });
     let written_url = draft.url.filter(|text| text != url.as_str());
     let endpoint = Endpoint {
         id: EndpointId::generate(now),
@@ -77,8 +83,9 @@ pub(in crate::http) fn make(
     Ok((endpoint, shown))
 }
 
-/// Makes an endpoint what the draft says. Members that the draft leaves out have their defaults, but for `secret` and
-/// `enabled`, which stay. The URL comes in checked; the result is not checked yet.
+/// Makes an endpoint what the draft says. Members that the draft leaves out have their defaults,
+/// but for `secret` and `enabled`, which stay. The URL comes in checked; the result is not checked
+/// yet.
 ///
 /// # Errors
 /// Another wire format, or a secret that the wire format cannot use.
@@ -90,8 +97,10 @@ pub(in crate::http) fn replace(
     now: Timestamp,
 ) -> Result<(), Problem> {
     if draft.wire_format != endpoint.wire_format {
-        let problem =
-            format!("cannot be changed: it is {}; delete the endpoint and create another", endpoint.wire_format);
+        let problem = format!(
+            "cannot be changed: it is {}; delete the endpoint and create another",
+            endpoint.wire_format
+        );
         return Err(Problem::field(Code::Invalid, "wire_format", problem));
     }
     match draft.url.as_deref() {
@@ -115,11 +124,21 @@ pub(in crate::http) fn replace(
     match &draft.secret {
         None => {}
         Some(secret) if secret.expose().is_empty() => confidential.secrets.clear(),
-        Some(secret) if confidential.secrets.first().is_some_and(|newest| newest.secret == *secret) => {}
+        Some(secret)
+            if confidential
+                .secrets
+                .first()
+                .is_some_and(|newest| newest.secret == *secret) => {}
         Some(secret) => {
             let refused = |problem: String| Problem::field(Code::Invalid, "secret", problem);
-            api.wire_formats.check_secret(draft.wire_format, secret).map_err(refused)?;
-            confidential.rotate(secret.clone(), now, now.after(Duration::from_secs(DEFAULT_OVERLAP_SECONDS)));
+            api.wire_formats
+                .check_secret(draft.wire_format, secret)
+                .map_err(refused)?;
+            confidential.rotate(
+                secret.clone(),
+                now,
+                now.after(Duration::from_secs(DEFAULT_OVERLAP_SECONDS)),
+            );
         }
     }
     Ok(())
@@ -171,14 +190,16 @@ pub(in crate::http) fn apply(patch: EndpointPatch, endpoint: &mut Endpoint) -> R
     Ok(())
 }
 
-/// `current` with `members` merged in (RFC 7396, one level: a null takes a member out, so that it has its
-/// default again); without members: the default.
+/// `current` with `members` merged in (RFC 7396, one level: a null takes a member out, so that it
+/// has its default again); without members: the default.
 fn merged<T: Serialize + DeserializeOwned + Default>(
     field: &str,
     current: &T,
     members: Option<Map<String, Value>>,
 ) -> Result<T, Problem> {
-    let Some(members) = members else { return Ok(T::default()) };
+    let Some(members) = members else {
+        return Ok(T::default());
+    };
     let mut whole = match serde_json::to_value(current) {
         Ok(Value::Object(whole)) => whole,
         _ => return Err(Problem::internal()),
@@ -202,8 +223,11 @@ fn merged<T: Serialize + DeserializeOwned + Default>(
 /// New headers, where one that was shown redacted keeps its old value.
 fn kept_headers(new: BTreeMap<String, Secret>, old: &[(String, Secret)]) -> Vec<(String, Secret)> {
     let keep = |(name, value): (String, Secret)| {
-        let kept = (value.expose() == REDACTED)
-            .then(|| old.iter().find(|(other, _)| other.eq_ignore_ascii_case(&name)).map(|(_, value)| value.clone()));
+        let kept = (value.expose() == REDACTED).then(|| {
+            old.iter()
+                .find(|(other, _)| other.eq_ignore_ascii_case(&name))
+                .map(|(_, value)| value.clone())
+        });
         (name, kept.flatten().unwrap_or(value))
     };
     new.into_iter().map(keep).collect()
@@ -214,7 +238,9 @@ fn kept_settings(new: Map<String, Value>, old: &Map<String, Value>) -> Map<Strin
     let keep = |(name, value): (String, Value)| {
         let kept = match (value, old.get(&name)) {
             (Value::String(text), Some(before)) if text == REDACTED => before.clone(),
-            (Value::Object(inner), Some(Value::Object(before))) => kept_settings(inner, before).into(),
+            (Value::Object(inner), Some(Value::Object(before))) => {
+                kept_settings(inner, before).into()
+            }
             (value, _) => value,
         };
         (name, kept)
@@ -230,13 +256,32 @@ mod tests {
 
     #[test]
     fn merges_members_and_resets_those_that_are_null() {
-        let current = RetryPolicy { max_retries: 9, jitter: 0.5, ..RetryPolicy::default() };
+        let current = RetryPolicy {
+            max_retries: 9,
+            jitter: 0.5,
+            ..RetryPolicy::default()
+        };
         let merge = |members: Value| merged("retry", &current, members.as_object().cloned());
         let policy = merge(json!({"max_retries": 2, "jitter": null})).unwrap();
-        assert_eq!(policy, RetryPolicy { max_retries: 2, ..RetryPolicy::default() });
-        assert_eq!(merged("retry", &current, None).unwrap(), RetryPolicy::default());
-        assert_eq!(merge(json!({"retries": 2})).unwrap_err().errors[0].field, "retry.retries");
-        assert_eq!(merge(json!({"jitter": "much"})).unwrap_err().errors[0].field, "retry.jitter");
+        assert_eq!(
+            policy,
+            RetryPolicy {
+                max_retries: 2,
+                ..RetryPolicy::default()
+            }
+        );
+        assert_eq!(
+            merged("retry", &current, None).unwrap(),
+            RetryPolicy::default()
+        );
+        assert_eq!(
+            merge(json!({"retries": 2})).unwrap_err().errors[0].field,
+            "retry.retries"
+        );
+        assert_eq!(
+            merge(json!({"jitter": "much"})).unwrap_err().errors[0].field,
+            "retry.jitter"
+        );
     }
 
     #[test]
@@ -252,6 +297,9 @@ mod tests {
         let settings = |value: Value| value.as_object().cloned().unwrap();
         let old = settings(json!({"api_key": "k", "inner": {"token": "t", "a": 1}, "gone": true}));
         let new = settings(json!({"api_key": REDACTED, "inner": {"token": REDACTED, "a": 2}}));
-        assert_eq!(Value::from(kept_settings(new, &old)), json!({"api_key": "k", "inner": {"token": "t", "a": 2}}));
+        assert_eq!(
+            Value::from(kept_settings(new, &old)),
+            json!({"api_key": "k", "inner": {"token": "t", "a": 2}})
+        );
     }
 }

@@ -15,8 +15,13 @@ use crate::http::state::Api;
 /// How often a change is tried when others change the same endpoint at the same time.
 pub(super) const TRIES: u32 = 5;
 
-/// The endpoint, if there is one that this caller may see, and in the state that the request asks for.
-pub(super) async fn find(api: &Api, caller: &Caller, name: &EndpointName) -> Result<Endpoint, Problem> {
+/// The endpoint, if there is one that this caller may see, and in the state that the request asks
+/// for.
+pub(super) async fn find(
+    api: &Api,
+    caller: &Caller,
+    name: &EndpointName,
+) -> Result<Endpoint, Problem> {
     let found = name.look_up(api, caller).await?;
     let endpoint = found.ok_or_else(|| Problem::not_found("endpoint"))?;
     name.precondition.check(Some(&endpoint))?;
@@ -30,8 +35,8 @@ pub(super) fn switch(endpoint: &mut Endpoint, enabled: bool) {
     }
 }
 
-/// Changes an endpoint and saves it, on top of what others change meanwhile. Enabling and disabling write
-/// their event in the same transaction.
+/// Changes an endpoint and saves it, on top of what others change meanwhile. Enabling and disabling
+/// write their event in the same transaction.
 pub(super) async fn edit(
     api: &Api,
     caller: &Caller,
@@ -49,7 +54,8 @@ pub(super) async fn edit(
         check_scripts(api, Some(&before), &after).await?;
         let now: Timestamp = api.clock.now();
         after.updated_at = now;
-        let event = (after.is_enabled() != before.is_enabled()).then(|| Event::of_endpoint(&after, now));
+        let event =
+            (after.is_enabled() != before.is_enabled()).then(|| Event::of_endpoint(&after, now));
         match api.store.update_endpoint(&after, event.as_ref()).await? {
             Saved::Saved(saved) => return Ok(saved),
             Saved::Conflict => {}
@@ -61,17 +67,23 @@ pub(super) async fn edit(
 
 /// Others were quicker every time.
 pub(super) fn edit_conflict() -> Problem {
-    Problem::new(Code::EditConflict, "others keep changing this endpoint; try again")
+    Problem::new(
+        Code::EditConflict,
+        "others keep changing this endpoint; try again",
+    )
 }
 
-/// Why an endpoint could not be created: its uid is taken, or the tenant has as many endpoints as it may have.
+/// Why an endpoint could not be created: its uid is taken, or the tenant has as many endpoints as
+/// it may have.
 pub(super) fn not_inserted(error: StoreError) -> Problem {
     match error {
-        StoreError::Taken { id, .. } => {
-            Problem::new(Code::UidTaken, format!("another endpoint of the tenant has the uid {id}: PUT updates it"))
-        }
+        StoreError::Taken { id, .. } => Problem::new(
+            Code::UidTaken,
+            format!("another endpoint of the tenant has the uid {id}: PUT updates it"),
+        ),
         StoreError::Full { most, .. } => {
-            let detail = format!("the tenant has {most} endpoints, which is the limit: delete one first");
+            let detail =
+                format!("the tenant has {most} endpoints, which is the limit: delete one first");
             Problem::new(Code::EndpointLimit, detail)
         }
         other => other.into(),
@@ -80,5 +92,9 @@ pub(super) fn not_inserted(error: StoreError) -> Problem {
 
 /// Enabled, or disabled by somebody's hand.
 pub(super) const fn status(enabled: bool) -> EndpointStatus {
-    if enabled { EndpointStatus::Enabled } else { EndpointStatus::Disabled(DisabledReason::Manual) }
+    if enabled {
+        EndpointStatus::Enabled
+    } else {
+        EndpointStatus::Disabled(DisabledReason::Manual)
+    }
 }

@@ -19,14 +19,15 @@ pub(in crate::http) const DEFAULT_OVERLAP_SECONDS: u64 = 24 * 3600;
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EndpointDraft {
-    /// An id of your choice, unique in the tenant, by which the endpoint can be named and put. It must not begin with
-    /// `ep_`, and cannot be changed. Default: none.
+    /// An id of your choice, unique in the tenant, by which the endpoint can be named and put. It
+    /// must not begin with `ep_`, and cannot be changed. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<EndpointUid>,
     /// Whose it is. Default: the key's tenant, else `default`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<TenantId>,
-    /// Where requests go: `https://…`, without user and password. May be left out with `authgear-script` only.
+    /// Where requests go: `https://…`, without user and password. May be left out with
+    /// `authgear-script` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(pattern = "^[Hh][Tt][Tt][Pp][Ss]?://.")]
     pub url: Option<String>,
@@ -40,8 +41,8 @@ pub struct EndpointDraft {
     /// Which notifications it wants. Default: all of the tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subscription: Option<Subscription>,
-    /// The signing secret, write-only. Default: made for you where the wire format signs, and shown once. Empty:
-    /// none, where the wire format can do without.
+    /// The signing secret, write-only. Default: made for you where the wire format signs, and shown
+    /// once. Empty: none, where the wire format can do without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<Secret>,
     /// Static headers, up to 50.
@@ -53,14 +54,22 @@ pub struct EndpointDraft {
     #[schema(value_type = Option<Object>)]
     pub settings: Option<Map<String, Value>>,
     /// Time for the whole exchange, 1,000 to 60,000. Default 5,000.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "whole::option")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "whole::option"
+    )]
     #[schema(minimum = 1_000, maximum = 60_000)]
     pub timeout_ms: Option<u64>,
     /// When failures are retried. Default: 4 retries after 1, 2, 4 and 8 s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryPolicy>,
     /// The most requests under way at once, for each worker, 1 to 10,000. Default 32.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "whole::option")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "whole::option"
+    )]
     #[schema(minimum = 1, maximum = 10_000)]
     pub max_in_flight: Option<u32>,
     /// The most requests a second, for each worker. Default: no limit.
@@ -72,9 +81,9 @@ pub struct EndpointDraft {
     pub enabled: Option<bool>,
 }
 
-/// Changes to an endpoint: a JSON Merge Patch (RFC 7396). What is left out stays; null sets the default
-/// again. `headers` and `settings` are replaced as a whole, where a value that was shown as `[redacted]`
-/// may be sent back and stays as it is.
+/// Changes to an endpoint: a JSON Merge Patch (RFC 7396). What is left out stays; null sets the
+/// default again. `headers` and `settings` are replaced as a whole, where a value that was shown as
+/// `[redacted]` may be sent back and stays as it is.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EndpointPatch {
@@ -83,35 +92,67 @@ pub struct EndpointPatch {
     #[schema(pattern = "^[Hh][Tt][Tt][Pp][Ss]?://.")]
     pub url: Option<String>,
     /// What its owner says of it.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "given"
+    )]
     #[schema(value_type = Option<String>, max_length = 1_000)]
     pub description: Option<Option<String>>,
     /// Which notifications it wants; its members are merged.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "given"
+    )]
     #[schema(value_type = Option<Subscription>)]
     pub subscription: Option<Option<Map<String, Value>>>,
     /// Static headers, replaced as a whole.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "given"
+    )]
     #[schema(value_type = Option<BTreeMap<String, String>>)]
     pub headers: Option<Option<BTreeMap<String, Secret>>>,
     /// Settings of the wire format, replaced as a whole.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "given"
+    )]
     #[schema(value_type = Option<Object>)]
     pub settings: Option<Option<Map<String, Value>>>,
     /// Time for the whole exchange.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "whole::patch")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "whole::patch"
+    )]
     #[schema(value_type = Option<u64>, minimum = 1_000, maximum = 60_000)]
     pub timeout_ms: Option<Option<u64>>,
     /// When failures are retried; its members are merged.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "given"
+    )]
     #[schema(value_type = Option<RetryPolicy>)]
     pub retry: Option<Option<Map<String, Value>>>,
     /// The most requests under way at once, for each worker.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "whole::patch")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "whole::patch"
+    )]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 10_000)]
     pub max_in_flight: Option<Option<u32>>,
     /// The most requests a second, for each worker.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "given"
+    )]
     #[schema(value_type = Option<f64>, exclusive_minimum = 0, maximum = 1_000_000)]
     pub rate_limit_per_second: Option<Option<f64>>,
     /// Whether it is called.
@@ -120,7 +161,9 @@ pub struct EndpointPatch {
 }
 
 /// Tells a null (`Some(None)`) from a member that was left out (`None`).
-fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
     Option::<T>::deserialize(deserializer).map(Some)
 }
 

@@ -36,7 +36,9 @@ use crate::http::state::Api;
 #[utoipa::path(
     post, path = "/v1/endpoints", tag = "endpoints", operation_id = "create_endpoint",
     request_body = EndpointDraft,
-    responses((status = 201, description = "The endpoint, with its new secret", body = CreatedEndpoint, headers(("Location" = String, description = "Where the endpoint is"))))
+    responses((status = 201, description = "The endpoint, with its new \
+        secret", body = CreatedEndpoint, headers(("Location" = String, description = "Where the \
+            endpoint is"))))
 )]
 pub(super) async fn create(
     State(api): State<Arc<Api>>,
@@ -44,24 +46,44 @@ pub(super) async fn create(
     JsonBytes(body): JsonBytes,
 ) -> Result<Response, Problem> {
     let draft: EndpointDraft = parse(&body)?;
-    if draft.uid.as_ref().is_some_and(|uid| uid.as_str().starts_with("ep_")) {
-        return Err(Problem::field(Code::Invalid, "uid", "must not begin with ep_, as ids do that Posthaste makes"));
+    if draft
+        .uid
+        .as_ref()
+        .is_some_and(|uid| uid.as_str().starts_with("ep_"))
+    {
+        return Err(Problem::field(
+            Code::Invalid,
+            "uid",
+            "must not begin with ep_, as ids do that Posthaste makes",
+        ));
     }
     let tenant = caller.tenant_or_default(draft.tenant.as_ref())?;
     let url = match &draft.url {
         Some(text) => check_url(&api, text).await?,
         None if !draft.wire_format.has_url() => no_url(),
-        None => return Err(Problem::field(Code::Invalid, "url", "is missing: where requests go, https://…")),
+        None => {
+            return Err(Problem::field(
+                Code::Invalid,
+                "url",
+                "is missing: where requests go, https://…",
+            ));
+        }
     };
     let now = api.clock.now();
     let (endpoint, secret) = make(&api, draft, tenant, url, now)?;
     check(&api, &endpoint)?;
     check_called_urls(&api, None, &endpoint).await?;
     check_scripts(&api, None, &endpoint).await?;
-    let saved =
-        api.store.insert_endpoint_within(&endpoint, api.settings.tenant_max_endpoints).await.map_err(not_inserted)?;
+    let saved = api
+        .store
+        .insert_endpoint_within(&endpoint, api.settings.tenant_max_endpoints)
+        .await
+        .map_err(not_inserted)?;
     let location = format!("/v1/endpoints/{}", saved.id);
-    let view = CreatedEndpoint { endpoint: EndpointView::of(&saved, now), secret };
+    let view = CreatedEndpoint {
+        endpoint: EndpointView::of(&saved, now),
+        secret,
+    };
     let headers = [(header::LOCATION, location), (header::ETAG, tag(&saved))];
     Ok((StatusCode::CREATED, headers, Json(view)).into_response())
 }
@@ -94,16 +116,22 @@ pub(super) async fn list(
     Params(query): Params<EndpointQuery>,
 ) -> Result<Json<PageView<EndpointView>>, Problem> {
     let page = page_request(query.limit, query.cursor.as_deref())?;
-    let filter = EndpointFilter { tenant: caller.tenant(query.tenant.as_ref())?, enabled: query.enabled };
+    let filter = EndpointFilter {
+        tenant: caller.tenant(query.tenant.as_ref())?,
+        enabled: query.enabled,
+    };
     let now = api.clock.now();
     let found = api.store.endpoints(&filter, &page).await?;
-    Ok(Json(PageView::of(found, |endpoint| EndpointView::of(&endpoint, now))))
+    Ok(Json(PageView::of(found, |endpoint| {
+        EndpointView::of(&endpoint, now)
+    })))
 }
 
 /// Show an endpoint
 #[utoipa::path(
     get, path = "/v1/endpoints/{id}", tag = "endpoints", operation_id = "show_endpoint",
-    params(("id" = EndpointId, Path, description = "The endpoint's id or uid"), EndpointTenant, IfMatch),
+    params(("id" = EndpointId, Path, description = "The endpoint's id or \
+        uid"), EndpointTenant, IfMatch),
     responses((status = 200, description = "The endpoint", body = EndpointView))
 )]
 pub(super) async fn show(
@@ -112,13 +140,18 @@ pub(super) async fn show(
     name: EndpointName,
 ) -> Result<Response, Problem> {
     let endpoint = find(&api, &caller, &name).await?;
-    Ok(shown(StatusCode::OK, &endpoint, EndpointView::of(&endpoint, api.clock.now())))
+    Ok(shown(
+        StatusCode::OK,
+        &endpoint,
+        EndpointView::of(&endpoint, api.clock.now()),
+    ))
 }
 
 /// Change an endpoint
 #[utoipa::path(
     patch, path = "/v1/endpoints/{id}", tag = "endpoints", operation_id = "change_endpoint",
-    params(("id" = EndpointId, Path, description = "The endpoint's id or uid"), EndpointTenant, IfMatch),
+    params(("id" = EndpointId, Path, description = "The endpoint's id or \
+        uid"), EndpointTenant, IfMatch),
     request_body(content((EndpointPatch = "application/json"), (EndpointPatch = "application/merge-patch+json"))),
     responses((status = 200, description = "The endpoint", body = EndpointView))
 )]
@@ -145,7 +178,11 @@ pub(super) async fn change(
         check(&api, endpoint)
     })
     .await?;
-    Ok(shown(StatusCode::OK, &changed, EndpointView::of(&changed, api.clock.now())))
+    Ok(shown(
+        StatusCode::OK,
+        &changed,
+        EndpointView::of(&changed, api.clock.now()),
+    ))
 }
 
 /// Delete an endpoint
@@ -153,7 +190,8 @@ pub(super) async fn change(
 /// Its pending deliveries fail with `endpoint_deleted`.
 #[utoipa::path(
     delete, path = "/v1/endpoints/{id}", tag = "endpoints", operation_id = "delete_endpoint",
-    params(("id" = EndpointId, Path, description = "The endpoint's id or uid"), EndpointTenant, IfMatch),
+    params(("id" = EndpointId, Path, description = "The endpoint's id or \
+        uid"), EndpointTenant, IfMatch),
     responses((status = 204, description = "It is deleted"))
 )]
 pub(super) async fn delete(
@@ -162,9 +200,14 @@ pub(super) async fn delete(
     name: EndpointName,
 ) -> Result<StatusCode, Problem> {
     for _ in 0..TRIES {
-        // As it is now, or the answer says why not: gone, or not in the state that `If-Match` asks for.
+        // As it is now, or the answer says why not: gone, or not in the state that `If-Match` asks
+        // for.
         let endpoint = find(&api, &caller, &name).await?;
-        if api.store.delete_endpoint(&endpoint.id, Some(endpoint.version), api.clock.now()).await? {
+        if api
+            .store
+            .delete_endpoint(&endpoint.id, Some(endpoint.version), api.clock.now())
+            .await?
+        {
             return Ok(StatusCode::NO_CONTENT);
         }
     }

@@ -55,7 +55,10 @@ pub(in crate::http) struct EndpointTenant {
 /// The header that guards against changing what somebody else has changed.
 #[derive(utoipa::IntoParams)]
 #[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "for the specification; `Precondition::of` reads the header")]
+#[expect(
+    dead_code,
+    reason = "for the specification; `Precondition::of` reads the header"
+)]
 pub(in crate::http) struct IfMatch {
     /// The `ETag` that the endpoint must have, else the answer is 412.
     #[param(rename = "If-Match", required = false)]
@@ -68,7 +71,11 @@ impl FromRequestParts<Arc<Api>> for EndpointName {
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
         let Id(text) = Id::<EndpointId>::from_request_parts(parts, api).await?;
         let Params(EndpointTenant { tenant }) = Params::from_request_parts(parts, api).await?;
-        Ok(Self { text, tenant, precondition: Precondition::of(&parts.headers)? })
+        Ok(Self {
+            text,
+            tenant,
+            precondition: Precondition::of(&parts.headers)?,
+        })
     }
 }
 
@@ -82,7 +89,11 @@ impl EndpointName {
     }
 
     /// The endpoint, if there is one that this caller may see.
-    pub(in crate::http) async fn look_up(&self, api: &Api, caller: &Caller) -> Result<Option<Endpoint>, Problem> {
+    pub(in crate::http) async fn look_up(
+        &self,
+        api: &Api,
+        caller: &Caller,
+    ) -> Result<Option<Endpoint>, Problem> {
         let found = if self.text.as_str().starts_with(OWN_PREFIX) {
             let tenant = caller.tenant(self.tenant.as_ref())?;
             let found = api.store.endpoint(&self.text).await?;
@@ -107,7 +118,13 @@ impl Precondition {
         }
         let mut tags = Vec::new();
         for value in headers.get_all(header::IF_MATCH) {
-            tags.extend(value.to_str().unwrap_or("?").split(',').map(|tag| tag.trim().to_owned()));
+            tags.extend(
+                value
+                    .to_str()
+                    .unwrap_or("?")
+                    .split(',')
+                    .map(|tag| tag.trim().to_owned()),
+            );
         }
         Ok(match tags.as_slice() {
             [] => Self::Any,
@@ -131,7 +148,10 @@ impl Precondition {
         }
         let detail = match self {
             Self::Absent => "the endpoint is there already",
-            _ => "the endpoint is not the one that If-Match names: somebody changed it, or it is not there",
+            _ => {
+                "the endpoint is not the one that If-Match names: somebody changed it, or it is \
+                 not there"
+            }
         };
         Err(Problem::new(Code::PreconditionFailed, detail))
     }
@@ -143,6 +163,10 @@ pub(in crate::http) fn tag(endpoint: &Endpoint) -> String {
 }
 
 /// An answer that shows an endpoint, with its `ETag`.
-pub(in crate::http) fn shown<T: Serialize>(status: StatusCode, endpoint: &Endpoint, view: T) -> Response {
+pub(in crate::http) fn shown<T: Serialize>(
+    status: StatusCode,
+    endpoint: &Endpoint,
+    view: T,
+) -> Response {
     (status, [(header::ETAG, tag(endpoint))], Json(view)).into_response()
 }

@@ -25,15 +25,18 @@ use crate::http::state::Api;
 
 /// Create or update an endpoint
 ///
-/// By a uid of your choice, or by the id of an endpoint that is there. Members that are left out have their defaults,
-/// but for `secret` and `enabled`, which stay as they are. Another secret signs beside the old one for a day. The same
-/// request again changes nothing. `If-None-Match: *` creates only, `If-Match` updates only.
+/// By a uid of your choice, or by the id of an endpoint that is there. Members that are left out
+/// have their defaults, but for `secret` and `enabled`, which stay as they are. Another secret
+/// signs beside the old one for a day. The same request again changes nothing. `If-None-Match: *`
+/// creates only, `If-Match` updates only.
 #[utoipa::path(
     put, path = "/v1/endpoints/{id}", tag = "endpoints", operation_id = "put_endpoint",
-    params(("id" = EndpointId, Path, description = "The endpoint's uid or id"), EndpointTenant, IfMatch),
+    params(("id" = EndpointId, Path, description = "The endpoint's uid or \
+        id"), EndpointTenant, IfMatch),
     request_body = EndpointDraft,
     responses(
-        (status = 200, description = "It was there, and is as you wrote it", body = CreatedEndpoint),
+        (status = 200, description = "It was there, and is as you wrote \
+                                      it", body = CreatedEndpoint),
         (status = 201, description = "It is created, with its new secret", body = CreatedEndpoint)
     )
 )]
@@ -48,7 +51,13 @@ pub(in crate::http) async fn put(
     let url = match &draft.url {
         Some(text) => check_url(&api, text).await?,
         None if !draft.wire_format.has_url() => no_url(),
-        None => return Err(Problem::field(Code::Invalid, "url", "is missing: where requests go, https://…")),
+        None => {
+            return Err(Problem::field(
+                Code::Invalid,
+                "url",
+                "is missing: where requests go, https://…",
+            ));
+        }
     };
     // Somebody else may create or delete it in between.
     for _ in 0..TRIES {
@@ -76,14 +85,22 @@ fn within_tenant(
 ) -> Result<(EndpointName, TenantId), Problem> {
     let named = match (&draft.tenant, &name.tenant) {
         (Some(body), Some(query)) if body != query => {
-            return Err(Problem::field(Code::Invalid, "tenant", "is another one than in the query"));
+            return Err(Problem::field(
+                Code::Invalid,
+                "tenant",
+                "is another one than in the query",
+            ));
         }
         (body, query) => body.clone().or_else(|| query.clone()),
     };
     let tenant = caller.tenant_or_default(named.as_ref())?;
     let uid = name.uid().ok();
     if let (Some(written), true) = (&draft.uid, draft.uid != uid) {
-        return Err(Problem::field(Code::Invalid, "uid", format!("is {written}, and the path names another endpoint")));
+        return Err(Problem::field(
+            Code::Invalid,
+            "uid",
+            format!("is {written}, and the path names another endpoint"),
+        ));
     }
     name.tenant = named;
     Ok((name, tenant))
@@ -97,14 +114,23 @@ async fn create(
     url: Url,
 ) -> Result<Response, Problem> {
     let now = api.clock.now();
-    let draft = EndpointDraft { uid: Some(name.uid()?), ..draft };
+    let draft = EndpointDraft {
+        uid: Some(name.uid()?),
+        ..draft
+    };
     let (endpoint, secret) = make(api, draft, tenant.clone(), url, now)?;
     check(api, &endpoint)?;
     check_called_urls(api, None, &endpoint).await?;
     check_scripts(api, None, &endpoint).await?;
-    let saved =
-        api.store.insert_endpoint_within(&endpoint, api.settings.tenant_max_endpoints).await.map_err(not_inserted)?;
-    let view = CreatedEndpoint { endpoint: EndpointView::of(&saved, now), secret };
+    let saved = api
+        .store
+        .insert_endpoint_within(&endpoint, api.settings.tenant_max_endpoints)
+        .await
+        .map_err(not_inserted)?;
+    let view = CreatedEndpoint {
+        endpoint: EndpointView::of(&saved, now),
+        secret,
+    };
     Ok(shown(StatusCode::CREATED, &saved, view))
 }
 
@@ -121,6 +147,9 @@ async fn update(
         check(api, endpoint)
     })
     .await?;
-    let view = CreatedEndpoint { endpoint: EndpointView::of(&changed, now), secret: None };
+    let view = CreatedEndpoint {
+        endpoint: EndpointView::of(&changed, now),
+        secret: None,
+    };
     Ok(shown(StatusCode::OK, &changed, view))
 }

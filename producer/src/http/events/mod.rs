@@ -94,11 +94,13 @@ pub(super) struct StreamQuery {
 
 /// Follow events as they happen
 ///
-/// Server-Sent Events: `event` is the type, `data` the CloudEvent, `id` a number to come back with in
-/// `Last-Event-ID`, which sends what was missed. The stream ends when its key is revoked. Without it the stream begins now; its first line says the id of now.
+/// Server-Sent Events: `event` is the type, `data` the CloudEvent, `id` a number to come back with
+/// in `Last-Event-ID`, which sends what was missed. The stream ends when its key is revoked.
+/// Without it the stream begins now; its first line says the id of now.
 #[utoipa::path(
     get, path = "/v1/events/stream", tag = "events", operation_id = "stream_events",
-    params(StreamQuery, ("Last-Event-ID" = Option<i64>, Header, description = "The id of the last event that was seen")),
+    params(StreamQuery, ("Last-Event-ID" = Option<i64>, Header, description = "The id of the last \
+        event that was seen")),
     responses((status = 200, description = "Events", content_type = "text/event-stream", body = String))
 )]
 pub(super) async fn follow(
@@ -107,25 +109,54 @@ pub(super) async fn follow(
     headers: HeaderMap,
     Params(query): Params<StreamQuery>,
 ) -> Result<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>, Problem> {
-    let filter =
-        EventFilter { tenant: caller.tenant(query.tenant.as_ref())?, kind: query.kind, since: None, until: None };
+    let filter = EventFilter {
+        tenant: caller.tenant(query.tenant.as_ref())?,
+        kind: query.kind,
+        since: None,
+        until: None,
+    };
     let cursor = match last_event_id(&headers)? {
         Some(id) => id,
         None => api.store.last_event_sequence().await?,
     };
     let open = api.tenants.open_stream(filter.tenant.as_ref())?;
     let shutdown = api.shutdown.clone();
-    let batches = stream::unfold(Position { api, headers, filter, cursor, open }, next_batch);
+    let batches = stream::unfold(
+        Position {
+            api,
+            headers,
+            filter,
+            cursor,
+            open,
+        },
+        next_batch,
+    );
     // Whoever loses the connection before the first event comes back with the id of the beginning.
-    let beginning = Ok(sse::Event::default().id(cursor.to_string()).comment("from here"));
-    let events = batches.flat_map(stream::iter).take_until(shutdown.cancelled_owned());
-    Ok(Sse::new(stream::iter([beginning]).chain(events)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+    let beginning = Ok(sse::Event::default()
+        .id(cursor.to_string())
+        .comment("from here"));
+    let events = batches
+        .flat_map(stream::iter)
+        .take_until(shutdown.cancelled_owned());
+    Ok(Sse::new(stream::iter([beginning]).chain(events))
+        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
 fn last_event_id(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
-    let Some(value) = headers.get("last-event-id") else { return Ok(None) };
-    let id = value.to_str().ok().and_then(|text| text.trim().parse().ok());
-    let wrong = || Problem::field(Code::InvalidHeader, "Last-Event-ID", "must be the id of an event of this stream");
+    let Some(value) = headers.get("last-event-id") else {
+        return Ok(None);
+    };
+    let id = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
+    let wrong = || {
+        Problem::field(
+            Code::InvalidHeader,
+            "Last-Event-ID",
+            "must be the id of an event of this stream",
+        )
+    };
     id.map(Some).ok_or_else(wrong)
 }
 
@@ -140,20 +171,28 @@ struct Position {
     open: OpenStream,
 }
 
-/// Waits for events after the position. A store that is away is asked again at the next turn. `None`, which ends the
-/// stream, when its key was revoked.
+/// Waits for events after the position. A store that is away is asked again at the next turn.
+/// `None`, which ends the stream, when its key was revoked.
 async fn next_batch(position: Position) -> Option<(Vec<Result<sse::Event, Infallible>>, Position)> {
-    let Position { api, headers, filter, cursor, open } = position;
+    let Position {
+        api,
+        headers,
+        filter,
+        cursor,
+        open,
+    } = position;
     if let Err(problem) = still_works(&headers, &api).await
         && problem.code == Code::InvalidKey
     {
         return None;
     }
-    let found: Result<Vec<(i64, Event)>, StoreError> = api.store.events_after(Some(cursor), &filter, BATCH).await;
+    let found: Result<Vec<(i64, Event)>, StoreError> =
+        api.store.events_after(Some(cursor), &filter, BATCH).await;
     let events = match found {
         Ok(events) => events,
         Err(error) => {
-            tracing::warn!(error = %error, "an event stream could not read the store; it tries again");
+            tracing::warn!(error = %error, "an event stream could not read the store; it tries \
+                again");
             Vec::new()
         }
     };
@@ -161,10 +200,25 @@ async fn next_batch(position: Position) -> Option<(Vec<Result<sse::Event, Infall
         tokio::time::sleep(POLL).await;
     }
     let next = events.last().map_or(cursor, |(sequence, _)| *sequence);
-    let shown = events.iter().map(|(sequence, event)| Ok(server_sent(*sequence, event))).collect();
-    Some((shown, Position { api, headers, filter, cursor: next, open }))
+    let shown = events
+        .iter()
+        .map(|(sequence, event)| Ok(server_sent(*sequence, event)))
+        .collect();
+    Some((
+        shown,
+        Position {
+            api,
+            headers,
+            filter,
+            cursor: next,
+            open,
+        },
+    ))
 }
 
 fn server_sent(sequence: i64, event: &Event) -> sse::Event {
-    sse::Event::default().id(sequence.to_string()).event(event.kind.as_str()).data(event.body.as_str())
+    sse::Event::default()
+        .id(sequence.to_string())
+        .event(event.kind.as_str())
+        .data(event.body.as_str())
 }

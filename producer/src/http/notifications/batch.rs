@@ -1,5 +1,5 @@
-//! `POST /v1/notifications/batch`: up to a thousand notifications, as a JSON array or as NDJSON. Each is
-//! read and answered on its own.
+//! `POST /v1/notifications/batch`: up to a thousand notifications, as a JSON array or as NDJSON.
+//! Each is read and answered on its own.
 
 use std::sync::Arc;
 
@@ -51,8 +51,9 @@ pub enum BatchItem {
 
 /// Enqueue up to 1,000 notifications
 ///
-/// A JSON array, or one JSON object a line (`application/x-ndjson`). 202 with a result for each, in order; a bad
-/// one does not stop the good ones. With an `Idempotency-Key` the whole batch can be sent again safely.
+/// A JSON array, or one JSON object a line (`application/x-ndjson`). 202 with a result for each, in
+/// order; a bad one does not stop the good ones. With an `Idempotency-Key` the whole batch can be
+/// sent again safely.
 #[utoipa::path(
     post, path = "/v1/notifications/batch", tag = "notifications", operation_id = "enqueue_batch",
     params(IdempotencyKey),
@@ -71,13 +72,19 @@ pub(in crate::http) async fn enqueue_batch(
     let key = idempotency_key(&headers)?;
     let texts = split(&body, ndjson)?;
     if texts.len() > api.settings.max_batch {
-        let detail =
-            format!("a batch may have at most {} notifications, this has {}", api.settings.max_batch, texts.len());
+        let detail = format!(
+            "a batch may have at most {} notifications, this has {}",
+            api.settings.max_batch,
+            texts.len()
+        );
         return Err(Problem::new(Code::TooLarge, detail));
     }
     let item = |(index, text): (usize, &[u8])| {
         let draft = read_item(text, api.settings.max_body_bytes)?;
-        Ok(Item { draft, idempotency_key: key.as_ref().map(|key| format!("{key}/{index}")) })
+        Ok(Item {
+            draft,
+            idempotency_key: key.as_ref().map(|key| format!("{key}/{index}")),
+        })
     };
     let items = texts.into_iter().enumerate().map(item).collect();
     let results = take_in(&api, &caller, Carried::by(&headers), items).await;
@@ -87,7 +94,10 @@ pub(in crate::http) async fn enqueue_batch(
 /// One item's text as a draft.
 fn read_item(text: &[u8], max_bytes: usize) -> Result<NotificationDraft, Problem> {
     if text.len() > max_bytes {
-        return Err(Problem::new(Code::TooLarge, format!("a notification may have at most {max_bytes} bytes")));
+        return Err(Problem::new(
+            Code::TooLarge,
+            format!("a notification may have at most {max_bytes} bytes"),
+        ));
     }
     parse(text)
 }
@@ -96,29 +106,49 @@ fn read_item(text: &[u8], max_bytes: usize) -> Result<NotificationDraft, Problem
 fn split(body: &[u8], ndjson: bool) -> Result<Vec<&[u8]>, Problem> {
     let first = body.trim_ascii_start().first();
     if first == Some(&b'{') || (ndjson && first != Some(&b'[')) {
-        return Ok(body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()).collect());
+        return Ok(body
+            .split(|byte| *byte == b'\n')
+            .map(<[u8]>::trim_ascii)
+            .filter(|line| !line.is_empty())
+            .collect());
     }
-    let items: Vec<&RawValue> =
-        serde_json::from_slice(body).map_err(|error| explain::<Vec<Box<RawValue>>>(body, &error))?;
-    Ok(items.into_iter().map(|item| item.get().as_bytes()).collect())
+    let items: Vec<&RawValue> = serde_json::from_slice(body)
+        .map_err(|error| explain::<Vec<Box<RawValue>>>(body, &error))?;
+    Ok(items
+        .into_iter()
+        .map(|item| item.get().as_bytes())
+        .collect())
 }
 
-/// 202 with a result for each; 503 when the broker or the store was away for all that could be taken, 429 when the
-/// tenant was over its limit.
+/// 202 with a result for each; 503 when the broker or the store was away for all that could be
+/// taken, 429 when the tenant was over its limit.
 fn answer(results: Vec<Result<AcceptedView, Problem>>) -> Response {
     let accepted = results.iter().filter(|result| result.is_ok()).count();
-    let for_now = |problem: &&Problem| matches!(problem.code, Code::Unavailable | Code::BacklogLimit);
-    let later = results.iter().find_map(|result| result.as_ref().err().filter(for_now));
+    let for_now =
+        |problem: &&Problem| matches!(problem.code, Code::Unavailable | Code::BacklogLimit);
+    let later = results
+        .iter()
+        .find_map(|result| result.as_ref().err().filter(for_now));
     if let (0, Some(problem)) = (accepted, later) {
         return problem.clone().into_response();
     }
     let rejected = results.len() - accepted;
     let item = |result| match result {
         Ok(view) => BatchItem::Accepted(view),
-        Err(problem) => BatchItem::Rejected { error: Problem::body(&problem) },
+        Err(problem) => BatchItem::Rejected {
+            error: Problem::body(&problem),
+        },
     };
     let items = results.into_iter().map(item).collect();
-    (StatusCode::ACCEPTED, Json(BatchView { items, accepted, rejected })).into_response()
+    (
+        StatusCode::ACCEPTED,
+        Json(BatchView {
+            items,
+            accepted,
+            rejected,
+        }),
+    )
+        .into_response()
 }
 
 #[cfg(test)]
@@ -127,8 +157,14 @@ mod tests {
 
     #[test]
     fn reads_arrays_and_lines() {
-        assert_eq!(split(b" [ {\"a\":1} , 2 ]", false).unwrap(), [b"{\"a\":1}".as_slice(), b"2"]);
-        assert_eq!(split(b"{\"a\":1}\r\n\n{\"a\":\n", true).unwrap(), [b"{\"a\":1}".as_slice(), b"{\"a\":"]);
+        assert_eq!(
+            split(b" [ {\"a\":1} , 2 ]", false).unwrap(),
+            [b"{\"a\":1}".as_slice(), b"2"]
+        );
+        assert_eq!(
+            split(b"{\"a\":1}\r\n\n{\"a\":\n", true).unwrap(),
+            [b"{\"a\":1}".as_slice(), b"{\"a\":"]
+        );
         assert_eq!(split(b"{}\n{}", false).unwrap().len(), 2);
         assert!(split(b"", true).unwrap().is_empty());
         assert_eq!(split(b"", false).unwrap_err().code, Code::InvalidJson);
@@ -140,9 +176,15 @@ mod tests {
     fn a_store_or_broker_that_is_away_for_all_is_said_by_the_status() {
         let away = || Err(Problem::new(Code::Unavailable, "away"));
         let wrong = || Err(Problem::new(Code::Invalid, "wrong"));
-        assert_eq!(answer(vec![away(), wrong()]).status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(
+            answer(vec![away(), wrong()]).status(),
+            StatusCode::SERVICE_UNAVAILABLE
+        );
         let full = || Err(Problem::new(Code::BacklogLimit, "full"));
-        assert_eq!(answer(vec![wrong(), full()]).status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(
+            answer(vec![wrong(), full()]).status(),
+            StatusCode::TOO_MANY_REQUESTS
+        );
         assert_eq!(answer(vec![wrong()]).status(), StatusCode::ACCEPTED);
         assert_eq!(answer(vec![]).status(), StatusCode::ACCEPTED);
     }

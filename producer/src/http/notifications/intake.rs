@@ -1,5 +1,5 @@
-//! Taking notifications in over HTTP, one or a thousand: check → claim names → publish → finish. Only
-//! notifications that bring a name (an id or an idempotency key) cost a visit to the store.
+//! Taking notifications in over HTTP, one or a thousand: check → claim names → publish → finish.
+//! Only notifications that bring a name (an id or an idempotency key) cost a visit to the store.
 
 use std::collections::HashMap;
 
@@ -54,14 +54,20 @@ pub(in crate::http) struct Carried<'a> {
 impl<'a> Carried<'a> {
     /// Of a request with these headers.
     pub(in crate::http) fn by(headers: &'a HeaderMap) -> Self {
-        Self { traceparent: traceparent(headers), hops: hops_of(headers) }
+        Self {
+            traceparent: traceparent(headers),
+            hops: hops_of(headers),
+        }
     }
 }
 
 /// Where an item stands.
 enum Stage {
     /// To be published; `claimed` says under which names.
-    Checked { notification: Notification, claimed: Vec<String> },
+    Checked {
+        notification: Notification,
+        claimed: Vec<String>,
+    },
     /// In already.
     Known(AcceptedView),
     /// The same as an earlier item of this batch, that with this index.
@@ -86,7 +92,13 @@ pub(in crate::http) async fn take_in(
             Err(problem) => Err(problem),
         };
         let (stage, names) = match checked {
-            Ok((notification, names)) => (Stage::Checked { notification, claimed: Vec::new() }, names),
+            Ok((notification, names)) => (
+                Stage::Checked {
+                    notification,
+                    claimed: Vec::new(),
+                },
+                names,
+            ),
             Err(problem) => (Stage::Refused(problem), None),
         };
         stages.push(stage);
@@ -120,16 +132,27 @@ async fn check(
     item: Item,
     (now, asked_at): (Timestamp, Instant),
 ) -> Result<(Notification, Option<Named>), Problem> {
-    let Item { mut draft, idempotency_key } = item;
+    let Item {
+        mut draft,
+        idempotency_key,
+    } = item;
     let tenant = caller.tenant_or_default(draft.tenant.as_ref())?;
     api.tenants.check_backlog(&api.store, &tenant).await?;
     let endpoint = match &draft.endpoint_id {
         None => None,
-        Some(id) => match api.directory.find(&api.store, &tenant, id, asked_at).await? {
+        Some(id) => match api
+            .directory
+            .find(&api.store, &tenant, id, asked_at)
+            .await?
+        {
             Some(endpoint) => Some(endpoint),
             None => {
                 let problem = format!("names no endpoint of the tenant {tenant}");
-                return Err(Problem::field(Code::UnknownEndpoint, "endpoint_id", problem));
+                return Err(Problem::field(
+                    Code::UnknownEndpoint,
+                    "endpoint_id",
+                    problem,
+                ));
             }
         },
     };
@@ -137,23 +160,32 @@ async fn check(
     let mut keys = Vec::new();
     keys.extend(idempotency_key.map(|key| format!("key:{key}")));
     keys.extend(draft.id.as_ref().map(|id| format!("id:{id}")));
-    let named =
-        (!keys.is_empty()).then(|| Named { index: 0, fingerprint: fingerprint(&draft), draft: draft.clone(), keys });
+    let named = (!keys.is_empty()).then(|| Named {
+        index: 0,
+        fingerprint: fingerprint(&draft),
+        draft: draft.clone(),
+        keys,
+    });
     let notification = accept(draft, tenant, now, carried.traceparent.map(str::to_owned))?;
-    let notification = Notification { hops: carried.hops, ..notification };
+    let notification = Notification {
+        hops: carried.hops,
+        ..notification
+    };
     let refused = |problems| Problem::fields(Code::Invalid, problems);
-    api.wire_formats.check_notification(endpoint.as_deref(), &notification).map_err(refused)?;
+    api.wire_formats
+        .check_notification(endpoint.as_deref(), &notification)
+        .map_err(refused)?;
     Ok((notification, named))
 }
 
-/// SHA-256 of the draft as we would write it: spaces and the order of members do not count, the payload's
-/// bytes do.
+/// SHA-256 of the draft as we would write it: spaces and the order of members do not count, the
+/// payload's bytes do.
 fn fingerprint(draft: &NotificationDraft) -> [u8; 32] {
     Sha256::digest(serde_json::to_vec(draft).unwrap_or_default()).into()
 }
 
-/// Asks the store for notifications of the ids that producers chose: idempotency keys are forgotten long before
-/// these. One that asks for something else is refused and claims nothing.
+/// Asks the store for notifications of the ids that producers chose: idempotency keys are forgotten
+/// long before these. One that asks for something else is refused and claims nothing.
 async fn known(
     api: &Api,
     stages: &mut [Stage],
@@ -162,7 +194,9 @@ async fn known(
     let with_id = named.iter().filter(|item| item.draft.id.is_some());
     let ids: Vec<_> = with_id
         .filter_map(|item| match &stages[item.index] {
-            Stage::Checked { notification, .. } => Some((notification.tenant.clone(), notification.id.clone())),
+            Stage::Checked { notification, .. } => {
+                Some((notification.tenant.clone(), notification.id.clone()))
+            }
             Stage::Known(_) | Stage::Twin(_) | Stage::Refused(_) => None,
         })
         .collect();
@@ -171,7 +205,9 @@ async fn known(
     }
     let known = api.store.readable_notifications(&ids).await?;
     named.retain(|item| {
-        let Stage::Checked { notification, .. } = &stages[item.index] else { return true };
+        let Stage::Checked { notification, .. } = &stages[item.index] else {
+            return true;
+        };
         let first = known.get(&(notification.tenant.clone(), notification.id.clone()));
         let same = first.is_none_or(|first| first.differs_in(notification).is_none());
         if !same {
@@ -217,16 +253,32 @@ async fn claim(
     for item in named {
         let begun: Vec<Begun> = answers.by_ref().take(item.keys.len()).collect();
         let index = item.index;
-        if let Stage::Checked { notification, claimed } = &mut stages[index] {
+        if let Stage::Checked {
+            notification,
+            claimed,
+        } = &mut stages[index]
+        {
             let tenant = notification.tenant.clone();
-            let twin = item.keys.iter().find_map(|key| first_with.get(&(tenant.clone(), key.clone())).copied());
-            first_with.extend(item.keys.iter().map(|key| ((tenant.clone(), key.clone()), twin.unwrap_or(index))));
+            let twin = item
+                .keys
+                .iter()
+                .find_map(|key| first_with.get(&(tenant.clone(), key.clone())).copied());
+            first_with.extend(
+                item.keys
+                    .iter()
+                    .map(|key| ((tenant.clone(), key.clone()), twin.unwrap_or(index))),
+            );
             let first = known.get(&(tenant, notification.id.clone()));
             match settle(begun) {
                 // Its keys stand for it again: nothing is left to publish.
                 Settled::Fresh | Settled::Again { .. } if let Some(first) = first => {
-                    let (id, accepted_at) = (first.id.clone(), first.accepted_at);
-                    stages[index] = Stage::Known(AcceptedView { id, accepted_at, deduplicated: true });
+                    let id = first.id.clone();
+                    let accepted_at = first.accepted_at;
+                    stages[index] = Stage::Known(AcceptedView {
+                        id,
+                        accepted_at,
+                        deduplicated: true,
+                    });
                 }
                 Settled::Fresh => *claimed = item.keys,
                 Settled::Again { .. } if let Some(twin) = twin => stages[index] = Stage::Twin(twin),
@@ -259,29 +311,51 @@ fn settle(begun: Vec<Begun>) -> Settled {
         settled = match (settled, answer) {
             (Settled::Conflict, _) | (_, Begun::Mismatch) => Settled::Conflict,
             (Settled::Done(view), _) => Settled::Done(view),
-            (_, Begun::Done { notification, accepted_at }) => {
-                Settled::Done(AcceptedView { id: notification, accepted_at, deduplicated: true })
-            }
+            (
+                _,
+                Begun::Done {
+                    notification,
+                    accepted_at,
+                },
+            ) => Settled::Done(AcceptedView {
+                id: notification,
+                accepted_at,
+                deduplicated: true,
+            }),
             (Settled::Again { id, at }, _) => Settled::Again { id, at },
-            (Settled::Fresh, Begun::InProgress { notification, accepted_at }) => {
-                Settled::Again { id: notification, at: accepted_at }
-            }
+            (
+                Settled::Fresh,
+                Begun::InProgress {
+                    notification,
+                    accepted_at,
+                },
+            ) => Settled::Again {
+                id: notification,
+                at: accepted_at,
+            },
             (Settled::Fresh, Begun::New) => Settled::Fresh,
         };
     }
     settled
 }
 
-/// The notification as the earlier request made it: its id, and times that count from its acceptance.
+/// The notification as the earlier request made it: its id, and times that count from its
+/// acceptance.
 fn again(
     now: &Notification,
     draft: NotificationDraft,
     id: NotificationId,
     at: Timestamp,
 ) -> Result<Notification, Problem> {
-    let draft = NotificationDraft { id: Some(id), ..draft };
+    let draft = NotificationDraft {
+        id: Some(id),
+        ..draft
+    };
     let earlier = accept(draft, now.tenant.clone(), at, now.traceparent.clone())?;
-    Ok(Notification { hops: now.hops, ..earlier })
+    Ok(Notification {
+        hops: now.hops,
+        ..earlier
+    })
 }
 
 fn conflict() -> Problem {
@@ -292,7 +366,11 @@ fn conflict() -> Problem {
 }
 
 /// Publishes what is to be published and gives each item its answer.
-async fn publish_checked(api: &Api, traceparent: Option<&str>, stages: &[Stage]) -> Vec<Result<AcceptedView, Problem>> {
+async fn publish_checked(
+    api: &Api,
+    traceparent: Option<&str>,
+    stages: &[Stage],
+) -> Vec<Result<AcceptedView, Problem>> {
     let checked = stages.iter().filter_map(|stage| match stage {
         Stage::Checked { notification, .. } => Some(notification.clone()),
         Stage::Known(_) | Stage::Twin(_) | Stage::Refused(_) => None,
@@ -315,11 +393,16 @@ async fn publish_checked(api: &Api, traceparent: Option<&str>, stages: &[Stage])
         answers.push(match stage {
             Stage::Known(view) => Ok(view.clone()),
             Stage::Refused(problem) => Err(problem.clone()),
-            Stage::Twin(first) => answers[*first].clone().map(|view| AcceptedView { deduplicated: true, ..view }),
+            Stage::Twin(first) => answers[*first].clone().map(|view| AcceptedView {
+                deduplicated: true,
+                ..view
+            }),
             Stage::Checked { .. } => match confirms.next() {
-                Some(Ok(receipt)) => {
-                    Ok(AcceptedView { id: receipt.id, accepted_at: receipt.accepted_at, deduplicated: false })
-                }
+                Some(Ok(receipt)) => Ok(AcceptedView {
+                    id: receipt.id,
+                    accepted_at: receipt.accepted_at,
+                    deduplicated: false,
+                }),
                 Some(Err(_)) | None => Err(Problem::unconfirmed()),
             },
         });
@@ -327,19 +410,31 @@ async fn publish_checked(api: &Api, traceparent: Option<&str>, stages: &[Stage])
     answers
 }
 
-/// Marks the names of what was published as done. Should that fail, the next request with such a name
-/// publishes again, and the worker dedupes: no reason to refuse what the broker has.
+/// Marks the names of what was published as done. Should that fail, the next request with such a
+/// name publishes again, and the worker dedupes: no reason to refuse what the broker has.
 async fn finish(api: &Api, stages: &[Stage], results: &[Result<AcceptedView, Problem>]) {
     let mut done: Vec<(TenantId, String)> = Vec::new();
     for (stage, result) in stages.iter().zip(results) {
-        if let (Stage::Checked { notification, claimed }, Ok(_)) = (stage, result) {
-            done.extend(claimed.iter().map(|key| (notification.tenant.clone(), key.clone())));
+        if let (
+            Stage::Checked {
+                notification,
+                claimed,
+            },
+            Ok(_),
+        ) = (stage, result)
+        {
+            done.extend(
+                claimed
+                    .iter()
+                    .map(|key| (notification.tenant.clone(), key.clone())),
+            );
         }
     }
     if done.is_empty() {
         return;
     }
     if let Err(error) = api.store.finish(&done).await {
-        tracing::warn!(error = %error, "accepted names could not be marked as done; repeated requests will publish again");
+        tracing::warn!(error = %error, "accepted names could not be marked as done; repeated \
+                                        requests will publish again");
     }
 }

@@ -1,4 +1,5 @@
-//! `GET /v1/notifications`: which notifications were taken up, those that nobody subscribed to among them.
+//! `GET /v1/notifications`: which notifications were taken up, those that nobody subscribed to
+//! among them.
 
 use std::sync::Arc;
 
@@ -30,7 +31,8 @@ pub(in crate::http) struct NotificationQuery {
     kind: Several<NotificationType>,
     /// The one endpoint that they were enqueued for.
     endpoint_id: Option<EndpointId>,
-    /// `true`: only those without a delivery, as no endpoint subscribed to them. `false`: only the others.
+    /// `true`: only those without a delivery, as no endpoint subscribed to them. `false`: only the
+    /// others.
     unmatched: Option<bool>,
     /// Accepted at this time or later.
     since: Option<Timestamp>,
@@ -69,7 +71,10 @@ pub struct NotificationSummary {
 
 impl From<Listed> for NotificationSummary {
     fn from(listed: Listed) -> Self {
-        let Listed { notification, fan_out } = listed;
+        let Listed {
+            notification,
+            fan_out,
+        } = listed;
         Self {
             id: notification.id,
             tenant: notification.tenant,
@@ -86,7 +91,8 @@ impl From<Listed> for NotificationSummary {
 
 /// List notifications, the newest first
 ///
-/// Those that a worker has taken up. Each has the number of its deliveries: none where no endpoint subscribed to it.
+/// Those that a worker has taken up. Each has the number of its deliveries: none where no endpoint
+/// subscribed to it.
 #[utoipa::path(
     get, path = "/v1/notifications", tag = "notifications", operation_id = "list_notifications",
     params(NotificationQuery),

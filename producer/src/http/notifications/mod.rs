@@ -26,8 +26,8 @@ const MAX_IDEMPOTENCY_KEY: usize = 255;
 
 /// Enqueue one notification
 ///
-/// 202 once the notification is durable: the broker has confirmed it. A repeated `Idempotency-Key` or
-/// body `id` with the same notification is answered with the first one's id and `deduplicated`.
+/// 202 once the notification is durable: the broker has confirmed it. A repeated `Idempotency-Key`
+/// or body `id` with the same notification is answered with the first one's id and `deduplicated`.
 #[utoipa::path(
     post, path = "/v1/notifications", tag = "notifications", operation_id = "enqueue",
     params(IdempotencyKey),
@@ -41,7 +41,10 @@ pub(super) async fn enqueue(
     JsonBytes(body): JsonBytes,
 ) -> Result<(StatusCode, Json<AcceptedView>), Problem> {
     let draft: NotificationDraft = parse(&body)?;
-    let item = Item { draft, idempotency_key: idempotency_key(&headers)? };
+    let item = Item {
+        draft,
+        idempotency_key: idempotency_key(&headers)?,
+    };
     let mut results = take_in(&api, &caller, Carried::by(&headers), vec![Ok(item)]).await;
     let accepted = results.pop().unwrap_or_else(|| Err(Problem::internal()))?;
     Ok((StatusCode::ACCEPTED, Json(accepted)))
@@ -50,11 +53,20 @@ pub(super) async fn enqueue(
 /// The header that makes a request safe to send again.
 #[derive(utoipa::IntoParams)]
 #[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "for the specification; `idempotency_key` reads the header")]
+#[expect(
+    dead_code,
+    reason = "for the specification; `idempotency_key` reads the header"
+)]
 pub(super) struct IdempotencyKey {
-    /// 1 to 255 visible ASCII characters. The same request with the same key is done once; in a batch the key counts
-    /// for each item by its place.
-    #[param(rename = "Idempotency-Key", required = false, min_length = 1, max_length = 255, pattern = "^[!-~]+$")]
+    /// 1 to 255 visible ASCII characters. The same request with the same key is done once; in a
+    /// batch the key counts for each item by its place.
+    #[param(
+        rename = "Idempotency-Key",
+        required = false,
+        min_length = 1,
+        max_length = 255,
+        pattern = "^[!-~]+$"
+    )]
     idempotency_key: String,
 }
 
@@ -63,9 +75,14 @@ pub(super) struct IdempotencyKey {
 /// # Errors
 /// `invalid_header` when it is there and unusable.
 pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let Some(value) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
     let text = value.to_str().unwrap_or("");
-    if text.is_empty() || text.len() > MAX_IDEMPOTENCY_KEY || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if text.is_empty()
+        || text.len() > MAX_IDEMPOTENCY_KEY
+        || !text.bytes().all(|byte| byte.is_ascii_graphic())
+    {
         let rule = "must be 1 to 255 visible ASCII characters";
         return Err(Problem::field(Code::InvalidHeader, "Idempotency-Key", rule));
     }
@@ -77,7 +94,8 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Pro
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct TenantQuery {
-    /// Whose; notification ids are unique in their tenant only. Default: the key's tenant, else any.
+    /// Whose; notification ids are unique in their tenant only. Default: the key's tenant, else
+    /// any.
     pub(super) tenant: Option<TenantId>,
 }
 
@@ -95,7 +113,9 @@ pub(super) async fn show(
 ) -> Result<Json<NotificationView>, Problem> {
     let tenant = caller.tenant(query.tenant.as_ref())?;
     match api.store.notification(tenant.as_ref(), &id).await? {
-        Some((notification, deliveries)) => Ok(Json(NotificationView::of(&notification, &deliveries))),
+        Some((notification, deliveries)) => {
+            Ok(Json(NotificationView::of(&notification, &deliveries)))
+        }
         None => Err(unknown()),
     }
 }
@@ -104,7 +124,9 @@ pub(super) async fn show(
 pub(super) fn unknown() -> Problem {
     Problem::new(
         Code::NotFound,
-        "nothing is recorded of a notification with this id: if it was accepted just now, it is with the broker or its \
-         first attempt is under way; else there is none, or it was removed after its retention time",
+        "nothing is recorded of a notification with this id: if it was accepted just now, it is \
+         with the broker or its \
+         first attempt is under way; else there is none, or it was removed after its retention \
+         time",
     )
 }

@@ -19,14 +19,20 @@ struct State {
 impl LogGate {
     /// A gate that lets the first line through.
     pub(in crate::http) const fn new() -> Self {
-        Self(Mutex::new(State { passed_at: None, held_back: 0 }))
+        Self(Mutex::new(State {
+            passed_at: None,
+            held_back: 0,
+        }))
     }
 
     /// Whether to log now: how many lines were held back since the last one; none means not now.
     pub(in crate::http) fn pass(&self) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        if state.passed_at.is_some_and(|at| now.duration_since(at) < INTERVAL) {
+        if state
+            .passed_at
+            .is_some_and(|at| now.duration_since(at) < INTERVAL)
+        {
             state.held_back += 1;
             return None;
         }

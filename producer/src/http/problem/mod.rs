@@ -1,5 +1,5 @@
-//! What the API answers when it cannot do what was asked: RFC 9457 `application/problem+json` with a
-//! stable `code`. Our own faults are logged here, once, and shown without their inside.
+//! What the API answers when it cannot do what was asked: RFC 9457 `application/problem+json` with
+//! a stable `code`. Our own faults are logged here, once, and shown without their inside.
 
 pub(super) mod log_gate;
 pub(super) mod request_id;
@@ -19,7 +19,8 @@ use self::log_gate::LogGate;
 const RETRY_AFTER_SECONDS: u64 = 2;
 /// Seconds after which a client should try again when its tenant is over a limit.
 const RETRY_AFTER_LIMIT_SECONDS: u64 = 10;
-/// While the broker or the store is away, every request fails alike: one line of log now and then tells it.
+/// While the broker or the store is away, every request fails alike: one line of log now and then
+/// tells it.
 static BROKER_AWAY: LogGate = LogGate::new();
 static STORE_AWAY: LogGate = LogGate::new();
 /// The media type of RFC 9457.
@@ -40,7 +41,8 @@ pub struct ProblemBody {
     pub detail: String,
     /// Stable, for programs.
     pub code: String,
-    /// The id of the request, as in the header `X-Request-Id` and in Posthaste's log. Not with the items of a batch.
+    /// The id of the request, as in the header `X-Request-Id` and in Posthaste's log. Not with the
+    /// items of a batch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
     /// The members that are wrong, where it is the members.
@@ -60,7 +62,10 @@ pub struct FieldProblem {
 impl FieldProblem {
     /// `field` has `problem`.
     pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { field: field.into(), problem: problem.into() }
+        Self {
+            field: field.into(),
+            problem: problem.into(),
+        }
     }
 }
 
@@ -122,11 +127,14 @@ codes! {
     /// Posthaste itself sent the request, and a circle of its deliveries would go on.
     TooManyHops = "too_many_hops", UNPROCESSABLE_ENTITY, "Posthaste calls itself in a circle";
     /// The tenant has as many endpoints as it may have.
-    EndpointLimit = "endpoint_limit", UNPROCESSABLE_ENTITY, "The tenant has as many endpoints as it may have";
+    EndpointLimit = "endpoint_limit", UNPROCESSABLE_ENTITY, "The tenant has as many endpoints as \
+        it may have";
     /// The tenant has as many pending deliveries as it may have.
-    BacklogLimit = "backlog_limit", TOO_MANY_REQUESTS, "The tenant has as many pending deliveries as it may have";
+    BacklogLimit = "backlog_limit", TOO_MANY_REQUESTS, "The tenant has as many pending deliveries \
+        as it may have";
     /// The tenant has as many event streams open as it may have.
-    StreamLimit = "stream_limit", TOO_MANY_REQUESTS, "The tenant has as many event streams open as it may have";
+    StreamLimit = "stream_limit", TOO_MANY_REQUESTS, "The tenant has as many event streams open \
+        as it may have";
     /// No key came with the request.
     MissingKey = "missing_key", UNAUTHORIZED, "An API key is needed";
     /// The key is unknown or revoked.
@@ -144,7 +152,8 @@ codes! {
     /// The body did not arrive in time.
     RequestTimeout = "request_timeout", REQUEST_TIMEOUT, "The body did not arrive in time";
     /// The key was used for another request.
-    IdempotencyConflict = "idempotency_conflict", CONFLICT, "The name was used for another notification";
+    IdempotencyConflict = "idempotency_conflict", CONFLICT, "The name was used for another \
+        notification";
     /// The delivery's state does not allow it.
     WrongState = "wrong_state", CONFLICT, "The delivery's state does not allow this";
     /// Others changed the same thing again and again meanwhile.
@@ -152,15 +161,18 @@ codes! {
     /// Another endpoint of the tenant has the uid.
     UidTaken = "uid_taken", CONFLICT, "The uid is taken";
     /// What is there is not what `If-Match` or `If-None-Match` asks for.
-    PreconditionFailed = "precondition_failed", PRECONDITION_FAILED, "It is not in the state that was asked for";
+    PreconditionFailed = "precondition_failed", PRECONDITION_FAILED, "It is not in the state that \
+        was asked for";
     /// Over a limit.
     TooLarge = "too_large", PAYLOAD_TOO_LARGE, "The request is too large";
     /// Not JSON by its content type.
-    UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The content type is not supported";
+    UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The content type is \
+        not supported";
     /// Secrets are to be stored or read, and there is no master key.
     NoMasterKey = "no_master_key", INTERNAL_SERVER_ERROR, "No usable master key is configured";
     /// The master key is not the one that the stored secrets were encrypted with.
-    WrongMasterKey = "wrong_master_key", INTERNAL_SERVER_ERROR, "The configured master key is the wrong one";
+    WrongMasterKey = "wrong_master_key", INTERNAL_SERVER_ERROR, "The configured master key is the \
+        wrong one";
     /// Our fault.
     Internal = "internal", INTERNAL_SERVER_ERROR, "Something went wrong inside";
     /// The broker or the store is away.
@@ -181,7 +193,11 @@ pub struct Problem {
 impl Problem {
     /// A problem of kind `code`.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), errors: Vec::new() }
+        Self {
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+        }
     }
 
     /// A problem with one member.
@@ -193,7 +209,11 @@ impl Problem {
     #[must_use]
     pub fn fields(code: Code, errors: Vec<FieldProblem>) -> Self {
         let sentences: Vec<String> = errors.iter().map(FieldProblem::to_string).collect();
-        Self { code, detail: sentences.join("; "), errors }
+        Self {
+            code,
+            detail: sentences.join("; "),
+            errors,
+        }
     }
 
     /// There is no such `thing`, or it is not for this key: the two look the same.
@@ -205,10 +225,14 @@ impl Problem {
     /// Our fault, already logged.
     #[must_use]
     pub fn internal() -> Self {
-        Self::new(Code::Internal, "the fault is in Posthaste and is in its log")
+        Self::new(
+            Code::Internal,
+            "the fault is in Posthaste and is in its log",
+        )
     }
 
-    /// The broker did not confirm, for whatever reason: nothing is safe, and the client should try again.
+    /// The broker did not confirm, for whatever reason: nothing is safe, and the client should try
+    /// again.
     #[must_use]
     pub fn unconfirmed() -> Self {
         Self::new(Code::Unavailable, "the broker did not confirm; try again")
@@ -231,14 +255,21 @@ impl Problem {
 
 impl std::fmt::Display for FieldProblem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.field.is_empty() { f.write_str(&self.problem) } else { write!(f, "{} {}", self.field, self.problem) }
+        if self.field.is_empty() {
+            f.write_str(&self.problem)
+        } else {
+            write!(f, "{} {}", self.field, self.problem)
+        }
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.code.status();
-        let body = ProblemBody { request_id: request_id::current(), ..self.body() };
+        let body = ProblemBody {
+            request_id: request_id::current(),
+            ..self.body()
+        };
         let body = serde_json::to_vec(&body).unwrap_or_default();
         let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
         let headers = response.headers_mut();
@@ -246,7 +277,10 @@ impl IntoResponse for Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
-            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, identity"));
+            headers.insert(
+                header::ACCEPT_ENCODING,
+                HeaderValue::from_static("gzip, identity"),
+            );
         }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -259,13 +293,18 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         if error.is_transient() {
             if let Some(held_back) = STORE_AWAY.pass() {
-                tracing::warn!(error = %chain(&error), held_back, "the store is not available: a request was refused");
+                tracing::warn!(error = %chain(&error), held_back, "the store is not available: a \
+                    request was refused");
             }
-            return Self::new(Code::Unavailable, "the store cannot be reached now; try again");
+            return Self::new(
+                Code::Unavailable,
+                "the store cannot be reached now; try again",
+            );
         }
         // What is wrong with the key is the operator's to mend, and no secret: the client may know.
         if let StoreError::Cipher(key) = &error {
-            tracing::error!(error = %key, "secrets cannot be encrypted or decrypted: a request was refused");
+            tracing::error!(error = %key, "secrets cannot be encrypted or decrypted: a request \
+                was refused");
             let code = match key {
                 CipherError::NoKey | CipherError::ShortKey { .. } => Code::NoMasterKey,
                 CipherError::WrongKey { .. } | CipherError::NotOfStore => Code::WrongMasterKey,
@@ -289,11 +328,15 @@ pub(in crate::http) fn log_refusal(error: &BrokerError, count: usize) {
     match error {
         BrokerError::Unavailable(_) | BrokerError::Refused(_) => {
             if let Some(held_back) = BROKER_AWAY.pass() {
-                tracing::warn!(error = %error, count, held_back, "the broker did not confirm: refused");
+                tracing::warn!(error = %error, count, held_back, "the broker did not confirm: \
+                    refused");
             }
         }
-        BrokerError::Unroutable { .. } | BrokerError::Configuration(_) | BrokerError::Topology(_) => {
-            tracing::error!(error = %error, count, "the broker cannot take messages as it is: refused");
+        BrokerError::Unroutable { .. }
+        | BrokerError::Configuration(_)
+        | BrokerError::Topology(_) => {
+            tracing::error!(error = %error, count, "the broker cannot take messages as it is: \
+                refused");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! An id for each request: in its answer, in the problem if the answer says no, and with each line of the log that is
-//! about it. So somebody who was refused can name the line that says why.
+//! An id for each request: in its answer, in the problem if the answer says no, and with each line
+//! of the log that is about it. So somebody who was refused can name the line that says why.
 
 use axum::extract::Request;
 use axum::middleware::Next;
@@ -30,7 +30,9 @@ pub(in crate::http) struct NewId;
 
 impl MakeRequestId for NewId {
     fn make_request_id<B>(&mut self, _request: &http::Request<B>) -> Option<RequestId> {
-        HeaderValue::from_str(&Uuid::now_v7().to_string()).ok().map(RequestId::new)
+        HeaderValue::from_str(&Uuid::now_v7().to_string())
+            .ok()
+            .map(RequestId::new)
     }
 }
 
@@ -50,8 +52,13 @@ pub(in crate::http) async fn refuse_odd(mut request: Request, next: Next) -> Res
 
 /// Handles a request with its id at hand for problems and for the log.
 pub(in crate::http) async fn with_id(request: Request, next: Next) -> Response {
-    let id = request.extensions().get::<RequestId>().and_then(|id| id.header_value().to_str().ok());
-    let Some(id) = id.map(str::to_owned) else { return next.run(request).await };
+    let id = request
+        .extensions()
+        .get::<RequestId>()
+        .and_then(|id| id.header_value().to_str().ok());
+    let Some(id) = id.map(str::to_owned) else {
+        return next.run(request).await;
+    };
     let span = tracing::error_span!("request", request.id = %id);
     CURRENT.scope(id, next.run(request)).instrument(span).await
 }

@@ -1,5 +1,5 @@
-//! `Content-Encoding` of a request's body. gzip is read; anything else is answered 415. How much comes out is
-//! bounded: some kilobytes of gzip can stand for gigabytes.
+//! `Content-Encoding` of a request's body. gzip is read; anything else is answered 415. How much
+//! comes out is bounded: some kilobytes of gzip can stand for gigabytes.
 
 use std::io::Read as _;
 
@@ -25,13 +25,22 @@ pub(in crate::http) enum BodyEncoding {
 pub(in crate::http) fn of(headers: &HeaderMap) -> Result<BodyEncoding, Problem> {
     let mut named = Vec::new();
     for value in headers.get_all(header::CONTENT_ENCODING) {
-        named.extend(value.to_str().unwrap_or("?").split(',').map(|name| name.trim().to_ascii_lowercase()));
+        named.extend(
+            value
+                .to_str()
+                .unwrap_or("?")
+                .split(',')
+                .map(|name| name.trim().to_ascii_lowercase()),
+        );
     }
     named.retain(|name| !name.is_empty() && name != "identity");
     match named.as_slice() {
         [] => Ok(BodyEncoding::Identity),
         [name] if name == "gzip" || name == "x-gzip" => Ok(BodyEncoding::Gzip),
-        _ => Err(Problem::new(Code::UnsupportedMediaType, "the content encoding must be gzip, or none")),
+        _ => Err(Problem::new(
+            Code::UnsupportedMediaType,
+            "the content encoding must be gzip, or none",
+        )),
     }
 }
 
@@ -62,7 +71,8 @@ fn gunzip(body: &[u8], limit: usize) -> Result<Bytes, Problem> {
         ));
     }
     if decoded.len() > limit {
-        let detail = format!("the body may have at most {limit} bytes, and has more when it is unpacked");
+        let detail =
+            format!("the body may have at most {limit} bytes, and has more when it is unpacked");
         return Err(Problem::new(Code::TooLarge, detail));
     }
     Ok(decoded.into())
@@ -87,10 +97,18 @@ mod tests {
     fn unpacks_no_more_than_the_limit() {
         assert_eq!(gunzip(&gzip(b"abc"), 3).unwrap(), "abc");
         assert_eq!(gunzip(&gzip(b"abcd"), 3).unwrap_err().code, Code::TooLarge);
-        assert_eq!(gunzip(&gzip(&vec![0; 100_000_000]), 1_000).unwrap_err().code, Code::TooLarge);
+        assert_eq!(
+            gunzip(&gzip(&vec![0; 100_000_000]), 1_000)
+                .unwrap_err()
+                .code,
+            Code::TooLarge
+        );
         assert_eq!(gunzip(b"{}", 100).unwrap_err().code, Code::InvalidEncoding);
         let whole = gzip(b"abc");
-        assert_eq!(gunzip(&whole[..whole.len() - 3], 100).unwrap_err().code, Code::InvalidEncoding);
+        assert_eq!(
+            gunzip(&whole[..whole.len() - 3], 100).unwrap_err().code,
+            Code::InvalidEncoding
+        );
         let two_members = [gzip(b"a"), gzip(b"bc")].concat();
         assert_eq!(gunzip(&two_members, 3).unwrap(), "abc");
         assert_eq!(gunzip(&two_members, 2).unwrap_err().code, Code::TooLarge);
@@ -100,14 +118,21 @@ mod tests {
     fn only_gzip_is_known() {
         let named = |value: &'static str| {
             let mut headers = HeaderMap::new();
-            headers.append(header::CONTENT_ENCODING, http::HeaderValue::from_static(value));
+            headers.append(
+                header::CONTENT_ENCODING,
+                http::HeaderValue::from_static(value),
+            );
             of(&headers)
         };
         assert_eq!(of(&HeaderMap::new()).unwrap(), BodyEncoding::Identity);
         assert_eq!(named("identity").unwrap(), BodyEncoding::Identity);
         assert_eq!(named("GZip").unwrap(), BodyEncoding::Gzip);
         for other in ["br", "gzip, gzip", "deflate"] {
-            assert_eq!(named(other).unwrap_err().code, Code::UnsupportedMediaType, "{other}");
+            assert_eq!(
+                named(other).unwrap_err().code,
+                Code::UnsupportedMediaType,
+                "{other}"
+            );
         }
     }
 }

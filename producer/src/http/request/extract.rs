@@ -27,7 +27,9 @@ impl FromRequest<Arc<Api>> for JsonBytes {
             MediaType::Json | MediaType::None => {}
             MediaType::Ndjson | MediaType::Other => return Err(unsupported("application/json")),
         }
-        read(request, api, api.settings.max_body_bytes).await.map(Self)
+        read(request, api, api.settings.max_body_bytes)
+            .await
+            .map(Self)
     }
 }
 
@@ -46,7 +48,9 @@ impl FromRequest<Arc<Api>> for BatchBytes {
         let ndjson = match media_type(request.headers()) {
             MediaType::Json | MediaType::None => false,
             MediaType::Ndjson => true,
-            MediaType::Other => return Err(unsupported("application/json or application/x-ndjson")),
+            MediaType::Other => {
+                return Err(unsupported("application/json or application/x-ndjson"));
+            }
         };
         let body = read(request, api, api.settings.max_batch_body_bytes).await?;
         Ok(Self { body, ndjson })
@@ -61,28 +65,53 @@ enum MediaType {
 }
 
 fn media_type(headers: &HeaderMap) -> MediaType {
-    let Some(value) = headers.get(header::CONTENT_TYPE) else { return MediaType::None };
-    let essence = value.to_str().unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    let Some(value) = headers.get(header::CONTENT_TYPE) else {
+        return MediaType::None;
+    };
+    let essence = value
+        .to_str()
+        .unwrap_or("")
+        .split(';')
+        .next()
+        .unwrap_or("")
+        .trim()
+        .to_ascii_lowercase();
     match essence.as_str() {
         "application/json" => MediaType::Json,
-        "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/x-jsonlines" => {
-            MediaType::Ndjson
-        }
+        "application/x-ndjson"
+        | "application/ndjson"
+        | "application/jsonl"
+        | "application/x-jsonlines" => MediaType::Ndjson,
         other if other.starts_with("application/") && other.ends_with("+json") => MediaType::Json,
         _ => MediaType::Other,
     }
 }
 
 fn unsupported(wanted: &str) -> Problem {
-    Problem::new(Code::UnsupportedMediaType, format!("the content type must be {wanted}"))
+    Problem::new(
+        Code::UnsupportedMediaType,
+        format!("the content type must be {wanted}"),
+    )
 }
 
-/// Reads a body of up to `limit` bytes. Its key is looked at once more then: it may have been revoked while the body
-/// arrived.
-pub(in crate::http) async fn read(request: Request, api: &Api, limit: usize) -> Result<Bytes, Problem> {
-    let too_large = || Problem::new(Code::TooLarge, format!("the body may have at most {limit} bytes"));
+/// Reads a body of up to `limit` bytes. Its key is looked at once more then: it may have been
+/// revoked while the body arrived.
+pub(in crate::http) async fn read(
+    request: Request,
+    api: &Api,
+    limit: usize,
+) -> Result<Bytes, Problem> {
+    let too_large = || {
+        Problem::new(
+            Code::TooLarge,
+            format!("the body may have at most {limit} bytes"),
+        )
+    };
     let encoding = body_encoding::of(request.headers())?;
-    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let announced = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: u64| length > limit as u64) {
         return Err(too_large());
     }
@@ -90,11 +119,15 @@ pub(in crate::http) async fn read(request: Request, api: &Api, limit: usize) -> 
     let body = axum::body::to_bytes(body, limit);
     let bytes = match tokio::time::timeout(api.settings.body_timeout, body).await {
         Ok(Ok(bytes)) => bytes,
-        // With a length announced within the limit, what failed is the connection, and nobody reads the answer.
+        // With a length announced within the limit, what failed is the connection, and nobody reads
+        // the answer.
         Ok(Err(_)) => return Err(too_large()),
         Err(_) => {
             let seconds = api.settings.body_timeout.as_secs();
-            return Err(Problem::new(Code::RequestTimeout, format!("the body must arrive within {seconds} s")));
+            return Err(Problem::new(
+                Code::RequestTimeout,
+                format!("the body must arrive within {seconds} s"),
+            ));
         }
     };
     still_works(&parts.headers, api).await?;
@@ -108,27 +141,39 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Api>> for Params<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _api: &Arc<Api>) -> Result<Self, Problem> {
-        // A parameter that comes several times has several values, as if they stood in one with commas.
+        // A parameter that comes several times has several values, as if they stood in one with
+        // commas.
         let mut joined: Vec<(String, String)> = Vec::new();
-        for (name, value) in url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()) {
+        for (name, value) in
+            url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
+        {
             match joined.iter_mut().find(|(known, _)| *known == name) {
                 Some((_, values)) => *values = format!("{values},{value}"),
                 None => joined.push((name.into_owned(), value.into_owned())),
             }
         }
-        let text = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(joined).finish();
-        let plain: Uri = format!("/?{text}").parse().map_err(|_| Problem::new(Code::InvalidQuery, "is too long"))?;
+        let text = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(joined)
+            .finish();
+        let plain: Uri = format!("/?{text}")
+            .parse()
+            .map_err(|_| Problem::new(Code::InvalidQuery, "is too long"))?;
         let query: Result<Query<T>, QueryRejection> = Query::try_from_uri(&plain);
-        query.map(|Query(params)| Self(params)).map_err(|rejection| {
-            let text = rejection.body_text();
-            let reason = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
-            match reason.split_once(": ") {
-                Some((name, rest)) if !name.contains(' ') => {
-                    Problem::new(Code::InvalidQuery, format!("{name} {}", reading::problem(rest)))
+        query
+            .map(|Query(params)| Self(params))
+            .map_err(|rejection| {
+                let text = rejection.body_text();
+                let reason = text
+                    .strip_prefix("Failed to deserialize query string: ")
+                    .unwrap_or(&text);
+                match reason.split_once(": ") {
+                    Some((name, rest)) if !name.contains(' ') => Problem::new(
+                        Code::InvalidQuery,
+                        format!("{name} {}", reading::problem(rest)),
+                    ),
+                    _ => Problem::new(Code::InvalidQuery, reason),
                 }
-                _ => Problem::new(Code::InvalidQuery, reason),
-            }
-        })
+            })
     }
 }
 
@@ -140,7 +185,9 @@ impl<T: FromStr> FromRequestParts<Arc<Api>> for Id<T> {
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
         let nothing = || Problem::not_found("id");
-        let Path(text) = Path::<String>::from_request_parts(parts, api).await.map_err(|_| nothing())?;
+        let Path(text) = Path::<String>::from_request_parts(parts, api)
+            .await
+            .map_err(|_| nothing())?;
         text.parse().map(Self).map_err(|_| nothing())
     }
 }

@@ -6,14 +6,18 @@ use serde_json::error::Category;
 
 use crate::http::problem::{Code, FieldProblem, Problem};
 
-/// Reads `bytes` as `T`. The fast way first; only for a wrong member is the text read again, to find its path.
+/// Reads `bytes` as `T`. The fast way first; only for a wrong member is the text read again, to
+/// find its path.
 ///
 /// # Errors
 /// `invalid_json` with line and column, or `invalid` with the member.
 pub(in crate::http) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     // serde would take an array for a struct, its items for the members in order.
     if bytes.trim_ascii_start().first() == Some(&b'[') {
-        return Err(Problem::fields(Code::Invalid, vec![FieldProblem::new("", "must be a JSON object, not an array")]));
+        return Err(Problem::fields(
+            Code::Invalid,
+            vec![FieldProblem::new("", "must be a JSON object, not an array")],
+        ));
     }
     serde_json::from_slice(bytes).map_err(|error| explain::<T>(bytes, &error))
 }
@@ -22,14 +26,25 @@ pub(in crate::http) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Pro
 ///
 /// # Errors
 /// As [`parse`].
-pub(in crate::http) fn parse_or_default<T: DeserializeOwned + Default>(bytes: &[u8]) -> Result<T, Problem> {
-    if matches!(bytes.trim_ascii(), b"" | b"null") { Ok(T::default()) } else { parse(bytes) }
+pub(in crate::http) fn parse_or_default<T: DeserializeOwned + Default>(
+    bytes: &[u8],
+) -> Result<T, Problem> {
+    if matches!(bytes.trim_ascii(), b"" | b"null") {
+        Ok(T::default())
+    } else {
+        parse(bytes)
+    }
 }
 
 /// The problem that a failed reading stands for.
-pub(in crate::http) fn explain<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) -> Problem {
+pub(in crate::http) fn explain<T: DeserializeOwned>(
+    bytes: &[u8],
+    error: &serde_json::Error,
+) -> Problem {
     match error.classify() {
-        Category::Syntax | Category::Eof | Category::Io => Problem::new(Code::InvalidJson, error.to_string()),
+        Category::Syntax | Category::Eof | Category::Io => {
+            Problem::new(Code::InvalidJson, error.to_string())
+        }
         Category::Data => {
             let mut reader = serde_json::Deserializer::from_slice(bytes);
             let path = match serde_path_to_error::deserialize::<_, T>(&mut reader) {
@@ -37,7 +52,8 @@ pub(in crate::http) fn explain<T: DeserializeOwned>(bytes: &[u8], error: &serde_
                 Err(located) => located.path().to_string(),
             };
             let message = error.to_string();
-            let field = FieldProblem::new(reading::member(&path, &message), reading::problem(&message));
+            let field =
+                FieldProblem::new(reading::member(&path, &message), reading::problem(&message));
             Problem::fields(Code::Invalid, vec![field])
         }
     }
@@ -58,9 +74,16 @@ mod tests {
     fn says_where_the_syntax_is_wrong() {
         let problem = draft_problem("{\"type\": \"a\",\n \"payload\": }");
         assert_eq!(problem.code, Code::InvalidJson);
-        assert!(problem.detail.contains("line 2 column"), "{}", problem.detail);
+        assert!(
+            problem.detail.contains("line 2 column"),
+            "{}",
+            problem.detail
+        );
         assert_eq!(draft_problem("").code, Code::InvalidJson);
-        assert_eq!(draft_problem("{\"type\":\"\u{1}\"}").code, Code::InvalidJson);
+        assert_eq!(
+            draft_problem("{\"type\":\"\u{1}\"}").code,
+            Code::InvalidJson
+        );
     }
 
     #[test]
@@ -71,18 +94,39 @@ mod tests {
             (r#"{"type":"a","payload":1,"ttl":3}"#, "ttl"),
             (r#"{"type":7,"payload":1}"#, "type"),
             (r#"{"type":"a b","payload":1}"#, "type"),
-            (r#"{"type":"a","payload":1,"priority":"urgent"}"#, "priority"),
-            (r#"{"type":"a","payload":1,"deliver_at":"soon"}"#, "deliver_at"),
+            (
+                r#"{"type":"a","payload":1,"priority":"urgent"}"#,
+                "priority",
+            ),
+            (
+                r#"{"type":"a","payload":1,"deliver_at":"soon"}"#,
+                "deliver_at",
+            ),
             (r#"[]"#, ""),
         ] {
             let problem = draft_problem(text);
             assert_eq!(problem.code, Code::Invalid, "{text}");
             assert_eq!(problem.errors[0].field, field, "{text}: {problem:?}");
-            assert!(!problem.detail.contains("line "), "{text}: {}", problem.detail);
+            assert!(
+                !problem.detail.contains("line "),
+                "{text}: {}",
+                problem.detail
+            );
         }
-        assert_eq!(draft_problem(r#"{"type":"a"}"#).detail, "payload is missing");
-        assert!(draft_problem(r#"{"type":"a","payload":1,"ttl":3}"#).detail.starts_with("ttl is not known: expected"));
-        let nested = br#"{"url":"https://x.example","wire_format":"raw","retry":{"jitter":"much"}}"#;
-        assert_eq!(parse::<EndpointDraft>(nested).unwrap_err().errors[0].field, "retry.jitter");
+        assert_eq!(
+            draft_problem(r#"{"type":"a"}"#).detail,
+            "payload is missing"
+        );
+        assert!(
+            draft_problem(r#"{"type":"a","payload":1,"ttl":3}"#)
+                .detail
+                .starts_with("ttl is not known: expected")
+        );
+        let nested =
+            br#"{"url":"https://x.example","wire_format":"raw","retry":{"jitter":"much"}}"#;
+        assert_eq!(
+            parse::<EndpointDraft>(nested).unwrap_err().errors[0].field,
+            "retry.jitter"
+        );
     }
 }

@@ -28,12 +28,25 @@ impl<T> PageView<T> {
 ///
 /// # Errors
 /// `invalid_query` for a limit out of bounds or a cursor that is none.
-pub(in crate::http) fn page_request(limit: Option<u32>, cursor: Option<&str>) -> Result<PageRequest, Problem> {
+pub(in crate::http) fn page_request(
+    limit: Option<u32>,
+    cursor: Option<&str>,
+) -> Result<PageRequest, Problem> {
     let limit = limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(Problem::field(Code::InvalidQuery, "limit", format!("must be 1 to {MAX_LIMIT}")));
+        return Err(Problem::field(
+            Code::InvalidQuery,
+            "limit",
+            format!("must be 1 to {MAX_LIMIT}"),
+        ));
     }
-    let wrong = |_| Problem::field(Code::InvalidQuery, "cursor", "must be the next_cursor of an earlier page");
+    let wrong = |_| {
+        Problem::field(
+            Code::InvalidQuery,
+            "cursor",
+            "must be the next_cursor of an earlier page",
+        )
+    };
     let cursor = cursor.map(Cursor::parse).transpose().map_err(wrong)?;
     Ok(PageRequest { limit, cursor })
 }

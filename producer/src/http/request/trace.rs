@@ -18,15 +18,27 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Longer than any path of the API with ids in it.
 const MAX_PATH_CHARS: usize = 256;
 
-/// Gives a request its span. What handles it finds the span's context in place of the client's, as if the client had
-/// sent that. Only put around the routes where tracing is on.
-pub(in crate::http) async fn serve(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
+/// Gives a request its span. What handles it finds the span's context in place of the client's, as
+/// if the client had sent that. Only put around the routes where tracing is on.
+pub(in crate::http) async fn serve(
+    State(api): State<Arc<Api>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let parent = traceparent(request.headers()).and_then(TraceContext::parse);
     let method = known(request.method());
-    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    let name = route.as_ref().map_or_else(|| method.to_owned(), |route| format!("{method} {route}"));
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map(|path| path.as_str().to_owned());
+    let name = route
+        .as_ref()
+        .map_or_else(|| method.to_owned(), |route| format!("{method} {route}"));
     let mut span = api.tracer.span(Kind::Server, name, parent);
-    if let Some(context) = span.context().and_then(|context| HeaderValue::from_str(&context.to_string()).ok()) {
+    if let Some(context) = span
+        .context()
+        .and_then(|context| HeaderValue::from_str(&context.to_string()).ok())
+    {
         request.headers_mut().insert(TRACEPARENT, context);
     }
     if span.recorded().is_some() {
@@ -34,12 +46,23 @@ pub(in crate::http) async fn serve(State(api): State<Arc<Api>>, mut request: Req
         span.set(names::URL_SCHEME, "http");
         // Of what is no route of ours nothing is kept: it may be anything.
         if route.is_some() {
-            span.set(names::URL_PATH, request.uri().path().chars().take(MAX_PATH_CHARS).collect::<String>());
+            span.set(
+                names::URL_PATH,
+                request
+                    .uri()
+                    .path()
+                    .chars()
+                    .take(MAX_PATH_CHARS)
+                    .collect::<String>(),
+            );
         }
         span.set_some(names::HTTP_ROUTE, route);
     }
     let response = next.run(request).await;
-    span.set(names::HTTP_RESPONSE_STATUS_CODE, i64::from(response.status().as_u16()));
+    span.set(
+        names::HTTP_RESPONSE_STATUS_CODE,
+        i64::from(response.status().as_u16()),
+    );
     // What is the client's fault is no error of the server's (semantic conventions for HTTP).
     if response.status().is_server_error() {
         span.fail(response.status().as_str().to_owned());
@@ -47,11 +70,22 @@ pub(in crate::http) async fn serve(State(api): State<Arc<Api>>, mut request: Req
     response
 }
 
-/// Begins the span of publishing, beneath that of the request; its context goes with the notifications.
-pub(in crate::http) fn publish(tracer: &Tracer, parent: Option<&str>, notifications: &mut [Notification]) -> Span {
-    let (Some(messaging), [first, ..]) = (tracer.messaging(), &*notifications) else { return Span::none() };
+/// Begins the span of publishing, beneath that of the request; its context goes with the
+/// notifications.
+pub(in crate::http) fn publish(
+    tracer: &Tracer,
+    parent: Option<&str>,
+    notifications: &mut [Notification],
+) -> Span {
+    let (Some(messaging), [first, ..]) = (tracer.messaging(), &*notifications) else {
+        return Span::none();
+    };
     let parent = parent.and_then(TraceContext::parse);
-    let mut span = tracer.span(Kind::Producer, format!("send {}", messaging.exchange), parent);
+    let mut span = tracer.span(
+        Kind::Producer,
+        format!("send {}", messaging.exchange),
+        parent,
+    );
     if span.recorded().is_some() {
         span.set(names::MESSAGING_SYSTEM, messaging.system);
         span.set(names::MESSAGING_OPERATION_TYPE, "send");
@@ -95,5 +129,7 @@ const fn known(method: &Method) -> &'static str {
 
 /// The client's trace context.
 pub(in crate::http) fn traceparent(headers: &HeaderMap) -> Option<&str> {
-    headers.get("traceparent").and_then(|value| valid_traceparent(value.to_str().ok()?))
+    headers
+        .get("traceparent")
+        .and_then(|value| valid_traceparent(value.to_str().ok()?))
 }

@@ -33,14 +33,16 @@ impl Settled {
         self.delivered - self.low - self.above.len() as u64
     }
 
-    /// Settles these tags and answers what to send, in this order. A tag that was not delivered or is
-    /// settled already is left out: acknowledging it would make RabbitMQ close the channel.
+    /// Settles these tags and answers what to send, in this order. A tag that was not delivered or
+    /// is settled already is left out: acknowledging it would make RabbitMQ close the channel.
     ///
     /// The run that starts at the oldest outstanding message goes as one `multiple` command at its
     /// highest tag settled now; those above the first gap go one by one.
     pub(super) fn settle(&mut self, tags: impl IntoIterator<Item = u64>) -> Vec<Command> {
-        let mut fresh: Vec<u64> =
-            tags.into_iter().filter(|tag| (1..=self.delivered).contains(tag) && self.take(*tag)).collect();
+        let mut fresh: Vec<u64> = tags
+            .into_iter()
+            .filter(|tag| (1..=self.delivered).contains(tag) && self.take(*tag))
+            .collect();
         fresh.sort_unstable();
         while self.above.remove(&(self.low + 1)) {
             self.low += 1;
@@ -48,9 +50,15 @@ impl Settled {
         let run = fresh.partition_point(|tag| *tag <= self.low);
         let mut commands = Vec::with_capacity(fresh.len() - run + 1);
         if run > 0 {
-            commands.push(Command { tag: fresh[run - 1], multiple: run > 1 });
+            commands.push(Command {
+                tag: fresh[run - 1],
+                multiple: run > 1,
+            });
         }
-        commands.extend(fresh[run..].iter().map(|tag| Command { tag: *tag, multiple: false }));
+        commands.extend(fresh[run..].iter().map(|tag| Command {
+            tag: *tag,
+            multiple: false,
+        }));
         commands
     }
 
@@ -72,9 +80,17 @@ mod tests {
 
     impl Channel {
         fn apply(&mut self, command: Command) -> Vec<u64> {
-            assert!(self.unacknowledged.contains(&command.tag), "unknown delivery tag {}", command.tag);
+            assert!(
+                self.unacknowledged.contains(&command.tag),
+                "unknown delivery tag {}",
+                command.tag
+            );
             let low = if command.multiple { 0 } else { command.tag };
-            let settled: Vec<u64> = self.unacknowledged.range(low..=command.tag).copied().collect();
+            let settled: Vec<u64> = self
+                .unacknowledged
+                .range(low..=command.tag)
+                .copied()
+                .collect();
             self.unacknowledged.retain(|tag| !settled.contains(tag));
             settled
         }
@@ -89,24 +105,66 @@ mod tests {
     #[test]
     fn a_run_is_one_command() {
         let mut settled = settled_up_to(100);
-        assert_eq!(settled.settle(1..=50), [Command { tag: 50, multiple: true }]);
-        assert_eq!(settled.settle([51]), [Command { tag: 51, multiple: false }]);
+        assert_eq!(
+            settled.settle(1..=50),
+            [Command {
+                tag: 50,
+                multiple: true
+            }]
+        );
+        assert_eq!(
+            settled.settle([51]),
+            [Command {
+                tag: 51,
+                multiple: false
+            }]
+        );
     }
 
     #[test]
     fn above_a_gap_each_goes_alone_and_the_gap_closes_with_one() {
         let mut settled = settled_up_to(6);
-        assert_eq!(settled.settle([4, 5]), [4, 5].map(|tag| Command { tag, multiple: false }));
-        assert_eq!(settled.settle([3, 1, 2]), [Command { tag: 3, multiple: true }]);
-        assert_eq!(settled.settle([6]), [Command { tag: 6, multiple: false }]);
+        assert_eq!(
+            settled.settle([4, 5]),
+            [4, 5].map(|tag| Command {
+                tag,
+                multiple: false
+            })
+        );
+        assert_eq!(
+            settled.settle([3, 1, 2]),
+            [Command {
+                tag: 3,
+                multiple: true
+            }]
+        );
+        assert_eq!(
+            settled.settle([6]),
+            [Command {
+                tag: 6,
+                multiple: false
+            }]
+        );
     }
 
     #[test]
     fn tags_twice_or_never_delivered_are_left_out() {
         let mut settled = settled_up_to(3);
-        assert_eq!(settled.settle([0, 2, 2, 4]), [Command { tag: 2, multiple: false }]);
+        assert_eq!(
+            settled.settle([0, 2, 2, 4]),
+            [Command {
+                tag: 2,
+                multiple: false
+            }]
+        );
         assert_eq!(settled.settle([2]), []);
-        assert_eq!(settled.settle([1, 3]), [Command { tag: 3, multiple: true }]);
+        assert_eq!(
+            settled.settle([1, 3]),
+            [Command {
+                tag: 3,
+                multiple: true
+            }]
+        );
     }
 
     proptest! {

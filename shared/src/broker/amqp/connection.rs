@@ -1,6 +1,6 @@
-//! A connection that is made again whenever it is lost. lapin can recover connections itself; this is
-//! kept apart from it, because a lost connection is a clean cut: new channels, new delivery tags, and
-//! nothing of the old one is ever sent again.
+//! A connection that is made again whenever it is lost. lapin can recover connections itself; this
+//! is kept apart from it, because a lost connection is a clean cut: new channels, new delivery
+//! tags, and nothing of the old one is ever sent again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,8 +81,18 @@ impl Link {
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (sender, state) = watch::channel(State::Down(Trouble::Connecting));
         // Anywhere in the list, so that the connections of many processes spread over the nodes.
-        let nodes = Nodes { next: rand::random_range(0..target.nodes.len()), wedged: vec![false; target.nodes.len()] };
-        let keeper = Keeper { target, nodes, metrics, stop, state: sender, reported: None };
+        let nodes = Nodes {
+            next: rand::random_range(0..target.nodes.len()),
+            wedged: vec![false; target.nodes.len()],
+        };
+        let keeper = Keeper {
+            target,
+            nodes,
+            metrics,
+            stop,
+            state: sender,
+            reported: None,
+        };
         (Self { state }, keeper.run())
     }
 
@@ -109,7 +119,9 @@ impl Link {
 
     fn usable(&self) -> Option<Arc<Session>> {
         match &*self.state.borrow() {
-            State::Up(session) if session.is_open() && !session.is_blocked() => Some(Arc::clone(session)),
+            State::Up(session) if session.is_open() && !session.is_blocked() => {
+                Some(Arc::clone(session))
+            }
             _ => None,
         }
     }
@@ -164,8 +176,12 @@ impl Session {
         while self.is_open() {
             match timeout(LOOK_EVERY, events.next()).await {
                 Ok(Some(Event::Error(error))) => last = error.to_string(),
-                Ok(Some(Event::ConnectionBlocked(reason))) => tracing::warn!(reason, "RabbitMQ blocks publishers"),
-                Ok(Some(Event::ConnectionUnblocked)) => tracing::info!("RabbitMQ takes messages again"),
+                Ok(Some(Event::ConnectionBlocked(reason))) => {
+                    tracing::warn!(reason, "RabbitMQ blocks publishers")
+                }
+                Ok(Some(Event::ConnectionUnblocked)) => {
+                    tracing::info!("RabbitMQ takes messages again")
+                }
                 Ok(Some(_)) | Err(_) => {}
                 Ok(None) => break,
             }
@@ -259,17 +275,19 @@ impl Keeper {
 }
 
 impl Nodes {
-    /// Connects to the first node that takes it, each being tried once. The next call begins behind that one: it is
-    /// made when that connection was lost.
+    /// Connects to the first node that takes it, each being tried once. The next call begins behind
+    /// that one: it is made when that connection was lost.
     async fn open(&mut self, target: &Arc<Target>, number: u64) -> Result<Session, Trouble> {
-        let (first, count) = (self.next, target.nodes.len());
+        let first = self.next;
+        let count = target.nodes.len();
         let mut troubles = Vec::new();
         for index in (0..count).map(|offset| (first + offset) % count) {
             match open(target, &target.nodes[index], number, self.wedged[index]).await {
                 Ok(session) => {
                     self.next = (index + 1) % count;
                     if !troubles.is_empty() {
-                        tracing::warn!(reason = %all_of(troubles), "not all nodes of RabbitMQ can be reached");
+                        tracing::warn!(reason = %all_of(troubles), "not all nodes of RabbitMQ can \
+                            be reached");
                     }
                     return Ok(session);
                 }
@@ -283,7 +301,8 @@ impl Nodes {
     }
 }
 
-/// What is wrong with the nodes, as one. Objects that differ are for a person to mend, so they come first.
+/// What is wrong with the nodes, as one. Objects that differ are for a person to mend, so they come
+/// first.
 fn all_of(troubles: Vec<Trouble>) -> Trouble {
     let mut texts = Vec::new();
     for trouble in troubles {
@@ -303,18 +322,32 @@ struct Failed {
     wedged: bool,
 }
 
-/// Connects and declares. With `careful`, first sees whether the server answers at all: each connection
-/// that hangs in its handshake holds a thread until the server lets go of it.
-async fn open(target: &Arc<Target>, node: &AMQPUri, number: u64, careful: bool) -> Result<Session, Failed> {
+/// Connects and declares. With `careful`, first sees whether the server answers at all: each
+/// connection that hangs in its handshake holds a thread until the server lets go of it.
+async fn open(
+    target: &Arc<Target>,
+    node: &AMQPUri,
+    number: u64,
+    careful: bool,
+) -> Result<Session, Failed> {
     let address = address(node);
     let unreachable = |text: String| Trouble::Unreachable(format!("{address}: {text}"));
     if careful && let Err(error) = dial::greet(target, node).await {
-        return Err(Failed { trouble: unreachable(io_text(&error)), wedged: true });
+        return Err(Failed {
+            trouble: unreachable(io_text(&error)),
+            wedged: true,
+        });
     }
-    let connection = dial::connect(target, node)
-        .await
-        .map_err(|error| Failed { wedged: is_timeout(&error), trouble: unreachable(plain(&error)) })?;
-    let session = Session { number, address: address.clone(), connection, target: Arc::clone(target) };
+    let connection = dial::connect(target, node).await.map_err(|error| Failed {
+        wedged: is_timeout(&error),
+        trouble: unreachable(plain(&error)),
+    })?;
+    let session = Session {
+        number,
+        address: address.clone(),
+        connection,
+        target: Arc::clone(target),
+    };
     match session.declare().await {
         Ok(()) => Ok(session),
         Err(error) => {
@@ -323,7 +356,10 @@ async fn open(target: &Arc<Target>, node: &AMQPUri, number: u64, careful: bool) 
                 BrokerError::Topology(text) => Trouble::Topology(text),
                 other => unreachable(other.to_string()),
             };
-            Err(Failed { trouble, wedged: false })
+            Err(Failed {
+                trouble,
+                wedged: false,
+            })
         }
     }
 }
@@ -333,7 +369,9 @@ fn is_timeout(error: &lapin::Error) -> bool {
 }
 
 /// Awaits an answer of the server, with a bound.
-pub(super) async fn in_time<T>(work: impl Future<Output = lapin::Result<T>>) -> Result<T, BrokerError> {
+pub(super) async fn in_time<T>(
+    work: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, BrokerError> {
     match timeout(ANSWER_TIMEOUT, work).await {
         Ok(result) => result.map_err(|error| broker_error(&error)),
         Err(_) => Err(BrokerError::Unavailable("no answer in time".to_owned())),
@@ -349,15 +387,18 @@ pub(super) async fn close_channel(channel: &Channel) {
 
 /// What a failure means to the caller.
 pub(super) fn broker_error(error: &lapin::Error) -> BrokerError {
-    // AMQP 0-9-1, section 1.2 of the reference: 403 access refused, 405 resource locked, 406 precondition failed.
+    // AMQP 0-9-1, section 1.2 of the reference: 403 access refused, 405 resource locked, 406
+    // precondition failed.
     match error.kind() {
-        ErrorKind::ProtocolError(protocol) if error.is_amqp_soft_error() => match protocol.get_id() {
+        ErrorKind::ProtocolError(protocol) if error.is_amqp_soft_error() => match protocol.get_id()
+        {
             403 => BrokerError::Topology(format!(
                 "{}: give the user the rights to configure, write and read it",
                 protocol.get_message()
             )),
             405 | 406 => BrokerError::Topology(format!(
-                "{}: delete that queue or exchange (its messages are lost with it) or set another name prefix \
+                "{}: delete that queue or exchange (its messages are lost with it) or set another \
+                 name prefix \
                  (POSTHASTE_NAME_PREFIX)",
                 protocol.get_message()
             )),

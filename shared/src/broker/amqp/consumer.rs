@@ -1,5 +1,6 @@
-//! Taking work: a connection of its own (RabbitMQ stops reading from connections that publish when it runs
-//! low on memory, and acknowledgements must not wait for that), and one task that keeps a channel open on it.
+//! Taking work: a connection of its own (RabbitMQ stops reading from connections that publish when
+//! it runs low on memory, and acknowledgements must not wait for that), and one task that keeps a
+//! channel open on it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,8 +28,8 @@ pub(super) struct AmqpConsumer {
     stop: CancellationToken,
 }
 
-/// To the consumer's task, through a queue without a bound of its own: nobody can acknowledge more than was
-/// delivered, which the prefetch bounds.
+/// To the consumer's task, through a queue without a bound of its own: nobody can acknowledge more
+/// than was delivered, which the prefetch bounds.
 struct OrderSender(mpsc::UnboundedSender<Order>);
 
 /// What a consumer shares with its broker.
@@ -60,8 +61,8 @@ enum Left {
     Done,
 }
 
-/// The channels of a consumer: one that is subscribed, and those before it, for as long as messages of theirs are
-/// not answered for.
+/// The channels of a consumer: one that is subscribed, and those before it, for as long as messages
+/// of theirs are not answered for.
 struct Channels {
     open: Open,
     draining: Vec<Open>,
@@ -79,8 +80,22 @@ impl AmqpConsumer {
         let stop = around.closing.child_token();
         let prefetch = prefetch.max(1);
         let standing = Arc::new(Standing::new());
-        let consumer = Self { inbox: Arc::clone(&inbox), acker: Arc::new(OrderSender(sender)), stop: stop.clone() };
-        (consumer, Attendant { around, prefetch, standing, stop, inbox, orders })
+        let consumer = Self {
+            inbox: Arc::clone(&inbox),
+            acker: Arc::new(OrderSender(sender)),
+            stop: stop.clone(),
+        };
+        (
+            consumer,
+            Attendant {
+                around,
+                prefetch,
+                standing,
+                stop,
+                inbox,
+                orders,
+            },
+        )
     }
 }
 
@@ -124,14 +139,19 @@ impl Attendant {
         Arc::clone(&self.standing)
     }
 
-    /// Keeps a channel open and serves it, until the consumer is stopped and everything is answered for, or
-    /// the broker is closed.
+    /// Keeps a channel open and serves it, until the consumer is stopped and everything is answered
+    /// for, or the broker is closed.
     pub(super) async fn run(mut self) {
         let mut pauses = Reconnect::default();
         let mut number = 0;
         while let Some(session) = self.session().await {
-            // A second channel on one connection: RabbitMQ closed the first, or somebody deleted the queue.
-            let declared = if session.number == number { session.declare().await } else { Ok(()) };
+            // A second channel on one connection: RabbitMQ closed the first, or somebody deleted
+            // the queue.
+            let declared = if session.number == number {
+                session.declare().await
+            } else {
+                Ok(())
+            };
             number = session.number;
             let left = match declared {
                 Ok(()) => self.attend(&session).await,
@@ -210,7 +230,8 @@ impl Attendant {
                         if !channels.open.is_open() {
                             break Left::Lost(error.to_string());
                         }
-                        tracing::warn!(%error, "the work queue could not be looked at; trying again");
+                        tracing::warn!(%error, "the work queue could not be looked at; trying \
+                            again");
                     }
                 }
             }
@@ -222,8 +243,8 @@ impl Attendant {
         left
     }
 
-    /// Asks the queue whether it may have forgotten this consumer, and subscribes again if so, on a channel of its
-    /// own: what is in flight stays where it is, and is acknowledged there.
+    /// Asks the queue whether it may have forgotten this consumer, and subscribes again if so, on a
+    /// channel of its own: what is in flight stays where it is, and is acknowledged there.
     async fn look(&self, session: &Session, channels: &mut Channels) -> Result<(), BrokerError> {
         channels.next_look = Instant::now() + LOOK_EVERY;
         let queue = channels.open.counts().await?;
@@ -243,12 +264,18 @@ impl Attendant {
             self.inbox.push(message);
         }
         let counted = channels.open.counts().await?.consumers;
-        // The old subscription was taken off and the new one put on. More than before: the old one was not there.
-        let why = if counted > queue.consumers { Resubscribed::Forgotten } else { Resubscribed::Precaution };
+        // The old subscription was taken off and the new one put on. More than before: the old one
+        // was not there.
+        let why = if counted > queue.consumers {
+            Resubscribed::Forgotten
+        } else {
+            Resubscribed::Precaution
+        };
         if why == Resubscribed::Forgotten {
             tracing::warn!(
                 consumers = counted,
-                "the work queue did not know this consumer any more (was it deleted and declared again?): subscribed again"
+                "the work queue did not know this consumer any more (was it deleted and declared \
+                 again?): subscribed again"
             );
         }
         self.around.metrics.resubscribed(why);
@@ -265,8 +292,9 @@ impl Attendant {
         orders
     }
 
-    /// Takes no more messages, gives back those that were not handed out, and goes on answering for the others
-    /// until nobody can answer any more or the broker is closed. Closing the channels gives back the rest.
+    /// Takes no more messages, gives back those that were not handed out, and goes on answering for
+    /// the others until nobody can answer any more or the broker is closed. Closing the channels
+    /// gives back the rest.
     async fn wind_up(&mut self, mut channels: Channels) {
         let mut unread = channels.open.unsubscribe().await;
         unread.extend(self.inbox.close());
@@ -288,7 +316,12 @@ impl Attendant {
 impl Channels {
     fn new(open: Open) -> Self {
         let now = Instant::now();
-        Self { open, draining: Vec::new(), last_message: now, next_look: now + LOOK_EVERY }
+        Self {
+            open,
+            draining: Vec::new(),
+            last_message: now,
+            next_look: now + LOOK_EVERY,
+        }
     }
 
     fn heard(&mut self) {
@@ -297,10 +330,15 @@ impl Channels {
     }
 
     fn outstanding(&self) -> u64 {
-        self.draining.iter().chain([&self.open]).map(Open::outstanding).sum()
+        self.draining
+            .iter()
+            .chain([&self.open])
+            .map(Open::outstanding)
+            .sum()
     }
 
-    /// Puts a fresh channel in the place of the one that is subscribed. Returns what had come there meanwhile.
+    /// Puts a fresh channel in the place of the one that is subscribed. Returns what had come there
+    /// meanwhile.
     async fn renew(&mut self, fresh: Open) -> Vec<Incoming> {
         let mut old = std::mem::replace(&mut self.open, fresh);
         let unread = old.unsubscribe().await;
@@ -309,8 +347,8 @@ impl Channels {
         unread
     }
 
-    /// Tells RabbitMQ what became of messages, each on the channel that it came by. Tags of lost channels are left
-    /// out: RabbitMQ has redelivered those messages.
+    /// Tells RabbitMQ what became of messages, each on the channel that it came by. Tags of lost
+    /// channels are left out: RabbitMQ has redelivered those messages.
     async fn answer(&mut self, orders: &[Order]) -> Result<(), String> {
         for old in &mut self.draining {
             if let Err(error) = old.answer(orders).await {
@@ -324,14 +362,21 @@ impl Channels {
 
     /// Closes earlier channels that nobody has to answer on any more.
     async fn drain(&mut self) {
-        let (draining, done): (Vec<Open>, Vec<Open>) =
-            std::mem::take(&mut self.draining).into_iter().partition(|old| old.is_open() && old.outstanding() > 0);
+        let (draining, done): (Vec<Open>, Vec<Open>) = std::mem::take(&mut self.draining)
+            .into_iter()
+            .partition(|old| old.is_open() && old.outstanding() > 0);
         self.draining = draining;
         join_all(done.into_iter().map(Open::close)).await;
     }
 
     async fn close(self) {
-        join_all(self.draining.into_iter().chain([self.open]).map(Open::close)).await;
+        join_all(
+            self.draining
+                .into_iter()
+                .chain([self.open])
+                .map(Open::close),
+        )
+        .await;
     }
 }
 

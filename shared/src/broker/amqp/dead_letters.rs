@@ -17,9 +17,14 @@ use crate::domain::message;
 /// How much of a body is shown.
 const SHOWN_BYTES: usize = 4096;
 
-/// Looks at up to `limit` dead letters. They are fetched without acknowledging and given back in their
-/// order. While they are fetched, nobody else sees them; when this returns, everybody does again.
-pub(super) async fn look(session: &Session, dead: &ShortString, limit: u32) -> Result<Vec<DeadLetter>, BrokerError> {
+/// Looks at up to `limit` dead letters. They are fetched without acknowledging and given back in
+/// their order. While they are fetched, nobody else sees them; when this returns, everybody does
+/// again.
+pub(super) async fn look(
+    session: &Session,
+    dead: &ShortString,
+    limit: u32,
+) -> Result<Vec<DeadLetter>, BrokerError> {
     let mut side = SideChannel::open(session, dead).await?;
     let mut letters = Vec::new();
     let failed = loop {
@@ -36,8 +41,9 @@ pub(super) async fn look(session: &Session, dead: &ShortString, limit: u32) -> R
     failed.map_or(Ok(letters), Err)
 }
 
-/// Publishes dead letters to the work queue and, once that is confirmed, takes them off the dead-letter
-/// queue. A crash in between leaves the message in both: it is delivered twice at worst, never lost.
+/// Publishes dead letters to the work queue and, once that is confirmed, takes them off the
+/// dead-letter queue. A crash in between leaves the message in both: it is delivered twice at
+/// worst, never lost.
 pub(super) async fn redrive(
     session: &Session,
     names: &Names,
@@ -74,25 +80,43 @@ impl Redrive<'_> {
             left = left.min(limit);
         }
         while left > 0 {
-            let taken = self.side.take(usize::try_from(left).unwrap_or(WINDOW)).await?;
+            let taken = self
+                .side
+                .take(usize::try_from(left).unwrap_or(WINDOW))
+                .await?;
             if taken.is_empty() {
                 break;
             }
             left = left.saturating_sub(taken.len() as u64);
-            let wanted = taken.into_iter().filter(|message| self.is_wanted(message)).collect();
+            let wanted = taken
+                .into_iter()
+                .filter(|message| self.is_wanted(message))
+                .collect();
             self.put_back(wanted).await?;
         }
         Ok(())
     }
 
     fn is_wanted(&self, message: &Delivery) -> bool {
-        self.wanted.as_ref().is_none_or(|wanted| wanted.contains(id(message).as_str()))
+        self.wanted
+            .as_ref()
+            .is_none_or(|wanted| wanted.contains(id(message).as_str()))
     }
 
     async fn put_back(&mut self, messages: Vec<Delivery>) -> Result<(), BrokerError> {
-        let about: Vec<(u64, bool)> =
-            messages.iter().map(|letter| (letter.delivery_tag, message::is_notification(&letter.data))).collect();
-        let answers = self.publisher.publish(messages.into_iter().map(|message| self.revived(message)).collect()).await;
+        let about: Vec<(u64, bool)> = messages
+            .iter()
+            .map(|letter| (letter.delivery_tag, message::is_notification(&letter.data)))
+            .collect();
+        let answers = self
+            .publisher
+            .publish(
+                messages
+                    .into_iter()
+                    .map(|message| self.revived(message))
+                    .collect(),
+            )
+            .await;
         let mut confirmed = Vec::new();
         let mut undecodable = 0;
         let mut failed = None;
@@ -137,12 +161,20 @@ fn letter(message: &Delivery) -> DeadLetter {
 
 /// The message's own id, else one made from its body.
 fn id(message: &Delivery) -> String {
-    let own = message.properties.message_id().as_ref().map(ShortString::as_str).filter(|id| !id.is_empty());
+    let own = message
+        .properties
+        .message_id()
+        .as_ref()
+        .map(ShortString::as_str)
+        .filter(|id| !id.is_empty());
     own.map_or_else(|| id_of_body(&message.data), str::to_owned)
 }
 
 fn id_of_body(body: &[u8]) -> String {
     let digest = Sha256::digest(body);
-    let hex: String = digest[..12].iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = digest[..12]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!("sha256-{hex}")
 }

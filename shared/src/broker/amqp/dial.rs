@@ -31,20 +31,25 @@ type Stream = AsyncTcpStream<<async_rs::Tokio as Reactor>::TcpStream>;
 
 /// Opens an AMQP connection.
 ///
-/// A server that takes the socket and then says nothing makes this fail with `TimedOut`; the thread that lapin
-/// started for it lives on until the socket closes. Call [`greet`] before trying again.
+/// A server that takes the socket and then says nothing makes this fail with `TimedOut`; the thread
+/// that lapin started for it lives on until the socket closes. Call [`greet`] before trying again.
 pub(super) async fn connect(target: &Arc<Target>, node: &AMQPUri) -> lapin::Result<Connection> {
     let properties = ConnectionProperties::default().with_connection_name("posthaste".into());
     let dialled = Arc::clone(target);
     let open = async move |uri: AMQPUri, runtime: TokioRuntime| {
-        open_stream(&dialled, &uri, &runtime).await.map_err(Into::into)
+        open_stream(&dialled, &uri, &runtime)
+            .await
+            .map_err(Into::into)
     };
     let runtime = lapin::runtime::default_runtime()?;
     let handshake = Connection::connector(node.clone(), runtime, open, properties);
-    tokio::time::timeout(2 * STEP_TIMEOUT, handshake).await.unwrap_or_else(|_| Err(timed_out().into()))
+    tokio::time::timeout(2 * STEP_TIMEOUT, handshake)
+        .await
+        .unwrap_or_else(|_| Err(timed_out().into()))
 }
 
-/// What the server says of itself (`product`, `version`, …) when a client knocks, without logging in.
+/// What the server says of itself (`product`, `version`, …) when a client knocks, without logging
+/// in.
 pub(super) async fn greet(target: &Target, node: &AMQPUri) -> io::Result<Vec<(String, String)>> {
     let runtime = TokioRuntime::tokio_current();
     let mut stream = open_stream(target, node, &runtime).await?;
@@ -59,17 +64,29 @@ pub(super) async fn greet(target: &Target, node: &AMQPUri) -> io::Result<Vec<(St
         Ok(payload)
     })
     .await?;
-    let properties = start.get(START_HEADER..).and_then(|rest| parse_field_table(rest).ok());
-    Ok(properties.map(|(_, table)| texts(&table)).unwrap_or_default())
+    let properties = start
+        .get(START_HEADER..)
+        .and_then(|rest| parse_field_table(rest).ok());
+    Ok(properties
+        .map(|(_, table)| texts(&table))
+        .unwrap_or_default())
 }
 
-async fn open_stream(target: &Target, node: &AMQPUri, runtime: &TokioRuntime) -> io::Result<Stream> {
+async fn open_stream(
+    target: &Target,
+    node: &AMQPUri,
+    runtime: &TokioRuntime,
+) -> io::Result<Stream> {
     let mut plain = node.clone();
     plain.scheme = AMQPScheme::AMQP;
     within(async {
         let stream = plain.connect_async(runtime).await?;
         match &target.tls {
-            Some(tls) => stream.into_rustls(&RustlsConnector::from(tls.clone()), &plain.authority.host).await,
+            Some(tls) => {
+                stream
+                    .into_rustls(&RustlsConnector::from(tls.clone()), &plain.authority.host)
+                    .await
+            }
             None => Ok(stream),
         }
     })
@@ -77,7 +94,9 @@ async fn open_stream(target: &Target, node: &AMQPUri, runtime: &TokioRuntime) ->
 }
 
 async fn within<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    tokio::time::timeout(STEP_TIMEOUT, work).await.unwrap_or_else(|_| Err(timed_out()))
+    tokio::time::timeout(STEP_TIMEOUT, work)
+        .await
+        .unwrap_or_else(|_| Err(timed_out()))
 }
 
 fn timed_out() -> io::Error {
@@ -89,5 +108,9 @@ fn texts(table: &FieldTable) -> Vec<(String, String)> {
         AMQPValue::LongString(text) => Some(text.to_string()),
         _ => None,
     };
-    table.inner().iter().filter_map(|(name, value)| Some((name.as_str().to_owned(), text(value)?))).collect()
+    table
+        .inner()
+        .iter()
+        .filter_map(|(name, value)| Some((name.as_str().to_owned(), text(value)?)))
+        .collect()
 }

@@ -21,8 +21,8 @@ struct Held {
 }
 
 impl Inbox {
-    /// Waits for messages and takes at most `max`; `None` once closed. Cancel-safe: nothing is taken
-    /// before it is returned.
+    /// Waits for messages and takes at most `max`; `None` once closed. Cancel-safe: nothing is
+    /// taken before it is returned.
     pub(super) async fn take(&self, max: usize) -> Option<Vec<Incoming>> {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());

@@ -1,7 +1,7 @@
 //! RabbitMQ as the broker, by AMQP 0-9-1. Works on RabbitMQ 3.10 and later, needs no plugin.
 //!
-//! One connection publishes and answers questions; each consumer has a connection of its own. All of them come
-//! back by themselves, with the topology, for as long as the broker is not closed.
+//! One connection publishes and answers questions; each consumer has a connection of its own. All
+//! of them come back by themselves, with the topology, for as long as the broker is not closed.
 
 mod acks;
 mod connection;
@@ -70,8 +70,8 @@ pub struct AmqpBroker {
 }
 
 impl AmqpBroker {
-    /// Checks the options and starts to connect. That RabbitMQ cannot be reached now is no error here: [`Broker::ping`]
-    /// and the other calls tell. Must be called within a tokio runtime.
+    /// Checks the options and starts to connect. That RabbitMQ cannot be reached now is no error
+    /// here: [`Broker::ping`] and the other calls tell. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// [`BrokerError::Configuration`] when the URL or a TLS file cannot be used.
@@ -83,16 +83,30 @@ impl AmqpBroker {
         let target = tokio::task::spawn_blocking(move || Target::check(&options).map(Arc::new))
             .await
             .map_err(|error| BrokerError::Configuration(error.to_string()))??;
-        let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
-        let (link, keeper) = Link::start(Arc::clone(&target), Arc::clone(&metrics), closing.clone());
+        let tasks = TaskTracker::new();
+        let closing = CancellationToken::new();
+        let (link, keeper) =
+            Link::start(Arc::clone(&target), Arc::clone(&metrics), closing.clone());
         tasks.spawn(keeper);
         let (publisher, lanes) = Publisher::start(link.clone(), target.confirm_timeout, &closing);
         for lane in lanes {
             tasks.spawn(lane);
         }
         let end = closing.clone().drop_guard();
-        let (epochs, consumers) = (Arc::default(), Mutex::default());
-        Ok(Self { target, metrics, clock, link, publisher, epochs, consumers, tasks, closing, _end: end })
+        let epochs = Arc::default();
+        let consumers = Mutex::default();
+        Ok(Self {
+            target,
+            metrics,
+            clock,
+            link,
+            publisher,
+            epochs,
+            consumers,
+            tasks,
+            closing,
+            _end: end,
+        })
     }
 
     async fn publish_one(&self, message: Outgoing) -> Result<(), BrokerError> {
@@ -100,7 +114,11 @@ impl AmqpBroker {
         answer.unwrap_or_else(|| Err(BrokerError::Unavailable("no answer".to_owned())))
     }
 
-    async fn counts_of(&self, queue: &ShortString, patience: Duration) -> Result<Counts, BrokerError> {
+    async fn counts_of(
+        &self,
+        queue: &ShortString,
+        patience: Duration,
+    ) -> Result<Counts, BrokerError> {
         let channel = self.link.session(patience).await?.channel().await?;
         let counts = counts(&channel, queue).await?;
         close_channel(&channel).await;
@@ -112,7 +130,10 @@ impl AmqpBroker {
     }
 
     fn standings(&self) -> Vec<Arc<Standing>> {
-        let mut consumers = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut consumers = self
+            .consumers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         consumers.retain(|consumer| consumer.strong_count() > 0);
         consumers.iter().filter_map(Weak::upgrade).collect()
     }
@@ -123,9 +144,20 @@ impl AmqpBroker {
         if standings.is_empty() {
             return Consuming::NoConsumer;
         }
-        let counts = timeout(PING_TIMEOUT, self.counts_of(&self.target.names.work, PING_TIMEOUT)).await;
-        let Ok(Ok(counts)) = counts else { return Consuming::NotSubscribed };
-        let answers = join_all(standings.iter().map(|standing| standing.check(counts.consumers))).await;
+        let counts = timeout(
+            PING_TIMEOUT,
+            self.counts_of(&self.target.names.work, PING_TIMEOUT),
+        )
+        .await;
+        let Ok(Ok(counts)) = counts else {
+            return Consuming::NotSubscribed;
+        };
+        let answers = join_all(
+            standings
+                .iter()
+                .map(|standing| standing.check(counts.consumers)),
+        )
+        .await;
         let has = |wanted| answers.contains(&wanted);
         if has(Consuming::NotSubscribed) {
             Consuming::NotSubscribed
@@ -140,8 +172,15 @@ impl AmqpBroker {
     async fn server(&self, node: &AMQPUri) -> String {
         match timeout(PING_TIMEOUT, dial::greet(&self.target, node)).await {
             Ok(Ok(properties)) => {
-                let of = |name: &str| properties.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-                [of("product"), of("version")].map(|text| text.unwrap_or("?")).join(" ")
+                let of = |name: &str| {
+                    properties
+                        .iter()
+                        .find(|(key, _)| key == name)
+                        .map(|(_, value)| value.as_str())
+                };
+                [of("product"), of("version")]
+                    .map(|text| text.unwrap_or("?"))
+                    .join(" ")
             }
             Ok(Err(error)) => format!("no answer: {error}"),
             Err(_) => format!("no answer within {PING_TIMEOUT:?}"),
@@ -149,7 +188,9 @@ impl AmqpBroker {
     }
 
     async fn round_trip(&self) -> Result<(), BrokerError> {
-        self.counts_of(&self.target.names.work, PING_TIMEOUT).await.map(drop)
+        self.counts_of(&self.target.names.work, PING_TIMEOUT)
+            .await
+            .map(drop)
     }
 }
 
@@ -183,7 +224,11 @@ impl Broker for AmqpBroker {
         }
         // Its connection is closed by its own task, after the last acknowledgement went out.
         let end = CancellationToken::new();
-        let (link, keeper) = Link::start(Arc::clone(&self.target), Arc::clone(&self.metrics), end.clone());
+        let (link, keeper) = Link::start(
+            Arc::clone(&self.target),
+            Arc::clone(&self.metrics),
+            end.clone(),
+        );
         let around = Surroundings {
             link,
             names: self.target.names.clone(),
@@ -192,7 +237,10 @@ impl Broker for AmqpBroker {
             closing: self.closing.clone(),
         };
         let (consumer, attendant) = AmqpConsumer::new(around, prefetch);
-        self.consumers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&attendant.standing()));
+        self.consumers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Arc::downgrade(&attendant.standing()));
         self.tasks.spawn(keeper);
         self.tasks.spawn(async move {
             let _end = end.drop_guard();
@@ -201,12 +249,23 @@ impl Broker for AmqpBroker {
         Ok(Box::new(consumer))
     }
 
-    async fn dead_letter(&self, message: &Message, reason: DeadReason, detail: &str) -> Result<(), BrokerError> {
+    async fn dead_letter(
+        &self,
+        message: &Message,
+        reason: DeadReason,
+        detail: &str,
+    ) -> Result<(), BrokerError> {
         self.publish_one(Outgoing {
             exchange: self.target.names.dead.clone(),
             routing_key: ShortString::default(),
             mandatory: true,
-            properties: properties::of_dead(message, &self.target.origin, reason, detail, self.clock.now()),
+            properties: properties::of_dead(
+                message,
+                &self.target.origin,
+                reason,
+                detail,
+                self.clock.now(),
+            ),
             body: message.body.clone(),
         })
         .await
@@ -228,28 +287,50 @@ impl Broker for AmqpBroker {
 
     async fn ping(&self) -> Result<(), BrokerError> {
         let late = || BrokerError::Unavailable(format!("no answer within {PING_TIMEOUT:?}"));
-        timeout(PING_TIMEOUT + Duration::from_millis(100), self.round_trip()).await.unwrap_or_else(|_| Err(late()))
+        timeout(PING_TIMEOUT + Duration::from_millis(100), self.round_trip())
+            .await
+            .unwrap_or_else(|_| Err(late()))
     }
 
     async fn depths(&self) -> Result<BTreeMap<&'static str, u64>, BrokerError> {
         let names = &self.target.names;
-        Ok(BTreeMap::from([("work", self.depth_of(&names.work).await?), ("dead", self.depth_of(&names.dead).await?)]))
+        Ok(BTreeMap::from([
+            ("work", self.depth_of(&names.work).await?),
+            ("dead", self.depth_of(&names.dead).await?),
+        ]))
     }
 
     async fn describe(&self) -> Vec<(String, String)> {
         let (target, names) = (&self.target, &self.target.names);
         let first = &target.nodes[0];
-        let tls = if first.scheme == AMQPScheme::AMQPS { "yes" } else { "no" };
+        let tls = if first.scheme == AMQPScheme::AMQPS {
+            "yes"
+        } else {
+            "no"
+        };
         let lines = [
             ("kind", "RabbitMQ (AMQP 0-9-1)".to_owned()),
             ("vhost", first.vhost.clone()),
             ("user", first.authority.userinfo.username.clone()),
             ("tls", tls.to_owned()),
-            ("exchanges", format!("{}, {}, {}", names.notifications, names.events, names.dead)),
+            (
+                "exchanges",
+                format!("{}, {}, {}", names.notifications, names.events, names.dead),
+            ),
             ("queues", format!("{}, {}", names.work, names.dead)),
         ];
-        let nodes = join_all(target.nodes.iter().map(async |node| (address(node), self.server(node).await))).await;
-        lines.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(nodes).collect()
+        let nodes = join_all(
+            target
+                .nodes
+                .iter()
+                .map(async |node| (address(node), self.server(node).await)),
+        )
+        .await;
+        lines
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .chain(nodes)
+            .collect()
     }
 
     async fn close(&self) {

@@ -6,7 +6,9 @@ use futures::future::join_all;
 use futures::{FutureExt as _, StreamExt as _};
 use lapin::Channel;
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions};
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
+};
 use lapin::types::{FieldTable, ShortString};
 use tokio::time::{Instant, timeout};
 
@@ -53,10 +55,21 @@ impl Open {
     ) -> Result<Self, BrokerError> {
         let channel = session.channel().await?;
         in_time(channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
-        let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
-        let deliveries = in_time(channel.basic_consume(queue.clone(), "".into(), options, arguments)).await?;
-        let (settled, origin) = (Settled::default(), session.origin_keys().clone());
-        Ok(Self { channel, queue: queue.clone(), epoch, settled, deliveries, origin, last_command: None })
+        let options = BasicConsumeOptions::default();
+        let arguments = FieldTable::default();
+        let deliveries =
+            in_time(channel.basic_consume(queue.clone(), "".into(), options, arguments)).await?;
+        let settled = Settled::default();
+        let origin = session.origin_keys().clone();
+        Ok(Self {
+            channel,
+            queue: queue.clone(),
+            epoch,
+            settled,
+            deliveries,
+            origin,
+            last_command: None,
+        })
     }
 
     /// Messages that were delivered and not answered for.
@@ -73,8 +86,8 @@ impl Open {
         counts(&self.channel, &self.queue).await
     }
 
-    /// The next messages, one at least; an error when the channel is lost or RabbitMQ ended the subscription.
-    /// Cancel-safe.
+    /// The next messages, one at least; an error when the channel is lost or RabbitMQ ended the
+    /// subscription. Cancel-safe.
     pub(super) async fn next(&mut self) -> Result<Vec<Incoming>, String> {
         let mut delivery = match self.deliveries.next().await {
             Some(Ok(delivery)) => delivery,
@@ -91,13 +104,17 @@ impl Open {
         }
     }
 
-    /// Ends the subscription; what was delivered stays to be answered for. Returns the messages that had come and
-    /// were not read.
+    /// Ends the subscription; what was delivered stays to be answered for. Returns the messages
+    /// that had come and were not read.
     pub(super) async fn unsubscribe(&mut self) -> Vec<Incoming> {
-        let cancel = self.channel.basic_cancel(self.deliveries.tag(), BasicCancelOptions::default());
+        let cancel = self
+            .channel
+            .basic_cancel(self.deliveries.tag(), BasicCancelOptions::default());
         let cancelled = matches!(timeout(STOP_TIMEOUT, cancel).await, Ok(Ok(())));
         let mut unread = Vec::new();
-        while cancelled && let Ok(Some(Ok(delivery))) = timeout(STOP_TIMEOUT, self.deliveries.next()).await {
+        while cancelled
+            && let Ok(Some(Ok(delivery))) = timeout(STOP_TIMEOUT, self.deliveries.next()).await
+        {
             unread.push(self.take_in(delivery));
         }
         unread
@@ -106,15 +123,20 @@ impl Open {
     fn take_in(&mut self, delivery: Delivery) -> Incoming {
         self.settled.delivered(delivery.delivery_tag);
         Incoming {
-            tag: Tag { epoch: self.epoch, number: delivery.delivery_tag },
+            tag: Tag {
+                epoch: self.epoch,
+                number: delivery.delivery_tag,
+            },
             delivery_count: properties::delivery_count(&delivery.properties),
             message: properties::read(&delivery.properties, delivery.data, &self.origin),
         }
     }
 
-    /// Tells RabbitMQ, with one command for each contiguous run. Tags of other channels are left out.
+    /// Tells RabbitMQ, with one command for each contiguous run. Tags of other channels are left
+    /// out.
     pub(super) async fn answer(&mut self, orders: &[Order]) -> Result<(), String> {
-        let (mut done, mut back) = (Vec::new(), Vec::new());
+        let mut done = Vec::new();
+        let mut back = Vec::new();
         for order in orders {
             match order {
                 Order::Ack(tags) => done.extend_from_slice(tags),
@@ -123,13 +145,18 @@ impl Open {
         }
         let acks = self.settle(&done);
         let acked = join_all(acks.into_iter().map(|command| {
-            let options = BasicAckOptions { multiple: command.multiple };
+            let options = BasicAckOptions {
+                multiple: command.multiple,
+            };
             self.channel.basic_ack(command.tag, options)
         }))
         .await;
         let nacks = self.settle(&back);
         let requeued = join_all(nacks.into_iter().map(|command| {
-            let options = BasicNackOptions { multiple: command.multiple, requeue: true };
+            let options = BasicNackOptions {
+                multiple: command.multiple,
+                requeue: true,
+            };
             self.channel.basic_nack(command.tag, options)
         }))
         .await;
@@ -141,18 +168,27 @@ impl Open {
     }
 
     fn settle(&mut self, tags: &[Tag]) -> Vec<super::acks::Command> {
-        let own = tags.iter().filter(|tag| tag.epoch == self.epoch).map(|tag| tag.number);
+        let own = tags
+            .iter()
+            .filter(|tag| tag.epoch == self.epoch)
+            .map(|tag| tag.number);
         self.settled.settle(own)
     }
 
-    /// Closes the channel, once what was answered for has reached the queue. What was not goes back.
+    /// Closes the channel, once what was answered for has reached the queue. What was not goes
+    /// back.
     pub(super) async fn close(self) {
-        if self.is_open() && self.last_command.is_some_and(|at| at.elapsed() < SURELY_APPLIED) {
+        if self.is_open()
+            && self
+                .last_command
+                .is_some_and(|at| at.elapsed() < SURELY_APPLIED)
+        {
             match timeout(PROOF_TIMEOUT, applied(&self.channel, &self.queue)).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(_)) | Err(_) => {
                     tracing::warn!(
-                        "RabbitMQ did not say that it has the last acknowledgements; messages may come again"
+                        "RabbitMQ did not say that it has the last acknowledgements; messages may \
+                         come again"
                     );
                 }
             }

@@ -14,23 +14,25 @@ use crate::broker::BrokerError;
 use crate::config::value::amqp_urls;
 use crate::domain::secret::Secret;
 
-/// How often each side shows that it lives when there is nothing else to say, in seconds; a peer silent for
-/// twice as long is taken for dead. The URL's `heartbeat` goes before.
+/// How often each side shows that it lives when there is nothing else to say, in seconds; a peer
+/// silent for twice as long is taken for dead. The URL's `heartbeat` goes before.
 const HEARTBEAT_SECONDS: u16 = 10;
 
 /// Where RabbitMQ is and how Posthaste's objects there are called.
 #[derive(Debug, Clone)]
 pub struct AmqpOptions {
-    /// `amqp://user:password@host:port/vhost` or `amqps://…`; the query may set `heartbeat` (seconds),
-    /// `frame_max`, `channel_max` and `auth_mechanism` (`plain`, or `external` with a client certificate).
+    /// `amqp://user:password@host:port/vhost` or `amqps://…`; the query may set `heartbeat`
+    /// (seconds), `frame_max`, `channel_max` and `auth_mechanism` (`plain`, or `external` with a
+    /// client certificate).
     ///
-    /// For the nodes of a cluster: several such URLs with commas between them, all with the same scheme and vhost. A
-    /// connection begins at any of them and goes on to the next one when a node cannot be reached or is lost.
+    /// For the nodes of a cluster: several such URLs with commas between them, all with the same
+    /// scheme and vhost. A connection begins at any of them and goes on to the next one when a node
+    /// cannot be reached or is lost.
     pub url: Secret,
     /// What the names of exchanges and queues begin with: 1 to 64 letters, digits, `.`, `_` or `-`.
     pub name_prefix: String,
-    /// PEM file with the certificates of the authorities that may sign the server's certificate, instead
-    /// of the operating system's.
+    /// PEM file with the certificates of the authorities that may sign the server's certificate,
+    /// instead of the operating system's.
     pub ca_file: Option<PathBuf>,
     /// PEM file with the client's certificate and those that link it to its authority.
     pub client_cert_file: Option<PathBuf>,
@@ -38,8 +40,8 @@ pub struct AmqpOptions {
     pub client_key_file: Option<PathBuf>,
     /// How long to wait for a publisher confirm. Default 5 s.
     pub confirm_timeout: Duration,
-    /// The installation's master keys: with one of them a message proves to be of one of Posthaste's own events. A
-    /// program that only enqueues needs none. Default none.
+    /// The installation's master keys: with one of them a message proves to be of one of
+    /// Posthaste's own events. A program that only enqueues needs none. Default none.
     pub master_keys: Vec<Secret>,
 }
 
@@ -74,11 +76,20 @@ impl Target {
         let nodes = parse_urls(&options.url)?;
         let tls = match nodes[0].scheme {
             AMQPScheme::AMQPS => {
-                let (cert, key) = (options.client_cert_file.as_deref(), options.client_key_file.as_deref());
-                Some(Arc::new(tls::client_config(options.ca_file.as_deref(), cert, key)?))
+                let cert = options.client_cert_file.as_deref();
+                let key = options.client_key_file.as_deref();
+                Some(Arc::new(tls::client_config(
+                    options.ca_file.as_deref(),
+                    cert,
+                    key,
+                )?))
             }
             AMQPScheme::AMQP => {
-                let files = [&options.ca_file, &options.client_cert_file, &options.client_key_file];
+                let files = [
+                    &options.ca_file,
+                    &options.client_cert_file,
+                    &options.client_key_file,
+                ];
                 if files.into_iter().any(Option::is_some) {
                     return Err(BrokerError::configuration(
                         "TLS files are set, but the URL begins with amqp://, not amqps://",
@@ -88,15 +99,28 @@ impl Target {
             }
         };
         if options.confirm_timeout.is_zero() {
-            return Err(BrokerError::configuration("the confirm timeout must be longer than zero"));
+            return Err(BrokerError::configuration(
+                "the confirm timeout must be longer than zero",
+            ));
         }
-        let (names, origin) = (Names::new(&options.name_prefix)?, OriginKeys::of(&options.master_keys));
-        Ok(Self { nodes, tls, names, confirm_timeout: options.confirm_timeout, origin })
+        let names = Names::new(&options.name_prefix)?;
+        let origin = OriginKeys::of(&options.master_keys);
+        Ok(Self {
+            nodes,
+            tls,
+            names,
+            confirm_timeout: options.confirm_timeout,
+            origin,
+        })
     }
 
     /// All addresses as one text.
     pub(super) fn addresses(&self) -> String {
-        self.nodes.iter().map(address).collect::<Vec<_>>().join(", ")
+        self.nodes
+            .iter()
+            .map(address)
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 }
 
@@ -108,38 +132,53 @@ pub(super) fn address(node: &AMQPUri) -> String {
 /// One URL or several; never none.
 fn parse_urls(list: &Secret) -> Result<Vec<AMQPUri>, BrokerError> {
     let urls = amqp_urls(list.expose());
-    let nodes = urls.iter().map(|url| parse_url(url)).collect::<Result<Vec<_>, _>>()?;
+    let nodes = urls
+        .iter()
+        .map(|url| parse_url(url))
+        .collect::<Result<Vec<_>, _>>()?;
     if nodes.iter().any(|node| node.scheme != nodes[0].scheme) {
-        return Err(BrokerError::configuration("the URLs must all begin with amqp://, or all with amqps://"));
+        return Err(BrokerError::configuration(
+            "the URLs must all begin with amqp://, or all with amqps://",
+        ));
     }
     if nodes.iter().any(|node| node.vhost != nodes[0].vhost) {
-        return Err(BrokerError::configuration("the URLs must all name the same vhost: they are nodes of one cluster"));
+        return Err(BrokerError::configuration(
+            "the URLs must all name the same vhost: they are nodes of one cluster",
+        ));
     }
     Ok(nodes)
 }
 
 /// The parser's own messages are not passed on: some repeat the URL, password and all.
 fn parse_url(url: &str) -> Result<AMQPUri, BrokerError> {
-    let parsed = url::Url::parse(url).map_err(|error| BrokerError::configuration(&format!("the URL: {error}")))?;
+    let parsed = url::Url::parse(url)
+        .map_err(|error| BrokerError::configuration(&format!("the URL: {error}")))?;
     if !matches!(parsed.scheme(), "amqp" | "amqps") {
-        return Err(BrokerError::configuration("the URL must begin with amqp:// or amqps://"));
+        return Err(BrokerError::configuration(
+            "the URL must begin with amqp:// or amqps://",
+        ));
     }
     if parsed.host_str().is_none_or(str::is_empty) {
         return Err(BrokerError::configuration("the URL names no host"));
     }
     if parsed.host_str().is_some_and(|host| host.contains(',')) {
-        return Err(BrokerError::configuration("the URL names several hosts: give each node a whole URL of its own"));
+        return Err(BrokerError::configuration(
+            "the URL names several hosts: give each node a whole URL of its own",
+        ));
     }
     let mut uri: AMQPUri = url.parse().map_err(|_: String| {
         BrokerError::configuration(
-            "the URL must read amqp://user:password@host:5672/vhost (percent-encode what is special)",
+            "the URL must read amqp://user:password@host:5672/vhost (percent-encode what is \
+             special)",
         )
     })?;
     if uri.vhost.is_empty() {
         uri.vhost = "/".to_owned();
     }
     if uri.vhost.len() > 255 {
-        return Err(BrokerError::configuration("the URL's vhost is longer than 255 bytes"));
+        return Err(BrokerError::configuration(
+            "the URL's vhost is longer than 255 bytes",
+        ));
     }
     uri.query.heartbeat = uri.query.heartbeat.or(Some(HEARTBEAT_SECONDS));
     Ok(uri)
@@ -159,12 +198,19 @@ mod tests {
         assert_eq!(target.addresses(), "broker.internal:5672");
         assert_eq!(target.nodes[0].vhost, "/");
         assert_eq!(target.nodes[0].query.heartbeat, Some(10));
-        assert_eq!(check("amqp://h/?heartbeat=60").ok().unwrap().nodes[0].query.heartbeat, Some(60));
+        assert_eq!(
+            check("amqp://h/?heartbeat=60").ok().unwrap().nodes[0]
+                .query
+                .heartbeat,
+            Some(60)
+        );
     }
 
     #[test]
     fn takes_the_nodes_of_one_cluster() {
-        let target = check("amqp://u:p@a/v, amqp://u:p,q@b:5673/v,amqp://c/v").ok().unwrap();
+        let target = check("amqp://u:p@a/v, amqp://u:p,q@b:5673/v,amqp://c/v")
+            .ok()
+            .unwrap();
         assert_eq!(target.addresses(), "a:5672, b:5673, c:5672");
         for (urls, said) in [
             ("amqp://u:hunter2@a,amqps://b", "all with amqps://"),
@@ -173,7 +219,10 @@ mod tests {
             ("amqp://u:hunter2@a,amqp://", "no host"),
         ] {
             let error = check(urls).err().unwrap().to_string();
-            assert!(error.contains(said) && !error.contains("hunter2"), "{urls}: {error}");
+            assert!(
+                error.contains(said) && !error.contains("hunter2"),
+                "{urls}: {error}"
+            );
         }
     }
 

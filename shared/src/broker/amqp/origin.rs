@@ -1,5 +1,6 @@
-//! That a message is of an event of Posthaste's own, proved. The header alone could be set by whoever may publish, and
-//! would keep a delivery out of the accounting and its failure out of the events.
+//! That a message is of an event of Posthaste's own, proved. The header alone could be set by
+//! whoever may publish, and would keep a delivery out of the accounting and its failure out of the
+//! events.
 
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -27,15 +28,24 @@ impl OriginKeys {
         Self(master_keys.iter().map(derive).collect())
     }
 
-    /// The header's value for this message: one proof for each key, so that whoever has one of them can check it.
+    /// The header's value for this message: one proof for each key, so that whoever has one of them
+    /// can check it.
     pub(super) fn prove(&self, message: &Message) -> String {
-        self.0.iter().map(|key| hex(&mac(key, message))).collect::<Vec<_>>().join(",")
+        self.0
+            .iter()
+            .map(|key| hex(&mac(key, message)))
+            .collect::<Vec<_>>()
+            .join(",")
     }
 
     /// Whether one of the proofs is of one of the keys.
     pub(super) fn is_proved(&self, message: &Message, proofs: &str) -> bool {
         let expected: Vec<String> = self.0.iter().map(|key| hex(&mac(key, message))).collect();
-        proofs.split(',').any(|proof| expected.iter().any(|own| bool::from(own.as_bytes().ct_eq(proof.as_bytes()))))
+        proofs.split(',').any(|proof| {
+            expected
+                .iter()
+                .any(|own| bool::from(own.as_bytes().ct_eq(proof.as_bytes())))
+        })
     }
 }
 

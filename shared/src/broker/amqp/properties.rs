@@ -1,5 +1,5 @@
-//! A [`Message`] as AMQP properties and headers, and back. Reading takes what any client may have sent:
-//! what is missing or makes no sense is left out.
+//! A [`Message`] as AMQP properties and headers, and back. Reading takes what any client may have
+//! sent: what is missing or makes no sense is left out.
 
 use bytes::Bytes;
 use lapin::BasicProperties;
@@ -41,10 +41,17 @@ pub(super) fn of_message(message: &Message, keys: &OriginKeys) -> BasicPropertie
         insert(&mut headers, hops::HEADER, &message.hops.to_string());
     }
     let mut properties = persistent("application/json").with_headers(headers);
-    if let Some(id) = message.id.as_deref().and_then(|id| ShortString::try_new(id).ok()) {
+    if let Some(id) = message
+        .id
+        .as_deref()
+        .and_then(|id| ShortString::try_new(id).ok())
+    {
         properties = properties.with_message_id(id);
     }
-    if let Some(seconds) = message.accepted_at.and_then(|at| u64::try_from(at.as_seconds()).ok()) {
+    if let Some(seconds) = message
+        .accepted_at
+        .and_then(|at| u64::try_from(at.as_seconds()).ok())
+    {
         properties = properties.with_timestamp(seconds);
     }
     match message.priority {
@@ -55,8 +62,8 @@ pub(super) fn of_message(message: &Message, keys: &OriginKeys) -> BasicPropertie
 
 /// The properties of an event.
 pub(super) fn of_event(event: &Event) -> BasicProperties {
-    let properties =
-        persistent("application/cloudevents+json; charset=utf-8").with_message_id(event.id.to_string().into());
+    let properties = persistent("application/cloudevents+json; charset=utf-8")
+        .with_message_id(event.id.to_string().into());
     match u64::try_from(event.at.as_seconds()) {
         Ok(seconds) => properties.with_timestamp(seconds),
         Err(_) => properties,
@@ -83,20 +90,34 @@ pub(super) fn of_dead(
 pub(super) fn revived(properties: &BasicProperties) -> BasicProperties {
     let mut headers = FieldTable::default();
     for (name, value) in properties.headers().iter().flatten() {
-        let of_death = [message::DEAD_REASON, message::DEAD_DETAIL, message::DIED_AT, COUNT].contains(&name.as_str())
-            || ["x-death", "x-first-death-", "x-last-death-"].iter().any(|start| name.as_str().starts_with(start));
+        let of_death = [
+            message::DEAD_REASON,
+            message::DEAD_DETAIL,
+            message::DIED_AT,
+            COUNT,
+        ]
+        .contains(&name.as_str())
+            || ["x-death", "x-first-death-", "x-last-death-"]
+                .iter()
+                .any(|start| name.as_str().starts_with(start));
         if !of_death {
             headers.insert(name.clone(), value.clone());
         }
     }
-    properties.clone().with_headers(headers).with_delivery_mode(PERSISTENT)
+    properties
+        .clone()
+        .with_headers(headers)
+        .with_delivery_mode(PERSISTENT)
 }
 
-/// The message that came with these properties. That it is of an event counts only where one of the keys proves it.
+/// The message that came with these properties. That it is of an event counts only where one of the
+/// keys proves it.
 pub(super) fn read(properties: &BasicProperties, body: Vec<u8>, keys: &OriginKeys) -> Message {
     let mut message = read_unproved(properties, body);
     if message.origin == Origin::Event {
-        let proofs = header(properties, message::ORIGIN_PROOF).and_then(text).unwrap_or_default();
+        let proofs = header(properties, message::ORIGIN_PROOF)
+            .and_then(text)
+            .unwrap_or_default();
         if !keys.is_proved(&message, &proofs) {
             message.origin = Origin::Producer;
         }
@@ -106,27 +127,41 @@ pub(super) fn read(properties: &BasicProperties, body: Vec<u8>, keys: &OriginKey
 
 fn read_unproved(properties: &BasicProperties, body: Vec<u8>) -> Message {
     Message {
-        id: properties.message_id().as_ref().map(|id| id.as_str().to_owned()).filter(|id| !id.is_empty()),
+        id: properties
+            .message_id()
+            .as_ref()
+            .map(|id| id.as_str().to_owned())
+            .filter(|id| !id.is_empty()),
         body: Bytes::from(body),
         accepted_at: accepted_at(properties),
-        origin: match header(properties, message::ORIGIN).and_then(text).as_deref() {
+        origin: match header(properties, message::ORIGIN)
+            .and_then(text)
+            .as_deref()
+        {
             Some("event") => Origin::Event,
             _ => Origin::Producer,
         },
         traceparent: header(properties, message::TRACEPARENT)
             .and_then(text)
-            .filter(|text| text.len() <= LONGEST_TRACEPARENT && text.chars().all(|c| c.is_ascii_graphic())),
+            .filter(|text| {
+                text.len() <= LONGEST_TRACEPARENT && text.chars().all(|c| c.is_ascii_graphic())
+            }),
         priority: match properties.priority() {
             Some(5..) => Priority::High,
             _ => Priority::Normal,
         },
-        hops: header(properties, hops::HEADER).and_then(text).map_or_else(Hops::default, |text| Hops::parse(&text)),
+        hops: header(properties, hops::HEADER)
+            .and_then(text)
+            .map_or_else(Hops::default, |text| Hops::parse(&text)),
     }
 }
 
 /// How often the message was delivered before, as far as the broker says.
 pub(super) fn delivery_count(properties: &BasicProperties) -> u32 {
-    header(properties, COUNT).and_then(integer).and_then(|count| u32::try_from(count).ok()).unwrap_or(0)
+    header(properties, COUNT)
+        .and_then(integer)
+        .and_then(|count| u32::try_from(count).ok())
+        .unwrap_or(0)
 }
 
 /// Why and when a message died.
@@ -140,8 +175,14 @@ pub(super) struct Death {
 pub(super) fn death(properties: &BasicProperties) -> Death {
     let own = header(properties, message::DEAD_REASON).and_then(text);
     if let Some(reason) = own.as_deref().and_then(DeadReason::parse) {
-        let detail = header(properties, message::DEAD_DETAIL).and_then(text).unwrap_or_default();
-        return Death { reason, detail, at: header(properties, message::DIED_AT).and_then(time) };
+        let detail = header(properties, message::DEAD_DETAIL)
+            .and_then(text)
+            .unwrap_or_default();
+        return Death {
+            reason,
+            detail,
+            at: header(properties, message::DIED_AT).and_then(time),
+        };
     }
     let last = match header(properties, DEATHS) {
         Some(AMQPValue::FieldArray(deaths)) => deaths.as_slice().first(),
@@ -149,19 +190,29 @@ pub(super) fn death(properties: &BasicProperties) -> Death {
     };
     let Some(AMQPValue::FieldTable(last)) = last else {
         let detail = "no header says why it is here".to_owned();
-        return Death { reason: DeadReason::DeliveryLimit, detail, at: None };
+        return Death {
+            reason: DeadReason::DeliveryLimit,
+            detail,
+            at: None,
+        };
     };
     let field = |name: &str| last.inner().get(name);
     let word = |name: &str| field(name).and_then(text).unwrap_or_else(|| "?".to_owned());
     Death {
         reason: DeadReason::DeliveryLimit,
-        detail: format!("the broker took it off queue {}: {}", word("queue"), word("reason")),
+        detail: format!(
+            "the broker took it off queue {}: {}",
+            word("queue"),
+            word("reason")
+        ),
         at: field("time").and_then(time),
     }
 }
 
 fn persistent(content_type: &str) -> BasicProperties {
-    BasicProperties::default().with_content_type(content_type.into()).with_delivery_mode(PERSISTENT)
+    BasicProperties::default()
+        .with_content_type(content_type.into())
+        .with_delivery_mode(PERSISTENT)
 }
 
 fn accepted_at(properties: &BasicProperties) -> Option<Timestamp> {
@@ -195,7 +246,9 @@ fn time(value: &AMQPValue) -> Option<Timestamp> {
 }
 
 fn seconds(seconds: u64) -> Option<Timestamp> {
-    let seconds = i64::try_from(seconds).ok().filter(|_| seconds <= LAST_SECOND)?;
+    let seconds = i64::try_from(seconds)
+        .ok()
+        .filter(|_| seconds <= LAST_SECOND)?;
     Some(Timestamp::from_micros(seconds * 1_000_000))
 }
 
@@ -237,8 +290,9 @@ mod tests {
     #[test]
     fn only_who_has_a_key_speaks_for_posthaste() {
         let both = OriginKeys::of(&["b", "a"].map(|key| Secret::new(key.repeat(32))));
-        let origin =
-            |properties: &BasicProperties, body: &[u8], keys: &OriginKeys| read(properties, body.to_vec(), keys).origin;
+        let origin = |properties: &BasicProperties, body: &[u8], keys: &OriginKeys| {
+            read(properties, body.to_vec(), keys).origin
+        };
         let proved = of_message(&message(), &keys("a"));
         assert_eq!(origin(&proved, b"{}", &keys("a")), Origin::Event);
         assert_eq!(origin(&proved, b"{}", &both), Origin::Event);
@@ -247,12 +301,26 @@ mod tests {
             Origin::Event,
             "while the key is changed"
         );
-        assert_eq!(origin(&proved, b"{} ", &keys("a")), Origin::Producer, "the proof is of another body");
+        assert_eq!(
+            origin(&proved, b"{} ", &keys("a")),
+            Origin::Producer,
+            "the proof is of another body"
+        );
         assert_eq!(origin(&proved, b"{}", &keys("c")), Origin::Producer);
-        assert_eq!(origin(&proved, b"{}", &OriginKeys::default()), Origin::Producer);
+        assert_eq!(
+            origin(&proved, b"{}", &OriginKeys::default()),
+            Origin::Producer
+        );
         let forged = with_header(message::ORIGIN, AMQPValue::LongString("event".into()));
         assert_eq!(origin(&forged, b"{}", &keys("a")), Origin::Producer);
-        assert_eq!(origin(&of_message(&message(), &OriginKeys::default()), b"{}", &keys("a")), Origin::Producer);
+        assert_eq!(
+            origin(
+                &of_message(&message(), &OriginKeys::default()),
+                b"{}",
+                &keys("a")
+            ),
+            Origin::Producer
+        );
     }
 
     fn with_header(name: &str, value: AMQPValue) -> BasicProperties {
@@ -271,18 +339,30 @@ mod tests {
     #[test]
     fn a_dead_letter_keeps_the_message_and_can_be_revived() {
         let at = Timestamp::parse("2026-01-31T12:00:05Z").unwrap();
-        let dead = of_dead(&message(), &keys("a"), DeadReason::Undecodable, "line 1", at);
+        let dead = of_dead(
+            &message(),
+            &keys("a"),
+            DeadReason::Undecodable,
+            "line 1",
+            at,
+        );
         let death = death(&dead);
-        assert_eq!((death.reason, death.detail.as_str(), death.at), (DeadReason::Undecodable, "line 1", Some(at)));
+        assert_eq!(
+            (death.reason, death.detail.as_str(), death.at),
+            (DeadReason::Undecodable, "line 1", Some(at))
+        );
         assert_eq!(revived(&dead), of_message(&message(), &keys("a")));
     }
 
     #[test]
     fn foreign_headers_are_read_as_far_as_they_make_sense() {
         let nothing = read(&BasicProperties::default(), b"x".to_vec(), &keys("a"));
-        assert!(nothing.id.is_none() && nothing.accepted_at.is_none() && nothing.traceparent.is_none());
+        assert!(
+            nothing.id.is_none() && nothing.accepted_at.is_none() && nothing.traceparent.is_none()
+        );
 
-        let garbage = with_header(message::ACCEPTED_AT, AMQPValue::Boolean(true)).with_timestamp(1_767_225_600);
+        let garbage = with_header(message::ACCEPTED_AT, AMQPValue::Boolean(true))
+            .with_timestamp(1_767_225_600);
         assert_eq!(
             read(&garbage, vec![], &keys("a")).accepted_at,
             Some(Timestamp::parse("2026-01-01T00:00:00Z").unwrap())
@@ -290,18 +370,34 @@ mod tests {
         let milliseconds = BasicProperties::default().with_timestamp(1_767_225_600_000);
         assert_eq!(read(&milliseconds, vec![], &keys("a")).accepted_at, None);
 
-        let bytes = with_header(message::TRACEPARENT, AMQPValue::ByteArray(b"00-ab".to_vec().into()));
-        assert_eq!(read(&bytes, vec![], &keys("a")).traceparent.as_deref(), Some("00-ab"));
-        let broken = with_header(message::TRACEPARENT, AMQPValue::LongString(b"a\r\nb".to_vec().into()));
+        let bytes = with_header(
+            message::TRACEPARENT,
+            AMQPValue::ByteArray(b"00-ab".to_vec().into()),
+        );
+        assert_eq!(
+            read(&bytes, vec![], &keys("a")).traceparent.as_deref(),
+            Some("00-ab")
+        );
+        let broken = with_header(
+            message::TRACEPARENT,
+            AMQPValue::LongString(b"a\r\nb".to_vec().into()),
+        );
         assert_eq!(read(&broken, vec![], &keys("a")).traceparent, None);
     }
 
     #[test]
     fn the_delivery_count_is_read_in_every_width() {
-        for value in [AMQPValue::ShortShortUInt(7), AMQPValue::LongInt(7), AMQPValue::LongLongInt(7)] {
+        for value in [
+            AMQPValue::ShortShortUInt(7),
+            AMQPValue::LongInt(7),
+            AMQPValue::LongLongInt(7),
+        ] {
             assert_eq!(delivery_count(&with_header(COUNT, value)), 7);
         }
-        assert_eq!(delivery_count(&with_header(COUNT, AMQPValue::LongLongInt(-1))), 0);
+        assert_eq!(
+            delivery_count(&with_header(COUNT, AMQPValue::LongLongInt(-1))),
+            0
+        );
         assert_eq!(delivery_count(&BasicProperties::default()), 0);
     }
 }

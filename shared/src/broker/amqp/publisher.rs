@@ -1,8 +1,10 @@
-//! Publishing with confirms. Callers hand their messages to a few lanes. A lane has a channel of its own; it
-//! publishes whatever has gathered, waits for all the confirms, then takes what gathered meanwhile.
+//! Publishing with confirms. Callers hand their messages to a few lanes. A lane has a channel of
+//! its own; it publishes whatever has gathered, waits for all the confirms, then takes what
+//! gathered meanwhile.
 //!
-//! One batch at a time on a channel, because of returned messages: RabbitMQ names them only by their content,
-//! and lapin hands each to any one of the confirms that arrive together. Within a batch they can be told apart.
+//! One batch at a time on a channel, because of returned messages: RabbitMQ names them only by
+//! their content, and lapin hands each to any one of the confirms that arrive together. Within a
+//! batch they can be told apart.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,17 +26,23 @@ use crate::broker::BrokerError;
 
 /// Channels that publish side by side: while one waits for RabbitMQ to sync its disk, others fill.
 pub(super) const LANES: usize = 4;
-/// The most messages that one caller has in one batch, and (twice it, less one) that a lane sends at once.
+/// The most messages that one caller has in one batch, and (twice it, less one) that a lane sends
+/// at once.
 const CHUNK: usize = 500;
 /// How many callers' chunks may wait for a lane.
 const WAITING: usize = 1024;
 /// How long a caller waits for a connection before it is told that there is none.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long to wait before each further try of messages that RabbitMQ refused (`basic.nack`): 1.5 s in all. A
-/// quorum queue refuses for a moment while it has no leader or cannot register a publisher; one at its length
-/// limit refuses until somebody has taken something out. Refused messages are in no queue, so none is doubled.
-const REFUSED_AGAIN: [Duration; 4] =
-    [Duration::from_millis(100), Duration::from_millis(200), Duration::from_millis(400), Duration::from_millis(800)];
+/// How long to wait before each further try of messages that RabbitMQ refused (`basic.nack`): 1.5 s
+/// in all. A quorum queue refuses for a moment while it has no leader or cannot register a
+/// publisher; one at its length limit refuses until somebody has taken something out. Refused
+/// messages are in no queue, so none is doubled.
+const REFUSED_AGAIN: [Duration; 4] = [
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+    Duration::from_millis(800),
+];
 
 type Answer = Result<(), BrokerError>;
 
@@ -72,11 +80,26 @@ impl Publisher {
         let requests = Arc::new(Mutex::new(receiver));
         let silences = Arc::new(AtomicU64::new(0));
         let lanes = (0..LANES).map(|_| {
-            let (requests, silences) = (Arc::clone(&requests), Arc::clone(&silences));
-            Lane { link: link.clone(), requests, confirm_timeout, silences, open: None }.run(stop.clone())
+            let requests = Arc::clone(&requests);
+            let silences = Arc::clone(&silences);
+            Lane {
+                link: link.clone(),
+                requests,
+                confirm_timeout,
+                silences,
+                open: None,
+            }
+            .run(stop.clone())
         });
         let lanes = lanes.collect();
-        (Self { link, requests: sender, confirm_timeout }, lanes)
+        (
+            Self {
+                link,
+                requests: sender,
+                confirm_timeout,
+            },
+            lanes,
+        )
     }
 
     /// Publishes all and waits for their confirms. Answers in order.
@@ -86,9 +109,14 @@ impl Publisher {
             return all(count, &error);
         }
         let mut messages = messages.into_iter();
-        let chunks = (0..count.div_ceil(CHUNK)).map(|_| messages.by_ref().take(CHUNK).collect::<Vec<_>>());
+        let chunks =
+            (0..count.div_ceil(CHUNK)).map(|_| messages.by_ref().take(CHUNK).collect::<Vec<_>>());
         let chunks: Vec<_> = chunks.collect();
-        stream::iter(chunks).map(|chunk| self.request(chunk)).buffered(LANES).concat().await
+        stream::iter(chunks)
+            .map(|chunk| self.request(chunk))
+            .buffered(LANES)
+            .concat()
+            .await
     }
 
     async fn request(&self, messages: Vec<Outgoing>) -> Vec<Answer> {
@@ -110,9 +138,10 @@ struct Lane {
     link: Link,
     requests: Arc<Mutex<mpsc::Receiver<Request>>>,
     confirm_timeout: Duration,
-    /// Counts the times that confirms did not come, on any lane. RabbitMQ's channels keep what they know of a queue: one
-    /// that was deleted and declared again can leave each of them waiting for the old one. So when one lane was left
-    /// waiting, all open new channels before they publish again.
+    /// Counts the times that confirms did not come, on any lane. RabbitMQ's channels keep what they
+    /// know of a queue: one that was deleted and declared again can leave each of them waiting for
+    /// the old one. So when one lane was left waiting, all open new channels before they publish
+    /// again.
     silences: Arc<AtomicU64>,
     open: Option<Open>,
 }
@@ -140,11 +169,14 @@ impl Lane {
         }
     }
 
-    /// What is waiting; at least one request, unless the publisher is gone. Whoever gave up waiting is left out.
+    /// What is waiting; at least one request, unless the publisher is gone. Whoever gave up waiting
+    /// is left out.
     async fn gather(&self) -> Vec<Request> {
         let mut requests = self.requests.lock().await;
         let mut batch = Vec::new();
-        let Some(first) = requests.recv().await else { return batch };
+        let Some(first) = requests.recv().await else {
+            return batch;
+        };
         let mut size = first.messages.len();
         batch.push(first);
         while size < CHUNK
@@ -173,8 +205,8 @@ impl Lane {
         }
     }
 
-    /// Makes sure of an open channel on the current connection. A channel that RabbitMQ closed means that
-    /// something was missing: everything is declared again before the next one.
+    /// Makes sure of an open channel on the current connection. A channel that RabbitMQ closed
+    /// means that something was missing: everything is declared again before the next one.
     async fn channel(&mut self) -> Result<Arc<Session>, BrokerError> {
         let session = self.link.session(Duration::ZERO).await?;
         let silences = self.silences.load(Ordering::Relaxed);
@@ -193,18 +225,32 @@ impl Lane {
         self.open = None;
         let channel = session.channel().await?;
         in_time(channel.confirm_select(ConfirmSelectOptions::default())).await?;
-        self.open = Some(Open { channel, session: session.number, silences });
+        self.open = Some(Open {
+            channel,
+            session: session.number,
+            silences,
+        });
         Ok(session)
     }
 
-    /// Publishes; what reached no queue once more, after declaring the topology again, and what was refused a few
-    /// times more.
-    async fn publish_all(&mut self, session: &Session, messages: &[&Outgoing], deadline: Instant) -> Vec<Answer> {
+    /// Publishes; what reached no queue once more, after declaring the topology again, and what was
+    /// refused a few times more.
+    async fn publish_all(
+        &mut self,
+        session: &Session,
+        messages: &[&Outgoing],
+        deadline: Instant,
+    ) -> Vec<Answer> {
         let mut answers = self.publish_once(messages, deadline).await;
         let unroutable = |answer: &Answer| matches!(answer, Err(BrokerError::Unroutable { .. }));
         if answers.iter().any(unroutable) && session.declare().await.is_ok() {
-            let again = self.publish_again(messages, &mut answers, unroutable, deadline).await;
-            tracing::warn!(messages = again, "messages reached no queue: declared the queues again");
+            let again = self
+                .publish_again(messages, &mut answers, unroutable, deadline)
+                .await;
+            tracing::warn!(
+                messages = again,
+                "messages reached no queue: declared the queues again"
+            );
         }
         let refused = |answer: &Answer| matches!(answer, Err(BrokerError::Refused(_)));
         for pause in REFUSED_AGAIN {
@@ -212,13 +258,19 @@ impl Lane {
                 break;
             }
             tokio::time::sleep(pause).await;
-            let again = self.publish_again(messages, &mut answers, refused, deadline).await;
-            tracing::warn!(messages = again, "RabbitMQ refused messages: published them again");
+            let again = self
+                .publish_again(messages, &mut answers, refused, deadline)
+                .await;
+            tracing::warn!(
+                messages = again,
+                "RabbitMQ refused messages: published them again"
+            );
         }
         answers
     }
 
-    /// Publishes those again whose answers are such, and puts their new answers in place. Returns how many.
+    /// Publishes those again whose answers are such, and puts their new answers in place. Returns
+    /// how many.
     async fn publish_again(
         &mut self,
         messages: &[&Outgoing],
@@ -226,7 +278,9 @@ impl Lane {
         such: impl Fn(&Answer) -> bool,
         deadline: Instant,
     ) -> usize {
-        let again: Vec<usize> = (0..answers.len()).filter(|index| such(&answers[*index])).collect();
+        let again: Vec<usize> = (0..answers.len())
+            .filter(|index| such(&answers[*index]))
+            .collect();
         let chosen: Vec<&Outgoing> = again.iter().map(|index| messages[*index]).collect();
         for (index, answer) in again.iter().zip(self.publish_once(&chosen, deadline).await) {
             answers[*index] = answer;
@@ -236,12 +290,17 @@ impl Lane {
 
     async fn publish_once(&mut self, messages: &[&Outgoing], deadline: Instant) -> Vec<Answer> {
         let Some(Open { channel, .. }) = &self.open else {
-            return all(messages.len(), &BrokerError::Unavailable("no channel".to_owned()));
+            return all(
+                messages.len(),
+                &BrokerError::Unavailable("no channel".to_owned()),
+            );
         };
         let sent = messages.iter().map(|message| publish_one(channel, message));
         let confirms = join_all(sent.map(|sent| async {
             match timeout_at(deadline, sent).await {
-                Ok(confirmation) => confirmation.map_err(|error| super::connection::broker_error(&error)),
+                Ok(confirmation) => {
+                    confirmation.map_err(|error| super::connection::broker_error(&error))
+                }
                 Err(_) => Err(no_confirm(self.confirm_timeout)),
             }
         }))
@@ -258,12 +317,26 @@ impl Lane {
 }
 
 async fn publish_one(channel: &Channel, message: &Outgoing) -> lapin::Result<Confirmation> {
-    let options = BasicPublishOptions { mandatory: message.mandatory, ..BasicPublishOptions::default() };
-    let (exchange, key) = (message.exchange.clone(), message.routing_key.clone());
-    channel.basic_publish(exchange, key, options, &message.body, message.properties.clone()).await?.await
+    let options = BasicPublishOptions {
+        mandatory: message.mandatory,
+        ..BasicPublishOptions::default()
+    };
+    let exchange = message.exchange.clone();
+    let key = message.routing_key.clone();
+    channel
+        .basic_publish(
+            exchange,
+            key,
+            options,
+            &message.body,
+            message.properties.clone(),
+        )
+        .await?
+        .await
 }
 
-/// Turns confirms into answers. A confirm may carry a returned message, not necessarily the one it confirms.
+/// Turns confirms into answers. A confirm may carry a returned message, not necessarily the one it
+/// confirms.
 fn settle(messages: &[&Outgoing], confirms: Vec<Result<Confirmation, BrokerError>>) -> Vec<Answer> {
     let mut returned = Vec::new();
     let mut answers: Vec<Answer> = confirms
@@ -272,18 +345,27 @@ fn settle(messages: &[&Outgoing], confirms: Vec<Result<Confirmation, BrokerError
             let (answer, message) = match confirm? {
                 Confirmation::Ack(message) => (Ok(()), message),
                 Confirmation::Nack(message) => (Err(refused()), message),
-                Confirmation::NotRequested => (Err(BrokerError::Unavailable("no confirms".to_owned())), None),
+                Confirmation::NotRequested => (
+                    Err(BrokerError::Unavailable("no confirms".to_owned())),
+                    None,
+                ),
             };
             returned.extend(message);
             answer
         })
         .collect();
     for message in returned {
-        let owner = (0..messages.len()).find(|index| answers[*index].is_ok() && is_same(messages[*index], &message));
+        let owner = (0..messages.len())
+            .find(|index| answers[*index].is_ok() && is_same(messages[*index], &message));
         match owner {
             Some(index) => answers[index] = Err(unroutable(messages[index])),
             // Some message reached no queue, and it cannot be said which.
-            None => return messages.iter().map(|message| Err(unroutable(message))).collect(),
+            None => {
+                return messages
+                    .iter()
+                    .map(|message| Err(unroutable(message)))
+                    .collect();
+            }
         }
     }
     answers
@@ -298,11 +380,16 @@ fn is_same(sent: &Outgoing, returned: &BasicReturnMessage) -> bool {
 }
 
 fn unroutable(message: &Outgoing) -> BrokerError {
-    BrokerError::Unroutable { exchange: message.exchange.to_string(), routing_key: message.routing_key.to_string() }
+    BrokerError::Unroutable {
+        exchange: message.exchange.to_string(),
+        routing_key: message.routing_key.to_string(),
+    }
 }
 
 fn refused() -> BrokerError {
-    BrokerError::Refused("RabbitMQ could not store it, or the queue is at its length limit".to_owned())
+    BrokerError::Refused(
+        "RabbitMQ could not store it, or the queue is at its length limit".to_owned(),
+    )
 }
 
 fn no_confirm(waited: Duration) -> BrokerError {
@@ -320,8 +407,12 @@ fn copy(error: &BrokerError) -> BrokerError {
         BrokerError::Refused(text) => BrokerError::Refused(text.clone()),
         BrokerError::Configuration(text) => BrokerError::Configuration(text.clone()),
         BrokerError::Topology(text) => BrokerError::Topology(text.clone()),
-        BrokerError::Unroutable { exchange, routing_key } => {
-            BrokerError::Unroutable { exchange: exchange.clone(), routing_key: routing_key.clone() }
-        }
+        BrokerError::Unroutable {
+            exchange,
+            routing_key,
+        } => BrokerError::Unroutable {
+            exchange: exchange.clone(),
+            routing_key: routing_key.clone(),
+        },
     }
 }

@@ -1,5 +1,5 @@
-//! A channel that takes some messages of a queue, settles some of them, and lets the rest go back: for looking at
-//! dead letters and for putting them back to work.
+//! A channel that takes some messages of a queue, settles some of them, and lets the rest go back:
+//! for looking at dead letters and for putting them back to work.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -9,7 +9,8 @@ use futures::future::join_all;
 use lapin::Channel;
 use lapin::message::Delivery;
 use lapin::options::{
-    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, QueueDeclareOptions,
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
+    QueueDeclareOptions,
 };
 use lapin::types::{FieldTable, ShortString};
 use tokio::time::timeout;
@@ -26,11 +27,11 @@ const QUIET: Duration = Duration::from_millis(500);
 /// How long to wait for messages to be back on their queue.
 const BACK: Duration = Duration::from_secs(5);
 
-/// How many messages RabbitMQ gives back in their order by one command: it has them in a map, and Erlang's maps are
-/// sorted up to this size.
+/// How many messages RabbitMQ gives back in their order by one command: it has them in a map, and
+/// Erlang's maps are sorted up to this size.
 const IN_ORDER: usize = 32;
-/// After how many commands to let the queue apply them, and for how long: RabbitMQ sends a few of them ahead, and would
-/// give back the others in any order (see `settling.rs`).
+/// After how many commands to let the queue apply them, and for how long: RabbitMQ sends a few of
+/// them ahead, and would give back the others in any order (see `settling.rs`).
 const COMMANDS_AT_ONCE: usize = 16;
 const PACE: Duration = Duration::from_millis(250);
 
@@ -43,12 +44,19 @@ pub(super) struct Counts {
     pub(super) consumers: u32,
 }
 
-/// Asks a queue for its counts. A quorum queue whose leader does not answer within 250 ms counts as empty, without
-/// consumers: RabbitMQ says so.
+/// Asks a queue for its counts. A quorum queue whose leader does not answer within 250 ms counts as
+/// empty, without consumers: RabbitMQ says so.
 pub(super) async fn counts(channel: &Channel, queue: &ShortString) -> Result<Counts, BrokerError> {
-    let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-    let declared = in_time(channel.queue_declare(queue.clone(), options, FieldTable::default())).await?;
-    Ok(Counts { ready: declared.message_count(), consumers: declared.consumer_count() })
+    let options = QueueDeclareOptions {
+        passive: true,
+        ..QueueDeclareOptions::default()
+    };
+    let declared =
+        in_time(channel.queue_declare(queue.clone(), options, FieldTable::default())).await?;
+    Ok(Counts {
+        ready: declared.message_count(),
+        consumers: declared.consumer_count(),
+    })
 }
 
 /// An open channel, and what it holds of its queue. [`SideChannel::release`] ends it.
@@ -58,7 +66,8 @@ pub(super) struct SideChannel {
     settled: Settled,
     /// Taken and neither settled nor given back.
     held: BTreeSet<u64>,
-    /// The last tag of each piece that was taken: pieces that are given back by one command come back in any order.
+    /// The last tag of each piece that was taken: pieces that are given back by one command come
+    /// back in any order.
     pieces: Vec<u64>,
     /// Taken by a proof, and handed out by the next [`SideChannel::take`].
     spare: VecDeque<Delivery>,
@@ -83,8 +92,8 @@ impl SideChannel {
         counts(&self.channel, &self.queue).await
     }
 
-    /// Takes up to `count` messages, [`WINDOW`] at most, the oldest first. None at all means that none is ready;
-    /// fewer than asked for does not.
+    /// Takes up to `count` messages, [`WINDOW`] at most, the oldest first. None at all means that
+    /// none is ready; fewer than asked for does not.
     pub(super) async fn take(&mut self, count: usize) -> Result<Vec<Delivery>, BrokerError> {
         let count = count.min(WINDOW);
         let mut taken: Vec<Delivery> = self.spare.drain(..self.spare.len().min(count)).collect();
@@ -92,7 +101,9 @@ impl SideChannel {
             return Ok(taken);
         }
         // The only way in AMQP to learn for certain that a queue is empty.
-        let Some(first) = get(&self.channel, &self.queue).await? else { return Ok(taken) };
+        let Some(first) = get(&self.channel, &self.queue).await? else {
+            return Ok(taken);
+        };
         self.note(&first);
         self.pieces.push(first.delivery_tag);
         taken.push(first);
@@ -104,14 +115,24 @@ impl SideChannel {
         Ok(taken)
     }
 
-    /// Takes messages by a consumer of its own: its prefetch is how many the queue hands out, and all of them are
-    /// settled by one command, where each message that was fetched singly needs a command of its own.
-    async fn consume(&mut self, count: usize, taken: &mut Vec<Delivery>) -> Result<(), BrokerError> {
+    /// Takes messages by a consumer of its own: its prefetch is how many the queue hands out, and
+    /// all of them are settled by one command, where each message that was fetched singly needs a
+    /// command of its own.
+    async fn consume(
+        &mut self,
+        count: usize,
+        taken: &mut Vec<Delivery>,
+    ) -> Result<(), BrokerError> {
         let prefetch = u16::try_from(count).unwrap_or(u16::MAX);
         in_time(self.channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
-        let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
+        let options = BasicConsumeOptions::default();
+        let arguments = FieldTable::default();
         let mut deliveries =
-            in_time(self.channel.basic_consume(self.queue.clone(), "".into(), options, arguments)).await?;
+            in_time(
+                self.channel
+                    .basic_consume(self.queue.clone(), "".into(), options, arguments),
+            )
+            .await?;
         let mut left = count;
         while left > 0
             && let Ok(Some(delivery)) = timeout(QUIET, deliveries.next()).await
@@ -121,13 +142,18 @@ impl SideChannel {
             taken.push(delivery);
             left -= 1;
         }
-        in_time(self.channel.basic_cancel(deliveries.tag(), BasicCancelOptions::default())).await?;
+        in_time(
+            self.channel
+                .basic_cancel(deliveries.tag(), BasicCancelOptions::default()),
+        )
+        .await?;
         // The stream ends behind what came before the answer.
         while let Ok(Some(Ok(delivery))) = timeout(QUIET, deliveries.next()).await {
             self.note(&delivery);
             taken.push(delivery);
         }
-        self.pieces.extend(taken.last().map(|last| last.delivery_tag));
+        self.pieces
+            .extend(taken.last().map(|last| last.delivery_tag));
         Ok(())
     }
 
@@ -141,11 +167,23 @@ impl SideChannel {
         if tags.is_empty() {
             return Ok(());
         }
-        let acks = self.settled.settle(tags.iter().copied()).into_iter().map(|command| {
-            let options = BasicAckOptions { multiple: command.multiple };
-            self.channel.basic_ack(command.tag, options)
-        });
-        in_time(async { join_all(acks).await.into_iter().collect::<lapin::Result<Vec<()>>>() }).await?;
+        let acks = self
+            .settled
+            .settle(tags.iter().copied())
+            .into_iter()
+            .map(|command| {
+                let options = BasicAckOptions {
+                    multiple: command.multiple,
+                };
+                self.channel.basic_ack(command.tag, options)
+            });
+        in_time(async {
+            join_all(acks)
+                .await
+                .into_iter()
+                .collect::<lapin::Result<Vec<()>>>()
+        })
+        .await?;
         for message in applied(&self.channel, &self.queue).await? {
             self.note(&message);
             self.pieces.push(message.delivery_tag);
@@ -157,9 +195,9 @@ impl SideChannel {
         Ok(())
     }
 
-    /// Gives back what is held and not settled, in its order, and closes the channel. RabbitMQ puts it before what was
-    /// never taken, and behind what was given back earlier. When this returns, the queue
-    /// has it again, unless it takes longer than [`BACK`].
+    /// Gives back what is held and not settled, in its order, and closes the channel. RabbitMQ puts
+    /// it before what was never taken, and behind what was given back earlier. When this returns,
+    /// the queue has it again, unless it takes longer than [`BACK`].
     pub(super) async fn release(self) {
         if !self.held.is_empty() && !matches!(timeout(BACK, self.give_back()).await, Ok(Ok(()))) {
             tracing::debug!("messages were looked at and are not seen back on their queue yet");
@@ -169,14 +207,20 @@ impl SideChannel {
 
     async fn give_back(&self) -> Result<(), BrokerError> {
         let before = self.counts().await?.ready as usize;
-        let (mut from, mut given, mut commands) = (0, 0, 0);
+        let mut from = 0;
+        let mut given = 0;
+        let mut commands = 0;
         for end in &self.pieces {
             let piece: Vec<u64> = self.held.range(from..=*end).copied().collect();
             from = end + 1;
             for some in piece.chunks(IN_ORDER) {
                 let Some(last) = some.last() else { continue };
-                // All before these are settled or given back already, so that `multiple` means these.
-                let options = BasicNackOptions { multiple: true, requeue: true };
+                // All before these are settled or given back already, so that `multiple` means
+                // these.
+                let options = BasicNackOptions {
+                    multiple: true,
+                    requeue: true,
+                };
                 in_time(self.channel.basic_nack(*last, options)).await?;
                 given += some.len();
                 commands += 1;

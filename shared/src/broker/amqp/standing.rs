@@ -1,10 +1,12 @@
 //! Whether RabbitMQ still knows a consumer, and when the consumer had better subscribe again.
 //!
-//! A queue that is deleted and declared again within milliseconds takes its consumers with it without a word: no
-//! `basic.cancel` comes, and the channel stays open. RabbitMQ 3.10 may even go on counting such a consumer, and hand it
-//! messages that its channel drops: then the queue has nothing ready, and nothing shows that it is amiss. So a consumer that gets nothing looks at the queue now and
-//! then. A subscription cannot be asked for by its name, only how many the queue counts; so one that was quiet for
-//! long is renewed in any case, which costs a few round trips and nothing else.
+//! A queue that is deleted and declared again within milliseconds takes its consumers with it
+//! without a word: no `basic.cancel` comes, and the channel stays open. RabbitMQ 3.10 may even go
+//! on counting such a consumer, and hand it messages that its channel drops: then the queue has
+//! nothing ready, and nothing shows that it is amiss. So a consumer that gets nothing looks at the
+//! queue now and then. A subscription cannot be asked for by its name, only how many the queue
+//! counts; so one that was quiet for long is renewed in any case, which costs a few round trips and
+//! nothing else.
 
 use std::time::Duration;
 
@@ -41,14 +43,16 @@ pub(super) enum Verdict {
     Renew,
 }
 
-/// Whether to subscribe again. What is held stays held, so it may become as much as twice the prefetch.
+/// Whether to subscribe again. What is held stays held, so it may become as much as twice the
+/// prefetch.
 pub(super) fn judge(sight: Sight) -> Verdict {
     let prefetch = u64::from(sight.prefetch);
     let fewer = sight.queue.consumers < sight.counted;
     let passed_over = sight.queue.ready > 0 && sight.quiet_for >= LOOK_EVERY;
     let quiet = sight.quiet_for >= RENEW_AFTER;
     let renew = if fewer {
-        // Perhaps this one is not among those that are left, and then what it holds is gone from the queue.
+        // Perhaps this one is not among those that are left, and then what it holds is gone from
+        // the queue.
         sight.outstanding < 2 * prefetch
     } else {
         sight.outstanding < prefetch && (passed_over || quiet)
@@ -81,13 +85,24 @@ enum Phase {
 impl Standing {
     /// Of a consumer that has not subscribed yet.
     pub(super) fn new() -> Self {
-        Self { state: watch::Sender::new(State { phase: Phase::Away, counted: 0, looks: 0 }), ask: Notify::new() }
+        Self {
+            state: watch::Sender::new(State {
+                phase: Phase::Away,
+                counted: 0,
+                looks: 0,
+            }),
+            ask: Notify::new(),
+        }
     }
 
     /// It is subscribed, and the queue counts so many consumers.
     pub(super) fn seen(&self, counted: u32) {
         self.state.send_modify(|state| {
-            *state = State { phase: Phase::Subscribed, counted, looks: state.looks.wrapping_add(1) };
+            *state = State {
+                phase: Phase::Subscribed,
+                counted,
+                looks: state.looks.wrapping_add(1),
+            };
         });
     }
 
@@ -111,8 +126,9 @@ impl Standing {
         self.ask.notified().await;
     }
 
-    /// Whether it gets work, where the queue counts `consumers` now. With fewer of them than before it may be this
-    /// one that is missing: then it looks, and subscribes again, before this answers.
+    /// Whether it gets work, where the queue counts `consumers` now. With fewer of them than before
+    /// it may be this one that is missing: then it looks, and subscribes again, before this
+    /// answers.
     pub(super) async fn check(&self, consumers: u32) -> Consuming {
         let mut state = self.state.subscribe();
         let before = *state.borrow_and_update();
@@ -122,7 +138,8 @@ impl Standing {
             Phase::Subscribed if consumers >= before.counted => return Consuming::Subscribed,
             Phase::Subscribed => self.ask.notify_one(),
         }
-        let looked = |state: &State| state.looks != before.looks || state.phase != Phase::Subscribed;
+        let looked =
+            |state: &State| state.looks != before.looks || state.phase != Phase::Subscribed;
         match timeout(ANSWER, state.wait_for(looked)).await {
             Ok(Ok(state)) if state.phase == Phase::Subscribed => Consuming::Subscribed,
             _ => Consuming::NotSubscribed,
@@ -134,31 +151,84 @@ impl Standing {
 mod tests {
     use super::*;
 
-    const QUEUE: Counts = Counts { ready: 0, consumers: 2 };
-    const CALM: Sight = Sight { quiet_for: LOOK_EVERY, outstanding: 3, prefetch: 10, counted: 2, queue: QUEUE };
+    const QUEUE: Counts = Counts {
+        ready: 0,
+        consumers: 2,
+    };
+    const CALM: Sight = Sight {
+        quiet_for: LOOK_EVERY,
+        outstanding: 3,
+        prefetch: 10,
+        counted: 2,
+        queue: QUEUE,
+    };
 
     #[test]
     fn a_consumer_that_gets_its_work_is_left_alone() {
         assert_eq!(judge(CALM), Verdict::Keep);
-        let busy = Sight { quiet_for: Duration::ZERO, queue: Counts { ready: 900, ..QUEUE }, ..CALM };
+        let busy = Sight {
+            quiet_for: Duration::ZERO,
+            queue: Counts {
+                ready: 900,
+                ..QUEUE
+            },
+            ..CALM
+        };
         assert_eq!(judge(busy), Verdict::Keep);
-        let full = Sight { quiet_for: 9 * RENEW_AFTER, outstanding: 10, queue: Counts { ready: 9, ..QUEUE }, ..CALM };
+        let full = Sight {
+            quiet_for: 9 * RENEW_AFTER,
+            outstanding: 10,
+            queue: Counts { ready: 9, ..QUEUE },
+            ..CALM
+        };
         assert_eq!(judge(full), Verdict::Keep);
-        let joined = Sight { queue: Counts { consumers: 5, ..QUEUE }, ..CALM };
+        let joined = Sight {
+            queue: Counts {
+                consumers: 5,
+                ..QUEUE
+            },
+            ..CALM
+        };
         assert_eq!(judge(joined), Verdict::Keep);
     }
 
     #[test]
     fn one_that_may_have_been_forgotten_subscribes_again() {
         for forgotten in [
-            Sight { queue: Counts { consumers: 1, ..QUEUE }, ..CALM },
-            Sight { queue: Counts { consumers: 0, ready: 0 }, outstanding: 10, ..CALM },
-            Sight { queue: Counts { ready: 1, ..QUEUE }, ..CALM },
-            Sight { quiet_for: RENEW_AFTER, ..CALM },
+            Sight {
+                queue: Counts {
+                    consumers: 1,
+                    ..QUEUE
+                },
+                ..CALM
+            },
+            Sight {
+                queue: Counts {
+                    consumers: 0,
+                    ready: 0,
+                },
+                outstanding: 10,
+                ..CALM
+            },
+            Sight {
+                queue: Counts { ready: 1, ..QUEUE },
+                ..CALM
+            },
+            Sight {
+                quiet_for: RENEW_AFTER,
+                ..CALM
+            },
         ] {
             assert_eq!(judge(forgotten), Verdict::Renew, "{forgotten:?}");
         }
-        let holds_too_much = Sight { queue: Counts { consumers: 0, ready: 0 }, outstanding: 20, ..CALM };
+        let holds_too_much = Sight {
+            queue: Counts {
+                consumers: 0,
+                ready: 0,
+            },
+            outstanding: 20,
+            ..CALM
+        };
         assert_eq!(judge(holds_too_much), Verdict::Keep);
     }
 

@@ -9,9 +9,10 @@ use crate::broker::BrokerError;
 /// The key with which notifications are published.
 pub(super) const ROUTING_KEY: &str = "notification";
 
-/// After so many redeliveries RabbitMQ itself dead-letters a message. Unset, this is no limit on 3.x but 20 on
-/// 4.x, where a few lost connections would dead-letter innocent prefetched messages; -1 is no limit on
-/// 4.x, but on 3.10 drops a message at its first redelivery. A large number is right on both.
+/// After so many redeliveries RabbitMQ itself dead-letters a message. Unset, this is no limit on
+/// 3.x but 20 on 4.x, where a few lost connections would dead-letter innocent prefetched messages;
+/// -1 is no limit on 4.x, but on 3.10 drops a message at its first redelivery. A large number is
+/// right on both.
 const DELIVERY_LIMIT: i64 = 1_000_000;
 
 /// What the objects are called.
@@ -31,7 +32,9 @@ impl Names {
     pub(super) fn new(prefix: &str) -> Result<Self, BrokerError> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if prefix.is_empty() || prefix.len() > 64 || !prefix.chars().all(allowed) {
-            return Err(BrokerError::configuration("the name prefix must be 1 to 64 letters, digits, '.', '_' or '-'"));
+            return Err(BrokerError::configuration(
+                "the name prefix must be 1 to 64 letters, digits, '.', '_' or '-'",
+            ));
         }
         let name = |suffix: &str| ShortString::from(format!("{prefix}.{suffix}"));
         Ok(Self {
@@ -55,18 +58,43 @@ pub(super) async fn declare(channel: &Channel, names: &Names) -> lapin::Result<(
 }
 
 async fn exchange(channel: &Channel, name: &ShortString, kind: ExchangeKind) -> lapin::Result<()> {
-    let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-    channel.exchange_declare(name.clone(), kind, options, FieldTable::default()).await
+    let options = ExchangeDeclareOptions {
+        durable: true,
+        ..ExchangeDeclareOptions::default()
+    };
+    channel
+        .exchange_declare(name.clone(), kind, options, FieldTable::default())
+        .await
 }
 
 async fn queue(channel: &Channel, name: &ShortString, arguments: FieldTable) -> lapin::Result<()> {
-    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    channel.queue_declare(name.clone(), options, arguments).await.map(drop)
+    let options = QueueDeclareOptions {
+        durable: true,
+        ..QueueDeclareOptions::default()
+    };
+    channel
+        .queue_declare(name.clone(), options, arguments)
+        .await
+        .map(drop)
 }
 
-async fn bind(channel: &Channel, queue: &ShortString, exchange: &ShortString, key: &str) -> lapin::Result<()> {
-    let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
-    channel.queue_bind(queue.clone(), exchange.clone(), key.into(), options, arguments).await
+async fn bind(
+    channel: &Channel,
+    queue: &ShortString,
+    exchange: &ShortString,
+    key: &str,
+) -> lapin::Result<()> {
+    let options = QueueBindOptions::default();
+    let arguments = FieldTable::default();
+    channel
+        .queue_bind(
+            queue.clone(),
+            exchange.clone(),
+            key.into(),
+            options,
+            arguments,
+        )
+        .await
 }
 
 fn work_arguments(dead: &ShortString) -> FieldTable {
@@ -81,7 +109,10 @@ fn work_arguments(dead: &ShortString) -> FieldTable {
 fn dead_arguments() -> FieldTable {
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), text("quorum"));
-    arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(DELIVERY_LIMIT));
+    arguments.insert(
+        "x-delivery-limit".into(),
+        AMQPValue::LongLongInt(DELIVERY_LIMIT),
+    );
     arguments
 }
 

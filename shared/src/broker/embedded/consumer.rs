@@ -1,5 +1,6 @@
-//! A consumer of the embedded broker: one task that alone speaks to the store (takes messages, removes
-//! what is acknowledged, says that it is alive), and [`Hands`], which it shares with whoever uses it.
+//! A consumer of the embedded broker: one task that alone speaks to the store (takes messages,
+//! removes what is acknowledged, says that it is alive), and [`Hands`], which it shares with
+//! whoever uses it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -71,7 +72,9 @@ impl Hands {
         let mut reached = self.reached.subscribe();
         let waiting = reached.wait_for(|reached| *reached >= phase);
         if tokio::time::timeout(CLOSE_DEADLINE, waiting).await.is_err() {
-            tracing::warn!("the store does not answer: messages in hand go to others when their time is over");
+            tracing::warn!(
+                "the store does not answer: messages in hand go to others when their time is over"
+            );
         }
     }
 
@@ -108,7 +111,8 @@ impl Acker for Users {
     }
 }
 
-/// Held by the consumer and its ackers: once all are gone, nobody can answer, and everything goes back.
+/// Held by the consumer and its ackers: once all are gone, nobody can answer, and everything goes
+/// back.
 struct Users(Arc<Hands>);
 
 impl Drop for Users {
@@ -139,7 +143,9 @@ impl EmbeddedConsumer {
             in_doubt: false,
         };
         tokio::spawn(task.run(shared.published.subscribe()));
-        Self { users: Arc::new(Users(hands)) }
+        Self {
+            users: Arc::new(Users(hands)),
+        }
     }
 
     pub(super) fn hands(&self) -> Weak<Hands> {
@@ -247,8 +253,8 @@ impl Task {
         }
     }
 
-    /// Registers, or says when it is time that this consumer is alive. The database's clock counts: the
-    /// processes' own may differ.
+    /// Registers, or says when it is time that this consumer is alive. The database's clock counts:
+    /// the processes' own may differ.
     async fn beat(&mut self) -> Result<Uuid, StoreError> {
         let store = &self.shared.store;
         if let Some(id) = self.id {
@@ -261,7 +267,9 @@ impl Task {
                 self.beat_at = Instant::now() + self.shared.options.heartbeat;
                 return Ok(id);
             }
-            tracing::warn!("this consumer was silent for too long: what it had in hand went to others");
+            tracing::warn!(
+                "this consumer was silent for too long: what it had in hand went to others"
+            );
             self.hands.state().void();
             self.id = None;
         }
@@ -278,41 +286,62 @@ impl Task {
         self.shared.store.queue_ack(id, &acked).await?;
         self.hands.state().acked.retain(|row| !acked.contains(row));
         let requeued = self.hands.state().requeued.clone();
-        self.shared.store.queue_give_back(id, &requeued, true).await?;
-        self.hands.state().requeued.retain(|row| !requeued.contains(row));
+        self.shared
+            .store
+            .queue_give_back(id, &requeued, true)
+            .await?;
+        self.hands
+            .state()
+            .requeued
+            .retain(|row| !requeued.contains(row));
         Ok(())
     }
 
-    /// Takes messages when the inbox is empty or half of the prefetch is free, so that each trip to the
-    /// store is worth it.
+    /// Takes messages when the inbox is empty or half of the prefetch is free, so that each trip to
+    /// the store is worth it.
     async fn take(&mut self, id: Uuid) -> Result<Duration, StoreError> {
         let room = {
             let state = self.hands.state();
             let room = self.prefetch.saturating_sub(state.held.len());
-            if state.inbox.is_empty() || room >= self.prefetch.div_ceil(2) { room } else { 0 }
+            if state.inbox.is_empty() || room >= self.prefetch.div_ceil(2) {
+                room
+            } else {
+                0
+            }
         };
         if room == 0 {
             return Ok(self.until_beat());
         }
         // Until the answer is there.
         self.in_doubt = true;
-        let taken = self.shared.store.queue_take(id, u32::try_from(room).unwrap_or(u32::MAX)).await?;
+        let taken = self
+            .shared
+            .store
+            .queue_take(id, u32::try_from(room).unwrap_or(u32::MAX))
+            .await?;
         self.in_doubt = false;
         let full = taken.len() == room;
         if !taken.is_empty() {
             self.hands.state().put(taken);
             self.hands.arrived.notify_one();
         }
-        Ok(if full { self.until_beat() } else { self.shared.options.poll })
+        Ok(if full {
+            self.until_beat()
+        } else {
+            self.shared.options.poll
+        })
     }
 
-    /// Gives back what the store says that this consumer holds, and which it does not: nobody else would.
+    /// Gives back what the store says that this consumer holds, and which it does not: nobody else
+    /// would.
     async fn give_back_lost(&self, id: Uuid) -> Result<(), StoreError> {
         let mut lost = self.shared.store.queue_held_by(id).await?;
         {
             let state = self.hands.state();
             let known: BTreeSet<i64> = state.held.values().copied().collect();
-            lost.retain(|row| !known.contains(row) && !state.acked.contains(row) && !state.requeued.contains(row));
+            lost.retain(|row| {
+                !known.contains(row) && !state.acked.contains(row) && !state.requeued.contains(row)
+            });
         }
         self.shared.store.queue_give_back(id, &lost, false).await
     }
@@ -334,17 +363,32 @@ impl Task {
 
 impl State {
     fn put(&mut self, taken: Vec<Taken>) {
-        for Taken { row, message, delivery_count } in taken {
+        for Taken {
+            row,
+            message,
+            delivery_count,
+        } in taken
+        {
             self.last_number += 1;
-            let tag = Tag { epoch: self.epoch, number: self.last_number };
+            let tag = Tag {
+                epoch: self.epoch,
+                number: self.last_number,
+            };
             self.held.insert(tag.number, row);
-            self.inbox.push_back(Incoming { message, tag, delivery_count });
+            self.inbox.push_back(Incoming {
+                message,
+                tag,
+                delivery_count,
+            });
         }
     }
 
     fn empty_inbox(&mut self) -> BTreeSet<i64> {
         let inbox = std::mem::take(&mut self.inbox);
-        inbox.iter().filter_map(|incoming| self.held.remove(&incoming.tag.number)).collect()
+        inbox
+            .iter()
+            .filter_map(|incoming| self.held.remove(&incoming.tag.number))
+            .collect()
     }
 
     /// Nothing is in hand any more.

@@ -1,8 +1,8 @@
-//! The embedded broker: the work queue as a table of the store. Makes `posthaste up` one process with
-//! one file, and works on Postgres too, with any number of processes.
+//! The embedded broker: the work queue as a table of the store. Makes `posthaste up` one process
+//! with one file, and works on Postgres too, with any number of processes.
 //!
-//! Events are not published anywhere: they are in the store already, where the API lists and streams
-//! them, so [`Broker::publish_events`] has nothing left to do.
+//! Events are not published anywhere: they are in the store already, where the API lists and
+//! streams them, so [`Broker::publish_events`] has nothing left to do.
 
 mod consumer;
 
@@ -39,7 +39,11 @@ pub struct EmbeddedOptions {
 
 impl Default for EmbeddedOptions {
     fn default() -> Self {
-        Self { poll: Duration::from_millis(50), heartbeat: Duration::from_secs(2), dead_after: Duration::from_secs(15) }
+        Self {
+            poll: Duration::from_millis(50),
+            heartbeat: Duration::from_secs(2),
+            dead_after: Duration::from_secs(15),
+        }
     }
 }
 
@@ -66,23 +70,41 @@ struct Consumers {
 }
 
 impl EmbeddedBroker {
-    /// A broker on the tables of `store`, which must have been migrated. Closing the broker leaves the store open.
+    /// A broker on the tables of `store`, which must have been migrated. Closing the broker leaves
+    /// the store open.
     #[must_use]
     pub fn new(store: Store, clock: Arc<dyn Clock>, options: EmbeddedOptions) -> Self {
-        let shared = Shared { store, clock, options, published: watch::Sender::new(0), consumers: Mutex::default() };
-        Self { shared: Arc::new(shared) }
+        let shared = Shared {
+            store,
+            clock,
+            options,
+            published: watch::Sender::new(0),
+            consumers: Mutex::default(),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 
     fn check_open(&self) -> Result<(), BrokerError> {
-        if self.consumers().closed { Err(BrokerError::Unavailable("it was closed".to_owned())) } else { Ok(()) }
+        if self.consumers().closed {
+            Err(BrokerError::Unavailable("it was closed".to_owned()))
+        } else {
+            Ok(())
+        }
     }
 
     fn consumers(&self) -> std::sync::MutexGuard<'_, Consumers> {
-        self.shared.consumers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .consumers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wake_consumers(&self) {
-        self.shared.published.send_modify(|count| *count = count.wrapping_add(1));
+        self.shared
+            .published
+            .send_modify(|count| *count = count.wrapping_add(1));
     }
 }
 
@@ -93,7 +115,12 @@ impl Broker for EmbeddedBroker {
             return Vec::new();
         }
         let answer = match self.check_open() {
-            Ok(()) => self.shared.store.queue_push(&messages).await.map_err(|error| refused(&error)),
+            Ok(()) => self
+                .shared
+                .store
+                .queue_push(&messages)
+                .await
+                .map_err(|error| refused(&error)),
             Err(error) => Err(error),
         };
         self.wake_consumers();
@@ -113,7 +140,12 @@ impl Broker for EmbeddedBroker {
         Ok(Box::new(consumer))
     }
 
-    async fn dead_letter(&self, message: &Message, reason: DeadReason, detail: &str) -> Result<(), BrokerError> {
+    async fn dead_letter(
+        &self,
+        message: &Message,
+        reason: DeadReason,
+        detail: &str,
+    ) -> Result<(), BrokerError> {
         self.check_open()?;
         let dead = Dead {
             id: name(message),
@@ -122,38 +154,65 @@ impl Broker for EmbeddedBroker {
             died_at: self.shared.clock.now(),
             message: message.clone(),
         };
-        self.shared.store.dead_push(&dead).await.map_err(|error| refused(&error))
+        self.shared
+            .store
+            .dead_push(&dead)
+            .await
+            .map_err(|error| refused(&error))
     }
 
     async fn dead_letters(&self, limit: u32) -> Result<Vec<DeadLetter>, BrokerError> {
         self.check_open()?;
-        let letters = self.shared.store.dead_list(limit.min(MAX_SHOWN)).await.map_err(|error| refused(&error))?;
+        let letters = self
+            .shared
+            .store
+            .dead_list(limit.min(MAX_SHOWN))
+            .await
+            .map_err(|error| refused(&error))?;
         Ok(letters.into_iter().map(shown).collect())
     }
 
     async fn redrive(&self, ids: Option<&[String]>, limit: u32) -> Result<Redriven, BrokerError> {
         self.check_open()?;
-        let moved = self.shared.store.dead_redrive(ids, limit).await.map_err(|error| refused(&error))?;
+        let moved = self
+            .shared
+            .store
+            .dead_redrive(ids, limit)
+            .await
+            .map_err(|error| refused(&error))?;
         self.wake_consumers();
         Ok(moved)
     }
 
     async fn ping(&self) -> Result<(), BrokerError> {
         self.check_open()?;
-        self.shared.store.ping().await.map_err(|error| refused(&error))
+        self.shared
+            .store
+            .ping()
+            .await
+            .map_err(|error| refused(&error))
     }
 
     async fn depths(&self) -> Result<BTreeMap<&'static str, u64>, BrokerError> {
         self.check_open()?;
-        let (work, dead) = self.shared.store.queue_depths().await.map_err(|error| refused(&error))?;
+        let (work, dead) = self
+            .shared
+            .store
+            .queue_depths()
+            .await
+            .map_err(|error| refused(&error))?;
         Ok(BTreeMap::from([("work", work), ("dead", dead)]))
     }
 
     async fn describe(&self) -> Vec<(String, String)> {
         let kind = format!("embedded, in the store ({:?})", self.shared.store.kind());
-        [("broker", kind.as_str()), ("work queue", "table queue"), ("dead letters", "table dead_letters")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .to_vec()
+        [
+            ("broker", kind.as_str()),
+            ("work queue", "table queue"),
+            ("dead letters", "table dead_letters"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec()
     }
 
     async fn close(&self) {
@@ -170,9 +229,15 @@ impl Broker for EmbeddedBroker {
 
 /// The store's error as the broker's.
 fn refused(error: &StoreError) -> BrokerError {
-    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    let cause = std::error::Error::source(error)
+        .map(|cause| format!(": {cause}"))
+        .unwrap_or_default();
     let text = format!("{error}{cause}");
-    if error.is_transient() { BrokerError::Unavailable(text) } else { BrokerError::Refused(text) }
+    if error.is_transient() {
+        BrokerError::Unavailable(text)
+    } else {
+        BrokerError::Refused(text)
+    }
 }
 
 /// The one answer for each message of a transaction.
@@ -191,7 +256,10 @@ fn name(message: &Message) -> String {
     own.map_or_else(
         || {
             let digest = Sha256::digest(&message.body);
-            let hex: String = digest[..12].iter().map(|byte| format!("{byte:02x}")).collect();
+            let hex: String = digest[..12]
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
             format!("sha256-{hex}")
         },
         str::to_owned,

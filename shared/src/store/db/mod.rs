@@ -1,5 +1,5 @@
-//! What differs between SQLite and Postgres: connections, transactions, and how many rows go into one
-//! statement. Queries are written once, in the SQL that both understand.
+//! What differs between SQLite and Postgres: connections, transactions, and how many rows go into
+//! one statement. Queries are written once, in the SQL that both understand.
 
 pub(super) mod postgres;
 pub(super) mod row;
@@ -148,7 +148,11 @@ impl Param {
 }
 
 fn clean(text: &str) -> String {
-    if text.contains('\0') { text.replace('\0', "\u{FFFD}") } else { text.to_owned() }
+    if text.contains('\0') {
+        text.replace('\0', "\u{FFFD}")
+    } else {
+        text.to_owned()
+    }
 }
 
 /// Rows that go to the database in one statement, or a few.
@@ -161,7 +165,10 @@ pub(super) struct Batch {
 
 impl Batch {
     pub(super) const fn new(columns: &'static [(&'static str, Kind)]) -> Self {
-        Self { columns, values: Vec::new() }
+        Self {
+            columns,
+            values: Vec::new(),
+        }
     }
 
     /// Adds a row: a value for each column, in order.
@@ -205,7 +212,9 @@ pub(super) async fn in_time<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    tokio::time::timeout(limit, work).await.unwrap_or(Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)))
+    tokio::time::timeout(limit, work)
+        .await
+        .unwrap_or(Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)))
 }
 
 /// The error of a statement: passing, or our fault.
@@ -213,18 +222,28 @@ fn failed(sql: &str, error: sqlx::Error) -> StoreError {
     if is_passing(&error) {
         return StoreError::Unavailable(error);
     }
-    let first = sql.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    let first = sql
+        .lines()
+        .find(|line| !line.trim().is_empty())
+        .unwrap_or_default();
     let query = first.trim().trim_start_matches("--").trim().to_owned();
-    StoreError::Refused { query, source: error }
+    StoreError::Refused {
+        query,
+        source: error,
+    }
 }
 
 /// Whether the same statement may go through later.
 fn is_passing(error: &sqlx::Error) -> bool {
     use sqlx::Error as E;
     match error {
-        E::Io(_) | E::Tls(_) | E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed | E::BeginFailed | E::Protocol(_) => {
-            true
-        }
+        E::Io(_)
+        | E::Tls(_)
+        | E::PoolTimedOut
+        | E::PoolClosed
+        | E::WorkerCrashed
+        | E::BeginFailed
+        | E::Protocol(_) => true,
         E::Database(database) => database.code().is_some_and(|code| is_passing_code(&code)),
         _ => false,
     }
@@ -232,7 +251,10 @@ fn is_passing(error: &sqlx::Error) -> bool {
 
 /// Whether the values that were to be written are at fault.
 pub(super) fn is_about_data(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| is_data_code(&code))
+    error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code)
+        .is_some_and(|code| is_data_code(&code))
 }
 
 fn is_data_code(code: &str) -> bool {
@@ -241,21 +263,30 @@ fn is_data_code(code: &str) -> bool {
         return code.starts_with("22") || code.starts_with("23") || code == "54000";
     }
     // Primary codes: TOOBIG, CONSTRAINT, MISMATCH.
-    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 18..=20))
+    code.parse::<u32>()
+        .is_ok_and(|code| matches!(code & 0xff, 18..=20))
 }
 
 /// SQLSTATE of Postgres (five characters), or the extended result code of SQLite (a number).
 fn is_passing_code(code: &str) -> bool {
     if code.len() == 5 {
-        // 08 connection, 28 password or role, 40 serialization and deadlock, 53 out of resources, 57 shut
-        // down or starting, 58 the server's own disk; 55P03 lock not available, 55000 not in the state for
-        // it, 25006 read-only: a standby after a failover; 3D000, 42501, 42P01: the database, the right or
-        // the table is missing, as while a server is restored or roles are changed.
-        return ["08", "28", "40", "53", "57", "58"].iter().any(|class| code.starts_with(class))
-            || matches!(code, "55P03" | "55000" | "25006" | "3D000" | "42501" | "42P01");
+        // 08 connection, 28 password or role, 40 serialization and deadlock, 53 out of resources,
+        // 57 shut down or starting, 58 the server's own disk; 55P03 lock not available, 55000 not
+        // in the state for it, 25006 read-only: a standby after a failover; 3D000, 42501, 42P01:
+        // the database, the right or the table is missing, as while a server is restored or roles
+        // are changed.
+        return ["08", "28", "40", "53", "57", "58"]
+            .iter()
+            .any(|class| code.starts_with(class))
+            || matches!(
+                code,
+                "55P03" | "55000" | "25006" | "3D000" | "42501" | "42P01"
+            );
     }
-    // Primary codes: PERM, BUSY, LOCKED, NOMEM, READONLY, IOERR, FULL, CANTOPEN, PROTOCOL (locking).
-    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 3 | 5..=8 | 10 | 13..=15))
+    // Primary codes: PERM, BUSY, LOCKED, NOMEM, READONLY, IOERR, FULL, CANTOPEN, PROTOCOL
+    // (locking).
+    code.parse::<u32>()
+        .is_ok_and(|code| matches!(code & 0xff, 3 | 5..=8 | 10 | 13..=15))
 }
 
 #[cfg(test)]
@@ -265,8 +296,8 @@ mod tests {
     #[test]
     fn tells_passing_errors_from_our_own() {
         for code in [
-            "40001", "40P01", "57P01", "57P03", "08006", "53300", "28P01", "3D000", "42501", "42P01", "55000", "5",
-            "6", "8", "14", "261", "517", "3850",
+            "40001", "40P01", "57P01", "57P03", "08006", "53300", "28P01", "3D000", "42501",
+            "42P01", "55000", "5", "6", "8", "14", "261", "517", "3850",
         ] {
             assert!(is_passing_code(code), "{code}");
         }
@@ -277,10 +308,15 @@ mod tests {
 
     #[test]
     fn tells_values_at_fault_from_a_database_at_fault() {
-        for code in ["22021", "22003", "23505", "23514", "54000", "18", "19", "20", "1555", "2067", "275"] {
+        for code in [
+            "22021", "22003", "23505", "23514", "54000", "18", "19", "20", "1555", "2067", "275",
+        ] {
             assert!(is_data_code(code) && !is_passing_code(code), "{code}");
         }
-        for code in ["42601", "42P01", "42703", "28P01", "53100", "XX000", "1", "5", "8", "10", "13", "14", "26"] {
+        for code in [
+            "42601", "42P01", "42703", "28P01", "53100", "XX000", "1", "5", "8", "10", "13", "14",
+            "26",
+        ] {
             assert!(!is_data_code(code), "{code}");
         }
     }

@@ -7,7 +7,9 @@ use futures::TryStreamExt as _;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, Column as _, Connection as _, Either, Postgres, Row as _, TypeInfo as _};
+use sqlx::{
+    AssertSqlSafe, Column as _, Connection as _, Either, Postgres, Row as _, TypeInfo as _,
+};
 use uuid::Uuid;
 
 use super::row::Value;
@@ -18,8 +20,8 @@ use crate::store::{StoreError, StoreOptions};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
 
-/// The longest that a statement that writes may take, should the server fall silent. It may have to wait for
-/// another transaction.
+/// The longest that a statement that writes may take, should the server fall silent. It may have to
+/// wait for another transaction.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// The same for a query that is answered from indexes, with the wait for a connection.
 const READ_DEADLINE: Duration = Duration::from_secs(10);
@@ -29,15 +31,15 @@ const SCAN_DEADLINE: Duration = Duration::from_secs(600);
 /// How long one connection may take that is made to find out why there is none.
 const PROBE_DEADLINE: Duration = Duration::from_secs(1);
 
-/// How often a migration is tried that comes into a deadlock with processes at work. Postgres ends one of the two; a
-/// worker that is ended tries again by itself.
+/// How often a migration is tried that comes into a deadlock with processes at work. Postgres ends
+/// one of the two; a worker that is ended tries again by itself.
 const MIGRATION_TRIES: u32 = 20;
 /// How long to wait before the next of them.
 const MIGRATION_PAUSE: Duration = Duration::from_millis(250);
 
-/// The most bytes of parameters in a statement, roughly. sqlx does not set TCP_NODELAY, so that the end
-/// of a longer message waits up to 40 ms for a delayed acknowledgement (measured: 5 ms for 50 rows, 95 ms
-/// for 100); several short statements are far quicker.
+/// The most bytes of parameters in a statement, roughly. sqlx does not set TCP_NODELAY, so that the
+/// end of a longer message waits up to 40 ms for a delayed acknowledgement (measured: 5 ms for 50
+/// rows, 95 ms for 100); several short statements are far quicker.
 const STATEMENT_BYTES: usize = 12 * 1024;
 
 /// A pool of connections to a Postgres server.
@@ -48,11 +50,14 @@ pub(in crate::store) struct PostgresDriver {
 impl PostgresDriver {
     /// Makes the pool; connects at the first call.
     pub(in crate::store) fn open(options: &StoreOptions) -> Result<Self, StoreError> {
-        let connect: PgConnectOptions = options.url.expose().parse().map_err(|_| StoreError::Url {
-            // The parser's own words may hold the password.
-            problem: "is not one of Postgres".to_owned(),
-        })?;
-        let connect = connect.application_name("posthaste").statement_cache_capacity(500);
+        let connect: PgConnectOptions =
+            options.url.expose().parse().map_err(|_| StoreError::Url {
+                // The parser's own words may hold the password.
+                problem: "is not one of Postgres".to_owned(),
+            })?;
+        let connect = connect
+            .application_name("posthaste")
+            .statement_cache_capacity(500);
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections.max(2))
             .acquire_timeout(options.acquire_timeout)
@@ -62,7 +67,10 @@ impl PostgresDriver {
         Ok(Self { pool })
     }
 
-    async fn connection(&self, sql: &str) -> Result<sqlx::pool::PoolConnection<Postgres>, StoreError> {
+    async fn connection(
+        &self,
+        sql: &str,
+    ) -> Result<sqlx::pool::PoolConnection<Postgres>, StoreError> {
         match self.pool.acquire().await {
             Ok(connection) => Ok(connection),
             Err(sqlx::Error::PoolTimedOut) => Err(failed(sql, self.no_connection().await)),
@@ -107,7 +115,9 @@ impl Driver for PostgresDriver {
         let begin = async {
             match self.pool.begin().await {
                 Ok(transaction) => Ok(transaction),
-                Err(sqlx::Error::PoolTimedOut) => Err(failed("-- begin", self.no_connection().await)),
+                Err(sqlx::Error::PoolTimedOut) => {
+                    Err(failed("-- begin", self.no_connection().await))
+                }
                 Err(error) => Err(failed("-- begin", error)),
             }
         };
@@ -118,15 +128,19 @@ impl Driver for PostgresDriver {
     async fn migrate(&self) -> Result<(), StoreError> {
         let mut left = MIGRATION_TRIES;
         loop {
-            // A connection of its own: where a migration fails, it is closed, and with it goes the lock that it holds.
-            let options = PgPoolOptions::new().max_connections(1).acquire_timeout(READ_DEADLINE);
+            // A connection of its own: where a migration fails, it is closed, and with it goes the
+            // lock that it holds.
+            let options = PgPoolOptions::new()
+                .max_connections(1)
+                .acquire_timeout(READ_DEADLINE);
             let pool = options.connect_lazy_with((*self.pool.connect_options()).clone());
             let done = MIGRATIONS.run(&pool).await;
             drop(tokio::time::timeout(READ_DEADLINE, pool.close()).await);
             left -= 1;
             match done {
                 Err(error) if left > 0 && is_deadlock(&error) => {
-                    tracing::info!(%error, "the migration and a worker waited for each other: trying again");
+                    tracing::info!(%error, "the migration and a worker waited for each other: \
+                        trying again");
                     tokio::time::sleep(MIGRATION_PAUSE).await;
                 }
                 done => return done.map_err(StoreError::Migrate),
@@ -136,39 +150,76 @@ impl Driver for PostgresDriver {
 
     async fn findings(&self) -> Result<Vec<Finding>, StoreError> {
         let answer = self.read(PROPERTIES, vec![]).await?;
-        let Some(row) = answer.rows.into_iter().next() else { return Ok(Vec::new()) };
+        let Some(row) = answer.rows.into_iter().next() else {
+            return Ok(Vec::new());
+        };
         Properties::read(row).map(|properties| properties.findings())
     }
 
     async fn schema_version(&self) -> Result<i64, StoreError> {
-        let there = self.read("-- schema.exists\nSELECT to_regclass('_sqlx_migrations')::text", vec![]).await?;
-        if there.rows.into_iter().next().map(|row| row.reader("schema").text_opt()).transpose()?.flatten().is_none() {
+        let there = self
+            .read(
+                "-- schema.exists\nSELECT to_regclass('_sqlx_migrations')::text",
+                vec![],
+            )
+            .await?;
+        if there
+            .rows
+            .into_iter()
+            .next()
+            .map(|row| row.reader("schema").text_opt())
+            .transpose()?
+            .flatten()
+            .is_none()
+        {
             return Ok(0);
         }
         let version = self.read(super::sqlite::SCHEMA_VERSION, vec![]).await?;
-        version.rows.into_iter().next().map_or(Ok(0), |row| row.reader("schema").int())
+        version
+            .rows
+            .into_iter()
+            .next()
+            .map_or(Ok(0), |row| row.reader("schema").int())
     }
 
     fn needed_version(&self) -> i64 {
-        MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+        MIGRATIONS
+            .iter()
+            .map(|migration| migration.version)
+            .max()
+            .unwrap_or(0)
     }
 
     async fn server_time(&self) -> Result<Timestamp, StoreError> {
-        const SQL: &str = "-- server.time\nSELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+        const SQL: &str =
+            "-- server.time\nSELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
         let answer = self.read(SQL, vec![]).await?;
-        answer.rows.into_iter().next().map_or(Ok(Timestamp::from_micros(0)), |row| row.reader("server").time())
+        answer
+            .rows
+            .into_iter()
+            .next()
+            .map_or(Ok(Timestamp::from_micros(0)), |row| {
+                row.reader("server").time()
+            })
     }
 
-    /// The pool tries again and again to connect, and says only that it had no connection in time. Where it has none
-    /// at all, this tries once more and says what the operating system or the server says.
+    /// The pool tries again and again to connect, and says only that it had no connection in time.
+    /// Where it has none at all, this tries once more and says what the operating system or the
+    /// server says.
     async fn no_connection(&self) -> sqlx::Error {
         if self.pool.size() > 0 {
             return sqlx::Error::PoolTimedOut;
         }
         let options = self.pool.connect_options();
-        let silent =
-            || std::io::Error::new(std::io::ErrorKind::TimedOut, format!("no answer within {PROBE_DEADLINE:?}"));
-        let error = match tokio::time::timeout(PROBE_DEADLINE, PgConnection::connect_with(&options)).await {
+        let silent = || {
+            std::io::Error::new(
+                std::io::ErrorKind::TimedOut,
+                format!("no answer within {PROBE_DEADLINE:?}"),
+            )
+        };
+        let error = match tokio::time::timeout(PROBE_DEADLINE, PgConnection::connect_with(&options))
+            .await
+        {
             Ok(Ok(connection)) => {
                 drop(tokio::time::timeout(PROBE_DEADLINE, connection.close()).await);
                 return sqlx::Error::PoolTimedOut;
@@ -177,8 +228,12 @@ impl Driver for PostgresDriver {
             Ok(Err(error)) => return error,
             Err(_) => silent(),
         };
-        let (host, port) = (options.get_host(), options.get_port());
-        sqlx::Error::Io(std::io::Error::new(error.kind(), format!("{host}:{port}: {error}")))
+        let host = options.get_host();
+        let port = options.get_port();
+        sqlx::Error::Io(std::io::Error::new(
+            error.kind(),
+            format!("{host}:{port}: {error}"),
+        ))
     }
 
     async fn close(&self) {
@@ -230,49 +285,73 @@ impl Properties {
         let database = &self.database;
         if self.server_encoding != "UTF8" {
             let problem = format!(
-                "the database {database} has the encoding {}, which cannot hold every text that is delivered",
+                "the database {database} has the encoding {}, which cannot hold every text that \
+                 is delivered",
                 self.server_encoding
             );
-            let remedy = "make one with UTF8 (`createdb -E UTF8 -T template0 NAME`), set POSTHASTE_DATABASE_URL to it \
+            let remedy = "make one with UTF8 (`createdb -E UTF8 -T template0 NAME`), set \
+                          POSTHASTE_DATABASE_URL to it \
                           and run `posthaste migrate`; `pg_dump` brings the old one's data along";
             findings.push(Finding::refused(problem, remedy));
         }
         if self.client_encoding != "UTF8" {
-            let problem = format!("connections to the database {database} have the encoding {}", self.client_encoding);
-            findings.push(Finding::refused(problem, "let no pooler or role set client_encoding to anything but UTF8"));
+            let problem = format!(
+                "connections to the database {database} have the encoding {}",
+                self.client_encoding
+            );
+            findings.push(Finding::refused(
+                problem,
+                "let no pooler or role set client_encoding to anything but UTF8",
+            ));
         }
         if self.version < OLDEST_SERVER {
-            let problem =
-                format!("the server is Postgres {}, and 13 is the oldest that will do", self.version / 10_000);
+            let problem = format!(
+                "the server is Postgres {}, and 13 is the oldest that will do",
+                self.version / 10_000
+            );
             findings.push(Finding::refused(problem, "upgrade the server"));
         }
         if self.is_standby {
-            let problem = format!("the server of the database {database} is a standby, which cannot be written to");
-            let remedy = "let POSTHASTE_DATABASE_URL name the primary; after a failover, start this again";
+            let problem = format!(
+                "the server of the database {database} is a standby, which cannot be written to"
+            );
+            let remedy =
+                "let POSTHASTE_DATABASE_URL name the primary; after a failover, start this again";
             findings.push(Finding::refused(problem, remedy));
         } else if self.is_read_only {
-            let problem =
-                format!("transactions on the database {database} are read-only (default_transaction_read_only)");
+            let problem = format!(
+                "transactions on the database {database} are read-only \
+                 (default_transaction_read_only)"
+            );
             let remedy = format!(
-                "ALTER DATABASE {database} SET default_transaction_read_only = off, or ALTER ROLE … where the role sets it"
+                "ALTER DATABASE {database} SET default_transaction_read_only = off, or ALTER ROLE \
+                 … where the role sets it"
             );
             findings.push(Finding::refused(problem, remedy));
         }
         if self.synchronous_commit == "off" {
-            let problem = "synchronous_commit is off on the server; Posthaste turns it on in its own connections";
-            findings.push(Finding::doubtful(problem, "turn it on, so that nobody relies on the other"));
+            let problem = "synchronous_commit is off on the server; Posthaste turns it on in its \
+                           own connections";
+            findings.push(Finding::doubtful(
+                problem,
+                "turn it on, so that nobody relies on the other",
+            ));
         }
         if !self.survives_power_loss {
-            let problem = "fsync or full_page_writes is off: what was accepted can be lost, and the database destroyed, \
+            let problem = "fsync or full_page_writes is off: what was accepted can be lost, and \
+                           the database destroyed, \
                            when the server loses its power";
-            findings.push(Finding::doubtful(problem, "turn both on, unless this is for tests"));
+            findings.push(Finding::doubtful(
+                problem,
+                "turn both on, unless this is for tests",
+            ));
         }
         findings
     }
 }
 
-/// Accepted means durable: a server that confirms a commit before it is on the disk is told not to. Any other value
-/// (`local`, `remote_apply`, …) is the operator's choice between replicas.
+/// Accepted means durable: a server that confirms a commit before it is on the disk is told not to.
+/// Any other value (`local`, `remote_apply`, …) is the operator's choice between replicas.
 async fn durably(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     const SQL: &str = "SELECT set_config('synchronous_commit', 'on', false)
         WHERE current_setting('synchronous_commit') = 'off'";
@@ -280,8 +359,13 @@ async fn durably(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
 }
 
 fn is_deadlock(error: &MigrateError) -> bool {
-    let (MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _)) = error else { return false };
-    cause.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == "40P01")
+    let (MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _)) = error else {
+        return false;
+    };
+    cause
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code)
+        .is_some_and(|code| code == "40P01")
 }
 
 struct PostgresTransaction(sqlx::Transaction<'static, Postgres>);
@@ -297,11 +381,21 @@ impl Transaction for PostgresTransaction {
     }
 
     async fn commit(self: Box<Self>) -> Result<(), StoreError> {
-        in_time(DEADLINE, async { self.0.commit().await.map_err(|error| failed("-- commit", error)) }).await
+        in_time(DEADLINE, async {
+            self.0
+                .commit()
+                .await
+                .map_err(|error| failed("-- commit", error))
+        })
+        .await
     }
 }
 
-async fn run(connection: &mut PgConnection, sql: &str, params: Vec<Param>) -> Result<Answer, StoreError> {
+async fn run(
+    connection: &mut PgConnection,
+    sql: &str,
+    params: Vec<Param>,
+) -> Result<Answer, StoreError> {
     let mut query = sqlx::query(AssertSqlSafe(with_locks(sql)));
     for param in params {
         query = match param {
@@ -312,15 +406,22 @@ async fn run(connection: &mut PgConnection, sql: &str, params: Vec<Param>) -> Re
             Param::Uuid(value) => query.bind(value),
         };
     }
-    answer(connection, query).await.map_err(|error| failed(sql, error))
+    answer(connection, query)
+        .await
+        .map_err(|error| failed(sql, error))
 }
 
 fn with_locks(sql: &str) -> String {
-    sql.replace("{skip_locked}", "FOR UPDATE OF d SKIP LOCKED").replace("{lock}", "FOR UPDATE OF d")
+    sql.replace("{skip_locked}", "FOR UPDATE OF d SKIP LOCKED")
+        .replace("{lock}", "FOR UPDATE OF d")
 }
 
 /// A batch is one statement, or a few: each column is an array.
-async fn run_batch(connection: &mut PgConnection, sql: &'static str, batch: Batch) -> Result<Answer, StoreError> {
+async fn run_batch(
+    connection: &mut PgConnection,
+    sql: &'static str,
+    batch: Batch,
+) -> Result<Answer, StoreError> {
     let mut whole = Answer::default();
     for piece in batch.pieces(STATEMENT_BYTES) {
         let answer = run_piece(connection, sql, piece).await?;
@@ -330,8 +431,14 @@ async fn run_batch(connection: &mut PgConnection, sql: &'static str, batch: Batc
     Ok(whole)
 }
 
-async fn run_piece(connection: &mut PgConnection, sql: &'static str, batch: Batch) -> Result<Answer, StoreError> {
-    let mut query = sqlx::query(AssertSqlSafe(with_locks(sql).replace("{rows}", &source(&batch))));
+async fn run_piece(
+    connection: &mut PgConnection,
+    sql: &'static str,
+    batch: Batch,
+) -> Result<Answer, StoreError> {
+    let mut query = sqlx::query(AssertSqlSafe(
+        with_locks(sql).replace("{rows}", &source(&batch)),
+    ));
     for column in columns(batch) {
         query = match column {
             Column::Text(values) => query.bind(values),
@@ -340,7 +447,9 @@ async fn run_piece(connection: &mut PgConnection, sql: &'static str, batch: Batc
             Column::Uuid(values) => query.bind(values),
         };
     }
-    answer(connection, query).await.map_err(|error| failed(sql, error))
+    answer(connection, query)
+        .await
+        .map_err(|error| failed(sql, error))
 }
 
 fn source(batch: &Batch) -> String {
@@ -369,8 +478,8 @@ enum Column {
     Uuid(Vec<Option<Uuid>>),
 }
 
-/// The batch column by column. A value of another type than its column's would be a mistake of ours; it
-/// becomes NULL, which the tests on Postgres would find.
+/// The batch column by column. A value of another type than its column's would be a mistake of
+/// ours; it becomes NULL, which the tests on Postgres would find.
 fn columns(batch: Batch) -> Vec<Column> {
     let empty = |(_, kind): &(&str, Kind)| match kind {
         Kind::Text => Column::Text(Vec::new()),
@@ -392,9 +501,15 @@ fn columns(batch: Batch) -> Vec<Column> {
     columns
 }
 
-async fn answer(connection: &mut PgConnection, query: Query<'_, Postgres, PgArguments>) -> Result<Answer, sqlx::Error> {
+async fn answer(
+    connection: &mut PgConnection,
+    query: Query<'_, Postgres, PgArguments>,
+) -> Result<Answer, sqlx::Error> {
     let mut answer = Answer::default();
-    #[expect(deprecated, reason = "the one call that gives both the rows and their count")]
+    #[expect(
+        deprecated,
+        reason = "the one call that gives both the rows and their count"
+    )]
     let mut stream = query.fetch_many(connection);
     while let Some(step) = stream.try_next().await? {
         match step {
@@ -408,13 +523,21 @@ async fn answer(connection: &mut PgConnection, query: Query<'_, Postgres, PgArgu
 fn decode(row: &PgRow) -> Result<Row, sqlx::Error> {
     let values = row.columns().iter().enumerate().map(|(index, column)| {
         let value = match column.type_info().name() {
-            "TEXT" | "VARCHAR" | "NAME" => row.try_get::<Option<String>, _>(index)?.map(Value::Text),
+            "TEXT" | "VARCHAR" | "NAME" => {
+                row.try_get::<Option<String>, _>(index)?.map(Value::Text)
+            }
             "INT8" => row.try_get::<Option<i64>, _>(index)?.map(Value::Int),
-            "INT4" => row.try_get::<Option<i32>, _>(index)?.map(|number| Value::Int(number.into())),
+            "INT4" => row
+                .try_get::<Option<i32>, _>(index)?
+                .map(|number| Value::Int(number.into())),
             "FLOAT8" => row.try_get::<Option<f64>, _>(index)?.map(Value::Real),
             "BYTEA" => row.try_get::<Option<Vec<u8>>, _>(index)?.map(Value::Bytes),
             "UUID" => row.try_get::<Option<Uuid>, _>(index)?.map(Value::Uuid),
-            other => return Err(sqlx::Error::TypeNotFound { type_name: other.to_owned() }),
+            other => {
+                return Err(sqlx::Error::TypeNotFound {
+                    type_name: other.to_owned(),
+                });
+            }
         };
         Ok(value.unwrap_or(Value::Null))
     });

@@ -21,9 +21,14 @@ pub(in crate::store) enum Value {
 pub(in crate::store) struct Row(pub(super) Vec<Value>);
 
 impl Row {
-    /// Reads the values one after another. `table` is for the error when one is not as it should be.
+    /// Reads the values one after another. `table` is for the error when one is not as it should
+    /// be.
     pub(in crate::store) fn reader(self, table: &'static str) -> Reader {
-        Reader { table, id: String::new(), values: self.0.into_iter() }
+        Reader {
+            table,
+            id: String::new(),
+            values: self.0.into_iter(),
+        }
     }
 }
 
@@ -114,24 +119,41 @@ impl Reader {
         u64::try_from(number).map_err(|error| self.corrupt(error))
     }
 
-    /// A text that names something: parsed again, since an older or newer program may have written it.
-    pub(in crate::store) fn word<T>(&mut self, parse: impl Fn(&str) -> Option<T>) -> Result<T, StoreError> {
+    /// A text that names something: parsed again, since an older or newer program may have written
+    /// it.
+    pub(in crate::store) fn word<T>(
+        &mut self,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<T, StoreError> {
         let text = self.text()?;
         parse(&text).ok_or_else(|| self.corrupt(format!("{text:?} is unknown to this program")))
     }
 
-    pub(in crate::store) fn word_opt<T>(&mut self, parse: impl Fn(&str) -> Option<T>) -> Result<Option<T>, StoreError> {
-        let Some(text) = self.text_opt()? else { return Ok(None) };
-        parse(&text).map(Some).ok_or_else(|| self.corrupt(format!("{text:?} is unknown to this program")))
+    pub(in crate::store) fn word_opt<T>(
+        &mut self,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, StoreError> {
+        let Some(text) = self.text_opt()? else {
+            return Ok(None);
+        };
+        parse(&text)
+            .map(Some)
+            .ok_or_else(|| self.corrupt(format!("{text:?} is unknown to this program")))
     }
 
     /// JSON of a type of our own.
-    pub(in crate::store) fn json<T: serde::de::DeserializeOwned>(&mut self) -> Result<T, StoreError> {
+    pub(in crate::store) fn json<T: serde::de::DeserializeOwned>(
+        &mut self,
+    ) -> Result<T, StoreError> {
         let text = self.text()?;
         serde_json::from_str(&text).map_err(|error| self.corrupt(error))
     }
 
     pub(in crate::store) fn corrupt(&self, problem: impl ToString) -> StoreError {
-        StoreError::Corrupt { table: self.table, id: self.id.clone(), problem: problem.to_string() }
+        StoreError::Corrupt {
+            table: self.table,
+            id: self.id.clone(),
+            problem: problem.to_string(),
+        }
     }
 }

@@ -10,8 +10,8 @@ use futures::TryStreamExt as _;
 use sqlx::migrate::Migrator;
 use sqlx::query::Query;
 use sqlx::sqlite::{
-    SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteRow, SqliteSynchronous,
+    SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
+    SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
 use sqlx::{AssertSqlSafe, Either, Row as _, Sqlite, TypeInfo as _, ValueRef as _};
 
@@ -23,14 +23,14 @@ use crate::store::{StoreError, StoreOptions};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
 
-pub(super) const SCHEMA_VERSION: &str =
-    "-- schema.version\nSELECT CAST(COALESCE(max(version), 0) AS BIGINT) FROM _sqlx_migrations WHERE success";
+pub(super) const SCHEMA_VERSION: &str = "-- schema.version\nSELECT CAST(COALESCE(max(version), 0) \
+    AS BIGINT) FROM _sqlx_migrations WHERE success";
 
 /// How long a statement waits for another process's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 const READERS: u32 = 4;
-/// Rows in one statement. Few sizes, so that prepared statements are used again and again; the largest
-/// stays far below SQLite's 32,766 parameters with some twenty columns.
+/// Rows in one statement. Few sizes, so that prepared statements are used again and again; the
+/// largest stays far below SQLite's 32,766 parameters with some twenty columns.
 const CHUNKS: [usize; 5] = [256, 64, 16, 4, 1];
 
 /// A SQLite file.
@@ -61,16 +61,29 @@ impl SqliteDriver {
                 .idle_timeout(None)
                 .max_lifetime(None)
         };
-        let writer = pool(1).connect_with(connect.clone()).await.map_err(|error| failed("-- open", error))?;
+        let writer = pool(1)
+            .connect_with(connect.clone())
+            .await
+            .map_err(|error| failed("-- open", error))?;
         let readers = pool(READERS).connect_lazy_with(connect.pragma("query_only", "ON"));
-        Ok(Self { writer, readers, texts: Texts::default(), path })
+        Ok(Self {
+            writer,
+            readers,
+            texts: Texts::default(),
+            path,
+        })
     }
 }
 
 fn path_of(url: &str) -> Result<PathBuf, StoreError> {
-    let path = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")).unwrap_or_default();
+    let path = url
+        .strip_prefix("sqlite://")
+        .or_else(|| url.strip_prefix("sqlite:"))
+        .unwrap_or_default();
     if path.is_empty() || path.contains(":memory:") || path.contains('?') {
-        return Err(StoreError::Url { problem: "does not name a file".to_owned() });
+        return Err(StoreError::Url {
+            problem: "does not name a file".to_owned(),
+        });
     }
     Ok(PathBuf::from(path))
 }
@@ -78,7 +91,8 @@ fn path_of(url: &str) -> Result<PathBuf, StoreError> {
 fn not_writable(path: &Path, error: &std::io::Error) -> StoreError {
     StoreError::Unfit {
         problem: format!("{} cannot be opened for writing: {error}", path.display()),
-        remedy: "let this process's user write to the file and to its directory, where SQLite keeps two more"
+        remedy: "let this process's user write to the file and to its directory, where SQLite \
+                 keeps two more"
             .to_owned(),
     }
 }
@@ -101,7 +115,11 @@ impl Driver for SqliteDriver {
     }
 
     async fn read(&self, sql: &str, params: Vec<Param>) -> Result<Answer, StoreError> {
-        let mut connection = self.readers.acquire().await.map_err(|error| failed(sql, error))?;
+        let mut connection = self
+            .readers
+            .acquire()
+            .await
+            .map_err(|error| failed(sql, error))?;
         run(&mut connection, sql, params).await
     }
 
@@ -110,61 +128,106 @@ impl Driver for SqliteDriver {
     }
 
     async fn read_batch(&self, sql: &'static str, batch: Batch) -> Result<Answer, StoreError> {
-        let mut connection = self.readers.acquire().await.map_err(|error| failed(sql, error))?;
+        let mut connection = self
+            .readers
+            .acquire()
+            .await
+            .map_err(|error| failed(sql, error))?;
         run_batch(&mut connection, &self.texts, sql, batch).await
     }
 
     async fn write(&self, sql: &str, params: Vec<Param>) -> Result<Answer, StoreError> {
-        let mut connection = self.writer.acquire().await.map_err(|error| failed(sql, error))?;
+        let mut connection = self
+            .writer
+            .acquire()
+            .await
+            .map_err(|error| failed(sql, error))?;
         run(&mut connection, sql, params).await
     }
 
     async fn begin(&self) -> Result<Box<dyn Transaction>, StoreError> {
-        // IMMEDIATE: waits here for other processes; a transaction that begins by reading could not wait later.
+        // IMMEDIATE: waits here for other processes; a transaction that begins by reading could not
+        // wait later.
         let begun = self.writer.begin_with("BEGIN IMMEDIATE").await;
         let transaction = begun.map_err(|error| failed("-- begin", error))?;
-        Ok(Box::new(SqliteTransaction { transaction, texts: self.texts.clone() }))
+        Ok(Box::new(SqliteTransaction {
+            transaction,
+            texts: self.texts.clone(),
+        }))
     }
 
     async fn migrate(&self) -> Result<(), StoreError> {
-        MIGRATIONS.run(&self.writer).await.map_err(StoreError::Migrate)
+        MIGRATIONS
+            .run(&self.writer)
+            .await
+            .map_err(StoreError::Migrate)
     }
 
     async fn findings(&self) -> Result<Vec<Finding>, StoreError> {
         let mut findings = Vec::new();
         let path = self.path.display();
-        let mode = self.read("-- database.journal_mode\nPRAGMA journal_mode", vec![]).await?.rows.into_iter().next();
-        let mode = mode.map(|row| row.reader("database").text()).transpose()?.unwrap_or_default();
+        let mode = self
+            .read("-- database.journal_mode\nPRAGMA journal_mode", vec![])
+            .await?
+            .rows
+            .into_iter()
+            .next();
+        let mode = mode
+            .map(|row| row.reader("database").text())
+            .transpose()?
+            .unwrap_or_default();
         if mode != "wal" {
-            let problem = format!("{path} has the journal mode {mode:?} and could not be brought to WAL");
+            let problem =
+                format!("{path} has the journal mode {mode:?} and could not be brought to WAL");
             let remedy = "end the other programs that have it open, and keep it on a local disk";
             findings.push(Finding::refused(problem, remedy));
         }
         if let Some(kind) = network_file_system(&self.path) {
-            let problem =
-                format!("{path} is on a network file system ({kind}), where SQLite's locks cannot be relied on");
-            findings.push(Finding::doubtful(problem, "keep it on a local disk, or use Postgres"));
+            let problem = format!(
+                "{path} is on a network file system ({kind}), where SQLite's locks cannot be \
+                 relied on"
+            );
+            findings.push(Finding::doubtful(
+                problem,
+                "keep it on a local disk, or use Postgres",
+            ));
         }
         Ok(findings)
     }
 
     async fn schema_version(&self) -> Result<i64, StoreError> {
-        const EXISTS: &str = "-- schema.exists\nSELECT name FROM sqlite_master WHERE name = '_sqlx_migrations'";
+        const EXISTS: &str =
+            "-- schema.exists\nSELECT name FROM sqlite_master WHERE name = '_sqlx_migrations'";
         if self.read(EXISTS, vec![]).await?.rows.is_empty() {
             return Ok(0);
         }
         let version = self.read(SCHEMA_VERSION, vec![]).await?;
-        version.rows.into_iter().next().map_or(Ok(0), |row| row.reader("schema").int())
+        version
+            .rows
+            .into_iter()
+            .next()
+            .map_or(Ok(0), |row| row.reader("schema").int())
     }
 
     fn needed_version(&self) -> i64 {
-        MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+        MIGRATIONS
+            .iter()
+            .map(|migration| migration.version)
+            .max()
+            .unwrap_or(0)
     }
 
     async fn server_time(&self) -> Result<Timestamp, StoreError> {
-        const SQL: &str = "-- server.time\nSELECT CAST(round(unixepoch('subsec') * 1000000.0) AS INTEGER)";
+        const SQL: &str =
+            "-- server.time\nSELECT CAST(round(unixepoch('subsec') * 1000000.0) AS INTEGER)";
         let answer = self.read(SQL, vec![]).await?;
-        answer.rows.into_iter().next().map_or(Ok(Timestamp::from_micros(0)), |row| row.reader("server").time())
+        answer
+            .rows
+            .into_iter()
+            .next()
+            .map_or(Ok(Timestamp::from_micros(0)), |row| {
+                row.reader("server").time()
+            })
     }
 
     async fn close(&self) {
@@ -173,24 +236,41 @@ impl Driver for SqliteDriver {
     }
 }
 
-/// The kind of a network file system that the path is on; `None` for a local disk, or where it cannot be told.
+/// The kind of a network file system that the path is on; `None` for a local disk, or where it
+/// cannot be told.
 fn network_file_system(path: &Path) -> Option<String> {
-    const KINDS: [&str; 9] = ["nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "fuse.sshfs", "fuse.glusterfs"];
+    const KINDS: [&str; 9] = [
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "9p",
+        "ceph",
+        "fuse.sshfs",
+        "fuse.glusterfs",
+    ];
     let path = path.canonicalize().ok()?;
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
     let kind = file_system_of(&path, &mounts)?;
     KINDS.contains(&kind).then(|| kind.to_owned())
 }
 
-/// The kind of the file system that the path is on, by the text of `/proc/self/mountinfo` (proc(5)).
+/// The kind of the file system that the path is on, by the text of `/proc/self/mountinfo`
+/// (proc(5)).
 fn file_system_of<'a>(path: &Path, mounts: &'a str) -> Option<&'a str> {
     let mount = |line: &'a str| {
         let (place, kind) = line.split_once(" - ")?;
         let at = Path::new(place.split(' ').nth(4)?);
-        path.starts_with(at).then_some((at.components().count(), kind.split(' ').next()?))
+        path.starts_with(at)
+            .then_some((at.components().count(), kind.split(' ').next()?))
     };
     // The innermost counts; of two at one place the later, which covers the other.
-    mounts.lines().filter_map(mount).max_by_key(|(depth, _)| *depth).map(|(_, kind)| kind)
+    mounts
+        .lines()
+        .filter_map(mount)
+        .max_by_key(|(depth, _)| *depth)
+        .map(|(_, kind)| kind)
 }
 
 struct SqliteTransaction {
@@ -209,7 +289,10 @@ impl Transaction for SqliteTransaction {
     }
 
     async fn commit(self: Box<Self>) -> Result<(), StoreError> {
-        self.transaction.commit().await.map_err(|error| failed("-- commit", error))
+        self.transaction
+            .commit()
+            .await
+            .map_err(|error| failed("-- commit", error))
     }
 }
 
@@ -224,15 +307,30 @@ impl Texts {
     fn of(&self, sql: &'static str, batch: &Batch, rows: usize) -> Arc<str> {
         let mut texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (sql.as_ptr().addr(), rows);
-        texts.entry(key).or_insert_with(|| without_locks(sql).replace("{rows}", &source(batch, rows)).into()).clone()
+        texts
+            .entry(key)
+            .or_insert_with(|| {
+                without_locks(sql)
+                    .replace("{rows}", &source(batch, rows))
+                    .into()
+            })
+            .clone()
     }
 }
 
 fn source(batch: &Batch, rows: usize) -> String {
-    let names: Vec<String> =
-        batch.columns.iter().enumerate().map(|(index, (name, _))| format!("column{} AS {name}", index + 1)).collect();
+    let names: Vec<String> = batch
+        .columns
+        .iter()
+        .enumerate()
+        .map(|(index, (name, _))| format!("column{} AS {name}", index + 1))
+        .collect();
     let row = format!("({})", vec!["?"; batch.columns.len()].join(","));
-    format!("(SELECT {} FROM (VALUES {})) AS u", names.join(", "), vec![row; rows].join(","))
+    format!(
+        "(SELECT {} FROM (VALUES {})) AS u",
+        names.join(", "),
+        vec![row; rows].join(",")
+    )
 }
 
 /// There is one writer: nothing to lock.
@@ -240,10 +338,18 @@ fn without_locks(sql: &str) -> String {
     sql.replace("{skip_locked}", "").replace("{lock}", "")
 }
 
-async fn run(connection: &mut SqliteConnection, sql: &str, params: Vec<Param>) -> Result<Answer, StoreError> {
-    let query = params.into_iter().fold(sqlx::query(AssertSqlSafe(without_locks(sql))), bind);
+async fn run(
+    connection: &mut SqliteConnection,
+    sql: &str,
+    params: Vec<Param>,
+) -> Result<Answer, StoreError> {
+    let query = params
+        .into_iter()
+        .fold(sqlx::query(AssertSqlSafe(without_locks(sql))), bind);
     let mut answer = Answer::default();
-    collect(connection, query, &mut answer).await.map_err(|error| failed(sql, error))?;
+    collect(connection, query, &mut answer)
+        .await
+        .map_err(|error| failed(sql, error))?;
     Ok(answer)
 }
 
@@ -260,14 +366,22 @@ async fn run_batch(
         while left >= size {
             left -= size;
             let query = sqlx::query(AssertSqlSafe(texts.of(sql, &batch, size)));
-            let query = values.by_ref().take(size * batch.columns.len()).fold(query, bind);
-            collect(connection, query, &mut answer).await.map_err(|error| failed(sql, error))?;
+            let query = values
+                .by_ref()
+                .take(size * batch.columns.len())
+                .fold(query, bind);
+            collect(connection, query, &mut answer)
+                .await
+                .map_err(|error| failed(sql, error))?;
         }
     }
     Ok(answer)
 }
 
-fn bind(query: Query<'_, Sqlite, SqliteArguments>, param: Param) -> Query<'_, Sqlite, SqliteArguments> {
+fn bind(
+    query: Query<'_, Sqlite, SqliteArguments>,
+    param: Param,
+) -> Query<'_, Sqlite, SqliteArguments> {
     match param {
         Param::Text(value) => query.bind(value),
         Param::Int(value) => query.bind(value),
@@ -282,7 +396,10 @@ async fn collect(
     query: Query<'_, Sqlite, SqliteArguments>,
     answer: &mut Answer,
 ) -> Result<(), sqlx::Error> {
-    #[expect(deprecated, reason = "the one call that gives both the rows and their count")]
+    #[expect(
+        deprecated,
+        reason = "the one call that gives both the rows and their count"
+    )]
     let mut stream = query.fetch_many(connection);
     while let Some(step) = stream.try_next().await? {
         match step {

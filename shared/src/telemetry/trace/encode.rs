@@ -3,7 +3,9 @@
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::{self as otlp, ResourceSpans, ScopeSpans, Status, span, status};
+use opentelemetry_proto::tonic::trace::v1::{
+    self as otlp, ResourceSpans, ScopeSpans, Status, span, status,
+};
 use prost::Message as _;
 
 use super::span::{Kind, SpanData, Text, Value};
@@ -20,10 +22,19 @@ pub(super) fn resource(configured: &[(String, String)], origin: &Origin) -> Reso
         (names::TELEMETRY_SDK_LANGUAGE, "rust"),
         (names::TELEMETRY_SDK_VERSION, env!("CARGO_PKG_VERSION")),
     ];
-    let own = own.into_iter().filter(|(name, _)| configured.iter().all(|(other, _)| other != name));
-    let configured = configured.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let text = |(name, value): (&str, &str)| attribute(name, any_value::Value::StringValue(value.to_owned()));
-    Resource { attributes: own.chain(configured).map(text).collect(), ..Resource::default() }
+    let own = own
+        .into_iter()
+        .filter(|(name, _)| configured.iter().all(|(other, _)| other != name));
+    let configured = configured
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()));
+    let text = |(name, value): (&str, &str)| {
+        attribute(name, any_value::Value::StringValue(value.to_owned()))
+    };
+    Resource {
+        attributes: own.chain(configured).map(text).collect(),
+        ..Resource::default()
+    }
 }
 
 /// The body of a request.
@@ -34,10 +45,21 @@ pub(super) fn request(resource: &Resource, spans: Vec<SpanData>) -> Vec<u8> {
         ..InstrumentationScope::default()
     };
     let spans = spans.into_iter().map(otlp_span).collect();
-    let scope_spans = vec![ScopeSpans { scope: Some(scope), spans, schema_url: names::SCHEMA_URL.to_owned() }];
+    let scope_spans = vec![ScopeSpans {
+        scope: Some(scope),
+        spans,
+        schema_url: names::SCHEMA_URL.to_owned(),
+    }];
     let resource = Some(resource.clone());
-    let resource_spans = ResourceSpans { resource, scope_spans, schema_url: names::SCHEMA_URL.to_owned() };
-    ExportTraceServiceRequest { resource_spans: vec![resource_spans] }.encode_to_vec()
+    let resource_spans = ResourceSpans {
+        resource,
+        scope_spans,
+        schema_url: names::SCHEMA_URL.to_owned(),
+    };
+    ExportTraceServiceRequest {
+        resource_spans: vec![resource_spans],
+    }
+    .encode_to_vec()
 }
 
 fn otlp_span(span: SpanData) -> otlp::Span {
@@ -46,12 +68,22 @@ fn otlp_span(span: SpanData) -> otlp::Span {
         Value::Integer(number) => any_value::Value::IntValue(number),
         Value::Number(number) => any_value::Value::DoubleValue(number),
     };
-    let attributes = span.attributes.into_iter().map(|(name, of)| attribute(name, value(of))).collect();
-    let status = span.failed.then(|| Status { code: status::StatusCode::Error.into(), message: String::new() });
+    let attributes = span
+        .attributes
+        .into_iter()
+        .map(|(name, of)| attribute(name, value(of)))
+        .collect();
+    let status = span.failed.then(|| Status {
+        code: status::StatusCode::Error.into(),
+        message: String::new(),
+    });
     otlp::Span {
         trace_id: span.context.trace.bytes().to_vec(),
         span_id: span.context.span.bytes().to_vec(),
-        parent_span_id: span.parent.map(|id| id.bytes().to_vec()).unwrap_or_default(),
+        parent_span_id: span
+            .parent
+            .map(|id| id.bytes().to_vec())
+            .unwrap_or_default(),
         flags: span.context.flags().into(),
         name: Text::into_string(span.name),
         kind: kind(span.kind).into(),
@@ -74,5 +106,9 @@ const fn kind(kind: Kind) -> span::SpanKind {
 }
 
 fn attribute(name: &str, value: any_value::Value) -> KeyValue {
-    KeyValue { key: name.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
+    KeyValue {
+        key: name.to_owned(),
+        value: Some(AnyValue { value: Some(value) }),
+        ..KeyValue::default()
+    }
 }

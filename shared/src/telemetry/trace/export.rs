@@ -1,6 +1,6 @@
-//! Sends spans to the collector: OTLP over HTTP, protobuf. A task of its own, so that a collector that is slow or
-//! away delays nobody; what it cannot take is dropped and counted. Does not go through the egress guard: the
-//! operator says where the collector is.
+//! Sends spans to the collector: OTLP over HTTP, protobuf. A task of its own, so that a collector
+//! that is slow or away delays nobody; what it cannot take is dropped and counted. Does not go
+//! through the egress guard: the operator says where the collector is.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,8 @@ use crate::telemetry::metrics::Metrics;
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How long one request may take: the default of OTLP exporters.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How often a batch is tried, with [`FIRST_PAUSE`] between the first two tries, and twice as long each time.
+/// How often a batch is tried, with [`FIRST_PAUSE`] between the first two tries, and twice as long
+/// each time.
 const TRIES: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest `Retry-After` that is waited for; spans pile up meanwhile.
@@ -54,7 +55,10 @@ impl Exporting {
         metrics: &Metrics,
     ) -> Result<Self, reqwest::Error> {
         let mut headers: HeaderMap = config.headers.iter().cloned().collect();
-        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/x-protobuf"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            header::HeaderValue::from_static("application/x-protobuf"),
+        );
         let client = reqwest::Client::builder()
             .user_agent(concat!("Posthaste/", env!("CARGO_PKG_VERSION")))
             .default_headers(headers)
@@ -62,17 +66,27 @@ impl Exporting {
             .no_proxy()
             .timeout(TIMEOUT)
             .build()?;
-        let (stopping, dropped) = (CancellationToken::new(), metrics.trace_spans_dropped.clone());
+        let stopping = CancellationToken::new();
+        let dropped = metrics.trace_spans_dropped.clone();
         let exporter = Exporter {
             client,
             url: config.endpoint.clone(),
             resource,
             queue: Arc::clone(&queue),
             exported: metrics.trace_spans_exported.clone(),
-            log: Log { dropped: dropped.clone(), told: dropped.get(), at: None },
+            log: Log {
+                dropped: dropped.clone(),
+                told: dropped.get(),
+                at: None,
+            },
             stopping: stopping.clone(),
         };
-        Ok(Self { stopping, task: tokio::spawn(exporter.run()), queue, dropped })
+        Ok(Self {
+            stopping,
+            task: tokio::spawn(exporter.run()),
+            queue,
+            dropped,
+        })
     }
 
     /// Sends what is there, within [`FLUSH`]; counts what it leaves.
@@ -82,7 +96,8 @@ impl Exporting {
             self.task.abort();
             tracing::warn!("the last spans could not be sent to the collector in time");
         }
-        self.dropped.inc_by(self.queue.take(usize::MAX).len() as u64);
+        self.dropped
+            .inc_by(self.queue.take(usize::MAX).len() as u64);
     }
 }
 
@@ -119,7 +134,8 @@ impl Exporter {
         while self.send_some().await {}
     }
 
-    /// Sends the oldest spans; whether to send more at once. Less than a whole batch waits for others to go with.
+    /// Sends the oldest spans; whether to send more at once. Less than a whole batch waits for
+    /// others to go with.
     async fn send_some(&mut self) -> bool {
         let spans = self.queue.take(BATCH);
         let count = spans.len() as u64;
@@ -139,13 +155,15 @@ impl Exporter {
             Err(why) => {
                 self.log.dropped.inc_by(count);
                 self.log.tell_of_drops(Some(&why));
-                // At the end of the process, what one request did not bring there no other will in time.
+                // At the end of the process, what one request did not bring there no other will in
+                // time.
                 count == BATCH as u64 && !self.stopping.is_cancelled()
             }
         }
     }
 
-    /// Tries until the batch is taken, or is given up: how many of its spans the collector rejected, or why.
+    /// Tries until the batch is taken, or is given up: how many of its spans the collector
+    /// rejected, or why.
     async fn send(&self, body: Bytes) -> Result<u64, String> {
         let mut pause = FIRST_PAUSE;
         for left in (0..TRIES).rev() {
@@ -170,24 +188,37 @@ impl Exporter {
     /// One request.
     async fn post(&self, body: Bytes) -> Result<u64, Refused> {
         let lost = |error: reqwest::Error| Refused::Later(chain(&error.without_url()), None);
-        let answer = self.client.post(self.url.clone()).body(body).send().await.map_err(lost)?;
+        let answer = self
+            .client
+            .post(self.url.clone())
+            .body(body)
+            .send()
+            .await
+            .map_err(lost)?;
         let status = answer.status();
-        let after = answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let after = answer
+            .headers()
+            .get(header::RETRY_AFTER)
+            .and_then(|value| value.to_str().ok()?.parse().ok());
         match status {
             _ if status.is_success() => {
                 // An answer that is cut off or is no OTLP says at least that the spans were taken.
                 let answer = read(answer).await.unwrap_or_default();
-                let rejected =
-                    ExportTraceServiceResponse::decode(answer).ok().and_then(|answer| answer.partial_success);
-                Ok(rejected.map_or(0, |partial| u64::try_from(partial.rejected_spans).unwrap_or(0)))
+                let rejected = ExportTraceServiceResponse::decode(answer)
+                    .ok()
+                    .and_then(|answer| answer.partial_success);
+                Ok(rejected.map_or(0, |partial| {
+                    u64::try_from(partial.rejected_spans).unwrap_or(0)
+                }))
             }
             // OTLP 1, "Retryable Response Codes".
             StatusCode::TOO_MANY_REQUESTS
             | StatusCode::BAD_GATEWAY
             | StatusCode::SERVICE_UNAVAILABLE
-            | StatusCode::GATEWAY_TIMEOUT => {
-                Err(Refused::Later(format!("it answered {status}"), after.map(Duration::from_secs)))
-            }
+            | StatusCode::GATEWAY_TIMEOUT => Err(Refused::Later(
+                format!("it answered {status}"),
+                after.map(Duration::from_secs),
+            )),
             _ => Err(Refused::Never(format!("it answered {status}"))),
         }
     }
@@ -222,7 +253,8 @@ impl Log {
         tracing::warn!(
             count,
             why,
-            "spans were not taken by the collector that tracing_otlp_endpoint names; deliveries go on"
+            "spans were not taken by the collector that tracing_otlp_endpoint names; deliveries \
+             go on"
         );
         (self.told, self.at) = (dropped, Some(Instant::now()));
     }

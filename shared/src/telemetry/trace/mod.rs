@@ -1,9 +1,9 @@
-//! Tracing: spans of OpenTelemetry, made where the work is done and sent to a collector in the background. Off, a
-//! [`Tracer`] is `None` inside and each call returns at once.
+//! Tracing: spans of OpenTelemetry, made where the work is done and sent to a collector in the
+//! background. Off, a [`Tracer`] is `None` inside and each call returns at once.
 //!
-//! What belongs to a notification is in one trace: its context travels with it, over the broker and through the
-//! store, and every attempt's span hangs beneath it. Who is called on whose behalf is known where a span is made,
-//! so parents are passed as values; there is no current span.
+//! What belongs to a notification is in one trace: its context travels with it, over the broker and
+//! through the store, and every attempt's span hangs beneath it. Who is called on whose behalf is
+//! known where a span is made, so parents are passed as values; there is no current span.
 
 mod encode;
 mod export;
@@ -77,8 +77,8 @@ impl Tracer {
         Self(None)
     }
 
-    /// Makes spans and sends them. Must be called within a tokio runtime. That the collector cannot be reached is
-    /// no error: spans that cannot be sent are dropped and counted.
+    /// Makes spans and sends them. Must be called within a tokio runtime. That the collector cannot
+    /// be reached is no error: spans that cannot be sent are dropped and counted.
     ///
     /// # Errors
     /// When the HTTP client cannot be made.
@@ -93,7 +93,13 @@ impl Tracer {
         let exporting = Exporting::start(config, resource, Arc::clone(&queue), metrics)?;
         let refused_below = refused_below(config.sample_ratio);
         let exporting = Mutex::new(Some(exporting));
-        Ok(Self(Some(Arc::new(Inner { queue, clock, refused_below, messaging: origin.messaging, exporting }))))
+        Ok(Self(Some(Arc::new(Inner {
+            queue,
+            clock,
+            refused_below,
+            messaging: origin.messaging,
+            exporting,
+        }))))
     }
 
     /// Whether spans are made at all.
@@ -108,23 +114,38 @@ impl Tracer {
         self.0.as_deref().map(|inner| &inner.messaging)
     }
 
-    /// Begins a span. Beneath a parent, it is recorded if the parent's trace is. Without one it begins a trace, which
-    /// is recorded by the sample ratio; one that is not has a context all the same, so that all who come later agree.
+    /// Begins a span. Beneath a parent, it is recorded if the parent's trace is. Without one it
+    /// begins a trace, which is recorded by the sample ratio; one that is not has a context all the
+    /// same, so that all who come later agree.
     pub fn span(&self, kind: Kind, name: impl Into<Text>, parent: Option<TraceContext>) -> Span {
-        let Some(inner) = &self.0 else { return Span::none() };
+        let Some(inner) = &self.0 else {
+            return Span::none();
+        };
         match parent {
-            Some(parent) if parent.is_sampled() => {
-                Span::begin(inner, kind, name.into(), parent.at(random_span()), Some(parent.span))
-            }
+            Some(parent) if parent.is_sampled() => Span::begin(
+                inner,
+                kind,
+                name.into(),
+                parent.at(random_span()),
+                Some(parent.span),
+            ),
             Some(parent) => Span::unrecorded(parent),
             None => inner.root(kind, name.into(), random_trace(), random_span()),
         }
     }
 
-    /// Begins the trace of a notification whose enqueuer brought none. Its ids are derived from the notification's
-    /// name, so that a message that is delivered again, to any worker, goes on in the same trace.
-    pub fn notification(&self, name: impl Into<Text>, tenant: &TenantId, id: &NotificationId) -> Span {
-        let Some(inner) = &self.0 else { return Span::none() };
+    /// Begins the trace of a notification whose enqueuer brought none. Its ids are derived from the
+    /// notification's name, so that a message that is delivered again, to any worker, goes on in
+    /// the same trace.
+    pub fn notification(
+        &self,
+        name: impl Into<Text>,
+        tenant: &TenantId,
+        id: &NotificationId,
+    ) -> Span {
+        let Some(inner) = &self.0 else {
+            return Span::none();
+        };
         // Neither name has a zero byte in it.
         let hash = Sha256::new()
             .chain_update(b"posthaste trace\0")
@@ -132,17 +153,27 @@ impl Tracer {
             .chain_update([0])
             .chain_update(id.as_str())
             .finalize();
-        let (mut trace, mut span) = ([0; 16], [0; 8]);
+        let mut trace = [0; 16];
+        let mut span = [0; 8];
         trace.copy_from_slice(&hash[..16]);
         span.copy_from_slice(&hash[16..24]);
         let trace = TraceId::new(trace).unwrap_or_else(random_trace);
-        inner.root(Kind::Consumer, name.into(), trace, SpanId::new(span).unwrap_or_else(random_span))
+        inner.root(
+            Kind::Consumer,
+            name.into(),
+            trace,
+            SpanId::new(span).unwrap_or_else(random_span),
+        )
     }
 
     /// Sends what is there and ends; takes 3 s at most. Spans that end later are dropped.
     pub async fn shutdown(&self) {
         let Some(inner) = &self.0 else { return };
-        let exporting = inner.exporting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let exporting = inner
+            .exporting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(exporting) = exporting {
             exporting.finish().await;
         }
@@ -152,14 +183,21 @@ impl Tracer {
 impl Inner {
     fn root(self: &Arc<Self>, kind: Kind, name: Text, trace: TraceId, span: SpanId) -> Span {
         let context = TraceContext::new(trace, span, is_wanted(trace, self.refused_below));
-        if context.is_sampled() { Span::begin(self, kind, name, context, None) } else { Span::unrecorded(context) }
+        if context.is_sampled() {
+            Span::begin(self, kind, name, context, None)
+        } else {
+            Span::unrecorded(context)
+        }
     }
 }
 
-/// The same trace gets the same answer everywhere, and a higher ratio takes all that a lower one takes.
+/// The same trace gets the same answer everywhere, and a higher ratio takes all that a lower one
+/// takes.
 fn is_wanted(trace: TraceId, refused_below: u64) -> bool {
     let bytes = trace.bytes();
-    let random = bytes[16 - RANDOM_BITS as usize / 8..].iter().fold(0_u64, |all, byte| (all << 8) | u64::from(*byte));
+    let random = bytes[16 - RANDOM_BITS as usize / 8..]
+        .iter()
+        .fold(0_u64, |all, byte| (all << 8) | u64::from(*byte));
     random >= refused_below
 }
 
@@ -194,23 +232,37 @@ mod tests {
     pub(super) fn tracer(ratio: f64) -> (Tracer, Arc<Queue>, Metrics) {
         let metrics = Metrics::new();
         let queue = Arc::new(Queue::new(metrics.trace_spans_dropped.clone()));
-        let messaging =
-            Messaging { system: "rabbitmq", exchange: "x".into(), queue: "q".into(), routing_key: "notification" };
+        let messaging = Messaging {
+            system: "rabbitmq",
+            exchange: "x".into(),
+            queue: "q".into(),
+            routing_key: "notification",
+        };
         let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_000_000)));
-        let (queue_too, refused_below) = (Arc::clone(&queue), refused_below(ratio));
-        let inner = Inner { queue, clock, refused_below, messaging, exporting: Mutex::new(None) };
+        let queue_too = Arc::clone(&queue);
+        let refused_below = refused_below(ratio);
+        let inner = Inner {
+            queue,
+            clock,
+            refused_below,
+            messaging,
+            exporting: Mutex::new(None),
+        };
         (Tracer(Some(Arc::new(inner))), queue_too, metrics)
     }
 
     fn parent(flags: &str) -> Option<TraceContext> {
-        TraceContext::parse(&format!("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-{flags}"))
+        TraceContext::parse(&format!(
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-{flags}"
+        ))
     }
 
     #[test]
     fn a_recorded_parent_is_followed_whatever_the_ratio() {
         let (tracer, queue, _) = tracer(0.0);
         let span = tracer.span(Kind::Server, "a", parent("01"));
-        let (above, context) = (parent("01").unwrap(), span.context().unwrap());
+        let above = parent("01").unwrap();
+        let context = span.context().unwrap();
         assert_eq!(context.trace, above.trace);
         assert_ne!(context.span, above.span);
         let child = span.child(Kind::Client, "b");
@@ -250,28 +302,51 @@ mod tests {
 
     #[test]
     fn a_notifications_own_trace_is_the_same_in_every_worker() {
-        let (tenant, id) = (TenantId::default(), NotificationId::parse("n-1").unwrap());
+        let tenant = TenantId::default();
+        let id = NotificationId::parse("n-1").unwrap();
         let ((one, ..), (other, ..)) = (tracer(1.0), tracer(1.0));
         let context = one.notification("receive", &tenant, &id).context().unwrap();
         assert!(context.is_sampled());
-        assert_eq!(other.notification("receive", &tenant, &id).context(), Some(context));
+        assert_eq!(
+            other.notification("receive", &tenant, &id).context(),
+            Some(context)
+        );
         let another = NotificationId::parse("n-2").unwrap();
-        assert_ne!(other.notification("receive", &tenant, &another).context().unwrap().trace, context.trace);
+        assert_ne!(
+            other
+                .notification("receive", &tenant, &another)
+                .context()
+                .unwrap()
+                .trace,
+            context.trace
+        );
     }
 
     #[test]
     fn the_ratio_is_kept_by_random_and_by_derived_ids() {
         let (tracer, ..) = tracer(0.25);
         let count = 20_000;
-        let random =
-            (0..count).filter(|_| tracer.span(Kind::Server, "a", None).context().unwrap().is_sampled()).count();
+        let random = (0..count)
+            .filter(|_| {
+                tracer
+                    .span(Kind::Server, "a", None)
+                    .context()
+                    .unwrap()
+                    .is_sampled()
+            })
+            .count();
         let derived = (0..count)
             .filter(|n| {
                 let id = NotificationId::parse(&format!("n-{n}")).unwrap();
-                tracer.notification("a", &TenantId::default(), &id).context().unwrap().is_sampled()
+                tracer
+                    .notification("a", &TenantId::default(), &id)
+                    .context()
+                    .unwrap()
+                    .is_sampled()
             })
             .count();
-        // Six standard deviations of the binomial distribution: 6 * sqrt(20000 * 0.25 * 0.75) = 367.
+        // Six standard deviations of the binomial distribution: 6 * sqrt(20000 * 0.25 * 0.75) =
+        // 367.
         for found in [random, derived] {
             assert!(found.abs_diff(5_000) < 367, "{found}");
         }

@@ -1,5 +1,6 @@
-//! Names of attributes. Those that do not begin with `posthaste.` are OpenTelemetry's (semantic conventions 1.42:
-//! general, HTTP, messaging). They are an interface: dashboards and searches use them.
+//! Names of attributes. Those that do not begin with `posthaste.` are OpenTelemetry's (semantic
+//! conventions 1.42: general, HTTP, messaging). They are an interface: dashboards and searches use
+//! them.
 
 /// The version of the conventions that the names are from.
 pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.42.0";

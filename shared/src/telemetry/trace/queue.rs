@@ -8,7 +8,8 @@ use tokio::sync::Notify;
 
 use super::span::SpanData;
 
-/// The most spans that wait: at 1 to 2 KiB each, 8 to 16 MiB. What a busy process makes in some seconds.
+/// The most spans that wait: at 1 to 2 KiB each, 8 to 16 MiB. What a busy process makes in some
+/// seconds.
 pub(super) const CAPACITY: usize = 8_192;
 /// The most spans in one request: the default of OpenTelemetry's SDKs.
 pub(super) const BATCH: usize = 512;
@@ -23,7 +24,11 @@ pub(super) struct Queue {
 
 impl Queue {
     pub(super) fn new(dropped: IntCounter) -> Self {
-        Self { spans: Mutex::new(VecDeque::with_capacity(BATCH)), enough: Notify::new(), dropped }
+        Self {
+            spans: Mutex::new(VecDeque::with_capacity(BATCH)),
+            enough: Notify::new(),
+            dropped,
+        }
     }
 
     /// Puts a span in; drops it where there is no room.
@@ -87,6 +92,8 @@ mod tests {
     async fn a_whole_batch_wakes_the_exporter() {
         let (tracer, queue, _) = tracer(1.0);
         make(&tracer, BATCH);
-        tokio::time::timeout(std::time::Duration::from_secs(5), queue.until_enough()).await.unwrap();
+        tokio::time::timeout(std::time::Duration::from_secs(5), queue.until_enough())
+            .await
+            .unwrap();
     }
 }

@@ -44,7 +44,8 @@ pub enum Value {
     Number(f64),
 }
 
-/// A span. It ends when it is dropped. One that is not recorded still has a context to pass on, where there is one.
+/// A span. It ends when it is dropped. One that is not recorded still has a context to pass on,
+/// where there is one.
 #[derive(Debug, Default)]
 #[must_use = "a span ends when it is dropped"]
 pub struct Span {
@@ -75,11 +76,17 @@ pub(super) struct SpanData {
 impl Span {
     /// No span, and no context.
     pub const fn none() -> Self {
-        Self { context: None, recording: None }
+        Self {
+            context: None,
+            recording: None,
+        }
     }
 
     pub(super) const fn unrecorded(context: TraceContext) -> Self {
-        Self { context: Some(context), recording: None }
+        Self {
+            context: Some(context),
+            recording: None,
+        }
     }
 
     pub(super) fn begin(
@@ -89,20 +96,45 @@ impl Span {
         context: TraceContext,
         parent: Option<SpanId>,
     ) -> Self {
-        let begun_at = u64::try_from(tracer.clock.now().as_micros()).unwrap_or(0).saturating_mul(1_000);
+        let begun_at = u64::try_from(tracer.clock.now().as_micros())
+            .unwrap_or(0)
+            .saturating_mul(1_000);
         let attributes = Vec::with_capacity(20);
-        let data = SpanData { context, parent, kind, name, begun_at, ended_at: begun_at, attributes, failed: false };
-        let recording = Recording { tracer: Arc::clone(tracer), begun: Instant::now(), data };
-        Self { context: Some(context), recording: Some(Box::new(recording)) }
+        let data = SpanData {
+            context,
+            parent,
+            kind,
+            name,
+            begun_at,
+            ended_at: begun_at,
+            attributes,
+            failed: false,
+        };
+        let recording = Recording {
+            tracer: Arc::clone(tracer),
+            begun: Instant::now(),
+            data,
+        };
+        Self {
+            context: Some(context),
+            recording: Some(Box::new(recording)),
+        }
     }
 
     /// Begins a span beneath this one.
     pub fn child(&self, kind: Kind, name: impl Into<Text>) -> Self {
         match (&self.recording, self.context) {
-            (Some(recording), Some(context)) => {
-                Self::begin(&recording.tracer, kind, name.into(), context.at(random_span()), Some(context.span))
-            }
-            (_, context) => Self { context, recording: None },
+            (Some(recording), Some(context)) => Self::begin(
+                &recording.tracer,
+                kind,
+                name.into(),
+                context.at(random_span()),
+                Some(context.span),
+            ),
+            (_, context) => Self {
+                context,
+                recording: None,
+            },
         }
     }
 
@@ -118,8 +150,8 @@ impl Span {
         self.context.filter(|_| self.recording.is_some())
     }
 
-    /// Says something of the work. Nothing happens in a span that is not recorded: where a value costs something to
-    /// make, ask [`Self::recorded`] first.
+    /// Says something of the work. Nothing happens in a span that is not recorded: where a value
+    /// costs something to make, ask [`Self::recorded`] first.
     pub fn set(&mut self, name: &'static str, value: impl Into<Value>) {
         if let Some(recording) = &mut self.recording {
             recording.data.attributes.push((name, value.into()));
@@ -150,7 +182,11 @@ impl Span {
 impl Drop for Span {
     fn drop(&mut self) {
         if let Some(recording) = self.recording.take() {
-            let Recording { tracer, begun, mut data } = *recording;
+            let Recording {
+                tracer,
+                begun,
+                mut data,
+            } = *recording;
             let took = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
             data.ended_at = data.begun_at.saturating_add(took);
             tracer.queue.put(data);

@@ -12,10 +12,16 @@ pub(super) const SECRET: &str = "user:password";
 
 /// User and password are those of a secret.
 pub(super) fn check(came: &Came<'_>, secrets: &[Secret]) -> Result<(), String> {
-    let encoded =
-        came.authorization("Basic ").ok_or("there is no header Authorization: Basic and user:password in base64")?;
-    let given = STANDARD.decode(encoded).map_err(|_| "Authorization: Basic is not followed by base64")?;
-    if secrets.iter().any(|secret| secret.expose().as_bytes().ct_eq(&given).into()) {
+    let encoded = came
+        .authorization("Basic ")
+        .ok_or("there is no header Authorization: Basic and user:password in base64")?;
+    let given = STANDARD
+        .decode(encoded)
+        .map_err(|_| "Authorization: Basic is not followed by base64")?;
+    if secrets
+        .iter()
+        .any(|secret| secret.expose().as_bytes().ct_eq(&given).into())
+    {
         return Ok(());
     }
     Err("user or password of Authorization: Basic are not those of a --secret".to_owned())

@@ -15,10 +15,15 @@ pub(super) fn check(came: &Came<'_>, header: &str, secrets: &[Secret]) -> Result
     // Receivers compare texts, so upper case is wrong.
     let digits = decoded(signature).filter(|digits| digits.len() == 32);
     let signature = digits.ok_or_else(|| format!("{header} is not 64 lower-case hex digits"))?;
-    if secrets.iter().any(|secret| is_hmac(secret.expose().as_bytes(), &[came.body], &signature)) {
+    if secrets
+        .iter()
+        .any(|secret| is_hmac(secret.expose().as_bytes(), &[came.body], &signature))
+    {
         return Ok(());
     }
-    Err(format!("the signature does not fit: {header} is not the HMAC-SHA256 of this body by a --secret"))
+    Err(format!(
+        "the signature does not fit: {header} is not the HMAC-SHA256 of this body by a --secret"
+    ))
 }
 
 fn decoded(hex: &str) -> Option<Vec<u8>> {
@@ -27,5 +32,8 @@ fn decoded(hex: &str) -> Option<Vec<u8>> {
         b'a'..=b'f' => Some(c - b'a' + 10),
         _ => None,
     };
-    hex.as_bytes().chunks(2).map(|pair| Some(digit(pair[0])? * 16 + digit(*pair.get(1)?)?)).collect()
+    hex.as_bytes()
+        .chunks(2)
+        .map(|pair| Some(digit(pair[0])? * 16 + digit(*pair.get(1)?)?))
+        .collect()
 }

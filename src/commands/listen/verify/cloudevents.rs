@@ -13,7 +13,8 @@ const REQUIRED: [&str; 4] = ["specversion", "id", "source", "type"];
 
 /// Whether a request says that it is an event.
 pub(super) fn shows(headers: &HeaderMap) -> bool {
-    media_type(headers).starts_with("application/cloudevents") || headers.contains_key("ce-specversion")
+    media_type(headers).starts_with("application/cloudevents")
+        || headers.contains_key("ce-specversion")
 }
 
 /// Its attributes are those of an event.
@@ -24,21 +25,27 @@ pub(super) fn check(came: &Came<'_>) -> Result<(), String> {
             Err(format!("Content-Type {other} is not {STRUCTURED}"))
         }
         _ if came.headers.contains_key("ce-specversion") => binary(came),
-        _ => Err(format!("it is no CloudEvent: expected Content-Type {STRUCTURED}, or ce-specversion, ce-id, …")),
+        _ => Err(format!(
+            "it is no CloudEvent: expected Content-Type {STRUCTURED}, or ce-specversion, ce-id, …"
+        )),
     }
 }
 
 fn structured(body: &[u8]) -> Result<(), String> {
-    let event: Map<String, Value> =
-        serde_json::from_slice(body).map_err(|error| format!("the body is no JSON object: {error}"))?;
+    let event: Map<String, Value> = serde_json::from_slice(body)
+        .map_err(|error| format!("the body is no JSON object: {error}"))?;
     if event.contains_key("data") && event.contains_key("data_base64") {
         return Err("data and data_base64 exclude each other".to_owned());
     }
     let mut attributes = Vec::new();
-    for (name, value) in event.iter().filter(|(name, _)| !matches!(name.as_str(), "data" | "data_base64")) {
+    for (name, value) in event
+        .iter()
+        .filter(|(name, _)| !matches!(name.as_str(), "data" | "data_base64"))
+    {
         match value {
             Value::String(text) => attributes.push((name.clone(), text.clone())),
-            Value::Null | Value::Bool(_) | Value::Number(_) if !REQUIRED.contains(&name.as_str()) => {}
+            Value::Null | Value::Bool(_) | Value::Number(_)
+                if !REQUIRED.contains(&name.as_str()) => {}
             _ => return Err(format!("{name} must be a string")),
         }
         name_check(name)?;
@@ -49,9 +56,13 @@ fn structured(body: &[u8]) -> Result<(), String> {
 fn binary(came: &Came<'_>) -> Result<(), String> {
     let mut attributes = Vec::new();
     for (name, value) in came.headers {
-        let Some(name) = name.as_str().strip_prefix("ce-") else { continue };
+        let Some(name) = name.as_str().strip_prefix("ce-") else {
+            continue;
+        };
         name_check(name)?;
-        let text = value.to_str().map_err(|_| format!("ce-{name} is not percent-encoded"))?;
+        let text = value
+            .to_str()
+            .map_err(|_| format!("ce-{name} is not percent-encoded"))?;
         attributes.push((name.to_owned(), text.to_owned()));
     }
     if attributes.iter().any(|(name, _)| name == "datacontenttype") {
@@ -64,12 +75,26 @@ fn binary(came: &Came<'_>) -> Result<(), String> {
 }
 
 fn name_check(name: &str) -> Result<(), String> {
-    let fits = !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-    if fits { Ok(()) } else { Err(format!("attribute {name:?} has not only lower-case letters and digits")) }
+    let fits = !name.is_empty()
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    if fits {
+        Ok(())
+    } else {
+        Err(format!(
+            "attribute {name:?} has not only lower-case letters and digits"
+        ))
+    }
 }
 
 fn check_attributes(attributes: &[(String, String)]) -> Result<(), String> {
-    let value = |wanted: &str| attributes.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+    let value = |wanted: &str| {
+        attributes
+            .iter()
+            .find(|(name, _)| name == wanted)
+            .map(|(_, value)| value.as_str())
+    };
     for name in REQUIRED {
         match value(name) {
             None => return Err(format!("the attribute {name} is missing")),
@@ -88,6 +113,14 @@ fn check_attributes(attributes: &[(String, String)]) -> Result<(), String> {
 
 /// Without parameters, in lower case.
 fn media_type(headers: &HeaderMap) -> String {
-    let value = headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+    let value = headers
+        .get("content-type")
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    value
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase()
 }

@@ -1,4 +1,5 @@
-//! httpSMS: `Authorization: Bearer` and a JWT, HS256. It proves the sender; nothing in it binds the body.
+//! httpSMS: `Authorization: Bearer` and a JWT, HS256. It proves the sender; nothing in it binds the
+//! body.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -25,7 +26,9 @@ struct Claims {
 
 /// The token's signature fits, it is of httpSMS, and of now.
 pub(super) fn check(came: &Came<'_>, secrets: &[Secret]) -> Result<(), String> {
-    let token = came.authorization("Bearer ").ok_or("there is no header Authorization: Bearer and a JWT")?;
+    let token = came
+        .authorization("Bearer ")
+        .ok_or("there is no header Authorization: Bearer and a JWT")?;
     let [head, claims, signature] = token.split('.').collect::<Vec<_>>()[..] else {
         return Err("the token is no JWT: expected three parts with full stops between".to_owned());
     };
@@ -33,27 +36,39 @@ pub(super) fn check(came: &Came<'_>, secrets: &[Secret]) -> Result<(), String> {
     if algorithm != "HS256" {
         return Err("the token's alg is not HS256".to_owned());
     }
-    let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| "the token's signature is not base64url")?;
+    let signature = URL_SAFE_NO_PAD
+        .decode(signature)
+        .map_err(|_| "the token's signature is not base64url")?;
     let signed = [head.as_bytes(), b".", claims.as_bytes()];
-    if !secrets.iter().any(|secret| is_hmac(secret.expose().trim().as_bytes(), &signed, &signature)) {
+    if !secrets
+        .iter()
+        .any(|secret| is_hmac(secret.expose().trim().as_bytes(), &signed, &signature))
+    {
         return Err("the token's signature does not fit: it is not by a --secret".to_owned());
     }
     let claims: Claims = part(claims, "claims")?;
     let now = came.now.as_seconds();
     match claims {
-        Claims { iss, .. } if iss.as_deref() != Some(ISSUER) => Err(format!("the token's iss is not {ISSUER}")),
+        Claims { iss, .. } if iss.as_deref() != Some(ISSUER) => {
+            Err(format!("the token's iss is not {ISSUER}"))
+        }
         Claims { exp: None, .. } => Err("the token has no exp".to_owned()),
-        Claims { exp: Some(exp), .. } if exp <= now => {
-            Err(format!("the token is over since {} s (exp)", now.saturating_sub(exp)))
-        }
-        Claims { nbf: Some(nbf), .. } if nbf > now => {
-            Err(format!("the token is not good for another {} s (nbf)", nbf.saturating_sub(now)))
-        }
+        Claims { exp: Some(exp), .. } if exp <= now => Err(format!(
+            "the token is over since {} s (exp)",
+            now.saturating_sub(exp)
+        )),
+        Claims { nbf: Some(nbf), .. } if nbf > now => Err(format!(
+            "the token is not good for another {} s (nbf)",
+            nbf.saturating_sub(now)
+        )),
         _ => Ok(()),
     }
 }
 
 fn part<T: DeserializeOwned>(encoded: &str, what: &str) -> Result<T, String> {
-    let bytes = URL_SAFE_NO_PAD.decode(encoded).map_err(|_| format!("the token's {what} is not base64url"))?;
-    serde_json::from_slice(&bytes).map_err(|_| format!("the token's {what} is not the JSON that it must be"))
+    let bytes = URL_SAFE_NO_PAD
+        .decode(encoded)
+        .map_err(|_| format!("the token's {what} is not base64url"))?;
+    serde_json::from_slice(&bytes)
+        .map_err(|_| format!("the token's {what} is not the JSON that it must be"))
 }

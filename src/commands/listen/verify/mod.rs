@@ -1,5 +1,5 @@
-//! Whether a request proves where it comes from, as its wire format says. A scheme is a variant of [`Format`]
-//! and a file here.
+//! Whether a request proves where it comes from, as its wire format says. A scheme is a variant of
+//! [`Format`] and a file here.
 
 mod api_key;
 mod basic;
@@ -19,7 +19,8 @@ use sha2::Sha256;
 pub(crate) enum Format {
     /// Told by the request's headers.
     Auto,
-    /// Standard Webhooks: `webhook-id`, `webhook-timestamp`, `webhook-signature`, or the same of Svix.
+    /// Standard Webhooks: `webhook-id`, `webhook-timestamp`, `webhook-signature`, or the same of
+    /// Svix.
     Standard,
     /// The attributes that a `CloudEvent` must have.
     Cloudevents,
@@ -134,7 +135,9 @@ impl Format {
             Self::Standard => has("webhook-signature") || has("svix-signature"),
             Self::Cloudevents => cloudevents::shows(came.headers),
             Self::Httpsms => has("x-event-type") && came.authorization("Bearer ").is_some(),
-            Self::NovuSms => secrets.iter().any(|secret| api_key::shows(came.headers, secret)),
+            Self::NovuSms => secrets
+                .iter()
+                .any(|secret| api_key::shows(came.headers, secret)),
             Self::NovuPush => has(body_hmac::NOVU),
             Self::AuthgearSms => has(body_hmac::AUTHGEAR),
             Self::CometchatSms => came.authorization("Basic ").is_some(),
@@ -166,21 +169,38 @@ impl Verifier {
         for secret in &secrets {
             let text = secret.expose().trim();
             // What says that it is a key of Standard Webhooks must be one.
-            let of_standard = ["whsec_", "whsk_", "whpk_"].iter().any(|prefix| text.starts_with(prefix));
-            let expected = if format == Format::Auto && of_standard { Format::Standard } else { format };
+            let of_standard = ["whsec_", "whsk_", "whpk_"]
+                .iter()
+                .any(|prefix| text.starts_with(prefix));
+            let expected = if format == Format::Auto && of_standard {
+                Format::Standard
+            } else {
+                format
+            };
             if text.is_empty() || !expected.takes(secret) {
-                return Err(format!("--secret must be {} (format {})", expected.secret(), expected.name()));
+                return Err(format!(
+                    "--secret must be {} (format {})",
+                    expected.secret(),
+                    expected.name()
+                ));
             }
         }
-        if secrets.is_empty() && !matches!(format, Format::Auto | Format::None | Format::Cloudevents) {
-            return Err(format!("--format {} needs --secret: {}", format.name(), format.secret()));
+        if secrets.is_empty()
+            && !matches!(format, Format::Auto | Format::None | Format::Cloudevents)
+        {
+            return Err(format!(
+                "--format {} needs --secret: {}",
+                format.name(),
+                format.secret()
+            ));
         }
         Ok(Self { format, secrets })
     }
 
     /// Whether there is anything to verify requests with.
     pub(crate) fn is_checking(&self) -> bool {
-        self.format == Format::Cloudevents || self.format != Format::None && !self.secrets.is_empty()
+        self.format == Format::Cloudevents
+            || self.format != Format::None && !self.secrets.is_empty()
     }
 
     /// Verifies a request that came at `now`.
@@ -199,11 +219,20 @@ impl Verifier {
 
     /// By all that the request shows and the secrets are for. A `CloudEvent` needs none.
     fn auto(&self, came: &Came<'_>) -> Option<Result<(), String>> {
-        let shown =
-            Format::SCHEMES.map(|(_, format)| format).into_iter().filter(|format| format.shows(came, &self.secrets));
-        let (mut of_no_use, mut good, mut proven) = (None, false, self.secrets.is_empty());
+        let shown = Format::SCHEMES
+            .map(|(_, format)| format)
+            .into_iter()
+            .filter(|format| format.shows(came, &self.secrets));
+        let mut of_no_use = None;
+        let mut good = false;
+        let mut proven = self.secrets.is_empty();
         for format in shown {
-            let secrets: Vec<Secret> = self.secrets.iter().filter(|secret| format.takes(secret)).cloned().collect();
+            let secrets: Vec<Secret> = self
+                .secrets
+                .iter()
+                .filter(|secret| format.takes(secret))
+                .cloned()
+                .collect();
             if secrets.is_empty() && format != Format::Cloudevents {
                 of_no_use = Some(format);
                 continue;
@@ -230,8 +259,13 @@ impl Verifier {
 impl<'a> Came<'a> {
     /// A header's text.
     fn header(&self, name: &str) -> Result<&'a str, String> {
-        let value = self.headers.get(name).ok_or_else(|| format!("there is no header {name}"))?;
-        value.to_str().map_err(|_| format!("{name} is not plain ASCII"))
+        let value = self
+            .headers
+            .get(name)
+            .ok_or_else(|| format!("there is no header {name}"))?;
+        value
+            .to_str()
+            .map_err(|_| format!("{name} is not plain ASCII"))
     }
 
     /// What stands behind the scheme in `Authorization`.
@@ -244,7 +278,9 @@ impl<'a> Came<'a> {
 
 /// HMAC-SHA256, compared in constant time.
 fn is_hmac(key: &[u8], parts: &[&[u8]], signature: &[u8]) -> bool {
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return false };
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
+        return false;
+    };
     for part in parts {
         mac.update(part);
     }

@@ -1,4 +1,5 @@
-//! Standard Webhooks: one of several signatures over `id.timestamp.body`, by HMAC-SHA256 (`v1`) or ed25519 (`v1a`).
+//! Standard Webhooks: one of several signatures over `id.timestamp.body`, by HMAC-SHA256 (`v1`) or
+//! ed25519 (`v1a`).
 
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use posthaste_shared::domain::secret::Secret;
 use super::{Came, is_hmac};
 
 /// What its secrets look like.
-pub(super) const SECRET: &str =
-    "whsec_ and base64, or whsk_ or whpk_ and the base64 of an ed25519 key, as `endpoint add` printed it";
+pub(super) const SECRET: &str = "whsec_ and base64, or whsk_ or whpk_ and the base64 of an \
+                                 ed25519 key, as `endpoint add` printed it";
 /// How far a timestamp may be off, either way (Standard Webhooks recommends 5 minutes).
 const TOLERANCE: Duration = Duration::from_secs(5 * 60);
 
@@ -32,7 +33,9 @@ impl Key {
                 let pair = SigningKey::from_keypair_bytes(&bytes.try_into().ok()?).ok()?;
                 Some(Self::Asymmetric(pair.verifying_key()))
             }
-            "whpk" => VerifyingKey::from_bytes(&bytes.try_into().ok()?).ok().map(Self::Asymmetric),
+            "whpk" => VerifyingKey::from_bytes(&bytes.try_into().ok()?)
+                .ok()
+                .map(Self::Asymmetric),
             _ => None,
         }
     }
@@ -55,33 +58,49 @@ impl Key {
 
 /// One of the signatures fits one of the secrets, and the timestamp is of now.
 pub(super) fn check(came: &Came<'_>, secrets: &[Secret]) -> Result<(), String> {
-    let svix = came.headers.contains_key("svix-signature") && !came.headers.contains_key("webhook-signature");
+    let svix = came.headers.contains_key("svix-signature")
+        && !came.headers.contains_key("webhook-signature");
     let prefix = if svix { "svix" } else { "webhook" };
     let id = came.header(&format!("{prefix}-id"))?;
     let timestamp = came.header(&format!("{prefix}-timestamp"))?;
     let signatures = came.header(&format!("{prefix}-signature"))?;
-    let seconds: i64 = timestamp.parse().map_err(|_| format!("{prefix}-timestamp is not a number of seconds"))?;
+    let seconds: i64 = timestamp
+        .parse()
+        .map_err(|_| format!("{prefix}-timestamp is not a number of seconds"))?;
     let off = came.now.as_seconds().abs_diff(seconds);
     if off > TOLERANCE.as_secs() {
-        return Err(format!("{prefix}-timestamp is {off} s off, more than {} s", TOLERANCE.as_secs()));
+        return Err(format!(
+            "{prefix}-timestamp is {off} s off, more than {} s",
+            TOLERANCE.as_secs()
+        ));
     }
     let signed = [id.as_bytes(), b".", timestamp.as_bytes(), b".", came.body];
     let keys: Vec<Key> = secrets.iter().filter_map(Key::read).collect();
     let mut compared = false;
-    for (version, encoded) in signatures.split(' ').filter_map(|entry| entry.split_once(',')) {
+    for (version, encoded) in signatures
+        .split(' ')
+        .filter_map(|entry| entry.split_once(','))
+    {
         for key in keys.iter().filter(|key| key.version() == version) {
             compared = true;
-            if STANDARD.decode(encoded).is_ok_and(|signature| key.fits(&signed, &signature)) {
+            if STANDARD
+                .decode(encoded)
+                .is_ok_and(|signature| key.fits(&signed, &signature))
+            {
                 return Ok(());
             }
         }
     }
     if compared {
         return Err(format!(
-            "the signature does not fit: none of {prefix}-signature is by a --secret over these bytes"
+            "the signature does not fit: none of {prefix}-signature is by a --secret over these \
+             bytes"
         ));
     }
     let mut versions: Vec<&str> = keys.iter().map(Key::version).collect();
     versions.dedup();
-    Err(format!("{prefix}-signature has no {} signature", versions.join(" or ")))
+    Err(format!(
+        "{prefix}-signature has no {} signature",
+        versions.join(" or ")
+    ))
 }

@@ -9,21 +9,44 @@ const NOW: i64 = 1_767_225_600;
 
 /// By a path such as `/standard_webhooks/secret`.
 fn vector(path: &str) -> String {
-    let vectors: Value = serde_json::from_str(include_str!("../../../../tests/vectors/wire-formats.json")).unwrap();
-    vectors.pointer(path).and_then(Value::as_str).unwrap_or_else(|| panic!("no {path}")).to_owned()
+    let vectors: Value =
+        serde_json::from_str(include_str!("../../../../tests/vectors/wire-formats.json")).unwrap();
+    vectors
+        .pointer(path)
+        .and_then(Value::as_str)
+        .unwrap_or_else(|| panic!("no {path}"))
+        .to_owned()
 }
 
 fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-    pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect::<HeaderMap>()
+    pairs
+        .iter()
+        .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+        .collect::<HeaderMap>()
 }
 
-fn verify_at(format: Format, secrets: &[&str], pairs: &[(&'static str, &str)], body: &str, now: i64) -> Verified {
+fn verify_at(
+    format: Format,
+    secrets: &[&str],
+    pairs: &[(&'static str, &str)],
+    body: &str,
+    now: i64,
+) -> Verified {
     let secrets: Vec<Secret> = secrets.iter().map(|text| Secret::new(*text)).collect();
     let verifier = Verifier::new(format, &secrets).unwrap();
-    verifier.verify(&headers(pairs), body.as_bytes(), Timestamp::from_micros(now * 1_000_000))
+    verifier.verify(
+        &headers(pairs),
+        body.as_bytes(),
+        Timestamp::from_micros(now * 1_000_000),
+    )
 }
 
-fn verify(format: Format, secrets: &[&str], pairs: &[(&'static str, &str)], body: &str) -> Verified {
+fn verify(
+    format: Format,
+    secrets: &[&str],
+    pairs: &[(&'static str, &str)],
+    body: &str,
+) -> Verified {
     verify_at(format, secrets, pairs, body, NOW)
 }
 
@@ -54,16 +77,23 @@ fn standard(prefix: &str, secret: &str, signature: &str, body: &str, after: i64)
 
 #[test]
 fn standard_takes_one_of_several_signatures_of_either_kind() {
-    let (body, v1, v1a) = (
-        vector("/standard_webhooks/body"),
-        vector("/standard_webhooks/rotatedSignature"),
-        vector("/standard_webhooks/v1aSignature"),
-    );
+    let body = vector("/standard_webhooks/body");
+    let v1 = vector("/standard_webhooks/rotatedSignature");
+    let v1a = vector("/standard_webhooks/v1aSignature");
     let all = format!("{v1a} {v1}");
     for prefix in ["webhook", "svix"] {
-        for secret in ["secret", "oldSecret", "ed25519SecretKey", "ed25519PublicKey"] {
+        for secret in [
+            "secret",
+            "oldSecret",
+            "ed25519SecretKey",
+            "ed25519PublicKey",
+        ] {
             let secret = vector(&format!("/standard_webhooks/{secret}"));
-            assert_eq!(standard(prefix, &secret, &all, &body, 299), Verified::Good, "{prefix}");
+            assert_eq!(
+                standard(prefix, &secret, &all, &body, 299),
+                Verified::Good,
+                "{prefix}"
+            );
             assert_eq!(standard(prefix, &secret, &all, &body, -300), Verified::Good);
             assert!(why(standard(prefix, &secret, &all, "{}", 0)).contains("does not fit"));
             assert!(why(standard(prefix, &secret, &all, &body, 301)).contains("301 s off"));
@@ -73,7 +103,8 @@ fn standard_takes_one_of_several_signatures_of_either_kind() {
 
 #[test]
 fn standard_says_why_not() {
-    let (body, secret) = (vector("/standard_webhooks/body"), vector("/standard_webhooks/secret"));
+    let body = vector("/standard_webhooks/body");
+    let secret = vector("/standard_webhooks/secret");
     let public = vector("/standard_webhooks/ed25519PublicKey");
     assert!(why(standard("webhook", &secret, "v1a,AAAA", &body, 0)).contains("no v1 signature"));
     assert!(why(standard("webhook", &public, "v1,AAAA", &body, 0)).contains("no v1a signature"));
@@ -85,11 +116,18 @@ fn standard_says_why_not() {
 
 #[test]
 fn httpsms_tokens_are_of_the_issuer_and_of_now() {
-    let (key, token) = (vector("/httpsms_jwt/key"), vector("/httpsms_jwt/token"));
+    let key = vector("/httpsms_jwt/key");
+    let token = vector("/httpsms_jwt/token");
     let bearer = format!("Bearer {token}");
-    let pairs: [(&'static str, &str); 2] = [("authorization", &bearer), ("x-event-type", "message.phone.sent")];
+    let pairs: [(&'static str, &str); 2] = [
+        ("authorization", &bearer),
+        ("x-event-type", "message.phone.sent"),
+    ];
     for format in [Format::Auto, Format::Httpsms] {
-        assert_eq!(verify(format, &["other", &key], &pairs, "anything"), Verified::Good);
+        assert_eq!(
+            verify(format, &["other", &key], &pairs, "anything"),
+            Verified::Good
+        );
         assert!(why(verify(format, &["other"], &pairs, "")).contains("does not fit"));
     }
     let at = |seconds| verify_at(Format::Httpsms, &[&key], &pairs, "", NOW + seconds);
@@ -100,15 +138,32 @@ fn httpsms_tokens_are_of_the_issuer_and_of_now() {
         let signed = format!("{}.{}", part(head), part(claims));
         let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).unwrap();
         mac.update(signed.as_bytes());
-        let bearer = format!("Bearer {signed}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()));
+        let bearer = format!(
+            "Bearer {signed}.{}",
+            URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())
+        );
         verify(Format::Httpsms, &[&key], &[("authorization", &bearer)], "")
     };
     let good = json!({"alg": "HS256"});
-    assert_eq!(made(good.clone(), json!({"iss": "api.httpsms.com", "exp": NOW + 1})), Verified::Good);
+    assert_eq!(
+        made(
+            good.clone(),
+            json!({"iss": "api.httpsms.com", "exp": NOW + 1})
+        ),
+        Verified::Good
+    );
     assert!(why(made(good.clone(), json!({"iss": "else", "exp": NOW + 1}))).contains("iss"));
     assert!(why(made(good.clone(), json!({"iss": "api.httpsms.com"}))).contains("no exp"));
     assert!(why(made(json!({"alg": "none"}), json!({}))).contains("HS256"));
-    assert!(why(verify(Format::Httpsms, &[&key], &[("authorization", "Bearer a.b")], "")).contains("no JWT"));
+    assert!(
+        why(verify(
+            Format::Httpsms,
+            &[&key],
+            &[("authorization", "Bearer a.b")],
+            ""
+        ))
+        .contains("no JWT")
+    );
     assert!(why(verify(Format::Httpsms, &[&key], &[], "")).contains("Authorization: Bearer"));
 }
 
@@ -116,17 +171,36 @@ fn httpsms_tokens_are_of_the_issuer_and_of_now() {
 fn hex_signatures_fit_the_body() {
     for (format, path, header) in [
         (Format::NovuPush, "/novu_push/1", "x-novu-signature"),
-        (Format::AuthgearSms, "/authgear/0", "x-authgear-body-signature"),
+        (
+            Format::AuthgearSms,
+            "/authgear/0",
+            "x-authgear-body-signature",
+        ),
     ] {
         let part = |name: &str| vector(&format!("{path}/{name}"));
-        let (key, body, signature) = (part("key"), part("body"), part("signature"));
+        let key = part("key");
+        let body = part("body");
+        let signature = part("signature");
         for format in [format, Format::Auto] {
-            assert_eq!(verify(format, &[&key], &[(header, &signature)], &body), Verified::Good);
-            assert!(why(verify(format, &[&key], &[(header, &signature)], "{}")).contains("does not fit"));
-            assert!(why(verify(format, &["other"], &[(header, &signature)], &body)).contains("does not fit"));
+            assert_eq!(
+                verify(format, &[&key], &[(header, &signature)], &body),
+                Verified::Good
+            );
+            assert!(
+                why(verify(format, &[&key], &[(header, &signature)], "{}"))
+                    .contains("does not fit")
+            );
+            assert!(
+                why(verify(format, &["other"], &[(header, &signature)], &body))
+                    .contains("does not fit")
+            );
             let upper = signature.to_uppercase();
-            assert!(why(verify(format, &[&key], &[(header, &upper)], &body)).contains("lower-case"));
-            assert!(why(verify(format, &[&key], &[(header, &signature[2..])], &body)).contains("64"));
+            assert!(
+                why(verify(format, &[&key], &[(header, &upper)], &body)).contains("lower-case")
+            );
+            assert!(
+                why(verify(format, &[&key], &[(header, &signature[2..])], &body)).contains("64")
+            );
         }
         assert!(why(verify(format, &[&key], &[], &body)).contains(header));
     }
@@ -136,24 +210,50 @@ fn hex_signatures_fit_the_body() {
 fn basic_authentication_is_user_and_password() {
     for nth in 0..3 {
         let part = |name: &str| vector(&format!("/cometchat_basic/{nth}/{name}"));
-        let (secret, header) = (format!("{}:{}", part("user"), part("password")), part("header"));
+        let secret = format!("{}:{}", part("user"), part("password"));
+        let header = part("header");
         for format in [Format::CometchatSms, Format::Auto] {
-            assert_eq!(verify(format, &[&secret], &[("authorization", &header)], "{}"), Verified::Good);
-            let wrong = why(verify(format, &["user:other"], &[("authorization", &header)], "{}"));
-            assert!(wrong.contains("not those") && !wrong.contains("other"), "{wrong}");
+            assert_eq!(
+                verify(format, &[&secret], &[("authorization", &header)], "{}"),
+                Verified::Good
+            );
+            let wrong = why(verify(
+                format,
+                &["user:other"],
+                &[("authorization", &header)],
+                "{}",
+            ));
+            assert!(
+                wrong.contains("not those") && !wrong.contains("other"),
+                "{wrong}"
+            );
         }
     }
     assert!(why(verify(Format::CometchatSms, &["a:b"], &[], "")).contains("Basic"));
-    assert!(why(verify(Format::CometchatSms, &["a:b"], &[("authorization", "Basic !")], "")).contains("base64"));
+    assert!(
+        why(verify(
+            Format::CometchatSms,
+            &["a:b"],
+            &[("authorization", "Basic !")],
+            ""
+        ))
+        .contains("base64")
+    );
 }
 
 #[test]
 fn an_api_key_stands_in_its_header() {
     let secret = ["X-API-KEY: key-123"];
     for format in [Format::NovuSms, Format::Auto] {
-        assert_eq!(verify(format, &secret, &[("x-api-key", "key-123")], "{}"), Verified::Good);
+        assert_eq!(
+            verify(format, &secret, &[("x-api-key", "key-123")], "{}"),
+            Verified::Good
+        );
         let wrong = why(verify(format, &secret, &[("x-api-key", "key-124")], "{}"));
-        assert!(wrong.contains("x-api-key") && !wrong.contains("key-12"), "{wrong}");
+        assert!(
+            wrong.contains("x-api-key") && !wrong.contains("key-12"),
+            "{wrong}"
+        );
     }
     assert!(why(verify(Format::NovuSms, &secret, &[], "{}")).contains("no header x-api-key"));
 }
@@ -161,7 +261,10 @@ fn an_api_key_stands_in_its_header() {
 #[test]
 fn a_cloud_event_has_its_attributes() {
     let event = |body: Value| {
-        let pairs = [("content-type", "application/cloudevents+json; charset=utf-8")];
+        let pairs = [(
+            "content-type",
+            "application/cloudevents+json; charset=utf-8",
+        )];
         verify(Format::Auto, &[], &pairs, &body.to_string())
     };
     let good = json!({"specversion": "1.0", "id": "1", "source": "/a", "type": "t", "time": "2026-01-01T00:00:00Z", "n": 1, "data": {}});
@@ -176,16 +279,27 @@ fn a_cloud_event_has_its_attributes() {
         (json!({"data_base64": ""}), "exclude"),
     ] {
         let mut wrong = good.clone();
-        wrong.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        wrong
+            .as_object_mut()
+            .unwrap()
+            .extend(change.as_object().unwrap().clone());
         assert!(why(event(wrong)).contains(problem), "{problem}");
     }
     let mut without = good;
     without.as_object_mut().unwrap().remove("source");
     assert!(why(event(without)).contains("source is missing"));
     assert!(why(event(json!([]))).contains("no JSON object"));
-    let binary =
-        [("ce-specversion", "1.0"), ("ce-id", "1"), ("ce-source", "/a"), ("ce-type", "t"), ("content-type", "a/b")];
-    assert_eq!(verify(Format::Cloudevents, &[], &binary, "data"), Verified::Good);
+    let binary = [
+        ("ce-specversion", "1.0"),
+        ("ce-id", "1"),
+        ("ce-source", "/a"),
+        ("ce-type", "t"),
+        ("content-type", "a/b"),
+    ];
+    assert_eq!(
+        verify(Format::Cloudevents, &[], &binary, "data"),
+        Verified::Good
+    );
     assert!(why(verify(Format::Auto, &[], &binary[..3], "")).contains("type is missing"));
     assert!(why(verify(Format::Auto, &[], &binary[..4], "data")).contains("Content-Type"));
     let twice = [&binary[..], &[("ce-datacontenttype", "a/b")]].concat();
@@ -198,7 +312,11 @@ fn a_cloud_event_has_its_attributes() {
 
 #[test]
 fn secrets_are_for_their_format_and_are_not_shown() {
-    let refused = |format, secret: &str| Verifier::new(format, &[Secret::new(secret)]).map(|_| ()).unwrap_err();
+    let refused = |format, secret: &str| {
+        Verifier::new(format, &[Secret::new(secret)])
+            .map(|_| ())
+            .unwrap_err()
+    };
     for (format, secret, expected) in [
         (Format::Standard, "hello-there", "whsec_"),
         (Format::Auto, "whsk_AAAA", "ed25519"),
@@ -207,23 +325,52 @@ fn secrets_are_for_their_format_and_are_not_shown() {
         (Format::Httpsms, " ", "signing key"),
     ] {
         let problem = refused(format, secret);
-        assert!(problem.contains(expected) && !problem.contains("hello-there"), "{problem}");
+        assert!(
+            problem.contains(expected) && !problem.contains("hello-there"),
+            "{problem}"
+        );
     }
-    assert!(Verifier::new(Format::Httpsms, &[]).map(|_| ()).unwrap_err().contains("needs --secret"));
+    assert!(
+        Verifier::new(Format::Httpsms, &[])
+            .map(|_| ())
+            .unwrap_err()
+            .contains("needs --secret")
+    );
     // A request that is signed in a way that the secret is not for.
-    let said = why(verify(Format::Auto, &["hello-there"], &[("webhook-signature", "v1,AAAA")], ""));
-    assert!(said.contains("standard") && said.contains("whsec_") && !said.contains("hello"), "{said}");
-    assert_eq!(verify(Format::Auto, &[], &[("webhook-signature", "v1,AAAA")], ""), Verified::Unchecked);
-    assert_eq!(verify(Format::None, &["hello-there"], &[], ""), Verified::Unchecked);
+    let said = why(verify(
+        Format::Auto,
+        &["hello-there"],
+        &[("webhook-signature", "v1,AAAA")],
+        "",
+    ));
+    assert!(
+        said.contains("standard") && said.contains("whsec_") && !said.contains("hello"),
+        "{said}"
+    );
+    assert_eq!(
+        verify(Format::Auto, &[], &[("webhook-signature", "v1,AAAA")], ""),
+        Verified::Unchecked
+    );
+    assert_eq!(
+        verify(Format::None, &["hello-there"], &[], ""),
+        Verified::Unchecked
+    );
     let basic = format!("Basic {}", STANDARD.encode("a:b"));
-    assert_eq!(verify(Format::Auto, &["a:b"], &[("authorization", &basic)], ""), Verified::Good);
+    assert_eq!(
+        verify(Format::Auto, &["a:b"], &[("authorization", &basic)], ""),
+        Verified::Good
+    );
 }
 
 #[test]
 fn formats_have_the_names_of_wire_formats() {
     for (name, format) in Format::SCHEMES {
         assert_eq!((Format::parse(name), format.name()), (Ok(format), name));
-        assert!(posthaste_shared::domain::wire_format::WireFormat::ALL.iter().any(|known| known.to_string() == name));
+        assert!(
+            posthaste_shared::domain::wire_format::WireFormat::ALL
+                .iter()
+                .any(|known| known.to_string() == name)
+        );
     }
     assert_eq!(Format::parse("auto"), Ok(Format::Auto));
     assert!(Format::parse("nope").unwrap_err().contains("novu-push"));

@@ -44,11 +44,16 @@ fn notification(token: &str, overrides: &Value, payload: &Value, step: &Value) -
 async fn request_and_signature_are_the_provider_s() {
     let scene = Scene::start().await;
     let digest = json!({"digest": true, "events": [{"a": 1.5}, {}], "total_count": 2});
-    let replaced = json!({"subscriber": "of the payload", "k": [null, {"é": "<>"}], "step": 1, "z": 1});
+    let replaced =
+        json!({"subscriber": "of the payload", "k": [null, {"é": "<>"}], "step": 1, "z": 1});
     let cases = [
         (json!({}), json!({}), no_digest()),
         (json!({}), json!({"custom_message": TEXT}), digest),
-        (json!({"sound": "x", "data": {"a_b": [1]}}), replaced, no_digest()),
+        (
+            json!({"sound": "x", "data": {"a_b": [1]}}),
+            replaced,
+            no_digest(),
+        ),
     ];
     for (overrides, payload, step) in cases {
         let given = given(message("t1", &overrides, &payload, &step));
@@ -56,7 +61,10 @@ async fn request_and_signature_are_the_provider_s() {
         let both = Both::send(&scene, given, settings(), ours).await;
         assert_same(&both.theirs, &both.ours);
         assert_eq!(both.ours.header("x-novu-signature").len(), 64);
-        assert_eq!((&both.result["id"], &both.delivery["provider_message_id"]), (&json!("push-1"), &json!("push-1")));
+        assert_eq!(
+            (&both.result["id"], &both.delivery["provider_message_id"]),
+            (&json!("push-1"), &json!("push-1"))
+        );
     }
 }
 
@@ -81,7 +89,9 @@ async fn each_token_gets_the_provider_s_request() {
     let (theirs, ours) = requests.split_at(2);
     for request in ours {
         let target = request.json()["target"].clone();
-        let same = theirs.iter().find(|theirs| theirs.json()["target"] == target);
+        let same = theirs
+            .iter()
+            .find(|theirs| theirs.json()["target"] == target);
         assert_same(same.expect("the provider's for this token"), request);
     }
     assert_ne!(ours[0].json()["target"], ours[1].json()["target"]);
@@ -91,8 +101,7 @@ async fn each_token_gets_the_provider_s_request() {
 #[tokio::test]
 async fn overrides_are_merged_as_novu_s_libraries_do() {
     let scene = Scene::start().await;
-    let known =
-        json!({"android_config": {"channel_id": ["a"]}, "payload": {"k_l": [2], "new": null}, "target": ["t2"]});
+    let known = json!({"android_config": {"channel_id": ["a"]}, "payload": {"k_l": [2], "new": null}, "target": ["t2"]});
     let body = json!({"snake_case": 1, "title": "another <é>", "payload": {"list": [3], "subscriber": {"_id": null}}});
     let payload = json!({"list": [1, 2], "kL": [1]});
     let given = {
@@ -107,30 +116,47 @@ async fn overrides_are_merged_as_novu_s_libraries_do() {
     let both = Both::send(&scene, given, settings(), ours).await;
     assert_same(&both.theirs, &both.ours);
     let sent = both.ours.json();
-    assert_eq!((&sent["target"], &sent["payload"]["list"]), (&json!(["t1", "t2"]), &json!([1, 2, 3])));
+    assert_eq!(
+        (&sent["target"], &sent["payload"]["list"]),
+        (&json!(["t1", "t2"]), &json!([1, 2, 3]))
+    );
     assert_eq!(sent["androidConfig"], json!({"channelId": ["a"]}));
 }
 
-/// Differs: the provider cannot do without a key; Novu's documentation lets one leave it out, and so does this.
+/// Differs: the provider cannot do without a key; Novu's documentation lets one leave it out, and
+/// so does this.
 #[tokio::test]
 async fn without_a_key_the_provider_fails_and_posthaste_does_not_sign() {
     let scene = Scene::start().await;
     let path = scene.path("provider");
     let url = scene.receiver.url(&path);
     let message = message("t1", &json!({}), &json!({}), &no_digest());
-    let said = send(json!({"provider": "push", "config": {"webhookUrl": url}, "send": message})).await;
+    let said =
+        send(json!({"provider": "push", "config": {"webhookUrl": url}, "send": message})).await;
     assert_eq!(said, json!({"error": "TypeError"}));
     assert!(scene.receiver.requests(&path).is_empty());
-    let endpoint = scene.api.endpoint(&url, json!({"wire_format": "novu-push", "secret": ""})).await;
-    let request = scene.deliver_to(&endpoint, &path, notification("t1", &json!({}), &json!({}), &no_digest())).await;
+    let endpoint = scene
+        .api
+        .endpoint(&url, json!({"wire_format": "novu-push", "secret": ""}))
+        .await;
+    let request = scene
+        .deliver_to(
+            &endpoint,
+            &path,
+            notification("t1", &json!({}), &json!({}), &no_digest()),
+        )
+        .await;
     assert!(request.headers.get("x-novu-signature").is_none());
     let strict = json!({"wire_format": "novu-push", "url": url, "secret": "", "settings": {"require_secret": true}});
-    let (status, problem) = scene.api.call(Method::POST, "/v1/endpoints", Some(strict)).await;
+    let (status, problem) = scene
+        .api
+        .call(Method::POST, "/v1/endpoints", Some(strict))
+        .await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
 }
 
-/// Differs: what JavaScript's objects and numbers change stays as it was enqueued; to a receiver in JavaScript
-/// both mean the same.
+/// Differs: what JavaScript's objects and numbers change stays as it was enqueued; to a receiver in
+/// JavaScript both mean the same.
 #[tokio::test]
 async fn numbers_and_order_stay_as_they_were_enqueued() {
     let scene = Scene::start().await;
@@ -138,7 +164,14 @@ async fn numbers_and_order_stay_as_they_were_enqueued() {
     let given = given(message("t1", &json!({}), &payload, &no_digest()));
     let ours = notification("t1", &json!({}), &payload, &no_digest());
     let both = Both::send(&scene, given, settings(), ours).await;
-    let (theirs, ours) = (both.theirs.text(), both.ours.text());
-    assert!(theirs.contains(r#"{"1":"a","2":1,"b":12345678901234567000,"#), "{theirs}");
-    assert!(ours.contains(r#"{"b":12345678901234567890,"2":1.0,"1":"a","#), "{ours}");
+    let theirs = both.theirs.text();
+    let ours = both.ours.text();
+    assert!(
+        theirs.contains(r#"{"1":"a","2":1,"b":12345678901234567000,"#),
+        "{theirs}"
+    );
+    assert!(
+        ours.contains(r#"{"b":12345678901234567890,"2":1.0,"1":"a","#),
+        "{ours}"
+    );
 }

@@ -66,22 +66,40 @@ struct Argument<'a> {
 }
 
 /// Runs the endpoint's transform, whose source is given, on the subject's notification.
-pub(crate) async fn run(scripts: &Engine, source: &str, subject: &Subject<'_>, deadline: Instant) -> Run {
+pub(crate) async fn run(
+    scripts: &Engine,
+    source: &str,
+    subject: &Subject<'_>,
+    deadline: Instant,
+) -> Run {
     let unusable = |problem: &dyn Display| {
         let result = Err(NotTransformed::Unusable(problem.to_string()));
-        Run { result, console: None }
+        Run {
+            result,
+            console: None,
+        }
     };
     let tenant = &subject.endpoint.tenant;
     let script = match scripts.script(tenant, source, deadline).await {
         Ok(script) => script,
         Err(Uncompiled::Refused(problem)) => return unusable(&problem),
-        Err(Uncompiled::Busy(_)) => return Run { result: Err(NotTransformed::Busy), console: None },
+        Err(Uncompiled::Busy(_)) => {
+            return Run {
+                result: Err(NotTransformed::Busy),
+                console: None,
+            };
+        }
     };
     let argument = match argument(subject) {
         Ok(argument) => argument,
         Err(error) => return unusable(&error),
     };
-    let how = Call { deadline, network: false, hops: Hops::default(), returns: Returns::Strict };
+    let how = Call {
+        deadline,
+        network: false,
+        hops: Hops::default(),
+        returns: Returns::Strict,
+    };
     let called = scripts.call(tenant, &script, &argument, how).await;
     let result = match called.result {
         Ok(Returned::Json(handed)) => returned::transformed(&handed, &subject.notification.payload),
@@ -89,7 +107,10 @@ pub(crate) async fn run(scripts: &Engine, source: &str, subject: &Subject<'_>, d
         Err(ScriptError::Busy) => Err(NotTransformed::Busy),
         Err(error) => Err(NotTransformed::Script(error)),
     };
-    Run { result, console: Some(called.console).filter(|text| !text.is_empty()) }
+    Run {
+        result,
+        console: Some(called.console).filter(|text| !text.is_empty()),
+    }
 }
 
 fn argument(subject: &Subject<'_>) -> Result<String, RenderError> {
@@ -112,13 +133,21 @@ fn argument(subject: &Subject<'_>) -> Result<String, RenderError> {
 }
 
 /// The notification with the payload that is sent.
-pub(crate) fn notification<'a>(transformed: &Transformed, notification: &'a Notification) -> Cow<'a, Notification> {
-    let Some(payload) = &transformed.payload else { return Cow::Borrowed(notification) };
-    Cow::Owned(Notification { payload: payload.clone(), ..notification.clone() })
+pub(crate) fn notification<'a>(
+    transformed: &Transformed,
+    notification: &'a Notification,
+) -> Cow<'a, Notification> {
+    let Some(payload) = &transformed.payload else {
+        return Cow::Borrowed(notification);
+    };
+    Cow::Owned(Notification {
+        payload: payload.clone(),
+        ..notification.clone()
+    })
 }
 
-/// The endpoint with the URL that is called. All that depends on a URL (consent, an audience, a token in it)
-/// reads it from here, so that nothing is left of the one that the transform replaced.
+/// The endpoint with the URL that is called. All that depends on a URL (consent, an audience, a
+/// token in it) reads it from here, so that nothing is left of the one that the transform replaced.
 ///
 /// # Errors
 /// When the URL cannot be read.
@@ -126,9 +155,11 @@ pub(crate) fn endpoint<'a>(
     transformed: &Transformed,
     endpoint: &'a Endpoint,
 ) -> Result<Cow<'a, Endpoint>, RenderError> {
-    let Some(text) = &transformed.url else { return Ok(Cow::Borrowed(endpoint)) };
-    let url =
-        Url::parse(text).map_err(|error| refused(&format!("the url that it returned cannot be read: {error}")))?;
+    let Some(text) = &transformed.url else {
+        return Ok(Cow::Borrowed(endpoint));
+    };
+    let url = Url::parse(text)
+        .map_err(|error| refused(&format!("the url that it returned cannot be read: {error}")))?;
     let mut endpoint = endpoint.clone();
     endpoint.set_url(url, text);
     Ok(Cow::Owned(endpoint))

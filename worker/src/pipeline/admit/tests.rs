@@ -68,7 +68,10 @@ async fn an_endpoint_never_gets_more_than_it_may() {
     tokio::time::advance(Duration::from_millis(1)).await;
     assert_eq!(admission.room(&endpoint), 0, "it does not move");
     drop(held);
-    assert_eq!((admission.room(&endpoint), admission.worth_taking()), (64, 1_125));
+    assert_eq!(
+        (admission.room(&endpoint), admission.worth_taking()),
+        (64, 1_125)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -77,11 +80,17 @@ async fn work_waits_a_moment_and_is_parked_at_once_where_nothing_moves() {
     let endpoint = endpoint("e", 1);
     let held = go(&admission, &endpoint).await;
     let begun = Instant::now();
-    assert!(matches!(admission.admit(&endpoint, From::Broker, None).await, Admitted::Hold(Hold::MaxInFlight)));
+    assert!(matches!(
+        admission.admit(&endpoint, From::Broker, None).await,
+        Admitted::Hold(Hold::MaxInFlight)
+    ));
     assert_eq!(begun.elapsed().as_millis(), PATIENCE.as_millis());
     tokio::time::advance(Duration::from_millis(1)).await;
     let begun = Instant::now();
-    assert!(matches!(admission.admit(&endpoint, From::Broker, None).await, Admitted::Hold(Hold::MaxInFlight)));
+    assert!(matches!(
+        admission.admit(&endpoint, From::Broker, None).await,
+        Admitted::Hold(Hold::MaxInFlight)
+    ));
     assert_eq!(begun.elapsed(), Duration::ZERO);
     drop(held);
     drop(go(&admission, &endpoint).await);
@@ -93,7 +102,8 @@ async fn whoever_waits_goes_when_a_request_ends() {
     let endpoint = endpoint("e", 1);
     let held = go(&admission, &endpoint).await;
     let waiting = (0..5).map(|_| {
-        let (admission, endpoint) = (admission.clone(), endpoint.clone());
+        let admission = admission.clone();
+        let endpoint = endpoint.clone();
         tokio::spawn(async move { drop(go(&admission, &endpoint).await) })
     });
     let waiting: Vec<_> = waiting.collect();
@@ -108,7 +118,10 @@ async fn whoever_waits_goes_when_a_request_ends() {
 #[tokio::test(start_paused = true)]
 async fn a_rate_limit_spaces_requests_evenly() {
     let admission = Admission::new(100, None, CancellationToken::new());
-    let endpoint = Endpoint { rate_limit_per_second: Some(10.0), ..endpoint("e", 32) };
+    let endpoint = Endpoint {
+        rate_limit_per_second: Some(10.0),
+        ..endpoint("e", 32)
+    };
     let begun = Instant::now();
     for turn in 0..20 {
         drop(go(&admission, &endpoint).await);
@@ -118,9 +131,13 @@ async fn a_rate_limit_spaces_requests_evenly() {
     // More at once than have a turn within the patience.
     let crowd: Vec<_> = (0..10)
         .map(|_| {
-            let (admission, endpoint) = (admission.clone(), endpoint.clone());
+            let admission = admission.clone();
+            let endpoint = endpoint.clone();
             tokio::spawn(async move {
-                matches!(admission.admit(&endpoint, From::Broker, None).await, Admitted::Hold(Hold::RateLimit))
+                matches!(
+                    admission.admit(&endpoint, From::Broker, None).await,
+                    Admitted::Hold(Hold::RateLimit)
+                )
             })
         })
         .collect();
@@ -139,7 +156,10 @@ async fn fresh_work_leaves_room_for_what_was_parked_before() {
     admission.note_backlog(&endpoint.id, true);
     let fresh = fill(&admission, &endpoint).await;
     assert_eq!(fresh.len(), 5);
-    assert!(matches!(admission.admit(&endpoint, From::Store, None).await, Admitted::Go(_)));
+    assert!(matches!(
+        admission.admit(&endpoint, From::Store, None).await,
+        Admitted::Go(_)
+    ));
     admission.keep_backlogs(&[]);
     assert_eq!(fill(&admission, &endpoint).await.len(), 5);
 }
@@ -148,10 +168,19 @@ async fn fresh_work_leaves_room_for_what_was_parked_before() {
 async fn disabled_endpoints_and_a_stopping_worker_turn_work_away() {
     let stopping = CancellationToken::new();
     let admission = Admission::new(10, None, stopping.clone());
-    let disabled = Endpoint { status: EndpointStatus::Disabled(DisabledReason::Manual), ..endpoint("e", 1) };
-    assert!(matches!(admission.admit(&disabled, From::Broker, None).await, Admitted::Hold(Hold::Disabled)));
+    let disabled = Endpoint {
+        status: EndpointStatus::Disabled(DisabledReason::Manual),
+        ..endpoint("e", 1)
+    };
+    assert!(matches!(
+        admission.admit(&disabled, From::Broker, None).await,
+        Admitted::Hold(Hold::Disabled)
+    ));
     stopping.cancel();
-    assert!(matches!(admission.admit(&endpoint("e", 1), From::Broker, None).await, Admitted::Stopping));
+    assert!(matches!(
+        admission.admit(&endpoint("e", 1), From::Broker, None).await,
+        Admitted::Stopping
+    ));
 }
 
 #[tokio::test(start_paused = true)]
@@ -175,7 +204,10 @@ async fn work_that_finds_all_slots_taken_goes_when_any_is_free() {
         waiting.await.unwrap();
     }
     // One after the other, none of them parked, the slot never idle.
-    assert_eq!(begun.elapsed(), 4 * PATIENCE + 20 * Duration::from_millis(200));
+    assert_eq!(
+        begun.elapsed(),
+        4 * PATIENCE + 20 * Duration::from_millis(200)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -185,9 +217,15 @@ async fn work_waits_for_a_slot_no_longer_than_it_is_of_use() {
     let begun = Instant::now();
     let limit = Some(Duration::from_secs(2));
     let other = endpoint("other", 32);
-    assert!(matches!(admission.admit(&other, From::Broker, limit).await, Admitted::Hold(Hold::Slots)));
+    assert!(matches!(
+        admission.admit(&other, From::Broker, limit).await,
+        Admitted::Hold(Hold::Slots)
+    ));
     assert_eq!(begun.elapsed(), Duration::from_secs(2));
-    assert!(matches!(admission.admit(&other, From::Broker, None).await, Admitted::Hold(Hold::Slots)));
+    assert!(matches!(
+        admission.admit(&other, From::Broker, None).await,
+        Admitted::Hold(Hold::Slots)
+    ));
     assert_eq!(begun.elapsed(), Duration::from_secs(2) + SLOT_PATIENCE);
     drop(held);
     assert!(admission.lock().lanes.is_empty());
@@ -207,7 +245,11 @@ async fn a_few_from_the_store_wait_in_line_with_all_others() {
         .enumerate()
         .map(|(n, from)| {
             let admission = admission.clone();
-            tokio::spawn(async move { admission.admit(&endpoint(&format!("w-{n}"), 32), from, None).await })
+            tokio::spawn(async move {
+                admission
+                    .admit(&endpoint(&format!("w-{n}"), 32), from, None)
+                    .await
+            })
         })
         .collect();
     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -221,10 +263,19 @@ async fn a_few_from_the_store_wait_in_line_with_all_others() {
 #[tokio::test(start_paused = true)]
 async fn a_tenant_has_no_more_under_way_than_its_limit_over_all_its_endpoints() {
     let admission = Admission::new(1_000, Some(3), CancellationToken::new());
-    let (first, second) = (endpoint("first", 32), endpoint("second", 32));
-    let mut held = vec![go(&admission, &first).await, go(&admission, &first).await, go(&admission, &second).await];
-    assert!(matches!(admission.admit(&second, From::Broker, None).await, Admitted::Hold(Hold::Tenant)));
-    // An endpoint that has none under way waits for the tenant, too, and goes when any other of its requests ends.
+    let first = endpoint("first", 32);
+    let second = endpoint("second", 32);
+    let mut held = vec![
+        go(&admission, &first).await,
+        go(&admission, &first).await,
+        go(&admission, &second).await,
+    ];
+    assert!(matches!(
+        admission.admit(&second, From::Broker, None).await,
+        Admitted::Hold(Hold::Tenant)
+    ));
+    // An endpoint that has none under way waits for the tenant, too, and goes when any other of its
+    // requests ends.
     let waiting = {
         let admission = admission.clone();
         tokio::spawn(async move { go(&admission, &endpoint("third", 32)).await })
@@ -232,7 +283,10 @@ async fn a_tenant_has_no_more_under_way_than_its_limit_over_all_its_endpoints() 
     tokio::time::sleep(PATIENCE / 2).await;
     held.remove(0);
     held.push(waiting.await.unwrap());
-    let another = Endpoint { tenant: TenantId::parse("another").unwrap(), ..endpoint("another", 32) };
+    let another = Endpoint {
+        tenant: TenantId::parse("another").unwrap(),
+        ..endpoint("another", 32)
+    };
     held.push(go(&admission, &another).await);
     drop(held);
     assert!(admission.lock().tenants.is_empty());
@@ -244,11 +298,17 @@ async fn whoever_gives_up_waiting_for_its_tenant_wakes_the_next() {
     let held = go(&admission, &endpoint("first", 32)).await;
     let wait = |id: &'static str, limit| {
         let admission = admission.clone();
-        tokio::spawn(
-            async move { matches!(admission.admit(&endpoint(id, 32), From::Broker, limit).await, Admitted::Go(_)) },
-        )
+        tokio::spawn(async move {
+            matches!(
+                admission
+                    .admit(&endpoint(id, 32), From::Broker, limit)
+                    .await,
+                Admitted::Go(_)
+            )
+        })
     };
-    // Its time is over in the very moment in which the request ends: whichever of the two comes first, the next one goes.
+    // Its time is over in the very moment in which the request ends: whichever of the two comes
+    // first, the next one goes.
     let gives_up = wait("second", Some(PATIENCE / 2));
     tokio::time::sleep(Duration::from_millis(1)).await;
     let goes = wait("third", None);

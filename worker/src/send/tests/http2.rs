@@ -16,7 +16,9 @@ type Respond = SendResponse<Bytes>;
 fn tls() -> (TlsAcceptor, ClientConfig) {
     let certified = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
     let certificate = certified.cert.der().clone();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der()));
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(
+        certified.signing_key.serialize_der(),
+    ));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -35,16 +37,23 @@ fn tls() -> (TlsAcceptor, ClientConfig) {
     (TlsAcceptor::from(Arc::new(server)), client)
 }
 
-/// A receiver whose requests on HTTP/2, numbered from 1, are handled by a function; on HTTP/1.1 it answers 200.
-/// The function answers whether the connection goes on.
-async fn receiver(handle: fn(usize, Respond) -> bool) -> (Receiver, Sender, Arc<Mutex<Vec<&'static str>>>) {
+/// A receiver whose requests on HTTP/2, numbered from 1, are handled by a function; on HTTP/1.1 it
+/// answers 200. The function answers whether the connection goes on.
+async fn receiver(
+    handle: fn(usize, Respond) -> bool,
+) -> (Receiver, Sender, Arc<Mutex<Vec<&'static str>>>) {
     let (acceptor, client) = tls();
     let spoken = Arc::new(Mutex::new(Vec::new()));
-    let (heard, count) = (Arc::clone(&spoken), Arc::new(AtomicUsize::new(0)));
+    let heard = Arc::clone(&spoken);
+    let count = Arc::new(AtomicUsize::new(0));
     let mut receiver = Receiver::start(move |_, stream| {
-        let (acceptor, heard, count) = (acceptor.clone(), Arc::clone(&heard), Arc::clone(&count));
+        let acceptor = acceptor.clone();
+        let heard = Arc::clone(&heard);
+        let count = Arc::clone(&count);
         async move {
-            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                return;
+            };
             if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
                 heard.lock().unwrap().push("h2");
                 serve(stream, &count, handle).await;
@@ -60,12 +69,21 @@ async fn receiver(handle: fn(usize, Respond) -> bool) -> (Receiver, Sender, Arc<
     .await;
     receiver.url.set_scheme("https").unwrap();
     let egress = Arc::new(EgressPolicy::new("127.0.0.0/8", true).unwrap());
-    let sender = Sender { client: Client::with(&egress, &Resolver::new(&[]), client), egress };
+    let sender = Sender {
+        client: Client::with(&egress, &Resolver::new(&[]), client),
+        egress,
+    };
     (receiver, sender, spoken)
 }
 
-async fn serve(stream: TlsStream<TcpStream>, count: &AtomicUsize, handle: fn(usize, Respond) -> bool) {
-    let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+async fn serve(
+    stream: TlsStream<TcpStream>,
+    count: &AtomicUsize,
+    handle: fn(usize, Respond) -> bool,
+) {
+    let Ok(mut connection) = h2::server::handshake(stream).await else {
+        return;
+    };
     while let Some(Ok((_, respond))) = connection.accept().await {
         if !handle(count.fetch_add(1, Ordering::SeqCst) + 1, respond) {
             return;
@@ -74,20 +92,40 @@ async fn serve(stream: TlsStream<TcpStream>, count: &AtomicUsize, handle: fn(usi
 }
 
 fn accept(mut respond: Respond) -> bool {
-    respond.send_response(http::Response::builder().status(202).body(()).unwrap(), true).unwrap();
+    respond
+        .send_response(
+            http::Response::builder().status(202).body(()).unwrap(),
+            true,
+        )
+        .unwrap();
     true
 }
 
 #[tokio::test]
 async fn a_large_head_is_read() {
     let (receiver, sender, _) = receiver(|_, mut respond| {
-        let answer = http::Response::builder().status(200).header("x-policy", "a".repeat(17 * 1024));
-        let _ = respond.send_response(answer.header("x-more", "b".repeat(60_000)).body(()).unwrap(), true);
+        let answer = http::Response::builder()
+            .status(200)
+            .header("x-policy", "a".repeat(17 * 1024));
+        let _ = respond.send_response(
+            answer
+                .header("x-more", "b".repeat(60_000))
+                .body(())
+                .unwrap(),
+            true,
+        );
         true
     })
     .await;
-    let reply = sender.exchange(receiver.request(Reading::Body)).await.result.unwrap();
-    assert_eq!((reply.status, reply.headers["x-policy"].len()), (200, 17 * 1024));
+    let reply = sender
+        .exchange(receiver.request(Reading::Body))
+        .await
+        .result
+        .unwrap();
+    assert_eq!(
+        (reply.status, reply.headers["x-policy"].len()),
+        (200, 17 * 1024)
+    );
 }
 
 #[tokio::test]
@@ -98,7 +136,11 @@ async fn a_receiver_that_wants_http_1_1_gets_it_and_is_remembered() {
     })
     .await;
     for _ in 0..3 {
-        let reply = sender.exchange(receiver.request(Reading::Body)).await.result.unwrap();
+        let reply = sender
+            .exchange(receiver.request(Reading::Body))
+            .await
+            .result
+            .unwrap();
         assert_eq!((reply.status, &reply.body[..]), (200, &b"ok"[..]));
     }
     assert_eq!(*spoken.lock().unwrap(), ["h2", "http/1.1"]);
@@ -114,14 +156,31 @@ async fn a_refused_stream_is_sent_again() {
         accept(respond)
     })
     .await;
-    assert_eq!(sender.exchange(receiver.request(Reading::Body)).await.result.unwrap().status, 202);
+    assert_eq!(
+        sender
+            .exchange(receiver.request(Reading::Body))
+            .await
+            .result
+            .unwrap()
+            .status,
+        202
+    );
 }
 
 #[tokio::test]
 async fn a_reused_connection_that_dies_is_replaced() {
-    let (receiver, sender, spoken) = receiver(|number, respond| number != 2 && accept(respond)).await;
+    let (receiver, sender, spoken) =
+        receiver(|number, respond| number != 2 && accept(respond)).await;
     for _ in 0..2 {
-        assert_eq!(sender.exchange(receiver.request(Reading::Body)).await.result.unwrap().status, 202);
+        assert_eq!(
+            sender
+                .exchange(receiver.request(Reading::Body))
+                .await
+                .result
+                .unwrap()
+                .status,
+            202
+        );
     }
     assert_eq!(*spoken.lock().unwrap(), ["h2", "h2"]);
 }
@@ -136,6 +195,14 @@ async fn a_stream_that_is_reset_was_seen() {
         accept(respond)
     })
     .await;
-    sender.exchange(receiver.request(Reading::Body)).await.result.unwrap();
-    sender.exchange(receiver.request(Reading::Body)).await.result.unwrap_err();
+    sender
+        .exchange(receiver.request(Reading::Body))
+        .await
+        .result
+        .unwrap();
+    sender
+        .exchange(receiver.request(Reading::Body))
+        .await
+        .result
+        .unwrap_err();
 }

@@ -32,7 +32,9 @@ impl Receiver {
         F: Future<Output = ()> + Send + 'static,
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/hook", listener.local_addr().unwrap()).parse().unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap())
+            .parse()
+            .unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&connections);
         let task = tokio::spawn(async move {
@@ -42,7 +44,11 @@ impl Receiver {
                 handled.spawn(handle(counted.fetch_add(1, Ordering::SeqCst) + 1, stream));
             }
         });
-        Self { url, connections, _task: AbortOnDropHandle::new(task) }
+        Self {
+            url,
+            connections,
+            _task: AbortOnDropHandle::new(task),
+        }
     }
 
     fn connections(&self) -> usize {
@@ -57,7 +63,15 @@ impl Receiver {
 fn outgoing(url: Url, reading: Reading) -> Outgoing {
     let body = Bytes::from_static(b"{}");
     let headers = HeaderMap::new();
-    Outgoing { method: Method::POST, url, headers, body, timeout: LIMIT, limit: LIMIT, reading }
+    Outgoing {
+        method: Method::POST,
+        url,
+        headers,
+        body,
+        timeout: LIMIT,
+        limit: LIMIT,
+        reading,
+    }
 }
 
 fn sender() -> Sender {

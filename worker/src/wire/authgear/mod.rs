@@ -1,5 +1,6 @@
-//! What Authgear's custom SMS gateway asks of a webhook and of a script alike: the object that they get, and
-//! how their answer is read. The names, their order and the rules are those of Authgear's own server.
+//! What Authgear's custom SMS gateway asks of a webhook and of a script alike: the object that they
+//! get, and how their answer is read. The names, their order and the rules are those of Authgear's
+//! own server.
 
 pub(super) mod script;
 pub(super) mod sms;
@@ -39,7 +40,8 @@ pub(super) struct Payload {
     template_variables: Option<Variables>,
 }
 
-/// Those that Authgear knows, in its order, and then all others. What is empty or false is left out.
+/// Those that Authgear knows, in its order, and then all others. What is empty or false is left
+/// out.
 #[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 struct Variables {
@@ -97,17 +99,24 @@ struct Body {
 ///
 /// # Errors
 /// The first member that is missing or wrong.
-pub(super) fn write(notification: &Notification, app_id: Option<&str>) -> Result<String, RenderError> {
+pub(super) fn write(
+    notification: &Notification,
+    app_id: Option<&str>,
+) -> Result<String, RenderError> {
     let payload: Payload = settings::payload(notification)?;
     let recipient: Recipient = settings::recipient(notification)?;
-    let (to, body) = (payload.to(&recipient), payload.text());
+    let to = payload.to(&recipient);
+    let body = payload.text();
     let (Some(to), Some(body)) = (to, body) else {
         return Err(payload.missing(&recipient).swap_remove(0));
     };
     settings::json_text(&Body {
         to: to.to_owned(),
         body: body.to_owned(),
-        app_id: payload.app_id.or_else(|| app_id.map(str::to_owned)).unwrap_or_default(),
+        app_id: payload
+            .app_id
+            .or_else(|| app_id.map(str::to_owned))
+            .unwrap_or_default(),
         template_name: payload.template_name.unwrap_or_default(),
         language_tag: payload.language_tag.unwrap_or_default(),
         template_variables: payload.template_variables.unwrap_or_default(),
@@ -116,18 +125,29 @@ pub(super) fn write(notification: &Notification, app_id: Option<&str>) -> Result
 
 /// All that a notification lacks or has wrong.
 pub(super) fn check_notification(notification: &Notification) -> Vec<FieldProblem> {
-    match (settings::payload::<Payload>(notification), settings::recipient::<Recipient>(notification)) {
-        (Ok(payload), Ok(recipient)) => payload.missing(&recipient).into_iter().map(FieldProblem::from).collect(),
-        (payload, recipient) => {
-            [payload.err(), recipient.err()].into_iter().flatten().map(FieldProblem::from).collect()
-        }
+    match (
+        settings::payload::<Payload>(notification),
+        settings::recipient::<Recipient>(notification),
+    ) {
+        (Ok(payload), Ok(recipient)) => payload
+            .missing(&recipient)
+            .into_iter()
+            .map(FieldProblem::from)
+            .collect(),
+        (payload, recipient) => [payload.err(), recipient.err()]
+            .into_iter()
+            .flatten()
+            .map(FieldProblem::from)
+            .collect(),
     }
 }
 
 impl Payload {
     fn to<'a>(&'a self, recipient: &'a Recipient) -> Option<&'a str> {
         let candidates = [&self.to, &recipient.phone_number, &recipient.phone];
-        candidates.into_iter().find_map(|number| number.as_deref().filter(|number| !number.is_empty()))
+        candidates
+            .into_iter()
+            .find_map(|number| number.as_deref().filter(|number| !number.is_empty()))
     }
 
     fn text(&self) -> Option<&str> {
@@ -137,11 +157,15 @@ impl Payload {
     fn missing(&self, recipient: &Recipient) -> Vec<RenderError> {
         let mut missing = Vec::new();
         if self.to(recipient).is_none() {
-            let problem = "is missing: the phone number that the SMS goes to (or recipient.phone_number)";
+            let problem =
+                "is missing: the phone number that the SMS goes to (or recipient.phone_number)";
             missing.push(RenderError::new("payload.to", problem));
         }
         if self.text().is_none() {
-            missing.push(RenderError::new("payload.body", "is missing: the SMS's text"));
+            missing.push(RenderError::new(
+                "payload.body",
+                "is missing: the SMS's text",
+            ));
         }
         missing
     }
@@ -157,8 +181,8 @@ struct Answer {
     provider_error_code: Option<String>,
 }
 
-/// What a webhook's answer means: `code` alone decides where the body is the JSON object that Authgear asks
-/// for (or null), else the status.
+/// What a webhook's answer means: `code` alone decides where the body is the JSON object that
+/// Authgear asks for (or null), else the status.
 pub(super) fn classify(reply: &Reply, now: Timestamp) -> Outcome {
     if let Some(fault) = &reply.fault {
         return status::unread(reply, fault, now);
@@ -169,8 +193,8 @@ pub(super) fn classify(reply: &Reply, now: Timestamp) -> Outcome {
     }
 }
 
-/// What a script's return value means: as a webhook's answer, but null stands for nothing returned, which
-/// is success. Errors say what the script returned.
+/// What a script's return value means: as a webhook's answer, but null stands for nothing returned,
+/// which is success. Errors say what the script returned.
 pub(super) fn classify_returned(reply: &Reply, now: Timestamp) -> Outcome {
     if reply.body.trim_ascii() == b"null" {
         return Outcome::accepted();
@@ -180,9 +204,14 @@ pub(super) fn classify_returned(reply: &Reply, now: Timestamp) -> Outcome {
         error.text = match error.code.as_str() {
             "unexpected" => {
                 let returned = short(&String::from_utf8_lossy(&reply.body), RETURNED_CHARS);
-                format!("the script returned {returned}, without a code that is known: {{ code: \"ok\" }} is success")
+                format!(
+                    "the script returned {returned}, without a code that is known: {{ code: \
+                     \"ok\" }} is success"
+                )
             }
-            _ => error.text.replacen("the gateway answered", "the script returned", 1),
+            _ => error
+                .text
+                .replacen("the gateway answered", "the script returned", 1),
         };
     }
     outcome
@@ -192,7 +221,8 @@ pub(super) fn classify_returned(reply: &Reply, now: Timestamp) -> Outcome {
 const RETURNED_CHARS: usize = 200;
 
 impl Answer {
-    /// `None` when the body is not what Authgear asks for. Names match without regard to case, as in Go.
+    /// `None` when the body is not what Authgear asks for. Names match without regard to case, as
+    /// in Go.
     fn read(body: &[u8]) -> Option<Self> {
         let text = answer::text(body);
         if text.trim() == "null" {
@@ -202,14 +232,24 @@ impl Answer {
         for (name, raw) in answer::members(&text)? {
             let name = name.to_ascii_lowercase();
             // What is of no interest may be of any depth and size.
-            if !matches!(name.as_str(), "code" | "description" | "info" | "provider_error_code") {
+            if !matches!(
+                name.as_str(),
+                "code" | "description" | "info" | "provider_error_code"
+            ) {
                 continue;
             }
             match (name.as_str(), Part::read(raw)) {
                 ("code" | "description" | "info", Part::Scalar(Value::Null)) => {}
                 ("code", Part::Scalar(Value::String(text))) => answer.code = Some(text),
-                ("description", Part::Scalar(Value::String(text))) => answer.description = Some(text),
-                ("info", Part::Members { provider_error_code }) => answer.info = provider_error_code,
+                ("description", Part::Scalar(Value::String(text))) => {
+                    answer.description = Some(text)
+                }
+                (
+                    "info",
+                    Part::Members {
+                        provider_error_code,
+                    },
+                ) => answer.info = provider_error_code,
                 ("code" | "description" | "info", _) => return None,
                 (_, Part::Scalar(value)) => answer.provider_error_code = provider_code(&value),
                 (_, _) => answer.provider_error_code = None,
@@ -224,14 +264,22 @@ impl Answer {
             Some("rate_limited") => RetryOn::TooManyRequests,
             Some("timeout") => RetryOn::Timeout,
             Some(
-                code @ ("invalid_phone_number" | "authentication_failed" | "delivery_rejected" | "unsupported_request"),
+                code @ ("invalid_phone_number"
+                | "authentication_failed"
+                | "delivery_rejected"
+                | "unsupported_request"),
             ) => {
                 let error = self.error(code, format!("the gateway answered {code}"));
                 return self.refused(FailureReason::ProviderRejected, error);
             }
             other => {
-                let what = other.map_or("no code".to_owned(), |code| format!("the code {:?}", short(code, 64)));
-                let error = self.error("unexpected", format!("the gateway answered {} with {what}", reply.status));
+                let what = other.map_or("no code".to_owned(), |code| {
+                    format!("the code {:?}", short(code, 64))
+                });
+                let error = self.error(
+                    "unexpected",
+                    format!("the gateway answered {} with {what}", reply.status),
+                );
                 return match RetryOn::of_status(reply.status) {
                     Some(kind) => self.transient(kind, error, reply, now),
                     None => self.refused(FailureReason::Rejected, error),
@@ -244,25 +292,50 @@ impl Answer {
     }
 
     fn error(&self, code: &str, text: String) -> AttemptError {
-        let text = match self.description.as_deref().map(str::trim).filter(|text| !text.is_empty()) {
+        let text = match self
+            .description
+            .as_deref()
+            .map(str::trim)
+            .filter(|text| !text.is_empty())
+        {
             Some(description) => format!("{text}: {}", short(description, DESCRIPTION_CHARS)),
             None => text,
         };
-        AttemptError { code: code.to_owned(), text }
+        AttemptError {
+            code: code.to_owned(),
+            text,
+        }
     }
 
     fn refused(&self, reason: FailureReason, error: AttemptError) -> Outcome {
-        Outcome::Refused { reason, error, provider_error_code: self.provider_error_code() }
+        Outcome::Refused {
+            reason,
+            error,
+            provider_error_code: self.provider_error_code(),
+        }
     }
 
-    fn transient(&self, kind: RetryOn, error: AttemptError, reply: &Reply, now: Timestamp) -> Outcome {
+    fn transient(
+        &self,
+        kind: RetryOn,
+        error: AttemptError,
+        reply: &Reply,
+        now: Timestamp,
+    ) -> Outcome {
         let retry_after = status::retry_after(reply, now);
-        Outcome::Transient { kind, error, retry_after, provider_error_code: self.provider_error_code() }
+        Outcome::Transient {
+            kind,
+            error,
+            retry_after,
+            provider_error_code: self.provider_error_code(),
+        }
     }
 
     /// At the top, where the documentation has it, or in `info`, where newer senders have it.
     fn provider_error_code(&self) -> Option<String> {
-        self.provider_error_code.clone().or_else(|| self.info.clone())
+        self.provider_error_code
+            .clone()
+            .or_else(|| self.info.clone())
     }
 }
 
@@ -279,8 +352,13 @@ impl Part {
         match raw.get().as_bytes().first() {
             Some(b'{') => {
                 let members = answer::members(raw.get()).unwrap_or_default();
-                let code = members.into_iter().rev().find(|(name, _)| name == "provider_error_code");
-                Self::Members { provider_error_code: code.and_then(|(_, raw)| provider_code(&scalar(raw)?)) }
+                let code = members
+                    .into_iter()
+                    .rev()
+                    .find(|(name, _)| name == "provider_error_code");
+                Self::Members {
+                    provider_error_code: code.and_then(|(_, raw)| provider_code(&scalar(raw)?)),
+                }
             }
             Some(b'[') | None => Self::Other,
             Some(_) => scalar(raw).map_or(Self::Other, Self::Scalar),
@@ -328,7 +406,10 @@ pub(super) fn sample(settings: Value) -> Sample {
             "state": "eyK1b2hjjnI6IkdaI1qwwe5KVlMySEU7Ghhjsjs"
         }
     });
-    Sample { settings, ..Sample::new(SAMPLE_KIND, payload) }
+    Sample {
+        settings,
+        ..Sample::new(SAMPLE_KIND, payload)
+    }
 }
 
 #[cfg(test)]

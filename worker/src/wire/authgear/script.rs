@@ -1,5 +1,5 @@
-//! `authgear-script`: the custom script of Authgear's custom SMS gateway. Its default export is called with
-//! what the webhook would get, and what it returns decides.
+//! `authgear-script`: the custom script of Authgear's custom SMS gateway. Its default export is
+//! called with what the webhook would get, and what it returns decides.
 
 use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::notification::Notification;
@@ -11,7 +11,8 @@ use serde_json::{Map, Value, json};
 
 use crate::wire::outcome::Outcome;
 use crate::wire::{
-    FieldProblem, Header, RenderError, Rendered, Reply, Sample, Subject, Unwritten, Wire, WireInfo, authgear, settings,
+    FieldProblem, Header, RenderError, Rendered, Reply, Sample, Subject, Unwritten, Wire, WireInfo,
+    authgear, settings,
 };
 
 /// A script that in_flight the message to a gateway, after the example of Authgear's documentation.
@@ -42,8 +43,8 @@ pub(in crate::wire) struct AuthgearScript;
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Settings {
-    /// The script, JavaScript or TypeScript, up to 100 KiB: a module whose default export is a function of the
-    /// payload. Needed.
+    /// The script, JavaScript or TypeScript, up to 100 KiB: a module whose default export is a
+    /// function of the payload. Needed.
     script: Option<String>,
     /// The project's id, for notifications whose payload has no `app_id`.
     app_id: Option<String>,
@@ -52,7 +53,8 @@ struct Settings {
 impl Wire for AuthgearScript {
     fn info(&self) -> WireInfo {
         WireInfo {
-            description: "The custom script of Authgear's custom SMS gateway: JavaScript or TypeScript that is called \
+            description: "The custom script of Authgear's custom SMS gateway: JavaScript or \
+                          TypeScript that is called \
                 with the message and returns a `code` that decides.",
             signs: false,
             settings: settings::schema::<Settings>(),
@@ -62,29 +64,50 @@ impl Wire for AuthgearScript {
     }
 
     fn check(&self, endpoint: &Endpoint) -> Vec<FieldProblem> {
-        let problem = |text: &str| vec![FieldProblem { field: "settings.script".into(), problem: text.into() }];
+        let problem = |text: &str| {
+            vec![FieldProblem {
+                field: "settings.script".into(),
+                problem: text.into(),
+            }]
+        };
         let settings = match settings::settings::<Settings>(endpoint) {
             Ok(settings) => settings,
             Err(error) => return vec![error.into()],
         };
         match settings.script {
-            None => problem("is missing: the text of a JavaScript or TypeScript module with a default export"),
-            Some(script) if script.trim().is_empty() => problem("is empty: it must be a module with a default export"),
+            None => problem(
+                "is missing: the text of a JavaScript or TypeScript module with a default export",
+            ),
+            Some(script) if script.trim().is_empty() => {
+                problem("is empty: it must be a module with a default export")
+            }
             Some(_) => Vec::new(),
         }
     }
 
-    fn check_notification(&self, _endpoint: &Endpoint, notification: &Notification) -> Vec<FieldProblem> {
+    fn check_notification(
+        &self,
+        _endpoint: &Endpoint,
+        notification: &Notification,
+    ) -> Vec<FieldProblem> {
         authgear::check_notification(notification)
     }
 
     /// The script's argument. Escaping would make no difference: the script gets it parsed.
     fn render(&self, subject: &Subject<'_>) -> Result<Rendered, Unwritten> {
         let settings: Settings = settings::settings(subject.endpoint)?;
-        Ok(Rendered::json(authgear::write(subject.notification, settings.app_id.as_deref())?))
+        Ok(Rendered::json(authgear::write(
+            subject.notification,
+            settings.app_id.as_deref(),
+        )?))
     }
 
-    fn sign(&self, _subject: &Subject<'_>, _rendered: &Rendered, _now: Timestamp) -> Result<Vec<Header>, RenderError> {
+    fn sign(
+        &self,
+        _subject: &Subject<'_>,
+        _rendered: &Rendered,
+        _now: Timestamp,
+    ) -> Result<Vec<Header>, RenderError> {
         Ok(Vec::new())
     }
 
@@ -123,12 +146,22 @@ mod tests {
 
     #[test]
     fn the_argument_is_what_a_webhook_would_get() {
-        let body = vectors()["authgear"][1]["body"].as_str().unwrap().to_owned();
-        let endpoint = endpoint(WireFormat::AuthgearScript, &AuthgearScript.sample().settings, None);
+        let body = vectors()["authgear"][1]["body"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        let endpoint = endpoint(
+            WireFormat::AuthgearScript,
+            &AuthgearScript.sample().settings,
+            None,
+        );
         let payload: Value = serde_json::from_str(&body).unwrap();
         let notification = notification("sms", &json!({ "payload": payload }));
         let subject = subject(&endpoint, &notification, None);
-        assert_eq!(AuthgearScript.render(&subject).unwrap().body, body.as_bytes());
+        assert_eq!(
+            AuthgearScript.render(&subject).unwrap().body,
+            body.as_bytes()
+        );
         assert_eq!(AuthgearScript.script(&endpoint), Some(SAMPLE_SCRIPT));
     }
 
@@ -137,7 +170,10 @@ mod tests {
         assert_eq!(problems(&json!({})), ["settings.script"]);
         assert_eq!(problems(&json!({ "script": " \n" })), ["settings.script"]);
         assert_eq!(problems(&json!({ "script": 1 })), ["settings.script"]);
-        assert_eq!(problems(&json!({ "script": "x", "go_escape": true })), ["settings.go_escape"]);
+        assert_eq!(
+            problems(&json!({ "script": "x", "go_escape": true })),
+            ["settings.go_escape"]
+        );
     }
 
     #[test]
@@ -146,7 +182,11 @@ mod tests {
         assert_eq!(problems(&sample.settings), Vec::<String>::new());
         let endpoint = endpoint(WireFormat::AuthgearScript, &sample.settings, None);
         let notification = notification(sample.kind, &json!({ "payload": sample.payload }));
-        assert!(AuthgearScript.check_notification(&endpoint, &notification).is_empty());
+        assert!(
+            AuthgearScript
+                .check_notification(&endpoint, &notification)
+                .is_empty()
+        );
         assert!(AuthgearScript.new_secret(&Map::new()).is_none());
     }
 }

@@ -1,4 +1,5 @@
-//! The abuse protection of `CloudEvents`' webhook rules: may we deliver to this receiver, and how fast?
+//! The abuse protection of `CloudEvents`' webhook rules: may we deliver to this receiver, and how
+//! fast?
 
 use std::time::Duration;
 
@@ -22,16 +23,34 @@ const WHAT: &str = "the request for consent";
 pub(super) fn question(url: &Url, origin: &str, rate: Option<u32>) -> Preflight {
     let mut headers = vec![Header::open(ORIGIN, origin)];
     headers.extend(rate.map(|rate| Header::open("WebHook-Request-Rate", rate.to_string())));
-    Preflight { what: WHAT, method: Method::OPTIONS, url: url.clone(), headers, kept: true }
+    Preflight {
+        what: WHAT,
+        method: Method::OPTIONS,
+        url: url.clone(),
+        headers,
+        kept: true,
+    }
 }
 
-/// Reads the answer. A status says nothing by itself, but where a failure that may pass brings no word of
-/// consent, it is asked for again.
-pub(super) fn read(origin: &str, asked: Option<u32>, reply: &Reply, now: Timestamp) -> Result<Grant, Outcome> {
+/// Reads the answer. A status says nothing by itself, but where a failure that may pass brings no
+/// word of consent, it is asked for again.
+pub(super) fn read(
+    origin: &str,
+    asked: Option<u32>,
+    reply: &Reply,
+    now: Timestamp,
+) -> Result<Grant, Outcome> {
     let allowed = values(reply, "webhook-allowed-origin");
-    if allowed.iter().any(|allowed| *allowed == "*" || allowed.eq_ignore_ascii_case(origin)) {
+    if allowed
+        .iter()
+        .any(|allowed| *allowed == "*" || allowed.eq_ignore_ascii_case(origin))
+    {
         let rate_per_second = rate(reply, asked).map(|rate| f64::from(rate) / 60.0);
-        return Ok(Grant { headers: vec![Header::open(ORIGIN, origin)], lasts: LASTS, rate_per_second });
+        return Ok(Grant {
+            headers: vec![Header::open(ORIGIN, origin)],
+            lasts: LASTS,
+            rate_per_second,
+        });
     }
     match status::classify(reply, now) {
         passing @ Outcome::Transient { .. } if allowed.is_empty() => Err(passing.about(WHAT)),
@@ -39,7 +58,8 @@ pub(super) fn read(origin: &str, asked: Option<u32>, reply: &Reply, now: Timesta
     }
 }
 
-/// In requests a minute. Where it does not say, or says what is no rate, the one that was asked for.
+/// In requests a minute. Where it does not say, or says what is no rate, the one that was asked
+/// for.
 fn rate(reply: &Reply, asked: Option<u32>) -> Option<u32> {
     match values(reply, "webhook-allowed-rate").first() {
         Some(&"*") => None,
@@ -52,15 +72,31 @@ fn refused(origin: &str, allowed: &[&str], status: u16) -> Outcome {
     let said = match allowed {
         [] => "has no WebHook-Allowed-Origin".to_owned(),
         // Somebody else's text: not more of it than a DNS name has.
-        some => format!("allows {:?}, not {origin}", some.join(", ").chars().take(253).collect::<String>()),
+        some => format!(
+            "allows {:?}, not {origin}",
+            some.join(", ").chars().take(253).collect::<String>()
+        ),
     };
     let text = format!("the endpoint gave no consent: its answer {status} to OPTIONS {said}");
-    let error = AttemptError { code: "no_consent".to_owned(), text };
-    Outcome::Refused { reason: FailureReason::Rejected, error, provider_error_code: None }
+    let error = AttemptError {
+        code: "no_consent".to_owned(),
+        text,
+    };
+    Outcome::Refused {
+        reason: FailureReason::Rejected,
+        error,
+        provider_error_code: None,
+    }
 }
 
 fn values<'a>(reply: &'a Reply, name: &str) -> Vec<&'a str> {
-    reply.headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).map(str::trim).collect()
+    reply
+        .headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .map(str::trim)
+        .collect()
 }
 
 /// Whether a text is a DNS name: labels of letters, digits and hyphens, at most 253 characters.

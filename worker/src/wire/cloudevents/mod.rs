@@ -17,8 +17,8 @@ use serde_json::{Map, Value, json};
 
 use self::attributes::{Overrides, percent_encoded};
 use super::{
-    FieldProblem, Grant, Header, Preflight, RenderError, Rendered, Reply, Sample, Subject, Unwritten, Wire, WireInfo,
-    settings, standard, status,
+    FieldProblem, Grant, Header, Preflight, RenderError, Rendered, Reply, Sample, Subject,
+    Unwritten, Wire, WireInfo, settings, standard, status,
 };
 use crate::wire::outcome::Outcome;
 
@@ -38,8 +38,8 @@ struct Settings {
     mode: Mode,
     /// The attribute `source`, a URI reference, where a notification's overrides name no other.
     source: String,
-    /// Whether the receiver is asked for consent, by an OPTIONS request, before the first delivery and
-    /// again every hour. Without its consent nothing is delivered.
+    /// Whether the receiver is asked for consent, by an OPTIONS request, before the first delivery
+    /// and again every hour. Without its consent nothing is delivered.
     handshake: bool,
     /// The DNS name of the sending system, which the consent is for. Needed with the handshake.
     origin: Option<String>,
@@ -81,7 +81,8 @@ struct Event<'a> {
 impl Wire for Cloudevents {
     fn info(&self) -> WireInfo {
         WireInfo {
-            description: "CloudEvents 1.0 over HTTP, structured or binary, with consent asked for first where that is wanted.",
+            description: "CloudEvents 1.0 over HTTP, structured or binary, with consent asked for \
+                          first where that is wanted.",
             signs: true,
             settings: settings::schema::<Settings>(),
             payload: settings::any(),
@@ -98,8 +99,14 @@ impl Wire for Cloudevents {
         problems
     }
 
-    fn check_notification(&self, endpoint: &Endpoint, notification: &Notification) -> Vec<FieldProblem> {
-        let Ok(settings) = settings::settings::<Settings>(endpoint) else { return Vec::new() };
+    fn check_notification(
+        &self,
+        endpoint: &Endpoint,
+        notification: &Notification,
+    ) -> Vec<FieldProblem> {
+        let Ok(settings) = settings::settings::<Settings>(endpoint) else {
+            return Vec::new();
+        };
         match settings::overrides::<Overrides>(notification) {
             Ok(overrides) => problems(&overrides, &settings),
             Err(error) => vec![error.into()],
@@ -122,7 +129,12 @@ impl Wire for Cloudevents {
         Ok(not_stored(subject.endpoint, rendered))
     }
 
-    fn sign(&self, subject: &Subject<'_>, rendered: &Rendered, now: Timestamp) -> Result<Vec<Header>, RenderError> {
+    fn sign(
+        &self,
+        subject: &Subject<'_>,
+        rendered: &Rendered,
+        now: Timestamp,
+    ) -> Result<Vec<Header>, RenderError> {
         standard::headers(subject, &rendered.body, now)
     }
 
@@ -132,12 +144,21 @@ impl Wire for Cloudevents {
             return Ok(None);
         }
         let origin = settings.origin.ok_or_else(no_origin)?;
-        Ok(Some(consent::question(&subject.endpoint.url, &origin, settings.request_rate)))
+        Ok(Some(consent::question(
+            &subject.endpoint.url,
+            &origin,
+            settings.request_rate,
+        )))
     }
 
     fn grant(&self, endpoint: &Endpoint, reply: &Reply, now: Timestamp) -> Result<Grant, Outcome> {
         let settings = settings::settings::<Settings>(endpoint).unwrap_or_default();
-        consent::read(settings.origin.as_deref().unwrap_or_default(), settings.request_rate, reply, now)
+        consent::read(
+            settings.origin.as_deref().unwrap_or_default(),
+            settings.request_rate,
+            reply,
+            now,
+        )
     }
 
     fn classify(&self, _endpoint: &Endpoint, reply: &Reply, now: Timestamp) -> Outcome {
@@ -159,39 +180,61 @@ impl Wire for Cloudevents {
     fn sample(&self) -> Sample {
         Sample {
             overrides: Some(json!({"cloudevents": {"subject": "test"}})),
-            ..Sample::new("posthaste.test", json!({"message": "A test from Posthaste"}))
+            ..Sample::new(
+                "posthaste.test",
+                json!({"message": "A test from Posthaste"}),
+            )
         }
     }
 }
 
 fn check_settings(settings: &Settings, endpoint: &Endpoint) -> Vec<FieldProblem> {
-    let field = |field: &str, problem: &str| FieldProblem { field: field.to_owned(), problem: problem.to_owned() };
+    let field = |field: &str, problem: &str| FieldProblem {
+        field: field.to_owned(),
+        problem: problem.to_owned(),
+    };
     let mut found = Vec::new();
-    found.extend(attributes::source_problem(&settings.source).map(|problem| field("settings.source", problem)));
+    found.extend(
+        attributes::source_problem(&settings.source)
+            .map(|problem| field("settings.source", problem)),
+    );
     match &settings.origin {
         None if settings.handshake => found.push(no_origin().into()),
         Some(origin) if !consent::is_dns_name(origin) => {
-            found.push(field("settings.origin", "must be a DNS name, such as events.example.com"));
+            found.push(field(
+                "settings.origin",
+                "must be a DNS name, such as events.example.com",
+            ));
         }
         _ => {}
     }
     if settings.request_rate == Some(0) {
-        found.push(field("settings.request_rate", "must be 1 or more requests a minute"));
+        found.push(field(
+            "settings.request_rate",
+            "must be 1 or more requests a minute",
+        ));
     }
     let names = endpoint.confidential.headers.iter().map(|(name, _)| name);
-    let taken = names.filter(|name| settings.mode == Mode::Binary && name.to_ascii_lowercase().starts_with("ce-"));
+    let taken = names.filter(|name| {
+        settings.mode == Mode::Binary && name.to_ascii_lowercase().starts_with("ce-")
+    });
     let refused = "is an attribute of the event in binary mode: give it in overrides.cloudevents";
     found.extend(taken.map(|name| field(&format!("headers.{name}"), refused)));
     found
 }
 
 fn no_origin() -> RenderError {
-    RenderError::new("settings.origin", "is missing: the DNS name of the sending system, which the handshake needs")
+    RenderError::new(
+        "settings.origin",
+        "is missing: the DNS name of the sending system, which the handshake needs",
+    )
 }
 
 /// What is wrong with a notification's overrides, in this mode.
 fn problems(overrides: &Overrides, settings: &Settings) -> Vec<FieldProblem> {
-    let Some(given) = &overrides.cloudevents else { return Vec::new() };
+    let Some(given) = &overrides.cloudevents else {
+        return Vec::new();
+    };
     let mut found = given.problems();
     if found.is_empty() && settings.mode == Mode::Binary {
         let too_long = |(name, value): (String, String)| {
@@ -206,11 +249,18 @@ fn problems(overrides: &Overrides, settings: &Settings) -> Vec<FieldProblem> {
 }
 
 /// The event in its mode.
-fn written(mode: Mode, attributes: &Map<String, Value>, data: &RawJson) -> Result<Rendered, RenderError> {
+fn written(
+    mode: Mode,
+    attributes: &Map<String, Value>,
+    data: &RawJson,
+) -> Result<Rendered, RenderError> {
     match mode {
         Mode::Structured => {
             let body = settings::json_text(&Event { attributes, data })?;
-            Ok(Rendered { content_type: STRUCTURED.to_owned(), ..Rendered::json(body) })
+            Ok(Rendered {
+                content_type: STRUCTURED.to_owned(),
+                ..Rendered::json(body)
+            })
         }
         Mode::Binary => {
             let mut rendered = Rendered::json(data.as_str().to_owned());
@@ -219,7 +269,9 @@ fn written(mode: Mode, attributes: &Map<String, Value>, data: &RawJson) -> Resul
                 if name == "datacontenttype" {
                     rendered.content_type = text;
                 } else {
-                    rendered.headers.push(Header::open(&format!("ce-{name}"), percent_encoded(&text)));
+                    rendered
+                        .headers
+                        .push(Header::open(&format!("ce-{name}"), percent_encoded(&text)));
                 }
             }
             Ok(rendered)
@@ -235,7 +287,10 @@ fn own_event(settings: &Settings, event: &Notification) -> Result<Rendered, Rend
     }
     if settings.mode == Mode::Structured {
         let body = event.payload.as_str().to_owned();
-        return Ok(Rendered { content_type: STRUCTURED.to_owned(), ..Rendered::json(body) });
+        return Ok(Rendered {
+            content_type: STRUCTURED.to_owned(),
+            ..Rendered::json(body)
+        });
     }
     let mut attributes: Map<String, Value> = settings::payload(event)?;
     attributes.shift_remove("data");
@@ -245,8 +300,14 @@ fn own_event(settings: &Settings, event: &Notification) -> Result<Rendered, Rend
 
 /// A token in the URL must not get into caches (`CloudEvents` webhook rules, section 3.2).
 fn not_stored(endpoint: &Endpoint, mut rendered: Rendered) -> Rendered {
-    if endpoint.url.query_pairs().any(|(name, _)| name == "access_token") {
-        rendered.headers.push(Header::open(CACHE_CONTROL.as_str(), "no-store"));
+    if endpoint
+        .url
+        .query_pairs()
+        .any(|(name, _)| name == "access_token")
+    {
+        rendered
+            .headers
+            .push(Header::open(CACHE_CONTROL.as_str(), "no-store"));
     }
     rendered
 }

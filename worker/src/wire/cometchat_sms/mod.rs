@@ -1,5 +1,6 @@
-//! `cometchat-sms`: what CometChat sends to a custom SMS provider, one request a recipient. Proof is HTTP
-//! Basic authentication; an endpoint that has a secret gets the Standard Webhooks headers beside it.
+//! `cometchat-sms`: what CometChat sends to a custom SMS provider, one request a recipient. Proof
+//! is HTTP Basic authentication; an endpoint that has a secret gets the Standard Webhooks headers
+//! beside it.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -16,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
-    FieldProblem, Header, Recipients, RenderError, Rendered, Sample, Skip, Subject, Unwritten, Wire, WireInfo,
-    settings, standard,
+    FieldProblem, Header, Recipients, RenderError, Rendered, Sample, Skip, Subject, Unwritten,
+    Wire, WireInfo, settings, standard,
 };
 
 /// What `trigger` says of every one.
@@ -41,8 +42,8 @@ struct Settings {
     /// The password. Needed with `useBasicAuth`.
     #[serde(rename = "basicAuthPassword", alias = "basic_auth_password")]
     basic_auth_password: Option<String>,
-    /// Whether recipients without a phone number (`phno`) are skipped. Otherwise they are sent without one, and
-    /// the endpoint looks it up.
+    /// Whether recipients without a phone number (`phno`) are skipped. Otherwise they are sent
+    /// without one, and the endpoint looks it up.
     #[serde(rename = "useStoredPhNo", alias = "use_stored_ph_no")]
     use_stored_ph_no: bool,
     /// The app's id, for notifications whose payload has no `appId`.
@@ -172,7 +173,8 @@ struct Data {
 impl Wire for CometchatSms {
     fn info(&self) -> WireInfo {
         WireInfo {
-            description: "What CometChat sends to a custom SMS provider, one request a recipient, with HTTP Basic \
+            description: "What CometChat sends to a custom SMS provider, one request a recipient, \
+                          with HTTP Basic \
                 authentication.",
             signs: true,
             settings: settings::schema::<Settings>(),
@@ -188,20 +190,38 @@ impl Wire for CometchatSms {
         };
         for held in &endpoint.confidential.secrets {
             let problem = self.check_secret(&held.secret).err();
-            problems.extend(problem.map(|problem| FieldProblem { field: "secret".into(), problem }));
+            problems.extend(problem.map(|problem| FieldProblem {
+                field: "secret".into(),
+                problem,
+            }));
         }
         problems
     }
 
-    fn check_notification(&self, endpoint: &Endpoint, notification: &Notification) -> Vec<FieldProblem> {
-        let Ok(settings) = settings::settings::<Settings>(endpoint) else { return Vec::new() };
+    fn check_notification(
+        &self,
+        endpoint: &Endpoint,
+        notification: &Notification,
+    ) -> Vec<FieldProblem> {
+        let Ok(settings) = settings::settings::<Settings>(endpoint) else {
+            return Vec::new();
+        };
         let payload = match payload(notification) {
             Ok(payload) => payload.problems(&settings),
             Err(error) => vec![error],
         };
         let everybody = everybody(notification);
-        let recipient = everybody.as_ref().as_ref().err().cloned().unwrap_or_default();
-        payload.into_iter().chain(recipient).map(FieldProblem::from).collect()
+        let recipient = everybody
+            .as_ref()
+            .as_ref()
+            .err()
+            .cloned()
+            .unwrap_or_default();
+        payload
+            .into_iter()
+            .chain(recipient)
+            .map(FieldProblem::from)
+            .collect()
     }
 
     fn recipients(&self, notification: &Notification) -> Recipients {
@@ -219,17 +239,30 @@ impl Wire for CometchatSms {
         let settings: Settings = settings::settings(subject.endpoint)?;
         let to = to(subject)?;
         if settings.use_stored_ph_no && to.phno.is_none() {
-            let text = format!("the recipient {:?} has no phno, and useStoredPhNo is on", to.uid);
-            return Err(Unwritten::Skip(Skip { code: "no_stored_phone_number", text }));
+            let text = format!(
+                "the recipient {:?} has no phno, and useStoredPhNo is on",
+                to.uid
+            );
+            return Err(Unwritten::Skip(Skip {
+                code: "no_stored_phone_number",
+                text,
+            }));
         }
         let payload = payload(subject.notification)?;
         let authorization = settings.authorization();
         let mut rendered = Rendered::json(settings::json_text(&payload.body(to, &settings)?)?);
-        rendered.headers.extend(authorization.map(|value| Header::secret("Authorization", value)));
+        rendered
+            .headers
+            .extend(authorization.map(|value| Header::secret("Authorization", value)));
         Ok(rendered)
     }
 
-    fn sign(&self, subject: &Subject<'_>, rendered: &Rendered, now: Timestamp) -> Result<Vec<Header>, RenderError> {
+    fn sign(
+        &self,
+        subject: &Subject<'_>,
+        rendered: &Rendered,
+        now: Timestamp,
+    ) -> Result<Vec<Header>, RenderError> {
         if subject.endpoint.confidential.secrets.is_empty() {
             return Ok(Vec::new());
         }
@@ -254,14 +287,19 @@ impl Wire for CometchatSms {
             }],
             "senderDetails": { "uid": "cometchat-uid-4", "name": "Susan Marie", "avatar": avatar },
             "smsContent":
-                "You've received new messages from Susan Marie! Read them at https://your-website.com/chat.",
+                "You've received new messages from Susan Marie! Read them at \
+                 https://your-website.com/chat.",
             "appId": "app123",
             "region": "us"
         });
-        let recipient = json!({ "uid": "cometchat-uid-1", "phno": "+919299334134", "name": "Andrew Joseph" });
-        let settings =
-            json!({ "useBasicAuth": true, "basicAuthUsername": "cometchat", "basicAuthPassword": "password-1" });
-        Sample { recipient: Some(recipient), settings, ..Sample::new("message.unread", payload) }
+        let recipient =
+            json!({ "uid": "cometchat-uid-1", "phno": "+919299334134", "name": "Andrew Joseph" });
+        let settings = json!({ "useBasicAuth": true, "basicAuthUsername": "cometchat", "basicAuthPassword": "password-1" });
+        Sample {
+            recipient: Some(recipient),
+            settings,
+            ..Sample::new("message.unread", payload)
+        }
     }
 }
 
@@ -269,18 +307,27 @@ impl Settings {
     fn problems(&self) -> Vec<FieldProblem> {
         let mut problems = Vec::new();
         let mut add = |field: &str, problem: &str| {
-            problems.push(FieldProblem { field: format!("settings.{field}"), problem: problem.to_owned() });
+            problems.push(FieldProblem {
+                field: format!("settings.{field}"),
+                problem: problem.to_owned(),
+            });
         };
         match self.basic_auth_username.as_deref() {
-            None | Some("") if self.use_basic_auth => add("basicAuthUsername", "is missing: useBasicAuth needs it"),
-            Some(name) if name.contains(':') => add("basicAuthUsername", "must not contain a colon"),
+            None | Some("") if self.use_basic_auth => {
+                add("basicAuthUsername", "is missing: useBasicAuth needs it")
+            }
+            Some(name) if name.contains(':') => {
+                add("basicAuthUsername", "must not contain a colon")
+            }
             Some(name) if name.chars().any(char::is_control) => {
                 add("basicAuthUsername", "must not contain control characters");
             }
             _ => {}
         }
         match self.basic_auth_password.as_deref() {
-            None | Some("") if self.use_basic_auth => add("basicAuthPassword", "is missing: useBasicAuth needs it"),
+            None | Some("") if self.use_basic_auth => {
+                add("basicAuthPassword", "is missing: useBasicAuth needs it")
+            }
             Some(password) if password.chars().any(char::is_control) => {
                 add("basicAuthPassword", "must not contain control characters");
             }
@@ -291,37 +338,54 @@ impl Settings {
 
     /// Standard base64 with padding, over UTF-8 (RFC 7617).
     fn authorization(&self) -> Option<String> {
-        let name = self.basic_auth_username.as_deref().filter(|_| self.use_basic_auth)?;
+        let name = self
+            .basic_auth_username
+            .as_deref()
+            .filter(|_| self.use_basic_auth)?;
         let password = self.basic_auth_password.as_deref()?;
-        Some(format!("Basic {}", STANDARD.encode(format!("{name}:{password}"))))
+        Some(format!(
+            "Basic {}",
+            STANDARD.encode(format!("{name}:{password}"))
+        ))
     }
 }
 
 impl Payload {
     fn problems(&self, settings: &Settings) -> Vec<RenderError> {
         let mut problems = Vec::new();
-        let mut add =
-            |member: &str, problem: &str| problems.push(RenderError::new(format!("payload.{member}"), problem));
+        let mut add = |member: &str, problem: &str| {
+            problems.push(RenderError::new(format!("payload.{member}"), problem))
+        };
         match self.messages.as_deref() {
             None => add("messages", "is missing: the messages that the SMS tells of"),
             Some([]) => add("messages", "is empty: there must be at least one"),
             Some(_) => {}
         }
         match (&self.sender_details, &self.group_details) {
-            (None, None) => {
-                add("senderDetails", "is missing: either it (one-on-one) or groupDetails (group) is needed")
-            }
-            (Some(_), Some(_)) => add("groupDetails", "must not stand beside senderDetails: give one of the two"),
+            (None, None) => add(
+                "senderDetails",
+                "is missing: either it (one-on-one) or groupDetails (group) is needed",
+            ),
+            (Some(_), Some(_)) => add(
+                "groupDetails",
+                "must not stand beside senderDetails: give one of the two",
+            ),
             _ => {}
         }
         if self.text().is_none() {
             add("smsContent", "is missing: the SMS's text");
         }
         if self.app_id(settings).is_none() {
-            add("appId", "is missing: neither the payload nor the endpoint's settings have it");
+            add(
+                "appId",
+                "is missing: neither the payload nor the endpoint's settings have it",
+            );
         }
         if self.region.or(settings.region).is_none() {
-            add("region", "is missing: us, eu or in, in the payload or in the endpoint's settings");
+            add(
+                "region",
+                "is missing: us, eu or in, in the payload or in the endpoint's settings",
+            );
         }
         problems
     }
@@ -332,7 +396,11 @@ impl Payload {
 
     fn app_id(&self, settings: &Settings) -> Option<String> {
         let candidates = [&self.app_id, &settings.app_id];
-        candidates.into_iter().flatten().find(|id| !id.is_empty()).cloned()
+        candidates
+            .into_iter()
+            .flatten()
+            .find(|id| !id.is_empty())
+            .cloned()
     }
 
     fn body(&self, to: To, settings: &Settings) -> Result<Body, RenderError> {
@@ -341,10 +409,15 @@ impl Payload {
         }
         let missing = |member: &str| RenderError::new(format!("payload.{member}"), "is missing");
         let app_id = self.app_id(settings).ok_or_else(|| missing("appId"))?;
-        let region = self.region.or(settings.region).ok_or_else(|| missing("region"))?;
+        let region = self
+            .region
+            .or(settings.region)
+            .ok_or_else(|| missing("region"))?;
         let mut messages = self.messages.clone().unwrap_or_default();
         if !settings.include_message_object {
-            messages.iter_mut().for_each(|message| message.message_object = None);
+            messages
+                .iter_mut()
+                .for_each(|message| message.message_object = None);
         }
         let data = Data {
             to,
@@ -353,7 +426,13 @@ impl Payload {
             group_details: self.group_details.clone(),
             sms_content: self.sms_content.clone().unwrap_or_default(),
         };
-        Ok(Body { trigger: TRIGGER, data, app_id, region, webhook: PROVIDER })
+        Ok(Body {
+            trigger: TRIGGER,
+            data,
+            app_id,
+            region,
+            webhook: PROVIDER,
+        })
     }
 }
 
@@ -382,35 +461,69 @@ fn everybody(notification: &Notification) -> Arc<Result<Everybody, Vec<RenderErr
 fn read_everybody(notification: &Notification) -> Result<Everybody, Vec<RenderError>> {
     let recipient: Recipient = settings::recipient(notification).map_err(|error| vec![error])?;
     let present = |text: Option<String>| text.filter(|text| !text.is_empty());
-    let problem = |member: &str, problem: &str| RenderError::new(format!("recipient.{member}"), problem);
-    let several = match (present(recipient.uid), present(recipient.name), recipient.recipients) {
+    let problem =
+        |member: &str, problem: &str| RenderError::new(format!("recipient.{member}"), problem);
+    let several = match (
+        present(recipient.uid),
+        present(recipient.name),
+        recipient.recipients,
+    ) {
         (None, _, Some(several)) => several,
         (Some(_), _, Some(_)) => {
-            return Err(vec![problem("uid", "must not stand beside recipients: give one of the two")]);
+            return Err(vec![problem(
+                "uid",
+                "must not stand beside recipients: give one of the two",
+            )]);
         }
-        (Some(uid), Some(name), None) => vec![To { uid, name, phno: recipient.phno }],
+        (Some(uid), Some(name), None) => vec![To {
+            uid,
+            name,
+            phno: recipient.phno,
+        }],
         (uid, name, None) => {
             let no_uid = || problem("uid", "is missing: the id of the user that the SMS goes to");
-            let no_name = || problem("name", "is missing: the name of the user that the SMS goes to");
-            return Err(uid.is_none().then(no_uid).into_iter().chain(name.is_none().then(no_name)).collect());
+            let no_name = || {
+                problem(
+                    "name",
+                    "is missing: the name of the user that the SMS goes to",
+                )
+            };
+            return Err(uid
+                .is_none()
+                .then(no_uid)
+                .into_iter()
+                .chain(name.is_none().then(no_name))
+                .collect());
         }
     };
     if several.is_empty() {
-        return Err(vec![problem("recipients", "is empty: there must be at least one")]);
+        return Err(vec![problem(
+            "recipients",
+            "is empty: there must be at least one",
+        )]);
     }
     let mut places = HashMap::with_capacity(several.len());
     let mut each = Vec::with_capacity(several.len());
     for (index, to) in several.into_iter().enumerate() {
         if to.uid.is_empty() {
-            return Err(vec![problem(&format!("recipients[{index}].uid"), "is empty: it must be a user's id")]);
+            return Err(vec![problem(
+                &format!("recipients[{index}].uid"),
+                "is empty: it must be a user's id",
+            )]);
         }
         // The store keeps it with the delivery, and Postgres cannot hold that character.
         if to.uid.contains('\0') {
-            return Err(vec![problem(&format!("recipients[{index}].uid"), "has the character U+0000")]);
+            return Err(vec![problem(
+                &format!("recipients[{index}].uid"),
+                "has the character U+0000",
+            )]);
         }
         if let Entry::Vacant(place) = places.entry(to.uid.clone()) {
             place.insert(each.len());
-            each.push(To { phno: present(to.phno), ..to });
+            each.push(To {
+                phno: present(to.phno),
+                ..to
+            });
         }
     }
     Ok(Everybody { each, places })
@@ -418,7 +531,12 @@ fn read_everybody(notification: &Notification) -> Result<Everybody, Vec<RenderEr
 
 /// The one that this delivery is for.
 fn to(subject: &Subject<'_>) -> Result<To, RenderError> {
-    let missing = || RenderError::new("recipient.uid", "is missing: the id of the user that the SMS goes to");
+    let missing = || {
+        RenderError::new(
+            "recipient.uid",
+            "is missing: the id of the user that the SMS goes to",
+        )
+    };
     let everybody = everybody(subject.notification);
     let everybody = match everybody.as_ref() {
         Ok(everybody) => everybody,

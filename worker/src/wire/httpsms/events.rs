@@ -1,5 +1,5 @@
-//! httpSMS's events `message.send.failed` and `message.send.expired`, of Posthaste's own deliveries that failed
-//! or expired. Pure: which of them are wanted, and what they say.
+//! httpSMS's events `message.send.failed` and `message.send.expired`, of Posthaste's own deliveries
+//! that failed or expired. Pure: which of them are wanted, and what they say.
 
 use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::event::{Event, EventType};
@@ -19,13 +19,15 @@ pub fn kind_of(event: EventType) -> Option<NotificationType> {
     let name = match event {
         EventType::DeliveryFailed => "message.send.failed",
         EventType::DeliveryExpired => "message.send.expired",
-        EventType::DeliverySucceeded | EventType::EndpointDisabled | EventType::EndpointEnabled => return None,
+        EventType::DeliverySucceeded | EventType::EndpointDisabled | EventType::EndpointEnabled => {
+            return None;
+        }
     };
     NotificationType::parse(name).ok()
 }
 
-/// Whether a type is one that [`of`] makes. Such events go to httpSMS endpoints only: others get the event that
-/// they are made of.
+/// Whether a type is one that [`of`] makes. Such events go to httpSMS endpoints only: others get
+/// the event that they are made of.
 #[must_use]
 pub fn is_made(kind: &NotificationType) -> bool {
     [EventType::DeliveryFailed, EventType::DeliveryExpired]
@@ -50,23 +52,30 @@ pub fn delivery_of(event: &Event) -> Option<DeliveryView> {
     struct Data {
         delivery: DeliveryView,
     }
-    serde_json::from_str::<Body>(event.body.as_str()).ok().map(|body| body.data.delivery)
+    serde_json::from_str::<Body>(event.body.as_str())
+        .ok()
+        .map(|body| body.data.delivery)
 }
 
-/// The notification that tells httpSMS endpoints that `delivery`, of `about`, failed or expired. Its id follows
-/// from the event's, so that making it again delivers nothing twice.
+/// The notification that tells httpSMS endpoints that `delivery`, of `about`, failed or expired.
+/// Its id follows from the event's, so that making it again delivers nothing twice.
 #[must_use]
 pub fn of(event: &Event, delivery: &DeliveryView, about: &Notification) -> Option<Notification> {
     let kind = kind_of(event.kind)?;
     let members = Members::of(about);
-    let message_id = members.payload(&["message_id", "id"]).unwrap_or_else(|| about.id.to_string());
+    let message_id = members
+        .payload(&["message_id", "id"])
+        .unwrap_or_else(|| about.id.to_string());
     let mut data = members.common();
     let (id_member, own) = match event.kind {
         EventType::DeliveryExpired => {
             let own = json!({ "send_attempt_count": delivery.attempt_count, "is_final": true });
             ("message_id", own)
         }
-        _ => ("id", json!({ "error_message": delivery.last_error.as_deref().unwrap_or("UNKNOWN ERROR") })),
+        _ => (
+            "id",
+            json!({ "error_message": delivery.last_error.as_deref().unwrap_or("UNKNOWN ERROR") }),
+        ),
     };
     data.insert(id_member.to_owned(), message_id_of(&message_id).into());
     data.insert("timestamp".to_owned(), event.at.to_string().into());
@@ -88,24 +97,41 @@ impl Members {
         let read = |json: &RawJson| serde_json::from_str(json.as_str()).unwrap_or_default();
         Self {
             payload: read(&notification.payload),
-            recipient: notification.recipient.as_ref().map(read).unwrap_or_default(),
+            recipient: notification
+                .recipient
+                .as_ref()
+                .map(read)
+                .unwrap_or_default(),
         }
     }
 
     /// The members that both events have.
     fn common(&self) -> Map<String, Value> {
         let contact = self.payload(&["contact", "to"]);
-        let contact = contact.or_else(|| first(&self.recipient, &["phone_number", "phone", "phno"]));
+        let contact =
+            contact.or_else(|| first(&self.recipient, &["phone_number", "phone", "phno"]));
         let content = self.payload(&["content", "body", "smsContent"]);
         let content = content.or_else(|| first(&self.payload["data"], &["smsContent"]));
         let mut common = Map::new();
-        common.insert("owner".to_owned(), self.payload(&["owner", "from", "sender"]).unwrap_or_default().into());
+        common.insert(
+            "owner".to_owned(),
+            self.payload(&["owner", "from", "sender"])
+                .unwrap_or_default()
+                .into(),
+        );
         common.insert("contact".to_owned(), contact.unwrap_or_default().into());
         common.insert("content".to_owned(), content.unwrap_or_default().into());
         for name in ["user_id", "request_id", "sim"] {
-            common.extend(self.payload(&[name]).map(|text| (name.to_owned(), text.into())));
+            common.extend(
+                self.payload(&[name])
+                    .map(|text| (name.to_owned(), text.into())),
+            );
         }
-        common.extend(self.payload["encrypted"].as_bool().map(|flag| ("encrypted".to_owned(), flag.into())));
+        common.extend(
+            self.payload["encrypted"]
+                .as_bool()
+                .map(|flag| ("encrypted".to_owned(), flag.into())),
+        );
         common
     }
 

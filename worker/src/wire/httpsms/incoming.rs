@@ -1,4 +1,5 @@
-//! The events of httpSMS: what each has in its data, in the order in which httpSMS's server writes it.
+//! The events of httpSMS: what each has in its data, in the order in which httpSMS's server writes
+//! it.
 
 use posthaste_shared::domain::id::NotificationType;
 use posthaste_shared::domain::notification::Notification;
@@ -63,24 +64,44 @@ const ENCRYPTED: (&str, Fill) = ("encrypted", False);
 const REQUEST_ID: (&str, Fill) = ("request_id", Null);
 const ID: (&str, Fill) = ("id", Needed);
 const MESSAGE_ID: (&str, Fill) = ("message_id", Needed);
-const HEARTBEAT: &[(&str, Fill)] =
-    &[("phone_id", Needed), USER_ID, ("last_heartbeat_timestamp", Needed), TIMESTAMP, ("monitor_id", Needed), OWNER];
+const HEARTBEAT: &[(&str, Fill)] = &[
+    ("phone_id", Needed),
+    USER_ID,
+    ("last_heartbeat_timestamp", Needed),
+    TIMESTAMP,
+    ("monitor_id", Needed),
+    OWNER,
+];
 
 const KINDS: [Kind; 8] = [
     Kind {
         name: RECEIVED,
         source: Source::Path("/v1/messages/receive"),
-        members: &[MESSAGE_ID, USER_ID, OWNER, ENCRYPTED, CONTACT, TIMESTAMP, CONTENT, SIM, ("attachments", EmptyList)],
+        members: &[
+            MESSAGE_ID,
+            USER_ID,
+            OWNER,
+            ENCRYPTED,
+            CONTACT,
+            TIMESTAMP,
+            CONTENT,
+            SIM,
+            ("attachments", EmptyList),
+        ],
     },
     Kind {
         name: "message.phone.sent",
         source: Source::OfMessage,
-        members: &[ID, USER_ID, REQUEST_ID, OWNER, CONTACT, ENCRYPTED, TIMESTAMP, CONTENT, SIM],
+        members: &[
+            ID, USER_ID, REQUEST_ID, OWNER, CONTACT, ENCRYPTED, TIMESTAMP, CONTENT, SIM,
+        ],
     },
     Kind {
         name: "message.phone.delivered",
         source: Source::OfMessage,
-        members: &[ID, OWNER, CONTACT, REQUEST_ID, USER_ID, ENCRYPTED, TIMESTAMP, CONTENT, SIM],
+        members: &[
+            ID, OWNER, CONTACT, REQUEST_ID, USER_ID, ENCRYPTED, TIMESTAMP, CONTENT, SIM,
+        ],
     },
     Kind {
         name: "message.send.failed",
@@ -120,16 +141,25 @@ const KINDS: [Kind; 8] = [
         source: Source::Path("/v1/messages/calls/missed"),
         members: &[MESSAGE_ID, USER_ID, OWNER, CONTACT, TIMESTAMP, SIM],
     },
-    Kind { name: "phone.heartbeat.offline", source: Source::Path("/v1/heartbeats"), members: HEARTBEAT },
-    Kind { name: "phone.heartbeat.online", source: Source::Path("/v1/heartbeats"), members: HEARTBEAT },
+    Kind {
+        name: "phone.heartbeat.offline",
+        source: Source::Path("/v1/heartbeats"),
+        members: HEARTBEAT,
+    },
+    Kind {
+        name: "phone.heartbeat.online",
+        source: Source::Path("/v1/heartbeats"),
+        members: HEARTBEAT,
+    },
 ];
 
-/// The types of the members, whatever the event. What is written comes from the payload itself, so that
-/// members which httpSMS does not know go out too.
+/// The types of the members, whatever the event. What is written comes from the payload itself, so
+/// that members which httpSMS does not know go out too.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[expect(dead_code, reason = "read for the types alone")]
 pub(super) struct Data {
-    /// The message: of received, expired and missed-call events, which need it. A UUID with httpSMS.
+    /// The message: of received, expired and missed-call events, which need it. A UUID with
+    /// httpSMS.
     message_id: Option<String>,
     /// The message: of sent, delivered and failed events, which need it. A UUID with httpSMS.
     id: Option<String>,
@@ -188,19 +218,29 @@ impl Kind {
     fn missing(&self, payload: &Map<String, Value>) -> Vec<RenderError> {
         let lacks = |(name, fill): &&(&str, Fill)| {
             matches!(fill, Needed)
-                && payload.get(*name).is_none_or(|value| value.is_null() || value == "" && is_id(name))
+                && payload
+                    .get(*name)
+                    .is_none_or(|value| value.is_null() || value == "" && is_id(name))
         };
         let problem = |(name, _): &(&str, Fill)| {
-            RenderError::new(format!("payload.{name}"), format!("is missing: {} events have it", self.name))
+            RenderError::new(
+                format!("payload.{name}"),
+                format!("is missing: {} events have it", self.name),
+            )
         };
         self.members.iter().filter(lacks).map(problem).collect()
     }
 
-    /// The event's data: httpSMS's members in its order, what is left out filled in, others at the end.
+    /// The event's data: httpSMS's members in its order, what is left out filled in, others at the
+    /// end.
     ///
     /// # Errors
     /// The first member that is missing or wrong.
-    pub(super) fn data(&self, notification: &Notification, user_id: &str) -> Result<Map<String, Value>, RenderError> {
+    pub(super) fn data(
+        &self,
+        notification: &Notification,
+        user_id: &str,
+    ) -> Result<Map<String, Value>, RenderError> {
         if let Some(problem) = self.problems(notification).into_iter().next() {
             return Err(problem);
         }
@@ -208,7 +248,10 @@ impl Kind {
         let mut data = Map::new();
         for (name, fill) in self.members {
             let given = payload.shift_remove(*name).filter(|value| !value.is_null());
-            data.insert((*name).to_owned(), given.unwrap_or_else(|| fill.value(notification, user_id)));
+            data.insert(
+                (*name).to_owned(),
+                given.unwrap_or_else(|| fill.value(notification, user_id)),
+            );
         }
         data.extend(payload);
         Ok(data)
@@ -263,8 +306,8 @@ pub(super) fn user_id(notification: &Notification) -> Option<String> {
     settings::payload::<User>(notification).ok()?.user_id
 }
 
-/// The CloudEvent's `id`: the notification's where that is a UUID v4, else one made of it, the same for every
-/// endpoint and attempt.
+/// The CloudEvent's `id`: the notification's where that is a UUID v4, else one made of it, the same
+/// for every endpoint and attempt.
 pub(super) fn id_of(notification_id: &str) -> String {
     match uuid(notification_id) {
         Some(id) if id.get_version_num() == 4 => id.to_string(),
@@ -286,14 +329,21 @@ fn uuid(text: &str) -> Option<Uuid> {
 fn derived(text: &str) -> String {
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&Sha256::digest(text.as_bytes())[..16]);
-    uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+    uuid::Builder::from_random_bytes(bytes)
+        .into_uuid()
+        .to_string()
 }
 
 /// The message that httpSMS sends to Discord.
 pub(super) fn discord_message(data: &Map<String, Value>) -> Value {
     let field = |name: &str, member: &str, inline: bool| {
-        let text: String =
-            data.get(member).and_then(Value::as_str).unwrap_or_default().chars().take(DISCORD_CHARS).collect();
+        let text: String = data
+            .get(member)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .chars()
+            .take(DISCORD_CHARS)
+            .collect();
         json!({ "name": name, "value": text, "inline": inline })
     };
     json!({

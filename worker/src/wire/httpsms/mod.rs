@@ -1,5 +1,6 @@
-//! `httpsms`: the webhooks of httpSMS. The body is a CloudEvent sent as plain JSON, the event's type goes into
-//! `X-Event-Type`, and a JWT (HS256) proves the sender. It signs time and URL, not the body.
+//! `httpsms`: the webhooks of httpSMS. The body is a CloudEvent sent as plain JSON, the event's
+//! type goes into `X-Event-Type`, and a JWT (HS256) proves the sender. It signs time and URL, not
+//! the body.
 
 pub mod events;
 mod incoming;
@@ -19,7 +20,8 @@ use serde_json::{Map, Value, json};
 use sha2::Sha256;
 
 use super::{
-    FieldProblem, Header, RenderError, Rendered, Reply, Sample, Subject, Unwritten, Wire, WireInfo, settings, status,
+    FieldProblem, Header, RenderError, Rendered, Reply, Sample, Subject, Unwritten, Wire, WireInfo,
+    settings, status,
 };
 use crate::wire::outcome::Outcome;
 use incoming::{self as event, Kind};
@@ -40,14 +42,16 @@ pub(super) struct Httpsms;
 struct Settings {
     /// The account's user id, for events whose payload has no `user_id`; also the token's `sub`.
     user_id: Option<String>,
-    /// Whether `message.phone.received` to a URL of `https://discord.com/api/webhooks/` goes out as a Discord
-    /// message.
+    /// Whether `message.phone.received` to a URL of `https://discord.com/api/webhooks/` goes out as
+    /// a Discord message.
     discord: bool,
-    /// How answers are read. Left out: 2xx is success, and what the endpoint's `retry` names is tried again.
+    /// How answers are read. Left out: 2xx is success, and what the endpoint's `retry` names is
+    /// tried again.
     retry: Option<Answers>,
     /// Whether the token's `aud` is a text, as before October 2025, instead of a list of one.
     aud_string: bool,
-    /// Whether `<`, `>`, `&`, U+2028 and U+2029 are escaped in the body, as httpSMS's own server does.
+    /// Whether `<`, `>`, `&`, U+2028 and U+2029 are escaped in the body, as httpSMS's own server
+    /// does.
     go_escape: bool,
 }
 
@@ -60,7 +64,13 @@ enum Answers {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { user_id: None, discord: false, retry: None, aud_string: false, go_escape: true }
+        Self {
+            user_id: None,
+            discord: false,
+            retry: None,
+            aud_string: false,
+            go_escape: true,
+        }
     }
 }
 
@@ -109,7 +119,8 @@ enum Audience<'a> {
 impl Wire for Httpsms {
     fn info(&self) -> WireInfo {
         WireInfo {
-            description: "The webhooks of httpSMS: a CloudEvent as plain JSON, X-Event-Type, and a JWT (HS256) as \
+            description: "The webhooks of httpSMS: a CloudEvent as plain JSON, X-Event-Type, and \
+                          a JWT (HS256) as \
                 bearer token. For its eight event types only.",
             signs: true,
             settings: settings::schema::<Settings>(),
@@ -119,9 +130,18 @@ impl Wire for Httpsms {
     }
 
     fn check(&self, endpoint: &Endpoint) -> Vec<FieldProblem> {
-        let problem = settings::settings::<Settings>(endpoint).err().map(FieldProblem::from);
-        let secrets = endpoint.confidential.secrets.iter().filter_map(|held| self.check_secret(&held.secret).err());
-        let secrets = secrets.map(|problem| FieldProblem { field: "secret".into(), problem });
+        let problem = settings::settings::<Settings>(endpoint)
+            .err()
+            .map(FieldProblem::from);
+        let secrets = endpoint
+            .confidential
+            .secrets
+            .iter()
+            .filter_map(|held| self.check_secret(&held.secret).err());
+        let secrets = secrets.map(|problem| FieldProblem {
+            field: "secret".into(),
+            problem,
+        });
         problem.into_iter().chain(secrets).collect()
     }
 
@@ -129,9 +149,18 @@ impl Wire for Httpsms {
         Kind::of(kind).is_some()
     }
 
-    fn check_notification(&self, _endpoint: &Endpoint, notification: &Notification) -> Vec<FieldProblem> {
-        let Some(kind) = Kind::of(&notification.kind) else { return vec![no_such_type().into()] };
-        let problems = kind.problems(notification).into_iter().chain(envelope(notification).err());
+    fn check_notification(
+        &self,
+        _endpoint: &Endpoint,
+        notification: &Notification,
+    ) -> Vec<FieldProblem> {
+        let Some(kind) = Kind::of(&notification.kind) else {
+            return vec![no_such_type().into()];
+        };
+        let problems = kind
+            .problems(notification)
+            .into_iter()
+            .chain(envelope(notification).err());
         problems.map(FieldProblem::from).collect()
     }
 
@@ -139,28 +168,48 @@ impl Wire for Httpsms {
         let notification = subject.notification;
         let settings: Settings = settings::settings(subject.endpoint)?;
         let kind = Kind::of(&notification.kind).ok_or_else(no_such_type)?;
-        let data = kind.data(notification, settings.user_id.as_deref().unwrap_or_default())?;
+        let data = kind.data(
+            notification,
+            settings.user_id.as_deref().unwrap_or_default(),
+        )?;
         let json = if settings.discord && kind.goes_to_discord(&subject.endpoint.url) {
             settings::json_text(&event::discord_message(&data))?
         } else {
             let envelope = envelope(notification)?;
             settings::json_text(&CloudEvent {
                 specversion: "1.0",
-                id: envelope.id.unwrap_or_else(|| event::id_of(notification.id.as_str())),
+                id: envelope
+                    .id
+                    .unwrap_or_else(|| event::id_of(notification.id.as_str())),
                 source: envelope.source.unwrap_or_else(|| kind.source(&data)),
                 kind: kind.name,
                 datacontenttype: "application/json",
-                time: envelope.time.unwrap_or_else(|| notification.accepted_at.to_string()),
+                time: envelope
+                    .time
+                    .unwrap_or_else(|| notification.accepted_at.to_string()),
                 data,
             })?
         };
-        let mut rendered = Rendered::json(if settings.go_escape { settings::go_escaped(&json) } else { json });
-        rendered.headers.push(Header::open("X-Event-Type", kind.name));
+        let mut rendered = Rendered::json(if settings.go_escape {
+            settings::go_escaped(&json)
+        } else {
+            json
+        });
+        rendered
+            .headers
+            .push(Header::open("X-Event-Type", kind.name));
         Ok(rendered)
     }
 
-    fn sign(&self, subject: &Subject<'_>, _rendered: &Rendered, now: Timestamp) -> Result<Vec<Header>, RenderError> {
-        let Some(secret) = subject.endpoint.confidential.live_secrets(now).next() else { return Ok(Vec::new()) };
+    fn sign(
+        &self,
+        subject: &Subject<'_>,
+        _rendered: &Rendered,
+        now: Timestamp,
+    ) -> Result<Vec<Header>, RenderError> {
+        let Some(secret) = subject.endpoint.confidential.live_secrets(now).next() else {
+            return Ok(Vec::new());
+        };
         let key = secret.expose().trim();
         if key.is_empty() {
             return Ok(Vec::new());
@@ -169,23 +218,41 @@ impl Wire for Httpsms {
         let url = subject.endpoint.written_url();
         let claims = Claims {
             iss: ISSUER,
-            sub: event::user_id(subject.notification).or(settings.user_id).unwrap_or_default(),
-            aud: if settings.aud_string { Audience::One(url) } else { Audience::List([url]) },
+            sub: event::user_id(subject.notification)
+                .or(settings.user_id)
+                .unwrap_or_default(),
+            aud: if settings.aud_string {
+                Audience::One(url)
+            } else {
+                Audience::List([url])
+            },
             exp: now.as_seconds() + TOKEN_SECONDS,
             nbf: now.as_seconds() - TOKEN_SECONDS,
             iat: now.as_seconds(),
         };
         let token = token(key, &settings::go_escaped(&settings::json_text(&claims)?));
-        Ok(vec![Header::secret("Authorization", format!("Bearer {token}"))])
+        Ok(vec![Header::secret(
+            "Authorization",
+            format!("Bearer {token}"),
+        )])
     }
 
     fn classify(&self, endpoint: &Endpoint, reply: &Reply, now: Timestamp) -> Outcome {
         let outcome = status::classify(reply, now);
-        let answers = settings::settings::<Settings>(endpoint).ok().and_then(|settings| settings.retry);
+        let answers = settings::settings::<Settings>(endpoint)
+            .ok()
+            .and_then(|settings| settings.retry);
         match (answers, outcome) {
             (Some(Answers::V2025), _) if reply.status < 400 => Outcome::accepted(),
             // Retry policies have no name for the other statuses: they count as 5xx.
-            (Some(Answers::V2025), Outcome::Refused { error, provider_error_code, .. }) => Outcome::Transient {
+            (
+                Some(Answers::V2025),
+                Outcome::Refused {
+                    error,
+                    provider_error_code,
+                    ..
+                },
+            ) => Outcome::Transient {
                 kind: RetryOn::ServerError,
                 error,
                 retry_after: status::retry_after(reply, now),
@@ -196,7 +263,9 @@ impl Wire for Httpsms {
     }
 
     fn new_secret(&self, _settings: &Map<String, Value>) -> Option<Secret> {
-        Some(Secret::new(URL_SAFE_NO_PAD.encode(rand::random::<[u8; 24]>())))
+        Some(Secret::new(
+            URL_SAFE_NO_PAD.encode(rand::random::<[u8; 24]>()),
+        ))
     }
 
     /// A blank one stands for none, as with httpSMS.
@@ -221,21 +290,41 @@ impl Wire for Httpsms {
 }
 
 fn no_such_type() -> RenderError {
-    RenderError::new("type", format!("must be one of httpSMS's event types: {}", event::names().join(", ")))
+    RenderError::new(
+        "type",
+        format!(
+            "must be one of httpSMS's event types: {}",
+            event::names().join(", ")
+        ),
+    )
 }
 
 /// What the overrides say of the CloudEvent.
 fn envelope(notification: &Notification) -> Result<Envelope, RenderError> {
-    let envelope = settings::overrides::<Overrides>(notification)?.httpsms.unwrap_or_default();
-    let problem = |member: &str, problem: &str| Err(RenderError::new(format!("overrides.httpsms.{member}"), problem));
+    let envelope = settings::overrides::<Overrides>(notification)?
+        .httpsms
+        .unwrap_or_default();
+    let problem = |member: &str, problem: &str| {
+        Err(RenderError::new(
+            format!("overrides.httpsms.{member}"),
+            problem,
+        ))
+    };
     if envelope.id.as_deref() == Some("") {
         return problem("id", "must not be empty");
     }
     if envelope.source.as_deref() == Some("") {
         return problem("source", "must not be empty");
     }
-    if envelope.time.as_deref().is_some_and(|time| Timestamp::parse(time).is_err()) {
-        return problem("time", "must be a time in RFC 3339, such as 2026-01-01T00:00:00Z");
+    if envelope
+        .time
+        .as_deref()
+        .is_some_and(|time| Timestamp::parse(time).is_err())
+    {
+        return problem(
+            "time",
+            "must be a time in RFC 3339, such as 2026-01-01T00:00:00Z",
+        );
     }
     Ok(envelope)
 }
@@ -247,7 +336,10 @@ fn token(key: &str, claims: &str) -> String {
     #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
     let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("any length");
     mac.update(signed.as_bytes());
-    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
+    format!(
+        "{signed}.{}",
+        URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())
+    )
 }
 
 #[cfg(test)]

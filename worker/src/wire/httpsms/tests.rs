@@ -4,7 +4,9 @@ use posthaste_shared::domain::id::NotificationId;
 use posthaste_shared::domain::wire_format::WireFormat;
 
 use super::*;
-use crate::wire::sms_fixture::{NOW, endpoint as endpoint_of, fields, notification, reply, subject, vectors};
+use crate::wire::sms_fixture::{
+    NOW, endpoint as endpoint_of, fields, notification, reply, subject, vectors,
+};
 
 fn endpoint(settings: &Value, secret: Option<&str>) -> Endpoint {
     endpoint_of(WireFormat::Httpsms, settings, secret)
@@ -15,7 +17,9 @@ fn received() -> Value {
 }
 
 fn body(endpoint: &Endpoint, notification: &Notification) -> String {
-    let rendered = Httpsms.render(&subject(endpoint, notification, None)).unwrap();
+    let rendered = Httpsms
+        .render(&subject(endpoint, notification, None))
+        .unwrap();
     assert_eq!(rendered.content_type, "application/json");
     String::from_utf8(rendered.body.to_vec()).unwrap()
 }
@@ -23,10 +27,17 @@ fn body(endpoint: &Endpoint, notification: &Notification) -> String {
 /// The claims of the token that a request carries, as JSON text.
 fn claims(endpoint: &Endpoint, notification: &Notification) -> Option<String> {
     let of = subject(endpoint, notification, None);
-    let headers = Httpsms.sign(&of, &Httpsms.render(&of).unwrap(), NOW).unwrap();
+    let headers = Httpsms
+        .sign(&of, &Httpsms.render(&of).unwrap(), NOW)
+        .unwrap();
     let header = headers.first()?;
     assert!(header.sensitive && header.name == "Authorization");
-    let token = header.value.expose().strip_prefix("Bearer ").unwrap().to_owned();
+    let token = header
+        .value
+        .expose()
+        .strip_prefix("Bearer ")
+        .unwrap()
+        .to_owned();
     let part = token.split('.').nth(1).unwrap();
     Some(String::from_utf8(URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap())
 }
@@ -42,10 +53,18 @@ fn the_token_is_that_of_the_vector() {
         let endpoint = endpoint(&json!({ "user_id": "another" }), Some(&key));
         assert_eq!(Httpsms.check(&endpoint), []);
         let of = subject(&endpoint, &notification, None);
-        let headers = Httpsms.sign(&of, &Httpsms.render(&of).unwrap(), NOW).unwrap();
-        let expected = Header::secret("Authorization", format!("Bearer {}", vector["token"].as_str().unwrap()));
+        let headers = Httpsms
+            .sign(&of, &Httpsms.render(&of).unwrap(), NOW)
+            .unwrap();
+        let expected = Header::secret(
+            "Authorization",
+            format!("Bearer {}", vector["token"].as_str().unwrap()),
+        );
         assert_eq!(headers, [expected]);
-        assert_eq!(claims(&endpoint, &notification).unwrap(), vector["claims"].as_str().unwrap());
+        assert_eq!(
+            claims(&endpoint, &notification).unwrap(),
+            vector["claims"].as_str().unwrap()
+        );
     }
 }
 
@@ -59,13 +78,25 @@ fn the_claims_follow_the_settings() {
     };
     let times = r#""exp":1767226200,"nbf":1767225000,"iat":1767225600}"#;
     let url = r"https://example.com/a?b=1\u0026c=2";
-    assert_eq!(of(&json!({})), format!(r#"{{"iss":"api.httpsms.com","sub":"","aud":["{url}"],{times}"#));
+    assert_eq!(
+        of(&json!({})),
+        format!(r#"{{"iss":"api.httpsms.com","sub":"","aud":["{url}"],{times}"#)
+    );
     let mut bare = endpoint(&json!({}), Some("key"));
-    bare.set_url("https://example.com".parse().unwrap(), "https://example.com");
+    bare.set_url(
+        "https://example.com".parse().unwrap(),
+        "https://example.com",
+    );
     let token = claims(&bare, &notification).unwrap();
-    assert!(token.contains(r#""aud":["https://example.com"]"#), "as it was written, without a slash: {token}");
+    assert!(
+        token.contains(r#""aud":["https://example.com"]"#),
+        "as it was written, without a slash: {token}"
+    );
     let settings = json!({ "user_id": "u", "aud_string": true });
-    assert_eq!(of(&settings), format!(r#"{{"iss":"api.httpsms.com","sub":"u","aud":"{url}",{times}"#));
+    assert_eq!(
+        of(&settings),
+        format!(r#"{{"iss":"api.httpsms.com","sub":"u","aud":"{url}",{times}"#)
+    );
 }
 
 #[test]
@@ -77,11 +108,23 @@ fn without_a_key_there_is_no_token() {
         assert_eq!(claims(&endpoint, &notification), None);
     }
     let mut rotated = endpoint(&json!({}), Some("old"));
-    rotated.confidential.rotate(Secret::new("new"), NOW, NOW.after(std::time::Duration::from_secs(60)));
+    rotated.confidential.rotate(
+        Secret::new("new"),
+        NOW,
+        NOW.after(std::time::Duration::from_secs(60)),
+    );
     let of = subject(&rotated, &notification, None);
-    let headers = Httpsms.sign(&of, &Httpsms.render(&of).unwrap(), NOW).unwrap();
+    let headers = Httpsms
+        .sign(&of, &Httpsms.render(&of).unwrap(), NOW)
+        .unwrap();
     let text = claims(&rotated, &notification).unwrap();
-    assert_eq!(headers, [Header::secret("Authorization", format!("Bearer {}", token("new", &text)))]);
+    assert_eq!(
+        headers,
+        [Header::secret(
+            "Authorization",
+            format!("Bearer {}", token("new", &text))
+        )]
+    );
 }
 
 #[test]
@@ -101,20 +144,33 @@ fn all_eight_bodies_are_those_of_the_vectors() {
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
         let own = json!({ "time": event["time"], "id": event["id"] });
-        let notification = notification(kind, &json!({ "payload": data, "overrides": { "httpsms": own } }));
+        let notification = notification(
+            kind,
+            &json!({ "payload": data, "overrides": { "httpsms": own } }),
+        );
         assert!(Httpsms.takes(&notification.kind));
         assert_eq!(Httpsms.check_notification(&endpoint, &notification), []);
         assert_eq!(body(&endpoint, &notification), expected, "{kind}");
-        let rendered = Httpsms.render(&subject(&endpoint, &notification, None)).unwrap();
-        assert_eq!(rendered.headers, [Header::open("X-Event-Type", kind.clone())]);
+        let rendered = Httpsms
+            .render(&subject(&endpoint, &notification, None))
+            .unwrap();
+        assert_eq!(
+            rendered.headers,
+            [Header::open("X-Event-Type", kind.clone())]
+        );
     }
 }
 
 #[test]
 fn the_notification_gives_id_and_time() {
-    let mut notification = notification("message.phone.received", &json!({ "payload": received() }));
+    let mut notification =
+        notification("message.phone.received", &json!({ "payload": received() }));
     let event = |notification: &Notification| -> Value {
-        serde_json::from_str(&body(&endpoint(&json!({ "user_id": "u" }), None), notification)).unwrap()
+        serde_json::from_str(&body(
+            &endpoint(&json!({ "user_id": "u" }), None),
+            notification,
+        ))
+        .unwrap()
     };
     notification.id = NotificationId::parse("f4aed1d3-ab4f-42b9-b9dd-9fc7182f7197").unwrap();
     let sent = event(&notification);
@@ -123,7 +179,10 @@ fn the_notification_gives_id_and_time() {
     assert_eq!(sent["source"], "/v1/messages/receive");
     // All else becomes a UUID v4, of the first 16 bytes of its SHA-256.
     notification.id = NotificationId::parse("019b7a2e-0000-7000-8000-000000000000").unwrap();
-    assert_eq!(event(&notification)["id"].as_str().unwrap().as_bytes()[14], b'4');
+    assert_eq!(
+        event(&notification)["id"].as_str().unwrap().as_bytes()[14],
+        b'4'
+    );
     notification.id = NotificationId::parse("n-1").unwrap();
     assert_eq!(event(&notification)["id"], N_1);
 }
@@ -134,8 +193,10 @@ const N_1: &str = "51aeea8f-fa05-4262-8d35-c87463465885";
 #[test]
 fn what_is_left_out_is_filled_in_and_what_is_unknown_goes_to_the_end() {
     let data = |kind: &str, payload: &Value| {
-        let sent =
-            body(&endpoint(&json!({ "user_id": "u" }), None), &notification(kind, &json!({ "payload": payload })));
+        let sent = body(
+            &endpoint(&json!({ "user_id": "u" }), None),
+            &notification(kind, &json!({ "payload": payload })),
+        );
         sent[sent.find(r#""data":"#).unwrap() + 7..sent.len() - 1].to_owned()
     };
     let mut payload = received();
@@ -153,7 +214,10 @@ fn the_source_is_a_path_whatever_the_id() {
     let payload = json!({ "id": "a b/ü", "owner": "", "contact": "", "content": "" });
     let notification = notification("message.phone.sent", &json!({ "payload": payload }));
     let sent = body(&endpoint(&json!({}), None), &notification);
-    assert!(sent.contains(r#""source":"/v1/messages/a%20b%2F%C3%BC/events""#), "{sent}");
+    assert!(
+        sent.contains(r#""source":"/v1/messages/a%20b%2F%C3%BC/events""#),
+        "{sent}"
+    );
 }
 
 #[test]
@@ -161,8 +225,13 @@ fn escaping_can_be_turned_off() {
     let mut payload = received();
     payload["content"] = "a <b> & \u{2028}".into();
     let notification = notification("message.phone.received", &json!({ "payload": payload }));
-    assert!(body(&endpoint(&json!({}), None), &notification).contains(r"a \u003cb\u003e \u0026 \u2028"));
-    let plain = body(&endpoint(&json!({ "go_escape": false }), None), &notification);
+    assert!(
+        body(&endpoint(&json!({}), None), &notification).contains(r"a \u003cb\u003e \u0026 \u2028")
+    );
+    let plain = body(
+        &endpoint(&json!({ "go_escape": false }), None),
+        &notification,
+    );
     assert!(plain.contains("a <b> & \u{2028}"), "{plain}");
 }
 
@@ -194,12 +263,15 @@ fn discord_gets_a_message_where_it_is_asked_for() {
 
 #[test]
 fn answers_are_read_by_their_status() {
-    let said =
-        |settings: &Value, status: u16| match Httpsms.classify(&endpoint(settings, None), &reply(status, ""), NOW) {
-            Outcome::Accepted { .. } => "ok".to_owned(),
-            Outcome::Refused { reason, .. } => reason.as_str().to_owned(),
-            Outcome::Transient { kind, .. } => format!("{kind:?}"),
-        };
+    let said = |settings: &Value, status: u16| match Httpsms.classify(
+        &endpoint(settings, None),
+        &reply(status, ""),
+        NOW,
+    ) {
+        Outcome::Accepted { .. } => "ok".to_owned(),
+        Outcome::Refused { reason, .. } => reason.as_str().to_owned(),
+        Outcome::Transient { kind, .. } => format!("{kind:?}"),
+    };
     let table = [
         (200, "ok", "ok"),
         (204, "ok", "ok"),
@@ -213,7 +285,11 @@ fn answers_are_read_by_their_status() {
     ];
     for (status, usual, v2025) in table {
         assert_eq!(said(&json!({}), status), usual, "{status}");
-        assert_eq!(said(&json!({ "retry": "v2025" }), status), v2025, "{status}");
+        assert_eq!(
+            said(&json!({ "retry": "v2025" }), status),
+            v2025,
+            "{status}"
+        );
     }
 }
 
@@ -228,18 +304,47 @@ fn members_that_are_missing_or_wrong_are_named() {
         if let (Some(first), Err(Unwritten::Error(error))) = (found.first(), refused) {
             assert_eq!(first.field, error.member);
         }
-        found.into_iter().map(|problem| problem.field).collect::<Vec<_>>()
+        found
+            .into_iter()
+            .map(|problem| problem.field)
+            .collect::<Vec<_>>()
     };
     let empty = json!({ "payload": {} });
-    let message = ["payload.message_id", "payload.owner", "payload.contact", "payload.content"];
+    let message = [
+        "payload.message_id",
+        "payload.owner",
+        "payload.contact",
+        "payload.content",
+    ];
     assert_eq!(problems("message.phone.received", &empty), message);
     assert_eq!(problems("message.phone.sent", &empty)[0], "payload.id");
-    let expired = ["message_id", "owner", "send_attempt_count", "is_final", "contact", "content"];
-    assert_eq!(problems("message.send.expired", &empty), expired.map(|name| format!("payload.{name}")));
-    let heartbeat = ["phone_id", "last_heartbeat_timestamp", "monitor_id", "owner"];
-    assert_eq!(problems("phone.heartbeat.online", &empty), heartbeat.map(|name| format!("payload.{name}")));
+    let expired = [
+        "message_id",
+        "owner",
+        "send_attempt_count",
+        "is_final",
+        "contact",
+        "content",
+    ];
+    assert_eq!(
+        problems("message.send.expired", &empty),
+        expired.map(|name| format!("payload.{name}"))
+    );
+    let heartbeat = [
+        "phone_id",
+        "last_heartbeat_timestamp",
+        "monitor_id",
+        "owner",
+    ];
+    assert_eq!(
+        problems("phone.heartbeat.online", &empty),
+        heartbeat.map(|name| format!("payload.{name}"))
+    );
     assert_eq!(problems("message.sent", &empty), ["type"]);
-    assert_eq!(problems("message.phone.received", &json!({ "payload": 1 })), ["payload"]);
+    assert_eq!(
+        problems("message.phone.received", &json!({ "payload": 1 })),
+        ["payload"]
+    );
     let with = |member: &str, value: Value| {
         let mut payload = received();
         payload[member] = value;
@@ -247,10 +352,16 @@ fn members_that_are_missing_or_wrong_are_named() {
     };
     assert_eq!(with("message_id", json!("")), ["payload.message_id"]);
     assert_eq!(with("content", json!(1)), ["payload.content"]);
-    assert_eq!(with("attachments", json!(["a", 1])), ["payload.attachments[1]"]);
+    assert_eq!(
+        with("attachments", json!(["a", 1])),
+        ["payload.attachments[1]"]
+    );
     assert_eq!(with("timestamp", json!("today")), ["payload.timestamp"]);
     let over = |own: Value| {
-        problems("message.phone.received", &json!({ "payload": received(), "overrides": { "httpsms": own } }))
+        problems(
+            "message.phone.received",
+            &json!({ "payload": received(), "overrides": { "httpsms": own } }),
+        )
     };
     assert_eq!(over(json!({ "time": "today" })), ["overrides.httpsms.time"]);
     assert_eq!(over(json!({ "id": "" })), ["overrides.httpsms.id"]);
@@ -264,10 +375,20 @@ fn members_that_are_missing_or_wrong_are_named() {
 #[test]
 fn says_what_is_wrong_with_an_endpoint() {
     let problems = |settings: &Value, secret: Option<&str>| {
-        Httpsms.check(&endpoint(settings, secret)).into_iter().map(|problem| problem.field).collect::<Vec<_>>()
+        Httpsms
+            .check(&endpoint(settings, secret))
+            .into_iter()
+            .map(|problem| problem.field)
+            .collect::<Vec<_>>()
     };
-    assert_eq!(problems(&json!({ "retry": "v2024" }), Some(&"ü".repeat(256))), ["settings.retry", "secret"]);
-    assert_eq!(problems(&json!({ "events": [] }), Some(&"ü".repeat(255))), ["settings.events"]);
+    assert_eq!(
+        problems(&json!({ "retry": "v2024" }), Some(&"ü".repeat(256))),
+        ["settings.retry", "secret"]
+    );
+    assert_eq!(
+        problems(&json!({ "events": [] }), Some(&"ü".repeat(255))),
+        ["settings.events"]
+    );
     assert!(!Httpsms.takes(&NotificationType::parse("delivery.failed").unwrap()));
     assert_eq!(Httpsms.new_secret(&Map::new()).unwrap().expose().len(), 32);
 }

@@ -28,29 +28,54 @@ pub(crate) fn endpoint(wire_format: WireFormat, settings: Value) -> Endpoint {
 }
 
 pub(crate) fn signing(text: &str, retires_at: Option<Timestamp>) -> SigningSecret {
-    SigningSecret { secret: Secret::new(text), created_at: now(), retires_at }
+    SigningSecret {
+        secret: Secret::new(text),
+        created_at: now(),
+        retires_at,
+    }
 }
 
 pub(crate) fn notification(payload: &Value, recipient: &Value, overrides: &Value) -> Notification {
     let json = |value: &Value| Some(RawJson::of(value).unwrap());
     let notification = fixtures::notification("otp", payload.clone());
-    Notification { recipient: json(recipient), overrides: json(overrides), ..notification }
+    Notification {
+        recipient: json(recipient),
+        overrides: json(overrides),
+        ..notification
+    }
 }
 
 /// The subject of the first recipient's delivery.
-fn with_subject<T>(endpoint: &Endpoint, notification: &Notification, call: impl FnOnce(&Subject<'_>) -> T) -> T {
+fn with_subject<T>(
+    endpoint: &Endpoint,
+    notification: &Notification,
+    call: impl FnOnce(&Subject<'_>) -> T,
+) -> T {
     let recipients = wire::of(endpoint.wire_format).recipients(notification);
     let recipient = recipients.get(0);
     let delivery = DeliveryId::of(&notification.id, &endpoint.id, recipient);
-    call(&Subject { delivery, recipient, notification, endpoint, trace: None })
+    call(&Subject {
+        delivery,
+        recipient,
+        notification,
+        endpoint,
+        trace: None,
+    })
 }
 
 pub(crate) fn delivery_id(endpoint: &Endpoint, notification: &Notification) -> String {
-    with_subject(endpoint, notification, |subject| subject.delivery.to_string())
+    with_subject(endpoint, notification, |subject| {
+        subject.delivery.to_string()
+    })
 }
 
-pub(crate) fn rendered(endpoint: &Endpoint, notification: &Notification) -> Result<Rendered, Unwritten> {
-    with_subject(endpoint, notification, |subject| wire::of(endpoint.wire_format).render(subject))
+pub(crate) fn rendered(
+    endpoint: &Endpoint,
+    notification: &Notification,
+) -> Result<Rendered, Unwritten> {
+    with_subject(endpoint, notification, |subject| {
+        wire::of(endpoint.wire_format).render(subject)
+    })
 }
 
 pub(crate) fn body(endpoint: &Endpoint, notification: &Notification) -> String {
@@ -69,6 +94,13 @@ pub(crate) fn signed(
 }
 
 pub(crate) fn header(request: &SignedRequest, name: &str) -> Option<String> {
-    let outgoing = request.outgoing(Duration::from_secs(1), Duration::from_secs(1), crate::wire::Reading::Status);
-    outgoing.headers.get(name).map(|value| value.to_str().unwrap().to_owned())
+    let outgoing = request.outgoing(
+        Duration::from_secs(1),
+        Duration::from_secs(1),
+        crate::wire::Reading::Status,
+    );
+    outgoing
+        .headers
+        .get(name)
+        .map(|value| value.to_str().unwrap().to_owned())
 }

@@ -1,5 +1,5 @@
-//! What Novu's two webhook providers share: the layers of a notification's overrides, the members of
-//! answers, URLs as its forms take them.
+//! What Novu's two webhook providers share: the layers of a notification's overrides, the members
+//! of answers, URLs as its forms take them.
 
 pub(super) mod push;
 pub(super) mod sms;
@@ -49,21 +49,44 @@ pub(super) struct Layers {
 ///
 /// # Errors
 /// The member, such as `overrides.sms.to`, and what it must be.
-pub(super) fn layers(notification: &Notification, names: &Names, step: Option<&str>) -> Result<Layers, RenderError> {
+pub(super) fn layers(
+    notification: &Notification,
+    names: &Names,
+    step: Option<&str>,
+) -> Result<Layers, RenderError> {
     let all: Map<String, Value> = settings::overrides(notification)?;
-    let root = Place { path: "overrides".to_owned(), members: Some(&all) };
-    let mut layers = Layers { channel: root.get(names.channel)?.checked(names)?, ..Layers::default() };
+    let root = Place {
+        path: "overrides".to_owned(),
+        members: Some(&all),
+    };
+    let mut layers = Layers {
+        channel: root.get(names.channel)?.checked(names)?,
+        ..Layers::default()
+    };
     let mut passthrough = Map::new();
     for name in [names.provider, names.own] {
-        lay_apart(root.get(name)?.checked(names)?, &mut layers.trigger, &mut passthrough);
+        lay_apart(
+            root.get(name)?.checked(names)?,
+            &mut layers.trigger,
+            &mut passthrough,
+        );
     }
     let everywhere = root.get("providers")?.get(names.provider)?.checked(names)?;
     lay_apart(everywhere, &mut layers.provider, &mut passthrough);
     if let Some(step) = step {
-        let here = root.get("steps")?.get(step)?.get("providers")?.get(names.provider)?.checked(names)?;
+        let here = root
+            .get("steps")?
+            .get(step)?
+            .get("providers")?
+            .get(names.provider)?
+            .checked(names)?;
         lay_apart(here, &mut layers.provider, &mut passthrough);
     }
-    layers.headers = passthrough.shift_remove("headers").iter().flat_map(headers).collect();
+    layers.headers = passthrough
+        .shift_remove("headers")
+        .iter()
+        .flat_map(headers)
+        .collect();
     if let Some(Value::Object(body)) = passthrough.shift_remove("body") {
         layers.body = body;
     }
@@ -71,7 +94,11 @@ pub(super) fn layers(notification: &Notification, names: &Names, step: Option<&s
 }
 
 /// Lays one place's members over `known`, and its `_passthrough` over `passthrough`.
-fn lay_apart(mut members: Map<String, Value>, known: &mut Map<String, Value>, passthrough: &mut Map<String, Value>) {
+fn lay_apart(
+    mut members: Map<String, Value>,
+    known: &mut Map<String, Value>,
+    passthrough: &mut Map<String, Value>,
+) {
     if let Some(Value::Object(apart)) = members.shift_remove(PASSTHROUGH) {
         lay_over(passthrough, apart, Arrays::Replace);
     }
@@ -83,7 +110,11 @@ fn headers(members: &Value) -> impl Iterator<Item = Header> {
     let members = members.as_object().into_iter().flatten();
     members.filter_map(|(name, value)| {
         let value = scalar_text(value)?;
-        Some(if is_harmless_header(name) { Header::open(name, value) } else { Header::secret(name, value) })
+        Some(if is_harmless_header(name) {
+            Header::open(name, value)
+        } else {
+            Header::secret(name, value)
+        })
     })
 }
 
@@ -97,17 +128,31 @@ impl<'a> Place<'a> {
     fn get(&self, name: &str) -> Result<Place<'a>, RenderError> {
         let path = format!("{}.{name}", self.path);
         match self.members.and_then(|members| members.get(name)) {
-            None | Some(Value::Null) => Ok(Place { path, members: None }),
-            Some(Value::Object(members)) => Ok(Place { path, members: Some(members) }),
+            None | Some(Value::Null) => Ok(Place {
+                path,
+                members: None,
+            }),
+            Some(Value::Object(members)) => Ok(Place {
+                path,
+                members: Some(members),
+            }),
             Some(_) => Err(RenderError::new(path, "must be an object")),
         }
     }
 
     fn checked(&self, names: &Names) -> Result<Map<String, Value>, RenderError> {
-        let Some(members) = self.members else { return Ok(Map::new()) };
+        let Some(members) = self.members else {
+            return Ok(Map::new());
+        };
         for name in names.texts {
-            if !matches!(members.get(*name), None | Some(Value::Null | Value::String(_))) {
-                return Err(RenderError::new(format!("{}.{name}", self.path), "must be a string"));
+            if !matches!(
+                members.get(*name),
+                None | Some(Value::Null | Value::String(_))
+            ) {
+                return Err(RenderError::new(
+                    format!("{}.{name}", self.path),
+                    "must be a string",
+                ));
             }
         }
         let passthrough = self.get(PASSTHROUGH)?;
@@ -117,8 +162,14 @@ impl<'a> Place<'a> {
     }
 
     fn check_headers(&self) -> Result<(), RenderError> {
-        if self.members.is_some_and(|members| members.len() > MAX_ADDED) {
-            return Err(RenderError::new(&self.path, format!("must have at most {MAX_ADDED} headers")));
+        if self
+            .members
+            .is_some_and(|members| members.len() > MAX_ADDED)
+        {
+            return Err(RenderError::new(
+                &self.path,
+                format!("must have at most {MAX_ADDED} headers"),
+            ));
         }
         for (name, value) in self.members.into_iter().flatten() {
             let problem = match (value, scalar_text(value)) {
@@ -145,13 +196,16 @@ pub(super) fn scalar_text(value: &Value) -> Option<String> {
         Value::String(text) => Some(text.clone()),
         Value::Bool(flag) => Some(flag.to_string()),
         // 42.0 is 42 there.
-        Value::Number(number) if number.is_f64() => number.as_f64().map(|number| number.to_string()),
+        Value::Number(number) if number.is_f64() => {
+            number.as_f64().map(|number| number.to_string())
+        }
         Value::Number(number) => Some(number.to_string()),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
 }
 
-/// The value at a dot path of an answer's body as a text; `None` where there is none, or an empty one.
+/// The value at a dot path of an answer's body as a text; `None` where there is none, or an empty
+/// one.
 pub(super) fn answered(body: &[u8], path: &str) -> Option<String> {
     let value = answer::scalar_at(&answer::text(body), path)?;
     scalar_text(&value).filter(|text| !text.is_empty())
@@ -160,8 +214,14 @@ pub(super) fn answered(body: &[u8], path: &str) -> Option<String> {
 /// The same for the member `name` of the object `outer`, where a dot in the name has no meaning.
 pub(super) fn answered_member(body: &[u8], outer: &str, name: &str) -> Option<String> {
     let text = answer::text(body);
-    let (_, object) = answer::members(&text)?.into_iter().rev().find(|(member, _)| member == outer)?;
-    let (_, value) = answer::members(object.get())?.into_iter().rev().find(|(member, _)| member == name)?;
+    let (_, object) = answer::members(&text)?
+        .into_iter()
+        .rev()
+        .find(|(member, _)| member == outer)?;
+    let (_, value) = answer::members(object.get())?
+        .into_iter()
+        .rev()
+        .find(|(member, _)| member == name)?;
     scalar_text(&serde_json::from_str(value.get()).ok()?).filter(|text| !text.is_empty())
 }
 
@@ -175,15 +235,25 @@ pub(super) fn iso_date(now: Timestamp) -> String {
 /// `Sat Nov 21 2026` in UTC, as JavaScript's `toDateString` writes it.
 pub(super) fn day_date(now: Timestamp) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
     let text = now.to_string();
     let mut parts = text.split(['-', 'T']);
-    let (year, month, day) = (parts.next(), parts.next(), parts.next());
-    let month = month.and_then(|month| month.parse::<usize>().ok()).and_then(|month| MONTHS.get(month - 1));
+    let year = parts.next();
+    let month = parts.next();
+    let day = parts.next();
+    let month = month
+        .and_then(|month| month.parse::<usize>().ok())
+        .and_then(|month| MONTHS.get(month - 1));
     // 1970-01-01 was a Thursday.
-    let weekday = usize::try_from(now.as_seconds().div_euclid(86_400).rem_euclid(7)).ok().and_then(|day| DAYS.get(day));
+    let weekday = usize::try_from(now.as_seconds().div_euclid(86_400).rem_euclid(7))
+        .ok()
+        .and_then(|day| DAYS.get(day));
     match (weekday, month, day, year) {
-        (Some(weekday), Some(month), Some(day), Some(year)) => format!("{weekday} {month} {day} {year}"),
+        (Some(weekday), Some(month), Some(day), Some(year)) => {
+            format!("{weekday} {month} {day} {year}")
+        }
         _ => text,
     }
 }
@@ -194,8 +264,13 @@ pub(super) fn day_date(now: Timestamp) -> String {
 /// What it must be.
 pub(super) fn read_url(text: &str) -> Result<Url, &'static str> {
     let text = text.trim();
-    let with_scheme = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
-    let url = Url::parse(&with_scheme).map_err(|_| "must be a URL, such as https://example.com/auth")?;
+    let with_scheme = if text.contains("://") {
+        text.to_owned()
+    } else {
+        format!("https://{text}")
+    };
+    let url =
+        Url::parse(&with_scheme).map_err(|_| "must be a URL, such as https://example.com/auth")?;
     if !matches!(url.scheme(), "https" | "http") || !url.has_host() {
         return Err("must be a URL, such as https://example.com/auth");
     }

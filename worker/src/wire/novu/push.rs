@@ -1,5 +1,5 @@
-//! `novu-push`: Novu's Push Webhook provider (`push-webhook`). One request for each device token, signed with
-//! HMAC-SHA256 over the body.
+//! `novu-push`: Novu's Push Webhook provider (`push-webhook`). One request for each device token,
+//! signed with HMAC-SHA256 over the body.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -19,8 +19,8 @@ use super::{Layers, Names, answered, day_date, layers, read_url};
 use crate::wire::merge::{Arrays, camel_members, lay_over};
 use crate::wire::outcome::Outcome;
 use crate::wire::{
-    FieldProblem, Header, Recipients, RenderError, Rendered, Reply, Sample, Skip, Subject, Unwritten, Wire, WireInfo,
-    settings, status,
+    FieldProblem, Header, Recipients, RenderError, Rendered, Reply, Sample, Skip, Subject,
+    Unwritten, Wire, WireInfo, settings, status,
 };
 
 /// The wire format.
@@ -28,7 +28,12 @@ use crate::wire::{
 pub(in crate::wire) struct NovuPush;
 
 /// Where its overrides are.
-const NAMES: Names = Names { channel: "push", provider: "push-webhook", own: "novu-push", texts: &[] };
+const NAMES: Names = Names {
+    channel: "push",
+    provider: "push-webhook",
+    own: "novu-push",
+    texts: &[],
+};
 
 /// The header with the signature, as Novu spells it.
 const SIGNATURE: &str = "X-Novu-Signature";
@@ -44,12 +49,15 @@ const KEY_MEMBER: &str = "hmacSecretKey";
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Settings {
-    /// Whether the endpoint must have a secret, as in Novu's code; without, one that has none is not signed.
+    /// Whether the endpoint must have a secret, as in Novu's code; without, one that has none is
+    /// not signed.
     require_secret: bool,
-    /// Whether the body has `messageId` and the payload `__nvMessageId`, as Novu sends them since 2026.
+    /// Whether the body has `messageId` and the payload `__nvMessageId`, as Novu sends them since
+    /// 2026.
     message_id: bool,
-    /// Whether the overrides `webhookUrl` and `hmacSecretKey` may send the request elsewhere and sign it with
-    /// another key. Whoever enqueues can then aim the worker anywhere that egress allows.
+    /// Whether the overrides `webhookUrl` and `hmacSecretKey` may send the request elsewhere and
+    /// sign it with another key. Whoever enqueues can then aim the worker anywhere that egress
+    /// allows.
     url_override: bool,
 }
 
@@ -114,9 +122,14 @@ struct Built {
 impl Message {
     fn read(notification: &Notification) -> Result<Self, RenderError> {
         let payload = settings::read_once("payload", Some(&notification.payload))?;
-        let recipient: Arc<Recipient> = settings::read_once("recipient", notification.recipient.as_ref())?;
+        let recipient: Arc<Recipient> =
+            settings::read_once("recipient", notification.recipient.as_ref())?;
         let layers = layers(notification, &NAMES, recipient.step_id.as_deref())?;
-        Ok(Self { layers, payload, recipient })
+        Ok(Self {
+            layers,
+            payload,
+            recipient,
+        })
     }
 
     /// The device tokens, each once, and the member that they are from. Not empty.
@@ -132,7 +145,10 @@ impl Message {
         for token in all {
             // The store keeps it with the delivery, and Postgres cannot hold that character.
             if token.contains('\0') {
-                return Err(RenderError::new(member, "has a token with the character U+0000"));
+                return Err(RenderError::new(
+                    member,
+                    "has a token with the character U+0000",
+                ));
             }
             if !token.is_empty() && seen.insert(token.as_str()) {
                 tokens.push(token.clone());
@@ -142,32 +158,65 @@ impl Message {
     }
 
     /// The members in the order of Novu's own code, with the overrides over them.
-    fn build(&self, token: &str, delivery: &str, settings: &Settings) -> Result<Built, RenderError> {
-        let id = settings.message_id.then(|| self.payload.message_id.clone().unwrap_or_else(|| delivery.to_owned()));
+    fn build(
+        &self,
+        token: &str,
+        delivery: &str,
+        settings: &Settings,
+    ) -> Result<Built, RenderError> {
+        let id = settings.message_id.then(|| {
+            self.payload
+                .message_id
+                .clone()
+                .unwrap_or_else(|| delivery.to_owned())
+        });
         let mut body = Map::new();
         let mut put = |name: &str, value: Value| body.insert(name.to_owned(), value);
         put("target", json!([token]));
-        put("title", self.payload.title.as_deref().unwrap_or_default().into());
-        put("content", self.payload.content.as_deref().unwrap_or_default().into());
+        put(
+            "title",
+            self.payload.title.as_deref().unwrap_or_default().into(),
+        );
+        put(
+            "content",
+            self.payload.content.as_deref().unwrap_or_default().into(),
+        );
         if let Some(id) = &id {
             put("messageId", id.as_str().into());
         }
         put("overrides", self.overrides().into());
         put("payload", self.trigger_payload(id).into());
-        lay_over(&mut body, camel_members(self.layers.provider.clone()), Arrays::Append);
+        lay_over(
+            &mut body,
+            camel_members(self.layers.provider.clone()),
+            Arrays::Append,
+        );
         lay_over(&mut body, self.layers.body.clone(), Arrays::Append);
-        let (url, key) = (body.shift_remove(URL_MEMBER), body.shift_remove(KEY_MEMBER));
+        let url = body.shift_remove(URL_MEMBER);
+        let key = body.shift_remove(KEY_MEMBER);
         if !settings.url_override {
-            return Ok(Built { body, url: None, key: None });
+            return Ok(Built {
+                body,
+                url: None,
+                key: None,
+            });
         }
         let url = match taken(URL_MEMBER, url)? {
-            Some(url) => Some(read_url(&url).map_err(|problem| RenderError::new(overridden(URL_MEMBER), problem))?),
+            Some(url) => Some(
+                read_url(&url)
+                    .map_err(|problem| RenderError::new(overridden(URL_MEMBER), problem))?,
+            ),
             None => None,
         };
-        Ok(Built { body, url, key: taken(KEY_MEMBER, key)?.map(Secret::new) })
+        Ok(Built {
+            body,
+            url,
+            key: taken(KEY_MEMBER, key)?.map(Secret::new),
+        })
     }
 
-    /// What the body shows of the overrides: those of the channel under those of the provider's older place.
+    /// What the body shows of the overrides: those of the channel under those of the provider's
+    /// older place.
     fn overrides(&self) -> Map<String, Value> {
         let mut shown = self.layers.channel.clone();
         shown.extend(self.layers.trigger.clone());
@@ -217,8 +266,12 @@ fn build(subject: &Subject<'_>, settings: &Settings) -> Result<(Built, Vec<Heade
     let message = Message::read(subject.notification)?;
     let Some(token) = subject.recipient else {
         message.tokens()?;
-        let text = "the notification names no device token: recipient.device_tokens or an override `deviceTokens`";
-        return Err(Unwritten::Skip(Skip { code: "no_device_token", text: text.to_owned() }));
+        let text = "the notification names no device token: recipient.device_tokens or an \
+                    override `deviceTokens`";
+        return Err(Unwritten::Skip(Skip {
+            code: "no_device_token",
+            text: text.to_owned(),
+        }));
     };
     let built = message.build(token, &subject.delivery.to_string(), settings)?;
     Ok((built, message.layers.headers))
@@ -227,7 +280,8 @@ fn build(subject: &Subject<'_>, settings: &Settings) -> Result<(Built, Vec<Heade
 impl Wire for NovuPush {
     fn info(&self) -> WireInfo {
         WireInfo {
-            description: "Novu's Push Webhook: a request for each device token, signed with HMAC-SHA256 (X-Novu-Signature).",
+            description: "Novu's Push Webhook: a request for each device token, signed with \
+                          HMAC-SHA256 (X-Novu-Signature).",
             signs: true,
             settings: settings::schema::<Settings>(),
             payload: settings::schema::<Payload>(),
@@ -245,12 +299,23 @@ impl Wire for NovuPush {
         if settings.require_secret && secrets.is_empty() {
             problems.push("is missing: the settings ask for one (require_secret)".to_owned());
         }
-        problems.extend(secrets.iter().filter_map(|held| self.check_secret(&held.secret).err()));
-        let problem = |problem| FieldProblem { field: "secret".to_owned(), problem };
+        problems.extend(
+            secrets
+                .iter()
+                .filter_map(|held| self.check_secret(&held.secret).err()),
+        );
+        let problem = |problem| FieldProblem {
+            field: "secret".to_owned(),
+            problem,
+        };
         problems.into_iter().map(problem).collect()
     }
 
-    fn check_notification(&self, endpoint: &Endpoint, notification: &Notification) -> Vec<FieldProblem> {
+    fn check_notification(
+        &self,
+        endpoint: &Endpoint,
+        notification: &Notification,
+    ) -> Vec<FieldProblem> {
         let built = settings::settings(endpoint).and_then(|settings: Settings| {
             let message = Message::read(notification)?;
             message.tokens()?;
@@ -270,21 +335,43 @@ impl Wire for NovuPush {
     fn render(&self, subject: &Subject<'_>) -> Result<Rendered, Unwritten> {
         let settings: Settings = settings::settings(subject.endpoint)?;
         let (built, headers) = build(subject, &settings)?;
-        Ok(Rendered { headers, url: built.url, ..Rendered::json(settings::json_text(&built.body)?) })
+        Ok(Rendered {
+            headers,
+            url: built.url,
+            ..Rendered::json(settings::json_text(&built.body)?)
+        })
     }
 
-    fn sign(&self, subject: &Subject<'_>, rendered: &Rendered, now: Timestamp) -> Result<Vec<Header>, RenderError> {
+    fn sign(
+        &self,
+        subject: &Subject<'_>,
+        rendered: &Rendered,
+        now: Timestamp,
+    ) -> Result<Vec<Header>, RenderError> {
         // Novu lets an override replace even this header; the proof would go over it.
-        if rendered.headers.iter().any(|header| header.name.eq_ignore_ascii_case(SIGNATURE)) {
+        if rendered
+            .headers
+            .iter()
+            .any(|header| header.name.eq_ignore_ascii_case(SIGNATURE))
+        {
             return Ok(Vec::new());
         }
         let settings: Settings = settings::settings(subject.endpoint)?;
-        let own = subject.endpoint.confidential.live_secrets(now).next().cloned();
+        let own = subject
+            .endpoint
+            .confidential
+            .live_secrets(now)
+            .next()
+            .cloned();
         match overridden_key(subject, &settings)?.or(own) {
-            Some(key) => Ok(vec![Header::open(SIGNATURE, signature(&key, &rendered.body))]),
-            None if settings.require_secret => {
-                Err(RenderError::new("secret", "is missing: the settings ask for one (require_secret)"))
-            }
+            Some(key) => Ok(vec![Header::open(
+                SIGNATURE,
+                signature(&key, &rendered.body),
+            )]),
+            None if settings.require_secret => Err(RenderError::new(
+                "secret",
+                "is missing: the settings ask for one (require_secret)",
+            )),
             None => Ok(Vec::new()),
         }
     }
@@ -305,7 +392,11 @@ impl Wire for NovuPush {
 
     fn check_secret(&self, secret: &Secret) -> Result<(), String> {
         let length = secret.expose().chars().count();
-        if (1..=MAX_SECRET).contains(&length) { Ok(()) } else { Err(format!("must have 1 to {MAX_SECRET} characters")) }
+        if (1..=MAX_SECRET).contains(&length) {
+            Ok(())
+        } else {
+            Err(format!("must have 1 to {MAX_SECRET} characters"))
+        }
     }
 
     fn sample(&self) -> Sample {
@@ -327,7 +418,10 @@ impl Wire for NovuPush {
 }
 
 /// The key that the overrides bring, where the settings let them.
-fn overridden_key(subject: &Subject<'_>, settings: &Settings) -> Result<Option<Secret>, RenderError> {
+fn overridden_key(
+    subject: &Subject<'_>,
+    settings: &Settings,
+) -> Result<Option<Secret>, RenderError> {
     if !settings.url_override {
         return Ok(None);
     }

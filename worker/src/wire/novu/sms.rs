@@ -1,5 +1,5 @@
-//! `novu-sms`: Novu's SMS Webhook provider (`generic-sms`). A static API key header, optionally a token that is
-//! fetched before each message; the answer says what the provider calls the message.
+//! `novu-sms`: Novu's SMS Webhook provider (`generic-sms`). A static API key header, optionally a
+//! token that is fetched before each message; the answer says what the provider calls the message.
 
 use http::Method;
 use posthaste_shared::domain::attempt::AttemptError;
@@ -18,8 +18,8 @@ use super::{Layers, Names, answered, answered_member, iso_date, layers, read_url
 use crate::wire::merge::{Arrays, camel_members, lay_over};
 use crate::wire::outcome::Outcome;
 use crate::wire::{
-    FieldProblem, Grant, Header, Preflight, Reading, RenderError, Rendered, Reply, Sample, Skip, Subject, Unwritten,
-    Wire, WireInfo, settings, status,
+    FieldProblem, Grant, Header, Preflight, Reading, RenderError, Rendered, Reply, Sample, Skip,
+    Subject, Unwritten, Wire, WireInfo, settings, status,
 };
 
 /// The wire format.
@@ -27,8 +27,12 @@ use crate::wire::{
 pub(in crate::wire) struct NovuSms;
 
 /// Where its overrides are.
-const NAMES: Names =
-    Names { channel: "sms", provider: "generic-sms", own: "novu-sms", texts: &["to", "content", "from"] };
+const NAMES: Names = Names {
+    channel: "sms",
+    provider: "generic-sms",
+    own: "novu-sms",
+    texts: &["to", "content", "from"],
+};
 
 /// What an override says about the message itself rather than about the body.
 const OWN_EFFECT: [&str; 3] = ["to", "content", "from"];
@@ -62,12 +66,14 @@ struct Settings {
     authenticate_by_token: bool,
     /// URL that gives the token. Required with `authenticateByToken`.
     domain: Option<String>,
-    /// Member of that answer's `data` and name of the header for the token. Required with `authenticateByToken`.
+    /// Member of that answer's `data` and name of the header for the token. Required with
+    /// `authenticateByToken`.
     #[serde(rename = "authenticationTokenKey", alias = "authentication_token_key")]
     authentication_token_key: Option<String>,
     /// Whether the body also has `from`, `id` and `customData`, as Novu's code sends it.
     full_body: bool,
-    /// Whether the request with a token goes without the API key headers, as from Novu hosted by oneself.
+    /// Whether the request with a token goes without the API key headers, as from Novu hosted by
+    /// oneself.
     token_replaces_keys: bool,
     /// Whether a 2xx answer without an id is success.
     id_optional: bool,
@@ -127,16 +133,25 @@ struct Message {
 
 impl Settings {
     fn key_headers(&self) -> Vec<Header> {
-        let pairs =
-            [(&self.api_key_request_header, &self.api_key), (&self.secret_key_request_header, &self.secret_key)];
-        let both = pairs.into_iter().filter_map(|(name, value)| Some((given(name)?, given(value)?)));
-        both.map(|(name, value)| Header::secret(name, value)).collect()
+        let pairs = [
+            (&self.api_key_request_header, &self.api_key),
+            (&self.secret_key_request_header, &self.secret_key),
+        ];
+        let both = pairs
+            .into_iter()
+            .filter_map(|(name, value)| Some((given(name)?, given(value)?)));
+        both.map(|(name, value)| Header::secret(name, value))
+            .collect()
     }
 
     fn problems(&self) -> Vec<FieldProblem> {
         let mut problems = Problems::default();
         let keys = [
-            ("apiKeyRequestHeader", &self.api_key_request_header, "the name of the header with the API key"),
+            (
+                "apiKeyRequestHeader",
+                &self.api_key_request_header,
+                "the name of the header with the API key",
+            ),
             ("apiKey", &self.api_key, "the value of that header"),
             ("from", &self.from, "the default sender"),
         ];
@@ -150,15 +165,26 @@ impl Settings {
             problems.add(setting, given(value).and_then(value_problem));
         }
         for (setting, path) in [("idPath", &self.id_path), ("datePath", &self.date_path)] {
-            problems.add(setting, path.is_empty().then_some("must be a dot path, such as data.id"));
+            problems.add(
+                setting,
+                path.is_empty()
+                    .then_some("must be a dot path, such as data.id"),
+            );
         }
         if self.authenticate_by_token {
             problems.missing(&[
                 ("domain", &self.domain, "the URL that gives the token"),
-                ("authenticationTokenKey", &self.authentication_token_key, "the token's member and header"),
+                (
+                    "authenticationTokenKey",
+                    &self.authentication_token_key,
+                    "the token's member and header",
+                ),
             ]);
         }
-        problems.add("domain", given(&self.domain).and_then(|url| read_url(url).err()));
+        problems.add(
+            "domain",
+            given(&self.domain).and_then(|url| read_url(url).err()),
+        );
         problems.0
     }
 }
@@ -174,12 +200,20 @@ struct Problems(Vec<FieldProblem>);
 impl Problems {
     fn add(&mut self, setting: &str, problem: Option<impl Into<String>>) {
         let field = format!("settings.{setting}");
-        self.0.extend(problem.map(|problem| FieldProblem { field, problem: problem.into() }));
+        self.0.extend(problem.map(|problem| FieldProblem {
+            field,
+            problem: problem.into(),
+        }));
     }
 
     fn missing(&mut self, settings: &[(&str, &Option<String>, &str)]) {
         for (setting, value, what) in settings {
-            self.add(setting, given(value).is_none().then(|| format!("is missing: {what}")));
+            self.add(
+                setting,
+                given(value)
+                    .is_none()
+                    .then(|| format!("is missing: {what}")),
+            );
         }
     }
 
@@ -195,30 +229,49 @@ impl Message {
         let payload = settings::payload(notification)?;
         let recipient: Recipient = settings::recipient(notification)?;
         let layers = layers(notification, &NAMES, recipient.step_id.as_deref())?;
-        Ok(Self { layers, payload, recipient })
+        Ok(Self {
+            layers,
+            payload,
+            recipient,
+        })
     }
 
     /// A member of the overrides: those of the provider lie over those of the channel.
     fn overridden(&self, name: &str) -> Option<&str> {
-        let Layers { channel, trigger, provider, .. } = &self.layers;
-        let layer = [provider, trigger, channel].into_iter().find(|layer| layer.contains_key(name))?;
+        let Layers {
+            channel,
+            trigger,
+            provider,
+            ..
+        } = &self.layers;
+        let layer = [provider, trigger, channel]
+            .into_iter()
+            .find(|layer| layer.contains_key(name))?;
         text(layer, name)
     }
 
     fn content(&self) -> Result<&str, RenderError> {
-        let content = self.overridden("content").or(self.payload.content.as_deref());
+        let content = self
+            .overridden("content")
+            .or(self.payload.content.as_deref());
         content.ok_or_else(|| RenderError::new("payload.content", "is missing: the message's text"))
     }
 
     fn phone(&self) -> Option<&str> {
-        let own = [&self.payload.phone, &self.recipient.phone, &self.recipient.phone_number];
-        self.overridden("to").or_else(|| own.into_iter().find_map(given))
+        let own = [
+            &self.payload.phone,
+            &self.recipient.phone,
+            &self.recipient.phone_number,
+        ];
+        self.overridden("to")
+            .or_else(|| own.into_iter().find_map(given))
     }
 
     /// The members in the order of Novu's own code.
     fn body(&self, to: &str, settings: &Settings) -> Result<Map<String, Value>, RenderError> {
         let sender = self.overridden("from").or(given(&settings.from));
-        let sender = sender.ok_or_else(|| RenderError::new("settings.from", "is missing: the default sender"))?;
+        let sender = sender
+            .ok_or_else(|| RenderError::new("settings.from", "is missing: the default sender"))?;
         let mut body = Map::new();
         let mut put = |name: &str, value: Value| body.insert(name.to_owned(), value);
         put("to", to.into());
@@ -239,8 +292,15 @@ impl Message {
     }
 
     fn custom_data(&self) -> Map<String, Value> {
-        let of_channel = self.layers.channel.get("customData").and_then(Value::as_object);
-        of_channel.or(self.payload.custom_data.as_ref()).cloned().unwrap_or_default()
+        let of_channel = self
+            .layers
+            .channel
+            .get("customData")
+            .and_then(Value::as_object);
+        of_channel
+            .or(self.payload.custom_data.as_ref())
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// Members of the provider's overrides that are for the body.
@@ -255,7 +315,8 @@ impl Message {
 impl Wire for NovuSms {
     fn info(&self) -> WireInfo {
         WireInfo {
-            description: "Novu's SMS Webhook: to, content and sender with an API key header, optionally a fetched token.",
+            description: "Novu's SMS Webhook: to, content and sender with an API key header, \
+                          optionally a fetched token.",
             signs: false,
             settings: settings::schema::<Settings>(),
             payload: settings::schema::<Payload>(),
@@ -270,7 +331,11 @@ impl Wire for NovuSms {
         }
     }
 
-    fn check_notification(&self, _endpoint: &Endpoint, notification: &Notification) -> Vec<FieldProblem> {
+    fn check_notification(
+        &self,
+        _endpoint: &Endpoint,
+        notification: &Notification,
+    ) -> Vec<FieldProblem> {
         let read = Message::read(notification).and_then(|message| message.content().map(|_| ()));
         read.err().map(FieldProblem::from).into_iter().collect()
     }
@@ -279,8 +344,12 @@ impl Wire for NovuSms {
         let settings: Settings = settings::settings(subject.endpoint)?;
         let message = Message::read(subject.notification)?;
         let Some(to) = message.phone() else {
-            let text = "the notification names no phone number: payload.phone, recipient.phone or an override `to`";
-            return Err(Unwritten::Skip(Skip { code: "no_subscriber_phone", text: text.to_owned() }));
+            let text = "the notification names no phone number: payload.phone, recipient.phone or \
+                        an override `to`";
+            return Err(Unwritten::Skip(Skip {
+                code: "no_subscriber_phone",
+                text: text.to_owned(),
+            }));
         };
         let mut rendered = Rendered::json(settings::json_text(&message.body(to, &settings)?)?);
         if !(settings.authenticate_by_token && settings.token_replaces_keys) {
@@ -290,7 +359,12 @@ impl Wire for NovuSms {
         Ok(rendered)
     }
 
-    fn sign(&self, _subject: &Subject<'_>, _rendered: &Rendered, _now: Timestamp) -> Result<Vec<Header>, RenderError> {
+    fn sign(
+        &self,
+        _subject: &Subject<'_>,
+        _rendered: &Rendered,
+        _now: Timestamp,
+    ) -> Result<Vec<Header>, RenderError> {
         Ok(Vec::new())
     }
 
@@ -300,16 +374,29 @@ impl Wire for NovuSms {
             return Ok(None);
         }
         let problem = |problem| RenderError::new("settings.domain", problem);
-        let url = given(&settings.domain).ok_or_else(|| problem("is missing: the URL that gives the token"))?;
+        let url = given(&settings.domain)
+            .ok_or_else(|| problem("is missing: the URL that gives the token"))?;
         let url = read_url(url).map_err(problem)?;
         let headers = settings.key_headers();
-        Ok(Some(Preflight { what: "the auth URL", method: Method::POST, url, headers, kept: false }))
+        Ok(Some(Preflight {
+            what: "the auth URL",
+            method: Method::POST,
+            url,
+            headers,
+            kept: false,
+        }))
     }
 
     fn called_urls(&self, endpoint: &Endpoint) -> Vec<(&'static str, Url)> {
-        let Ok(settings) = settings::settings::<Settings>(endpoint) else { return Vec::new() };
+        let Ok(settings) = settings::settings::<Settings>(endpoint) else {
+            return Vec::new();
+        };
         let domain = given(&settings.domain).filter(|_| settings.authenticate_by_token);
-        domain.and_then(|domain| read_url(domain).ok()).map(|url| ("settings.domain", url)).into_iter().collect()
+        domain
+            .and_then(|domain| read_url(domain).ok())
+            .map(|url| ("settings.domain", url))
+            .into_iter()
+            .collect()
     }
 
     fn grant(&self, endpoint: &Endpoint, reply: &Reply, now: Timestamp) -> Result<Grant, Outcome> {
@@ -327,11 +414,18 @@ impl Wire for NovuSms {
             return Err(status::unread(reply, fault, now).about("the auth URL"));
         }
         match answered_member(&reply.body, "data", key) {
-            None => Err(refused("missing_token", format!("the auth URL: its answer has no token at data.{key}"))),
-            Some(token) if value_problem(&token).is_some() => {
-                Err(refused("invalid_token", format!("the auth URL: the token at data.{key} cannot be in a header")))
-            }
-            Some(token) => Ok(Grant { headers: vec![Header::secret(key, token)], ..Grant::default() }),
+            None => Err(refused(
+                "missing_token",
+                format!("the auth URL: its answer has no token at data.{key}"),
+            )),
+            Some(token) if value_problem(&token).is_some() => Err(refused(
+                "invalid_token",
+                format!("the auth URL: the token at data.{key} cannot be in a header"),
+            )),
+            Some(token) => Ok(Grant {
+                headers: vec![Header::secret(key, token)],
+                ..Grant::default()
+            }),
         }
     }
 
@@ -354,11 +448,17 @@ impl Wire for NovuSms {
         }
         let id = answered(&reply.body, &settings.id_path);
         if id.is_none() && !settings.id_optional {
-            let text = format!("the endpoint answered {} without an id at {}", reply.status, settings.id_path);
+            let text = format!(
+                "the endpoint answered {} without an id at {}",
+                reply.status, settings.id_path
+            );
             return refused("missing_id", text);
         }
         let date = answered(&reply.body, &settings.date_path).unwrap_or_else(|| iso_date(now));
-        Outcome::Accepted { provider_message_id: id, provider_message_date: Some(date) }
+        Outcome::Accepted {
+            provider_message_id: id,
+            provider_message_date: Some(date),
+        }
     }
 
     fn new_secret(&self, _settings: &Map<String, Value>) -> Option<Secret> {
@@ -373,14 +473,24 @@ impl Wire for NovuSms {
         Sample {
             recipient: Some(json!({"phone": "+1234567890"})),
             settings: json!({"apiKeyRequestHeader": "X-API-KEY", "apiKey": "key-123", "from": "MyApp"}),
-            ..Sample::new("sms.otp", json!({"content": "Your verification code is 123456"}))
+            ..Sample::new(
+                "sms.otp",
+                json!({"content": "Your verification code is 123456"}),
+            )
         }
     }
 }
 
 fn refused(code: &str, text: String) -> Outcome {
-    let error = AttemptError { code: code.to_owned(), text };
-    Outcome::Refused { reason: FailureReason::ProviderRejected, error, provider_error_code: None }
+    let error = AttemptError {
+        code: code.to_owned(),
+        text,
+    };
+    Outcome::Refused {
+        reason: FailureReason::ProviderRejected,
+        error,
+        provider_error_code: None,
+    }
 }
 
 #[cfg(test)]

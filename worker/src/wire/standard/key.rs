@@ -1,4 +1,5 @@
-//! The keys of Standard Webhooks: `whsec_` for HMAC-SHA256 (signature `v1`), `whsk_` for ed25519 (`v1a`).
+//! The keys of Standard Webhooks: `whsec_` for HMAC-SHA256 (signature `v1`), `whsk_` for ed25519
+//! (`v1a`).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -34,12 +35,20 @@ impl Key {
         let decoded = |encoded: &str| STANDARD.decode(encoded).map_err(|_| RULE.to_owned());
         if let Some(encoded) = secret.expose().strip_prefix(SYMMETRIC) {
             let bytes = decoded(encoded)?;
-            return if SECRET_BYTES.contains(&bytes.len()) { Ok(Self::Symmetric(bytes)) } else { Err(RULE.to_owned()) };
+            return if SECRET_BYTES.contains(&bytes.len()) {
+                Ok(Self::Symmetric(bytes))
+            } else {
+                Err(RULE.to_owned())
+            };
         }
-        let encoded = secret.expose().strip_prefix(ASYMMETRIC).ok_or_else(|| RULE.to_owned())?;
+        let encoded = secret
+            .expose()
+            .strip_prefix(ASYMMETRIC)
+            .ok_or_else(|| RULE.to_owned())?;
         let bytes: [u8; 64] = decoded(encoded)?.try_into().map_err(|_| RULE.to_owned())?;
         let pair = SigningKey::from_keypair_bytes(&bytes).map_err(|_| {
-            "has a public key that does not belong to its seed: the last 32 bytes behind whsk_".to_owned()
+            "has a public key that does not belong to its seed: the last 32 bytes behind whsk_"
+                .to_owned()
         })?;
         Ok(Self::Asymmetric(Box::new(pair)))
     }
@@ -54,18 +63,26 @@ impl Key {
                 mac.update(&signed);
                 format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
             }
-            Self::Asymmetric(key) => format!("v1a,{}", STANDARD.encode(key.sign(&signed).to_bytes())),
+            Self::Asymmetric(key) => {
+                format!("v1a,{}", STANDARD.encode(key.sign(&signed).to_bytes()))
+            }
         }
     }
 }
 
 /// A new secret for HMAC-SHA256, of 32 bytes.
 pub(super) fn new_symmetric() -> Secret {
-    Secret::new(format!("{SYMMETRIC}{}", STANDARD.encode(rand::random::<[u8; 32]>())))
+    Secret::new(format!(
+        "{SYMMETRIC}{}",
+        STANDARD.encode(rand::random::<[u8; 32]>())
+    ))
 }
 
 /// A new pair of keys for ed25519.
 pub(super) fn new_asymmetric() -> Secret {
     let pair = SigningKey::from_bytes(&rand::random::<[u8; 32]>());
-    Secret::new(format!("{ASYMMETRIC}{}", STANDARD.encode(pair.to_keypair_bytes())))
+    Secret::new(format!(
+        "{ASYMMETRIC}{}",
+        STANDARD.encode(pair.to_keypair_bytes())
+    ))
 }

@@ -1,5 +1,6 @@
-//! `standard`: Standard Webhooks 1.0. The body is an envelope of type, timestamp and data. Each live
-//! secret signs `<id>.<timestamp>.<body>`: with HMAC-SHA256 or, if it is a pair of keys, with ed25519.
+//! `standard`: Standard Webhooks 1.0. The body is an envelope of type, timestamp and data. Each
+//! live secret signs `<id>.<timestamp>.<body>`: with HMAC-SHA256 or, if it is a pair of keys, with
+//! ed25519.
 
 mod key;
 
@@ -12,7 +13,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use self::key::Key;
-use super::{FieldProblem, Header, RenderError, Rendered, Sample, Subject, Unwritten, Wire, WireInfo, settings};
+use super::{
+    FieldProblem, Header, RenderError, Rendered, Sample, Subject, Unwritten, Wire, WireInfo,
+    settings,
+};
 
 /// The wire format.
 #[derive(Debug)]
@@ -23,11 +27,11 @@ pub(super) struct Standard;
 struct Settings {
     /// What the body is.
     body: BodyShape,
-    /// Which kind of secret is made where none is brought: for HMAC-SHA256 (v1) or for ed25519 (v1a).
-    /// Secrets that are there sign as their own kind says.
+    /// Which kind of secret is made where none is brought: for HMAC-SHA256 (v1) or for ed25519
+    /// (v1a). Secrets that are there sign as their own kind says.
     signature: SignatureKind,
-    /// What the names of the three headers begin with: webhook-id, webhook-timestamp and webhook-signature, or
-    /// svix-id, svix-timestamp and svix-signature.
+    /// What the names of the three headers begin with: webhook-id, webhook-timestamp and
+    /// webhook-signature, or svix-id, svix-timestamp and svix-signature.
     header_prefix: Prefix,
 }
 
@@ -72,7 +76,8 @@ struct Envelope<'a> {
 impl Wire for Standard {
     fn info(&self) -> WireInfo {
         WireInfo {
-            description: "Standard Webhooks: an envelope of type, timestamp and data, signed with HMAC-SHA256 or ed25519 (webhook-signature).",
+            description: "Standard Webhooks: an envelope of type, timestamp and data, signed with \
+                          HMAC-SHA256 or ed25519 (webhook-signature).",
             signs: true,
             settings: settings::schema::<Settings>(),
             payload: settings::any(),
@@ -82,7 +87,11 @@ impl Wire for Standard {
 
     fn check(&self, endpoint: &Endpoint) -> Vec<FieldProblem> {
         let mut problems = Vec::new();
-        problems.extend(settings::settings::<Settings>(endpoint).err().map(FieldProblem::from));
+        problems.extend(
+            settings::settings::<Settings>(endpoint)
+                .err()
+                .map(FieldProblem::from),
+        );
         if endpoint.confidential.secrets.is_empty() {
             problems.push(unsigned().into());
         }
@@ -104,15 +113,28 @@ impl Wire for Standard {
         Ok(Rendered::json(body))
     }
 
-    fn sign(&self, subject: &Subject<'_>, rendered: &Rendered, now: Timestamp) -> Result<Vec<Header>, RenderError> {
+    fn sign(
+        &self,
+        subject: &Subject<'_>,
+        rendered: &Rendered,
+        now: Timestamp,
+    ) -> Result<Vec<Header>, RenderError> {
         let settings: Settings = settings::settings(subject.endpoint)?;
         let headers = signed(subject, &rendered.body, now, settings.header_prefix)?;
-        if headers.is_empty() { Err(unsigned()) } else { Ok(headers) }
+        if headers.is_empty() {
+            Err(unsigned())
+        } else {
+            Ok(headers)
+        }
     }
 
     fn new_secret(&self, settings: &Map<String, Value>) -> Option<Secret> {
         let asymmetric = settings.get("signature").is_some_and(|kind| kind == "v1a");
-        Some(if asymmetric { key::new_asymmetric() } else { key::new_symmetric() })
+        Some(if asymmetric {
+            key::new_asymmetric()
+        } else {
+            key::new_symmetric()
+        })
     }
 
     fn check_secret(&self, secret: &Secret) -> Result<(), String> {
@@ -120,17 +142,24 @@ impl Wire for Standard {
     }
 
     fn sample(&self) -> Sample {
-        Sample::new("posthaste.test", serde_json::json!({"message": "A test from Posthaste"}))
+        Sample::new(
+            "posthaste.test",
+            serde_json::json!({"message": "A test from Posthaste"}),
+        )
     }
 }
 
-/// The three headers of Standard Webhooks, `webhook-id`, `webhook-timestamp` and `webhook-signature`, with a
-/// signature for each live secret, the newest first; none where the endpoint has no secret. For wire formats
-/// that sign this way beside their own.
+/// The three headers of Standard Webhooks, `webhook-id`, `webhook-timestamp` and
+/// `webhook-signature`, with a signature for each live secret, the newest first; none where the
+/// endpoint has no secret. For wire formats that sign this way beside their own.
 ///
 /// # Errors
 /// When a secret is none of Standard Webhooks.
-pub(super) fn headers(subject: &Subject<'_>, body: &[u8], now: Timestamp) -> Result<Vec<Header>, RenderError> {
+pub(super) fn headers(
+    subject: &Subject<'_>,
+    body: &[u8],
+    now: Timestamp,
+) -> Result<Vec<Header>, RenderError> {
     signed(subject, body, now, Prefix::Webhook)
 }
 
@@ -144,12 +173,25 @@ pub(super) fn check_secret(secret: &Secret) -> Result<(), String> {
 
 /// What is wrong with an endpoint's secrets.
 pub(super) fn check_secrets(endpoint: &Endpoint) -> impl Iterator<Item = FieldProblem> + '_ {
-    let wrong = endpoint.confidential.secrets.iter().filter_map(|held| check_secret(&held.secret).err());
-    wrong.map(|problem| FieldProblem { field: "secret".into(), problem })
+    let wrong = endpoint
+        .confidential
+        .secrets
+        .iter()
+        .filter_map(|held| check_secret(&held.secret).err());
+    wrong.map(|problem| FieldProblem {
+        field: "secret".into(),
+        problem,
+    })
 }
 
-fn signed(subject: &Subject<'_>, body: &[u8], now: Timestamp, prefix: Prefix) -> Result<Vec<Header>, RenderError> {
-    let (id, timestamp) = (subject.delivery.to_string(), now.as_seconds());
+fn signed(
+    subject: &Subject<'_>,
+    body: &[u8],
+    now: Timestamp,
+    prefix: Prefix,
+) -> Result<Vec<Header>, RenderError> {
+    let id = subject.delivery.to_string();
+    let timestamp = now.as_seconds();
     let sign = |secret: &Secret| Key::read(secret).map(|key| key.sign(&id, timestamp, body));
     let signatures: Vec<String> = subject
         .endpoint

@@ -1,4 +1,5 @@
-//! JSON text as a tree that knows where each value stands in it, and what JavaScript's engine sees of it.
+//! JSON text as a tree that knows where each value stands in it, and what JavaScript's engine sees
+//! of it.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -53,9 +54,14 @@ impl<'t> Node<'t> {
             #[expect(clippy::float_cmp, reason = "the very same number")]
             (Kind::Number(a), Kind::Number(b)) => a == b,
             (Kind::Text(a), Kind::Text(b)) => a == b,
-            (Kind::Array(a), Kind::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.equals(b)),
+            (Kind::Array(a), Kind::Array(b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.equals(b))
+            }
             (Kind::Object(a), Kind::Object(b)) => {
-                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.name == b.name && a.value.equals(&b.value))
+                a.len() == b.len()
+                    && a.iter()
+                        .zip(b)
+                        .all(|(a, b)| a.name == b.name && a.value.equals(&b.value))
             }
             _ => false,
         }
@@ -63,8 +69,13 @@ impl<'t> Node<'t> {
 
     /// The member of that name, where this is an object.
     pub(super) fn member(&self, name: &[u16]) -> Option<&Self> {
-        let Kind::Object(members) = &self.kind else { return None };
-        members.iter().find(|member| member.name == name).map(|member| &member.value)
+        let Kind::Object(members) = &self.kind else {
+            return None;
+        };
+        members
+            .iter()
+            .find(|member| member.name == name)
+            .map(|member| &member.value)
     }
 
     fn new(text: &'t str, kind: Kind<'t>, whole: bool) -> Self {
@@ -82,7 +93,12 @@ impl<'t> Node<'t> {
                 }
             }
         }
-        Self { text, kind, seen: hasher.finish(), whole }
+        Self {
+            text,
+            kind,
+            seen: hasher.finish(),
+            whole,
+        }
     }
 }
 
@@ -111,7 +127,9 @@ impl<'t> Reader<'t> {
             }
             b'"' => (Kind::Text(units(self.string()?)?), true),
             b'-' | b'0'..=b'9' => {
-                let end = self.rest().find(|c: char| !matches!(c, '-' | '+' | '.' | 'e' | 'E' | '0'..='9'));
+                let end = self
+                    .rest()
+                    .find(|c: char| !matches!(c, '-' | '+' | '.' | 'e' | 'E' | '0'..='9'));
                 self.at += end.unwrap_or(self.rest().len());
                 (Kind::Number(self.text[begin..self.at].parse().ok()?), true)
             }
@@ -134,8 +152,10 @@ impl<'t> Reader<'t> {
 
     fn object(&mut self, depth: usize) -> Option<(Kind<'t>, bool)> {
         let mut members: Vec<Member<'t>> = Vec::new();
-        let mut places: std::collections::HashMap<Vec<u16>, usize> = std::collections::HashMap::new();
-        let (mut count, mut whole) = (0_usize, true);
+        let mut places: std::collections::HashMap<Vec<u16>, usize> =
+            std::collections::HashMap::new();
+        let mut count = 0_usize;
+        let mut whole = true;
         while self.goes_on(b'{', b'}', count == 0)? {
             count += 1;
             self.skip_space();
@@ -153,7 +173,11 @@ impl<'t> Reader<'t> {
                 }
                 None => {
                     places.insert(name.clone(), members.len());
-                    members.push(Member { name, name_text, value });
+                    members.push(Member {
+                        name,
+                        name_text,
+                        value,
+                    });
                 }
             }
         }
@@ -246,10 +270,13 @@ fn units(quoted: &str) -> Option<Vec<u16>> {
 
 /// The name as the index of an array, if it is written as one.
 fn index(name: &[u16]) -> Option<u64> {
-    let digits = !name.is_empty() && name.len() <= 10 && name.iter().all(|unit| (48..=57).contains(unit));
+    let digits =
+        !name.is_empty() && name.len() <= 10 && name.iter().all(|unit| (48..=57).contains(unit));
     if !digits || (name.len() > 1 && name[0] == 48) {
         return None;
     }
-    let number = name.iter().fold(0, |number, unit| number * 10 + u64::from(unit - 48));
+    let number = name
+        .iter()
+        .fold(0, |number, unit| number * 10 + u64::from(unit - 48));
     (number < INDEX_END).then_some(number)
 }

@@ -72,13 +72,19 @@ fn event(about: &Notification, state: DeliveryState) -> Event {
     Event::of_outcome(&delivery, Some(&attempt)).unwrap()
 }
 
-const FAILED: DeliveryState = DeliveryState::Failed { at: NOW, reason: FailureReason::RetriesExhausted };
+const FAILED: DeliveryState = DeliveryState::Failed {
+    at: NOW,
+    reason: FailureReason::RetriesExhausted,
+};
 const EXPIRED: DeliveryState = DeliveryState::Expired { at: NOW };
 
 fn made(about: &Notification, state: DeliveryState) -> (Notification, Value) {
     let event = event(about, state);
     let made = of(&event, &delivery_of(&event).unwrap(), about).unwrap();
-    assert_eq!(of(&event, &delivery_of(&event).unwrap(), about).unwrap(), made);
+    assert_eq!(
+        of(&event, &delivery_of(&event).unwrap(), about).unwrap(),
+        made
+    );
     assert_eq!(made.id.as_str(), format!("evt_{}-httpsms", event.id));
     assert!(is_made(&made.kind) && made.origin == Origin::Event && made.accepted_at == NOW);
     assert_eq!(made.tenant, about.tenant);
@@ -107,11 +113,17 @@ fn an_event_says_what_the_notification_said() {
         all.extend(own.as_object().unwrap().clone());
         Value::Object(all)
     };
-    assert_eq!(data, with(json!({ "id": id, "error_message": "the endpoint answered 503" })));
+    assert_eq!(
+        data,
+        with(json!({ "id": id, "error_message": "the endpoint answered 503" }))
+    );
     assert_eq!(failed.phone_number().as_deref(), Some("+1"));
     let (expired, data) = made(&notification("n-1", &payload, None), EXPIRED);
     assert_eq!(expired.kind.as_str(), "message.send.expired");
-    assert_eq!(data, with(json!({ "message_id": id, "send_attempt_count": 5, "is_final": true })));
+    assert_eq!(
+        data,
+        with(json!({ "message_id": id, "send_attempt_count": 5, "is_final": true }))
+    );
 }
 
 #[test]
@@ -123,12 +135,32 @@ fn it_finds_the_members_of_other_wire_formats() {
     let authgear = json!({ "to": "+2", "body": "code" });
     assert_eq!(words(authgear, None), ["", "+2", "code"]);
     let novu = json!({ "content": "hi", "from": "MyApp" });
-    assert_eq!(words(novu.clone(), Some(json!({ "phone": "+3" }))), ["MyApp", "+3", "hi"]);
-    assert_eq!(words(novu, Some(json!({ "phone": "+3", "phone_number": "+4" }))), ["MyApp", "+4", "hi"]);
+    assert_eq!(
+        words(novu.clone(), Some(json!({ "phone": "+3" }))),
+        ["MyApp", "+3", "hi"]
+    );
+    assert_eq!(
+        words(novu, Some(json!({ "phone": "+3", "phone_number": "+4" }))),
+        ["MyApp", "+4", "hi"]
+    );
     let cometchat = json!({ "smsContent": "new", "sender": { "uid": "a" } });
-    assert_eq!(words(cometchat, Some(json!({ "uid": "b", "phno": "+5" }))), ["", "+5", "new"]);
-    assert_eq!(words(json!({ "data": { "smsContent": "in" }, "sender": "+6" }), None), ["+6", "", "in"]);
-    for other in [json!("text"), json!(null), json!([1]), json!({ "owner": null, "content": "" })] {
+    assert_eq!(
+        words(cometchat, Some(json!({ "uid": "b", "phno": "+5" }))),
+        ["", "+5", "new"]
+    );
+    assert_eq!(
+        words(
+            json!({ "data": { "smsContent": "in" }, "sender": "+6" }),
+            None
+        ),
+        ["+6", "", "in"]
+    );
+    for other in [
+        json!("text"),
+        json!(null),
+        json!([1]),
+        json!({ "owner": null, "content": "" }),
+    ] {
         assert_eq!(words(other, None), ["", "", ""]);
     }
 }
@@ -145,7 +177,10 @@ fn the_messages_id_is_a_uuid() {
     let derived = id(json!({}), "n-1");
     assert_eq!(derived, id(json!({}), "n-1"));
     assert_ne!(derived, id(json!({}), "n-2"));
-    assert_eq!(id(json!({ "id": 7 }), "n-1"), id(json!({ "message_id": "7", "id": uuid }), "n-2"));
+    assert_eq!(
+        id(json!({ "id": 7 }), "n-1"),
+        id(json!({ "message_id": "7", "id": uuid }), "n-2")
+    );
     assert_eq!((derived.len(), &derived[14..15]), (36, "4"));
 }
 
