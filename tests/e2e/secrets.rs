@@ -118,7 +118,7 @@ async fn who_changed_what_is_in_the_log() {
         let log = up.log();
         let lines: Vec<String> = log
             .lines()
-            .filter(|line| line.contains("posthaste_producer::http::audit"))
+            .filter(|line| line.contains("posthaste_producer::http::auth::audit"))
             .map(str::to_owned)
             .collect();
         (lines.len() >= 2).then_some(lines)

@@ -253,11 +253,12 @@ async fn digests_and_hmac_have_the_known_values() {
 async fn timers_aborting_and_cloning() {
     assert_all(&[
         (
-            "(async () => { const seen = []; setTimeout((x) => seen.push(x), 20, 'late'); \
-             setTimeout(() => seen.push('early'), 1); const gone = setTimeout(() => \
-             seen.push('never'), 2); clearTimeout(gone); let n = 0; const i = setInterval(() => { \
-             if (++n === 3) { clearInterval(i); seen.push('third') } }, 1); queueMicrotask(() => \
-             seen.push('micro')); await new Promise((d) => setTimeout(d, 60)); return seen })()",
+            "new Promise((done) => { const seen = []; setTimeout(() => seen.push('early'), 1); \
+             const gone = setTimeout(() => seen.push('never'), 2); clearTimeout(gone); \
+             queueMicrotask(() => seen.push('micro')); let n = 0; \
+             const late = (x) => { seen.push(x); done(seen) }; const i = setInterval(() => { \
+             if (++n === 3) { clearInterval(i); seen.push('third'); setTimeout(late, 20, 'late') } \
+             }, 1) })",
             r#"["micro","early","third","late"]"#,
         ),
         ("(() => { const c = new AbortController(); const seen = []; \
