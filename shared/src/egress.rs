@@ -174,7 +174,7 @@ impl EgressPolicy {
             || self
                 .allow
                 .iter()
-                .any(|entry| matches!(entry, Allowed::Network(net) if net.contains(&address) || net.contains(&plain)));
+                .any(|entry| entry.contains(address) || entry.contains(plain));
         // What an operator allows as IPv4 is not thereby allowed in the guise of an IPv6 transition
         // form.
         let disguised = plain != address;
@@ -201,6 +201,11 @@ impl EgressPolicy {
 }
 
 impl Allowed {
+    /// Whether the address is in the network. An entry with a host is about names.
+    fn contains(&self, address: IpAddr) -> bool {
+        matches!(self, Self::Network(net) if net.contains(&address))
+    }
+
     fn parse(entry: &str) -> Result<Self, InvalidAllow> {
         if let Ok(net) = entry.parse::<IpNet>() {
             return Ok(Self::Network(net.trunc()));
@@ -515,7 +520,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_private_address_is_private_in_every_guise(a in 0_u8..=255, b in 0_u8..=255, c in 0_u8..=255, d in 0_u8..=255) {
+        fn a_private_address_is_private_in_every_guise(
+            a in 0_u8..=255, b in 0_u8..=255, c in 0_u8..=255, d in 0_u8..=255,
+        ) {
             let v4 = Ipv4Addr::new(a, b, c, d);
             if is_public_v4(v4) {
                 return Ok(());

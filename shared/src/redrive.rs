@@ -89,7 +89,12 @@ impl Redriver {
         } else {
             let id = redrive.id;
             let redriven = redrive.redriven;
-            tracing::info!(redrive.id = %id, redriven, undecodable = redrive.undecodable, "a redrive ended");
+            tracing::info!(
+                redrive.id = %id,
+                redriven,
+                undecodable = redrive.undecodable,
+                "a redrive ended"
+            );
         }
         Ok(())
     }

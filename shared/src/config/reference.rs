@@ -5,32 +5,7 @@ use std::fmt::Write as _;
 use super::settings::{Kind, Profile, SETTINGS, Setting, UsedBy};
 use super::value::{show_bytes, show_seconds};
 
-const HEAD: &str = "\
-# Configuration
-
-<!-- Generated from shared/src/config/settings.rs; `cargo test -p posthaste-shared config` says when it is out of date. -->
-
-A value is taken from the first of these that has one:
-
-1. a flag of the command line (`posthaste <command> --help` lists them),
-2. the environment variable `POSTHASTE_…`, or the file that `POSTHASTE_…_FILE` names (for secrets mounted as files; the
-   newline at its end does not count). An empty variable counts as not set, where nothing else is said,
-3. `posthaste.toml`: the file that `--config` names, else the one in the working directory if there is one,
-4. the default.
-
-In the file a setting stands under its name, or in a section: `database_url = \"…\"` and
-
-```toml
-[database]
-url = \"postgres://posthaste:secret@db.internal/posthaste\"
-```
-
-say the same. A name that no setting has is refused. Durations are written as `500ms`, `10s`, `5m`, `24h` or `30d`; sizes
-as `1048576`, `512KiB` or `16MiB`.
-
-`posthaste doctor` prints the configuration that counts, with where each value came from and secrets redacted, and
-checks it.
-";
+const HEAD: &str = include_str!("reference.md");
 
 /// The reference as Markdown.
 #[must_use]

@@ -17,7 +17,10 @@ pub struct InvalidId {
 }
 
 macro_rules! text_id {
-    ($(#[doc = $doc:literal])* $name:ident, $what:literal, $max:literal, $rule:literal, $pattern:literal, $allowed:expr) => {
+    (
+        $(#[doc = $doc:literal])* $name:ident, $what:literal, $max:literal, $rule:literal,
+        $pattern:literal, $allowed:expr
+    ) => {
         $(#[doc = $doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]

@@ -457,7 +457,8 @@ mod tests {
                 .accept(acceptance())
                 .is_ok()
         );
-        let far = r#"{"type":"a","payload":1,"deliver_at":"9999-12-31T23:59:58Z","expires_at":"9999-12-31T23:59:59Z"}"#;
+        let far = r#"{"type":"a","payload":1,
+            "deliver_at":"9999-12-31T23:59:58Z","expires_at":"9999-12-31T23:59:59Z"}"#;
         let far = draft(far).accept(acceptance()).unwrap();
         assert_eq!(far.expires_at.unwrap().to_string(), "9999-12-31T23:59:59Z");
         assert!(

@@ -292,12 +292,17 @@ mod tests {
             spread in 0.0_f64..=1.0,
         ) {
             let policy = RetryPolicy {
-                initial_delay_ms: initial, multiplier, max_delay_ms: max, jitter: spread, ..RetryPolicy::default()
+                initial_delay_ms: initial,
+                multiplier,
+                max_delay_ms: max,
+                jitter: spread,
+                ..RetryPolicy::default()
             };
             policy.check().unwrap();
             let delay = policy.delay(attempt, jitter, None);
             prop_assert!(delay >= MIN_DELAY);
-            prop_assert!(delay <= Duration::from_millis(max).mul_f64(1.0 + spread) + Duration::from_millis(1));
+            let longest = Duration::from_millis(max).mul_f64(1.0 + spread);
+            prop_assert!(delay <= longest + Duration::from_millis(1));
             prop_assert!(policy.delay(attempt, 0.0, None) <= policy.delay(attempt + 1, 0.0, None));
         }
     }

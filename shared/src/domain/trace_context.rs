@@ -195,7 +195,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_again(trace in any::<[u8; 16]>(), span in any::<[u8; 8]>(), sampled: bool) {
+        fn what_is_written_is_read_again(
+            trace in any::<[u8; 16]>(), span in any::<[u8; 8]>(), sampled: bool,
+        ) {
             if let (Some(trace), Some(span)) = (TraceId::new(trace), SpanId::new(span)) {
                 let context = TraceContext::new(trace, span, sampled);
                 prop_assert_eq!(TraceContext::parse(&context.to_string()), Some(context));

@@ -146,8 +146,8 @@ impl Store {
             SELECT ",
             delivery_columns!(),
             " FROM deliveries d
-            WHERE d.status IN ('failed', 'expired') AND d.status <> 'delivered' AND d.origin = 'producer'
-                AND d.id > $1
+            WHERE d.status IN ('failed', 'expired') AND d.status <> 'delivered'
+                AND d.origin = 'producer' AND d.id > $1
             ORDER BY d.id LIMIT $2"
         );
         const THERE: &str = "-- accounting.events
@@ -232,5 +232,6 @@ const LOST_LEASES: &str = "-- accounting.lost_leases
 const NO_NOTIFICATION: &str = "-- accounting.no_notification
     SELECT count(*) OVER (), CAST(NULL AS TEXT), d.id FROM deliveries d
     WHERE d.status = 'pending' AND d.status <> 'delivered'
-        AND NOT EXISTS (SELECT 1 FROM notifications n WHERE n.tenant = d.tenant AND n.id = d.notification_id)
+        AND NOT EXISTS (SELECT 1 FROM notifications n
+            WHERE n.tenant = d.tenant AND n.id = d.notification_id)
     LIMIT 100";

@@ -75,7 +75,8 @@ impl Store {
             " FROM ",
             claimed_tables!(),
             "
-            WHERE d.due_at IS NOT NULL AND d.due_at <= $1 AND (d.expires_at IS NULL OR d.expires_at > $1)
+            WHERE d.due_at IS NOT NULL AND d.due_at <= $1
+                AND (d.expires_at IS NULL OR d.expires_at > $1)
             ORDER BY d.due_at LIMIT $2 {skip_locked}"
         );
         self.claim(
@@ -106,7 +107,8 @@ impl Store {
             " FROM ",
             claimed_tables!(),
             "
-            WHERE d.wait = 'parked' AND d.endpoint_id = $3 AND (d.expires_at IS NULL OR d.expires_at > $1)
+            WHERE d.wait = 'parked' AND d.endpoint_id = $3
+                AND (d.expires_at IS NULL OR d.expires_at > $1)
             ORDER BY d.created_at, d.id LIMIT $2 {skip_locked}"
         );
         let params = |left| {
@@ -156,7 +158,8 @@ impl Store {
         const SQL: &str = "-- claims.release
             UPDATE deliveries SET wait = 'retry', due_at = u.due_at
             FROM {rows}
-            WHERE deliveries.id = u.key AND deliveries.wait = 'in_flight' AND deliveries.due_at = u.lease_until";
+            WHERE deliveries.id = u.key AND deliveries.wait = 'in_flight'
+                AND deliveries.due_at = u.lease_until";
         let mut batch = Batch::new(&[
             ("key", Kind::Uuid),
             ("lease_until", Kind::Int),

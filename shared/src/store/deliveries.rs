@@ -259,7 +259,8 @@ impl Store {
     pub async fn due(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
         const SQL: &str = "-- deliveries.due
             SELECT count(*) FROM (SELECT d.id FROM deliveries d
-                WHERE d.due_at IS NOT NULL AND d.due_at <= $1 AND d.wait <> 'in_flight' LIMIT $2) AS found";
+                WHERE d.due_at IS NOT NULL AND d.due_at <= $1 AND d.wait <> 'in_flight'
+                LIMIT $2) AS found";
         let answer = self
             .driver
             .read(SQL, vec![Param::time(now), Param::count(limit)])
@@ -282,7 +283,9 @@ impl Store {
     ) -> Result<u64, StoreError> {
         const SQL: &str = "-- deliveries.pending_of_tenant
             SELECT count(*) FROM
-                (SELECT 1 FROM deliveries WHERE tenant = $1 AND status = 'pending' AND status <> 'delivered' LIMIT $2) AS some";
+                (SELECT 1 FROM deliveries
+                    WHERE tenant = $1 AND status = 'pending' AND status <> 'delivered'
+                    LIMIT $2) AS some";
         let params = vec![
             Param::text(tenant.as_str()),
             Param::int(i64::try_from(most).unwrap_or(i64::MAX)),
@@ -305,10 +308,12 @@ impl Store {
         const SQL: &str = "-- deliveries.backlog
             SELECT (SELECT count(*) FROM deliveries
                     WHERE due_at IS NOT NULL AND (due_at <= $1 OR wait = 'in_flight')),
-                (SELECT count(*) FROM deliveries WHERE due_at IS NOT NULL AND due_at > $1 AND wait <> 'in_flight'),
+                (SELECT count(*) FROM deliveries
+                    WHERE due_at IS NOT NULL AND due_at > $1 AND wait <> 'in_flight'),
                 (SELECT count(*) FROM deliveries WHERE wait = 'parked'),
                 (SELECT due_at FROM deliveries
-                    WHERE due_at IS NOT NULL AND due_at <= $1 AND wait <> 'in_flight' ORDER BY due_at LIMIT 1)";
+                    WHERE due_at IS NOT NULL AND due_at <= $1 AND wait <> 'in_flight'
+                    ORDER BY due_at LIMIT 1)";
         let answer = self.driver.read(SQL, vec![Param::time(now)]).await?;
         let Some(row) = answer.rows.into_iter().next() else {
             return Ok(Backlog::default());
@@ -436,7 +441,10 @@ async fn locked(
 }
 
 fn is_in_flight(delivery: &Delivery, now: Timestamp) -> bool {
-    matches!(delivery.state, DeliveryState::Pending(Wait::InFlight { lease_until }) if lease_until > now)
+    matches!(
+        delivery.state,
+        DeliveryState::Pending(Wait::InFlight { lease_until }) if lease_until > now
+    )
 }
 
 impl<'a> Change<'a> {

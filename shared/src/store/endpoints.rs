@@ -153,8 +153,9 @@ impl Store {
         most: Option<u64>,
     ) -> Result<Endpoint, StoreError> {
         const SQL: &str = "-- endpoints.insert
-            INSERT INTO endpoints (id, tenant, url, wire_format, description, subscription, confidential, timeout_ms,
-                retry, max_in_flight, rate_limit_per_second, status, disabled_reason, updated_at, created_at, uid, version)
+            INSERT INTO endpoints (id, tenant, url, wire_format, description, subscription,
+                confidential, timeout_ms, retry, max_in_flight, rate_limit_per_second, status,
+                disabled_reason, updated_at, created_at, uid, version)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 0)
             ON CONFLICT DO NOTHING";
         let mut params = self.endpoint_params(endpoint).await?;
@@ -291,8 +292,9 @@ impl Store {
     ) -> Result<Saved, StoreError> {
         // What changes where it goes to or whether it is called begins its health anew.
         const SQL: &str = "-- endpoints.update
-            UPDATE endpoints SET tenant = $2, url = $3, wire_format = $4, description = $5, subscription = $6,
-                confidential = $7, timeout_ms = $8, retry = $9, max_in_flight = $10, rate_limit_per_second = $11,
+            UPDATE endpoints SET tenant = $2, url = $3, wire_format = $4, description = $5,
+                subscription = $6, confidential = $7, timeout_ms = $8, retry = $9,
+                max_in_flight = $10, rate_limit_per_second = $11,
                 failing_since = CASE WHEN url = $3 AND status = $12 THEN failing_since END,
                 status = $12, disabled_reason = $13, updated_at = $14
             WHERE id = $1 AND version = $15 AND deleted_at IS NULL";
@@ -327,7 +329,8 @@ impl Store {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         const SQL: &str = "-- endpoints.delete
-            UPDATE endpoints SET deleted_at = $2, updated_at = $2, confidential = NULL, failing_since = NULL
+            UPDATE endpoints SET deleted_at = $2, updated_at = $2, confidential = NULL,
+                failing_since = NULL
             WHERE id = $1 AND deleted_at IS NULL AND version = coalesce($3, version)";
         let mut tx = self.driver.begin().await?;
         let params = vec![
@@ -390,13 +393,13 @@ impl Store {
             SELECT ",
             columns!("d"),
             " FROM {rows} JOIN endpoints d ON d.id = u.key
-            WHERE d.failing_since IS NOT NULL AND d.failing_since <= u.since AND d.status = 'enabled'
-                AND d.deleted_at IS NULL
+            WHERE d.failing_since IS NOT NULL AND d.failing_since <= u.since
+                AND d.status = 'enabled' AND d.deleted_at IS NULL
             {skip_locked}"
         );
         const DISABLE: &str = "-- endpoints.disable_failing
-            UPDATE endpoints SET status = 'disabled', disabled_reason = 'failing', failing_since = NULL,
-                updated_at = u.updated_at
+            UPDATE endpoints SET status = 'disabled', disabled_reason = 'failing',
+                failing_since = NULL, updated_at = u.updated_at
             FROM {rows} WHERE endpoints.id = u.key";
         let mut tx = self.driver.begin().await?;
         let mut candidates = Batch::new(&[("key", Kind::Text), ("since", Kind::Int)]);

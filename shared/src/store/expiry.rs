@@ -166,7 +166,8 @@ async fn last_attempts(
         SELECT a.delivery_id, ",
         attempt_columns!(),
         "
-        FROM {rows} JOIN attempts a ON a.delivery_id = u.key AND a.number = u.number AND a.started_at >= u.since"
+        FROM {rows} JOIN attempts a ON a.delivery_id = u.key AND a.number = u.number
+            AND a.started_at >= u.since"
     );
     let mut batch = Batch::new(&[
         ("key", Kind::Uuid),

@@ -56,7 +56,8 @@ impl Store {
         ids: &[(TenantId, NotificationId)],
     ) -> Result<Vec<(TenantId, NotificationId)>, StoreError> {
         const SQL: &str = "-- id_conflicts.get_each
-            SELECT c.tenant, c.id FROM {rows} JOIN id_conflicts c ON c.tenant = u.tenant AND c.id = u.id";
+            SELECT c.tenant, c.id
+            FROM {rows} JOIN id_conflicts c ON c.tenant = u.tenant AND c.id = u.id";
         let mut batch = Batch::new(&[("tenant", Kind::Text), ("id", Kind::Text)]);
         let each: std::collections::BTreeSet<_> = ids.iter().collect();
         for (tenant, id) in each {

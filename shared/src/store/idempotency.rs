@@ -62,7 +62,8 @@ impl Store {
 
     async fn begin_all(&self, claims: &[IdempotencyClaim]) -> Result<Vec<Begun>, StoreError> {
         const INSERT: &str = "-- idempotency_keys.claim
-            INSERT INTO idempotency_keys (tenant, name, fingerprint, notification_id, accepted_at, state)
+            INSERT INTO idempotency_keys (tenant, name, fingerprint, notification_id, accepted_at,
+                state)
             SELECT u.tenant, u.name, u.fingerprint, u.notification_id, u.accepted_at, 'in_progress'
             FROM {rows} WHERE true
             ON CONFLICT DO NOTHING RETURNING tenant, name";

@@ -56,7 +56,8 @@ impl Store {
         cut_off_before: Timestamp,
     ) -> Result<Claimed, StoreError> {
         const CLAIM: &str = "-- idempotent_answers.claim
-            INSERT INTO idempotent_answers (caller, name, fingerprint, claimed_at) VALUES ($1, $2, $3, $4)
+            INSERT INTO idempotent_answers (caller, name, fingerprint, claimed_at)
+            VALUES ($1, $2, $3, $4)
             ON CONFLICT (caller, name) DO UPDATE SET claimed_at = $4
             WHERE idempotent_answers.answer IS NULL AND idempotent_answers.claimed_at < $5
                 AND idempotent_answers.fingerprint = $3";

@@ -20,7 +20,8 @@ impl Store {
     /// [`StoreError`].
     pub async fn insert_key(&self, key: &ApiKey, hash: &[u8; 32]) -> Result<(), StoreError> {
         const SQL: &str = "-- api_keys.insert
-            INSERT INTO api_keys (id, hash, name, tenant, scopes, created_at, expires_at, last_used_at, revoked_at)
+            INSERT INTO api_keys (id, hash, name, tenant, scopes, created_at, expires_at,
+                last_used_at, revoked_at)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
         let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
         let params = vec![
@@ -82,7 +83,8 @@ impl Store {
         unless_since: Timestamp,
     ) -> Result<(), StoreError> {
         const SQL: &str = "-- api_keys.note_use
-            UPDATE api_keys SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $3)";
+            UPDATE api_keys SET last_used_at = $2
+            WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $3)";
         let params = vec![
             Param::text(id.as_str()),
             Param::time(now),

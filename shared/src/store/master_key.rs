@@ -79,7 +79,8 @@ const PARTS: [Part; 3] = [
             SELECT created_at, id, confidential FROM endpoints WHERE (created_at, id) > ($2, $3)
             ORDER BY created_at, id LIMIT $1",
         write: "-- master_key.endpoint
-            UPDATE endpoints SET confidential = $3 WHERE created_at = $1 AND id = $2 AND confidential = $4",
+            UPDATE endpoints SET confidential = $3
+            WHERE created_at = $1 AND id = $2 AND confidential = $4",
         kind: Kind::Endpoint,
     },
     Part {
@@ -90,14 +91,16 @@ const PARTS: [Part; 3] = [
             SELECT caller, name, answer FROM idempotent_answers WHERE (caller, name) > ($2, $3)
             ORDER BY caller, name LIMIT $1",
         write: "-- master_key.answer
-            UPDATE idempotent_answers SET answer = $3 WHERE caller = $1 AND name = $2 AND answer = $4",
+            UPDATE idempotent_answers SET answer = $3
+            WHERE caller = $1 AND name = $2 AND answer = $4",
         kind: Kind::Answer,
     },
     // Finished deliveries keep nothing.
     Part {
         what: "deliveries",
         first: "-- master_key.deliveries
-            SELECT created_at, id, kept FROM deliveries WHERE status = 'pending' AND kept IS NOT NULL
+            SELECT created_at, id, kept FROM deliveries
+            WHERE status = 'pending' AND kept IS NOT NULL
             ORDER BY created_at, id LIMIT $1",
         next: "-- master_key.deliveries_after
             SELECT created_at, id, kept FROM deliveries

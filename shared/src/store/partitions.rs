@@ -203,7 +203,8 @@ impl Store {
         const SQL: &str = "-- partitions.list
             SELECT c.relname, CASE WHEN c.relispartition THEN pg_get_expr(c.relpartbound, c.oid) END
             FROM pg_class c
-            WHERE c.relnamespace = (SELECT a.relnamespace FROM pg_class a WHERE a.oid = 'attempts'::regclass)
+            WHERE c.relnamespace = (SELECT a.relnamespace FROM pg_class a
+                    WHERE a.oid = 'attempts'::regclass)
                 AND c.relkind = 'r' AND c.relname ~ '^attempts_([0-9]{8}|history)$'
             ORDER BY c.relname";
         let mut partitions = Vec::new();

@@ -54,7 +54,8 @@ impl Store {
     pub(crate) async fn queue_push(&self, messages: &[Message]) -> Result<(), StoreError> {
         const SQL: &str = "-- queue.push
             INSERT INTO queue (priority, message_id, body, accepted_at, origin, traceparent, hops)
-            SELECT u.priority, u.message_id, u.body, u.accepted_at, u.origin, u.traceparent, u.hops FROM {rows}";
+            SELECT u.priority, u.message_id, u.body, u.accepted_at, u.origin, u.traceparent, u.hops
+            FROM {rows}";
         let mut batch = Batch::new(&[
             ("priority", Kind::Int),
             ("message_id", Kind::Text),
@@ -109,7 +110,8 @@ impl Store {
                 AND NOT EXISTS (SELECT 1 FROM queue_consumers c WHERE c.id = d.consumer) LIMIT 1";
         const ADOPT: &str = "-- queue.give_back_orphans
             UPDATE queue SET consumer = NULL, delivery_count = delivery_count + 1
-            WHERE consumer IS NOT NULL AND NOT EXISTS (SELECT 1 FROM queue_consumers c WHERE c.id = queue.consumer)";
+            WHERE consumer IS NOT NULL
+                AND NOT EXISTS (SELECT 1 FROM queue_consumers c WHERE c.id = queue.consumer)";
         // Looked for first, so that the common case writes nothing.
         const LOOK: &str =
             "-- queue.look_for_dead\nSELECT id FROM queue_consumers WHERE seen_at < $1 LIMIT 1";
@@ -228,7 +230,8 @@ impl Store {
             UPDATE queue SET consumer = NULL, delivery_count = delivery_count + 1
             FROM {rows} WHERE queue.id = u.key AND queue.consumer = u.consumer";
         const UNTOUCHED: &str = "-- queue.untake
-            UPDATE queue SET consumer = NULL FROM {rows} WHERE queue.id = u.key AND queue.consumer = u.consumer";
+            UPDATE queue SET consumer = NULL FROM {rows}
+            WHERE queue.id = u.key AND queue.consumer = u.consumer";
         self.queue_held(if counted { COUNTED } else { UNTOUCHED }, consumer, rows)
             .await
     }
@@ -267,7 +270,8 @@ impl Store {
     pub(crate) async fn dead_push(&self, dead: &Dead) -> Result<(), StoreError> {
         const SQL: &str = "-- dead_letters.insert
             INSERT INTO dead_letters
-                (id, reason, detail, died_at, priority, message_id, body, accepted_at, origin, traceparent, hops)
+                (id, reason, detail, died_at, priority, message_id, body, accepted_at, origin,
+                    traceparent, hops)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
         let mut params = vec![
             Param::text(&dead.id),

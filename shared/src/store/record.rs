@@ -177,14 +177,14 @@ async fn insert_new<'a>(
     store: &Store,
 ) -> Result<New<'a>, StoreError> {
     const SQL: &str = "-- deliveries.insert_batch
-        INSERT INTO deliveries (id, notification_id, tenant, type, endpoint_id, wire_format, recipient,
-            status, wait, hold, due_at, reason, finished_at, round, attempt_count, round_base,
-            created_at, expires_at, provider_message_id, provider_message_date, provider_error_code, last_error, origin,
-            kept)
+        INSERT INTO deliveries (id, notification_id, tenant, type, endpoint_id, wire_format,
+            recipient, status, wait, hold, due_at, reason, finished_at, round, attempt_count, round_base,
+            created_at, expires_at, provider_message_id, provider_message_date, provider_error_code,
+            last_error, origin, kept)
         SELECT u.id, u.notification_id, u.tenant, u.type, u.endpoint_id, u.wire_format, u.recipient,
-            u.status, u.wait, u.hold, u.due_at, u.reason, u.finished_at, u.round, u.attempt_count, u.round_base,
-            u.created_at, u.expires_at, u.provider_message_id, u.provider_message_date, u.provider_error_code, u.last_error, u.origin,
-            u.kept
+            u.status, u.wait, u.hold, u.due_at, u.reason, u.finished_at, u.round, u.attempt_count,
+            u.round_base, u.created_at, u.expires_at, u.provider_message_id, u.provider_message_date,
+            u.provider_error_code, u.last_error, u.origin, u.kept
         FROM {rows} WHERE true
         ON CONFLICT DO NOTHING RETURNING id";
     let new: Vec<(&'a Record, &'a Arc<Notification>, u32)> = records
@@ -255,10 +255,10 @@ async fn insert_notifications<'a>(
     notifications: impl Iterator<Item = (&'a Arc<Notification>, u32)>,
 ) -> Result<Notifications<'a>, StoreError> {
     const SQL: &str = "-- notifications.insert_batch
-        INSERT INTO notifications (tenant, id, type, target, payload, recipient, overrides, accepted_at, deliver_at,
-            expires_at, priority, origin, traceparent, hops, fan_out)
-        SELECT u.tenant, u.id, u.type, u.target, u.payload, u.recipient, u.overrides, u.accepted_at, u.deliver_at,
-            u.expires_at, u.priority, u.origin, u.traceparent, u.hops, u.fan_out
+        INSERT INTO notifications (tenant, id, type, target, payload, recipient, overrides,
+            accepted_at, deliver_at, expires_at, priority, origin, traceparent, hops, fan_out)
+        SELECT u.tenant, u.id, u.type, u.target, u.payload, u.recipient, u.overrides, u.accepted_at,
+            u.deliver_at, u.expires_at, u.priority, u.origin, u.traceparent, u.hops, u.fan_out
         FROM {rows} WHERE true
         ON CONFLICT DO NOTHING RETURNING tenant, id";
     let mut each: BTreeMap<(&TenantId, &NotificationId), (&'a Arc<Notification>, u32)> =
@@ -344,9 +344,11 @@ pub(super) async fn update<'a>(
     const SQL: &str = "-- deliveries.update_batch
         UPDATE deliveries SET
             status = u.status, wait = u.wait, hold = u.hold, due_at = u.due_at, reason = u.reason,
-            finished_at = u.finished_at, round = u.round, attempt_count = u.attempt_count, round_base = u.round_base,
+            finished_at = u.finished_at, round = u.round, attempt_count = u.attempt_count,
+            round_base = u.round_base,
             provider_message_id = u.provider_message_id,
-            provider_message_date = u.provider_message_date, provider_error_code = u.provider_error_code,
+            provider_message_date = u.provider_message_date,
+            provider_error_code = u.provider_error_code,
             last_error = u.last_error,
             kept = CASE WHEN u.status = 'pending' AND u.round = deliveries.round
                 THEN COALESCE(u.kept, deliveries.kept) END
@@ -421,12 +423,12 @@ async fn insert_attempts(
     records: impl Iterator<Item = &Record>,
 ) -> Result<(), StoreError> {
     const SQL: &str = "-- attempts.insert_batch
-        INSERT INTO attempts (delivery_id, number, round, started_at, duration_us, phases, result, status_code,
-            error_code, error_text, response_body, resolved_address, request_headers, worker,
-            console)
-        SELECT u.delivery_id, u.number, u.round, u.started_at, u.duration_us, u.phases, u.result, u.status_code,
-            u.error_code, u.error_text, u.response_body, u.resolved_address, u.request_headers, u.worker,
-            u.console
+        INSERT INTO attempts (delivery_id, number, round, started_at, duration_us, phases, result,
+            status_code, error_code, error_text, response_body, resolved_address, request_headers,
+            worker, console)
+        SELECT u.delivery_id, u.number, u.round, u.started_at, u.duration_us, u.phases, u.result,
+            u.status_code, u.error_code, u.error_text, u.response_body, u.resolved_address,
+            u.request_headers, u.worker, u.console
         FROM {rows} WHERE true
         ON CONFLICT DO NOTHING";
     let attempts =

@@ -88,7 +88,8 @@ impl Store {
     /// [`StoreError`].
     pub async fn create_redrive(&self, total: u64, now: Timestamp) -> Result<Redrive, StoreError> {
         const SQL: &str = "-- redrives.insert
-            INSERT INTO redrives (id, state, total, created_at, finished_at) VALUES ($1, $2, $3, $4, $5)";
+            INSERT INTO redrives (id, state, total, created_at, finished_at)
+            VALUES ($1, $2, $3, $4, $5)";
         // Nothing to move is through at once, so that nobody has to wait for a process that says
         // so.
         let (state, finished_at) = if total == 0 {
@@ -214,11 +215,12 @@ impl Store {
         lease_until: Timestamp,
     ) -> Result<Option<Redrive>, StoreError> {
         const MOVED: &str = "-- redrives.moved
-            UPDATE redrives SET redriven = redriven + $2, undecodable = undecodable + $3, last_error = $4,
-                lease_until = $5
+            UPDATE redrives SET redriven = redriven + $2, undecodable = undecodable + $3,
+                last_error = $4, lease_until = $5
             WHERE id = $1";
         const DONE: &str = "-- redrives.done
-            UPDATE redrives SET state = 'done', finished_at = $2 WHERE id = $1 AND state = 'running'";
+            UPDATE redrives SET state = 'done', finished_at = $2
+            WHERE id = $1 AND state = 'running'";
         let (moved, error) = match step {
             RedriveStep::Moved(moved) | RedriveStep::Last(moved) => (*moved, None),
             RedriveStep::Failed(error) => (Redriven::default(), Some(error)),
@@ -250,7 +252,8 @@ impl Store {
         now: Timestamp,
     ) -> Result<JobCancelled, StoreError> {
         const SQL: &str = "-- redrives.cancel
-            UPDATE redrives SET state = 'cancelled', finished_at = $2 WHERE id = $1 AND state = 'running'";
+            UPDATE redrives SET state = 'cancelled', finished_at = $2
+            WHERE id = $1 AND state = 'running'";
         let answer = self
             .driver
             .write(SQL, vec![Param::uuid(id), Param::time(now)])

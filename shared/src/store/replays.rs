@@ -354,7 +354,8 @@ impl Store {
         let mut query = Query::new(concat!(
             "-- replays.deliveries
             SELECT d.created_at, d.id,
-                (SELECT e.id FROM endpoints e WHERE e.id = d.endpoint_id AND e.deleted_at IS NULL), ",
+                (SELECT e.id FROM endpoints e
+                    WHERE e.id = d.endpoint_id AND e.deleted_at IS NULL), ",
             delivery_columns!(),
             " FROM deliveries d WHERE true"
         ));

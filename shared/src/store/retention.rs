@@ -55,12 +55,14 @@ impl Store {
             DELETE FROM deliveries WHERE id IN (SELECT u.key FROM {rows})";
         // What is left of a notification is what it must still have.
         const FAN_OUT: &str = "-- retention.fan_out
-            UPDATE notifications SET fan_out = CASE WHEN fan_out > u.removed THEN fan_out - u.removed ELSE 0 END
+            UPDATE notifications
+            SET fan_out = CASE WHEN fan_out > u.removed THEN fan_out - u.removed ELSE 0 END
             FROM {rows} WHERE notifications.tenant = u.tenant AND notifications.id = u.id";
         const NOTIFICATIONS: &str = "-- retention.notifications
             DELETE FROM notifications WHERE (tenant, id) IN (SELECT u.tenant, u.id FROM {rows})
                 AND NOT EXISTS (SELECT 1 FROM deliveries d
-                    WHERE d.notification_id = notifications.id AND d.tenant = notifications.tenant)";
+                    WHERE d.notification_id = notifications.id
+                        AND d.tenant = notifications.tenant)";
         let attempts = self.attempts_by_row().await?;
         let mut tx = self.driver.begin().await?;
         let answer = tx
@@ -102,7 +104,8 @@ const UNMATCHED: &str = "-- retention.unmatched
             WHERE d.notification_id = notifications.id AND d.tenant = notifications.tenant)";
 const EVENTS: &str = "-- retention.events
     DELETE FROM events WHERE sequence IN
-        (SELECT sequence FROM events WHERE at < $1 AND published_at IS NOT NULL ORDER BY at LIMIT $2)";
+        (SELECT sequence FROM events
+            WHERE at < $1 AND published_at IS NOT NULL ORDER BY at LIMIT $2)";
 const REPLAYS: &str = "-- retention.replays
     DELETE FROM replays WHERE id IN (SELECT id FROM replays WHERE finished_at < $1 LIMIT $2)";
 const ID_CONFLICTS: &str = "-- retention.id_conflicts
@@ -112,11 +115,13 @@ const REDRIVES: &str = "-- retention.redrives
     DELETE FROM redrives WHERE id IN (SELECT id FROM redrives WHERE finished_at < $1 LIMIT $2)";
 const IDEMPOTENCY_KEYS: &str = "-- retention.idempotency_keys
     DELETE FROM idempotency_keys WHERE (tenant, name) IN
-        (SELECT tenant, name FROM idempotency_keys WHERE accepted_at < $1 ORDER BY accepted_at LIMIT $2)";
+        (SELECT tenant, name FROM idempotency_keys
+            WHERE accepted_at < $1 ORDER BY accepted_at LIMIT $2)";
 
 const ANSWERS: &str = "-- retention.idempotent_answers
     DELETE FROM idempotent_answers WHERE (caller, name) IN
-        (SELECT caller, name FROM idempotent_answers WHERE claimed_at < $1 ORDER BY claimed_at LIMIT $2)";
+        (SELECT caller, name FROM idempotent_answers
+            WHERE claimed_at < $1 ORDER BY claimed_at LIMIT $2)";
 
 fn key_batch(keys: &BTreeSet<Uuid>) -> Batch {
     let mut batch = Batch::new(&[("key", Kind::Uuid)]);

@@ -168,14 +168,16 @@ macro_rules! embedded_tests {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
                 let bench = super::Arc::new(super::Embedded::on_sqlite().await);
-                super::run(super::Handle(super::Arc::clone(&bench)), async |_: &dyn super::Bench| super::$name(bench).await).await;
+                let handle = super::Handle(super::Arc::clone(&bench));
+                super::run(handle, async |_: &dyn super::Bench| super::$name(bench).await).await;
             })*
         }
         mod postgres {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
                 let bench = super::Arc::new(super::Embedded::on_postgres().await);
-                super::run(super::Handle(super::Arc::clone(&bench)), async |_: &dyn super::Bench| super::$name(bench).await).await;
+                let handle = super::Handle(super::Arc::clone(&bench));
+                super::run(handle, async |_: &dyn super::Bench| super::$name(bench).await).await;
             })*
         }
     };
@@ -195,7 +197,10 @@ embedded_tests! {
 
     a_dead_consumers_messages_go_to_others: |bench| {
         // Its heartbeat comes once only: as if the process had died.
-        let silent = EmbeddedOptions { heartbeat: Duration::from_secs(3600), ..bench.options.clone() };
+        let silent = EmbeddedOptions {
+            heartbeat: Duration::from_secs(3600),
+            ..bench.options.clone()
+        };
         let dying = bench.open(silent).await;
         publish(&dying, messages(6)).await;
         let mut held = dying.consume(6).await.unwrap();
@@ -207,7 +212,10 @@ embedded_tests! {
         let mut consumer = living.consume(10).await.unwrap();
         assert!(super::bench::is_quiet(&mut *consumer).await, "before its time is over");
         living.close().await;
-        let impatient = EmbeddedOptions { dead_after: Duration::from_millis(300), ..bench.options.clone() };
+        let impatient = EmbeddedOptions {
+            dead_after: Duration::from_millis(300),
+            ..bench.options.clone()
+        };
         let living = bench.open(impatient).await;
         let mut consumer = living.consume(10).await.unwrap();
         let got = take(&mut *consumer, 5).await;

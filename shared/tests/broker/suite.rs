@@ -217,8 +217,12 @@ pub(crate) async fn two_consumers_share_the_work(bench: &dyn Bench) {
     soon(async {
         while by_one.len() + by_other.len() < 400 {
             tokio::select! {
-                batch = one.next_batch(10) => by_one.extend(acked(&*one, batch.unwrap()).await),
-                batch = other.next_batch(10) => by_other.extend(acked(&*other, batch.unwrap()).await),
+                batch = one.next_batch(10) => {
+                    by_one.extend(acked(&*one, batch.unwrap()).await);
+                }
+                batch = other.next_batch(10) => {
+                    by_other.extend(acked(&*other, batch.unwrap()).await);
+                }
             }
         }
     })

@@ -187,8 +187,11 @@ mod tests {
                 if repeat {
                     asked.extend(batch.iter().copied());
                 }
-                let mut got: Vec<u64> =
-                    settled.settle(asked).into_iter().flat_map(|command| channel.apply(command)).collect();
+                let mut got: Vec<u64> = settled
+                    .settle(asked)
+                    .into_iter()
+                    .flat_map(|command| channel.apply(command))
+                    .collect();
                 got.sort_unstable();
                 let mut expected = batch.to_vec();
                 expected.sort_unstable();

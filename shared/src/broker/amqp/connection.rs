@@ -267,7 +267,11 @@ impl Keeper {
 
     fn down(&mut self, trouble: Trouble) {
         if self.reported.as_ref() != Some(&trouble) {
-            tracing::warn!(broker.address = self.target.addresses(), reason = %trouble, "no connection to RabbitMQ; trying again");
+            tracing::warn!(
+                broker.address = self.target.addresses(),
+                reason = %trouble,
+                "no connection to RabbitMQ; trying again"
+            );
             self.reported = Some(trouble.clone());
         }
         self.state.send_replace(State::Down(trouble));

@@ -243,9 +243,9 @@ impl Driver for PostgresDriver {
 
 /// What [`Properties`] are read from. `reset_val` is what the server says, without [`durably`].
 const PROPERTIES: &str = "-- database.properties
-    SELECT current_database()::text, current_setting('server_encoding'), current_setting('client_encoding'),
-        current_setting('server_version_num')::bigint, pg_is_in_recovery()::text,
-        current_setting('default_transaction_read_only'),
+    SELECT current_database()::text, current_setting('server_encoding'),
+        current_setting('client_encoding'), current_setting('server_version_num')::bigint,
+        pg_is_in_recovery()::text, current_setting('default_transaction_read_only'),
         (SELECT reset_val FROM pg_settings WHERE name = 'synchronous_commit'),
         current_setting('fsync'), current_setting('full_page_writes')";
 

@@ -60,7 +60,8 @@ impl Reader {
         text, text_opt, String, "a text", Value::Text(text) => text;
         int, int_opt, i64, "a number", Value::Int(number) => number;
         bytes, bytes_opt, Vec<u8>, "bytes", Value::Bytes(bytes) => bytes;
-        raw_uuid, raw_uuid_opt, Value, "a UUID", value @ (Value::Uuid(_) | Value::Bytes(_)) => value;
+        raw_uuid, raw_uuid_opt, Value, "a UUID",
+            value @ (Value::Uuid(_) | Value::Bytes(_)) => value;
     }
 
     pub(in crate::store) fn real_opt(&mut self) -> Result<Option<f64>, StoreError> {
