@@ -7,6 +7,8 @@
 
 #[path = "broker/amqp.rs"]
 mod amqp;
+#[path = "broker/amqp_bench.rs"]
+mod amqp_bench;
 #[path = "broker/bench.rs"]
 mod bench;
 #[path = "broker/deaf.rs"]
@@ -66,6 +68,6 @@ macro_rules! conformance {
     };
 }
 
-conformance!(rabbitmq, amqp::RabbitMq::new());
+conformance!(rabbitmq, amqp_bench::RabbitMq::new());
 conformance!(embedded_sqlite, embedded::Embedded::on_sqlite().await);
 conformance!(embedded_postgres, embedded::Embedded::on_postgres().await);

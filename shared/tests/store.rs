@@ -11,6 +11,8 @@ mod admin;
 mod away;
 #[path = "store/bench.rs"]
 mod bench;
+#[path = "store/changes.rs"]
+mod changes;
 #[path = "store/endpoints.rs"]
 mod endpoints;
 #[path = "store/kept.rs"]
@@ -19,6 +21,8 @@ mod kept;
 mod lists;
 #[path = "store/master_key.rs"]
 mod master_key;
+#[path = "store/notifications.rs"]
+mod notifications;
 #[path = "store/partitions.rs"]
 mod partitions;
 #[allow(dead_code, reason = "the broker's tests need more of it")]
@@ -68,17 +72,19 @@ conformance!(
         a_new_delivery_is_kept_once,
         a_known_delivery_changes_only_from_the_state_it_was_read_in,
         the_second_change_in_a_batch_is_stale,
-        an_id_stands_for_one_notification,
-        deliveries_of_one_notification_share_it,
         two_workers_record_the_same_delivery_once,
         a_gone_endpoint_is_disabled_once,
         a_gone_endpoint_that_was_repaired_stays_enabled,
         values_at_fault_are_told_from_a_database_at_fault,
         everything_reads_back_as_it_was,
-        notifications_are_read_in_one_go,
-        unmatched_notifications_are_seen,
         large_batches_are_kept_whole,
         zero_characters_do_no_harm,
+    ],
+    notifications: [
+        an_id_stands_for_one_notification,
+        deliveries_of_one_notification_share_it,
+        notifications_are_read_in_one_go,
+        unmatched_notifications_are_seen,
     ],
     waiting: [
         what_is_due_is_claimed_oldest_first,
@@ -106,12 +112,14 @@ conformance!(
         notifications_are_paged_and_filtered,
         a_request_is_claimed_once,
         events_are_published_once_and_streamed_in_order,
+        scans_use_their_indexes,
+    ],
+    changes: [
         cancelling_keeps_the_rules,
         retrying_keeps_the_rules,
         a_replay_starts_new_rounds,
         a_replay_is_cancelled_between_two_steps,
         a_redrive_is_leased_followed_and_cancelled,
-        scans_use_their_indexes,
     ],
     endpoints: [
         an_endpoint_reads_back_and_is_locked_optimistically,

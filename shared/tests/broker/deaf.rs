@@ -8,7 +8,7 @@ use posthaste_shared::broker::amqp::AmqpOptions;
 use posthaste_shared::broker::{Broker as _, Consumer, Consuming};
 use tokio::time::Instant;
 
-use super::amqp::{Handle, RabbitMq, connected, rabbitmq_test};
+use super::amqp_bench::{Handle, RabbitMq, connected, rabbitmq_test};
 use super::bench::{Bench, DEADLINE, ids, message, messages, publish, run, take, until};
 use std::sync::Arc;
 use std::time::Duration;

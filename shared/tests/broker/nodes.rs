@@ -6,7 +6,7 @@ use posthaste_shared::broker::Broker;
 use posthaste_shared::broker::amqp::{AmqpBroker, AmqpOptions};
 use posthaste_shared::domain::secret::Secret;
 
-use super::amqp::{Handle, RabbitMq, connected, rabbitmq_test};
+use super::amqp_bench::{Handle, RabbitMq, connected, rabbitmq_test};
 use super::bench::{Bench, ids, message, publish, run, take, until};
 use super::proxy::Proxy;
 

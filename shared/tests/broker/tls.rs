@@ -11,7 +11,7 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
-use super::amqp::{RabbitMq, connected};
+use super::amqp_bench::{RabbitMq, connected};
 use super::bench::{Bench, ids, message, publish, take, until};
 use super::proxy::Proxy;
 

@@ -1,0 +1,106 @@
+//! What `posthaste worker` and `up` read.
+
+use super::{DAY, HOUR, KIB, Kind, MIB, Setting, UsedBy};
+
+/// In the order of the reference.
+pub(super) const SETTINGS: &[Setting] = &[
+    Setting::new(
+        "worker_slots",
+        "POSTHASTE_WORKER_SLOTS",
+        Kind::Integer {
+            min: 1,
+            max: 65_536,
+        },
+        UsedBy::Worker,
+        "The most attempts that a worker has under way at once.",
+    )
+    .default("1024"),
+    Setting::new(
+        "worker_prefetch",
+        "POSTHASTE_WORKER_PREFETCH",
+        Kind::Integer {
+            min: 1,
+            max: 65_535,
+        },
+        UsedBy::Worker,
+        "The most messages that a worker holds unacknowledged. Default: twice `worker_slots`.",
+    ),
+    Setting::new(
+        "tenant_max_in_flight",
+        "POSTHASTE_TENANT_MAX_IN_FLIGHT",
+        Kind::Integer {
+            min: 0,
+            max: 65_536,
+        },
+        UsedBy::Worker,
+        "The most attempts that each worker has under way for one tenant, over all its \
+         endpoints. What is over it waits, parked in the store where it takes longer, and uses \
+         up no attempt. 0: no limit but `worker_slots`.",
+    )
+    .default("0"),
+    Setting::new(
+        "max_payload_bytes",
+        "POSTHASTE_MAX_PAYLOAD_BYTES",
+        Kind::Bytes {
+            min: KIB,
+            max: 64 * MIB,
+        },
+        UsedBy::Worker,
+        "The largest message that a worker takes; larger ones go to the dead-letter queue.",
+    )
+    .default("1MiB"),
+    Setting::new(
+        "poison_after",
+        "POSTHASTE_POISON_AFTER",
+        Kind::Integer {
+            min: 2,
+            max: 1_000_000,
+        },
+        UsedBy::Worker,
+        "How often a message may come back unacknowledged, because workers died with it in hand, \
+         before it goes to the dead-letter queue.",
+    )
+    .default("50"),
+    Setting::new(
+        "disable_after",
+        "POSTHASTE_DISABLE_AFTER",
+        Kind::Duration {
+            min_seconds: 60,
+            max_seconds: 365 * DAY,
+        },
+        UsedBy::Worker,
+        "An endpoint all of whose attempts failed for so long is disabled.",
+    )
+    .default("5d"),
+    Setting::new(
+        "events_succeeded",
+        "POSTHASTE_EVENTS_SUCCEEDED",
+        Kind::Bool,
+        UsedBy::Worker,
+        "Whether `delivery.succeeded` events are made, too.",
+    )
+    .default("false"),
+    Setting::new(
+        "retention",
+        "POSTHASTE_RETENTION",
+        Kind::Duration {
+            min_seconds: HOUR,
+            max_seconds: 3650 * DAY,
+        },
+        UsedBy::Worker,
+        "Finished deliveries, with their attempts and payloads, and published events are removed \
+         after so long.",
+    )
+    .default("30d"),
+    Setting::new(
+        "idempotency_retention",
+        "POSTHASTE_IDEMPOTENCY_RETENTION",
+        Kind::Duration {
+            min_seconds: 60,
+            max_seconds: 30 * DAY,
+        },
+        UsedBy::Worker,
+        "How long an `Idempotency-Key` is remembered.",
+    )
+    .default("24h"),
+];
