@@ -12,7 +12,7 @@ pub trait Clock: Send + Sync + 'static {
     fn now(&self) -> Timestamp;
 }
 
-/// The machine's clock.
+/// The clock of the machine that this process runs on.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 

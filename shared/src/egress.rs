@@ -17,11 +17,11 @@ pub struct EgressPolicy {
 /// One exception of the operator's allow list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Allowed {
-    /// `10.1.0.0/16`, `127.0.0.1`
+    /// A network or address, such as `10.1.0.0/16` or `127.0.0.1`.
     Network(IpNet),
-    /// `hooks.internal`
+    /// A host's name, such as `hooks.internal`.
     Host(String),
-    /// `*.internal`; holds `.internal`
+    /// Every host below a name: of `*.internal`, `.internal` is kept.
     Suffix(String),
 }
 
@@ -46,13 +46,13 @@ pub enum Refusal {
     /// An address that is not public.
     #[error("{address} is not a public address: if it is meant, add it to POSTHASTE_EGRESS_ALLOW")]
     PrivateAddress {
-        /// The address.
+        /// The address that is refused.
         address: IpAddr,
     },
     /// The name has no address.
     #[error("the host name {host:?} cannot be resolved: {problem}")]
     Unresolvable {
-        /// The name.
+        /// The name that is refused.
         host: String,
         /// What the resolver said.
         problem: String,

@@ -41,7 +41,7 @@ pub fn client_config() -> Result<ClientConfig, rustls::Error> {
 pub struct Explaining(Arc<dyn ServerCertVerifier>);
 
 impl Explaining {
-    /// Around a verifier.
+    /// Wraps a verifier, whose refusals it explains.
     #[must_use]
     pub fn new(verifier: Arc<dyn ServerCertVerifier>) -> Self {
         Self(verifier)
@@ -99,7 +99,7 @@ impl ServerCertVerifier for Explaining {
     }
 }
 
-/// What [`Explaining`] found.
+/// The fault that [`Explaining`] found.
 #[derive(Debug)]
 struct Fault(&'static str);
 

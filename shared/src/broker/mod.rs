@@ -32,7 +32,7 @@ pub enum BrokerError {
     Unroutable {
         /// Where it was published.
         exchange: String,
-        /// With which key.
+        /// The routing key that the message was published with.
         routing_key: String,
     },
     /// The broker's URL or TLS files cannot be used.

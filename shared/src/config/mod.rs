@@ -40,9 +40,9 @@ pub struct Config {
     pub profile: Profile,
     /// Where `up` keeps its things.
     pub data_dir: PathBuf,
-    /// The store.
+    /// How to reach the store.
     pub database: DatabaseConfig,
-    /// The broker.
+    /// How to reach the broker.
     pub broker: BrokerConfig,
     /// The key that encrypts secrets in the store.
     pub master_key: Option<Secret>,
@@ -60,13 +60,13 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// The most recipients of one notification.
     pub max_recipients: usize,
-    /// The HTTP API.
+    /// What only the HTTP API reads.
     pub api: ApiConfig,
-    /// The worker.
+    /// What only the worker reads.
     pub worker: WorkerConfig,
-    /// The client commands.
+    /// What only the client commands read.
     pub client: ClientConfig,
-    /// Logs.
+    /// What is logged, and how.
     pub log: LogConfig,
     /// Where spans go; `None`: nothing is traced.
     pub tracing: Option<TracingConfig>,
@@ -76,18 +76,18 @@ pub struct Config {
 /// How to reach the store.
 #[derive(Debug, Clone)]
 pub struct DatabaseConfig {
-    /// `sqlite://…` or `postgres://…`.
+    /// The database's URL: `sqlite://…` or `postgres://…`.
     pub url: Secret,
-    /// For each process.
+    /// The most connections that each process opens: 2 to 1,000, by default 8.
     pub max_connections: u32,
 }
 
 /// How to reach the broker.
 #[derive(Debug, Clone)]
 pub struct BrokerConfig {
-    /// Which one.
+    /// The kind of broker, with its URL.
     pub kind: BrokerKind,
-    /// Certificate authorities, PEM.
+    /// PEM file with the certificate authorities to trust; `None`: the system's.
     pub ca_file: Option<PathBuf>,
     /// Client certificate and its key, PEM.
     pub client_certificate: Option<ClientCertificate>,
@@ -95,7 +95,7 @@ pub struct BrokerConfig {
     pub name_prefix: String,
 }
 
-/// Which broker.
+/// The broker that carries notifications and events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BrokerKind {
     /// A table in the store.
@@ -167,7 +167,7 @@ pub struct WorkerConfig {
 /// What the client commands need.
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
-    /// The API.
+    /// The base URL of the API, by default `http://127.0.0.1:8080`.
     pub api_url: Url,
     /// What is shown to it.
     pub api_key: Option<Secret>,
@@ -182,10 +182,10 @@ pub struct LogConfig {
     pub format: LogFormat,
 }
 
-/// How logs look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// One line of text for each message.
     Text,
     /// A JSON object a line.
     Json,
@@ -194,7 +194,7 @@ pub enum LogFormat {
 /// A setting as it counts, fit to be shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Effective {
-    /// The setting.
+    /// The name of the setting in `posthaste.toml`.
     pub key: &'static str,
     /// Its value; secrets and passwords redacted. Empty when it is not set.
     pub shown: String,
@@ -211,7 +211,7 @@ pub enum ConfigError {
              {problem}", shown.as_ref().map(|shown| format!(" is {shown:?}, \
                  but")).unwrap_or_default())]
     Invalid {
-        /// The setting.
+        /// The name of the setting.
         key: &'static str,
         /// Where the value came from.
         from: Source,
@@ -227,7 +227,7 @@ pub enum ConfigError {
     UnknownKey {
         /// As it is written; section and key joined by `_`.
         key: String,
-        /// The file.
+        /// The configuration file that has the key.
         path: PathBuf,
         /// A known name like it.
         nearest: Option<&'static str>,
@@ -235,19 +235,19 @@ pub enum ConfigError {
     /// The configuration file cannot be read.
     #[error("the configuration file {} cannot be read: {problem}", path.display())]
     File {
-        /// The file.
+        /// The configuration file that was to be read.
         path: PathBuf,
-        /// Why.
+        /// Why the file cannot be read.
         problem: String,
     },
     /// A file that a `…_FILE` variable or a flag names cannot be read.
     #[error("{variable} names {}, which cannot be read", path.display())]
     ValueFile {
-        /// The variable.
+        /// The variable or flag that names the file.
         variable: String,
-        /// The file.
+        /// The file with the value.
         path: PathBuf,
-        /// Why.
+        /// Why the file cannot be read.
         #[source]
         source: std::io::Error,
     },
@@ -260,7 +260,7 @@ pub enum ConfigError {
     /// A variable is not UTF-8.
     #[error("{variable} is not UTF-8 text")]
     NotText {
-        /// The variable.
+        /// The name of the environment variable.
         variable: String,
     },
 }

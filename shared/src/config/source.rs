@@ -15,20 +15,20 @@ pub const DEFAULT_FILE: &str = "posthaste.toml";
 pub enum Source {
     /// A flag of the command line, such as `--listen`.
     Flag(String),
-    /// An environment variable.
+    /// An environment variable with this name.
     Environment(String),
     /// A file that an environment variable names.
     EnvironmentFile {
-        /// The variable, `…_FILE`.
+        /// The variable's name, which ends in `_FILE`.
         variable: String,
-        /// The file.
+        /// The file that the variable names.
         path: PathBuf,
     },
-    /// The configuration file.
+    /// The configuration file at this path.
     File(PathBuf),
     /// A file in the data directory, made by `posthaste up`.
     DataDirectory(PathBuf),
-    /// Nobody set it.
+    /// The default, because nothing sets it.
     Default,
 }
 
@@ -49,9 +49,9 @@ impl fmt::Display for Source {
 pub struct Inputs {
     /// Values of flags: a setting's key and its text.
     pub flags: Vec<(&'static str, String)>,
-    /// `--config`.
+    /// The configuration file that `--config` names.
     pub file: Option<PathBuf>,
-    /// Environment variables.
+    /// The environment variables, by name.
     pub environment: BTreeMap<String, String>,
     /// Where `posthaste.toml` is looked for when `file` is not given; `None`: nowhere.
     pub directory: Option<PathBuf>,

@@ -43,7 +43,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, InvalidValue> {
     Duration::try_from_secs_f64(micros / 1e6).map_err(|_| wrong())
 }
 
-/// Units of sizes.
+/// The units of sizes, in bytes.
 const BYTE_UNITS: [(&str, u64); 7] = [
     ("KiB", 1 << 10),
     ("MiB", 1 << 20),

@@ -16,7 +16,7 @@ pub struct Attempt {
     pub number: u32,
     /// The delivery's round (from 1; a replay starts the next) that it belongs to.
     pub round: u32,
-    /// When it began.
+    /// When the attempt began, by the worker's clock.
     pub started_at: Timestamp,
     /// From the first look-up to the last byte, or to the failure.
     pub duration: Duration,
@@ -44,19 +44,19 @@ pub struct Attempt {
 /// `dns`, `connect` and `tls`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Phases {
-    /// Name resolution.
+    /// Milliseconds of name resolution.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns: Option<f64>,
-    /// TCP connection.
+    /// Milliseconds until the TCP connection was open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connect: Option<f64>,
-    /// TLS handshake.
+    /// Milliseconds of the TLS handshake.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<f64>,
-    /// From the request's first byte to the answer's head.
+    /// Milliseconds from the request's first byte to the response's head.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wait: Option<f64>,
-    /// The answer's body.
+    /// Milliseconds in which the response's body arrived.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body: Option<f64>,
 }
@@ -91,7 +91,7 @@ pub enum AttemptResult {
 }
 
 impl AttemptResult {
-    /// All of them.
+    /// Every result that an attempt can have.
     pub const ALL: [Self; 8] = [
         Self::Success,
         Self::Redirect,

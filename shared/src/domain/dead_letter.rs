@@ -25,7 +25,7 @@ pub enum DeadReason {
 }
 
 impl DeadReason {
-    /// All of them.
+    /// Every reason that a dead letter can have.
     pub const ALL: [Self; 7] = [
         Self::Undecodable,
         Self::TooLarge,
@@ -63,11 +63,11 @@ pub struct DeadLetter {
     /// Names it for `dead show` and `dead redrive`: the message's own id where it has one, else
     /// made from its body.
     pub id: String,
-    /// Why.
+    /// Why the message is a dead letter.
     pub reason: DeadReason,
     /// Why, in a sentence.
     pub detail: String,
-    /// When, where known.
+    /// When the message was dead-lettered; null where the broker did not record it.
     pub died_at: Option<Timestamp>,
     /// Bytes of the body.
     pub size: u64,

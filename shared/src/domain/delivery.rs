@@ -17,21 +17,21 @@ use super::wire_format::WireFormat;
 /// One notification on its way to one endpoint.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Delivery {
-    /// Name.
+    /// The delivery's id, which is also the `webhook-id` of its requests.
     pub id: DeliveryId,
-    /// Of what.
+    /// The notification that is delivered.
     pub notification_id: NotificationId,
-    /// Whose.
+    /// The tenant that owns the delivery.
     pub tenant: TenantId,
-    /// The notification's type.
+    /// The type of the notification.
     pub kind: NotificationType,
-    /// Where to.
+    /// The endpoint that the delivery is for.
     pub endpoint_id: EndpointId,
-    /// The endpoint's wire format when the delivery was made.
+    /// The endpoint's wire format when the delivery was created.
     pub wire_format: WireFormat,
     /// The one recipient that this delivery is for, where the wire format makes one for each.
     pub recipient: Option<String>,
-    /// Where it stands.
+    /// Its state: pending, with what it waits for, or how it finished.
     pub state: DeliveryState,
     /// From 1; each replay starts the next.
     pub round: u32,
@@ -62,24 +62,24 @@ pub enum DeliveryState {
     Pending(Wait),
     /// The endpoint took it.
     Delivered {
-        /// When.
+        /// When the endpoint accepted it.
         at: Timestamp,
     },
     /// It will not be tried again.
     Failed {
-        /// When.
+        /// When the delivery was given up.
         at: Timestamp,
-        /// Why.
+        /// Why the delivery was given up.
         reason: FailureReason,
     },
     /// Its time ran out.
     Expired {
-        /// When.
+        /// When its expiry was recorded.
         at: Timestamp,
     },
-    /// Somebody cancelled it.
+    /// Cancelled through the API or the command line; will not be tried again.
     Cancelled {
-        /// When.
+        /// When the delivery was cancelled.
         at: Timestamp,
     },
 }
@@ -98,14 +98,14 @@ pub enum Wait {
         /// When it is due.
         due_at: Timestamp,
     },
-    /// For its `deliver_at`.
+    /// For the notification's `deliver_at`.
     Scheduled {
         /// When it is due.
         due_at: Timestamp,
     },
     /// For its endpoint to admit it; released endpoint by endpoint, the oldest first.
     Parked {
-        /// What held it.
+        /// The limit or switch that holds it back.
         why: Hold,
     },
 }
@@ -182,7 +182,7 @@ pub enum FailureReason {
 }
 
 impl FailureReason {
-    /// All of them.
+    /// Every reason that a delivery can fail for.
     pub const ALL: [Self; 8] = [
         Self::Rejected,
         Self::RetriesExhausted,
@@ -228,12 +228,12 @@ pub enum Status {
     Failed,
     /// Its time ran out.
     Expired,
-    /// Somebody cancelled it.
+    /// Cancelled on request, before it was delivered.
     Cancelled,
 }
 
 impl Status {
-    /// All of them.
+    /// Every status that a delivery can have.
     pub const ALL: [Self; 5] = [
         Self::Pending,
         Self::Delivered,

@@ -14,11 +14,11 @@ use super::wire_format::WireFormat;
 
 /// Bounds of `timeout_ms`: 1 to 60 s, the whole exchange. The default is the mission's 5 s.
 pub const TIMEOUT_MS: std::ops::RangeInclusive<u64> = 1_000..=60_000;
-/// Default of `timeout_ms`.
+/// The default of `timeout_ms`: 5 s.
 pub const DEFAULT_TIMEOUT_MS: u64 = 5_000;
 /// Bounds of `max_in_flight`, for each worker.
 pub const MAX_IN_FLIGHT: std::ops::RangeInclusive<u32> = 1..=10_000;
-/// Default of `max_in_flight`.
+/// The default of `max_in_flight`, for each worker.
 pub const DEFAULT_MAX_IN_FLIGHT: u32 = 32;
 /// The most live signing secrets of an endpoint (the newest and those in their overlap).
 pub const MAX_SECRETS: usize = 5;
@@ -27,16 +27,16 @@ pub const MAX_SECRETS: usize = 5;
 /// shown of it is [`super::view::EndpointView`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Endpoint {
-    /// Name.
+    /// The endpoint's id, `ep_…`: given by Posthaste, and unique over all tenants.
     pub id: EndpointId,
     /// The id that its owner chose, if it did; unique in the tenant, and never changed.
     pub uid: Option<EndpointUid>,
-    /// Whose it is.
+    /// The tenant that owns the endpoint.
     pub tenant: TenantId,
     /// Where requests go. Has no user or password in it, but may have a secret in its query: not
     /// logged.
     pub url: Url,
-    /// How requests look.
+    /// The wire format that its requests are written in.
     pub wire_format: WireFormat,
     /// What its owner says of it, up to 1,000 characters.
     pub description: String,
@@ -77,7 +77,7 @@ pub struct Confidential {
     pub written_url: Option<String>,
 }
 
-/// One signing secret.
+/// A signing secret, with the time in which it signs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SigningSecret {
     /// As the wire format spells it, such as `whsec_…`.
@@ -91,7 +91,7 @@ pub struct SigningSecret {
 /// Whether an endpoint is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EndpointStatus {
-    /// It is.
+    /// Deliveries are sent to it.
     Enabled,
     /// It is not; deliveries to it wait, until they expire or it is enabled again.
     Disabled(DisabledReason),
@@ -101,7 +101,7 @@ pub enum EndpointStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DisabledReason {
-    /// Somebody disabled it.
+    /// Disabled through the API or the command line.
     Manual,
     /// It answered 410 Gone.
     Gone,

@@ -51,7 +51,7 @@ pub enum EventType {
 }
 
 impl EventType {
-    /// All of them.
+    /// Every type of event that Posthaste emits.
     pub const ALL: [Self; 5] = [
         Self::DeliveryFailed,
         Self::DeliveryExpired,
@@ -96,9 +96,9 @@ pub struct Event {
     pub id: EventId,
     /// What it tells of.
     pub kind: EventType,
-    /// Whose.
+    /// The tenant that the event is about.
     pub tenant: TenantId,
-    /// When it happened.
+    /// When the event happened.
     pub at: Timestamp,
     /// The CloudEvent as JSON.
     pub body: RawJson,

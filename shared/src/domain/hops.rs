@@ -27,7 +27,7 @@ impl Hops {
         Self(times)
     }
 
-    /// The number.
+    /// The number of times that Posthaste has sent it.
     #[must_use]
     pub const fn get(self) -> u32 {
         self.0

@@ -39,7 +39,7 @@ macro_rules! text_id {
                 Ok(Self(text.into()))
             }
 
-            /// The text.
+            /// The id as a string.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -141,7 +141,7 @@ pub fn uuid_v7(now: Timestamp) -> Uuid {
 }
 
 impl NotificationId {
-    /// A new UUIDv7.
+    /// Generates a UUIDv7, whose first bits are the time.
     #[must_use]
     pub fn generate(now: Timestamp) -> Self {
         Self(uuid_v7(now).to_string().into())

@@ -21,7 +21,7 @@ use super::time::Timestamp;
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
-    /// Enqueue notifications.
+    /// May enqueue notifications, and nothing else.
     Enqueue,
     /// Read notifications, deliveries, endpoints and events.
     Read,
@@ -30,7 +30,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// All of them.
+    /// Every scope that a key can have.
     pub const ALL: [Self; 3] = [Self::Enqueue, Self::Read, Self::Admin];
 
     /// The name in JSON and in the store.
@@ -54,7 +54,7 @@ impl Scope {
 /// hash cannot be searched).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ApiKey {
-    /// Public name.
+    /// The key's id, `key_…`, which is not secret.
     pub id: KeyId,
     /// What its owner calls it.
     pub name: String,
@@ -75,7 +75,7 @@ pub struct ApiKey {
 /// Why a key does not work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unusable {
-    /// Somebody revoked it.
+    /// Revoked through the API or the command line.
     Revoked,
     /// Its time is over since then.
     Expired(Timestamp),

@@ -35,7 +35,7 @@ pub struct Message {
     pub accepted_at: Option<Timestamp>,
     /// Where it comes from.
     pub origin: Origin,
-    /// W3C trace context.
+    /// The W3C trace context of whoever enqueued it.
     pub traceparent: Option<String>,
     /// Whether it goes first.
     pub priority: Priority,
@@ -80,7 +80,7 @@ pub(crate) fn is_notification(body: &[u8]) -> bool {
 /// A message that came in.
 #[derive(Debug)]
 pub struct Incoming {
-    /// The message.
+    /// The message as the broker delivered it.
     pub message: Message,
     /// What to acknowledge it by.
     pub tag: Tag,
@@ -93,6 +93,6 @@ pub struct Incoming {
 pub struct Tag {
     /// Which channel or claim epoch it came by; a tag of an older one is ignored.
     pub epoch: u64,
-    /// Its number there.
+    /// Its number on that channel or in that epoch.
     pub number: u64,
 }

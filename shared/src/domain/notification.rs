@@ -79,17 +79,17 @@ pub struct NotificationDraft {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Priority {
-    /// In turn.
+    /// Delivered in turn: the default.
     #[default]
     Normal,
-    /// First.
+    /// Goes ahead of `normal` where the broker can order: the embedded queue, and RabbitMQ 4.
     High,
 }
 
 /// Where a notification comes from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Origin {
-    /// A producer.
+    /// A producer, through the API or the broker.
     #[default]
     Producer,
     /// Posthaste itself: an event on its way to an endpoint that subscribes to events. Its failure
@@ -97,18 +97,18 @@ pub enum Origin {
     Event,
 }
 
-/// An accepted notification.
+/// A notification that was accepted: what a producer wants delivered.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Notification {
     /// Name, unique in the tenant.
     pub id: NotificationId,
-    /// Whose it is.
+    /// The tenant that owns the notification.
     pub tenant: TenantId,
     /// What it tells of.
     pub kind: NotificationType,
     /// The one endpoint that gets it; `None`: all that subscribe.
     pub target: Option<EndpointId>,
-    /// JSON, as given.
+    /// The payload as it was enqueued: any JSON.
     pub payload: RawJson,
     /// JSON object, as given.
     pub recipient: Option<RawJson>,
@@ -116,9 +116,9 @@ pub struct Notification {
     pub overrides: Option<RawJson>,
     /// When it was accepted.
     pub accepted_at: Timestamp,
-    /// Not before.
+    /// The time before which no attempt is made; `None`: at once.
     pub deliver_at: Option<Timestamp>,
-    /// Never after.
+    /// The time after which no attempt is made; `None`: never expires.
     pub expires_at: Option<Timestamp>,
     /// Whether it goes first.
     pub priority: Priority,
@@ -141,7 +141,7 @@ pub struct Acceptance {
     pub at: Timestamp,
     /// Where it comes from.
     pub origin: Origin,
-    /// W3C trace context.
+    /// The W3C trace context of whoever enqueued it.
     pub traceparent: Option<String>,
     /// How often Posthaste itself has sent what this came from.
     pub hops: Hops,
@@ -151,7 +151,7 @@ pub struct Acceptance {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field} {problem}")]
 pub struct InvalidDraft {
-    /// The member.
+    /// The member of the JSON object that is refused.
     pub field: &'static str,
     /// What is wrong with it and what it must be.
     pub problem: &'static str,

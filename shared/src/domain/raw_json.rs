@@ -72,7 +72,7 @@ impl RawJson {
             .find_map(|reading| Arc::clone(reading).downcast().ok())
     }
 
-    /// The JSON text.
+    /// The JSON as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.text.get()

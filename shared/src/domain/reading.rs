@@ -90,7 +90,7 @@ fn without_position(message: &str) -> &str {
     }
 }
 
-/// What serde expected.
+/// What serde expected, in the words of our errors.
 fn wanted(expected: &str) -> Cow<'_, str> {
     let plain = match expected {
         "f32" | "f64" => "a number",
@@ -126,7 +126,7 @@ fn wanted(expected: &str) -> Cow<'_, str> {
     plain.into()
 }
 
-/// What serde found.
+/// What serde found, in the words of our errors.
 fn given(found: &str) -> Cow<'_, str> {
     match found {
         "map" => "an object".into(),

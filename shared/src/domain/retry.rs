@@ -24,13 +24,13 @@ pub enum RetryOn {
     /// Any status from 500 to 599.
     #[serde(rename = "5xx")]
     ServerError,
-    /// Request Timeout.
+    /// 408 Request Timeout: the server gave up waiting for the request.
     #[serde(rename = "408")]
     RequestTimeout,
-    /// Too Early.
+    /// 425 Too Early: the server will not risk a replay.
     #[serde(rename = "425")]
     TooEarly,
-    /// Too Many Requests.
+    /// 429 Too Many Requests: the server limits the rate.
     #[serde(rename = "429")]
     TooManyRequests,
     /// No complete answer within the endpoint's timeout.

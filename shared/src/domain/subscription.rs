@@ -40,11 +40,11 @@ fn phone_numbers() -> utoipa::openapi::schema::Array {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum TypePattern {
-    /// `*`
+    /// `*`: every type.
     Any,
-    /// `message.*`; holds `message.`
+    /// `message.*`, of which `message.` is kept.
     Prefix(String),
-    /// `message.phone.received`
+    /// `message.phone.received`: exactly this type.
     Exact(NotificationType),
 }
 

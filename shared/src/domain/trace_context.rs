@@ -20,7 +20,7 @@ pub struct SpanId([u8; 8]);
 /// A place in a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TraceContext {
-    /// The trace.
+    /// The id of the trace.
     pub trace: TraceId,
     /// The span that is the parent of what comes next.
     pub span: SpanId,
@@ -34,7 +34,7 @@ impl TraceId {
         (bytes != [0; 16]).then_some(Self(bytes))
     }
 
-    /// The bytes.
+    /// The id's 16 bytes, not all zero.
     #[must_use]
     pub const fn bytes(self) -> [u8; 16] {
         self.0
@@ -48,7 +48,7 @@ impl SpanId {
         (bytes != [0; 8]).then_some(Self(bytes))
     }
 
-    /// The bytes.
+    /// The id's 8 bytes, not all zero.
     #[must_use]
     pub const fn bytes(self) -> [u8; 8] {
         self.0

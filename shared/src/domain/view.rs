@@ -23,49 +23,51 @@ pub const REDACTED: &str = "[redacted]";
 /// A delivery as it is shown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct DeliveryView {
-    /// Name; also the `webhook-id` of its requests.
+    /// The delivery's id, which is also the `webhook-id` of its requests.
     pub id: DeliveryId,
-    /// Of what.
+    /// The id of the notification that is delivered.
     pub notification_id: NotificationId,
-    /// Whose.
+    /// The tenant that owns the delivery: 1 to 64 characters.
     pub tenant: TenantId,
-    /// The notification's type.
+    /// The notification's type, such as `message.phone.received`.
     #[serde(rename = "type")]
     pub kind: NotificationType,
-    /// Where to.
+    /// The id of the endpoint that the delivery is for.
     pub endpoint_id: EndpointId,
-    /// How.
+    /// The endpoint's wire format when the delivery was created.
     pub wire_format: WireFormat,
-    /// The one recipient it is for, where the wire format makes a delivery for each.
+    /// The one recipient that the delivery is for, where the wire format creates a delivery for
+    /// each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipient: Option<String>,
-    /// Where it stands.
+    /// The delivery's status: `pending`, or how it finished.
     pub status: Status,
-    /// Why it failed.
+    /// Why the delivery failed; null unless its status is `failed`.
     pub reason: Option<FailureReason>,
-    /// What a pending delivery waits for: `in_flight`, `retry`, `scheduled` or `parked`.
+    /// What a pending delivery waits for: `in_flight`, `retry`, `scheduled` or `parked`; else null.
     pub waiting_for: Option<String>,
-    /// What holds a parked delivery.
+    /// The limit or switch that holds a parked delivery back; else null.
     pub held_by: Option<Hold>,
-    /// Attempts made.
+    /// The number of attempts so far, over all rounds.
     pub attempt_count: u32,
-    /// From 1; each replay starts the next.
+    /// The round, from 1; each replay starts the next.
     pub round: u32,
-    /// When the next attempt is due, where that is known.
+    /// When the next attempt is due; null unless the delivery waits for a retry or for its
+    /// `deliver_at`.
     pub next_attempt_at: Option<Timestamp>,
-    /// Never sent after this.
+    /// The time after which no attempt is made; null: never expires.
     pub expires_at: Option<Timestamp>,
-    /// What the provider calls the message.
+    /// The provider's id of the message, where its response has one.
     pub provider_message_id: Option<String>,
-    /// When the provider says that it took the message, as its answer says it.
+    /// The time at which the provider accepted the message, as its response has it.
     pub provider_message_date: Option<String>,
-    /// The provider's code for a failure.
+    /// The provider's code of the failure, where its response has one.
     pub provider_error_code: Option<String>,
-    /// Why the last attempt failed, or why none was made.
+    /// Why the last attempt failed, or why none was made, as a sentence.
     pub last_error: Option<String>,
     /// When the notification was accepted.
     pub created_at: Timestamp,
-    /// When it came to its end.
+    /// When the delivery finished; null while it is pending.
     pub finished_at: Option<Timestamp>,
 }
 
@@ -115,32 +117,33 @@ impl From<&Delivery> for DeliveryView {
 /// An attempt as it is shown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct AttemptView {
-    /// From 1, over all rounds.
+    /// The attempt's number, from 1, over all rounds of the delivery.
     pub number: u32,
-    /// The round it belongs to.
+    /// The round of the delivery that the attempt belongs to, from 1.
     pub round: u32,
-    /// When it began.
+    /// When the attempt began, by the worker's clock.
     pub started_at: Timestamp,
-    /// How long it took, in milliseconds.
+    /// How long the attempt took, in milliseconds: from the look-up of the name to the last byte,
+    /// or to the failure.
     pub duration_ms: f64,
     /// Where the time went, in milliseconds.
     pub phases_ms: Phases,
-    /// What came of it, in one word.
+    /// The result of the attempt, in one word.
     pub result: AttemptResult,
-    /// The answer's status.
+    /// The response's HTTP status code; null without a response.
     pub status_code: Option<u16>,
-    /// What went wrong.
+    /// What went wrong; null if nothing did.
     pub error: Option<AttemptError>,
-    /// The beginning of the answer's body.
+    /// The beginning of the response's body, up to 4 KiB, as text.
     pub response_body: Option<String>,
-    /// The address that was called.
+    /// The IP address that was called; null if none was.
     pub resolved_address: Option<String>,
     /// Request headers as sent, each an array of name and value; secrets are redacted.
     #[schema(value_type = Vec<Vec<String>>)]
     pub request_headers: Vec<(String, String)>,
-    /// The worker that made it.
+    /// The name of the worker that made the attempt.
     pub worker: String,
-    /// What a script wrote to its console.
+    /// What a script wrote to its console, up to 4 KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub console: Option<String>,
 }
@@ -168,42 +171,42 @@ impl From<&Attempt> for AttemptView {
 /// A delivery with its attempts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct DeliveryDetail {
-    /// The delivery.
+    /// The delivery, whose members stand beside `attempts`.
     #[serde(flatten)]
     pub delivery: DeliveryView,
-    /// Its attempts, the first first.
+    /// The attempts over all rounds, the first one first.
     pub attempts: Vec<AttemptView>,
 }
 
 /// A notification as it is shown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct NotificationView {
-    /// Name.
+    /// The notification's id, unique in its tenant.
     pub id: NotificationId,
-    /// Whose.
+    /// The tenant that owns the notification: 1 to 64 characters.
     pub tenant: TenantId,
-    /// What it tells of.
+    /// The notification's type, such as `message.phone.received`.
     #[serde(rename = "type")]
     pub kind: NotificationType,
-    /// The one endpoint it was for.
+    /// The id of the one endpoint that it was for; null: all whose subscription matched.
     pub endpoint_id: Option<EndpointId>,
-    /// As it was given.
+    /// The payload as it was enqueued: any JSON.
     pub payload: RawJson,
-    /// As it was given: an object.
+    /// The recipient as it was enqueued: an object; null if there was none.
     #[schema(value_type = Option<Object>)]
     pub recipient: Option<RawJson>,
-    /// As it was given: an object.
+    /// The overrides as they were enqueued: an object by wire format; null if there were none.
     #[schema(value_type = Option<Object>)]
     pub overrides: Option<RawJson>,
-    /// When it was accepted.
+    /// When the notification was accepted, by the clock of the process that accepted it.
     pub accepted_at: Timestamp,
-    /// Not before.
+    /// The time before which no attempt is made; null: at once.
     pub deliver_at: Option<Timestamp>,
-    /// Never after.
+    /// The time after which no attempt is made; null: never expires.
     pub expires_at: Option<Timestamp>,
-    /// Whether it went first.
+    /// `high` goes ahead of `normal` on the way to the first attempt, where the broker can order.
     pub priority: Priority,
-    /// Its deliveries.
+    /// The deliveries of the notification, one for each endpoint or recipient.
     pub deliveries: Vec<DeliveryView>,
 }
 
@@ -231,24 +234,24 @@ impl NotificationView {
 /// An endpoint as it is shown: header values and settings that may be secret are redacted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct EndpointView {
-    /// The endpoint's id, `ep_…`.
+    /// The endpoint's id, `ep_…`, unique over all tenants.
     pub id: EndpointId,
-    /// The id that its owner chose, if it did.
+    /// The id that the endpoint's owner chose, if any; unique in the tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<EndpointUid>,
-    /// Whose.
+    /// The tenant that owns the endpoint: 1 to 64 characters.
     pub tenant: TenantId,
-    /// Where requests go.
+    /// The URL that requests are sent to.
     pub url: String,
-    /// How requests look.
+    /// The wire format that requests are written in.
     pub wire_format: WireFormat,
-    /// What its owner says of it.
+    /// A description for people: up to 1,000 characters.
     pub description: String,
-    /// Which notifications it wants.
+    /// The notifications that the endpoint gets.
     pub subscription: Subscription,
-    /// Whether it has a signing secret (never shown).
+    /// Whether the endpoint has a signing secret, which is never shown.
     pub has_secret: bool,
-    /// How many older secrets still sign, in their overlap.
+    /// The number of older secrets that still sign, until their overlap ends.
     pub retiring_secrets: usize,
     /// The public keys (`whpk_…`) of secrets that sign with ed25519, the newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -259,21 +262,22 @@ pub struct EndpointView {
     /// Settings of the wire format; those whose names look like secrets are redacted.
     #[schema(value_type = Object)]
     pub settings: serde_json::Map<String, serde_json::Value>,
-    /// Time for the whole exchange.
+    /// The time limit of one request in milliseconds, from connecting to the last byte of the
+    /// response: 1,000 to 60,000, by default 5,000.
     pub timeout_ms: u64,
-    /// When failures are retried.
+    /// Which failures are retried, how often and when.
     pub retry: RetryPolicy,
-    /// The most requests under way at once, for each worker.
+    /// The most requests in flight at once, for each worker: 1 to 10,000, by default 32.
     pub max_in_flight: u32,
-    /// The most requests a second, for each worker.
+    /// The most requests a second, for each worker; null: no limit.
     pub rate_limit_per_second: Option<f64>,
-    /// Whether it is called.
+    /// Whether deliveries are sent to the endpoint; while not, they are parked.
     pub enabled: bool,
-    /// Why it is not.
+    /// Why the endpoint is disabled; null while it is enabled.
     pub disabled_reason: Option<DisabledReason>,
-    /// When it was made.
+    /// When the endpoint was created.
     pub created_at: Timestamp,
-    /// When it was last changed.
+    /// When the endpoint was last changed.
     pub updated_at: Timestamp,
 }
 

@@ -27,7 +27,7 @@ pub enum WireFormat {
     Standard,
     /// CloudEvents 1.0 over HTTP, structured or binary.
     Cloudevents,
-    /// httpSMS's webhooks.
+    /// httpSMS's webhooks, signed with a JSON Web Token.
     Httpsms,
     /// Novu's SMS Webhook provider.
     NovuSms,

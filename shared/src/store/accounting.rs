@@ -14,10 +14,10 @@ use crate::domain::event::Event;
 use crate::domain::id::{DeliveryId, EventId, NotificationId, TenantId};
 use crate::domain::time::Timestamp;
 
-/// The books.
+/// What was accepted, against what is in the store.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Accounting {
-    /// Notifications taken up.
+    /// The number of notifications that a worker has taken up.
     pub notifications: u64,
     /// Of these, those that no endpoint wanted.
     pub unmatched: u64,
@@ -25,9 +25,9 @@ pub struct Accounting {
     pub expected: u64,
     /// Deliveries that are there, by status.
     pub deliveries: BTreeMap<&'static str, u64>,
-    /// Attempts.
+    /// The number of attempts in the store.
     pub attempts: u64,
-    /// Events.
+    /// The number of events in the store.
     pub events: u64,
     /// Events that are not published yet.
     pub unpublished: u64,

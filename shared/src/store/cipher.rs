@@ -28,7 +28,7 @@ pub enum CipherError {
     /// The master key is too short.
     #[error("POSTHASTE_MASTER_KEY has {length} characters: it must have at least {MIN_MASTER_KEY}")]
     ShortKey {
-        /// Its length.
+        /// The length of the key in characters.
         length: usize,
     },
     /// The store's secrets are encrypted with another key.
@@ -44,7 +44,7 @@ pub enum CipherError {
          encrypted with"
     )]
     WrongKey {
-        /// Whose secrets.
+        /// What the secrets belong to, such as an endpoint.
         name: String,
     },
 }

@@ -24,7 +24,7 @@ use crate::domain::time::Timestamp;
 pub struct Claimed {
     /// As it was before it was claimed.
     pub delivery: Delivery,
-    /// What it delivers.
+    /// The notification that is delivered.
     pub notification: Arc<Notification>,
     /// What an earlier attempt of its round settled.
     pub kept: Option<RoundContent>,
@@ -46,7 +46,7 @@ macro_rules! claimed_columns {
     };
 }
 
-/// Where from.
+/// The tables that claims are read from.
 macro_rules! claimed_tables {
     () => {
         "deliveries d JOIN notifications n ON n.tenant = d.tenant AND n.id = d.notification_id

@@ -23,7 +23,7 @@ use crate::domain::time::Timestamp;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeliveryFilter {
-    /// Whose.
+    /// The tenant that owns the deliveries.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<TenantId>,
     /// Their status: one, or several.
@@ -46,7 +46,7 @@ pub struct DeliveryFilter {
     #[serde(skip_serializing_if = "Several::is_any")]
     #[schema(schema_with = endpoint_ids)]
     pub endpoint_id: Several<EndpointId>,
-    /// Of what.
+    /// The id of the notification that is delivered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub notification_id: Option<NotificationId>,
     /// The notification's type: one, or several.
@@ -88,7 +88,7 @@ fn kinds() -> RefOr<Schema> {
 /// What became of a wish to cancel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cancelled {
-    /// It is cancelled.
+    /// The delivery is cancelled now.
     Done,
     /// It had come to its end before.
     NotPending(Status),

@@ -22,7 +22,7 @@ use crate::domain::wire_format::WireFormat;
 pub enum EndpointChange {
     /// It is now so.
     Saved(Box<Endpoint>),
-    /// It is gone.
+    /// The endpoint was deleted since.
     Deleted(EndpointId),
     /// It is there, and this program cannot read it: its secrets were encrypted with another master
     /// key, there is no master key, or a newer version wrote it.
@@ -41,7 +41,7 @@ pub struct EndpointChanges {
 /// Which endpoints are wanted. The default is all.
 #[derive(Debug, Clone, Default)]
 pub struct EndpointFilter {
-    /// Whose.
+    /// The tenant that owns the endpoints.
     pub tenant: Option<TenantId>,
     /// Whether they are called.
     pub enabled: Option<bool>,

@@ -17,13 +17,13 @@ use crate::domain::time::Timestamp;
 /// Which events are wanted. The default is all.
 #[derive(Debug, Clone, Default)]
 pub struct EventFilter {
-    /// Whose.
+    /// The tenant that the events are about.
     pub tenant: Option<TenantId>,
     /// What they tell of.
     pub kind: Several<EventType>,
     /// At or after this time.
     pub since: Option<Timestamp>,
-    /// Before this time.
+    /// Only events that happened before this time.
     pub until: Option<Timestamp>,
 }
 

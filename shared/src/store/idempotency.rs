@@ -14,7 +14,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// A request's wish to use a key.
 #[derive(Debug, Clone)]
 pub struct IdempotencyClaim {
-    /// Whose key.
+    /// The tenant in which the key is unique.
     pub tenant: TenantId,
     /// The key, as the producer wrote it.
     pub key: String,
@@ -34,19 +34,19 @@ pub enum Begun {
     /// For a notification of an earlier request that got no further: publish again with that id and
     /// time (the worker dedupes).
     InProgress {
-        /// The notification.
+        /// The notification of the earlier request.
         notification: NotificationId,
         /// When it was accepted.
         accepted_at: Timestamp,
     },
     /// For a notification that was enqueued: answer as then.
     Done {
-        /// The notification.
+        /// The notification of the earlier request.
         notification: NotificationId,
         /// When it was accepted.
         accepted_at: Timestamp,
     },
-    /// For another request.
+    /// For a request with another content.
     Mismatch,
 }
 

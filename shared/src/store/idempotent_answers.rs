@@ -11,7 +11,7 @@ use crate::domain::time::Timestamp;
 pub struct OnceOnly {
     /// The API key that it came with.
     pub caller: String,
-    /// Its `Idempotency-Key`.
+    /// The request's `Idempotency-Key`, as the client wrote it.
     pub name: String,
     /// SHA-256 of what it asks for: another one with the same key is a mistake.
     pub fingerprint: [u8; 32],

@@ -88,12 +88,12 @@ pub enum StoreError {
     /// The database is of a kind that no promise can be kept on.
     #[error("the store cannot be used: {problem}; {remedy}")]
     Unfit {
-        /// What is so.
+        /// What is wrong with the database.
         problem: String,
-        /// What to do.
+        /// What the operator should do.
         remedy: String,
     },
-    /// A migration failed.
+    /// A migration of the schema failed.
     #[error("migrating the store failed")]
     Migrate(#[source] sqlx::migrate::MigrateError),
     /// The database URL cannot be used.
@@ -111,27 +111,27 @@ pub enum StoreError {
     /// There is a row with that id already.
     #[error("{table} has {id} already")]
     Taken {
-        /// Which table.
+        /// The table that the row is in.
         table: &'static str,
-        /// The id.
+        /// The id that is taken.
         id: String,
     },
     /// There are as many rows as there may be.
     #[error("{table} has {most} already, which is the limit")]
     Full {
-        /// Which table.
+        /// The table that is full.
         table: &'static str,
-        /// The most.
+        /// The most rows that there may be.
         most: u64,
     },
     /// A row holds what this program cannot read.
     #[error("{table} {id} in the store cannot be read: {problem}")]
     Corrupt {
-        /// Which table.
+        /// The table that the row is in.
         table: &'static str,
-        /// Which row.
+        /// The id of the row; empty where that cannot be read either.
         id: String,
-        /// What is wrong.
+        /// What is wrong with the value.
         problem: String,
     },
 }
@@ -155,7 +155,7 @@ impl StoreError {
 /// How to open a store.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
-    /// `sqlite://PATH` or `postgres://…`.
+    /// The database's URL: `sqlite://PATH` or `postgres://…`.
     pub url: Secret,
     /// Encrypts endpoints' secrets, at least 32 characters. `None`: they can neither be read nor
     /// written.
@@ -188,7 +188,7 @@ impl StoreOptions {
 pub struct Migrated {
     /// The schema's version before; 0: there was none.
     pub from: i64,
-    /// Its version now.
+    /// The schema's version after it.
     pub to: i64,
 }
 

@@ -15,7 +15,7 @@ use crate::domain::time::Timestamp;
 pub struct NotificationFilter {
     /// The tenant that they belong to.
     pub tenant: Option<TenantId>,
-    /// Their types.
+    /// Their types: one, or several.
     pub kind: Several<NotificationType>,
     /// The one endpoint that they were enqueued for.
     pub endpoint_id: Option<EndpointId>,
@@ -30,7 +30,7 @@ pub struct NotificationFilter {
 /// A notification and how many deliveries it has.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listed {
-    /// The notification.
+    /// The notification as it was accepted.
     pub notification: Notification,
     /// How many deliveries it has.
     pub fan_out: u32,

@@ -55,7 +55,7 @@ impl Query {
         }
     }
 
-    /// Adds any text.
+    /// Appends a text and its parameters as they are.
     pub(super) fn end<const N: usize>(&mut self, text: &'static str, params: [Param; N]) {
         let mut parts = text.split('?');
         self.text.push_str(parts.next().unwrap_or_default());

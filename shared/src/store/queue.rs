@@ -73,7 +73,7 @@ impl Store {
         tx.commit().await
     }
 
-    /// Registers a consumer.
+    /// Registers a consumer, which from now on has to send heartbeats.
     pub(crate) async fn queue_join(
         &self,
         consumer: Uuid,

@@ -43,14 +43,14 @@ pub enum Before {
     /// The delivery is first seen now: its row is made, and the notification's, unless that is
     /// there.
     New {
-        /// Of what.
+        /// The notification that is delivered.
         notification: Arc<Notification>,
         /// How many deliveries the notification has in all.
         fan_out: u32,
     },
     /// The delivery is pending, with these counts.
     Known {
-        /// Its round.
+        /// The round that the delivery is in.
         round: u32,
         /// The attempts made so far.
         attempt_count: u32,
@@ -70,7 +70,7 @@ pub struct DisableEndpoint {
 /// What became of a [`Record`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recorded {
-    /// It is durable.
+    /// The change is durable.
     Kept,
     /// Somebody else was first: nothing of it was written.
     Stale,

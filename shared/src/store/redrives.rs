@@ -40,7 +40,7 @@ pub struct Redrive {
 pub enum RedriveState {
     /// There are letters left to move.
     Running,
-    /// It is through.
+    /// Everything that it was to move was looked at.
     Done,
     /// Somebody stopped it; what it had not come to stays dead.
     Cancelled,

@@ -17,16 +17,16 @@ use crate::domain::time::Timestamp;
 /// A replay and how far it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Replay {
-    /// Name.
+    /// The id of the replay.
     pub id: Uuid,
-    /// Which deliveries.
+    /// The deliveries that are replayed.
     pub filter: DeliveryFilter,
     /// Whether it goes on.
     pub state: ReplayState,
     /// Deliveries that matched when it was asked for; null where that is not known (it was asked
     /// for by an older version).
     pub total: Option<u64>,
-    /// Deliveries looked at.
+    /// The number of deliveries looked at so far.
     pub matched: u64,
     /// Deliveries that were put into a new round.
     pub replayed: u64,
@@ -45,7 +45,7 @@ pub struct Replay {
 pub enum ReplayState {
     /// There is more to look at.
     Running,
-    /// It is through.
+    /// Every delivery that matched was looked at.
     Done,
     /// Somebody stopped it; what it had not looked at was left alone.
     Cancelled,
@@ -54,7 +54,7 @@ pub enum ReplayState {
 /// What became of a wish to stop a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobCancelled {
-    /// It is stopped.
+    /// The job is stopped now.
     Done,
     /// It is not running: it is finished, was cancelled before, or never was.
     NotRunning,

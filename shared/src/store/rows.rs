@@ -284,7 +284,7 @@ fn attempt_error(row: &mut Reader) -> Result<Option<AttemptError>, StoreError> {
     }))
 }
 
-/// Attempts to insert.
+/// A batch of attempts to insert.
 pub(super) fn attempt_batch<'a>(
     attempts: impl Iterator<Item = (DeliveryId, &'a Attempt)>,
 ) -> Batch {

@@ -132,7 +132,7 @@ pub(super) fn schema<T: utoipa::PartialSchema>() -> RefOr<Schema> {
 pub struct StatusCode(u16);
 
 impl StatusCode {
-    /// The number.
+    /// The status code as a number.
     #[must_use]
     pub const fn number(self) -> u16 {
         self.0

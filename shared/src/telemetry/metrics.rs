@@ -34,9 +34,9 @@ const COMMIT_BUCKETS: [f64; 13] = [
 /// Where a notification came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// HTTP API.
+    /// The HTTP API, one at a time or in batches.
     Http,
-    /// Rust API.
+    /// A Rust service that uses the producer crate.
     Rust,
     /// Published by another AMQP client, seen when a worker took it up.
     Amqp,
@@ -84,9 +84,9 @@ pub struct Metrics {
     notifications_accepted: IntCounterVec,
     deliveries: IntCounterVec,
     attempts: IntCounterVec,
-    /// Whole attempts.
+    /// How long whole attempts took, in seconds.
     pub attempt_duration: Histogram,
-    /// Accepted → delivered.
+    /// From accepted to delivered, in seconds.
     pub delivery_latency: Histogram,
     /// Accepted → first attempt.
     pub queue_wait: Histogram,
@@ -347,7 +347,7 @@ impl Metrics {
         }
     }
 
-    /// Counts accepted notifications.
+    /// Counts notifications that were accepted.
     pub fn accepted(&self, source: Source, count: u64) {
         self.notifications_accepted
             .with_label_values(&[source.as_str()])
@@ -361,7 +361,7 @@ impl Metrics {
             .inc();
     }
 
-    /// Counts an attempt.
+    /// Counts an attempt, with its duration.
     pub fn attempted(&self, format: WireFormat, result: AttemptResult, duration: Duration) {
         self.attempts
             .with_label_values(&[format.as_str(), result.as_str()])

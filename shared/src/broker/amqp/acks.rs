@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 /// One `basic.ack` or `basic.nack`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Command {
-    /// The delivery tag.
+    /// The delivery tag, which counts from 1 on each channel.
     pub tag: u64,
     /// Whether it settles every outstanding message up to the tag as well.
     pub multiple: bool,

@@ -156,7 +156,7 @@ impl Session {
         self.connection.status().blocked()
     }
 
-    /// A new channel.
+    /// Opens a new channel on the current connection.
     pub(super) async fn channel(&self) -> Result<Channel, BrokerError> {
         in_time(self.connection.create_channel()).await
     }

@@ -21,7 +21,7 @@ use crate::backoff::Reconnect;
 use crate::broker::{Acker, BrokerError, Consumer, Incoming, Tag};
 use crate::telemetry::metrics::{Metrics, Resubscribed};
 
-/// The consumer's handle.
+/// The consumer's handle; a task that it starts does the work.
 pub(super) struct AmqpConsumer {
     inbox: Arc<Inbox>,
     acker: Arc<OrderSender>,

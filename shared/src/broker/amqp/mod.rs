@@ -53,7 +53,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long `close` waits for the connections to close in good order.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// RabbitMQ.
+/// RabbitMQ as a broker, over one connection.
 pub struct AmqpBroker {
     target: Arc<Target>,
     metrics: Arc<Metrics>,

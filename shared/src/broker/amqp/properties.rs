@@ -13,7 +13,7 @@ use crate::domain::message;
 use crate::domain::notification::{Origin, Priority};
 use crate::domain::time::Timestamp;
 
-/// Stored on disk.
+/// AMQP's delivery mode of messages that are stored on disk.
 const PERSISTENT: u8 = 2;
 /// Quorum queues of RabbitMQ 4 know two priorities: up to 4, and above.
 const HIGH: u8 = 9;

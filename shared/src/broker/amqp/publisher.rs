@@ -146,7 +146,7 @@ struct Lane {
     open: Option<Open>,
 }
 
-/// An open channel.
+/// A channel that is open, with its confirms.
 struct Open {
     channel: Channel,
     /// The number of the connection that it belongs to.

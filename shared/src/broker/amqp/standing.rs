@@ -36,7 +36,7 @@ pub(super) struct Sight {
     pub(super) queue: Counts,
 }
 
-/// What follows.
+/// What the supervisor does after a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     Keep,
@@ -71,7 +71,7 @@ struct State {
     phase: Phase,
     /// How many consumers the queue had when it was last looked at.
     counted: u32,
-    /// Counts the looks.
+    /// The number of looks so far.
     looks: u64,
 }
 

@@ -20,7 +20,7 @@ const DELIVERY_LIMIT: i64 = 1_000_000;
 pub(super) struct Names {
     /// Direct exchange, where producers publish.
     pub(super) notifications: ShortString,
-    /// The work queue.
+    /// The name of the work queue.
     pub(super) work: ShortString,
     /// Fanout exchange and queue of dead letters.
     pub(super) dead: ShortString,

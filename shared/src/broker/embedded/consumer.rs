@@ -27,7 +27,7 @@ enum Phase {
     Running,
     /// Takes nothing more; what was handed out may be acknowledged.
     Stopped,
-    /// Holds nothing.
+    /// Holds no message, and is not registered in the store.
     Closed,
 }
 

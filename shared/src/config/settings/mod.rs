@@ -13,47 +13,47 @@ mod worker;
 pub enum Profile {
     /// `posthaste up`: everything in one process, for trying out and for small installations.
     Up,
-    /// `posthaste api`.
+    /// `posthaste api`: the HTTP API alone.
     Api,
-    /// `posthaste worker`.
+    /// `posthaste worker`: a delivery worker alone.
     Worker,
-    /// Every other command.
+    /// Every command that is not a service.
     Tool,
 }
 
 /// What a value looks like. Said in the reference, and in errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Free text.
+    /// Any text; the setting's help says what it holds.
     Text,
     /// A path of the file system.
     Path,
     /// `host:port` with a literal address.
     Address,
-    /// A URL.
+    /// A URL, whose password is not shown.
     Url,
     /// `10s`, `5d`, `500ms`; bounds in seconds.
     Duration {
-        /// The shortest.
+        /// The shortest duration that is accepted, in seconds.
         min_seconds: u64,
-        /// The longest.
+        /// The longest duration that is accepted, in seconds.
         max_seconds: u64,
     },
     /// A whole number of bytes, or `1MiB`.
     Bytes {
-        /// The fewest.
+        /// The smallest size that is accepted.
         min: u64,
-        /// The most.
+        /// The largest size that is accepted.
         max: u64,
     },
-    /// A whole number.
+    /// A whole number within bounds.
     Integer {
-        /// The least.
+        /// The smallest number that is accepted.
         min: u64,
-        /// The greatest.
+        /// The largest number that is accepted.
         max: u64,
     },
-    /// `true` or `false`.
+    /// `true` or `false`, and nothing else.
     Bool,
     /// One of these words.
     Choice(&'static [&'static str]),
@@ -74,7 +74,7 @@ pub enum UsedBy {
     Client,
 }
 
-/// One setting.
+/// One setting: a row of the table.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
     /// Its name in `posthaste.toml`.
@@ -93,9 +93,9 @@ pub struct Setting {
     /// An environment variable that is set and empty is a value, and not the same as one that is
     /// not set.
     pub empty_counts: bool,
-    /// Never shown.
+    /// Whether the value is redacted wherever it is shown; of a URL, only the password is.
     pub secret: bool,
-    /// Who reads it.
+    /// Who reads the setting: its chapter in the reference.
     pub used_by: UsedBy,
     /// What it does, in sentences.
     pub help: &'static str,
@@ -169,7 +169,7 @@ pub fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> Option<
     (near.0 <= 1 + wrong.len() / 4).then_some(near.1)
 }
 
-/// Levenshtein's distance.
+/// Levenshtein's distance: how many characters to insert, delete or replace.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

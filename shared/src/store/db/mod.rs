@@ -15,12 +15,12 @@ use super::fitness::Finding;
 use crate::domain::time::Timestamp;
 pub(super) use row::{Reader, Row};
 
-/// Which database.
+/// The kind of database behind the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DatabaseKind {
-    /// One file.
+    /// SQLite: one file, one writer.
     Sqlite,
-    /// A server.
+    /// Postgres: a server, 13 or later.
     Postgres,
 }
 
@@ -159,7 +159,7 @@ fn clean(text: &str) -> String {
 #[derive(Debug)]
 pub(super) struct Batch {
     columns: &'static [(&'static str, Kind)],
-    /// Row after row.
+    /// The values, row after row.
     values: Vec<Param>,
 }
 

@@ -33,7 +33,7 @@ const READERS: u32 = 4;
 /// largest stays far below SQLite's 32,766 parameters with some twenty columns.
 const CHUNKS: [usize; 5] = [256, 64, 16, 4, 1];
 
-/// A SQLite file.
+/// A SQLite file, with one writing and several reading connections.
 pub(in crate::store) struct SqliteDriver {
     writer: SqlitePool,
     readers: SqlitePool,

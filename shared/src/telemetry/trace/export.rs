@@ -185,7 +185,7 @@ impl Exporter {
         Err("it was not taken".to_owned())
     }
 
-    /// One request.
+    /// Sends one request to the collector.
     async fn post(&self, body: Bytes) -> Result<u64, Refused> {
         let lost = |error: reqwest::Error| Refused::Later(chain(&error.without_url()), None);
         let answer = self

@@ -71,7 +71,7 @@ pub struct Origin {
 pub struct TracingError(#[from] reqwest::Error);
 
 impl Tracer {
-    /// Makes no spans.
+    /// A tracer that makes no spans.
     #[must_use]
     pub const fn off() -> Self {
         Self(None)

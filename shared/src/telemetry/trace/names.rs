@@ -10,42 +10,42 @@ macro_rules! names {
     ($($(#[$doc:meta])* $constant:ident = $name:literal;)*) => {
         $($(#[$doc])* pub const $constant: &str = $name;)*
 
-        /// All of them.
+        /// Every name of this file, for the test of the documentation.
         pub const ALL: &[&str] = &[$($name),*];
     };
 }
 
 names! {
-    /// Of the process.
+    /// The service that the process belongs to.
     SERVICE_NAME = "service.name";
-    /// Posthaste's version.
+    /// The version of Posthaste.
     SERVICE_VERSION = "service.version";
-    /// Host and process.
+    /// The host and the process.
     SERVICE_INSTANCE_ID = "service.instance.id";
     /// `api`, `worker` or `up`.
     ROLE = "posthaste.role";
     /// Who made the spans.
     TELEMETRY_SDK_NAME = "telemetry.sdk.name";
-    /// In which language.
+    /// The language of what made the spans.
     TELEMETRY_SDK_LANGUAGE = "telemetry.sdk.language";
-    /// In which version.
+    /// The version of what made the spans.
     TELEMETRY_SDK_VERSION = "telemetry.sdk.version";
 
     /// Why it failed: a status, or one of our words.
     ERROR_TYPE = "error.type";
-    /// `GET`, `POST`, …
+    /// The request's method, such as `POST`.
     HTTP_REQUEST_METHOD = "http.request.method";
-    /// The answer's status.
+    /// The response's HTTP status code.
     HTTP_RESPONSE_STATUS_CODE = "http.response.status_code";
-    /// Such as `/v1/endpoints/{id}`.
+    /// The route of the API, such as `/v1/endpoints/{id}`.
     HTTP_ROUTE = "http.route";
-    /// `http` or `https`.
+    /// The URL's scheme, `http` or `https`.
     URL_SCHEME = "url.scheme";
     /// The path of a request to the API.
     URL_PATH = "url.path";
     /// The host that is called, as the endpoint's URL has it.
     SERVER_ADDRESS = "server.address";
-    /// Its port.
+    /// The port that is called, as the endpoint's URL has it.
     SERVER_PORT = "server.port";
     /// The IP address that was called.
     NETWORK_PEER_ADDRESS = "network.peer.address";
@@ -54,26 +54,26 @@ names! {
 
     /// `rabbitmq`, or `posthaste` for the embedded queue.
     MESSAGING_SYSTEM = "messaging.system";
-    /// `send`, `receive`, `process`.
+    /// What is done with messages: `send`, `receive` or `process`.
     MESSAGING_OPERATION_TYPE = "messaging.operation.type";
-    /// The same.
+    /// The same word: our operations have no names of their own.
     MESSAGING_OPERATION_NAME = "messaging.operation.name";
     /// Exchange and routing key; for those who take, the queue as well.
     MESSAGING_DESTINATION_NAME = "messaging.destination.name";
-    /// The routing key.
+    /// The routing key of what was sent.
     MESSAGING_ROUTING_KEY = "messaging.rabbitmq.destination.routing_key";
-    /// The notification's id.
+    /// The id of the notification.
     MESSAGING_MESSAGE_ID = "messaging.message.id";
     /// How many notifications were sent at once, where it is not one.
     MESSAGING_BATCH_MESSAGE_COUNT = "messaging.batch.message_count";
 
-    /// The notification.
+    /// The id of the notification.
     NOTIFICATION_ID = "posthaste.notification.id";
-    /// Its type.
+    /// The type of the notification.
     NOTIFICATION_TYPE = "posthaste.notification.type";
-    /// Whose it is.
+    /// The tenant that owns the notification.
     TENANT = "posthaste.tenant";
-    /// The delivery.
+    /// The id of the delivery.
     DELIVERY_ID = "posthaste.delivery.id";
     /// `pending`, or how it ended.
     DELIVERY_STATUS = "posthaste.delivery.status";
@@ -85,9 +85,9 @@ names! {
     DELIVERY_HOLD = "posthaste.delivery.hold";
     /// Where the worker had it from: `broker` or `store`.
     DELIVERY_SOURCE = "posthaste.delivery.source";
-    /// The endpoint.
+    /// The id of the endpoint.
     ENDPOINT_ID = "posthaste.endpoint.id";
-    /// Its wire format.
+    /// The endpoint's wire format.
     WIRE_FORMAT = "posthaste.wire_format";
     /// The attempt's number, from 1; of one that was not made, the number that it would have had.
     ATTEMPT_NUMBER = "posthaste.attempt.number";
@@ -99,7 +99,7 @@ names! {
     REQUEST_PURPOSE = "posthaste.request.purpose";
     /// Milliseconds of name resolution.
     PHASE_DNS = "posthaste.phase.dns_ms";
-    /// Milliseconds of connecting.
+    /// Milliseconds until the TCP connection was open.
     PHASE_CONNECT = "posthaste.phase.connect_ms";
     /// Milliseconds of the TLS handshake.
     PHASE_TLS = "posthaste.phase.tls_ms";

@@ -33,14 +33,14 @@ pub enum Text {
     Shared(Arc<str>),
 }
 
-/// An attribute's value.
+/// The value of an attribute.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
-    /// Text.
+    /// A text, UTF-8 as everywhere.
     Text(Text),
-    /// A whole number.
+    /// A whole number, signed.
     Integer(i64),
-    /// Any other.
+    /// Any other number, such as milliseconds.
     Number(f64),
 }
 
@@ -66,7 +66,7 @@ pub(super) struct SpanData {
     pub(super) parent: Option<SpanId>,
     pub(super) kind: Kind,
     pub(super) name: Text,
-    /// Nanoseconds since 1970.
+    /// When it began, in nanoseconds since 1970.
     pub(super) begun_at: u64,
     pub(super) ended_at: u64,
     pub(super) attributes: Vec<(&'static str, Value)>,
@@ -173,7 +173,7 @@ impl Span {
         }
     }
 
-    /// Forgets the span.
+    /// Drops the span, which is then never exported.
     pub fn discard(mut self) {
         self.recording = None;
     }
