@@ -29,7 +29,7 @@ pub struct Redriver {
     pub broker: Arc<dyn Broker>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
-    /// Ends it, after the step that is under way.
+    /// Ends it, after the step that is running.
     pub stopping: CancellationToken,
 }
 
@@ -44,7 +44,7 @@ impl Redriver {
                     POLL
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "redrives wait for the store");
+                    tracing::warn!(%error, "the store does not answer: redrives go on when it does");
                     backoff.next()
                 }
             };
@@ -93,7 +93,7 @@ impl Redriver {
                 redrive.id = %id,
                 redriven,
                 undecodable = redrive.undecodable,
-                "a redrive ended"
+                "the redrive has ended"
             );
         }
         Ok(())

@@ -5,7 +5,7 @@
 //! - Names are asked for asynchronously, so name servers that do not answer hold up the names that
 //!   they are asked for and no others. (The system's `getaddrinfo` holds a thread for as long as
 //!   that takes.)
-//! - One look-up of a name is under way at a time; everybody who wants the name meanwhile waits for
+//! - There is one look-up of a name at a time; everybody who wants the name meanwhile waits for
 //!   it. It goes on when they have given up, so that the next one finds its result.
 //! - An answer is kept for as long as it says itself, at most `KEEP_ANSWER`. That a name does not
 //!   exist is kept for `KEEP_REFUSAL`, and that nobody answered for `KEEP_SILENCE`.
@@ -59,7 +59,7 @@ const FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
 /// The port of name servers.
 const PORT: u16 = 53;
 
-/// Looks names up. Cheap to clone; clones share what is under way and what is kept.
+/// Looks names up. Cheap to clone; clones share what is being looked up and what is kept.
 #[derive(Clone)]
 pub struct Resolver(Arc<Inner>);
 
@@ -146,8 +146,7 @@ impl Resolver {
         found(host, answer)
     }
 
-    /// What is kept of a name, or the look-up of it that is under way; begun now where there is
-    /// none.
+    /// What is kept of a name, or the look-up of it that is running; begun now where there is none.
     fn known(&self, host: &str) -> Result<Answer, watch::Receiver<Option<Answer>>> {
         let mut names = self.names();
         let entry = names.entry(host.to_ascii_lowercase());

@@ -182,7 +182,7 @@ fn of(wrong: &CertificateError) -> String {
         CertificateError::BadEncoding => "it cannot be read".to_owned(),
         CertificateError::BadSignature => "its signature is wrong".to_owned(),
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            "it is not made for servers".to_owned()
+            "it was not issued for servers".to_owned()
         }
         CertificateError::Other(OtherError(found)) => match found.downcast_ref::<Fault>() {
             Some(fault) => fault.to_string(),
@@ -236,7 +236,8 @@ fn spaced(name: &str) -> String {
     words
 }
 
-/// `text`, which tells of `error`, with a TLS error beneath it in words; `None` when there is none.
+/// `text`, which describes `error`, with a TLS error beneath it in words; `None` when there is
+/// none.
 #[must_use]
 pub fn reword(text: &str, error: &(dyn Error + 'static)) -> Option<String> {
     let found = causes(error).find_map(|cause| cause.downcast_ref::<rustls::Error>())?;

@@ -58,7 +58,7 @@ pub trait Broker: Send + Sync + 'static {
     async fn publish(&self, messages: Vec<Message>) -> Vec<Result<(), BrokerError>>;
 
     /// Publishes events to the events exchange, routing key = type, and waits for the confirms.
-    /// That nobody has bound a queue for an event is no error. Answers in order.
+    /// That nobody has bound a queue for an event is not an error. Answers in order.
     async fn publish_events(&self, events: &[Event]) -> Vec<Result<(), BrokerError>>;
 
     /// Starts taking work, at most `prefetch` messages unacknowledged at a time. The consumer
@@ -96,7 +96,7 @@ pub trait Broker: Send + Sync + 'static {
     /// What it is and which objects it uses, for `posthaste doctor`; no secrets.
     async fn describe(&self) -> Vec<(String, String)>;
 
-    /// Closes connections, giving back what is unacknowledged.
+    /// Closes connections, which requeues what is unacknowledged.
     async fn close(&self);
 }
 
@@ -125,7 +125,7 @@ pub enum Consuming {
     NotSubscribed,
 }
 
-/// Tells the broker what became of messages. A tag from a lost connection is ignored: the broker
+/// Tells the broker the outcome of messages. A tag from a lost connection is ignored: the broker
 /// has redelivered that message already.
 #[async_trait]
 pub trait Acker: Send + Sync {

@@ -318,7 +318,7 @@ impl Values {
                 .or_else(|_| alone())
                 .map_err(|_| {
                     let problem = format!(
-                        "has {text:?}, which is no address such as 10.0.0.2 or 10.0.0.2:5353"
+                        "has {text:?}, which is not an address such as 10.0.0.2 or 10.0.0.2:5353"
                     );
                     self.invalid("egress_name_servers", problem)
                 })
@@ -492,7 +492,7 @@ fn choice(key: &'static str) -> impl Fn(&str) -> Result<&'static str, InvalidVal
 /// too.
 fn without_password(text: &str) -> String {
     let Ok(mut url) = Url::parse(text) else {
-        // `embedded`; anything else that is no URL was refused before.
+        // `embedded`; anything else that is not a URL was refused before.
         return if text == "embedded" {
             text.to_owned()
         } else {

@@ -56,7 +56,7 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Health and metrics of the API, when they have an address of their own.
     pub metrics_listen: Option<SocketAddr>,
-    /// How long work in hand goes on after SIGTERM.
+    /// How long what is in flight may go on after SIGTERM.
     pub shutdown_grace: Duration,
     /// The most recipients of one notification.
     pub max_recipients: usize,
@@ -144,11 +144,11 @@ pub struct ApiConfig {
 /// The worker's own settings.
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
-    /// The most attempts under way at once.
+    /// The most attempts in flight at once, 1 to 65,536.
     pub slots: usize,
-    /// The most messages unacknowledged.
+    /// The most messages that the worker holds unacknowledged.
     pub prefetch: u16,
-    /// The most attempts under way for one tenant. `None`: no limit but the slots.
+    /// The most attempts in flight for one tenant. `None`: no limit except the slots.
     pub tenant_max_in_flight: Option<usize>,
     /// Larger messages are dead letters.
     pub max_payload_bytes: usize,
@@ -294,7 +294,7 @@ impl Config {
     }
 }
 
-/// Environment variables that look like ours but are none, with the name that may have been meant.
+/// Environment variables that look like ours but are not, with the name that may have been meant.
 /// They are not refused, because Kubernetes sets such for a service named `posthaste`; `doctor`
 /// warns of them.
 #[must_use]
@@ -309,7 +309,7 @@ pub fn mistyped_variables(inputs: &Inputs) -> Vec<(String, &'static str)> {
         !known().any(|env| name.strip_suffix("_FILE").unwrap_or(name) == env || *name == env)
     })
     .filter_map(|name| {
-        // The prefix that all share is no likeness.
+        // The prefix that all share does not count as a likeness.
         let rest = |name: &'static str| name.trim_start_matches(PREFIX);
         let nearest = settings::nearest(name.trim_start_matches(PREFIX), known().map(rest))?;
         Some((name.clone(), known().find(|env| rest(env) == nearest)?))

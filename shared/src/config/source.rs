@@ -26,7 +26,7 @@ pub enum Source {
     },
     /// The configuration file at this path.
     File(PathBuf),
-    /// A file in the data directory, made by `posthaste up`.
+    /// A file in the data directory, created by `posthaste up`.
     DataDirectory(PathBuf),
     /// The default, because nothing sets it.
     Default,

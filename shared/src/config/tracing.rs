@@ -94,7 +94,7 @@ pub(super) fn pairs(text: &str) -> Result<Vec<(String, String)>, InvalidValue> {
             return Err(wrong("has no name"));
         }
         let value = percent_decoded(value.trim())
-            .ok_or_else(|| wrong("has a % that is no percent-encoding"))?;
+            .ok_or_else(|| wrong("has a % that does not begin a percent-encoding"))?;
         Ok((name.trim().to_owned(), value))
     };
     let items = text

@@ -1,4 +1,4 @@
-//! An attempt: one HTTP request of a delivery, and what came of it.
+//! An attempt: one HTTP request of a delivery, and its result.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ pub struct Attempt {
     pub resolved_address: Option<String>,
     /// Request headers as sent, secrets redacted.
     pub request_headers: Vec<(String, String)>,
-    /// The worker that made it.
+    /// The name of the worker that made the attempt.
     pub worker: String,
     /// What a script wrote to its console, up to [`STORED_BODY_BYTES`].
     pub console: Option<String>,
@@ -61,7 +61,7 @@ pub struct Phases {
     pub body: Option<f64>,
 }
 
-/// What came of an attempt, in one word.
+/// The result of an attempt, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 pub enum AttemptResult {
     /// A status from 200 to 299.

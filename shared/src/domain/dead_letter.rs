@@ -16,7 +16,7 @@ pub enum DeadReason {
     TooManyRecipients,
     /// Its id stands for another notification already, which was sent under it.
     IdConflict,
-    /// Handling it panicked, or workers died with it in hand again and again.
+    /// Handling it panicked, or workers that held it died again and again.
     Poisonous,
     /// The store refuses to keep it.
     Unrecordable,
@@ -61,7 +61,7 @@ impl DeadReason {
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct DeadLetter {
     /// Names it for `dead show` and `dead redrive`: the message's own id where it has one, else
-    /// made from its body.
+    /// derived from its body.
     pub id: String,
     /// Why the message is a dead letter.
     pub reason: DeadReason,

@@ -29,13 +29,14 @@ pub struct Delivery {
     pub endpoint_id: EndpointId,
     /// The endpoint's wire format when the delivery was created.
     pub wire_format: WireFormat,
-    /// The one recipient that this delivery is for, where the wire format makes one for each.
+    /// The one recipient that the delivery is for, where the wire format creates a delivery for
+    /// each.
     pub recipient: Option<String>,
     /// Its state: pending, with what it waits for, or how it finished.
     pub state: DeliveryState,
     /// From 1; each replay starts the next.
     pub round: u32,
-    /// Attempts made, over all rounds.
+    /// The number of attempts so far, over all rounds.
     pub attempt_count: u32,
     /// `attempt_count` when the round began: retries are counted from here.
     pub round_base: u32,
@@ -114,7 +115,7 @@ pub enum Wait {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Hold {
-    /// The endpoint has as many requests under way as it may have.
+    /// The endpoint has as many requests in flight as its `max_in_flight` allows.
     MaxInFlight,
     /// The endpoint is disabled.
     Disabled,
@@ -122,7 +123,7 @@ pub enum Hold {
     RateLimit,
     /// All slots of the worker were taken.
     Slots,
-    /// The tenant has as many requests under way as it may have.
+    /// The tenant has as many requests in flight as `tenant_max_in_flight` allows.
     Tenant,
     /// The endpoint's script could not be run: its tenant, or all tenants together, run as many as
     /// they may, or it is still being compiled.
@@ -274,7 +275,7 @@ impl DeliveryState {
         }
     }
 
-    /// When the delivery came to its end, if it did.
+    /// When the delivery finished; `None` while it is pending.
     #[must_use]
     pub const fn finished_at(&self) -> Option<Timestamp> {
         match self {

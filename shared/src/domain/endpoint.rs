@@ -12,7 +12,8 @@ use super::subscription::Subscription;
 use super::time::Timestamp;
 use super::wire_format::WireFormat;
 
-/// Bounds of `timeout_ms`: 1 to 60 s, the whole exchange. The default is the mission's 5 s.
+/// Bounds of `timeout_ms`: 1 to 60 s, the whole exchange. The default of 5 s is that of httpSMS,
+/// the first system whose webhooks Posthaste sent.
 pub const TIMEOUT_MS: std::ops::RangeInclusive<u64> = 1_000..=60_000;
 /// The default of `timeout_ms`: 5 s.
 pub const DEFAULT_TIMEOUT_MS: u64 = 5_000;
@@ -48,13 +49,13 @@ pub struct Endpoint {
     pub timeout: Duration,
     /// When failures are retried.
     pub retry: RetryPolicy,
-    /// The most requests under way at once, for each worker.
+    /// The most requests in flight at once, for each worker: 1 to 10,000.
     pub max_in_flight: u32,
     /// The most requests a second, for each worker. `None`: no limit.
     pub rate_limit_per_second: Option<f64>,
     /// Whether it is called at all.
     pub status: EndpointStatus,
-    /// When it was made.
+    /// When the endpoint was created.
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
@@ -82,7 +83,7 @@ pub struct Confidential {
 pub struct SigningSecret {
     /// As the wire format spells it, such as `whsec_…`.
     pub secret: Secret,
-    /// When it was made.
+    /// When the secret was created.
     pub created_at: Timestamp,
     /// When it stops signing; `None` for the newest.
     pub retires_at: Option<Timestamp>,

@@ -30,7 +30,7 @@ pub fn check_type(kind: &NotificationType, origin: Origin) -> Result<(), Invalid
 /// The `source` of every event.
 pub const SOURCE: &str = "/posthaste";
 
-/// What an event tells of.
+/// What an event reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 pub enum EventType {
     /// A delivery failed for good.
@@ -94,7 +94,7 @@ impl EventType {
 pub struct Event {
     /// Stable: the same outcome has the same id however often it is published.
     pub id: EventId,
-    /// What it tells of.
+    /// What it reports.
     pub kind: EventType,
     /// The tenant that the event is about.
     pub tenant: TenantId,

@@ -39,7 +39,7 @@ impl Hops {
         Self(self.0.saturating_add(1))
     }
 
-    /// Reads a header's value. One that is no number is as good as none: whoever writes it is not
+    /// Reads a header's value. One that is not a number counts as none: whoever writes it is not
     /// Posthaste. One that is too large for a number counts as the largest.
     #[must_use]
     pub fn parse(text: &str) -> Self {

@@ -99,7 +99,7 @@ text_id!(
     |c| c.is_ascii_graphic()
 );
 text_id!(
-    /// What a notification tells of, such as `message.phone.received`.
+    /// What a notification reports, such as `message.phone.received`.
     NotificationType, "type", 128, "1 to 128 letters, digits, '_', '-', '.', ':' or \
                                     '/'", r"^[A-Za-z0-9_.:/-]+$",
     |c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':' | '/')
@@ -190,9 +190,9 @@ fn namespace() -> Uuid {
 pub struct DeliveryId(pub Uuid);
 
 impl DeliveryId {
-    /// UUIDv5 of notification id, endpoint id and, where the wire format makes a delivery for each
-    /// of several recipients, the recipient. The parts are separated by a byte that none of them
-    /// can hold.
+    /// UUIDv5 of notification id, endpoint id and, where the wire format creates a delivery for
+    /// each of several recipients, the recipient. The parts are separated by a byte that none of
+    /// them can hold.
     #[must_use]
     pub fn of(
         notification: &NotificationId,

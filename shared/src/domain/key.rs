@@ -77,7 +77,7 @@ pub struct ApiKey {
 pub enum Unusable {
     /// Revoked through the API or the command line.
     Revoked,
-    /// Its time is over since then.
+    /// It expired then.
     Expired(Timestamp),
 }
 

@@ -26,7 +26,7 @@ pub struct NotificationDraft {
     /// Whose it is. Default: the key's tenant, else `default`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<TenantId>,
-    /// What it tells of, such as `message.phone.received`.
+    /// What it reports, such as `message.phone.received`.
     #[serde(rename = "type")]
     pub kind: NotificationType,
     /// The one endpoint that gets it. Default: every enabled endpoint of the tenant whose
@@ -42,14 +42,14 @@ pub struct NotificationDraft {
     /// Not before this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deliver_at: Option<Timestamp>,
-    /// Not before so many seconds after acceptance; excludes `deliver_at`.
+    /// Not before this number of seconds after acceptance; excludes `deliver_at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, maximum = 250_000_000_000_i64)]
     pub delay_seconds: Option<f64>,
     /// Never after this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
-    /// Never after so many seconds after acceptance; excludes `expires_at`.
+    /// Never after this number of seconds after acceptance; excludes `expires_at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, maximum = 250_000_000_000_i64)]
     pub ttl_seconds: Option<f64>,
@@ -100,11 +100,11 @@ pub enum Origin {
 /// A notification that was accepted: what a producer wants delivered.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Notification {
-    /// Name, unique in the tenant.
+    /// The notification's id, unique in its tenant.
     pub id: NotificationId,
     /// The tenant that owns the notification.
     pub tenant: TenantId,
-    /// What it tells of.
+    /// What it reports: the type that subscriptions match.
     pub kind: NotificationType,
     /// The one endpoint that gets it; `None`: all that subscribe.
     pub target: Option<EndpointId>,
@@ -122,7 +122,7 @@ pub struct Notification {
     pub expires_at: Option<Timestamp>,
     /// Whether it goes first.
     pub priority: Priority,
-    /// Where it comes from.
+    /// Whether a producer enqueued it, or Posthaste itself.
     pub origin: Origin,
     /// W3C trace context of the enqueuer.
     pub traceparent: Option<String>,
@@ -133,7 +133,7 @@ pub struct Notification {
 /// What the carrier of a draft (HTTP request, AMQP properties) adds to it.
 #[derive(Debug, Clone)]
 pub struct Acceptance {
-    /// Name for a draft without one.
+    /// The id for a draft without one.
     pub id: NotificationId,
     /// Tenant for a draft without one.
     pub tenant: TenantId,

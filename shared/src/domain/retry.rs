@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::whole;
 use crate::backoff::exponential;
 
-/// No two attempts of a delivery come closer than this (the mission's "at least 1 s apart").
+/// No two attempts of a delivery come closer than this so that an endpoint in trouble is not called
+/// in a loop.
 pub const MIN_DELAY: Duration = Duration::from_secs(1);
 /// How far a `Retry-After` may push the next attempt out, unless the policy's own bound is higher:
 /// a day.

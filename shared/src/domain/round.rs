@@ -7,7 +7,7 @@ use super::raw_json::RawJson;
 use super::secret::Secret;
 
 /// What an endpoint's transform made of a notification when a round began; kept until the round
-/// ends, whatever becomes of the endpoint's transform meanwhile.
+/// ends, even if the endpoint's transform is changed meanwhile.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RoundContent {

@@ -48,7 +48,7 @@ pub enum TypePattern {
     Exact(NotificationType),
 }
 
-/// Why a text is no pattern.
+/// A text that is not a pattern.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:?} is neither a type (message.phone.received), a prefix (message.*) nor *")]
 pub struct InvalidPattern(String);

@@ -103,7 +103,7 @@ impl TraceContext {
     }
 }
 
-/// Lower-case hexadecimal of exactly so many bytes.
+/// Lower-case hexadecimal of exactly the given number of bytes.
 fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),

@@ -176,7 +176,7 @@ impl Store {
                 if !there.contains(&event) {
                     books.problem_count += 1;
                     books.show(
-                        "the delivery came to its end without an event",
+                        "the delivery finished without an event",
                         delivery.to_string(),
                     );
                 }

@@ -1,6 +1,6 @@
 //! Encryption of what is confidential: ChaCha20-Poly1305 (RFC 8439) with a key that HKDF-SHA256
-//! (RFC 5869) makes of the master key. Whose secret it is goes in as associated data, so that one
-//! row's secret cannot be put into another.
+//! (RFC 5869) derives from the master key. Whose secret it is goes in as associated data, so that
+//! one row's secret cannot be put into another.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -55,9 +55,9 @@ const CHECK: (&str, &[u8]) = ("the store", b"posthaste");
 /// Encrypts with one master key; decrypts with that one and, while the key is changed, with
 /// another.
 ///
-/// Which of the two encrypts is not for the process to say but for the store: its check value is
-/// encrypted with that key. So while some processes have both keys and some only the old one, all
-/// write what all can read.
+/// Which of the two encrypts the store decides, not the process: its check value is encrypted with
+/// that key. So while some processes have both keys and some only the old one, all write what all
+/// can read.
 pub struct Cipher {
     /// The configured key, then the previous one, if there is one.
     keys: Vec<ChaCha20Poly1305>,

@@ -145,7 +145,7 @@ impl Store {
         answer.rows.into_iter().map(id).collect()
     }
 
-    /// Gives leases back, by delivery and the lease's end: the deliveries are due at once. Returns
+    /// Releases leases, by delivery and the lease's end: the deliveries are due at once. Returns
     /// how many were still held under that lease.
     ///
     /// # Errors
@@ -185,7 +185,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        // What a worker has in hand expires in its hands, or when its lease ends.
+        // A leased delivery is left out: its worker expires it, or the lease ends.
         const SQL: &str = "-- claims.next_due
             SELECT (SELECT due_at FROM deliveries WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1),
                 (SELECT expires_at FROM deliveries
@@ -200,7 +200,7 @@ impl Store {
         Ok(times.into_iter().flatten().min())
     }
 
-    /// Takes the deliveries that the query finds; `params` are its parameters for so many rows.
+    /// Takes the deliveries that the query finds; `params` are its parameters for a number of rows.
     async fn claim(
         &self,
         sql: &'static str,

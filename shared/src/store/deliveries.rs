@@ -85,29 +85,29 @@ fn kinds() -> RefOr<Schema> {
     several::schema::<NotificationType>()
 }
 
-/// What became of a wish to cancel.
+/// The outcome of a request to cancel a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cancelled {
     /// The delivery is cancelled now.
     Done,
-    /// It had come to its end before.
+    /// It had finished before.
     NotPending(Status),
-    /// A worker has it in hand: ask again when that attempt is over.
+    /// A worker has leased it: ask again when that attempt is over.
     InFlight,
-    /// There is none of that name.
+    /// There is no delivery with that id.
     NotFound,
 }
 
-/// What became of a wish to try a delivery now.
+/// The outcome of a request to try a delivery now.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(
     clippy::large_enum_variant,
-    reason = "made once a request, and taken apart at once"
+    reason = "built once a request, and taken apart at once"
 )]
 pub enum RetriedNow {
     /// It is due now; for a finished delivery in a new round.
     Done(Delivery),
-    /// A worker has it in hand right now.
+    /// A worker has leased it.
     InFlight,
     /// Its time ran out: it is never sent again.
     Expired,

@@ -47,11 +47,11 @@ pub struct EndpointFilter {
     pub enabled: Option<bool>,
 }
 
-/// What became of a change of an endpoint.
+/// The outcome of a change of an endpoint.
 #[derive(Debug, Clone)]
 #[expect(
     clippy::large_enum_variant,
-    reason = "made once a request, and taken apart at once"
+    reason = "built once a request, and taken apart at once"
 )]
 pub enum Saved {
     /// It is durable; the endpoint has its new version.
@@ -378,7 +378,8 @@ impl Store {
 
     /// Disables those of the enabled endpoints `failing_now` that only failed since `before` or
     /// longer, with events. Returns them. `failing_now` are those that only failed in the time that
-    /// was looked at last: an endpoint that failed once and was not called since is no failing one.
+    /// was looked at last: an endpoint that failed once and was not called since is not a failing
+    /// one.
     ///
     /// # Errors
     /// [`StoreError`].

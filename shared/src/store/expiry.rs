@@ -1,5 +1,4 @@
-//! Deliveries that come to their end without an attempt: their time ran out, or their endpoint is
-//! gone.
+//! Deliveries that finish without an attempt: their time ran out, or their endpoint is gone.
 
 use std::collections::HashMap;
 

@@ -107,7 +107,8 @@ impl Store {
             let key = there.get(&name).ok_or_else(|| StoreError::Corrupt {
                 table: "idempotency_keys",
                 id: claim.key.clone(),
-                problem: "it went away while it was read".to_owned(),
+                column: "name".to_owned(),
+                problem: "it was removed while it was read".to_owned(),
             })?;
             Ok(key.begun(claim))
         };

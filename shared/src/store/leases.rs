@@ -1,4 +1,4 @@
-//! Leases: deliveries that are in somebody's hands until a time.
+//! Leases: deliveries that one worker holds until a time.
 
 use super::StoreError;
 use super::db::{Batch, Kind, Param, Transaction};

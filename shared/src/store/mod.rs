@@ -125,12 +125,14 @@ pub enum StoreError {
         most: u64,
     },
     /// A row holds what this program cannot read.
-    #[error("{table} {id} in the store cannot be read: {problem}")]
+    #[error("{table} {id} in the store cannot be read: {column}: {problem}")]
     Corrupt {
         /// The table that the row is in.
         table: &'static str,
         /// The id of the row; empty where that cannot be read either.
         id: String,
+        /// The column, as the query names it.
+        column: String,
         /// What is wrong with the value.
         problem: String,
     },
@@ -144,8 +146,7 @@ impl StoreError {
     }
 
     /// Whether the very values that were to be written are at fault, so that no repair of the
-    /// database mends it: they break a constraint, are too large, or are no values of the column's
-    /// type.
+    /// database mends it: they break a constraint, are too large, or are not of the column's type.
     #[must_use]
     pub fn is_about_data(&self) -> bool {
         matches!(self, Self::Refused { source, .. } if db::is_about_data(source))
@@ -198,8 +199,8 @@ const PING_DEADLINE: Duration = Duration::from_secs(2);
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
 impl Store {
-    /// Opens the store; does not migrate it. A server that cannot be reached yet is no error here
-    /// but at the first call.
+    /// Opens the store; does not migrate it. A server that cannot be reached yet is an error only
+    /// at the first call.
     ///
     /// # Errors
     /// A URL or master key that cannot be used, or a SQLite file that cannot be opened.

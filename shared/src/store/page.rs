@@ -46,7 +46,7 @@ pub struct Cursor {
     pub(super) id: String,
 }
 
-/// A text is no cursor.
+/// A text that is not a cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the cursor is not one that a list of this kind gave out")]
 pub struct InvalidCursor;

@@ -36,19 +36,19 @@ struct Partition {
 }
 
 impl Store {
-    /// Makes the tables for the attempts of today and the next 7 days (UTC) that are missing;
-    /// returns how many it made. A day of which attempts lie in `attempts_default` already has none
-    /// made. With SQLite nothing is to do.
+    /// Creates the tables for the attempts of today and the next 7 days (UTC) that are missing;
+    /// returns how many it created. A day of which attempts lie in `attempts_default` already gets
+    /// none. With SQLite there is nothing to do.
     ///
     /// # Errors
-    /// [`StoreError`]; also when the database role may not make tables.
+    /// [`StoreError`]; also when the database role may not create tables.
     pub async fn prepare_partitions(&self, now: Timestamp) -> Result<u32, StoreError> {
         if self.kind() == DatabaseKind::Sqlite {
             return Ok(0);
         }
         let today = now.as_micros().div_euclid(DAY);
         let there = self.partitions().await?;
-        let mut made = 0;
+        let mut created = 0;
         for day in today..=today + DAYS_AHEAD {
             let name = table_of(day);
             let start = day * DAY;
@@ -57,8 +57,8 @@ impl Store {
             if there.iter().any(taken) {
                 continue;
             }
-            match self.make_partition(&name, start, end).await {
-                Ok(true) => made += 1,
+            match self.create_partition(&name, start, end).await {
+                Ok(true) => created += 1,
                 Ok(false) => {}
                 // Some of its attempts lie in the default table.
                 Err(error) if error.is_about_data() => {
@@ -67,13 +67,13 @@ impl Store {
                 Err(error) => return Err(error),
             }
         }
-        Ok(made)
+        Ok(created)
     }
 
-    /// Whether it was made here.
-    async fn make_partition(&self, name: &str, start: i64, end: i64) -> Result<bool, StoreError> {
+    /// Creates one table; returns whether it was missing.
+    async fn create_partition(&self, name: &str, start: i64, end: i64) -> Result<bool, StoreError> {
         let mut tx = self.driver.begin().await?;
-        patiently(tx.as_mut()).await?;
+        give_up_waiting_for_locks(tx.as_mut()).await?;
         tx.run(
             "-- partitions.lock\nSELECT pg_advisory_xact_lock(hashtext('posthaste \
                 partitions'))::text",
@@ -138,7 +138,7 @@ impl Store {
     /// locked for a moment.
     async fn detach(&self, name: &str) -> Result<(), StoreError> {
         let mut tx = self.driver.begin().await?;
-        patiently(tx.as_mut()).await?;
+        give_up_waiting_for_locks(tx.as_mut()).await?;
         tx.run(
             &format!("-- partitions.detach\nALTER TABLE attempts DETACH PARTITION {name}"),
             vec![],
@@ -155,7 +155,7 @@ impl Store {
             WHERE d.created_at < $1 AND (d.created_at, d.id) > ($2, $3) AND d.attempt_count > 0
             ORDER BY d.created_at, d.id LIMIT $4";
         let mut tx = self.driver.begin().await?;
-        patiently(tx.as_mut()).await?;
+        give_up_waiting_for_locks(tx.as_mut()).await?;
         tx.run(
             "-- partitions.lock\nSELECT pg_advisory_xact_lock(hashtext('posthaste \
                 partitions'))::text",
@@ -255,11 +255,12 @@ impl Store {
     }
 }
 
-/// Gives up soon where a lock is not to be had: whoever waits for one holds up all who come after
-/// it.
-async fn patiently(tx: &mut dyn Transaction) -> Result<(), StoreError> {
+/// Lets the transaction's statements fail after 2 s without a lock. A statement that waits for a
+/// lock on the table holds up every statement that comes after it, so that waiting longer would
+/// stop all recording of attempts.
+async fn give_up_waiting_for_locks(tx: &mut dyn Transaction) -> Result<(), StoreError> {
     tx.run(
-        "-- partitions.patience\nSET LOCAL lock_timeout = '2s'",
+        "-- partitions.lock_timeout\nSET LOCAL lock_timeout = '2s'",
         vec![],
     )
     .await

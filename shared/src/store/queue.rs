@@ -20,7 +20,7 @@ use crate::domain::time::Timestamp;
 pub(crate) struct Taken {
     pub(crate) row: i64,
     pub(crate) message: Message,
-    /// How often it was given back before.
+    /// How often it was handed out and requeued before.
     pub(crate) delivery_count: u32,
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct Dead {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Heartbeat {
     Alive,
-    /// Others took it for dead and gave its messages back.
+    /// Others took it for dead and requeued its messages.
     Gone,
 }
 
@@ -87,7 +87,7 @@ impl Store {
             .map(drop)
     }
 
-    /// Says that a consumer is alive, and gives back what consumers hold that were not seen since
+    /// Says that a consumer is alive, and requeues what consumers hold that were not seen since
     /// `dead`.
     pub(crate) async fn queue_heartbeat(
         &self,
@@ -108,7 +108,7 @@ impl Store {
         const ORPHAN: &str = "-- queue.look_for_orphans
             SELECT d.id FROM queue d WHERE d.consumer IS NOT NULL
                 AND NOT EXISTS (SELECT 1 FROM queue_consumers c WHERE c.id = d.consumer) LIMIT 1";
-        const ADOPT: &str = "-- queue.give_back_orphans
+        const ADOPT: &str = "-- queue.requeue_orphans
             UPDATE queue SET consumer = NULL, delivery_count = delivery_count + 1
             WHERE consumer IS NOT NULL
                 AND NOT EXISTS (SELECT 1 FROM queue_consumers c WHERE c.id = queue.consumer)";
@@ -125,7 +125,7 @@ impl Store {
             let mut tx = self.driver.begin().await?;
             for row in tx.run(DEAD, vec![Param::time(dead)]).await?.rows {
                 let id = row.reader("queue_consumers").uuid()?;
-                tx.run(GIVE_BACK_ALL, vec![Param::uuid(id)]).await?;
+                tx.run(REQUEUE_ALL, vec![Param::uuid(id)]).await?;
             }
             tx.commit().await?;
         }
@@ -139,12 +139,12 @@ impl Store {
         })
     }
 
-    /// Forgets a consumer; what it still holds goes back.
+    /// Forgets a consumer; what it still holds is requeued.
     pub(crate) async fn queue_leave(&self, consumer: Uuid) -> Result<(), StoreError> {
         const LEAVE: &str = "-- queue.leave\nDELETE FROM queue_consumers WHERE id = $1";
         let mut tx = self.driver.begin().await?;
         tx.run(LEAVE, vec![Param::uuid(consumer)]).await?;
-        tx.run(GIVE_BACK_ALL, vec![Param::uuid(consumer)]).await?;
+        tx.run(REQUEUE_ALL, vec![Param::uuid(consumer)]).await?;
         tx.commit().await
     }
 
@@ -195,8 +195,8 @@ impl Store {
         Ok(taken)
     }
 
-    /// The messages that a consumer holds, by the store's books. An earlier [`Store::queue_take`]
-    /// whose answer was lost is over by then.
+    /// The messages that a consumer holds, according to the store. An earlier [`Store::queue_take`]
+    /// whose answer was lost has ended by then.
     pub(crate) async fn queue_held_by(&self, consumer: Uuid) -> Result<BTreeSet<i64>, StoreError> {
         const SQL: &str = "-- queue.held_by\nSELECT d.id FROM queue d WHERE d.consumer = $1";
         let mut tx = self.driver.begin().await?;
@@ -219,8 +219,9 @@ impl Store {
         self.queue_held(SQL, consumer, rows).await
     }
 
-    /// Gives messages that a consumer holds back. `counted`: they were handed out.
-    pub(crate) async fn queue_give_back(
+    /// Releases messages that a consumer holds. `counted`: they were handed out, so that their
+    /// delivery count grows.
+    pub(crate) async fn queue_release(
         &self,
         consumer: Uuid,
         rows: &BTreeSet<i64>,
@@ -229,7 +230,7 @@ impl Store {
         const COUNTED: &str = "-- queue.requeue
             UPDATE queue SET consumer = NULL, delivery_count = delivery_count + 1
             FROM {rows} WHERE queue.id = u.key AND queue.consumer = u.consumer";
-        const UNTOUCHED: &str = "-- queue.untake
+        const UNTOUCHED: &str = "-- queue.release
             UPDATE queue SET consumer = NULL FROM {rows}
             WHERE queue.id = u.key AND queue.consumer = u.consumer";
         self.queue_held(if counted { COUNTED } else { UNTOUCHED }, consumer, rows)
@@ -356,7 +357,7 @@ impl Store {
 
 const MEMBER: &str =
     "-- queue.member\nSELECT d.seen_at FROM queue_consumers d WHERE d.id = $1 {lock}";
-const GIVE_BACK_ALL: &str = "-- queue.give_back_all
+const REQUEUE_ALL: &str = "-- queue.requeue_all
     UPDATE queue SET consumer = NULL, delivery_count = delivery_count + 1 WHERE consumer = $1";
 
 fn message_params(message: &Message) -> [Param; 7] {

@@ -26,7 +26,7 @@ pub struct Record {
     pub delivery: Delivery,
     /// What must hold before.
     pub before: Before,
-    /// The attempt that led to the change, if one was made.
+    /// The attempt that led to the change, if there was one.
     pub attempt: Option<Attempt>,
     /// What is kept for the other attempts of the round, where it is first known now. What was kept
     /// before stays until the delivery is finished.
@@ -40,8 +40,7 @@ pub struct Record {
 /// What must hold before a change.
 #[derive(Debug, Clone)]
 pub enum Before {
-    /// The delivery is first seen now: its row is made, and the notification's, unless that is
-    /// there.
+    /// The delivery is first seen now: its row is created, and the notification's unless it exists.
     New {
         /// The notification that is delivered.
         notification: Arc<Notification>,
@@ -52,7 +51,7 @@ pub enum Before {
     Known {
         /// The round that the delivery is in.
         round: u32,
-        /// The attempts made so far.
+        /// The number of attempts so far, over all rounds.
         attempt_count: u32,
     },
 }
@@ -63,11 +62,11 @@ pub struct DisableEndpoint {
     /// As it will be: with its status disabled. Its version is that of the endpoint that was
     /// called; one that was changed since may have been repaired, and stays as it is.
     pub endpoint: Endpoint,
-    /// The event that tells of it; kept only if the endpoint was enabled until now.
+    /// The event that reports it; kept only if the endpoint was enabled until now.
     pub event: Event,
 }
 
-/// What became of a [`Record`].
+/// The outcome of a [`Record`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recorded {
     /// The change is durable.
@@ -233,7 +232,7 @@ async fn insert_new<'a>(
     })
 }
 
-/// What became of notifications that were to be inserted.
+/// The outcome of inserting notifications.
 struct Notifications<'a> {
     inserted: Vec<(&'a Arc<Notification>, u32)>,
     /// By tenant and id: what was there already, as far as it can be read, and what came first in

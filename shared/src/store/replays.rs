@@ -51,7 +51,7 @@ pub enum ReplayState {
     Cancelled,
 }
 
-/// What became of a wish to stop a job.
+/// The outcome of a request to stop a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobCancelled {
     /// The job is stopped now.
@@ -248,7 +248,7 @@ impl Store {
         Ok(query.read(self).await?.rows)
     }
 
-    /// Stops a running replay. Waits for a step that is under way, which counts; no further one is
+    /// Stops a running replay. Waits for a step that is running, which counts; no further one is
     /// begun.
     ///
     /// # Errors
@@ -314,8 +314,8 @@ impl Store {
         Ok(Some(replay))
     }
 
-    /// The running replay that was asked for first, of those that can be read and nobody else has
-    /// in hand.
+    /// The running replay that was asked for first, of those that can be read and nobody else works
+    /// on.
     async fn next_replay(
         &self,
         tx: &mut dyn Transaction,
@@ -393,7 +393,7 @@ impl Store {
     }
 }
 
-/// Where a replay stands: it goes from new deliveries to old ones.
+/// The last delivery that a replay looked at: it goes from new deliveries to old ones.
 type Place = (Timestamp, Uuid);
 
 /// The deliveries of one step.

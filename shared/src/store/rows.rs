@@ -91,9 +91,9 @@ fn state(row: &mut Reader) -> Result<DeliveryState, StoreError> {
         _ => None,
     };
     state.ok_or_else(|| {
-        row.corrupt(format!(
-            "its state is {status:?} with wait {wait:?} and reason {reason:?}"
-        ))
+        let problem =
+            format!("{status:?} does not go with the wait {wait:?} and the reason {reason:?}");
+        row.corrupt_in("status", problem)
     })
 }
 

@@ -90,7 +90,7 @@ pub struct Metrics {
     pub delivery_latency: Histogram,
     /// Accepted → first attempt.
     pub queue_wait: Histogram,
-    /// Attempts under way in this process.
+    /// Attempts in flight in this process.
     pub in_flight: IntGauge,
     /// Attempts that this process makes at once at most; zero where no worker runs.
     pub worker_slots: IntGauge,
@@ -113,7 +113,7 @@ pub struct Metrics {
     /// Calls to the store that failed.
     pub store_errors: IntCounter,
     broker_connections: IntGaugeVec,
-    /// Connections to the broker made again.
+    /// Connections to the broker that were opened again.
     pub broker_reconnects: IntCounter,
     broker_resubscriptions: IntCounterVec,
     /// Messages in the broker's queues.
@@ -130,7 +130,7 @@ impl Default for Metrics {
     }
 }
 
-/// An attempt under way: counted for as long as this lives, a panic included.
+/// An attempt in flight: counted for as long as this lives, a panic included.
 #[must_use]
 pub struct AttemptInFlight<'a>(&'a IntGauge);
 
@@ -141,7 +141,7 @@ impl Drop for AttemptInFlight<'_> {
 }
 
 impl Metrics {
-    /// Counts one more attempt under way.
+    /// Counts one more attempt in flight.
     pub fn attempt_in_flight(&self) -> AttemptInFlight<'_> {
         self.in_flight.inc();
         AttemptInFlight(&self.in_flight)
@@ -220,7 +220,7 @@ impl Metrics {
             ),
             in_flight: gauge(
                 "posthaste_deliveries_in_flight",
-                "Attempts under way in this process",
+                "Attempts in flight in this process",
             ),
             worker_slots: gauge(
                 "posthaste_worker_slots",
@@ -271,16 +271,16 @@ impl Metrics {
             ),
             broker_connections: gauges(
                 "posthaste_broker_connections",
-                "Connections that this process holds to RabbitMQ: up, or down and being made again",
+                "Connections that this process holds to RabbitMQ: up, or down and being opened again",
                 "state",
             ),
             broker_reconnects: counter(
                 "posthaste_broker_reconnects_total",
-                "Connections to the broker made again after a loss",
+                "Connections to the broker opened again after a loss",
             ),
             broker_resubscriptions: counters(
                 "posthaste_broker_resubscriptions_total",
-                "Subscriptions to the work queue made again on an open connection: forgotten, \
+                "Subscriptions to the work queue renewed on an open connection: forgotten, \
                  because RabbitMQ did \
                  not know the consumer any more, or as a precaution",
                 &["reason"],
@@ -354,7 +354,7 @@ impl Metrics {
             .inc_by(count);
     }
 
-    /// Counts a delivery that came to its end.
+    /// Counts a delivery that finished.
     pub fn finished(&self, format: WireFormat, status: Status) {
         self.deliveries
             .with_label_values(&[format.as_str(), status.as_str()])
@@ -383,7 +383,7 @@ impl Metrics {
             .inc();
     }
 
-    /// Counts a subscription that was made again.
+    /// Counts a subscription that was renewed.
     pub fn resubscribed(&self, why: Resubscribed) {
         self.broker_resubscriptions
             .with_label_values(&[why.as_str()])
@@ -396,7 +396,7 @@ impl Metrics {
         self.connections("down").inc();
     }
 
-    /// A connection to the broker is made.
+    /// A connection to the broker is open.
     pub fn connection_up(&self) {
         self.connections("down").dec();
         self.connections("up").inc();

@@ -1,5 +1,5 @@
-//! A connection that is made again whenever it is lost. lapin can recover connections itself; this
-//! is kept apart from it, because a lost connection is a clean cut: new channels, new delivery
+//! A connection that is opened again whenever it is lost. lapin can recover connections itself;
+//! this is kept apart from it, because a lost connection is a clean cut: new channels, new delivery
 //! tags, and nothing of the old one is ever sent again.
 
 use std::sync::Arc;
@@ -51,7 +51,7 @@ enum State {
 /// Why there is no connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Trouble {
-    /// The first one is being made.
+    /// The first one is being opened.
     Connecting,
     Unreachable(String),
     Topology(String),
@@ -280,7 +280,7 @@ impl Keeper {
 
 impl Nodes {
     /// Connects to the first node that takes it, each being tried once. The next call begins behind
-    /// that one: it is made when that connection was lost.
+    /// that one: it is opened when that connection was lost.
     async fn open(&mut self, target: &Arc<Target>, number: u64) -> Result<Session, Trouble> {
         let first = self.next;
         let count = target.nodes.len();

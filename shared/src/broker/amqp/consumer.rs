@@ -292,9 +292,9 @@ impl Attendant {
         orders
     }
 
-    /// Takes no more messages, gives back those that were not handed out, and goes on answering for
+    /// Takes no more messages, requeues those that were not handed out, and goes on answering for
     /// the others until nobody can answer any more or the broker is closed. Closing the channels
-    /// gives back the rest.
+    /// requeues the rest.
     async fn wind_up(&mut self, mut channels: Channels) {
         let mut unread = channels.open.unsubscribe().await;
         unread.extend(self.inbox.close());
@@ -347,7 +347,7 @@ impl Channels {
         unread
     }
 
-    /// Tells RabbitMQ what became of messages, each on the channel that it came by. Tags of lost
+    /// Tells RabbitMQ the outcome of messages, each on the channel that it came by. Tags of lost
     /// channels are left out: RabbitMQ has redelivered those messages.
     async fn answer(&mut self, orders: &[Order]) -> Result<(), String> {
         for old in &mut self.draining {

@@ -17,7 +17,7 @@ use crate::domain::message;
 /// How much of a body is shown.
 const SHOWN_BYTES: usize = 4096;
 
-/// Looks at up to `limit` dead letters. They are fetched without acknowledging and given back in
+/// Looks at up to `limit` dead letters. They are fetched without acknowledging and requeued in
 /// their order. While they are fetched, nobody else sees them; when this returns, everybody does
 /// again.
 pub(super) async fn look(
@@ -159,7 +159,7 @@ fn letter(message: &Delivery) -> DeadLetter {
     }
 }
 
-/// The message's own id, else one made from its body.
+/// The message's own id, else one derived from its body.
 fn id(message: &Delivery) -> String {
     let own = message
         .properties

@@ -27,11 +27,11 @@ const QUIET: Duration = Duration::from_millis(500);
 /// How long to wait for messages to be back on their queue.
 const BACK: Duration = Duration::from_secs(5);
 
-/// How many messages RabbitMQ gives back in their order by one command: it has them in a map, and
+/// How many messages RabbitMQ requeues in their order by one command: it has them in a map, and
 /// Erlang's maps are sorted up to this size.
 const IN_ORDER: usize = 32;
 /// After how many commands to let the queue apply them, and for how long: RabbitMQ sends a few of
-/// them ahead, and would give back the others in any order (see `settling.rs`).
+/// them ahead, and would requeue the others in any order (see `settling.rs`).
 const COMMANDS_AT_ONCE: usize = 16;
 const PACE: Duration = Duration::from_millis(250);
 
@@ -64,10 +64,10 @@ pub(super) struct SideChannel {
     channel: Channel,
     queue: ShortString,
     settled: Settled,
-    /// Taken and neither settled nor given back.
+    /// Taken and neither settled nor requeued.
     held: BTreeSet<u64>,
-    /// The last tag of each piece that was taken: pieces that are given back by one command come
-    /// back in any order.
+    /// The last tag of each piece that was taken: pieces that are requeued by one command come back
+    /// in any order.
     pieces: Vec<u64>,
     /// Taken by a proof, and handed out by the next [`SideChannel::take`].
     spare: VecDeque<Delivery>,
@@ -195,17 +195,17 @@ impl SideChannel {
         Ok(())
     }
 
-    /// Gives back what is held and not settled, in its order, and closes the channel. RabbitMQ puts
-    /// it before what was never taken, and behind what was given back earlier. When this returns,
-    /// the queue has it again, unless it takes longer than [`BACK`].
+    /// Requeues what is held and not settled, in its order, and closes the channel. RabbitMQ puts
+    /// it before what was never taken, and behind what was requeued earlier. When this returns, the
+    /// queue has it again, unless it takes longer than [`BACK`].
     pub(super) async fn release(self) {
-        if !self.held.is_empty() && !matches!(timeout(BACK, self.give_back()).await, Ok(Ok(()))) {
-            tracing::debug!("messages were looked at and are not seen back on their queue yet");
+        if !self.held.is_empty() && !matches!(timeout(BACK, self.requeue()).await, Ok(Ok(()))) {
+            tracing::debug!("messages that were looked at are not back on their queue yet");
         }
         close_channel(&self.channel).await;
     }
 
-    async fn give_back(&self) -> Result<(), BrokerError> {
+    async fn requeue(&self) -> Result<(), BrokerError> {
         let before = self.counts().await?.ready as usize;
         let mut from = 0;
         let mut given = 0;
@@ -215,8 +215,7 @@ impl SideChannel {
             from = end + 1;
             for some in piece.chunks(IN_ORDER) {
                 let Some(last) = some.last() else { continue };
-                // All before these are settled or given back already, so that `multiple` means
-                // these.
+                // All before these are settled or requeued already, so that `multiple` means these.
                 let options = BasicNackOptions {
                     multiple: true,
                     requeue: true,

@@ -95,7 +95,7 @@ impl Standing {
         }
     }
 
-    /// It is subscribed, and the queue counts so many consumers.
+    /// It is subscribed, and the queue counts this number of consumers.
     pub(super) fn seen(&self, counted: u32) {
         self.state.send_modify(|state| {
             *state = State {

@@ -9,10 +9,10 @@ use crate::broker::BrokerError;
 /// The key with which notifications are published.
 pub(super) const ROUTING_KEY: &str = "notification";
 
-/// After so many redeliveries RabbitMQ itself dead-letters a message. Unset, this is no limit on
-/// 3.x but 20 on 4.x, where a few lost connections would dead-letter innocent prefetched messages;
-/// -1 is no limit on 4.x, but on 3.10 drops a message at its first redelivery. A large number is
-/// right on both.
+/// After this number of redeliveries RabbitMQ itself dead-letters a message. Unset, there is no limit
+/// on 3.x but one of 20 on 4.x, where a few lost connections would dead-letter innocent prefetched
+/// messages; with -1 there is no limit on 4.x, but 3.10 drops a message at its first redelivery. A
+/// large number is right on both.
 const DELIVERY_LIMIT: i64 = 1_000_000;
 
 /// What the objects are called.

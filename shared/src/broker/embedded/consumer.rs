@@ -31,7 +31,7 @@ enum Phase {
     Closed,
 }
 
-/// What a consumer has in its hands.
+/// The messages that a consumer holds, and how far it is.
 pub(super) struct Hands {
     state: Mutex<State>,
     /// There is something in the inbox, or the phase has changed.
@@ -62,7 +62,7 @@ impl Hands {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives everything back and waits until the store has it.
+    /// Releases everything and waits until the store has it.
     pub(super) async fn close(&self) {
         self.reach(Phase::Closed).await;
     }
@@ -73,7 +73,7 @@ impl Hands {
         let waiting = reached.wait_for(|reached| *reached >= phase);
         if tokio::time::timeout(CLOSE_DEADLINE, waiting).await.is_err() {
             tracing::warn!(
-                "the store does not answer: messages in hand go to others when their time is over"
+                "the store does not answer: other consumers get the messages in flight once this consumer's heartbeat is too old"
             );
         }
     }
@@ -235,17 +235,17 @@ impl Task {
         let id = self.beat().await?;
         self.send_answers(id).await?;
         if self.in_doubt {
-            self.give_back_lost(id).await?;
+            self.release_lost(id).await?;
             self.in_doubt = false;
         }
         match wanted {
             Phase::Running => self.take(id).await,
             Phase::Stopped => {
-                self.give_back_inbox(id).await?;
+                self.release_inbox(id).await?;
                 Ok(self.shared.options.heartbeat)
             }
             Phase::Closed => {
-                self.give_back_inbox(id).await?;
+                self.release_inbox(id).await?;
                 self.shared.store.queue_leave(id).await?;
                 self.hands.state().void();
                 Ok(Duration::ZERO)
@@ -268,7 +268,7 @@ impl Task {
                 return Ok(id);
             }
             tracing::warn!(
-                "this consumer was silent for too long: what it had in hand went to others"
+                "this consumer's heartbeat was too old: other consumers got its messages"
             );
             self.hands.state().void();
             self.id = None;
@@ -286,10 +286,7 @@ impl Task {
         self.shared.store.queue_ack(id, &acked).await?;
         self.hands.state().acked.retain(|row| !acked.contains(row));
         let requeued = self.hands.state().requeued.clone();
-        self.shared
-            .store
-            .queue_give_back(id, &requeued, true)
-            .await?;
+        self.shared.store.queue_release(id, &requeued, true).await?;
         self.hands
             .state()
             .requeued
@@ -332,9 +329,9 @@ impl Task {
         })
     }
 
-    /// Gives back what the store says that this consumer holds, and which it does not: nobody else
+    /// Releases what the store says that this consumer holds, and which it does not: nobody else
     /// would.
-    async fn give_back_lost(&self, id: Uuid) -> Result<(), StoreError> {
+    async fn release_lost(&self, id: Uuid) -> Result<(), StoreError> {
         let mut lost = self.shared.store.queue_held_by(id).await?;
         {
             let state = self.hands.state();
@@ -343,16 +340,16 @@ impl Task {
                 !known.contains(row) && !state.acked.contains(row) && !state.requeued.contains(row)
             });
         }
-        self.shared.store.queue_give_back(id, &lost, false).await
+        self.shared.store.queue_release(id, &lost, false).await
     }
 
     fn until_beat(&self) -> Duration {
         self.beat_at.saturating_duration_since(Instant::now())
     }
 
-    async fn give_back_inbox(&self, id: Uuid) -> Result<(), StoreError> {
+    async fn release_inbox(&self, id: Uuid) -> Result<(), StoreError> {
         let rows = self.hands.state().empty_inbox();
-        let answer = self.shared.store.queue_give_back(id, &rows, false).await;
+        let answer = self.shared.store.queue_release(id, &rows, false).await;
         if answer.is_err() {
             // Tried again as requeued ones.
             self.hands.state().requeued.extend(rows);
@@ -391,7 +388,7 @@ impl State {
             .collect()
     }
 
-    /// Nothing is in hand any more.
+    /// The consumer holds nothing any more.
     fn void(&mut self) {
         self.epoch += 1;
         self.inbox.clear();

@@ -250,7 +250,7 @@ fn again(answer: &Result<(), BrokerError>) -> Result<(), BrokerError> {
     }
 }
 
-/// The message's own id, else one made from its body.
+/// The message's own id, else one derived from its body.
 fn name(message: &Message) -> String {
     let own = message.id.as_deref().filter(|id| !id.is_empty());
     own.map_or_else(

@@ -38,7 +38,7 @@ pub(super) const SETTINGS: &[Setting] = &[
             max: 64 * MIB,
         },
         UsedBy::Api,
-        "The largest body of a request to the API, but for batches.",
+        "The largest body of a request to the API, except batches.",
     )
     .default("1MiB"),
     Setting::new(
@@ -49,7 +49,7 @@ pub(super) const SETTINGS: &[Setting] = &[
             max: 256 * MIB,
         },
         UsedBy::Api,
-        "The largest body of a batch.",
+        "The largest body of a batch (`/v1/notifications/batch`).",
     )
     .default("16MiB"),
     Setting::new(
@@ -60,9 +60,9 @@ pub(super) const SETTINGS: &[Setting] = &[
             max: 1_000_000,
         },
         UsedBy::Api,
-        "The most connections to the API at once; no more than half of the files that the \
-         process may open count. When all are taken, one without a request gives way, of the \
-         client with the most. A few more are kept for `/healthz`, `/readyz` and `/metrics`.",
+        "The most connections to the API at once, and never more than half of the files that the \
+         process may open. When all are taken, an idle connection of the client with the most is \
+         closed for a new one. A few more are reserved for `/healthz`, `/readyz` and `/metrics`.",
     )
     .default("1024"),
     Setting::new(
@@ -135,8 +135,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         UsedBy::Api,
         "The most pending deliveries of one tenant in the store (scheduled, waiting for a retry, \
          parked). A tenant with that many gets 429 `backlog_limit` for what it enqueues over \
-         HTTP, until there are fewer. Counted once a second, so it can be passed by what is \
-         accepted meanwhile and by what still is in the queue. AMQP has no such limit. 0: no \
+         HTTP, until there are fewer. Counted once a second, so it can be exceeded by what is \
+         accepted meanwhile and by what is still in the queue. AMQP has no such limit. 0: no \
          limit.",
     )
     .default("0"),
@@ -149,8 +149,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         },
         UsedBy::Api,
         "The most event streams (`/v1/events/stream`) that one tenant has open in each API \
-         process; one more is refused with 429 `stream_limit`. Streams of all tenants together \
-         count as those of a tenant. 0: no limit.",
+         process; one more is refused with 429 `stream_limit`. Streams over all tenants together \
+         count as those of one more tenant. 0: no limit.",
     )
     .default("64"),
 ];

@@ -10,9 +10,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         Kind::Url,
         UsedBy::Client,
         "Where the client commands find the API. Set by a `posthaste.toml` in the working \
-         directory that `--config` does not name, it gets no key that came from the environment \
-         or a flag: the directory may be somebody else's. With `http://` and on this machine no \
-         proxy of the environment is used; with `https://` to another machine `HTTPS_PROXY` is.",
+         directory that `--config` does not name, it is sent no key from the environment or a \
+         flag: the directory may be somebody else's. `HTTPS_PROXY` is used with `https://` to \
+         another machine; with `http://`, or to this machine, no proxy is.",
     )
     .default("http://127.0.0.1:8080"),
     Setting::new(
@@ -20,8 +20,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         "POSTHASTE_API_KEY",
         Kind::Text,
         UsedBy::Client,
-        "The key that the client commands show. Default: the file `api-key` in `data_dir`, which \
-         `up` leaves there.",
+        "The API key that the client commands send. Default: the file `api-key` in `data_dir`, \
+         which `up` leaves there.",
     )
     .secret(),
 ];

@@ -37,8 +37,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         Kind::Url,
         UsedBy::Everything,
         "The broker: `amqp://…`, `amqps://…`, or `embedded` for a table in the store. The nodes \
-         of a RabbitMQ cluster: their whole URLs with commas between them. A connection begins \
-         at any of them, and goes on to the next when one cannot be reached.",
+         of a RabbitMQ cluster: their whole URLs with commas between them. A process connects to \
+         any of them, and tries the next when one cannot be reached.",
     )
     .default("embedded")
     .secret(),
@@ -80,10 +80,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         Kind::Text,
         UsedBy::Everything,
         "The key that encrypts endpoints' secrets, headers and settings in the store: at least \
-         32 characters, the same for every process. Make one with `openssl rand -base64 32` and \
-         keep a copy: without it the secrets cannot be read again. Default: the file \
-         `master-key` in `data_dir` (made by `up`); else it is required once secrets are stored. \
-         Another key than the store's is refused at the start.",
+         32 characters, the same for every process. Generate one with `openssl rand -base64 32` \
+         and keep a copy: without it the secrets cannot be read again. Default: the file \
+         `master-key` in `data_dir` (`up` creates it); else it is required once secrets are \
+         stored. Another key than the store's is refused at the start.",
     )
     .secret(),
     Setting::new(
@@ -91,9 +91,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         "POSTHASTE_MASTER_KEY_PREVIOUS",
         Kind::Text,
         UsedBy::Everything,
-        "The master key until now, while it is changed to `master_key`: what is encrypted with \
-         it can be read. Give both to every process, then run `posthaste key rotate-master`, \
-         then take this one away.",
+        "The previous master key, while it is being replaced by `master_key`: what is encrypted \
+         with it can still be read. Give both to every process, run `posthaste key \
+         rotate-master`, then remove this one.",
     )
     .secret(),
     Setting::new(
@@ -143,7 +143,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "POSTHASTE_LOG_FORMAT",
         Kind::Choice(&["text", "json"]),
         UsedBy::Everything,
-        "Lines for people, or a JSON object a line.",
+        "The format of logs: `text` for people, or `json`, one object a line.",
     )
     .default("text"),
     Setting::new(
@@ -154,8 +154,8 @@ pub(super) const SETTINGS: &[Setting] = &[
             max_seconds: HOUR,
         },
         UsedBy::Everything,
-        "How long a process that was told to stop (SIGTERM) goes on with what it has in hand. \
-         What is not done then is done by another worker.",
+        "How long a process that was told to stop (SIGTERM) goes on with what is in flight. \
+         Another worker takes over what is not finished by then.",
     )
     .default("10s"),
     Setting::new(
@@ -164,8 +164,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         Kind::Url,
         UsedBy::Everything,
         "Where `api`, `worker` and `up` send spans: the base URL of an OpenTelemetry collector \
-         that takes OTLP over HTTP, such as `http://127.0.0.1:4318`; `/v1/traces` is put behind \
-         it. Without it, or with `off`, nothing is traced. See [Tracing](tracing.md).",
+         that accepts OTLP over HTTP, such as `http://127.0.0.1:4318`; `/v1/traces` is appended. \
+         Without it, or with `off`, nothing is traced. See [Tracing](tracing.md).",
     )
     .or_env("OTEL_EXPORTER_OTLP_ENDPOINT")
     .secret(),
@@ -175,7 +175,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         Kind::Text,
         UsedBy::Everything,
         "Headers that go with the spans, to authenticate: `name=value`, comma-separated, values \
-         percent-encoded where need be: `authorization=Bearer%20…`.",
+         percent-encoded where necessary: `authorization=Bearer%20…`.",
     )
     .or_env("OTEL_EXPORTER_OTLP_HEADERS")
     .secret(),
@@ -184,8 +184,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         "POSTHASTE_TRACING_SAMPLE_RATIO",
         Kind::Ratio,
         UsedBy::Everything,
-        "The share of traces that begin here (their enqueuer brought no trace context) to \
-         record. What an enqueuer brought says itself whether it is recorded.",
+        "The share of traces to record, of those that begin here because their enqueuer sent no \
+         trace context. A trace context that an enqueuer sent says itself whether it is recorded.",
     )
     .default("1.0"),
     Setting::new(
@@ -202,8 +202,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         "POSTHASTE_TRACING_RESOURCE_ATTRIBUTES",
         Kind::Text,
         UsedBy::Everything,
-        "Further attributes of the process that makes the spans: `name=value`, comma-separated, \
-         values percent-encoded where need be: `deployment.environment.name=production`.",
+        "Further attributes of the process that the spans come from: `name=value`, \
+         comma-separated, values percent-encoded where necessary: \
+         `deployment.environment.name=production`.",
     )
     .or_env("OTEL_RESOURCE_ATTRIBUTES"),
     Setting::new(
@@ -214,8 +215,8 @@ pub(super) const SETTINGS: &[Setting] = &[
             max: 100_000,
         },
         UsedBy::Everything,
-        "The most recipients that one notification may have in a wire format that makes a \
-         request for each (`novu-push`, `cometchat-sms`). More are refused by the API, and go to \
+        "The most recipients that one notification may have in a wire format that sends a \
+         request to each (`novu-push`, `cometchat-sms`). More are refused by the API, and go to \
          the dead-letter queue over AMQP. Give the API and the workers the same value.",
     )
     .default("1000"),

@@ -12,7 +12,7 @@ pub(super) const SETTINGS: &[Setting] = &[
             max: 65_536,
         },
         UsedBy::Worker,
-        "The most attempts that a worker has under way at once.",
+        "The most attempts that a worker has in flight at once.",
     )
     .default("1024"),
     Setting::new(
@@ -33,9 +33,9 @@ pub(super) const SETTINGS: &[Setting] = &[
             max: 65_536,
         },
         UsedBy::Worker,
-        "The most attempts that each worker has under way for one tenant, over all its \
-         endpoints. What is over it waits, parked in the store where it takes longer, and uses \
-         up no attempt. 0: no limit but `worker_slots`.",
+        "The most attempts that each worker has in flight for one tenant, over all its \
+         endpoints. What exceeds it waits, parked in the store if that takes longer, and uses up \
+         no attempt. 0: no limit except `worker_slots`.",
     )
     .default("0"),
     Setting::new(
@@ -46,7 +46,7 @@ pub(super) const SETTINGS: &[Setting] = &[
             max: 64 * MIB,
         },
         UsedBy::Worker,
-        "The largest message that a worker takes; larger ones go to the dead-letter queue.",
+        "The largest message that a worker accepts; larger ones go to the dead-letter queue.",
     )
     .default("1MiB"),
     Setting::new(
@@ -57,7 +57,7 @@ pub(super) const SETTINGS: &[Setting] = &[
             max: 1_000_000,
         },
         UsedBy::Worker,
-        "How often a message may come back unacknowledged, because workers died with it in hand, \
+        "How often a message may come back unacknowledged, because workers that held it died, \
          before it goes to the dead-letter queue.",
     )
     .default("50"),
@@ -69,7 +69,7 @@ pub(super) const SETTINGS: &[Setting] = &[
             max_seconds: 365 * DAY,
         },
         UsedBy::Worker,
-        "An endpoint all of whose attempts failed for so long is disabled.",
+        "An endpoint is disabled when all its attempts failed for this long.",
     )
     .default("5d"),
     Setting::new(
@@ -77,7 +77,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "POSTHASTE_EVENTS_SUCCEEDED",
         Kind::Bool,
         UsedBy::Worker,
-        "Whether `delivery.succeeded` events are made, too.",
+        "Whether `delivery.succeeded` events are emitted, too.",
     )
     .default("false"),
     Setting::new(
@@ -88,8 +88,8 @@ pub(super) const SETTINGS: &[Setting] = &[
             max_seconds: 3650 * DAY,
         },
         UsedBy::Worker,
-        "Finished deliveries, with their attempts and payloads, and published events are removed \
-         after so long.",
+        "How long finished deliveries, with their attempts and payloads, and published events \
+         are kept.",
     )
     .default("30d"),
     Setting::new(

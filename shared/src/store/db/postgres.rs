@@ -1,5 +1,6 @@
 //! Postgres 13 and later.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,7 +13,7 @@ use sqlx::{
 };
 use uuid::Uuid;
 
-use super::row::Value;
+use super::row::{Columns, Value};
 use super::{Answer, Batch, DatabaseKind, Driver, Kind, Param, Row, Transaction, failed, in_time};
 use crate::domain::time::Timestamp;
 use crate::store::fitness::Finding;
@@ -28,7 +29,7 @@ const READ_DEADLINE: Duration = Duration::from_secs(10);
 /// The same for a query that reads whole tables.
 const SCAN_DEADLINE: Duration = Duration::from_secs(600);
 
-/// How long one connection may take that is made to find out why there is none.
+/// How long the connection may take that is opened to find out why there is none.
 const PROBE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// How often a migration is tried that comes into a deadlock with processes at work. Postgres ends
@@ -48,12 +49,12 @@ pub(in crate::store) struct PostgresDriver {
 }
 
 impl PostgresDriver {
-    /// Makes the pool; connects at the first call.
+    /// Creates the pool; connects at the first call.
     pub(in crate::store) fn open(options: &StoreOptions) -> Result<Self, StoreError> {
         let connect: PgConnectOptions =
             options.url.expose().parse().map_err(|_| StoreError::Url {
                 // The parser's own words may hold the password.
-                problem: "is not one of Postgres".to_owned(),
+                problem: "is not a URL of Postgres".to_owned(),
             })?;
         let connect = connect
             .application_name("posthaste")
@@ -139,7 +140,7 @@ impl Driver for PostgresDriver {
             left -= 1;
             match done {
                 Err(error) if left > 0 && is_deadlock(&error) => {
-                    tracing::info!(%error, "the migration and a worker waited for each other: \
+                    tracing::info!(%error, "the migration and a worker were in a deadlock: \
                         trying again");
                     tokio::time::sleep(MIGRATION_PAUSE).await;
                 }
@@ -289,7 +290,7 @@ impl Properties {
                  is delivered",
                 self.server_encoding
             );
-            let remedy = "make one with UTF8 (`createdb -E UTF8 -T template0 NAME`), set \
+            let remedy = "create one with UTF8 (`createdb -E UTF8 -T template0 NAME`), set \
                           POSTHASTE_DATABASE_URL to it \
                           and run `posthaste migrate`; `pg_dump` brings the old one's data along";
             findings.push(Finding::refused(problem, remedy));
@@ -439,7 +440,7 @@ async fn run_piece(
     let mut query = sqlx::query(AssertSqlSafe(
         with_locks(sql).replace("{rows}", &source(&batch)),
     ));
-    for column in columns(batch) {
+    for column in columns(batch).map_err(|error| failed(sql, error))? {
         query = match column {
             Column::Text(values) => query.bind(values),
             Column::Int(values) => query.bind(values),
@@ -478,9 +479,13 @@ enum Column {
     Uuid(Vec<Option<Uuid>>),
 }
 
-/// The batch column by column. A value of another type than its column's would be a mistake of
-/// ours; it becomes NULL, which the tests on Postgres would find.
-fn columns(batch: Batch) -> Vec<Column> {
+/// The batch column by column.
+///
+/// # Errors
+/// A value of another type than its column's, which is a mistake in this program. It is refused
+/// and not left out: a column would then be shorter than the others, `UNNEST` would pair its values
+/// with the rows before theirs, and fill up the last ones with NULL.
+fn columns(batch: Batch) -> Result<Vec<Column>, sqlx::Error> {
     let empty = |(_, kind): &(&str, Kind)| match kind {
         Kind::Text => Column::Text(Vec::new()),
         Kind::Int => Column::Int(Vec::new()),
@@ -495,10 +500,15 @@ fn columns(batch: Batch) -> Vec<Column> {
             (Column::Int(values), Param::Int(value)) => values.push(value),
             (Column::Bytes(values), Param::Bytes(value)) => values.push(value),
             (Column::Uuid(values), Param::Uuid(value)) => values.push(value),
-            (_, value) => debug_assert!(false, "{value:?} in a column of another type"),
+            _ => {
+                let (name, kind) = batch.columns[index % width];
+                // The value itself may be a secret.
+                let problem = format!("a value for the column {name} is not of the type {kind:?}");
+                return Err(sqlx::Error::Encode(problem.into()));
+            }
         }
     }
-    columns
+    Ok(columns)
 }
 
 async fn answer(
@@ -511,16 +521,30 @@ async fn answer(
         reason = "the one call that gives both the rows and their count"
     )]
     let mut stream = query.fetch_many(connection);
+    let mut columns = None;
     while let Some(step) = stream.try_next().await? {
         match step {
             Either::Left(result) => answer.affected += result.rows_affected(),
-            Either::Right(row) => answer.rows.push(decode(&row)?),
+            Either::Right(row) => {
+                let names = columns.get_or_insert_with(|| names(&row));
+                answer.rows.push(Row {
+                    columns: Arc::clone(names),
+                    values: decode(&row)?,
+                });
+            }
         }
     }
     Ok(answer)
 }
 
-fn decode(row: &PgRow) -> Result<Row, sqlx::Error> {
+fn names(row: &PgRow) -> Columns {
+    row.columns()
+        .iter()
+        .map(|column| column.name().into())
+        .collect()
+}
+
+fn decode(row: &PgRow) -> Result<Vec<Value>, sqlx::Error> {
     let values = row.columns().iter().enumerate().map(|(index, column)| {
         let value = match column.type_info().name() {
             "TEXT" | "VARCHAR" | "NAME" => {
@@ -541,5 +565,31 @@ fn decode(row: &PgRow) -> Result<Row, sqlx::Error> {
         };
         Ok(value.unwrap_or(Value::Null))
     });
-    values.collect::<Result<_, _>>().map(Row)
+    values.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_of_another_type_than_its_columns_is_refused() {
+        let mut batch = Batch::new(&[("key", Kind::Uuid), ("round", Kind::Int)]);
+        batch.push([Param::uuid(Uuid::nil()), Param::count(1)]);
+        batch.push([Param::uuid(Uuid::nil()), Param::Int(None)]);
+        assert_eq!(columns(batch).map(|columns| columns.len()).ok(), Some(2));
+
+        let mut batch = Batch::new(&[("key", Kind::Uuid), ("round", Kind::Int)]);
+        batch.push([Param::uuid(Uuid::nil()), Param::text("one")]);
+        batch.push([Param::uuid(Uuid::nil()), Param::count(2)]);
+        let error = columns(batch)
+            .err()
+            .map(|error| failed("-- a.query", error));
+        assert!(
+            matches!(&error, Some(StoreError::Refused { query, source })
+                if query == "a.query" && source.to_string().contains("column round")),
+            "{error:?}"
+        );
+        assert!(error.is_some_and(|error| !error.is_transient() && !error.is_about_data()));
+    }
 }

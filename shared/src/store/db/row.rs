@@ -1,5 +1,7 @@
 //! Rows as both databases give them.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use crate::domain::time::Timestamp;
@@ -16,9 +18,15 @@ pub(in crate::store) enum Value {
     Uuid(Uuid),
 }
 
+/// The names of a query's columns, shared by all its rows.
+pub(super) type Columns = Arc<[Box<str>]>;
+
 /// A row: its values in the order of the query's columns.
 #[derive(Debug)]
-pub(in crate::store) struct Row(pub(super) Vec<Value>);
+pub(in crate::store) struct Row {
+    pub(super) columns: Columns,
+    pub(super) values: Vec<Value>,
+}
 
 impl Row {
     /// Reads the values one after another. `table` is for the error when one is not as it should
@@ -27,7 +35,8 @@ impl Row {
         Reader {
             table,
             id: String::new(),
-            values: self.0.into_iter(),
+            columns: self.columns,
+            values: self.values.into_iter(),
         }
     }
 }
@@ -36,6 +45,7 @@ impl Row {
 pub(in crate::store) struct Reader {
     table: &'static str,
     id: String,
+    columns: Columns,
     values: std::vec::IntoIter<Value>,
 }
 
@@ -150,11 +160,52 @@ impl Reader {
         serde_json::from_str(&text).map_err(|error| self.corrupt(error))
     }
 
+    /// The error for the value that was read last.
     pub(in crate::store) fn corrupt(&self, problem: impl ToString) -> StoreError {
+        // How many were read says which it was: a reader takes the values in order.
+        let read = self.columns.len().saturating_sub(self.values.len());
+        let column = read
+            .checked_sub(1)
+            .and_then(|index| self.columns.get(index));
+        self.corrupt_in(column.map_or("", |name| name), problem)
+    }
+
+    /// The error for values that do not go together; `column` is the one that says what the others
+    /// should be.
+    pub(in crate::store) fn corrupt_in(&self, column: &str, problem: impl ToString) -> StoreError {
         StoreError::Corrupt {
             table: self.table,
             id: self.id.clone(),
+            column: column.to_owned(),
             problem: problem.to_string(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_named_by_table_row_and_column() {
+        let row = Row {
+            columns: ["id", "round", "origin"].map(Into::into).into(),
+            values: vec![
+                Value::Text("d-1".to_owned()),
+                Value::Int(-1),
+                Value::Text("x".to_owned()),
+            ],
+        };
+        let mut row = row.reader("deliveries");
+        let id = row.text().unwrap_or_default();
+        row.named(id);
+        let said = |error: Option<StoreError>| error.map(|error| error.to_string());
+        let negative = said(row.count().err()).unwrap_or_default();
+        assert!(
+            negative.starts_with("deliveries d-1 in the store cannot be read: round: "),
+            "{negative}"
+        );
+        let unknown = said(row.word(|_| None::<()>).err()).unwrap_or_default();
+        assert!(unknown.contains("origin: \"x\" is unknown"), "{unknown}");
     }
 }

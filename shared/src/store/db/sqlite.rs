@@ -13,9 +13,9 @@ use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
     SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
-use sqlx::{AssertSqlSafe, Either, Row as _, Sqlite, TypeInfo as _, ValueRef as _};
+use sqlx::{AssertSqlSafe, Column as _, Either, Row as _, Sqlite, TypeInfo as _, ValueRef as _};
 
-use super::row::Value;
+use super::row::{Columns, Value};
 use super::{Answer, Batch, DatabaseKind, Driver, Param, Row, Transaction, failed};
 use crate::domain::time::Timestamp;
 use crate::store::fitness::Finding;
@@ -42,7 +42,7 @@ pub(in crate::store) struct SqliteDriver {
 }
 
 impl SqliteDriver {
-    /// Opens the file and makes it, readable for its owner alone, when there is none.
+    /// Opens the file; creates it, readable for its owner alone, when there is none.
     pub(in crate::store) async fn open(options: &StoreOptions) -> Result<Self, StoreError> {
         let path = path_of(options.url.expose())?;
         create(&path).map_err(|error| not_writable(&path, &error))?;
@@ -401,16 +401,30 @@ async fn collect(
         reason = "the one call that gives both the rows and their count"
     )]
     let mut stream = query.fetch_many(connection);
+    let mut columns = None;
     while let Some(step) = stream.try_next().await? {
         match step {
             Either::Left(result) => answer.affected += result.rows_affected(),
-            Either::Right(row) => answer.rows.push(decode(&row)?),
+            Either::Right(row) => {
+                let names = columns.get_or_insert_with(|| names(&row));
+                answer.rows.push(Row {
+                    columns: Arc::clone(names),
+                    values: decode(&row)?,
+                });
+            }
         }
     }
     Ok(())
 }
 
-fn decode(row: &SqliteRow) -> Result<Row, sqlx::Error> {
+fn names(row: &SqliteRow) -> Columns {
+    row.columns()
+        .iter()
+        .map(|column| column.name().into())
+        .collect()
+}
+
+fn decode(row: &SqliteRow) -> Result<Vec<Value>, sqlx::Error> {
     let values = (0..row.len()).map(|index| {
         let raw = row.try_get_raw(index)?;
         if raw.is_null() {
@@ -423,7 +437,7 @@ fn decode(row: &SqliteRow) -> Result<Row, sqlx::Error> {
             _ => row.try_get_unchecked(index).map(Value::Text),
         }
     });
-    values.collect::<Result<_, _>>().map(Row)
+    values.collect()
 }
 
 #[cfg(test)]

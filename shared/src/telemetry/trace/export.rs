@@ -130,7 +130,7 @@ impl Exporter {
             while self.send_some().await {}
             self.log.tell_of_drops(None);
         }
-        // What came while that was under way.
+        // What came in while that request was in flight.
         while self.send_some().await {}
     }
 
@@ -202,7 +202,7 @@ impl Exporter {
             .and_then(|value| value.to_str().ok()?.parse().ok());
         match status {
             _ if status.is_success() => {
-                // An answer that is cut off or is no OTLP says at least that the spans were taken.
+                // An answer that is cut off or is not OTLP says at least that the spans were taken.
                 let answer = read(answer).await.unwrap_or_default();
                 let rejected = ExportTraceServiceResponse::decode(answer)
                     .ok()

@@ -67,7 +67,7 @@ pub struct Origin {
 
 /// Why spans cannot be sent.
 #[derive(Debug, thiserror::Error)]
-#[error("the HTTP client for tracing_otlp_endpoint cannot be made")]
+#[error("the HTTP client for tracing_otlp_endpoint cannot be created")]
 pub struct TracingError(#[from] reqwest::Error);
 
 impl Tracer {
@@ -78,10 +78,10 @@ impl Tracer {
     }
 
     /// Makes spans and sends them. Must be called within a tokio runtime. That the collector cannot
-    /// be reached is no error: spans that cannot be sent are dropped and counted.
+    /// be reached is not an error: spans that cannot be sent are dropped and counted.
     ///
     /// # Errors
-    /// When the HTTP client cannot be made.
+    /// When the HTTP client cannot be created.
     pub fn start(
         config: &TracingConfig,
         origin: Origin,

@@ -93,7 +93,7 @@ names! {
     ATTEMPT_NUMBER = "posthaste.attempt.number";
     /// The delivery's round, from 1.
     ATTEMPT_ROUND = "posthaste.attempt.round";
-    /// What came of it, as in the metrics.
+    /// The result of the attempt, as in the metrics.
     ATTEMPT_RESULT = "posthaste.attempt.result";
     /// What a request that goes before the delivery's own is for.
     REQUEST_PURPOSE = "posthaste.request.purpose";

@@ -1,4 +1,4 @@
-//! One span, while its work is under way.
+//! One span, while its work goes on.
 
 use std::borrow::Cow;
 use std::sync::Arc;
