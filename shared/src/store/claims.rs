@@ -32,17 +32,13 @@ pub struct Claimed {
     pub lease_until: Timestamp,
 }
 
-/// What every claim selects: how long one attempt may take, in milliseconds, when the notification
-/// was accepted, and the delivery. The longest timeout that an endpoint may have stands in for that
-/// of one that is gone. The notifications are read apart, each once: many deliveries may have the
-/// same.
-macro_rules! claimed_columns {
+/// What every claim selects before the delivery: how long one attempt may take, in milliseconds, the
+/// delivery's id, and when the notification was accepted. The longest timeout that an endpoint may
+/// have stands in for that of one that is gone. The notifications are read apart, each once: many
+/// deliveries may have the same.
+macro_rules! claimed_first {
     () => {
-        concat!(
-            "COALESCE(e.timeout_ms, 60000), d.id, n.accepted_at, ",
-            delivery_columns!(),
-            ", d.kept"
-        )
+        "COALESCE(e.timeout_ms, 60000), d.id, n.accepted_at, "
     };
 }
 
@@ -71,8 +67,9 @@ impl Store {
         const SQL: &str = concat!(
             "-- claims.due
             SELECT ",
-            claimed_columns!(),
-            " FROM ",
+            claimed_first!(),
+            delivery_columns!(),
+            ", d.kept FROM ",
             claimed_tables!(),
             "
             WHERE d.due_at IS NOT NULL AND d.due_at <= $1
@@ -103,8 +100,9 @@ impl Store {
         const SQL: &str = concat!(
             "-- claims.parked
             SELECT ",
-            claimed_columns!(),
-            " FROM ",
+            claimed_first!(),
+            delivery_columns!(),
+            ", d.kept FROM ",
             claimed_tables!(),
             "
             WHERE d.wait = 'parked' AND d.endpoint_id = $3

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::cipher::Cipher;
-use super::db::{Answer, Batch, Kind, Param, Transaction};
+use super::db::{Answer, Batch, ColumnKind, Kind, Param, Transaction, join};
 use super::endpoints::next_version;
 use super::events::insert_events;
 use super::notifications::read_each;
+use super::rows::{attempt_columns, delivery_columns, notification_columns};
 use super::{Store, StoreError, round, rows};
 use crate::domain::attempt::Attempt;
 use crate::domain::delivery::{Delivery, Status};
@@ -175,17 +176,16 @@ async fn insert_new<'a>(
     records: &BTreeMap<DeliveryId, &'a Record>,
     store: &Store,
 ) -> Result<New<'a>, StoreError> {
-    const SQL: &str = "-- deliveries.insert_batch
-        INSERT INTO deliveries (id, notification_id, tenant, type, endpoint_id, wire_format,
-            recipient, status, wait, hold, due_at, reason, finished_at, round, attempt_count, round_base,
-            created_at, expires_at, provider_message_id, provider_message_date, provider_error_code,
-            last_error, origin, kept)
-        SELECT u.id, u.notification_id, u.tenant, u.type, u.endpoint_id, u.wire_format, u.recipient,
-            u.status, u.wait, u.hold, u.due_at, u.reason, u.finished_at, u.round, u.attempt_count,
-            u.round_base, u.created_at, u.expires_at, u.provider_message_id, u.provider_message_date,
-            u.provider_error_code, u.last_error, u.origin, u.kept
-        FROM {rows} WHERE true
-        ON CONFLICT DO NOTHING RETURNING id";
+    const SQL: &str = concat!(
+        "-- deliveries.insert_batch
+        INSERT INTO deliveries (",
+        delivery_columns!(insert),
+        ")
+        SELECT ",
+        delivery_columns!(inserted),
+        " FROM {rows} WHERE true
+        ON CONFLICT DO NOTHING RETURNING id"
+    );
     let new: Vec<(&'a Record, &'a Arc<Notification>, u32)> = records
         .values()
         .filter_map(|record| match &record.before {
@@ -253,13 +253,16 @@ async fn insert_notifications<'a>(
     tx: &mut dyn Transaction,
     notifications: impl Iterator<Item = (&'a Arc<Notification>, u32)>,
 ) -> Result<Notifications<'a>, StoreError> {
-    const SQL: &str = "-- notifications.insert_batch
-        INSERT INTO notifications (tenant, id, type, target, payload, recipient, overrides,
-            accepted_at, deliver_at, expires_at, priority, origin, traceparent, hops, fan_out)
-        SELECT u.tenant, u.id, u.type, u.target, u.payload, u.recipient, u.overrides, u.accepted_at,
-            u.deliver_at, u.expires_at, u.priority, u.origin, u.traceparent, u.hops, u.fan_out
-        FROM {rows} WHERE true
-        ON CONFLICT DO NOTHING RETURNING tenant, id";
+    const SQL: &str = concat!(
+        "-- notifications.insert_batch
+        INSERT INTO notifications (",
+        notification_columns!(insert),
+        ")
+        SELECT ",
+        notification_columns!(inserted),
+        " FROM {rows} WHERE true
+        ON CONFLICT DO NOTHING RETURNING tenant, id"
+    );
     let mut each: BTreeMap<(&TenantId, &NotificationId), (&'a Arc<Notification>, u32)> =
         BTreeMap::new();
     let mut there = HashMap::new();
@@ -340,42 +343,26 @@ pub(super) async fn update<'a>(
     tx: &mut dyn Transaction,
     changes: impl Iterator<Item = Change<'a>>,
 ) -> Result<HashSet<DeliveryId>, StoreError> {
-    const SQL: &str = "-- deliveries.update_batch
-        UPDATE deliveries SET
-            status = u.status, wait = u.wait, hold = u.hold, due_at = u.due_at, reason = u.reason,
-            finished_at = u.finished_at, round = u.round, attempt_count = u.attempt_count,
-            round_base = u.round_base,
-            provider_message_id = u.provider_message_id,
-            provider_message_date = u.provider_message_date,
-            provider_error_code = u.provider_error_code,
-            last_error = u.last_error,
-            kept = CASE WHEN u.status = 'pending' AND u.round = deliveries.round
+    const SQL: &str = concat!(
+        "-- deliveries.update_batch
+        UPDATE deliveries SET ",
+        delivery_columns!(changes),
+        "kept = CASE WHEN u.status = 'pending' AND u.round = deliveries.round
                 THEN COALESCE(u.kept, deliveries.kept) END
         FROM {rows}
         WHERE deliveries.id = u.key AND deliveries.status = u.was
             AND deliveries.round = u.was_round AND deliveries.attempt_count = u.was_count
-        RETURNING deliveries.id";
-    use Kind::{Bytes, Int, Text, Uuid};
-    let mut batch = Batch::new(&[
-        ("key", Uuid),
-        ("was", Text),
-        ("was_round", Int),
-        ("was_count", Int),
-        ("status", Text),
-        ("wait", Text),
-        ("hold", Text),
-        ("due_at", Int),
-        ("reason", Text),
-        ("finished_at", Int),
-        ("round", Int),
-        ("attempt_count", Int),
-        ("round_base", Int),
-        ("provider_message_id", Text),
-        ("provider_message_date", Text),
-        ("provider_error_code", Text),
-        ("last_error", Text),
-        ("kept", Bytes),
-    ]);
+        RETURNING deliveries.id"
+    );
+    const EXPECTED: &[ColumnKind] = &[
+        ("key", Kind::Uuid),
+        ("was", Kind::Text),
+        ("was_round", Kind::Int),
+        ("was_count", Kind::Int),
+    ];
+    const COLUMNS: [ColumnKind; EXPECTED.len() + rows::DELIVERY_CHANGES.len()] =
+        join(&[EXPECTED, rows::DELIVERY_CHANGES]);
+    let mut batch = Batch::new(&COLUMNS);
     for Change {
         delivery,
         was,
@@ -384,27 +371,14 @@ pub(super) async fn update<'a>(
         kept,
     } in changes
     {
-        let [status, wait, hold, due_at, reason, finished_at] = rows::state_params(&delivery.state);
-        batch.push([
+        let expected = [
             Param::uuid(delivery.id.0),
             Param::text(was.as_str()),
             Param::count(round),
             Param::count(attempt_count),
-            status,
-            wait,
-            hold,
-            due_at,
-            reason,
-            finished_at,
-            Param::count(delivery.round),
-            Param::count(delivery.attempt_count),
-            Param::count(delivery.round_base),
-            Param::text_opt(delivery.provider_message_id.as_ref()),
-            Param::text_opt(delivery.provider_message_date.as_ref()),
-            Param::text_opt(delivery.provider_error_code.as_ref()),
-            Param::text_opt(delivery.last_error.as_ref()),
-            kept,
-        ]);
+        ];
+        let changes = rows::change_params(delivery);
+        batch.push(expected.into_iter().chain(changes).chain([kept]));
     }
     delivery_ids(tx.run_batch(SQL, batch).await?)
 }
@@ -421,15 +395,16 @@ async fn insert_attempts(
     tx: &mut dyn Transaction,
     records: impl Iterator<Item = &Record>,
 ) -> Result<(), StoreError> {
-    const SQL: &str = "-- attempts.insert_batch
-        INSERT INTO attempts (delivery_id, number, round, started_at, duration_us, phases, result,
-            status_code, error_code, error_text, response_body, resolved_address, request_headers,
-            worker, console)
-        SELECT u.delivery_id, u.number, u.round, u.started_at, u.duration_us, u.phases, u.result,
-            u.status_code, u.error_code, u.error_text, u.response_body, u.resolved_address,
-            u.request_headers, u.worker, u.console
-        FROM {rows} WHERE true
-        ON CONFLICT DO NOTHING";
+    const SQL: &str = concat!(
+        "-- attempts.insert_batch
+        INSERT INTO attempts (",
+        attempt_columns!(insert),
+        ")
+        SELECT ",
+        attempt_columns!(inserted),
+        " FROM {rows} WHERE true
+        ON CONFLICT DO NOTHING"
+    );
     let attempts =
         records.filter_map(|record| Some((record.delivery.id, record.attempt.as_ref()?)));
     tx.run_batch(SQL, rows::attempt_batch(attempts)).await?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::StoreError;
-use super::db::{Batch, Kind, Param, Reader};
+use super::db::{Batch, ColumnKind, Kind, Param, Reader};
 use crate::domain::attempt::{Attempt, AttemptError, AttemptResult};
 use crate::domain::delivery::{Delivery, DeliveryState, FailureReason, Hold, Status, Wait};
 use crate::domain::event::{Event, EventType};
@@ -17,36 +17,93 @@ use crate::domain::raw_json::RawJson;
 use crate::domain::time::Timestamp;
 use crate::domain::wire_format::WireFormat;
 
-/// The columns of a delivery `d`, as [`delivery`] reads them.
-macro_rules! delivery_columns {
-    () => {
-        "d.id, d.notification_id, d.tenant, d.type, d.endpoint_id, d.wire_format, d.recipient, \
-         d.status, d.wait, d.hold, d.due_at, d.reason, d.finished_at, d.round, d.attempt_count, \
-         d.round_base, \
-         d.created_at, d.expires_at, d.provider_message_id, d.provider_message_date, \
-         d.provider_error_code, d.last_error, d.origin"
+/// Declares the columns of a table, once. From the list come, always in its order:
+/// - `$name!()`: what a SELECT reads from the table, which it names by `$table`,
+/// - `$name!(insert)` and `$name!(inserted)`: the columns of an INSERT, and their values in a batch,
+/// - `$name!(changes)`: the SET list of an UPDATE by a batch, with a comma at its end,
+/// - `$kinds`: what a batch of rows to insert consists of.
+///
+/// A row is read as `read`, then `changing`. `written` columns are written with the others, and
+/// read only by those who need them.
+macro_rules! columns {
+    ($name:ident, $table:literal, $kinds:ident:
+        read [$first:literal $first_kind:ident $(, $read:literal $read_kind:ident)* $(,)?]
+        changing [$($changing:literal $changing_kind:ident),* $(,)?]
+        written [$($written:literal $written_kind:ident),* $(,)?]
+    ) => {
+        macro_rules! $name {
+            () => {
+                concat!(
+                    $table, ".", $first
+                    $(, ", ", $table, ".", $read)*
+                    $(, ", ", $table, ".", $changing)*
+                )
+            };
+            (insert) => {
+                concat!($first $(, ", ", $read)* $(, ", ", $changing)* $(, ", ", $written)*)
+            };
+            (inserted) => {
+                concat!(
+                    "u.", $first
+                    $(, ", u.", $read)* $(, ", u.", $changing)* $(, ", u.", $written)*
+                )
+            };
+            (changes) => { concat!($($changing, " = u.", $changing, ", "),*) };
+        }
+
+        pub(super) const $kinds: &[ColumnKind] = &[
+            ($first, Kind::$first_kind),
+            $(($read, Kind::$read_kind),)*
+            $(($changing, Kind::$changing_kind),)*
+            $(($written, Kind::$written_kind),)*
+        ];
     };
 }
 
-/// The columns of a notification `n`, as [`notification`] reads them.
-macro_rules! notification_columns {
-    () => {
-        "n.tenant, n.id, n.type, n.target, n.payload, n.recipient, n.overrides, n.accepted_at, \
-         n.deliver_at, \
-         n.expires_at, n.priority, n.origin, n.traceparent, n.hops"
-    };
-}
+// As [`delivery`] reads them, and [`delivery_batch`] writes them.
+columns!(delivery_columns, "d", DELIVERY:
+    read [
+        "id" Uuid, "notification_id" Text, "tenant" Text, "type" Text, "endpoint_id" Text,
+        "wire_format" Text, "recipient" Text, "created_at" Int, "expires_at" Int, "origin" Text,
+    ]
+    changing [
+        "status" Text, "wait" Text, "hold" Text, "due_at" Int, "reason" Text, "finished_at" Int,
+        "round" Int, "attempt_count" Int, "round_base" Int, "provider_message_id" Text,
+        "provider_message_date" Text, "provider_error_code" Text, "last_error" Text,
+    ]
+    written ["kept" Bytes]
+);
 
-/// The columns of an attempt `a`, as [`attempt`] reads them.
-macro_rules! attempt_columns {
-    () => {
-        "a.number, a.round, a.started_at, a.duration_us, a.phases, a.result, a.status_code, \
-         a.error_code, \
-         a.error_text, a.response_body, a.resolved_address, a.request_headers, a.worker, \
-         a.console"
-    };
-}
+// As [`notification`] reads them, and [`notification_batch`] writes them.
+columns!(notification_columns, "n", NOTIFICATION:
+    read [
+        "tenant" Text, "id" Text, "type" Text, "target" Text, "payload" Bytes, "recipient" Bytes,
+        "overrides" Bytes, "accepted_at" Int, "deliver_at" Int, "expires_at" Int, "priority" Text,
+        "origin" Text, "traceparent" Text, "hops" Int,
+    ]
+    changing []
+    written ["fan_out" Int]
+);
+
+// As [`attempt`] reads them, and [`attempt_batch`] writes them.
+columns!(attempt_columns, "a", ATTEMPT:
+    read [
+        "number" Int, "round" Int, "started_at" Int, "duration_us" Int, "phases" Text,
+        "result" Text, "status_code" Int, "error_code" Text, "error_text" Text,
+        "response_body" Text, "resolved_address" Text, "request_headers" Text, "worker" Text,
+        "console" Text,
+    ]
+    changing []
+    written ["delivery_id" Uuid]
+);
 pub(super) use {attempt_columns, delivery_columns, notification_columns};
+
+/// The columns of a delivery that a change writes: the end of [`DELIVERY`], from its status on.
+pub(super) const DELIVERY_CHANGES: &[ColumnKind] =
+    DELIVERY.split_at(DELIVERY.len() - CHANGES - KEPT).1;
+/// How many columns a change writes, and with what is kept, one more.
+const CHANGES: usize = 13;
+const KEPT: usize = 1;
 
 pub(super) fn delivery(row: &mut Reader) -> Result<Delivery, StoreError> {
     let id = DeliveryId(row.uuid()?);
@@ -59,17 +116,17 @@ pub(super) fn delivery(row: &mut Reader) -> Result<Delivery, StoreError> {
         endpoint_id: row.word(|text| EndpointId::parse(text).ok())?,
         wire_format: row.word(WireFormat::parse)?,
         recipient: row.text_opt()?,
+        created_at: row.time()?,
+        expires_at: row.time_opt()?,
+        origin: row.word(parse_origin)?,
         state: state(row)?,
         round: row.count()?,
         attempt_count: row.count()?,
         round_base: row.count()?,
-        created_at: row.time()?,
-        expires_at: row.time_opt()?,
         provider_message_id: row.text_opt()?,
         provider_message_date: row.text_opt()?,
         provider_error_code: row.text_opt()?,
         last_error: row.text_opt()?,
-        origin: row.word(parse_origin)?,
     })
 }
 
@@ -107,8 +164,28 @@ fn waiting(wait: Option<&str>, due_at: Option<Timestamp>, hold: Option<Hold>) ->
     }
 }
 
+/// The values of the columns that a change of a delivery writes.
+pub(super) fn change_params(delivery: &Delivery) -> [Param; CHANGES] {
+    let [status, wait, hold, due_at, reason, finished_at] = state_params(&delivery.state);
+    [
+        status,
+        wait,
+        hold,
+        due_at,
+        reason,
+        finished_at,
+        Param::count(delivery.round),
+        Param::count(delivery.attempt_count),
+        Param::count(delivery.round_base),
+        Param::text_opt(delivery.provider_message_id.as_ref()),
+        Param::text_opt(delivery.provider_message_date.as_ref()),
+        Param::text_opt(delivery.provider_error_code.as_ref()),
+        Param::text_opt(delivery.last_error.as_ref()),
+    ]
+}
+
 /// A delivery's state as columns: status, wait, hold, due_at, reason, finished_at.
-pub(super) fn state_params(state: &DeliveryState) -> [Param; 6] {
+fn state_params(state: &DeliveryState) -> [Param; 6] {
     let (wait, hold) = match state {
         DeliveryState::Pending(Wait::Parked { why }) => (Some("parked"), Some(why.as_str())),
         DeliveryState::Pending(wait) => (Some(wait.as_str()), None),
@@ -130,36 +207,9 @@ pub(super) fn state_params(state: &DeliveryState) -> [Param; 6] {
 
 /// Deliveries to insert, each with what is kept for its round.
 pub(super) fn delivery_batch<'a>(deliveries: impl Iterator<Item = (&'a Delivery, Param)>) -> Batch {
-    use Kind::{Bytes, Int, Text, Uuid};
-    let mut batch = Batch::new(&[
-        ("id", Uuid),
-        ("notification_id", Text),
-        ("tenant", Text),
-        ("type", Text),
-        ("endpoint_id", Text),
-        ("wire_format", Text),
-        ("recipient", Text),
-        ("status", Text),
-        ("wait", Text),
-        ("hold", Text),
-        ("due_at", Int),
-        ("reason", Text),
-        ("finished_at", Int),
-        ("round", Int),
-        ("attempt_count", Int),
-        ("round_base", Int),
-        ("created_at", Int),
-        ("expires_at", Int),
-        ("provider_message_id", Text),
-        ("provider_message_date", Text),
-        ("provider_error_code", Text),
-        ("last_error", Text),
-        ("origin", Text),
-        ("kept", Bytes),
-    ]);
+    let mut batch = Batch::new(DELIVERY);
     for (delivery, kept) in deliveries {
-        let [status, wait, hold, due_at, reason, finished_at] = state_params(&delivery.state);
-        batch.push([
+        let fixed = [
             Param::uuid(delivery.id.0),
             Param::text(delivery.notification_id.as_str()),
             Param::text(delivery.tenant.as_str()),
@@ -167,24 +217,16 @@ pub(super) fn delivery_batch<'a>(deliveries: impl Iterator<Item = (&'a Delivery,
             Param::text(delivery.endpoint_id.as_str()),
             Param::text(delivery.wire_format.as_str()),
             Param::text_opt(delivery.recipient.as_ref()),
-            status,
-            wait,
-            hold,
-            due_at,
-            reason,
-            finished_at,
-            Param::count(delivery.round),
-            Param::count(delivery.attempt_count),
-            Param::count(delivery.round_base),
             Param::time(delivery.created_at),
             Param::time_opt(delivery.expires_at),
-            Param::text_opt(delivery.provider_message_id.as_ref()),
-            Param::text_opt(delivery.provider_message_date.as_ref()),
-            Param::text_opt(delivery.provider_error_code.as_ref()),
-            Param::text_opt(delivery.last_error.as_ref()),
             Param::text(origin_name(delivery.origin)),
-            kept,
-        ]);
+        ];
+        batch.push(
+            fixed
+                .into_iter()
+                .chain(change_params(delivery))
+                .chain([kept]),
+        );
     }
     batch
 }
@@ -215,24 +257,7 @@ pub(super) fn notification(row: &mut Reader) -> Result<Notification, StoreError>
 pub(super) fn notification_batch<'a>(
     notifications: impl Iterator<Item = (&'a Arc<Notification>, u32)>,
 ) -> Batch {
-    use Kind::{Bytes, Int, Text};
-    let mut batch = Batch::new(&[
-        ("tenant", Text),
-        ("id", Text),
-        ("type", Text),
-        ("target", Text),
-        ("payload", Bytes),
-        ("recipient", Bytes),
-        ("overrides", Bytes),
-        ("accepted_at", Int),
-        ("deliver_at", Int),
-        ("expires_at", Int),
-        ("priority", Text),
-        ("origin", Text),
-        ("traceparent", Text),
-        ("hops", Int),
-        ("fan_out", Int),
-    ]);
+    let mut batch = Batch::new(NOTIFICATION);
     for (notification, fan_out) in notifications {
         batch.push([
             Param::text(notification.tenant.as_str()),
@@ -288,27 +313,9 @@ fn attempt_error(row: &mut Reader) -> Result<Option<AttemptError>, StoreError> {
 pub(super) fn attempt_batch<'a>(
     attempts: impl Iterator<Item = (DeliveryId, &'a Attempt)>,
 ) -> Batch {
-    use Kind::{Int, Text, Uuid};
-    let mut batch = Batch::new(&[
-        ("delivery_id", Uuid),
-        ("number", Int),
-        ("round", Int),
-        ("started_at", Int),
-        ("duration_us", Int),
-        ("phases", Text),
-        ("result", Text),
-        ("status_code", Int),
-        ("error_code", Text),
-        ("error_text", Text),
-        ("response_body", Text),
-        ("resolved_address", Text),
-        ("request_headers", Text),
-        ("worker", Text),
-        ("console", Text),
-    ]);
+    let mut batch = Batch::new(ATTEMPT);
     for (delivery, attempt) in attempts {
         batch.push([
-            Param::uuid(delivery.0),
             Param::count(attempt.number),
             Param::count(attempt.round),
             Param::time(attempt.started_at),
@@ -323,6 +330,7 @@ pub(super) fn attempt_batch<'a>(
             json_param(&attempt.request_headers),
             Param::text(&attempt.worker),
             Param::text_opt(attempt.console.as_ref()),
+            Param::uuid(delivery.0),
         ]);
     }
     batch
@@ -397,4 +405,25 @@ fn parse_priority(name: &str) -> Option<Priority> {
     [Priority::Normal, Priority::High]
         .into_iter()
         .find(|priority| priority_name(*priority) == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_writes_the_columns_of_its_list() {
+        let names: Vec<&str> = DELIVERY_CHANGES.iter().map(|(name, _)| *name).collect();
+        assert_eq!((names[0], names[CHANGES]), ("status", "kept"));
+        let set: String = names[..CHANGES]
+            .iter()
+            .map(|name| format!("{name} = u.{name}, "))
+            .collect();
+        assert_eq!(set, delivery_columns!(changes));
+        let inserted: Vec<String> = ATTEMPT
+            .iter()
+            .map(|(name, _)| format!("u.{name}"))
+            .collect();
+        assert_eq!(inserted.join(", "), attempt_columns!(inserted));
+    }
 }

@@ -155,16 +155,37 @@ fn clean(text: &str) -> String {
     }
 }
 
+/// The name and the type of a column in a batch.
+pub(super) type ColumnKind = (&'static str, Kind);
+
+/// Lists of columns as one; does not compile where they are not `N` together.
+pub(super) const fn join<const N: usize>(lists: &[&[ColumnKind]]) -> [ColumnKind; N] {
+    let mut joined = [("", Kind::Text); N];
+    let mut filled = 0;
+    let mut list = 0;
+    while list < lists.len() {
+        let mut index = 0;
+        while index < lists[list].len() {
+            joined[filled] = lists[list][index];
+            filled += 1;
+            index += 1;
+        }
+        list += 1;
+    }
+    assert!(filled == N, "a column has no name");
+    joined
+}
+
 /// Rows that go to the database in one statement, or a few.
 #[derive(Debug)]
 pub(super) struct Batch {
-    columns: &'static [(&'static str, Kind)],
+    columns: &'static [ColumnKind],
     /// The values, row after row.
     values: Vec<Param>,
 }
 
 impl Batch {
-    pub(super) const fn new(columns: &'static [(&'static str, Kind)]) -> Self {
+    pub(super) const fn new(columns: &'static [ColumnKind]) -> Self {
         Self {
             columns,
             values: Vec::new(),
@@ -172,9 +193,14 @@ impl Batch {
     }
 
     /// Adds a row: a value for each column, in order.
-    pub(super) fn push<const N: usize>(&mut self, row: [Param; N]) {
-        debug_assert_eq!(N, self.columns.len(), "a row has a value for each column");
+    pub(super) fn push(&mut self, row: impl IntoIterator<Item = Param>) {
+        let before = self.values.len();
         self.values.extend(row);
+        debug_assert_eq!(
+            self.values.len() - before,
+            self.columns.len(),
+            "a row has a value for each column"
+        );
     }
 
     /// The same rows in pieces of about `bytes` at the most; a longer row is a piece of its own.
