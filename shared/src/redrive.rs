@@ -44,7 +44,7 @@ impl Redriver {
                     POLL
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the store does not answer: redrives go on when it does");
+                    tracing::warn!(%error, "the store does not answer; redrives go on later");
                     backoff.next()
                 }
             };

@@ -149,6 +149,8 @@ impl Resolver {
     /// What is kept of a name, or the look-up of it that is running; begun now where there is none.
     fn known(&self, host: &str) -> Result<Answer, watch::Receiver<Option<Answer>>> {
         let mut names = self.names();
+        // Names are compared without regard to case (RFC 4343): `Example.com` must not be looked up
+        // beside `example.com`.
         let entry = names.entry(host.to_ascii_lowercase());
         if let Entry::Occupied(known) = &entry {
             match known.get() {
@@ -187,6 +189,8 @@ impl Resolver {
         }
         let now = Instant::now();
         names.retain(|_, known| !matches!(known, Known::Answered { until, .. } if *until <= now));
+        // Still too many that are fresh. Those that are being looked up stay: their waiters are on
+        // this entry.
         if names.len() > KEPT {
             names.retain(|_, known| matches!(known, Known::UnderWay(_)));
         }
@@ -205,6 +209,8 @@ impl Resolver {
                 );
             }
         };
+        // Over the resolver's own timeouts: with several name servers those can add up to more than
+        // an attempt has.
         let asked = tokio::time::timeout(DEADLINE, resolver.lookup_ip(host)).await;
         let now = Instant::now();
         match asked {
@@ -229,6 +235,8 @@ impl Resolver {
     async fn configured(&self) -> Result<(TokioResolver, Arc<str>), String> {
         let mut configured = self.0.configured.lock().await;
         if let Some(known) = configured.as_mut() {
+            // Two `stat` calls every 5 s, however many names are looked up. Name servers that the
+            // operator named do not depend on these files.
             let recent = known.checked.elapsed() < RECHECK || !self.0.name_servers.is_empty();
             if recent || known.files == stamps() {
                 if !recent {
@@ -289,6 +297,7 @@ fn configure(name_servers: &[SocketAddr]) -> Result<Configured, String> {
     options.attempts = ASKED_AGAIN;
     options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
     options.use_hosts_file = ResolveHosts::Always;
+    // For each name one request for IPv4 and one for IPv6.
     options.max_active_requests = 2 * UNDER_WAY;
     // Answers are kept here, together with failures.
     options.cache_size = 0;

@@ -17,7 +17,7 @@ pub use crate::domain::message::{Incoming, Message, Tag};
 /// Why the broker did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
-    /// Not connected, or the connection went away before the broker confirmed: whether it has the
+    /// Not connected, or the connection was lost before the broker confirmed: whether it has the
     /// message is not known. Try again; the receiver's side dedupes.
     #[error("the broker cannot be reached now: {0}")]
     Unavailable(String),

@@ -215,7 +215,8 @@ impl Values {
     fn key(&self, key: &'static str) -> Result<Option<Secret>, ConfigError> {
         self.optional(key, |text| {
             let long = text.chars().count() >= MIN_KEY_CHARS;
-            let wrong = "must have at least 32 characters; make one with `openssl rand -base64 32`";
+            let wrong =
+                "must have at least 32 characters; generate one with `openssl rand -base64 32`";
             if long {
                 Ok(Secret::new(text))
             } else {

@@ -1,11 +1,19 @@
 //! A delivery: one notification on its way to one endpoint. The unit of state and of retry.
 //!
 //! ```text
-//! pending ──► delivered | failed | expired | cancelled
-//!   ▲  │
-//!   └──┘ an attempt failed and another is due, or the endpoint does not admit it now (parked)
+//! pending: scheduled ─┐             ┌─► delivered | failed | expired | cancelled
+//!          parked ────┼─► in flight ┤
+//!          retry ─────┘             └─► parked | retry
 //! ```
-//! A terminal delivery leaves its state only by an explicit replay, which starts a new round.
+//!
+//! A notification that a worker takes from the queue has no deliveries in the store yet: the
+//! message stands for them until the first result of each is recorded, and is acknowledged after
+//! that. A worker that dies before leaves the message to another one. From the first record on, the
+//! store's row is what counts, and [`Wait`] says who looks at it next.
+//!
+//! A finished delivery leaves its state only by an explicit retry or replay, which starts a new
+//! round. The guard of every change is that status, round and number of attempts are still those
+//! that were read, so that of two workers with the same delivery only the first one records.
 
 use serde::{Deserialize, Serialize};
 
@@ -56,55 +64,68 @@ pub struct Delivery {
     pub origin: Origin,
 }
 
-/// Where a delivery stands.
+/// The state of a delivery, with what only that state has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeliveryState {
-    /// Not at its end.
+    /// Not finished: it waits for what [`Wait`] says. Moved in by the worker that took the
+    /// notification up, or by a retry or replay of a finished delivery.
     Pending(Wait),
-    /// The endpoint took it.
+    /// The endpoint accepted it. Moved in by the worker that recorded the attempt. A crash between
+    /// the response and the record leaves it pending, and it is sent again: at least once.
     Delivered {
         /// When the endpoint accepted it.
         at: Timestamp,
     },
-    /// It will not be tried again.
+    /// It will not be tried again. Moved in by the worker that recorded the last attempt or could
+    /// not make one, or by any worker's scheduler when the endpoint was deleted.
     Failed {
         /// When the delivery was given up.
         at: Timestamp,
         /// Why the delivery was given up.
         reason: FailureReason,
     },
-    /// Its time ran out.
+    /// Its `expires_at` passed before it was delivered. Moved in by the worker that holds it, or by
+    /// any worker's scheduler when nobody does.
     Expired {
         /// When its expiry was recorded.
         at: Timestamp,
     },
-    /// Cancelled through the API or the command line; will not be tried again.
+    /// Cancelled through the API or the command line, or skipped because there was nobody to send
+    /// it to. One under a running lease cannot be cancelled.
     Cancelled {
         /// When the delivery was cancelled.
         at: Timestamp,
     },
 }
 
-/// What a pending delivery waits for. Each but `Parked` has a time at which somebody looks at it
-/// again, so that none is ever forgotten.
+/// What a pending delivery waits for. Each except `Parked` has a time at which somebody looks at it
+/// again, so that none is ever forgotten; parked ones are looked at endpoint by endpoint, several
+/// times a second.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wait {
-    /// In a worker's hands; should that worker die, due again when the lease ends.
+    /// Leased by one worker. Moved in by a claim of the scheduler (what is due, or was parked),
+    /// moved on by the record of that worker's result, or by its release when it shuts down. After
+    /// a crash nobody moves it: once the lease has ended it is due, and any worker claims it.
     InFlight {
-        /// When the lease ends.
+        /// When the lease ends: the endpoint's timeout after the claim, and a margin.
         lease_until: Timestamp,
     },
-    /// For the next attempt.
+    /// For the next attempt. Moved in by the record of an attempt that failed, by a retry or
+    /// replay, or by the release of a lease; moved on by the claim of any worker once it is due. A
+    /// crash changes nothing.
     Retry {
         /// When it is due.
         due_at: Timestamp,
     },
-    /// For the notification's `deliver_at`.
+    /// For the notification's `deliver_at`. Moved in by the worker that took the notification up,
+    /// moved on by the claim of any worker once it is due. A crash changes nothing.
     Scheduled {
         /// When it is due.
         due_at: Timestamp,
     },
-    /// For its endpoint to admit it; released endpoint by endpoint, the oldest first.
+    /// For its endpoint to admit it. Moved in by the worker that could not send it at once, moved
+    /// on by the claim of any worker that sees room at the endpoint, the oldest first. A crash
+    /// changes nothing.
     Parked {
         /// The limit or switch that holds it back.
         why: Hold,

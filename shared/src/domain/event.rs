@@ -94,7 +94,7 @@ impl EventType {
 pub struct Event {
     /// Stable: the same outcome has the same id however often it is published.
     pub id: EventId,
-    /// What it reports.
+    /// What the event reports: its type.
     pub kind: EventType,
     /// The tenant that the event is about.
     pub tenant: TenantId,

@@ -77,7 +77,7 @@ pub struct ApiKey {
 pub enum Unusable {
     /// Revoked through the API or the command line.
     Revoked,
-    /// It expired then.
+    /// The key expired then.
     Expired(Timestamp),
 }
 

@@ -93,7 +93,7 @@ pub enum Origin {
     #[default]
     Producer,
     /// Posthaste itself: an event on its way to an endpoint that subscribes to events. Its failure
-    /// makes no further event.
+    /// emits no further event.
     Event,
 }
 

@@ -246,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_is_the_missions() {
+    fn the_default_is_four_retries_that_double() {
         let policy = RetryPolicy::default();
         policy.check().unwrap();
         assert_eq!(policy.retries(), 4);

@@ -6,8 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::raw_json::RawJson;
 use super::secret::Secret;
 
-/// What an endpoint's transform made of a notification when a round began; kept until the round
-/// ends, even if the endpoint's transform is changed meanwhile.
+/// What an endpoint's transform returned for a notification when a round began; kept until the
+/// round ends, even if the endpoint's transform is changed meanwhile.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RoundContent {

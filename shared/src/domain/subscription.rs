@@ -40,7 +40,7 @@ fn phone_numbers() -> utoipa::openapi::schema::Array {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum TypePattern {
-    /// `*`: every type.
+    /// `*`: notifications of every type.
     Any,
     /// `message.*`, of which `message.` is kept.
     Prefix(String),

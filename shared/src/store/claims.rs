@@ -32,10 +32,10 @@ pub struct Claimed {
     pub lease_until: Timestamp,
 }
 
-/// What every claim selects before the delivery: how long one attempt may take, in milliseconds, the
-/// delivery's id, and when the notification was accepted. The longest timeout that an endpoint may
-/// have stands in for that of one that is gone. The notifications are read apart, each once: many
-/// deliveries may have the same.
+/// What every claim selects before the delivery: how long one attempt may take, in milliseconds,
+/// the delivery's id, and when the notification was accepted. The longest timeout that an endpoint
+/// may have stands in for that of one that is gone. The notifications are read apart, each once:
+/// many deliveries may have the same.
 macro_rules! claimed_first {
     () => {
         "COALESCE(e.timeout_ms, 60000), d.id, n.accepted_at, "
@@ -76,6 +76,8 @@ impl Store {
                 AND (d.expires_at IS NULL OR d.expires_at > $1)
             ORDER BY d.due_at LIMIT $2 {skip_locked}"
         );
+        // SKIP LOCKED (in `{skip_locked}`) lets several workers claim side by side: each passes
+        // over what another is just taking, and none waits.
         self.claim(
             SQL,
             |left| vec![Param::time(now), Param::count(left)],
@@ -164,6 +166,8 @@ impl Store {
             ("due_at", Kind::Int),
         ]);
         let mut leases = leases.to_vec();
+        // By id, as everybody who writes several deliveries does, so that two transactions never
+        // wait for each other.
         leases.sort_unstable();
         for (id, lease_until) in leases {
             batch.push([
@@ -172,6 +176,8 @@ impl Store {
                 Param::time(now),
             ]);
         }
+        // The lease's end is part of the condition: if it has run out and another worker has
+        // claimed the delivery since, that one's lease stays.
         let mut tx = self.driver.begin().await?;
         let released = tx.run_batch(SQL, batch).await?.affected;
         tx.commit().await?;
@@ -215,6 +221,8 @@ impl Store {
             let mut unreadable = Vec::new();
             for row in answer.rows {
                 let mut row = row.reader("deliveries");
+                // Read ahead of the delivery itself, so that a row whose delivery cannot be read
+                // still has its id, and can be put aside.
                 let until = lease.until(&mut row)?;
                 let id = row.uuid()?;
                 match Found::read(&mut row, until, self.cipher.as_deref()) {
@@ -226,6 +234,8 @@ impl Store {
                 }
             }
             let (mut taken, without) = self.with_notifications(tx.as_mut(), found).await?;
+            // A delivery whose notification cannot be read cannot be sent either: it is put aside
+            // like one that cannot be read itself.
             unreadable.extend(without);
             leases::hold(
                 tx.as_mut(),
@@ -262,6 +272,8 @@ impl Store {
             let name = one.name();
             match self.kept.get(&name, one.accepted_at) {
                 Some(notification) => drop(known.insert(name, notification)),
+                // A set, so that a notification with a thousand deliveries in this batch is read
+                // once.
                 None => drop(wanted.insert(name)),
             }
         }
@@ -275,6 +287,8 @@ impl Store {
             match rows::notification(&mut row) {
                 Ok(notification) => {
                     let notification = Arc::new(notification);
+                    // One delivery alone will not ask for its notification again soon, and would
+                    // push out those that are shared.
                     if fan_out > 1 {
                         self.kept.put(&notification);
                     }

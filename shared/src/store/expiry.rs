@@ -95,6 +95,8 @@ impl Store {
     ) -> Result<Vec<Delivery>, StoreError> {
         let mut tx = self.driver.begin().await?;
         let mut finished = self.find_to_finish(tx.as_mut(), sql, now, limit).await?;
+        // In the order of the ids, as with every change of several deliveries: found by expiry,
+        // they come in any order.
         finished.sort_unstable_by_key(|delivery| delivery.id);
         for delivery in &mut finished {
             delivery.state = state.clone();
@@ -107,6 +109,7 @@ impl Store {
             kept: Param::Bytes(None),
         });
         let kept = update(tx.as_mut(), changes).await?;
+        // The rows are locked, so all should be kept. If one is not, it must not get a final event.
         finished.retain(|delivery| kept.contains(&delivery.id));
         let attempts = last_attempts(tx.as_mut(), &finished, &self.unreadable).await?;
         let events = finished

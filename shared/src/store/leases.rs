@@ -13,6 +13,8 @@ pub(super) async fn hold(
     const SQL: &str = "-- claims.lease
         UPDATE deliveries SET wait = 'in_flight', hold = NULL, due_at = u.lease_until
         FROM {rows} WHERE deliveries.id = u.key";
+    // In any order: the rows were locked when they were found, so that updating them waits for
+    // nobody.
     let mut batch = Batch::new(&[("key", Kind::Uuid), ("lease_until", Kind::Int)]);
     for (id, until) in leases {
         batch.push([Param::uuid(id.0), Param::time(until)]);

@@ -73,6 +73,7 @@ impl Store {
     /// Creates one table; returns whether it was missing.
     async fn create_partition(&self, name: &str, start: i64, end: i64) -> Result<bool, StoreError> {
         let mut tx = self.driver.begin().await?;
+        // Attaching takes a lock on `attempts_default` that waits for whoever writes there.
         give_up_waiting_for_locks(tx.as_mut()).await?;
         tx.run(
             "-- partitions.lock\nSELECT pg_advisory_xact_lock(hashtext('posthaste \
@@ -80,10 +81,12 @@ impl Store {
             vec![],
         )
         .await?;
+        // Asked again under the advisory lock: another worker may have created the table since the
+        // list was read.
         if exists(tx.as_mut(), name).await? {
             return Ok(false);
         }
-        // Attached, not made as a partition: this lets others read and write the other days
+        // Attached, not created as a partition: this lets others read and write the other days
         // meanwhile.
         for sql in [
             format!(
@@ -116,6 +119,8 @@ impl Store {
         for partition in self.partitions().await? {
             let begun = Instant::now();
             match partition.end {
+                // By the end of the day and not its beginning: its youngest attempts must be too
+                // old, too.
                 Some(end) if end > before => continue,
                 Some(_) => self.detach(&partition.name).await?,
                 // A process ended before it was done.
@@ -166,6 +171,8 @@ impl Store {
             return Ok(false);
         }
         let mut after = (Timestamp::from_micros(i64::MIN), Uuid::nil());
+        // In steps: one statement for all could run into the bound of a statement, 30 s, on a day
+        // with millions of attempts.
         loop {
             let bounds = vec![
                 Param::time(before.after(CLOCK_SLACK)),
@@ -195,6 +202,8 @@ impl Store {
         }
         tx.run(&format!("-- partitions.drop\nDROP TABLE {name}"), vec![])
             .await?;
+        // Moving and dropping are one transaction: after a crash in between, the next call finds
+        // the detached table as it was.
         tx.commit().await?;
         Ok(true)
     }

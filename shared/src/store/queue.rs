@@ -98,6 +98,8 @@ impl Store {
         const SEEN: &str = "-- queue.seen\nUPDATE queue_consumers SET seen_at = $2 WHERE id = $1";
         const DEAD: &str =
             "-- queue.dead_consumers\nDELETE FROM queue_consumers WHERE seen_at < $1 RETURNING id";
+        // The own sign of life comes first: with the search for dead consumers first, a consumer
+        // that was slow could declare itself dead.
         let seen = self
             .driver
             .write(SEEN, vec![Param::uuid(consumer), Param::time(now)])
@@ -125,6 +127,8 @@ impl Store {
             let mut tx = self.driver.begin().await?;
             for row in tx.run(DEAD, vec![Param::time(dead)]).await?.rows {
                 let id = row.reader("queue_consumers").uuid()?;
+                // In one transaction with the removal of the consumer, so that a crash in between
+                // does not leave its messages to the search for orphans below.
                 tx.run(REQUEUE_ALL, vec![Param::uuid(id)]).await?;
             }
             tx.commit().await?;
@@ -166,6 +170,8 @@ impl Store {
         );
         const TAKE: &str = "-- queue.take
             UPDATE queue SET consumer = u.consumer FROM {rows} WHERE queue.id = u.key";
+        // A read first, which locks nothing: consumers poll 20 times a second, and mostly there is
+        // nothing to take.
         if self.driver.read(READY, vec![]).await?.rows.is_empty() {
             return Ok(Vec::new());
         }
@@ -190,6 +196,8 @@ impl Store {
         for one in &taken {
             batch.push([Param::int(one.row), Param::uuid(consumer)]);
         }
+        // The id of the consumer in the row is the claim. It lasts until the consumer answers or is
+        // taken for dead; there is no lease to renew for each message.
         tx.run_batch(TAKE, batch).await?;
         tx.commit().await?;
         Ok(taken)
@@ -243,6 +251,8 @@ impl Store {
         consumer: Uuid,
         rows: &BTreeSet<i64>,
     ) -> Result<(), StoreError> {
+        // The consumer is part of the condition (`queue.consumer = u.consumer`): what others got
+        // meanwhile, after it was taken for dead, is not touched.
         let mut batch = Batch::new(&[("key", Kind::Int), ("consumer", Kind::Uuid)]);
         for row in rows {
             batch.push([Param::int(*row), Param::uuid(consumer)]);
@@ -333,6 +343,8 @@ impl Store {
             let (text, params) = query.parts();
             for row in tx.run(&text, params).await?.rows {
                 let mut row = row.reader("dead_letters");
+                // Several dead letters may have one id, and an id may be asked for twice: each
+                // letter is moved once.
                 if found.insert(row.int()?) {
                     undecodable += u64::from(!message::is_notification(&row.bytes()?));
                 }
@@ -345,6 +357,8 @@ impl Store {
             }
             batch
         };
+        // One transaction for both: unlike with RabbitMQ, a crash in between cannot leave the
+        // message in two places.
         tx.run_batch(PUSH, batch()).await?;
         tx.run_batch(REMOVE, batch()).await?;
         tx.commit().await?;

@@ -32,7 +32,7 @@ pub struct Record {
     /// What is kept for the other attempts of the round, where it is first known now. What was kept
     /// before stays until the delivery is finished.
     pub kept: Option<RoundContent>,
-    /// The final event, if the new state makes one.
+    /// The final event, if there is one for the new state.
     pub event: Option<Event>,
     /// Disables the endpoint too, if it is enabled (410 Gone).
     pub disable: Option<DisableEndpoint>,
@@ -104,6 +104,8 @@ impl Store {
                 Entry::Occupied(_) => false,
             })
             .collect();
+        // Before the transaction: it may have to read the store, and must not wait for a second
+        // connection while it holds one.
         let cipher = self.cipher_to_write().await?;
         let mut tx = self.driver.begin().await?;
         let New {
@@ -112,6 +114,8 @@ impl Store {
             inserted,
         } = insert_new(tx.as_mut(), &records, self).await?;
         kept.extend(update_known(tx.as_mut(), &records, cipher).await?);
+        // From here on only what was changed: a stale record must not leave an attempt or an event
+        // behind.
         records.retain(|id, _| kept.contains(id));
         insert_attempts(tx.as_mut(), records.values().copied()).await?;
         let mut events: Vec<&Event> = records
@@ -123,11 +127,15 @@ impl Store {
             .filter_map(|record| record.disable.as_ref())
             .collect();
         events.extend(disable(tx.as_mut(), &disables, now).await?);
+        // Events come last before the commit: numbering them locks one row for all writers, and
+        // that lock is held until the commit.
         insert_events(tx.as_mut(), &events).await?;
         tx.commit().await?;
         inserted
             .into_iter()
             .for_each(|notification| self.kept.put(notification));
+        // A conflict is said of each delivery of the notification, also of one that is in the batch
+        // twice. `first` makes the second of two changes stale.
         let answer = |(record, first): (&Record, bool)| match record.delivery.id {
             id if conflicts.contains(&id) => Recorded::Conflict,
             id if first && kept.contains(&id) => Recorded::Kept,
@@ -203,6 +211,8 @@ async fn insert_new<'a>(
         .filter(|(_, notification, fan_out)| *fan_out <= 1 || !store.kept.has(notification));
     let notifications =
         insert_notifications(tx, first_seen.map(|(_, it, fan_out)| (*it, *fan_out))).await?;
+    // Ids that stand for another notification are found before anything is inserted for them: their
+    // deliveries would deliver the wrong payload.
     let conflicts: HashSet<DeliveryId> = new
         .iter()
         .filter(|(_, notification, _)| notifications.stands_for_another(notification))
@@ -214,6 +224,8 @@ async fn insert_new<'a>(
     let deliveries = rows::delivery_batch(free.map(|(Record { delivery, kept, .. }, ..)| {
         let kept = kept
             .as_ref()
+            // What is kept serves the further attempts of a round. A delivery that is finished by
+            // its first attempt has none.
             .filter(|_| delivery.state.status() == Status::Pending);
         (
             delivery,
@@ -243,6 +255,8 @@ struct Notifications<'a> {
 impl Notifications<'_> {
     fn stands_for_another(&self, notification: &Notification) -> bool {
         let name = (notification.tenant.clone(), notification.id.clone());
+        // The same notification again (a redelivered message) is not a conflict: only what differs
+        // is.
         self.there
             .get(&name)
             .is_some_and(|first| first.differs_in(notification).is_some())
@@ -263,6 +277,8 @@ async fn insert_notifications<'a>(
         " FROM {rows} WHERE true
         ON CONFLICT DO NOTHING RETURNING tenant, id"
     );
+    // Sorted by tenant and id, for the order of locks: two batches that insert the same
+    // notifications must not wait for each other in a circle.
     let mut each: BTreeMap<(&TenantId, &NotificationId), (&'a Arc<Notification>, u32)> =
         BTreeMap::new();
     let mut there = HashMap::new();
@@ -270,6 +286,8 @@ async fn insert_notifications<'a>(
         let first = each
             .entry((&notification.tenant, &notification.id))
             .or_insert((notification, fan_out));
+        // Two of one id in this batch: the first is inserted, and the second is compared with it as
+        // if it had been in the store.
         if !Arc::ptr_eq(first.0, notification) {
             there.insert(
                 (notification.tenant.clone(), notification.id.clone()),
@@ -362,6 +380,8 @@ pub(super) async fn update<'a>(
     ];
     const COLUMNS: [ColumnKind; EXPECTED.len() + rows::DELIVERY_CHANGES.len()] =
         join(&[EXPECTED, rows::DELIVERY_CHANGES]);
+    // Status, round and number of attempts are the version of a delivery: a worker whose lease ran
+    // out finds them changed, and does not overwrite the result of the next worker.
     let mut batch = Batch::new(&COLUMNS);
     for Change {
         delivery,
@@ -424,6 +444,8 @@ async fn disable<'a>(
     let mut each: BTreeMap<&EndpointId, &'a DisableEndpoint> = BTreeMap::new();
     for disable in disables {
         let newest = each.entry(&disable.endpoint.id).or_insert(disable);
+        // Several deliveries of a batch may have met 410 Gone. The one that called the newest
+        // version of the endpoint decides, since an older one would not match any more.
         if disable.endpoint.version > newest.endpoint.version {
             *newest = disable;
         }
@@ -440,6 +462,8 @@ async fn disable<'a>(
             Param::time(now),
             version,
         ];
+        // Somebody may have changed or disabled the endpoint since it was called. Then nothing is
+        // disabled, and there is no event.
         if tx.run(SQL, params).await?.affected == 1 {
             disabled.push(disable);
         }

@@ -196,6 +196,8 @@ impl Store {
         };
         let id = row.reader("redrives").uuid()?;
         let params = vec![Param::uuid(id), Param::time(now), Param::time(lease_until)];
+        // The condition is checked again by the UPDATE: between the two statements another worker
+        // may have claimed it.
         if self.driver.write(CLAIM, params).await?.affected == 0 {
             return Ok(None);
         }
@@ -233,12 +235,16 @@ impl Store {
             Param::text_opt(error),
             Param::time(lease_until),
         ];
+        // Added to what is there, and not set: letters that were moved while the job was cancelled
+        // are back on the queue, and have to be counted.
         tx.run(MOVED, params).await?;
+        // A second statement, because it must not turn a cancelled redrive into a finished one.
         if matches!(step, RedriveStep::Last(_)) {
             tx.run(DONE, vec![Param::uuid(id), Param::time(now)])
                 .await?;
         }
         tx.commit().await?;
+        // Read again, so that the caller sees a cancellation that came meanwhile, and stops.
         self.redrive(id).await
     }
 

@@ -113,6 +113,8 @@ impl Store {
         const SQL: &str = "-- replays.insert
             INSERT INTO replays (id, filter, state, matched, replayed, skipped, created_at, total)
             VALUES ($1, $2, 'running', 0, 0, 0, $3, $4)";
+        // Counted once, for showing progress: counting again at each step would read the whole
+        // table.
         let total = self.matching_deliveries(filter, now).await?.count;
         let replay = Replay {
             id: uuid_v7(now),
@@ -191,6 +193,7 @@ impl Store {
         tenant: Option<&TenantId>,
         page: &PageRequest,
     ) -> Result<Page<Replay>, StoreError> {
+        // One more than the page holds, which tells whether there is a further page.
         let size = usize::try_from(page.fetch()).unwrap_or(usize::MAX);
         let mut found = Vec::new();
         let mut cursor = page.cursor.clone();
@@ -202,6 +205,8 @@ impl Store {
                 let mut row = row.reader("replays");
                 let at = row.time()?;
                 let id = row.uuid()?;
+                // Also past those that are not shown, so that the loop goes on behind them and
+                // ends.
                 cursor = Some(place((at, id)));
                 match read(&mut row) {
                     Ok((replay, _))
@@ -282,6 +287,8 @@ impl Store {
         now: Timestamp,
         limit: u32,
     ) -> Result<Option<Replay>, StoreError> {
+        // The replay's row stays locked until the commit: other workers pass over it, and a step is
+        // counted together with what it did.
         let mut tx = self.driver.begin().await?;
         let Some((mut replay, place)) = self.next_replay(tx.as_mut()).await? else {
             return Ok(None);
@@ -294,14 +301,21 @@ impl Store {
             .next_deliveries(tx.as_mut(), &replay, place, limit)
             .await?;
         replay.matched += matched as u64;
+        // Fewer than asked for: there are none behind these, as the filter takes only what was
+        // created before the replay was asked for.
         if matched < limit as usize {
             replay.state = ReplayState::Done;
             replay.finished_at = Some(now);
         }
+        // `update` wants them in the order of their ids. They come in that of their creation, and
+        // are locked in it: a step can meet a worker's batch in a deadlock, and is tried again
+        // then.
         found.sort_unstable_by_key(|(delivery, _)| delivery.id);
         let changes = found
             .iter_mut()
             .filter(|(delivery, endpoint)| {
+                // Checked here, and not by the filter: these count as skipped, so that the numbers
+                // add up to what matched.
                 let expired = delivery.expires_at.is_some_and(|at| at <= now);
                 endpoint.is_some() && !expired && delivery.state.status() != Status::Pending
             })
@@ -309,6 +323,7 @@ impl Store {
         let replayed = update(tx.as_mut(), changes).await?.len();
         replay.replayed += replayed as u64;
         replay.skipped += (matched - replayed) as u64;
+        // An empty step keeps its place.
         save(tx.as_mut(), &replay, last.or(place)).await?;
         tx.commit().await?;
         Ok(Some(replay))
@@ -327,6 +342,7 @@ impl Store {
             " FROM replays d WHERE d.state = 'running' AND (d.created_at, d.id) > ($1, $2)
             ORDER BY d.created_at, d.id LIMIT 1 {skip_locked}"
         );
+        // One that cannot be read must not stop those behind it: the search goes on from its place.
         let mut after = (Timestamp::from_micros(i64::MIN), Uuid::nil());
         loop {
             let answer = tx
@@ -367,6 +383,8 @@ impl Store {
                 [Param::time(at), Param::uuid(id)],
             );
         }
+        // Locked and not skipped: passing over a delivery that a worker is just recording would
+        // leave it out of the replay for good.
         query.end(
             " ORDER BY d.created_at DESC, d.id DESC LIMIT ? {lock}",
             [Param::count(limit)],
@@ -383,6 +401,8 @@ impl Store {
             let id = row.uuid()?;
             let endpoint = row.text_opt()?;
             step.matched += 1;
+            // Taken from the first two columns, which any version can read: a delivery that cannot
+            // be read is passed over, and not met again.
             step.last = Some((at, id));
             match rows::delivery(&mut row) {
                 Ok(delivery) => step.found.push((delivery, endpoint)),

@@ -19,7 +19,8 @@ use crate::domain::wire_format::WireFormat;
 
 /// Declares the columns of a table, once. From the list come, always in its order:
 /// - `$name!()`: what a SELECT reads from the table, which it names by `$table`,
-/// - `$name!(insert)` and `$name!(inserted)`: the columns of an INSERT, and their values in a batch,
+/// - `$name!(insert)` and `$name!(inserted)`: the columns of an INSERT, and their values in a
+///   batch,
 /// - `$name!(changes)`: the SET list of an UPDATE by a batch, with a comma at its end,
 /// - `$kinds`: what a batch of rows to insert consists of.
 ///

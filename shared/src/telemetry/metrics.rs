@@ -271,7 +271,7 @@ impl Metrics {
             ),
             broker_connections: gauges(
                 "posthaste_broker_connections",
-                "Connections that this process holds to RabbitMQ: up, or down and being opened again",
+                "Connections that this process holds to RabbitMQ: up, or down and opened again",
                 "state",
             ),
             broker_reconnects: counter(

@@ -306,7 +306,7 @@ async fn messages_taken_without_an_answer_come_again() {
         let got = take(&mut *consumer, 2).await;
         assert!(
             got.iter().all(|one| one.delivery_count == 0),
-            "nobody had them in hand"
+            "nobody was handed them"
         );
         consumer
             .acker()

@@ -7,7 +7,7 @@ use posthaste_shared::broker::{Broker, DeadReason, Redriven};
 use super::bench::{Bench, ids, is_quiet, message, messages, numbers, publish, soon, take, until};
 
 /// Puts messages `0`, `1`, … on the dead-letter queue, in any order.
-async fn bury(broker: &dyn Broker, count: usize) {
+async fn fill_dead_letters(broker: &dyn Broker, count: usize) {
     let dying = stream::iter(messages(count)).map(|message| async move {
         broker
             .dead_letter(&message, DeadReason::Poisonous, "a test")
@@ -46,7 +46,7 @@ async fn on_the_work_queue(bench: &dyn Bench, count: usize) -> Vec<String> {
 
 async fn all_go_back_once(bench: &dyn Bench, count: usize) {
     let broker = bench.client().await;
-    bury(&*broker, count).await;
+    fill_dead_letters(&*broker, count).await;
     assert_eq!(
         soon(broker.redrive(None, 5000)).await.unwrap(),
         Redriven {
@@ -77,7 +77,7 @@ pub(crate) async fn three_thousand_dead_letters_go_back_once(bench: &dyn Bench) 
 
 pub(crate) async fn dead_letters_chosen_by_id_go_back_once(bench: &dyn Bench) {
     let broker = bench.client().await;
-    bury(&*broker, 300).await;
+    fill_dead_letters(&*broker, 300).await;
     let in_order = seen(&*broker, 300).await;
     // No two of them beside each other, so that each is acknowledged by a command of its own.
     let chosen: Vec<String> = in_order.iter().step_by(2).cloned().collect();
@@ -108,7 +108,7 @@ pub(crate) async fn dead_letters_chosen_by_id_go_back_once(bench: &dyn Bench) {
 
 pub(crate) async fn looking_at_many_dead_letters_moves_none(bench: &dyn Bench) {
     let broker = bench.client().await;
-    bury(&*broker, 1000).await;
+    fill_dead_letters(&*broker, 1000).await;
     let in_order = seen(&*broker, 1000).await;
     assert_eq!(in_order.len(), 1000);
     let all_back = async || broker.depths().await.unwrap()["dead"] == 1000;
@@ -132,7 +132,7 @@ pub(crate) async fn looking_at_many_dead_letters_moves_none(bench: &dyn Bench) {
 
 pub(crate) async fn what_cannot_be_decoded_is_counted(bench: &dyn Bench) {
     let broker = bench.client().await;
-    bury(&*broker, 3).await;
+    fill_dead_letters(&*broker, 3).await;
     let garbage = posthaste_shared::broker::Message {
         body: "not JSON".into(),
         ..message("garbage")

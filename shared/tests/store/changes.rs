@@ -277,7 +277,7 @@ pub(crate) async fn a_redrive_is_leased_followed_and_cancelled(bench: &Bench) {
         store.cancel_redrive(redrive.id, at(23)).await.unwrap(),
         JobCancelled::Done
     );
-    // A step that was under way counts.
+    // A step that was running counts.
     let last = RedriveStep::Last(Redriven {
         moved: 100,
         undecodable: 0,

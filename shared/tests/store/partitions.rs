@@ -65,18 +65,18 @@ async fn remove_deliveries(store: &Store, before: Timestamp) {
 pub(crate) async fn a_new_store_has_tables_for_today_and_tomorrow(bench: &Bench) {
     assert_eq!(tables(bench).await.len(), 3, "{:?}", tables(bench).await);
     let now = bench.store.server_time().await.unwrap();
-    let made = bench.store.prepare_partitions(now).await.unwrap();
-    assert!(matches!(made, 6 | 7), "{made}");
+    let created = bench.store.prepare_partitions(now).await.unwrap();
+    assert!(matches!(created, 6 | 7), "{created}");
 }
 
 pub(crate) async fn days_get_their_tables_ahead_of_time(bench: &Bench) {
     let store = &bench.store;
     let other = bench.another().await;
-    let (made, by_other) = tokio::join!(
+    let (created, by_other) = tokio::join!(
         store.prepare_partitions(at(5)),
         other.prepare_partitions(at(5))
     );
-    assert_eq!(made.unwrap() + by_other.unwrap(), 8);
+    assert_eq!(created.unwrap() + by_other.unwrap(), 8);
     assert_eq!(store.prepare_partitions(at(6)).await.unwrap(), 0);
     assert_eq!(store.prepare_partitions(at(DAY)).await.unwrap(), 1);
     let delivery = put(store, "n-1", 2, delivered(3 * DAY)).await;
@@ -237,10 +237,10 @@ pub(crate) async fn what_was_there_before_becomes_a_partition(bench: &Bench) {
     );
     assert_eq!(store.delivery(old.id).await.unwrap().unwrap().1.len(), 1);
     let now = store.server_time().await.unwrap();
-    let made = store.prepare_partitions(now).await.unwrap();
+    let created = store.prepare_partitions(now).await.unwrap();
     assert!(
-        matches!(made, 6 | 7),
-        "today and tomorrow are in the history: {made}"
+        matches!(created, 6 | 7),
+        "today and tomorrow are in the history: {created}"
     );
 
     remove_deliveries(store, at(10)).await;

@@ -44,9 +44,13 @@ impl Settled {
             .filter(|tag| (1..=self.delivered).contains(tag) && self.take(*tag))
             .collect();
         fresh.sort_unstable();
+        // The low mark moves over what was settled out of order before, so that `above` holds only
+        // what waits for a gap to close.
         while self.above.remove(&(self.low + 1)) {
             self.low += 1;
         }
+        // Only tags that are settled now may be named: RabbitMQ closes the channel at a tag that it
+        // does not know any more.
         let run = fresh.partition_point(|tag| *tag <= self.low);
         let mut commands = Vec::with_capacity(fresh.len() - run + 1);
         if run > 0 {

@@ -103,6 +103,8 @@ impl Link {
         }
         let mut state = self.state.clone();
         let settled = |state: &State| matches!(state, State::Up(_) | State::Closed);
+        // `Closed` ends the wait as well: no connection will come any more. Whether one came is
+        // asked again below, because it may be lost or blocked by then.
         drop(timeout(patience, state.wait_for(settled)).await.map(drop));
         self.usable().ok_or_else(|| self.trouble())
     }
@@ -119,6 +121,8 @@ impl Link {
 
     fn usable(&self) -> Option<Arc<Session>> {
         match &*self.state.borrow() {
+            // RabbitMQ stops reading from a connection that it blocks, so that a publish would wait
+            // for its confirm until the deadline. An error at once lets the caller decide.
             State::Up(session) if session.is_open() && !session.is_blocked() => {
                 Some(Arc::clone(session))
             }
@@ -174,6 +178,8 @@ impl Session {
         let mut events = std::pin::pin!(self.connection.events_listener());
         let mut last = "the connection was closed".to_owned();
         while self.is_open() {
+            // An event can be missed, as the listener begins after the connection was opened. So
+            // the state is looked at as well, every second.
             match timeout(LOOK_EVERY, events.next()).await {
                 Ok(Some(Event::Error(error))) => last = error.to_string(),
                 Ok(Some(Event::ConnectionBlocked(reason))) => {
@@ -220,6 +226,8 @@ impl Keeper {
         let stop = self.stop.clone();
         let mut pauses = Reconnect::default();
         let mut number = 0;
+        // Counted from here, and not from the first success, so that a connection that never comes
+        // is seen as one that is down.
         self.metrics.connection_wanted();
         while !stop.is_cancelled() {
             let opened = tokio::select! {
@@ -231,6 +239,8 @@ impl Keeper {
                     number += 1;
                     let since = Instant::now();
                     self.hold(Arc::new(session)).await;
+                    // A server that accepts connections and drops them at once would otherwise be
+                    // called without a pause: a success alone does not reset the pauses.
                     if since.elapsed() >= STEADY {
                         pauses.reset();
                     }
@@ -257,6 +267,7 @@ impl Keeper {
         self.state.send_replace(State::Up(Arc::clone(&session)));
         tokio::select! {
             () = self.stop.cancelled() => {
+                // First, so that nobody gets a connection that is about to be closed.
                 self.state.send_replace(State::Closed);
                 session.close().await;
             }
@@ -266,6 +277,8 @@ impl Keeper {
     }
 
     fn down(&mut self, trouble: Trouble) {
+        // With a pause of seconds between the tries, a broker that is down for an hour would else
+        // fill the log with one sentence.
         if self.reported.as_ref() != Some(&trouble) {
             tracing::warn!(
                 broker.address = self.target.addresses(),
@@ -288,6 +301,8 @@ impl Nodes {
         for index in (0..count).map(|offset| (first + offset) % count) {
             match open(target, &target.nodes[index], number, self.wedged[index]).await {
                 Ok(session) => {
+                    // Behind the node that took it: when this connection is lost, that node is the
+                    // one most likely to be down.
                     self.next = (index + 1) % count;
                     if !troubles.is_empty() {
                         tracing::warn!(reason = %all_of(troubles), "not all nodes of RabbitMQ can \
@@ -336,6 +351,8 @@ async fn open(
 ) -> Result<Session, Failed> {
     let address = address(node);
     let unreachable = |text: String| Trouble::Unreachable(format!("{address}: {text}"));
+    // lapin runs the handshake on a thread that no deadline of ours ends. A server that is known to
+    // say nothing is greeted without lapin first, so that tries do not pile up threads.
     if careful && let Err(error) = dial::greet(target, node).await {
         return Err(Failed {
             trouble: unreachable(io_text(&error)),
@@ -355,6 +372,8 @@ async fn open(
     match session.declare().await {
         Ok(()) => Ok(session),
         Err(error) => {
+            // A connection without the topology is of no use. Closed in good order, it does not
+            // look like a client that vanished in RabbitMQ's log.
             session.close().await;
             let trouble = match error {
                 BrokerError::Topology(text) => Trouble::Topology(text),

@@ -77,6 +77,8 @@ impl AmqpConsumer {
     pub(super) fn new(around: Surroundings, prefetch: u16) -> (Self, Attendant) {
         let (sender, orders) = mpsc::unbounded_channel();
         let inbox = Arc::new(Inbox::default());
+        // A child: closing the broker stops this consumer, and stopping this consumer leaves the
+        // others alone.
         let stop = around.closing.child_token();
         let prefetch = prefetch.max(1);
         let standing = Arc::new(Standing::new());
@@ -158,8 +160,14 @@ impl Attendant {
                 Err(error) => Left::Lost(error.to_string()),
             };
             let Left::Lost(why) = left else { break };
+            // Before the inbox is emptied and the next channel is opened: whoever asks meanwhile
+            // must hear that no work comes in.
             self.standing.away();
+            // RabbitMQ has requeued these messages with their channel. Handed out, they would be
+            // worked on twice, and their tags mean nothing on the next channel.
             self.inbox.empty();
+            // On a connection that is lost the link paces the tries. On one that is open nothing
+            // else would: a queue that cannot be consumed from would be asked without a pause.
             if session.is_open() {
                 tracing::warn!(reason = why, "lost the consumer's channel; opening another");
                 tokio::select! {
@@ -195,12 +203,17 @@ impl Attendant {
             Ok(open) => Channels::new(open),
             Err(error) => return Left::Lost(error.to_string()),
         };
+        // The count is what later looks compare with. Taken after subscribing, it includes this
+        // consumer.
         match channels.open.counts().await {
             Ok(queue) => self.standing.seen(queue.consumers),
             Err(error) => return Left::Lost(error.to_string()),
         }
         let left = loop {
             tokio::select! {
+                // Stopping comes first, and then orders, because acknowledgements make room at
+                // RabbitMQ and a run of messages must not hold them up. Messages do not starve:
+                // orders come only for messages that were delivered.
                 biased;
                 () = self.stop.cancelled() => break Left::Done,
                 order = self.orders.recv() => match order {
@@ -222,11 +235,15 @@ impl Attendant {
                         () = tokio::time::sleep_until(channels.next_look) => {}
                     }
                 } => {
+                    // A look asks RabbitMQ several times, each with a bound of 10 s. Stopping does
+                    // not wait for that.
                     let looked = tokio::select! {
                         () = self.stop.cancelled() => break Left::Done,
                         looked = self.look(session, &mut channels) => looked,
                     };
                     if let Err(error) = looked {
+                        // A passive declare that fails closes its channel. Where the channel lives
+                        // on, only the look has failed, and the consumer still gets its messages.
                         if !channels.open.is_open() {
                             break Left::Lost(error.to_string());
                         }
@@ -259,6 +276,8 @@ impl Attendant {
             self.standing.seen(sight.counted.max(queue.consumers));
             return Ok(());
         }
+        // The new subscription comes first, so that there is no moment in which the queue has no
+        // consumer of this worker.
         let fresh = self.subscribe(session).await?;
         for message in channels.renew(fresh).await {
             self.inbox.push(message);
@@ -296,12 +315,16 @@ impl Attendant {
     /// the others until nobody can answer any more or the broker is closed. Closing the channels
     /// requeues the rest.
     async fn wind_up(&mut self, mut channels: Channels) {
+        // The subscription ends before the inbox is closed: what RabbitMQ still sends in between
+        // has to be requeued as well.
         let mut unread = channels.open.unsubscribe().await;
         unread.extend(self.inbox.close());
         let unread = Order::Requeue(unread.into_iter().map(|incoming| incoming.tag).collect());
         let mut working = channels.answer(&[unread]).await.is_ok();
         while working {
             let order = tokio::select! {
+                // Orders first: closing must not cut off acknowledgements that are already in the
+                // channel, or what was delivered is delivered again.
                 biased;
                 order = self.orders.recv() => order,
                 () = self.around.closing.cancelled() => None,
@@ -350,6 +373,8 @@ impl Channels {
     /// Tells RabbitMQ the outcome of messages, each on the channel that it came by. Tags of lost
     /// channels are left out: RabbitMQ has redelivered those messages.
     async fn answer(&mut self, orders: &[Order]) -> Result<(), String> {
+        // An old channel that fails is no reason to leave the one that is subscribed: its messages
+        // are redelivered by RabbitMQ, as after any loss.
         for old in &mut self.draining {
             if let Err(error) = old.answer(orders).await {
                 tracing::debug!(error, "an earlier channel of the consumer is lost");

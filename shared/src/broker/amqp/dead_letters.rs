@@ -27,6 +27,8 @@ pub(super) async fn look(
 ) -> Result<Vec<DeadLetter>, BrokerError> {
     let mut side = SideChannel::open(session, dead).await?;
     let mut letters = Vec::new();
+    // The loop is left by a value and not by `?`, because what was taken has to be requeued
+    // whatever happened.
     let failed = loop {
         if letters.len() >= limit as usize {
             break None;
@@ -60,6 +62,7 @@ pub(super) async fn redrive(
         done: Redriven::default(),
     };
     let result = redrive.run(u64::from(limit)).await;
+    // Also after an error: what was taken and not moved goes back to the queue in its order.
     redrive.side.release().await;
     result.map(|()| redrive.done)
 }
@@ -76,6 +79,8 @@ impl Redrive<'_> {
     async fn run(&mut self, limit: u64) -> Result<(), BrokerError> {
         // Not more than are there now: what dies again meanwhile is for the next time.
         let mut left = u64::from(self.side.counts().await?.ready);
+        // With ids the limit does not bound what is looked at: the letters that are wanted may lie
+        // behind many others.
         if self.wanted.is_none() {
             left = left.min(limit);
         }
@@ -129,6 +134,8 @@ impl Redrive<'_> {
                 Err(error) => failed = Some(error),
             }
         }
+        // Only what the work queue has confirmed. The others stay held, and are requeued as dead
+        // letters by `release`.
         self.side.settle(&confirmed).await?;
         self.done.moved += confirmed.len() as u64;
         self.done.undecodable += undecodable;

@@ -42,6 +42,8 @@ pub(super) async fn connect(target: &Arc<Target>, node: &AMQPUri) -> lapin::Resu
             .map_err(Into::into)
     };
     let runtime = lapin::runtime::default_runtime()?;
+    // Twice the bound of one step: the stream (socket and TLS) and the AMQP handshake follow each
+    // other in here, and `open_stream` bounds only the first.
     let handshake = Connection::connector(node.clone(), runtime, open, properties);
     tokio::time::timeout(2 * STEP_TIMEOUT, handshake)
         .await
@@ -59,6 +61,8 @@ pub(super) async fn greet(target: &Target, node: &AMQPUri) -> io::Result<Vec<(St
         let mut header = [0; FRAME_HEADER];
         stream.read_exact(&mut header).await?;
         let size = u32::from_be_bytes([header[3], header[4], header[5], header[6]]) as usize;
+        // The size is what the other side says: a port that speaks something else must not make
+        // this allocate gigabytes.
         let mut payload = vec![0; size.min(LONGEST_START)];
         stream.read_exact(&mut payload).await?;
         Ok(payload)
@@ -78,6 +82,8 @@ async fn open_stream(
     runtime: &TokioRuntime,
 ) -> io::Result<Stream> {
     let mut plain = node.clone();
+    // TLS is added here and not by lapin, which would not know the target's own authorities and
+    // client certificate.
     plain.scheme = AMQPScheme::AMQP;
     within(async {
         let stream = plain.connect_async(runtime).await?;

@@ -26,6 +26,8 @@ impl Inbox {
     pub(super) async fn take(&self, max: usize) -> Option<Vec<Incoming>> {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
+            // Registered before the look: `close` wakes with `notify_waiters`, which passes over a
+            // waiter that looked before it and registers after it.
             changed.as_mut().enable();
             {
                 let mut held = self.held();
@@ -54,6 +56,7 @@ impl Inbox {
     /// No more messages, now and later. Answers with what nobody has taken.
     pub(super) fn close(&self) -> Vec<Incoming> {
         self.held().closed = true;
+        // Two may wait here: whoever takes messages, and whoever waits for the end.
         self.changed.notify_waiters();
         self.changed.notify_one();
         self.empty()

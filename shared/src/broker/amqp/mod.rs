@@ -80,6 +80,7 @@ impl AmqpBroker {
         metrics: Arc<Metrics>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, BrokerError> {
+        // Checking reads certificate files and the system's authorities from the disk.
         let target = tokio::task::spawn_blocking(move || Target::check(&options).map(Arc::new))
             .await
             .map_err(|error| BrokerError::Configuration(error.to_string()))??;
@@ -134,6 +135,8 @@ impl AmqpBroker {
             .consumers
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        // Consumers leave without saying so. The list is cleaned whenever it is read, so that it
+        // does not grow with them.
         consumers.retain(|consumer| consumer.strong_count() > 0);
         consumers.iter().filter_map(Weak::upgrade).collect()
     }
@@ -159,6 +162,8 @@ impl AmqpBroker {
         )
         .await;
         let has = |wanted| answers.contains(&wanted);
+        // One consumer that gets no work is enough, however the others stand: nobody who only
+        // watches the queue would notice it.
         if has(Consuming::NotSubscribed) {
             Consuming::NotSubscribed
         } else if has(Consuming::Subscribed) {
@@ -200,6 +205,8 @@ impl Broker for AmqpBroker {
         let outgoing = messages.into_iter().map(|message| Outgoing {
             exchange: self.target.names.notifications.clone(),
             routing_key: ROUTING_KEY.into(),
+            // RabbitMQ confirms a message that no queue takes. Only `mandatory` makes it return
+            // such a message, and accepted would not mean durable without it.
             mandatory: true,
             properties: properties::of_message(&message, &self.target.origin),
             body: message.body,
@@ -211,6 +218,8 @@ impl Broker for AmqpBroker {
         let outgoing = events.iter().map(|event| Outgoing {
             exchange: self.target.names.events.clone(),
             routing_key: event.kind.as_str().into(),
+            // Nobody has to listen to events: they are in the store, and an event without a queue
+            // is not an error.
             mandatory: false,
             properties: properties::of_event(event),
             body: event.body.as_str().to_owned().into(),
@@ -287,6 +296,8 @@ impl Broker for AmqpBroker {
 
     async fn ping(&self) -> Result<(), BrokerError> {
         let late = || BrokerError::Unavailable(format!("no answer within {PING_TIMEOUT:?}"));
+        // A little longer than what it encloses, so that the more exact error of the call inside
+        // wins over this one.
         timeout(PING_TIMEOUT + Duration::from_millis(100), self.round_trip())
             .await
             .unwrap_or_else(|_| Err(late()))
@@ -334,6 +345,8 @@ impl Broker for AmqpBroker {
     }
 
     async fn close(&self) {
+        // Cancelled first, so that the tasks are on their way out. `wait` returns only for a
+        // tracker that is closed.
         self.closing.cancel();
         self.tasks.close();
         drop(timeout(CLOSE_TIMEOUT, self.tasks.wait()).await);

@@ -54,6 +54,7 @@ impl Open {
         epoch: u64,
     ) -> Result<Self, BrokerError> {
         let channel = session.channel().await?;
+        // Before the subscription: RabbitMQ applies a prefetch to consumers that come after it.
         in_time(channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
         let options = BasicConsumeOptions::default();
         let arguments = FieldTable::default();
@@ -97,6 +98,9 @@ impl Open {
         let mut incoming = Vec::new();
         loop {
             incoming.push(self.take_in(delivery));
+            // What has arrived already goes along, so that one wake-up of the worker serves a whole
+            // batch. It never waits, which keeps this cancel-safe: a message is either in the
+            // stream or in the returned list.
             match self.deliveries.next().now_or_never() {
                 Some(Some(Ok(next))) => delivery = next,
                 _ => return Ok(incoming),
@@ -112,6 +116,8 @@ impl Open {
             .basic_cancel(self.deliveries.tag(), BasicCancelOptions::default());
         let cancelled = matches!(timeout(STOP_TIMEOUT, cancel).await, Ok(Ok(())));
         let mut unread = Vec::new();
+        // Without an answer to the cancel the stream may never end, and the messages go back with
+        // the channel.
         while cancelled
             && let Ok(Some(Ok(delivery))) = timeout(STOP_TIMEOUT, self.deliveries.next()).await
         {
@@ -151,6 +157,8 @@ impl Open {
             self.channel.basic_ack(command.tag, options)
         }))
         .await;
+        // Only after the acknowledgements were sent: a `multiple` requeue covers every tag up to
+        // its own that RabbitMQ still has open, also one whose acknowledgement is on its way.
         let nacks = self.settle(&back);
         let requeued = join_all(nacks.into_iter().map(|command| {
             let options = BasicNackOptions {
@@ -178,6 +186,8 @@ impl Open {
     /// Closes the channel, once what was answered for has reached the queue. What was not goes
     /// back.
     pub(super) async fn close(self) {
+        // The proof costs two round trips. It is skipped where nothing was sent lately, since
+        // RabbitMQ has applied what is older.
         if self.is_open()
             && self
                 .last_command

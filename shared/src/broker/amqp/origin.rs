@@ -21,6 +21,8 @@ impl OriginKeys {
             let mut key = [0_u8; 32];
             #[expect(clippy::expect_used, reason = "HKDF-SHA256 gives up to 8,160 bytes")]
             Hkdf::<Sha256>::new(Some(b"posthaste"), master.expose().trim().as_bytes())
+                // A label of its own, so that no key that is derived from the master key elsewhere
+                // can stand in for this one.
                 .expand(b"origin of messages v1", &mut key)
                 .expect("32 bytes of key material");
             key
@@ -53,6 +55,8 @@ fn mac(key: &[u8; 32], message: &Message) -> [u8; 32] {
     #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a key");
     let id = message.id.as_deref().unwrap_or_default();
+    // The length keeps id and body apart: without it, characters could be moved from one to the
+    // other under the same proof.
     mac.update(&(id.len() as u64).to_be_bytes());
     mac.update(id.as_bytes());
     mac.update(&message.body);

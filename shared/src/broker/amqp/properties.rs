@@ -30,6 +30,8 @@ pub(super) fn of_message(message: &Message, keys: &OriginKeys) -> BasicPropertie
     if let Some(at) = message.accepted_at {
         insert(&mut headers, message::ACCEPTED_AT, &at.to_string());
     }
+    // The proof goes only with events. A message without the header is a producer's, which needs no
+    // proof.
     if message.origin == Origin::Event {
         insert(&mut headers, message::ORIGIN, "event");
         insert(&mut headers, message::ORIGIN_PROOF, &keys.prove(message));
@@ -44,6 +46,8 @@ pub(super) fn of_message(message: &Message, keys: &OriginKeys) -> BasicPropertie
     if let Some(id) = message
         .id
         .as_deref()
+        // AMQP's short strings have up to 255 bytes. A longer id is left out here; it is in the
+        // body as well.
         .and_then(|id| ShortString::try_new(id).ok())
     {
         properties = properties.with_message_id(id);
@@ -90,6 +94,8 @@ pub(super) fn of_dead(
 pub(super) fn revived(properties: &BasicProperties) -> BasicProperties {
     let mut headers = FieldTable::default();
     for (name, value) in properties.headers().iter().flatten() {
+        // The delivery count goes too: carried on, it could have the message dead-lettered as
+        // poison at once.
         let of_death = [
             message::DEAD_REASON,
             message::DEAD_DETAIL,
@@ -118,6 +124,8 @@ pub(super) fn read(properties: &BasicProperties, body: Vec<u8>, keys: &OriginKey
         let proofs = header(properties, message::ORIGIN_PROOF)
             .and_then(text)
             .unwrap_or_default();
+        // Not refused: the message may be honest and come from before the key was changed. It only
+        // loses what is reserved for Posthaste's own events.
         if !keys.is_proved(&message, &proofs) {
             message.origin = Origin::Producer;
         }
@@ -144,6 +152,8 @@ fn read_unproved(properties: &BasicProperties, body: Vec<u8>) -> Message {
         traceparent: header(properties, message::TRACEPARENT)
             .and_then(text)
             .filter(|text| {
+                // It is stored and sent on in a header, so that nothing may pass here that a header
+                // cannot hold.
                 text.len() <= LONGEST_TRACEPARENT && text.chars().all(|c| c.is_ascii_graphic())
             }),
         priority: match properties.priority() {
@@ -185,6 +195,7 @@ pub(super) fn death(properties: &BasicProperties) -> Death {
         };
     }
     let last = match header(properties, DEATHS) {
+        // RabbitMQ puts the latest death first.
         Some(AMQPValue::FieldArray(deaths)) => deaths.as_slice().first(),
         _ => None,
     };
@@ -216,6 +227,8 @@ fn persistent(content_type: &str) -> BasicProperties {
 }
 
 fn accepted_at(properties: &BasicProperties) -> Option<Timestamp> {
+    // Our own header first: `timestamp` has whole seconds only, and some clients fill it with
+    // milliseconds.
     let own = header(properties, message::ACCEPTED_AT).and_then(time);
     own.or_else(|| properties.timestamp().and_then(seconds))
 }

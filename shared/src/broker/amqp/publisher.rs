@@ -77,6 +77,8 @@ impl Publisher {
         stop: &CancellationToken,
     ) -> (Self, Vec<impl Future<Output = ()> + Send + 'static>) {
         let (sender, receiver) = mpsc::channel(WAITING);
+        // One queue for all lanes, so that a lane that waits for RabbitMQ holds up nobody who could
+        // go by another.
         let requests = Arc::new(Mutex::new(receiver));
         let silences = Arc::new(AtomicU64::new(0));
         let lanes = (0..LANES).map(|_| {
@@ -105,6 +107,8 @@ impl Publisher {
     /// Publishes all and waits for their confirms. Answers in order.
     pub(super) async fn publish(&self, messages: Vec<Outgoing>) -> Vec<Answer> {
         let count = messages.len();
+        // Asked before the messages are queued: without a connection a caller learns so after a
+        // second, and not after the whole confirm timeout.
         if let Err(error) = self.link.session(PATIENCE.min(self.confirm_timeout)).await {
             return all(count, &error);
         }
@@ -114,6 +118,8 @@ impl Publisher {
         let chunks: Vec<_> = chunks.collect();
         stream::iter(chunks)
             .map(|chunk| self.request(chunk))
+            // `buffered` keeps the order of the answers. More chunks at once than lanes would only
+            // wait in the queue of the others.
             .buffered(LANES)
             .concat()
             .await
@@ -172,6 +178,8 @@ impl Lane {
     /// What is waiting; at least one request, unless the publisher is gone. Whoever gave up waiting
     /// is left out.
     async fn gather(&self) -> Vec<Request> {
+        // Held while waiting for the first request: the lanes take turns, and the one that has the
+        // lock takes all that has gathered.
         let mut requests = self.requests.lock().await;
         let mut batch = Vec::new();
         let Some(first) = requests.recv().await else {
@@ -182,6 +190,8 @@ impl Lane {
         while size < CHUNK
             && let Ok(request) = requests.try_recv()
         {
+            // Whoever gave up has reported a failure, and will publish the message again: sending
+            // it now would only double it.
             if !request.reply.is_closed() {
                 size += request.messages.len();
                 batch.push(request);
@@ -192,6 +202,8 @@ impl Lane {
 
     async fn serve(&mut self, batch: Vec<Request>) {
         let messages: Vec<&Outgoing> = batch.iter().flat_map(|request| &request.messages).collect();
+        // One deadline for the channel, the publishing and all further tries: the callers wait no
+        // longer either.
         let deadline = Instant::now() + self.confirm_timeout;
         let answers = match timeout_at(deadline, self.channel()).await {
             Ok(Ok(session)) => self.publish_all(&session, &messages, deadline).await,
@@ -209,6 +221,8 @@ impl Lane {
     /// means that something was missing: everything is declared again before the next one.
     async fn channel(&mut self) -> Result<Arc<Session>, BrokerError> {
         let session = self.link.session(Duration::ZERO).await?;
+        // Read before a channel is opened, so that a silence that comes meanwhile makes this lane
+        // open yet another one.
         let silences = self.silences.load(Ordering::Relaxed);
         if let Some(open) = &self.open
             && open.session == session.number
@@ -218,6 +232,8 @@ impl Lane {
                 return Ok(session);
             }
             self.open = None;
+            // RabbitMQ closes a channel for what it does not find. A channel that was merely silent
+            // says nothing about the topology.
             if !connected {
                 session.declare().await?;
             }
@@ -253,6 +269,8 @@ impl Lane {
             );
         }
         let refused = |answer: &Answer| matches!(answer, Err(BrokerError::Refused(_)));
+        // The pauses end with the deadline: an answer that comes after the caller has left is of no
+        // use to anybody.
         for pause in REFUSED_AGAIN {
             if !answers.iter().any(refused) || Instant::now() + pause >= deadline {
                 break;
@@ -356,6 +374,8 @@ fn settle(messages: &[&Outgoing], confirms: Vec<Result<Confirmation, BrokerError
         .collect();
     for message in returned {
         let owner = (0..messages.len())
+            // Only among those that look accepted: each returned message turns one confirm into an
+            // error, and two equal messages need two.
             .find(|index| answers[*index].is_ok() && is_same(messages[*index], &message));
         match owner {
             Some(index) => answers[index] = Err(unroutable(messages[index])),

@@ -29,6 +29,8 @@ pub(super) async fn applied(
     queue: &ShortString,
 ) -> Result<Vec<Delivery>, BrokerError> {
     let mut taken = Vec::new();
+    // One after the other: the second proves something only because it is sent after the first was
+    // answered.
     for _ in 0..PROOFS {
         taken.extend(get(channel, queue).await?);
     }

@@ -134,6 +134,8 @@ impl SideChannel {
             )
             .await?;
         let mut left = count;
+        // A message that the queue counted may have gone to somebody else. Waiting for it is
+        // bounded, and what came is enough for now.
         while left > 0
             && let Ok(Some(delivery)) = timeout(QUIET, deliveries.next()).await
         {
@@ -184,6 +186,8 @@ impl SideChannel {
                 .collect::<lapin::Result<Vec<()>>>()
         })
         .await?;
+        // `applied` proves by taking messages. They are held like the others, and handed out by the
+        // next `take`.
         for message in applied(&self.channel, &self.queue).await? {
             self.note(&message);
             self.pieces.push(message.delivery_tag);
@@ -224,6 +228,7 @@ impl SideChannel {
                 given += some.len();
                 commands += 1;
                 if commands % COMMANDS_AT_ONCE == 0 {
+                    // Not an error when it takes longer: the order may suffer, but no message does.
                     drop(timeout(PACE, self.until_ready(before + given)).await);
                 }
             }

@@ -131,11 +131,14 @@ impl Standing {
     /// answers.
     pub(super) async fn check(&self, consumers: u32) -> Consuming {
         let mut state = self.state.subscribe();
+        // Read before asking: the look that answers has to be one that began after this question.
         let before = *state.borrow_and_update();
         match before.phase {
             Phase::Ended => return Consuming::NoConsumer,
             Phase::Away => return Consuming::NotSubscribed,
             Phase::Subscribed if consumers >= before.counted => return Consuming::Subscribed,
+            // `notify_one` keeps its permit when the consumer is not waiting just now, so that the
+            // question is not lost while it is busy.
             Phase::Subscribed => self.ask.notify_one(),
         }
         let looked =

@@ -22,6 +22,7 @@ pub(super) fn client_config(
         Some(file) => roots_of(file)?,
         None => system_roots()?,
     };
+    // Named here because rustls panics where two providers are compiled in and none is chosen.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier =
         WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
@@ -30,6 +31,8 @@ pub(super) fn client_config(
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| BrokerError::configuration(&format!("TLS: {error}")))?
+        // Dangerous by name only: the verifier is that of webpki, wrapped to say in words why it
+        // refuses.
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Explaining::new(verifier)));
     match (client_cert_file, client_key_file) {
@@ -63,6 +66,7 @@ fn roots_of(file: &Path) -> Result<RootCertStore, BrokerError> {
 
 fn system_roots() -> Result<RootCertStore, BrokerError> {
     let mut roots = RootCertStore::empty();
+    // Systems carry authorities that rustls cannot read. One of them is no reason to trust none.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
         return Err(BrokerError::configuration(

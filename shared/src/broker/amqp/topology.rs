@@ -9,10 +9,10 @@ use crate::broker::BrokerError;
 /// The key with which notifications are published.
 pub(super) const ROUTING_KEY: &str = "notification";
 
-/// After this number of redeliveries RabbitMQ itself dead-letters a message. Unset, there is no limit
-/// on 3.x but one of 20 on 4.x, where a few lost connections would dead-letter innocent prefetched
-/// messages; with -1 there is no limit on 4.x, but 3.10 drops a message at its first redelivery. A
-/// large number is right on both.
+/// After this number of redeliveries RabbitMQ itself dead-letters a message. Unset, there is no
+/// limit on 3.x but one of 20 on 4.x, where a few lost connections would dead-letter innocent
+/// prefetched messages; with -1 there is no limit on 4.x, but 3.10 drops a message at its first
+/// redelivery. A large number is right on both.
 const DELIVERY_LIMIT: i64 = 1_000_000;
 
 /// What the objects are called.
@@ -48,6 +48,8 @@ impl Names {
 
 /// Declares everything. What is there already with the same arguments is left as it is.
 pub(super) async fn declare(channel: &Channel, names: &Names) -> lapin::Result<()> {
+    // The dead-letter exchange and queue come first: the work queue names that exchange, and must
+    // have a place for what dies on it from its first message on.
     exchange(channel, &names.dead, ExchangeKind::Fanout).await?;
     queue(channel, &names.dead, dead_arguments()).await?;
     bind(channel, &names.dead, &names.dead, "").await?;
@@ -100,7 +102,11 @@ async fn bind(
 fn work_arguments(dead: &ShortString) -> FieldTable {
     let mut arguments = dead_arguments();
     arguments.insert("x-dead-letter-exchange".into(), text(dead.as_str()));
+    // By default RabbitMQ dead-letters at most once and may lose the message on the way. At least
+    // once needs `reject-publish`, the next argument.
     arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
+    // A full queue refuses new messages, which the producer sees. The default drops the oldest
+    // ones, which were confirmed.
     arguments.insert("x-overflow".into(), text("reject-publish"));
     arguments
 }

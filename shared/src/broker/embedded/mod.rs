@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
-use self::consumer::{EmbeddedConsumer, Hands};
+use self::consumer::{EmbeddedConsumer, InFlight};
 use super::{Broker, BrokerError, Consumer, DeadLetter, DeadReason, Message, Redriven};
 use crate::clock::Clock;
 use crate::domain::event::Event;
@@ -66,7 +66,7 @@ struct Shared {
 #[derive(Default)]
 struct Consumers {
     closed: bool,
-    open: Vec<Weak<Hands>>,
+    open: Vec<Weak<InFlight>>,
 }
 
 impl EmbeddedBroker {
@@ -88,7 +88,7 @@ impl EmbeddedBroker {
 
     fn check_open(&self) -> Result<(), BrokerError> {
         if self.consumers().closed {
-            Err(BrokerError::Unavailable("it was closed".to_owned()))
+            Err(BrokerError::Unavailable("the broker was closed".to_owned()))
         } else {
             Ok(())
         }
@@ -114,6 +114,7 @@ impl Broker for EmbeddedBroker {
         if messages.is_empty() {
             return Vec::new();
         }
+        // All messages go into one transaction, so that there is one answer for them all.
         let answer = match self.check_open() {
             Ok(()) => self
                 .shared
@@ -123,6 +124,8 @@ impl Broker for EmbeddedBroker {
                 .map_err(|error| refused(&error)),
             Err(error) => Err(error),
         };
+        // Also after an error: the transaction may have been committed although its answer was
+        // lost.
         self.wake_consumers();
         messages.iter().map(|_| again(&answer)).collect()
     }
@@ -135,8 +138,10 @@ impl Broker for EmbeddedBroker {
         self.check_open()?;
         let consumer = EmbeddedConsumer::start(&self.shared, prefetch);
         let mut consumers = self.consumers();
+        // Consumers are dropped without notice. The list is cleaned whenever one is added, so that
+        // it does not grow.
         consumers.open.retain(|open| open.strong_count() > 0);
-        consumers.open.push(consumer.hands());
+        consumers.open.push(consumer.in_flight());
         Ok(Box::new(consumer))
     }
 
@@ -166,6 +171,7 @@ impl Broker for EmbeddedBroker {
         let letters = self
             .shared
             .store
+            // The letters are read with their bodies, all into memory.
             .dead_list(limit.min(MAX_SHOWN))
             .await
             .map_err(|error| refused(&error))?;
@@ -216,13 +222,14 @@ impl Broker for EmbeddedBroker {
     }
 
     async fn close(&self) {
+        // The lock is released before anything is awaited: a consumer that closes may take 5 s.
         let open = {
             let mut consumers = self.consumers();
             consumers.closed = true;
             std::mem::take(&mut consumers.open)
         };
-        for hands in open.iter().filter_map(Weak::upgrade) {
-            hands.close().await;
+        for in_flight in open.iter().filter_map(Weak::upgrade) {
+            in_flight.close().await;
         }
     }
 }
@@ -233,6 +240,8 @@ fn refused(error: &StoreError) -> BrokerError {
         .map(|cause| format!(": {cause}"))
         .unwrap_or_default();
     let text = format!("{error}{cause}");
+    // `Refused` tells the caller that the same message will be refused again; only a store that is
+    // away is worth another try.
     if error.is_transient() {
         BrokerError::Unavailable(text)
     } else {

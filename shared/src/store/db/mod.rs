@@ -212,6 +212,8 @@ impl Batch {
         while values.len() > 0 {
             let row: Vec<Param> = values.by_ref().take(width).collect();
             let size: usize = row.iter().map(Param::size).sum();
+            // A row that is larger than a whole piece still goes, alone: refusing it here would
+            // fail a batch for the sake of speed.
             if pieces.is_empty() || size > room {
                 pieces.push(Self::new(self.columns));
                 room = bytes;
@@ -240,6 +242,7 @@ pub(super) async fn in_time<T>(
 ) -> Result<T, StoreError> {
     tokio::time::timeout(limit, work)
         .await
+        // Passing: a server that is silent now may answer the next try.
         .unwrap_or(Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)))
 }
 
@@ -269,6 +272,7 @@ fn is_passing(error: &sqlx::Error) -> bool {
         | E::PoolClosed
         | E::WorkerCrashed
         | E::BeginFailed
+        // A connection that is cut in the middle of an answer can show up as one.
         | E::Protocol(_) => true,
         E::Database(database) => database.code().is_some_and(|code| is_passing_code(&code)),
         _ => false,

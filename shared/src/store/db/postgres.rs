@@ -63,7 +63,11 @@ impl PostgresDriver {
             .max_connections(options.max_connections.max(2))
             .acquire_timeout(options.acquire_timeout)
             .max_lifetime(Duration::from_secs(30 * 60))
+            // On each new connection, since it is a setting of the session: after a failover
+            // another server's default counts.
             .after_connect(|connection, _| Box::pin(async move { durably(connection).await }))
+            // Lazily: a process starts while the database is down, and reports so by its health
+            // checks.
             .connect_lazy_with(connect);
         Ok(Self { pool })
     }
@@ -74,6 +78,7 @@ impl PostgresDriver {
     ) -> Result<sqlx::pool::PoolConnection<Postgres>, StoreError> {
         match self.pool.acquire().await {
             Ok(connection) => Ok(connection),
+            // The pool's own error does not say why. One more connection, outside the pool, does.
             Err(sqlx::Error::PoolTimedOut) => Err(failed(sql, self.no_connection().await)),
             Err(error) => Err(failed(sql, error)),
         }
@@ -87,6 +92,8 @@ impl Driver for PostgresDriver {
     }
 
     async fn read(&self, sql: &str, params: Vec<Param>) -> Result<Answer, StoreError> {
+        // The wait for a connection counts as well: whoever reads here is a client who waits, or a
+        // loop that tries again.
         let read = async {
             let mut connection = self.connection(sql).await?;
             run(&mut connection, sql, params).await
@@ -96,6 +103,8 @@ impl Driver for PostgresDriver {
 
     async fn scan(&self, sql: &str, params: Vec<Param>) -> Result<Answer, StoreError> {
         let mut connection = self.connection(sql).await?;
+        // The wait for a connection is bounded by the pool, and does not use up the time of the
+        // scan.
         in_time(SCAN_DEADLINE, run(&mut connection, sql, params)).await
     }
 
@@ -136,6 +145,8 @@ impl Driver for PostgresDriver {
                 .acquire_timeout(READ_DEADLINE);
             let pool = options.connect_lazy_with((*self.pool.connect_options()).clone());
             let done = MIGRATIONS.run(&pool).await;
+            // Bounded, since a server that fell silent would otherwise keep the migration from
+            // reporting its error.
             drop(tokio::time::timeout(READ_DEADLINE, pool.close()).await);
             left -= 1;
             match done {
@@ -208,6 +219,8 @@ impl Driver for PostgresDriver {
     /// Where it has none at all, this tries once more and says what the operating system or the
     /// server says.
     async fn no_connection(&self) -> sqlx::Error {
+        // There are connections, and all are in use: the server is fine, and another connection
+        // would only add to its load.
         if self.pool.size() > 0 {
             return sqlx::Error::PoolTimedOut;
         }
@@ -356,6 +369,7 @@ impl Properties {
 async fn durably(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     const SQL: &str = "SELECT set_config('synchronous_commit', 'on', false)
         WHERE current_setting('synchronous_commit') = 'off'";
+    // Only where it is off: setting it always would undo stricter values, such as `remote_apply`.
     sqlx::query(SQL).execute(connection).await.map(drop)
 }
 
@@ -424,6 +438,8 @@ async fn run_batch(
     batch: Batch,
 ) -> Result<Answer, StoreError> {
     let mut whole = Answer::default();
+    // Within the caller's transaction, or statement by statement without one: a reader does not
+    // need all of it to be of one moment.
     for piece in batch.pieces(STATEMENT_BYTES) {
         let answer = run_piece(connection, sql, piece).await?;
         whole.rows.extend(answer.rows);
@@ -437,6 +453,8 @@ async fn run_piece(
     sql: &'static str,
     batch: Batch,
 ) -> Result<Answer, StoreError> {
+    // Arrays and UNNEST, so that the text is the same for every number of rows and is prepared
+    // once.
     let mut query = sqlx::query(AssertSqlSafe(
         with_locks(sql).replace("{rows}", &source(&batch)),
     ));
@@ -494,6 +512,7 @@ fn columns(batch: Batch) -> Result<Vec<Column>, sqlx::Error> {
     };
     let mut columns: Vec<Column> = batch.columns.iter().map(empty).collect();
     let width = columns.len();
+    // The values lie row after row, and Postgres wants a column after the other.
     for (index, value) in batch.values.into_iter().enumerate() {
         match (&mut columns[index % width], value) {
             (Column::Text(values), Param::Text(value)) => values.push(value),

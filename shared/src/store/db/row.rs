@@ -104,6 +104,7 @@ impl Reader {
 
     fn to_uuid(&self, value: Value) -> Result<Uuid, StoreError> {
         match value {
+            // Postgres has a type for UUIDs; SQLite stores their 16 bytes.
             Value::Uuid(id) => Ok(id),
             Value::Bytes(bytes) => Uuid::from_slice(&bytes).map_err(|error| self.corrupt(error)),
             other => Err(self.corrupt(format!("a UUID expected, {other:?} found"))),
@@ -126,6 +127,7 @@ impl Reader {
 
     /// A count of rows.
     pub(in crate::store) fn total(&mut self) -> Result<u64, StoreError> {
+        // The sum or maximum over no rows is NULL.
         let number = self.int_opt()?.unwrap_or(0);
         u64::try_from(number).map_err(|error| self.corrupt(error))
     }

@@ -45,6 +45,8 @@ impl SqliteDriver {
     /// Opens the file; creates it, readable for its owner alone, when there is none.
     pub(in crate::store) async fn open(options: &StoreOptions) -> Result<Self, StoreError> {
         let path = path_of(options.url.expose())?;
+        // Created here with its rights, before SQLite would create it with those of the umask: the
+        // file holds payloads and keys.
         create(&path).map_err(|error| not_writable(&path, &error))?;
         // FULL: a commit is on the disk before it is confirmed, also when the power fails.
         let connect = SqliteConnectOptions::new()
@@ -54,6 +56,7 @@ impl SqliteDriver {
             .foreign_keys(false)
             .busy_timeout(BUSY_TIMEOUT)
             .statement_cache_capacity(500);
+        // Connections to a file do not go stale, so none is closed for its age.
         let pool = |size| {
             SqlitePoolOptions::new()
                 .max_connections(size)
@@ -61,10 +64,14 @@ impl SqliteDriver {
                 .idle_timeout(None)
                 .max_lifetime(None)
         };
+        // SQLite has one writer at a time. With one connection, waiting for it is a queue in this
+        // process; with several, all but one would poll the file's lock.
         let writer = pool(1)
             .connect_with(connect.clone())
             .await
             .map_err(|error| failed("-- open", error))?;
+        // `query_only` turns a write that went to a reader by mistake into an error; it would
+        // escape the queue for the writer.
         let readers = pool(READERS).connect_lazy_with(connect.pragma("query_only", "ON"));
         Ok(Self {
             writer,
@@ -80,6 +87,7 @@ fn path_of(url: &str) -> Result<PathBuf, StoreError> {
         .strip_prefix("sqlite://")
         .or_else(|| url.strip_prefix("sqlite:"))
         .unwrap_or_default();
+    // A database in memory would be a different one for each connection of the pools.
     if path.is_empty() || path.contains(":memory:") || path.contains('?') {
         return Err(StoreError::Url {
             problem: "does not name a file".to_owned(),
@@ -102,6 +110,7 @@ fn create(path: &Path) -> std::io::Result<()> {
         std::fs::create_dir_all(parent)?;
     }
     let mut options = std::fs::OpenOptions::new();
+    // Never truncated: the file may be a database that is in use.
     options.write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
@@ -299,13 +308,15 @@ impl Transaction for SqliteTransaction {
 /// A batch statement by its address, and its number of rows.
 type TextKey = (usize, usize);
 
-/// The texts of batch statements, each made once.
+/// The texts of batch statements, each written once.
 #[derive(Clone, Default)]
 struct Texts(Arc<Mutex<HashMap<TextKey, Arc<str>>>>);
 
 impl Texts {
     fn of(&self, sql: &'static str, batch: &Batch, rows: usize) -> Arc<str> {
         let mut texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // By address, which is cheaper than hashing a text of some kilobytes for each statement.
+        // Constants stay where they are; at worst one text is kept twice.
         let key = (sql.as_ptr().addr(), rows);
         texts
             .entry(key)
@@ -362,6 +373,8 @@ async fn run_batch(
     let mut answer = Answer::default();
     let mut left = batch.len();
     let mut values = std::mem::take(&mut batch.values).into_iter();
+    // The largest size that still fits, again and again: 300 rows are 256, then two of 16, then
+    // three of 4. Five texts serve every number of rows.
     for size in CHUNKS {
         while left >= size {
             left -= size;
@@ -430,6 +443,8 @@ fn decode(row: &SqliteRow) -> Result<Vec<Value>, sqlx::Error> {
         if raw.is_null() {
             return Ok(Value::Null);
         }
+        // By the type of the value and not of the column: SQLite stores what it is given, and a
+        // computed column has no declared type.
         match raw.type_info().name() {
             "INTEGER" => row.try_get_unchecked(index).map(Value::Int),
             "REAL" => row.try_get_unchecked(index).map(Value::Real),

@@ -24,6 +24,7 @@ pub(super) fn resource(configured: &[(String, String)], origin: &Origin) -> Reso
     ];
     let own = own
         .into_iter()
+        // Ours are left out where the operator sets the same attribute: OTLP allows each name once.
         .filter(|(name, _)| configured.iter().all(|(other, _)| other != name));
     let configured = configured
         .iter()
@@ -75,6 +76,8 @@ fn otlp_span(span: SpanData) -> otlp::Span {
         .collect();
     let status = span.failed.then(|| Status {
         code: status::StatusCode::Error.into(),
+        // Texts of errors may quote what a receiver answered. Spans say only the kind of the
+        // failure, in `error.type`.
         message: String::new(),
     });
     otlp::Span {

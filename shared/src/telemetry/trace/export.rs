@@ -62,6 +62,8 @@ impl Exporting {
         let client = reqwest::Client::builder()
             .user_agent(concat!("Posthaste/", env!("CARGO_PKG_VERSION")))
             .default_headers(headers)
+            // The headers hold the collector's credentials: following a redirect could show them to
+            // another host.
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .timeout(TIMEOUT)
@@ -92,6 +94,8 @@ impl Exporting {
     /// Sends what is there, within [`FLUSH`]; counts what it leaves.
     pub(super) async fn finish(mut self) {
         self.stopping.cancel();
+        // The bound holds for all that is left together, because the process is about to end and
+        // its supervisor counts the seconds.
         if tokio::time::timeout(FLUSH, &mut self.task).await.is_err() {
             self.task.abort();
             tracing::warn!("the last spans could not be sent to the collector in time");
@@ -187,6 +191,7 @@ impl Exporter {
 
     /// Sends one request to the collector.
     async fn post(&self, body: Bytes) -> Result<u64, Refused> {
+        // Without the URL, which may have a password in it.
         let lost = |error: reqwest::Error| Refused::Later(chain(&error.without_url()), None);
         let answer = self
             .client
@@ -249,7 +254,7 @@ impl Log {
             return;
         }
         let count = dropped - self.told;
-        let why = why.unwrap_or("more were made than it takes");
+        let why = why.unwrap_or("there were more spans than it takes");
         tracing::warn!(
             count,
             why,

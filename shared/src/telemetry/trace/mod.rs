@@ -122,6 +122,8 @@ impl Tracer {
             return Span::none();
         };
         match parent {
+            // The ratio is not asked again: a trace that is recorded in parts is worth less than
+            // none.
             Some(parent) if parent.is_sampled() => Span::begin(
                 inner,
                 kind,
@@ -169,6 +171,8 @@ impl Tracer {
     /// Sends what is there and ends; takes 3 s at most. Spans that end later are dropped.
     pub async fn shutdown(&self) {
         let Some(inner) = &self.0 else { return };
+        // Taken out under the lock and awaited without it: a second call finds nothing and returns
+        // at once.
         let exporting = inner
             .exporting
             .lock()
@@ -198,6 +202,8 @@ fn is_wanted(trace: TraceId, refused_below: u64) -> bool {
     let random = bytes[16 - RANDOM_BITS as usize / 8..]
         .iter()
         .fold(0_u64, |all, byte| (all << 8) | u64::from(*byte));
+    // By the last bits of the id, which level 2 of W3C's Trace Context wants to be random, so that
+    // all services that sample by the same rule agree.
     random >= refused_below
 }
 

@@ -35,6 +35,8 @@ impl Queue {
     pub(super) fn put(&self, span: SpanData) {
         let waiting = {
             let mut spans = self.lock();
+            // The newest span is dropped and not the oldest: the oldest ones are about to be sent,
+            // and may have their parents sent already.
             if spans.len() >= CAPACITY {
                 drop(spans);
                 self.dropped.inc();

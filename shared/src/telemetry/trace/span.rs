@@ -131,6 +131,8 @@ impl Span {
                 context.at(random_span()),
                 Some(context.span),
             ),
+            // Not recorded, but with the context: those further down have to hear that the trace is
+            // left out, or they would begin one of their own.
             (_, context) => Self {
                 context,
                 recording: None,
@@ -187,6 +189,8 @@ impl Drop for Span {
                 begun,
                 mut data,
             } = *recording;
+            // Measured by the monotonic clock: a wall clock that is set back meanwhile would let
+            // the span end before it began.
             let took = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
             data.ended_at = data.begun_at.saturating_add(took);
             tracer.queue.put(data);
