@@ -213,7 +213,9 @@ impl Admission {
             };
             tokio::select! {
                 () = freed => {}
-                () = tokio::time::sleep_until(patience) => return Admitted::Hold(self.lock().hold(endpoint)),
+                () = tokio::time::sleep_until(patience) => {
+                    return Admitted::Hold(self.lock().hold(endpoint));
+                }
                 () = self.0.stopping.cancelled() => return Admitted::Stopping,
             }
         }

@@ -88,7 +88,9 @@ impl Intake {
             let batch = tokio::select! {
                 biased;
                 () = self.stopping.cancelled() => break,
-                () = tokio::time::sleep_until(look_again), if !deferred.is_empty() => Batch::Again(std::mem::take(&mut deferred)),
+                () = tokio::time::sleep_until(look_again), if !deferred.is_empty() => {
+                    Batch::Again(std::mem::take(&mut deferred))
+                }
                 batch = consumer.next_batch(MAX_BATCH) => match batch {
                     Some(batch) => Batch::New(batch),
                     None => break,

@@ -52,12 +52,12 @@ enum Entry {
 pub struct Recorder(mpsc::Sender<Entry>);
 
 impl Recorder {
-    /// InFlight a result over; waits while the store is behind.
+    /// Hands a result over to the store; waits while the store is behind.
     pub async fn put(&self, finished: Finished) {
         self.send(Entry::Result(Box::new(finished))).await;
     }
 
-    /// InFlight over a notification that nobody wants, to be kept and acknowledged.
+    /// Hands over a notification that no endpoint wants, to be stored and acknowledged.
     pub async fn put_unmatched(
         &self,
         notification: Arc<Notification>,

@@ -235,7 +235,8 @@ async fn once(
             format!("more than {MAX_INTERIM} interim answers (1xx) came, and no answer"),
         ))),
         () = tokio::time::sleep_until(timer.deadline()) => {
-            let stage = known(&captured).map_or_else(|| timer.stage(), |known| waiting(&known, timer));
+            let stage = known(&captured)
+                .map_or_else(|| timer.stage(), |known| waiting(&known, timer));
             return Err(Failed::for_good(late(&stage, outgoing.limit)));
         }
     };

@@ -265,7 +265,10 @@ mod tests {
         }
 
         #[test]
-        fn laying_over_twice_is_laying_over_once_where_arrays_are_replaced(base in members(), upper in members()) {
+        fn laying_over_twice_is_laying_over_once_where_arrays_are_replaced(
+            base in members(),
+            upper in members(),
+        ) {
             let mut once = base;
             lay_over(&mut once, upper.clone(), Arrays::Replace);
             let mut twice = once.clone();
@@ -274,7 +277,11 @@ mod tests {
         }
 
         #[test]
-        fn members_keep_their_places_and_no_prototype_gets_in(base in members(), upper in members(), arrays in arrays()) {
+        fn members_keep_their_places_and_no_prototype_gets_in(
+            base in members(),
+            upper in members(),
+            arrays in arrays(),
+        ) {
             let mut merged = base.clone();
             lay_over(&mut merged, upper.clone(), arrays);
             prop_assert!(merged.keys().take(base.len()).eq(base.keys()));

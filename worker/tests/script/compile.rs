@@ -157,7 +157,8 @@ async fn typescript_runs() {
             const fallback = { to: 'x' } satisfies Payload;
             const given = (e ?? fallback) as Payload;
             const first = pair<string>(given.to)[0]!;
-            return [Code.Ok, Level.High, Names.suffix, new Greeter(first).name(), over(1), <string>first];
+            return [Code.Ok, Level.High, Names.suffix, new Greeter(first).name(),
+                over(1), <string>first];
         }";
     assert_eq!(returned(source).await, r#"["ok",2,"!","xx1","1","x"]"#);
 }

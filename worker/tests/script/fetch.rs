@@ -10,7 +10,9 @@ use crate::server::Server;
 use crate::{call, call_within, engine, failure, returned};
 
 /// The first sample of Authgear's guide.
-const SAMPLE: &str = r#"import { CustomSMSGatewayPayload, CustomSMSGatewayResponse } from "https://deno.land/x/authgear_deno_hook@v1.5.0/mod.ts";
+const SAMPLE: &str = concat!(
+    r#"import { CustomSMSGatewayPayload, CustomSMSGatewayResponse } from "#,
+    r#""https://deno.land/x/authgear_deno_hook@v1.5.0/mod.ts";
 
 export default async function (e: CustomSMSGatewayPayload): Promise<CustomSMSGatewayResponse> {
   const body = JSON.stringify(e);
@@ -29,7 +31,8 @@ export default async function (e: CustomSMSGatewayPayload): Promise<CustomSMSGat
     code: "ok",
   }
 }
-"#;
+"#,
+);
 
 /// The second.
 const SAMPLE_WITH_AUTH: &str = include_str!("sample.ts");
@@ -72,7 +75,11 @@ async fn the_samples_of_authgears_guide_run_as_they_are() {
     assert_eq!(asked.header("content-type"), Some("application/json"));
     assert_eq!(
         asked.body,
-        r#"{"SMS":{"auth":{"username":"user@example.com","apikey":"abc13de25fgh46"},"message":{"sender":"AG Test","messagetext":"420240 is your code","flash":"0"},"recipients":{"gsm":[{"msidn":"+44123456789"}]}}}"#
+        concat!(
+            r#"{"SMS":{"auth":{"username":"user@example.com","apikey":"abc13de25fgh46"},"#,
+            r#""message":{"sender":"AG Test","messagetext":"420240 is your code","flash":"0"},"#,
+            r#""recipients":{"gsm":[{"msidn":"+44123456789"}]}}}"#,
+        )
     );
 }
 
@@ -234,13 +241,17 @@ async fn a_failure_that_is_caught_is_the_scripts_own_affair() {
                   { return [e.name, e.message, e.cause.code] } }";
     assert_eq!(
         returned(source).await,
-        r#"["TypeError","fetch failed: 10.0.0.1 is not a public address: if it is meant, add it to POSTHASTE_EGRESS_ALLOW","private_address"]"#
+        concat!(
+            r#"["TypeError","fetch failed: 10.0.0.1 is not a public address: if it is meant, add "#,
+            r#"it to POSTHASTE_EGRESS_ALLOW","private_address"]"#,
+        )
     );
     let source = "export default async () => { try { await fetch('http://10.0.0.1/') } catch (e) \
                   { throw new Error('no luck', { cause: e }) } }";
-    assert!(
-        matches!(failure(source).await, ScriptError::Threw { text } if text.starts_with("Error: no luck"))
-    );
+    let ScriptError::Threw { text } = failure(source).await else {
+        panic!("the script did not throw")
+    };
+    assert!(text.starts_with("Error: no luck"), "{text}");
 }
 
 #[tokio::test]

@@ -65,12 +65,16 @@ async fn text_and_base64() {
 async fn urls() {
     assert_all(&[
         ("new URL('../x?a=1#h', \
-          'https://user:pw@Example.com:8443/a/b/c').href", "\"https://user:pw@example.com:8443/a/x?a=1#h\""),
+          'https://user:pw@Example.com:8443/a/b/c').href",
+         "\"https://user:pw@example.com:8443/a/x?a=1#h\""),
         (
             "(() => { const u = new URL('https://example.com'); u.pathname = '/a b'; u.port = \
              '99'; u.hash = 'x'; u.searchParams.append('q', 'ü&'); u.searchParams.append('q', \
              '2'); return [u.href, u.host, u.origin, JSON.stringify(u)] })()",
-            r#"["https://example.com:99/a%20b?q=%C3%BC%26&q=2#x","example.com:99","https://example.com:99","\"https://example.com:99/a%20b?q=%C3%BC%26&q=2#x\""]"#,
+            concat!(
+                r#"["https://example.com:99/a%20b?q=%C3%BC%26&q=2#x","example.com:99","#,
+                r#""https://example.com:99","\"https://example.com:99/a%20b?q=%C3%BC%26&q=2#x\""]"#,
+            ),
         ),
         (
             "(() => { const u = new URL('https://e.com/?a=1&b=2'); const p = u.searchParams; \
@@ -103,7 +107,10 @@ async fn headers_requests_and_responses() {
             "(() => { const h = new Headers({ 'X-B': ' 1 ', a: '2' }); h.append('x-b', '3'); \
              h.append('Set-Cookie', 'a'); h.append('set-cookie', 'b'); return [[...h], \
              h.get('X-b'), h.has('A'), h.getSetCookie(), h.get('z')] })()",
-            r#"[[["a","2"],["set-cookie","a"],["set-cookie","b"],["x-b","1, 3"]],"1, 3",true,["a","b"],null]"#,
+            concat!(
+                r#"[[["a","2"],["set-cookie","a"],["set-cookie","b"],["x-b","1, 3"]],"1, 3",true,"#,
+                r#"["a","b"],null]"#,
+            ),
         ),
         ("['a b', '', 'é'].map((n) => { try { new Headers([[n, '1']]) } catch (e) { return e.name \
           } })", r#"["TypeError","TypeError","TypeError"]"#),
@@ -113,7 +120,10 @@ async fn headers_requests_and_responses() {
             "(() => { const r = new Request('https://e.com/#x', { method: 'post', body: new \
              URLSearchParams({ a: 1 }) }); return [r.method, r.url, \
              r.headers.get('content-type'), r.bodyUsed] })()",
-            r#"["POST","https://e.com/#x","application/x-www-form-urlencoded;charset=UTF-8",false]"#,
+            concat!(
+                r#"["POST","https://e.com/#x","application/x-www-form-urlencoded;charset=UTF-8","#,
+                r#"false]"#,
+            ),
         ),
         ("new Request(new Request('https://e.com', { method: 'PUT', body: 'b', headers: { a: '1' \
           } }), { method: 'POST' }).text()", "\"b\""),
@@ -125,7 +135,11 @@ async fn headers_requests_and_responses() {
         (
             "[{ method: 'TRACE' }, { body: 'x' }, { redirect: 'x' }].map((i) => { try { new \
              Request('https://e.com', i) } catch (e) { return e.message } })",
-            r#"["Request: method \"TRACE\"; there are GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS","Request: GET has no body","Request: redirect is one of follow, manual, error"]"#,
+            concat!(
+                r#"["Request: method \"TRACE\"; there are GET, HEAD, POST, PUT, PATCH, DELETE, "#,
+                r#"OPTIONS","Request: GET has no body","Request: redirect is one of follow, "#,
+                r#"manual, error"]"#,
+            ),
         ),
         (
             "(async () => { const r = new Response('\\ufeff{\"a\":1}', { status: 404, headers: { \
@@ -150,19 +164,29 @@ async fn headers_requests_and_responses() {
 #[tokio::test]
 async fn blobs_and_forms() {
     assert_all(&[
-        ("(async () => { const b = new Blob(['a', Uint8Array.of(98), new Blob(['c'])], { type: \
+        (
+            "(async () => { const b = new Blob(['a', Uint8Array.of(98), new Blob(['c'])], { type: \
           'Text/Plain' }); return [b.size, b.type, await b.text(), await b.slice(1, -1).text()] \
-          })()", r#"[3,"text/plain","abc","b"]"#),
+          })()",
+            r#"[3,"text/plain","abc","b"]"#,
+        ),
         (
             "(async () => { const f = new FormData(); f.append('a', '1'); f.append('f', new \
              Blob(['x'], { type: 'text/x' }), 'n\"m.txt'); const r = new Request('https://e.com', \
              { method: 'POST', body: f }); const type = r.headers.get('content-type'); return \
              [type.startsWith('multipart/form-data; boundary=----posthaste'), (await \
              r.text()).replaceAll(type.split('=')[1], 'B')] })()",
-            r#"[true,"--B\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n--B\r\nContent-Disposition: form-data; name=\"f\"; filename=\"n%22m.txt\"\r\nContent-Type: text/x\r\n\r\nx\r\n--B--\r\n"]"#,
+            concat!(
+                r#"[true,"--B\r\nContent-Disposition: form-data; "#,
+                r#"name=\"a\"\r\n\r\n1\r\n--B\r\nContent-Disposition: form-data; name=\"f\"; "#,
+                r#"filename=\"n%22m.txt\"\r\nContent-Type: text/x\r\n\r\nx\r\n--B--\r\n"]"#,
+            ),
         ),
-        ("(async () => [...await new Response(new \
-          URLSearchParams('a=1&b=2')).formData()])()", r#"[["a","1"],["b","2"]]"#),
+        (
+            "(async () => [...await new Response(new \
+          URLSearchParams('a=1&b=2')).formData()])()",
+            r#"[["a","1"],["b","2"]]"#,
+        ),
     ])
     .await;
 }
@@ -183,11 +207,17 @@ async fn digests_and_hmac_have_the_known_values() {
         ),
         (
             "await crypto.subtle.digest('SHA-384', text('abc').buffer)",
-            "cb00753f45a35e8bb5a03d699ac65007272c32ab0eded1631a8b605a43ff5bed8086072ba1e7cc2358baeca134c825a7",
+            concat!(
+                "cb00753f45a35e8bb5a03d699ac65007272c32ab0eded1631a8b605a43ff5bed",
+                "8086072ba1e7cc2358baeca134c825a7",
+            ),
         ),
         (
             "await crypto.subtle.digest('SHA-512', text('abc'))",
-            "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f",
+            concat!(
+                "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a",
+                "2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f",
+            ),
         ),
         // RFC 4231, test case 2; RFC 2202, test case 2.
         (
@@ -204,18 +234,25 @@ async fn digests_and_hmac_have_the_known_values() {
         ),
         (
             "await hmac('SHA-384', 'raw', text('Jefe'))",
-            "af45d2e376484031617f78d2b58a6b1b9c7ef464f5a01b47e42ec3736322445e8e2240ca5e69e2c78b3239ecfab21649",
+            concat!(
+                "af45d2e376484031617f78d2b58a6b1b9c7ef464f5a01b47e42ec3736322445e",
+                "8e2240ca5e69e2c78b3239ecfab21649",
+            ),
         ),
         (
             "await hmac('SHA-512', 'raw', text('Jefe'))",
-            "164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea2505549758bf75c05a994a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737",
+            concat!(
+                "164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea250554",
+                "9758bf75c05a994a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737",
+            ),
         ),
     ];
     for (expression, expected) in cases {
         let source = format!(
             "{HEX} const text = (t) => new TextEncoder().encode(t);
              const hmac = async (hash, format, key) => crypto.subtle.sign('HMAC',
-               await crypto.subtle.importKey(format, key, {{ name: 'HMAC', hash }}, false, ['sign']),
+               await crypto.subtle.importKey(format, key, {{ name: 'HMAC', hash }},
+                 false, ['sign']),
                text('what do ya want for nothing?'));
              export default async () => hex({expression});"
         );
@@ -241,10 +278,20 @@ async fn digests_and_hmac_have_the_known_values() {
              name: 'AES-GCM' }, true, ['sign']) } catch (e) { return e.name } })()",
             "\"NotSupportedError\"",
         ),
-        ("crypto.getRandomValues(new Uint8Array(64)).some((b) => b !== 0)", "true"),
-        ("/^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/.test(crypto.randomUUID())", "true"),
-        ("(() => { try { crypto.getRandomValues(new Uint8Array(65537)) } catch (e) { return \
-          e.name } })()", "\"QuotaExceededError\""),
+        (
+            "crypto.getRandomValues(new Uint8Array(64)).some((b) => b !== 0)",
+            "true",
+        ),
+        (
+            "/^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/\
+          .test(crypto.randomUUID())",
+            "true",
+        ),
+        (
+            "(() => { try { crypto.getRandomValues(new Uint8Array(65537)) } catch (e) { return \
+          e.name } })()",
+            "\"QuotaExceededError\"",
+        ),
     ])
     .await;
 }
@@ -261,22 +308,39 @@ async fn timers_aborting_and_cloning() {
              }, 1) })",
             r#"["micro","early","third","late"]"#,
         ),
-        ("(() => { const c = new AbortController(); const seen = []; \
+        (
+            "(() => { const c = new AbortController(); const seen = []; \
           c.signal.addEventListener('abort', (e) => seen.push(e.type, c.signal.aborted)); \
           c.signal.onabort = () => seen.push('on'); c.abort(); c.abort(); return [seen, \
-          c.signal.reason.name] })()", r#"[["on","abort",true],"AbortError"]"#),
-        ("new Promise((done) => { const s = AbortSignal.any([AbortSignal.timeout(5), new \
+          c.signal.reason.name] })()",
+            r#"[["on","abort",true],"AbortError"]"#,
+        ),
+        (
+            "new Promise((done) => { const s = AbortSignal.any([AbortSignal.timeout(5), new \
           AbortController().signal]); s.onabort = () => done([s.reason.name, s.aborted]) \
-          })", r#"["TimeoutError",true]"#),
-        ("(() => { try { AbortSignal.abort('why').throwIfAborted() } catch (e) { return e } \
-          })()", "\"why\""),
+          })",
+            r#"["TimeoutError",true]"#,
+        ),
+        (
+            "(() => { try { AbortSignal.abort('why').throwIfAborted() } catch (e) { return e } \
+          })()",
+            "\"why\"",
+        ),
         (
             "(() => { const a = { d: new Date(0), m: new Map([[1, { x: [undefined] }]]), b: \
-             Uint8Array.of(1) }; a.self = a; const c = structuredClone(a); return [c !== a, c.self === c, c.d.getTime(), c.m.get(1).x.length, c.m.get(1) !== a.m.get(1), [...c.b]] })()",
+             Uint8Array.of(1) }; a.self = a; const c = structuredClone(a); return [c !== a, \
+             c.self === c, c.d.getTime(), c.m.get(1).x.length, c.m.get(1) !== a.m.get(1), \
+             [...c.b]] })()",
             "[true,true,0,1,true,[1]]",
         ),
-        ("(() => { try { structuredClone({ f() {} }) } catch (e) { return e.name } })()", "\"DataCloneError\""),
-        ("[Number.isInteger(performance.now()), typeof Deno, typeof require, typeof Intl]", r#"[true,"undefined","undefined","undefined"]"#),
+        (
+            "(() => { try { structuredClone({ f() {} }) } catch (e) { return e.name } })()",
+            "\"DataCloneError\"",
+        ),
+        (
+            "[Number.isInteger(performance.now()), typeof Deno, typeof require, typeof Intl]",
+            r#"[true,"undefined","undefined","undefined"]"#,
+        ),
     ])
     .await;
 }
@@ -284,7 +348,8 @@ async fn timers_aborting_and_cloning() {
 #[tokio::test]
 async fn errors_of_callbacks_go_to_the_console() {
     let source = "export default async () => { setTimeout(() => { throw new Error('late') }, 1);\n\
-                  const t = new EventTarget(); t.addEventListener('x', () => { throw 1 }); t.dispatchEvent(new Event('x'));\n\
+                  const t = new EventTarget(); t.addEventListener('x', () => { throw 1 }); \
+                  t.dispatchEvent(new Event('x'));\n\
                   await new Promise((done) => setTimeout(done, 20)); return 1 }";
     let called = call(source, "null").await;
     assert!(called.result.is_ok());
@@ -296,8 +361,10 @@ async fn errors_of_callbacks_go_to_the_console() {
 
 #[tokio::test]
 async fn a_script_may_spoil_its_built_ins_and_still_return() {
-    let source = "JSON.stringify = null; JSON.parse = null; Promise.prototype.then = null; Array.prototype.map = null;\n\
-                  Uint8Array.prototype.toBase64 = null; Object.prototype.get = 1; Error.prototype.toString = null;\n\
+    let source = "JSON.stringify = null; JSON.parse = null; Promise.prototype.then = null; \
+                  Array.prototype.map = null;\n\
+                  Uint8Array.prototype.toBase64 = null; Object.prototype.get = 1; \
+                  Error.prototype.toString = null;\n\
                   export default (e) => e";
     let called = call(source, "[1]").await;
     assert_eq!(format!("{:?}", called.result), r#"Ok(Json("[1]"))"#);
@@ -310,14 +377,19 @@ async fn a_script_may_spoil_its_built_ins_and_still_return() {
 #[tokio::test]
 async fn the_console_has_all_methods() {
     let source = r#"export default () => {
-      console.group("outer"); console.dir({ a: 1 }); console.groupCollapsed(); console.table([{ a: 1 }, 2]);
+      console.group("outer"); console.dir({ a: 1 }); console.groupCollapsed();
+      console.table([{ a: 1 }, 2]);
       console.groupEnd(); console.groupEnd(); console.groupEnd();
       console.count(); console.count(); console.countReset(); console.count("n");
-      console.time("t"); console.timeLog("t", "so far"); console.timeEnd("t"); console.timeEnd("none"); console.timeStamp();
-      console.assert(true, "not shown"); console.assert(false, "so %s", "it is"); console.trace("here"); console.dirxml(1);
+      console.time("t"); console.timeLog("t", "so far"); console.timeEnd("t");
+      console.timeEnd("none"); console.timeStamp();
+      console.assert(true, "not shown"); console.assert(false, "so %s", "it is");
+      console.trace("here");
+      console.dirxml(1);
       console.profile(); console.profileEnd(); console.clear();
       console.log("%s is %d, %i, %j%% %c.", "it", "1.5", 2.7, { a: 1 }, "color: red", "more");
-      console.log({ get a() { throw new Error("no"); } }); console.table(null); console.log(Symbol("s"), 1n);
+      console.log({ get a() { throw new Error("no"); } }); console.table(null);
+      console.log(Symbol("s"), 1n);
       return Object.keys(console).length;
     }"#;
     let called = crate::call(source, "null").await;
@@ -389,7 +461,8 @@ async fn what_scripts_do_not_have_is_named() {
             .to_string();
         assert!(error.contains(told), "{expression}: {error}");
     }
-    let there = "[new Date(0).toLocaleString().length > 5, (5).toLocaleString(), 'i'.toLocaleUpperCase('en'), \
+    let there = "[new Date(0).toLocaleString().length > 5, (5).toLocaleString(), \
+        'i'.toLocaleUpperCase('en'), \
         typeof Deno, ['b', 'a'].sort((a, b) => a.localeCompare(b)), new Response(null).body]";
     assert_eq!(
         crate::value(there).await,

@@ -20,7 +20,7 @@ const NO_PAYLOAD: &str = "it returned no payload: return { payload: … }, or { 
                           } to send the \
                           notification's own payload as it came";
 
-/// What the engine in_flight over.
+/// What the engine hands over.
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Handed {

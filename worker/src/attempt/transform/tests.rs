@@ -244,8 +244,10 @@ async fn what_it_skips_needs_no_payload() {
 
 #[tokio::test]
 async fn a_script_that_spoils_the_built_ins_gains_nothing() {
-    let spoilt = "Object.keys = () => ['skip']; Object.prototype.toString = () => '[object Object]';
-        Array.isArray = () => true; JSON.stringify = () => '{}'; String.prototype.slice = () => 'Object';
+    let spoilt = "Object.keys = () => ['skip'];
+        Object.prototype.toString = () => '[object Object]';
+        Array.isArray = () => true; JSON.stringify = () => '{}';
+        String.prototype.slice = () => 'Object';
         export default () => ({ payload: { m: new Map() } });";
     let run = transform(spoilt, "1").await;
     assert!(

@@ -1,5 +1,5 @@
 //! What a transform did not touch goes out as it came. The engine's numbers are doubles and its
-//! objects order their members, so even a payload that a script only in_flight back would be
+//! objects order their members, so even a payload that a script only hands back would be
 //! written differently: 2^53 + 1 as 2^53, `1e400` not at all. Here what came back is laid over what
 //! was given, and wherever the engine saw the same, the original text is taken. Where it saw
 //! something else, what came back is sent.
@@ -180,7 +180,10 @@ mod tests {
 
     #[test]
     fn what_was_changed_is_what_came_back_and_the_rest_is_as_given() {
-        let given = r#"{"id": 9007199254740993, "list": [ {"n": 1.50, "p": true}, {"n": 2.50, "p": false} ], "t": "x"}"#;
+        let given = concat!(
+            r#"{"id": 9007199254740993, "list": [ {"n": 1.50, "p": true}, {"n": 2.50, "p": "#,
+            r#"false} ], "t": "x"}"#,
+        );
         for (returned, sent) in [
             (
                 r#"{"id":9007199254740992,"t":"y"}"#,

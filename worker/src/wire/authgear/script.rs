@@ -15,8 +15,10 @@ use crate::wire::{
     authgear, settings,
 };
 
-/// A script that in_flight the message to a gateway, after the example of Authgear's documentation.
-const SAMPLE_SCRIPT: &str = r#"import { CustomSMSGatewayPayload, CustomSMSGatewayResponse } from "https://deno.land/x/authgear_deno_hook@v1.5.0/mod.ts";
+/// A script that hands the message to a gateway, after the example of Authgear's documentation.
+const SAMPLE_SCRIPT: &str = concat!(
+    r#"import { CustomSMSGatewayPayload, CustomSMSGatewayResponse } from "#,
+    r#""https://deno.land/x/authgear_deno_hook@v1.5.0/mod.ts";
 
 export default async function (e: CustomSMSGatewayPayload): Promise<CustomSMSGatewayResponse> {
   const response = await fetch("https://example.com", {
@@ -34,7 +36,8 @@ export default async function (e: CustomSMSGatewayPayload): Promise<CustomSMSGat
     code: "ok",
   };
 }
-"#;
+"#,
+);
 
 /// The wire format.
 #[derive(Debug)]

@@ -221,18 +221,26 @@ mod tests {
         let (sent, _) = request(
             &endpoint,
             &json!({ "recipient": { "phone": "+2", "phone_number": "+1" }, "payload": {
-                "template_variables": { "zeta": 1, "x_state": "x", "has_password": true, "link": "", "code": "1",
+                "template_variables": { "zeta": 1, "x_state": "x", "has_password": true,
+                "link": "", "code": "1",
                     "password": null, "app_name": "a <b>", "email": "" },
                 "more": true, "body": "hi"
             } }),
         );
-        let expected = r#"{"to":"+1","body":"hi","app_id":"mine","template_name":"","language_tag":"","template_variables":{"app_name":"a \u003cb\u003e","code":"1","has_password":true,"x_state":"x","zeta":1}}"#;
+        let expected = concat!(
+            r#"{"to":"+1","body":"hi","app_id":"mine","template_name":"","language_tag":"","#,
+            r#""template_variables":{"app_name":"a \u003cb\u003e","code":"1","has_password":true,"#,
+            r#""x_state":"x","zeta":1}}"#,
+        );
         assert_eq!(sent, expected);
         let (sent, _) = request(
             &endpoint,
             &json!({ "recipient": { "phone": "+2" }, "payload": { "body": "hi" } }),
         );
-        let expected = r#"{"to":"+2","body":"hi","app_id":"mine","template_name":"","language_tag":"","template_variables":{}}"#;
+        let expected = concat!(
+            r#"{"to":"+2","body":"hi","app_id":"mine","template_name":"","language_tag":"","#,
+            r#""template_variables":{}}"#,
+        );
         assert_eq!(sent, expected);
     }
 

@@ -94,7 +94,10 @@ fn answers_mean_what_authgear_takes_them_for() {
         ),
         (
             200,
-            r#"{"code":"delivery_rejected","provider_error_code":"1","info":{"provider_error_code":"2"}}"#,
+            concat!(
+                r#"{"code":"delivery_rejected","provider_error_code":"1","info":{"#,
+                r#""provider_error_code":"2"}}"#,
+            ),
             "provider_rejected delivery_rejected 1",
         ),
         (
@@ -205,9 +208,8 @@ fn members_that_are_missing_or_wrong_are_named() {
     assert_eq!(fields(&found), ["payload.to", "payload.body"]);
     let found = problems(json!({ "payload": { "to": 1 }, "recipient": { "phone": 2 } }));
     assert_eq!(fields(&found), ["payload.to", "recipient.phone"]);
-    let found = problems(
-        json!({ "payload": { "to": "+1", "body": "b", "template_variables": { "code": 420_240 } } }),
-    );
+    let found = problems(json!({ "payload": { "to": "+1", "body": "b",
+            "template_variables": { "code": 420_240 } } }));
     assert_eq!(fields(&found), ["payload.template_variables.code"]);
     assert!(found[0].problem.contains("must be a string"), "{found:?}");
     assert_eq!(fields(&problems(json!({ "payload": [] }))), ["payload"]);

@@ -294,7 +294,8 @@ impl Wire for CometchatSms {
         });
         let recipient =
             json!({ "uid": "cometchat-uid-1", "phno": "+919299334134", "name": "Andrew Joseph" });
-        let settings = json!({ "useBasicAuth": true, "basicAuthUsername": "cometchat", "basicAuthPassword": "password-1" });
+        let settings = json!({ "useBasicAuth": true, "basicAuthUsername": "cometchat",
+            "basicAuthPassword": "password-1" });
         Sample {
             recipient: Some(recipient),
             settings,

@@ -8,10 +8,32 @@ use super::super::sms_fixture::{
 use super::*;
 
 /// The body that CometChat's documentation shows, one-on-one.
-const ONE_ON_ONE: &str = r#"{"trigger":"sms-notification-payload-generated","data":{"to":{"uid":"cometchat-uid-1","phno":"+919299334134","name":"Andrew Joseph"},"messages":[{"sender":{"uid":"cometchat-uid-4","avatar":"https://assets.cometchat.io/sampleapp/v2/users/cometchat-uid-4.webp","name":"Susan Marie"},"message":"Are we meeting on this weekend?"}],"senderDetails":{"uid":"cometchat-uid-4","name":"Susan Marie","avatar":"https://assets.cometchat.io/sampleapp/v2/users/cometchat-uid-4.webp"},"smsContent":"You've received new messages from Susan Marie! Read them at https://your-website.com/chat."},"appId":"app123","region":"us","webhook":"custom"}"#;
+const ONE_ON_ONE: &str = concat!(
+    r#"{"trigger":"sms-notification-payload-generated","data":{"to":{"uid":"cometchat-uid-1","#,
+    r#""phno":"+919299334134","name":"Andrew Joseph"},"messages":[{"sender":{"#,
+    r#""uid":"cometchat-uid-4","#,
+    r#""avatar":"https://assets.cometchat.io/sampleapp/v2/users/cometchat-uid-4.webp","#,
+    r#""name":"Susan Marie"},"message":"Are we meeting on this weekend?"}],"senderDetails":{"#,
+    r#""uid":"cometchat-uid-4","name":"Susan Marie","#,
+    r#""avatar":"https://assets.cometchat.io/sampleapp/v2/users/cometchat-uid-4.webp"},"#,
+    r#""smsContent":"You've received new messages from Susan Marie! Read them at "#,
+    r#"https://your-website.com/chat."},"appId":"app123","region":"us","webhook":"custom"}"#,
+);
 
 /// The one for a group.
-const GROUP: &str = r#"{"trigger":"sms-notification-payload-generated","data":{"to":{"uid":"cometchat-uid-1","phno":"+919299334134","name":"Andrew Joseph"},"messages":[{"sender":{"uid":"cometchat-uid-5","avatar":"https://assets.cometchat.io/sampleapp/v2/users/cometchat-uid-5.webp","name":"John Paul"},"message":"Hello all! What's up?"},{"sender":{"uid":"cometchat-uid-4","avatar":"https://assets.cometchat.io/sampleapp/v2/users/cometchat-uid-4.webp","name":"Susan Marie"},"message":"📷 Has shared an image"}],"groupDetails":{"guid":"cometchat-guid-1","name":"Hiking Group","icon":"https://assets.cometchat.io/sampleapp/v2/groups/cometchat-guid-1.webp"},"smsContent":"You've received new messages in Hiking Group! Read them at https://your-website.com."},"appId":"app123","region":"eu","webhook":"custom"}"#;
+const GROUP: &str = concat!(
+    r#"{"trigger":"sms-notification-payload-generated","data":{"to":{"uid":"cometchat-uid-1","#,
+    r#""phno":"+919299334134","name":"Andrew Joseph"},"messages":[{"sender":{"#,
+    r#""uid":"cometchat-uid-5","#,
+    r#""avatar":"https://assets.cometchat.io/sampleapp/v2/users/cometchat-uid-5.webp","#,
+    r#""name":"John Paul"},"message":"Hello all! What's up?"},{"sender":{"uid":"cometchat-uid-4","#,
+    r#""avatar":"https://assets.cometchat.io/sampleapp/v2/users/cometchat-uid-4.webp","#,
+    r#""name":"Susan Marie"},"message":"📷 Has shared an image"}],"groupDetails":{"#,
+    r#""guid":"cometchat-guid-1","name":"Hiking Group","#,
+    r#""icon":"https://assets.cometchat.io/sampleapp/v2/groups/cometchat-guid-1.webp"},"#,
+    r#""smsContent":"You've received new messages in Hiking Group! Read them at "#,
+    r#"https://your-website.com."},"appId":"app123","region":"eu","webhook":"custom"}"#,
+);
 
 fn endpoint(settings: &Value) -> Endpoint {
     endpoint_of(WireFormat::CometchatSms, settings, None)
@@ -84,7 +106,8 @@ fn both_shapes_are_those_of_the_documentation() {
 fn basic_headers_are_those_of_the_vectors() {
     for vector in vectors()["cometchat_basic"].as_array().unwrap() {
         let settings = json!({
-            "useBasicAuth": true, "basicAuthUsername": vector["user"], "basic_auth_password": vector["password"],
+            "useBasicAuth": true, "basicAuthUsername": vector["user"],
+            "basic_auth_password": vector["password"],
         });
         let endpoint = endpoint(&settings);
         assert_eq!(CometchatSms.check(&endpoint), []);
@@ -137,7 +160,8 @@ fn each_recipient_gets_a_request_of_its_own() {
     let mut group = members(GROUP);
     group["recipient"] = json!({ "recipients": [
         { "uid": "a", "name": "A", "phno": "+1" }, { "uid": "b", "name": "B" },
-        { "uid": "a", "name": "A again" }, { "name": "C", "uid": "c", "phno": "" }, { "uid": "d", "name": "", "phno": null },
+        { "uid": "a", "name": "A again" }, { "name": "C", "uid": "c", "phno": "" },
+        { "uid": "d", "name": "", "phno": null },
     ] });
     let notification = notification("sms", &group);
     assert_eq!(
@@ -310,7 +334,8 @@ fn says_what_is_wrong_with_an_endpoint() {
         problems(&json!({ "usebasicauth": true })),
         ["settings.usebasicauth"]
     );
-    let snake = json!({ "use_basic_auth": true, "basic_auth_username": "a", "basic_auth_password": "b:c", "app_id": "x",
+    let snake = json!({ "use_basic_auth": true, "basic_auth_username": "a",
+        "basic_auth_password": "b:c", "app_id": "x",
         "use_stored_ph_no": true });
     assert!(problems(&snake).is_empty());
 }

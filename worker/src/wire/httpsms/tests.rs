@@ -202,10 +202,18 @@ fn what_is_left_out_is_filled_in_and_what_is_unknown_goes_to_the_end() {
     let mut payload = received();
     payload["extra"] = json!({ "a": 1 });
     payload["sim"] = Value::Null;
-    let expected = r#"{"message_id":"m-1","user_id":"u","owner":"+1","encrypted":false,"contact":"+2","timestamp":"2026-01-01T00:00:00Z","content":"hi","sim":"DEFAULT","attachments":[],"extra":{"a":1}}"#;
+    let expected = concat!(
+        r#"{"message_id":"m-1","user_id":"u","owner":"+1","encrypted":false,"contact":"+2","#,
+        r#""timestamp":"2026-01-01T00:00:00Z","content":"hi","sim":"DEFAULT","attachments":[],"#,
+        r#""extra":{"a":1}}"#,
+    );
     assert_eq!(data("message.phone.received", &payload), expected);
     let payload = json!({ "id": "m-1", "owner": "", "contact": "", "content": "" });
-    let expected = r#"{"id":"m-1","error_message":"UNKNOWN ERROR","user_id":"u","owner":"","request_id":null,"contact":"","timestamp":"2026-01-01T00:00:00Z","encrypted":false,"content":"","sim":"DEFAULT"}"#;
+    let expected = concat!(
+        r#"{"id":"m-1","error_message":"UNKNOWN ERROR","user_id":"u","owner":"","#,
+        r#""request_id":null,"contact":"","timestamp":"2026-01-01T00:00:00Z","encrypted":false,"#,
+        r#""content":"","sim":"DEFAULT"}"#,
+    );
     assert_eq!(data("message.send.failed", &payload), expected);
 }
 

@@ -403,7 +403,8 @@ impl Wire for NovuPush {
         Sample {
             recipient: Some(json!({
                 "device_tokens": ["subscriber-token-for-push-webhook-provider"],
-                "subscriber": {"subscriberId": "push-webhook-demo-subscriber-id", "firstName": "Pawan", "lastName": "Jain"},
+                "subscriber": {"subscriberId": "push-webhook-demo-subscriber-id",
+                "firstName": "Pawan", "lastName": "Jain"},
             })),
             ..Sample::new(
                 "push.test",

@@ -472,7 +472,8 @@ impl Wire for NovuSms {
     fn sample(&self) -> Sample {
         Sample {
             recipient: Some(json!({"phone": "+1234567890"})),
-            settings: json!({"apiKeyRequestHeader": "X-API-KEY", "apiKey": "key-123", "from": "MyApp"}),
+            settings: json!({"apiKeyRequestHeader": "X-API-KEY", "apiKey": "key-123",
+                "from": "MyApp"}),
             ..Sample::new(
                 "sms.otp",
                 json!({"content": "Your verification code is 123456"}),

@@ -24,14 +24,17 @@ fn later_places_win_and_replace_arrays() {
     let overrides = json!({
         "sms": {"a": "channel"},
         "steps": {
-            "first": {"providers": provider(json!({"list": [3], "_passthrough": {"body": {"x": {"c": 3}}}}))},
+            "first": {"providers": provider(json!({"list": [3],
+            "_passthrough": {"body": {"x": {"c": 3}}}}))},
             "other": {"providers": provider(json!({"list": [4]}))},
         },
         "providers": provider(json!({
-            "list": [1, 2], "kept": 1, "_passthrough": {"body": {"x": {"b": 2}}, "headers": {"X-A": "2", "X-B": null}},
+            "list": [1, 2], "kept": 1,
+            "_passthrough": {"body": {"x": {"b": 2}}, "headers": {"X-A": "2", "X-B": null}},
         })),
         "novu-sms": {"t": 2},
-        "generic-sms": {"t": 1, "u": 1, "_passthrough": {"body": {"x": {"a": 1}}, "headers": {"X-A": 1, "X-B": "1"}}},
+        "generic-sms": {"t": 1, "u": 1,
+        "_passthrough": {"body": {"x": {"a": 1}}, "headers": {"X-A": 1, "X-B": "1"}}},
     });
     let layers = read(&overrides, Some("first")).unwrap();
     assert_eq!(Value::Object(layers.channel), json!({"a": "channel"}));
@@ -132,7 +135,8 @@ fn what_is_wrong_is_named_where_it_stands() {
 
 #[test]
 fn headers_are_kept_secret_but_for_those_that_are_harmless() {
-    let overrides = json!({"generic-sms": {"_passthrough": {"headers": {"X-Pin": "k", "Accept-Language": true}}}});
+    let overrides = json!({"generic-sms": {"_passthrough": {"headers": {"X-Pin": "k",
+        "Accept-Language": true}}}});
     let headers = read(&overrides, None).unwrap().headers;
     assert_eq!(
         headers,

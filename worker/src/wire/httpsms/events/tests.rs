@@ -102,11 +102,13 @@ fn httpsms() -> Endpoint {
 #[test]
 fn an_event_says_what_the_notification_said() {
     let id = "0b0123bb-ef2e-468f-908a-c026d51636aa";
-    let payload = json!({ "message_id": id, "owner": "+1", "contact": "+2", "content": "hi", "user_id": "u",
+    let payload = json!({ "message_id": id, "owner": "+1", "contact": "+2", "content": "hi",
+        "user_id": "u",
         "request_id": "r", "sim": "SIM2", "encrypted": true, "secret": "x" });
     let (failed, data) = made(&notification("n-1", &payload, None), FAILED);
     assert_eq!(failed.kind.as_str(), "message.send.failed");
-    let common = json!({ "owner": "+1", "contact": "+2", "content": "hi", "user_id": "u", "request_id": "r",
+    let common = json!({ "owner": "+1", "contact": "+2", "content": "hi", "user_id": "u",
+        "request_id": "r",
         "sim": "SIM2", "encrypted": true, "timestamp": "2026-01-01T00:00:00Z" });
     let with = |own: Value| {
         let mut all = common.as_object().unwrap().clone();

@@ -110,7 +110,8 @@ fn the_documented_payload_is_written_and_signed_as_novu_does() {
         "payload": {"custom_message": custom, "__source": "test-workflow"},
         "step": {"digest": false, "events": [], "total_count": 0},
     });
-    let recipient = json!({"deviceTokens": ["subscriber-token-for-push-webhook-provider"], "subscriber": subscriber});
+    let recipient = json!({"deviceTokens": ["subscriber-token-for-push-webhook-provider"],
+        "subscriber": subscriber});
     let overrides = json!({"push-webhook": {"data": {"custom_message": custom}}});
     let notification = fixture::notification(&payload, &recipient, &overrides);
     let request = signed(
@@ -186,11 +187,18 @@ fn without_a_token_it_is_skipped() {
 #[test]
 fn what_is_left_out_is_filled() {
     let nothing = fixture::notification(&json!({}), &json!({"device_tokens": ["t1"]}), &json!({}));
-    let expected = r#"{"target":["t1"],"title":"","content":"","overrides":{},"payload":{"subscriber":{},"step":{"digest":false,"events":[],"total_count":0}}}"#;
+    let expected = concat!(
+        r#"{"target":["t1"],"title":"","content":"","overrides":{},"payload":{"subscriber":{},"#,
+        r#""step":{"digest":false,"events":[],"total_count":0}}}"#,
+    );
     assert_eq!(body(&endpoint(json!({}), "k"), &nothing), expected);
-    let payload = json!({"step": {"digest": true, "events": [{}, 2]}, "payload": {"step": 1, "z": 2, "subscriber": 3}});
+    let payload = json!({"step": {"digest": true, "events": [{}, 2]},
+        "payload": {"step": 1, "z": 2, "subscriber": 3}});
     let digest = fixture::notification(&payload, &json!({"device_tokens": ["t1"]}), &json!({}));
-    let expected = r#""payload":{"step":{"digest":true,"events":[{},2],"total_count":2},"z":2,"subscriber":{}}}"#;
+    let expected = concat!(
+        r#""payload":{"step":{"digest":true,"events":[{},2],"total_count":2},"z":2,"#,
+        r#""subscriber":{}}}"#,
+    );
     assert!(body(&endpoint(json!({}), "k"), &digest).ends_with(expected));
 }
 
@@ -199,10 +207,15 @@ fn the_body_shows_the_overrides_and_those_of_providers_are_merged() {
     let overrides = json!({
         "push": {"a": 1, "b": {"x": 1}},
         "push-webhook": {"b": {"y": 2}, "_passthrough": {"body": {"as_it_is": 1}}},
-        "providers": {"push-webhook": {"extra_member": {"in_ner": 1}, "content": "c", "_passthrough": {"body": {"payload": {"k": 1}}}}},
+        "providers": {"push-webhook": {"extra_member": {"in_ner": 1}, "content": "c",
+        "_passthrough": {"body": {"payload": {"k": 1}}}}},
         "steps": {"first": {"providers": {"push-webhook": {"title": "other"}}}},
     });
-    let expected = r#"{"target":["t1"],"title":"other","content":"c","overrides":{"a":1,"b":{"y":2}},"payload":{"subscriber":{},"step":{"digest":false,"events":[],"total_count":0},"k":1},"extraMember":{"inNer":1},"as_it_is":1}"#;
+    let expected = concat!(
+        r#"{"target":["t1"],"title":"other","content":"c","overrides":{"a":1,"b":{"y":2}},"#,
+        r#""payload":{"subscriber":{},"step":{"digest":false,"events":[],"total_count":0},"k":1},"#,
+        r#""extraMember":{"inNer":1},"as_it_is":1}"#,
+    );
     let endpoint = endpoint(json!({}), "k");
     let notification = hello(overrides);
     assert_eq!(body(&endpoint, &notification), expected);
@@ -304,7 +317,11 @@ fn message_ids_are_sent_where_they_are_asked_for() {
     let with_ids = endpoint(json!({"message_id": true}), "k");
     let payload = json!({"message_id": "m-1", "payload": {"k": 1}});
     let given = fixture::notification(&payload, &json!({"device_tokens": ["t1"]}), &json!({}));
-    let expected = r#"{"target":["t1"],"title":"","content":"","messageId":"m-1","overrides":{},"payload":{"k":1,"__nvMessageId":"m-1","subscriber":{},"step":{"digest":false,"events":[],"total_count":0}}}"#;
+    let expected = concat!(
+        r#"{"target":["t1"],"title":"","content":"","messageId":"m-1","overrides":{},"payload":{"#,
+        r#""k":1,"__nvMessageId":"m-1","subscriber":{},"step":{"digest":false,"events":[],"#,
+        r#""total_count":0}}}"#,
+    );
     assert_eq!(body(&with_ids, &given), expected);
     let own = hello(json!({}));
     let id = fixture::delivery_id(&with_ids, &own);

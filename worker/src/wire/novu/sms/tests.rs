@@ -18,7 +18,8 @@ fn endpoint(more: Value) -> Endpoint {
 
 fn with_token(more: Value) -> Endpoint {
     let mut endpoint = endpoint(
-        json!({"authenticateByToken": true, "domain": "https://gw.example.com/auth", "authenticationTokenKey": "X-Auth-Token"}),
+        json!({"authenticateByToken": true, "domain": "https://gw.example.com/auth",
+            "authenticationTokenKey": "X-Auth-Token"}),
     );
     endpoint
         .confidential
@@ -96,10 +97,16 @@ fn the_full_body_is_that_of_novus_own_code() {
         json!({"content": "Your verification code is 123456", "id": "65c0d71c0959a38e8857b131"});
     let notification =
         fixture::notification(&payload, &json!({"phone": "+1234567890"}), &json!({}));
-    let expected = r#"{"to":"+1234567890","from":"MyApp","content":"Your verification code is 123456","id":"65c0d71c0959a38e8857b131","customData":{},"sender":"MyApp"}"#;
+    let expected = concat!(
+        r#"{"to":"+1234567890","from":"MyApp","content":"Your verification code is 123456","#,
+        r#""id":"65c0d71c0959a38e8857b131","customData":{},"sender":"MyApp"}"#,
+    );
     assert_eq!(body(&full, &notification), expected);
     assert_eq!(expected.len(), 145);
-    let without_id = r#"{"to":"+1234567890","from":"MyApp","content":"Your verification code is 123456","customData":{},"sender":"MyApp"}"#;
+    let without_id = concat!(
+        r#"{"to":"+1234567890","from":"MyApp","content":"Your verification code is 123456","#,
+        r#""customData":{},"sender":"MyApp"}"#,
+    );
     assert_eq!(body(&full, &otp(json!({}))), without_id);
 }
 
@@ -161,7 +168,8 @@ fn to_content_and_sender_are_found_in_their_order() {
         found(payload.clone(), all.clone(), both),
         expected("+5", "c", "MyApp")
     );
-    let both = json!({"generic-sms": {"to": "+5"}, "steps": {"s": {"providers": {"generic-sms": {"to": "+6"}}}}});
+    let both = json!({"generic-sms": {"to": "+5"},
+        "steps": {"s": {"providers": {"generic-sms": {"to": "+6"}}}}});
     assert_eq!(
         found(payload, json!({"step_id": "s"}), both),
         expected("+6", "c", "MyApp")
@@ -179,17 +187,20 @@ fn to_content_and_sender_are_found_in_their_order() {
 #[test]
 fn overrides_are_merged_into_the_body() {
     let merged = |overrides: Value| body(&endpoint(json!({})), &otp(overrides));
-    let passthrough = json!({"providers": {"generic-sms": {"_passthrough": {"body": {"templateId": "otp-template"}}}}});
+    let body = json!({"templateId": "otp-template"});
+    let passthrough = json!({"providers": {"generic-sms": {"_passthrough": {"body": body}}}});
     assert_eq!(
         merged(passthrough),
         BODY.replace('}', r#","templateId":"otp-template"}"#)
     );
-    let known = json!({"generic-sms": {"template_id": "t", "deep_er": [{"inner_name": 1}], "from": "Other"}});
+    let known = json!({"generic-sms": {"template_id": "t", "deep_er": [{"inner_name": 1}],
+        "from": "Other"}});
     let expected = BODY
         .replace("MyApp", "Other")
         .replace('}', r#","templateId":"t","deepEr":[{"innerName":1}]}"#);
     assert_eq!(merged(known), expected);
-    let written = json!({"generic-sms": {"list": [1], "_passthrough": {"body": {"list": [2], "as_it_is": 1, "sender": null}}}});
+    let written = json!({"generic-sms": {"list": [1],
+        "_passthrough": {"body": {"list": [2], "as_it_is": 1, "sender": null}}}});
     let expected = BODY
         .replace("\"MyApp\"", "null")
         .replace('}', r#","list":[1,2],"as_it_is":1}"#);
@@ -539,8 +550,10 @@ fn wrong_settings_are_named() {
 #[test]
 fn settings_have_a_spelling_with_underscores() {
     let settings = json!({
-        "api_key_request_header": "X-API-KEY", "api_key": "key-123", "secret_key_request_header": "X-SECRET-KEY",
-        "secret_key": "s", "from": "MyApp", "id_path": "id", "date_path": "date", "authenticate_by_token": true,
+        "api_key_request_header": "X-API-KEY", "api_key": "key-123",
+        "secret_key_request_header": "X-SECRET-KEY",
+        "secret_key": "s", "from": "MyApp", "id_path": "id", "date_path": "date",
+        "authenticate_by_token": true,
         "domain": "gw.example.com", "authentication_token_key": "X-Auth-Token",
     });
     let endpoint = fixture::endpoint(WireFormat::NovuSms, settings);
