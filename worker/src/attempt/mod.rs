@@ -2,43 +2,42 @@
 //! call the script), read the answer. Deliveries and the test of an endpoint both go this way.
 
 pub mod classify;
+mod failure;
+mod finished;
 pub(crate) mod pace;
 mod preflight;
 mod redact;
 pub mod sign;
 mod spans;
 mod transform;
+mod under_way;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::Method;
 use posthaste_shared::clock::Clock;
-use posthaste_shared::domain::attempt::{AttemptError, AttemptResult, Phases, STORED_BODY_BYTES};
+use posthaste_shared::domain::attempt::{AttemptResult, Phases};
 use posthaste_shared::domain::delivery::FailureReason;
 use posthaste_shared::domain::endpoint::Endpoint;
-use posthaste_shared::domain::retry::RetryOn;
 use posthaste_shared::domain::round::{RoundContent, Transformed};
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::telemetry::trace::Span;
-use url::Url;
 
-use self::classify::{classify, result};
+use self::classify::classify;
+use self::failure::{render_failed, script_failed, transform_failed};
+pub use self::finished::FinishedAttempt;
 use self::preflight::{Grants, HeldGrant, Turn};
 use self::sign::{SignedRequest, ask_first, script_call, sign};
 use self::transform::NotTransformed;
+use self::under_way::Attempt;
 use crate::script::{Call, Compiler, Engine, Returned, Returns, ScriptError, Uncompiled};
-use crate::send::{BodyFault, Exchange, Reading, Sender};
-use crate::wire::outcome::Outcome;
+use crate::send::{Exchange, Reading, Sender};
 use crate::wire::{
     self, FieldProblem, Grant, Header, Preflight, RenderError, Rendered, Reply, Skip, Subject,
     Unwritten, settings,
 };
-
-/// Behind the part of an answer that is kept, so much more is looked at: a secret that begins in
-/// the part and goes on behind it is recognised up to this length, in bytes, as it stands there.
-const MAX_SECRET: usize = 16 * 1024;
 
 /// Makes attempts.
 pub struct Attempter {
@@ -66,47 +65,6 @@ pub enum AttemptEnd {
     Busy,
     /// It was made.
     Finished(Box<FinishedAttempt>),
-}
-
-/// An attempt that was made.
-#[derive(Debug)]
-pub struct FinishedAttempt {
-    /// The last request that went out, or the call of the script in its place; `None` where it did
-    /// not come to one, because of the endpoint's transform.
-    pub request: Option<SignedRequest>,
-    /// The answer to the delivery's own request.
-    pub reply: Option<Reply>,
-    /// The status of the last answer.
-    pub status_code: Option<u16>,
-    /// What happened.
-    pub outcome: Outcome,
-    /// The same in one word.
-    pub result: AttemptResult,
-    /// The whole attempt.
-    pub duration: Duration,
-    /// Where the time of the last exchange went.
-    pub phases: Phases,
-    /// The address that was called last.
-    pub address: Option<String>,
-    /// What a script wrote to its console.
-    pub console: Option<String>,
-    /// What the round's other attempts must keep to, where it is settled now.
-    pub keep: Option<RoundContent>,
-    /// The most requests a second that the receiver wants, where it said so.
-    pub rate_per_second: Option<f64>,
-    /// When it was over.
-    pub over: Timestamp,
-}
-
-/// One attempt under way.
-#[derive(Clone, Copy)]
-struct Attempt<'a> {
-    /// What is delivered, as the endpoint's transform left it, once that has run.
-    subject: &'a Subject<'a>,
-    /// The URL that the endpoint has in the store.
-    own_url: &'a Url,
-    begun: Instant,
-    span: &'a Span,
 }
 
 /// What the endpoint's transform adds to the request.
@@ -566,185 +524,10 @@ impl Attempter {
     }
 }
 
-impl FinishedAttempt {
-    /// The beginning of the answer's body as text, up to 4 KiB, without the secrets of the request.
-    #[must_use]
-    pub fn shown_body(&self) -> Option<String> {
-        let reply = self.reply.as_ref()?;
-        if let Some(shown) = reply.fault.as_ref().and_then(BodyFault::shown) {
-            return Some(shown);
-        }
-        let body = &reply.body;
-        if body.is_empty() {
-            return None;
-        }
-        // More than is kept: a secret is recognised only as a whole.
-        let text = String::from_utf8_lossy(&body[..body.len().min(STORED_BODY_BYTES + MAX_SECRET)]);
-        Some(match &self.request {
-            Some(request) => request.beginning_without_secrets(&text, STORED_BODY_BYTES),
-            None => text[..text.floor_char_boundary(STORED_BODY_BYTES)].to_owned(),
-        })
-    }
-}
-
-/// What a script that did not return means: as for a request, a time-out and a failure of the
-/// network may be tried again; all else is the script's own fault.
-fn script_failed(endpoint: &Endpoint, error: ScriptError) -> (AttemptResult, Outcome) {
-    let refused = |reason, code: &str, text| {
-        let error = AttemptError {
-            code: code.to_owned(),
-            text,
-        };
-        Outcome::Refused {
-            reason,
-            error,
-            provider_error_code: None,
-        }
-    };
-    match error {
-        // Busy is told apart before: nothing has run then.
-        ScriptError::Busy | ScriptError::TimedOut => {
-            let text = format!(
-                "the script did not end within {} ms",
-                endpoint.timeout.as_millis()
-            );
-            let error = AttemptError {
-                code: "timeout".to_owned(),
-                text,
-            };
-            let kind = RetryOn::Timeout;
-            let outcome = Outcome::Transient {
-                kind,
-                error,
-                retry_after: None,
-                provider_error_code: None,
-            };
-            (AttemptResult::Timeout, outcome)
-        }
-        ScriptError::Fetch { error, text } => {
-            let word = error.error().code;
-            let outcome = match error.retry_kind() {
-                None => refused(FailureReason::Blocked, &word, text),
-                Some(kind) => {
-                    let error = AttemptError { code: word, text };
-                    Outcome::Transient {
-                        kind,
-                        error,
-                        retry_after: None,
-                        provider_error_code: None,
-                    }
-                }
-            };
-            (result(&Err(error)), outcome)
-        }
-        ScriptError::OutOfMemory => (
-            AttemptResult::Script,
-            refused(
-                FailureReason::Rejected,
-                "script_memory",
-                ScriptError::OutOfMemory.to_string(),
-            ),
-        ),
-        ScriptError::Threw { text } => (
-            AttemptResult::Script,
-            refused(FailureReason::Rejected, "script_threw", text),
-        ),
-        ScriptError::Unusable { text } => (
-            AttemptResult::Script,
-            refused(FailureReason::Rejected, "script_unusable", text),
-        ),
-    }
-}
-
-/// What a transform that did not return means: a time-out may be tried again, as a script's; else
-/// there is nothing to send.
-fn transform_failed(endpoint: &Endpoint, error: ScriptError) -> (AttemptResult, Outcome) {
-    if error == ScriptError::TimedOut {
-        let (result, outcome) = script_failed(endpoint, error);
-        return (result, outcome.about("settings.transform"));
-    }
-    render_failed(&transform::refused(&error))
-}
-
-/// There is nothing to send: a fault of the transform, or of the notification as the transform left
-/// it.
-fn render_failed(error: &RenderError) -> (AttemptResult, Outcome) {
-    let reason = FailureReason::RenderError;
-    let error = AttemptError {
-        code: reason.as_str().to_owned(),
-        text: error.to_string(),
-    };
-    let outcome = Outcome::Refused {
-        reason,
-        error,
-        provider_error_code: None,
-    };
-    (AttemptResult::Script, outcome)
-}
-
 /// What two scripts of one attempt wrote, the transform first.
 fn joined(first: Option<String>, second: Option<String>) -> Option<String> {
     match (first, second) {
         (Some(first), Some(second)) => Some(first + &second),
         (first, second) => first.or(second),
-    }
-}
-
-impl Attempt<'_> {
-    /// An attempt whose transform ran and from which nothing went out.
-    fn unsent(
-        &self,
-        (result, outcome): (AttemptResult, Outcome),
-        console: Option<String>,
-        over: Timestamp,
-    ) -> Box<FinishedAttempt> {
-        Box::new(FinishedAttempt {
-            request: None,
-            reply: None,
-            status_code: None,
-            outcome,
-            result,
-            duration: self.begun.elapsed(),
-            phases: Phases::default(),
-            address: None,
-            console,
-            keep: None,
-            rate_per_second: None,
-            over,
-        })
-    }
-
-    fn deadline(&self) -> tokio::time::Instant {
-        (self.begun + self.subject.endpoint.timeout).into()
-    }
-
-    fn left(&self) -> Duration {
-        self.subject
-            .endpoint
-            .timeout
-            .saturating_sub(self.begun.elapsed())
-    }
-
-    fn finished(
-        &self,
-        request: SignedRequest,
-        exchange: Exchange,
-        outcome: Outcome,
-        over: Timestamp,
-    ) -> FinishedAttempt {
-        FinishedAttempt {
-            request: Some(request),
-            status_code: exchange.result.as_ref().ok().map(|reply| reply.status),
-            outcome,
-            result: result(&exchange.result),
-            reply: exchange.result.ok(),
-            duration: self.begun.elapsed(),
-            phases: exchange.phases,
-            address: exchange.address,
-            console: None,
-            keep: None,
-            rate_per_second: None,
-            over,
-        }
     }
 }
