@@ -44,9 +44,9 @@ pub struct Probe {
 /// An answer, as it may be shown.
 #[derive(Debug)]
 pub struct ProbeResponse {
-    /// HTTP status.
+    /// The HTTP status code of the answer.
     pub status: u16,
-    /// Headers.
+    /// The headers of the answer, names in lower case, values of sensitive ones redacted.
     pub headers: Vec<(String, String)>,
     /// The beginning of the body.
     pub body: String,

@@ -49,11 +49,11 @@ pub struct WorkerSettings {
     pub tenant_max_in_flight: Option<usize>,
     /// Messages taken from the broker and not yet acknowledged, 1 to 65,535. Default 2,048.
     pub prefetch: u16,
-    /// Bounds on messages.
+    /// The bounds that a message must keep to.
     pub limits: Limits,
-    /// Which events are made.
+    /// Which events are created.
     pub events: EventSettings,
-    /// What is kept and for how long.
+    /// How long data is kept, and how long an endpoint may fail before it is disabled.
     pub maintenance: MaintenanceSettings,
     /// Which addresses may be called.
     pub egress: EgressPolicy,
@@ -85,30 +85,30 @@ impl Default for WorkerSettings {
 /// What a worker works with.
 #[derive(Clone)]
 pub struct WorkerParts {
-    /// State, time and truth.
+    /// The store: the state of every delivery, its attempts, and the leases.
     pub store: Store,
-    /// Where work comes from.
+    /// The broker that messages come from.
     pub broker: Arc<dyn Broker>,
-    /// What time it is.
+    /// The source of the current time.
     pub clock: Arc<dyn Clock>,
-    /// Counts.
+    /// The metrics of the process.
     pub metrics: Arc<Metrics>,
-    /// Makes spans.
+    /// Creates the spans of deliveries and attempts.
     pub tracer: Tracer,
 }
 
 /// Why a worker cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The HTTP client.
+    /// The HTTP client cannot be created.
     #[error(transparent)]
     Sender(#[from] SenderError),
-    /// The broker.
+    /// The broker's configuration cannot be used.
     #[error("no work can be taken from the broker")]
     Broker(#[from] BrokerError),
 }
 
-/// A worker that runs.
+/// A running worker: its loops, the deliveries under way and the recording of their results.
 pub struct Worker {
     stopping: CancellationToken,
     hard_stop: CancellationToken,

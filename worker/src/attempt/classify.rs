@@ -10,7 +10,9 @@ use crate::send::SendError;
 use crate::wire::outcome::Outcome;
 use crate::wire::{self, Reply};
 
-/// What happened.
+/// The outcome of an exchange: what the wire format reads from the answer, or the kind of failure
+/// where none came. `now` is when the exchange finished; a `Retry-After` with a date counts from
+/// then.
 #[must_use]
 pub fn classify(endpoint: &Endpoint, result: &Result<Reply, SendError>, now: Timestamp) -> Outcome {
     match result {

@@ -25,11 +25,11 @@ pub struct FinishedAttempt {
     pub reply: Option<Reply>,
     /// The status of the last answer.
     pub status_code: Option<u16>,
-    /// What happened.
+    /// The outcome, as the wire format reads the answer; without an answer, the failure.
     pub outcome: Outcome,
-    /// The same in one word.
+    /// The outcome in one word, for the attempt's row and the label `result` of the metrics.
     pub result: AttemptResult,
-    /// The whole attempt.
+    /// How long the whole attempt took, scripts and the preflight included.
     pub duration: Duration,
     /// Where the time of the last exchange went.
     pub phases: Phases,

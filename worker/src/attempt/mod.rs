@@ -39,7 +39,8 @@ use crate::wire::{
     Unwritten, settings,
 };
 
-/// Makes attempts.
+/// Makes attempts: holds the HTTP client, the script engine and the grants of preflights. One for
+/// each worker.
 pub struct Attempter {
     sender: Sender,
     scripts: Engine,
@@ -52,7 +53,7 @@ pub struct Attempter {
 pub enum AttemptEnd {
     /// Nothing went out, and nothing should.
     Skipped {
-        /// Why.
+        /// The rule by which the notification is skipped, for the delivery's `last_error`.
         skip: Skip,
         /// What the endpoint's transform wrote to its console.
         console: Option<String>,
@@ -63,7 +64,7 @@ pub enum AttemptEnd {
     TooSoon(f64),
     /// Nothing went out yet: the endpoint's script could not be run now.
     Busy,
-    /// It was made.
+    /// An attempt was made, successful or not.
     Finished(Box<FinishedAttempt>),
 }
 

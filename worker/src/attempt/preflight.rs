@@ -27,7 +27,7 @@ pub(crate) struct Grants(Mutex<HashMap<EndpointId, HashMap<Url, Arc<GrantSlot>>>
 /// and not by every delivery that waits.
 pub(crate) type GrantSlot = tokio::sync::Mutex<Option<HeldGrant>>;
 
-/// What was granted.
+/// A grant with the time and the version of the endpoint for which it holds.
 #[derive(Debug)]
 pub(crate) struct HeldGrant {
     version: i64,
@@ -41,7 +41,7 @@ pub(crate) struct HeldGrant {
 /// The use of a grant.
 #[derive(Debug)]
 pub(crate) enum Turn {
-    /// Go, then.
+    /// The request may go at this instant, with the headers of the grant.
     At(Instant, Grant),
     /// It is too far off to wait for, at so many requests a second.
     Later(f64),

@@ -15,7 +15,7 @@ const SHORTEST: usize = 6;
 pub(crate) struct Secrets(Vec<String>);
 
 impl Secrets {
-    /// A secret.
+    /// Adds a secret; one of fewer than 6 bytes is left out, because it would match ordinary text.
     pub(crate) fn add(&mut self, secret: &str) {
         if secret.len() >= SHORTEST {
             self.0.push(secret.to_owned());
@@ -126,7 +126,7 @@ fn encodings(secret: &str) -> Vec<String> {
     all
 }
 
-/// `%2f` for `%2F`.
+/// The text with its percent escapes in lower case: `%2f` in place of `%2F`.
 fn lower_escapes(text: &str) -> String {
     let mut left = 0;
     text.chars()

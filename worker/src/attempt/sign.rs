@@ -26,13 +26,14 @@ pub struct SignedRequest {
 }
 
 impl SignedRequest {
-    /// Such as `POST`.
+    /// The HTTP method, such as `POST`; `SCRIPT` where a script is called in place of a request.
     #[must_use]
     pub const fn method(&self) -> &Method {
         &self.method
     }
 
-    /// Where it goes.
+    /// The URL that the request goes to, with its query. It may hold secrets: show
+    /// [`Self::shown_url`].
     #[must_use]
     pub const fn url(&self) -> &Url {
         &self.url

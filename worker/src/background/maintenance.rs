@@ -57,23 +57,23 @@ impl Default for MaintenanceSettings {
 
 /// What the slow work needs.
 pub struct Maintenance {
-    /// What is kept.
+    /// The store whose rows are counted, replayed and removed.
     pub store: Store,
-    /// Whose queues are counted.
+    /// The broker whose queue depths the gauges show.
     pub broker: Arc<dyn Broker>,
-    /// What time it is.
+    /// The source of the current time.
     pub clock: Arc<dyn Clock>,
     /// Where the gauges are.
     pub metrics: Arc<Metrics>,
     /// Which endpoints are at their limit.
     pub admission: Admission,
-    /// Which endpoints fail.
+    /// The successes and failures of endpoints that the recorder has seen since the last look.
     pub health: Arc<Health>,
-    /// Whom to wake.
+    /// Wakes the scheduler for replayed deliveries and the relay for new events.
     pub wake: Wake,
-    /// Bounds.
+    /// How long data is kept, and how long an endpoint may fail.
     pub settings: MaintenanceSettings,
-    /// Ends it.
+    /// Cancelled when the worker stops; every loop returns then.
     pub stopping: CancellationToken,
 }
 

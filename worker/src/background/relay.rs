@@ -30,19 +30,19 @@ const READ: usize = 20;
 
 /// Takes events out of the store's outbox.
 pub struct Relay {
-    /// The outbox.
+    /// The store that holds the outbox.
     pub store: Store,
-    /// Where events go.
+    /// The broker that events are published to and enqueued with.
     pub broker: Arc<dyn Broker>,
-    /// Who subscribes to them.
+    /// The endpoints, some of which subscribe to events.
     pub endpoints: Arc<EndpointCache>,
-    /// What time it is.
+    /// The source of the current time.
     pub clock: Arc<dyn Clock>,
-    /// Counts.
+    /// The metrics of the process, for `posthaste_events_published_total`.
     pub metrics: Arc<Metrics>,
-    /// What this worker recorded itself.
+    /// Wakes the relay at once for events that this worker has recorded.
     pub wake: Wake,
-    /// Ends it.
+    /// Cancelled when the worker stops; the relay returns after its current step.
     pub stopping: CancellationToken,
 }
 

@@ -39,15 +39,15 @@ const STEP: u32 = 500;
 
 /// A worker's sense of time.
 pub struct Scheduler {
-    /// Where what is due goes.
+    /// Attempts the deliveries that are due.
     pub pipeline: Arc<Pipeline>,
-    /// Where it waits.
+    /// The store in which deliveries wait.
     pub store: Store,
-    /// Where to.
+    /// The endpoints that deliveries go to.
     pub endpoints: Arc<EndpointCache>,
-    /// What this worker recorded itself.
+    /// Wakes the scheduler for a due time that this worker has recorded.
     pub wake: Wake,
-    /// Ends it.
+    /// Cancelled when the worker stops; every loop returns after its current step.
     pub stopping: CancellationToken,
     /// Where the next look at parked deliveries begins.
     pub turn: AtomicUsize,

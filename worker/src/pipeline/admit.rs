@@ -100,7 +100,6 @@ struct TenantLane {
     freed: Arc<Notify>,
 }
 
-/// One endpoint's requests.
 #[derive(Debug)]
 struct Lane {
     in_flight: usize,

@@ -7,7 +7,7 @@ use posthaste_shared::domain::notification::{Acceptance, Notification, Notificat
 use posthaste_shared::domain::reading;
 use posthaste_shared::domain::time::Timestamp;
 
-/// Bounds on messages.
+/// Bounds on the messages that a worker takes; what exceeds one goes to the dead-letter queue.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// The largest body, in bytes. Default 1 MiB.
@@ -31,12 +31,13 @@ impl Default for Limits {
 /// What a message is.
 #[derive(Debug)]
 pub enum Decoded {
-    /// A notification.
+    /// A notification with an id, ready to be routed.
     Work(Box<Notification>),
     /// A notification without a name. A redelivery of it could not be told from a second one, so it
     /// goes back to the queue as this message, which has a name, before anything is sent.
     Unnamed(Message),
-    /// Not a notification.
+    /// The message is not a notification: the reason for the dead-letter queue, and a sentence with
+    /// what is wrong.
     Unreadable(DeadReason, String),
 }
 

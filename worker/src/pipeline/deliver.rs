@@ -37,31 +37,32 @@ const SCRIPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the steps of a delivery need.
 pub struct Pipeline {
-    /// What time it is.
+    /// The source of the current time.
     pub clock: Arc<dyn Clock>,
-    /// Counts.
+    /// The metrics of the process.
     pub metrics: Arc<Metrics>,
-    /// Makes spans.
+    /// Creates the spans of deliveries and attempts.
     pub tracer: Tracer,
-    /// Where poison goes.
+    /// The broker whose dead-letter queue takes messages that cannot be handled.
     pub broker: Arc<dyn Broker>,
-    /// Who may go.
+    /// Decides which endpoint may get another request now.
     pub admission: Admission,
-    /// How requests go out.
+    /// Makes the attempts.
     pub attempter: Attempter,
-    /// Where results go.
+    /// Takes results, to be recorded in the store.
     pub recorder: Recorder,
-    /// What this worker has in hand.
+    /// The deliveries and messages that are in flight in this worker.
     pub in_flight: InFlight,
-    /// How much of large notifications it may have in hand.
+    /// Bounds the deliveries of large notifications that are held in memory.
     pub room: Room,
-    /// Which events are wanted.
+    /// Which events are created.
     pub events: EventSettings,
-    /// This worker's name, kept with each attempt.
+    /// The name of this worker, stored with each attempt.
     pub worker: String,
-    /// Every delivery under way.
+    /// The tasks of all deliveries under way, to be waited for when the worker stops.
     pub tasks: TaskTracker,
-    /// Cuts deliveries off.
+    /// Cancelled when the grace period is over: deliveries still under way are dropped without a
+    /// result.
     pub hard_stop: CancellationToken,
 }
 
@@ -80,7 +81,7 @@ enum Ending {
     },
     /// The worker is stopping: another one, or this one after its restart, begins anew.
     Stopping,
-    /// Our fault.
+    /// The handling panicked: a bug of Posthaste, not a fault of the endpoint.
     Panicked,
 }
 

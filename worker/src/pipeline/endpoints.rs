@@ -41,7 +41,7 @@ impl EndpointSet {
         self.enabled.get(tenant).map_or(&[], Vec::as_slice)
     }
 
-    /// All of them.
+    /// All readable endpoints, enabled or not, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
         self.by_id.values()
     }

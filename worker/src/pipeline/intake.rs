@@ -36,15 +36,15 @@ const DEFERRED: Duration = Duration::from_millis(200);
 
 /// The broker's side of a worker.
 pub struct Intake {
-    /// Where deliveries go.
+    /// Attempts the deliveries and records their results.
     pub pipeline: Arc<Pipeline>,
-    /// What is known already.
+    /// The store, which is asked what was recorded of a redelivered notification.
     pub store: Store,
-    /// Who may get what.
+    /// The endpoints that notifications are routed to.
     pub endpoints: Arc<EndpointCache>,
-    /// Bounds on messages.
+    /// The bounds that a message must keep to.
     pub limits: Limits,
-    /// Ends the intake.
+    /// Cancelled when the worker stops: no further message is taken.
     pub stopping: CancellationToken,
 }
 

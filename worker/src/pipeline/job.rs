@@ -17,17 +17,17 @@ use tokio::sync::OwnedSemaphorePermit;
 /// One delivery to be attempted now.
 #[derive(Debug)]
 pub struct Job {
-    /// As it stands before the attempt.
+    /// The delivery as it stands before the attempt.
     pub delivery: Delivery,
-    /// What is delivered.
+    /// The notification that is delivered, shared by all its deliveries.
     pub notification: Arc<Notification>,
-    /// Where to.
+    /// The endpoint that it is delivered to, as it was when the job was started.
     pub endpoint: Arc<Endpoint>,
     /// What an earlier attempt of the round settled.
     pub kept: Option<RoundContent>,
     /// What the store must hold for the result to count.
     pub before: Before,
-    /// Who is told.
+    /// What is acknowledged or released once the result is recorded.
     pub ack: AckHandle,
     /// Its place among the deliveries of a large notification that wait for admission.
     pub waiting: Option<OwnedSemaphorePermit>,

@@ -33,9 +33,9 @@ const QUEUE: usize = 4 * MAX_BATCH;
 /// A result on its way to the store.
 #[derive(Debug)]
 pub struct Finished {
-    /// What is recorded.
+    /// The delivery's new state with its attempt and its event.
     pub record: Record,
-    /// Who is told afterwards.
+    /// What is acknowledged or released after the commit.
     pub ack: AckHandle,
 }
 
@@ -92,23 +92,23 @@ pub struct Recording {
 
 /// What [`Recording`] works with.
 pub struct RecordingParts {
-    /// Where results are kept.
+    /// The store that results are recorded in.
     pub store: Store,
-    /// Where what cannot be kept goes.
+    /// The broker whose dead-letter queue takes messages whose results the store refuses.
     pub broker: Arc<dyn Broker>,
-    /// Acknowledges messages.
+    /// Acknowledges messages to the broker after the commit.
     pub acker: Arc<dyn Acker>,
-    /// What time it is.
+    /// The source of the current time.
     pub clock: Arc<dyn Clock>,
-    /// Counts.
+    /// The metrics of the process.
     pub metrics: Arc<Metrics>,
-    /// Whom to wake for what was recorded.
+    /// Wakes the scheduler for due times and the relay for events that were recorded.
     pub wake: Wake,
-    /// Which endpoints fail.
+    /// Collects the successes and failures of endpoints for [`crate::background::maintenance`].
     pub health: Arc<Health>,
 }
 
-/// Both sides.
+/// The two ends of the queue of results: senders for the deliveries, and the receiver to run.
 #[must_use]
 pub fn recorder(parts: RecordingParts) -> (Recorder, Recording) {
     let (sender, entries) = mpsc::channel(QUEUE);

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use posthaste_shared::domain::time::Timestamp;
 use tokio::sync::Notify;
 
-/// Cheap to clone.
+/// Signals between the parts of one worker: something is due, or there are new events. Clones share
+/// the same signals.
 #[derive(Debug, Clone, Default)]
 pub struct Wake(Arc<Inner>);
 

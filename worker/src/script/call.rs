@@ -41,7 +41,6 @@ const PATIENCE: Duration = Duration::from_millis(250);
 #[cfg(target_os = "linux")]
 pub(super) const NICE: i32 = 10;
 
-/// Who calls what.
 pub(super) struct Asked<'a> {
     pub(super) tenant: &'a TenantId,
     pub(super) script: &'a Script,

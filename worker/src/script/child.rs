@@ -27,7 +27,7 @@ pub(super) const HEAP_BYTES: usize = 192 * 1024 * 1024;
 const PROGRAM_BYTES: usize = 128 * 1024 * 1024;
 /// The head of an answer, at most: the problem with a source, in words.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
-/// The longest answer.
+/// The longest answer that is read from a child, in bytes: its head, the bytecode and the places.
 pub(super) const MAX_ANSWER_BYTES: usize =
     MAX_HEAD_BYTES + compile::MAX_BYTECODE_BYTES + compile::MAX_PLACES * PLACE_BYTES;
 /// A place in the code and its place in the source: four numbers of four bytes.

@@ -20,7 +20,7 @@ pub(super) struct Crowd(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// In all.
+    /// Of all tenants together, at most.
     most: usize,
     /// Of one tenant, at most; fewer while little is free.
     most_each: usize,

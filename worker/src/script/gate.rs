@@ -32,7 +32,7 @@ pub(super) struct Full;
 enum Standing {
     /// At its end, if that is not too far.
     Comes,
-    /// At its beginning.
+    /// Before all others of its tenant, however long the line is.
     Returns,
 }
 

@@ -124,9 +124,9 @@ pub fn compile(source: &str) -> Result<Script, ScriptProblem> {
 pub struct ScriptProblem {
     /// Of the source as written, from 1; `None` where the problem is with the whole of it.
     pub line: Option<u32>,
-    /// In characters, from 1.
+    /// The column in characters, from 1; `None` where the problem is with the whole of it.
     pub column: Option<u32>,
-    /// What is wrong, and what it must be.
+    /// What is wrong with the source, and what it must be.
     pub message: String,
 }
 
@@ -195,7 +195,7 @@ pub struct Called {
 /// What a script returned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Returned {
-    /// As JSON text.
+    /// The value that the script returned, as JSON text of up to [`MAX_RETURNED_BYTES`].
     Json(String),
     /// `undefined`, a function or a symbol, which JSON does not have.
     Nothing,
@@ -221,7 +221,7 @@ pub enum ScriptError {
         /// In words, with the place in the script.
         text: String,
     },
-    /// It threw.
+    /// The script threw an error, or what it did amounts to one.
     #[error("{text}")]
     Threw {
         /// The error, with the place in the script.
@@ -230,7 +230,7 @@ pub enum ScriptError {
     /// It could not be called at all.
     #[error("{text}")]
     Unusable {
-        /// Why.
+        /// Why it could not be called, as a sentence.
         text: String,
     },
 }

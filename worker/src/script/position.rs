@@ -5,7 +5,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Position {
     pub(super) line: u32,
-    /// In characters.
+    /// In characters, not in bytes.
     pub(super) column: u32,
 }
 

@@ -82,9 +82,9 @@ struct Prelude<'js> {
     fire: Function<'js>,
     /// Says what was thrown.
     explain: Function<'js>,
-    /// Takes an answer.
+    /// Resolves the promise of a request with its answer.
     answered: Function<'js>,
-    /// Takes why there is no answer.
+    /// Rejects the promise of a request with the reason why there is no answer.
     unanswered: Function<'js>,
 }
 

@@ -52,7 +52,7 @@ pub(super) enum Event {
     Fetched {
         /// The prelude's number of it.
         id: u32,
-        /// The answer.
+        /// The answer, or why there is none.
         result: std::result::Result<Reply, SendError>,
     },
 }
@@ -98,7 +98,7 @@ impl Held {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Puts one in.
+    /// Holds a place that was taken again after a wait.
     pub(super) fn put(&self, place: Place) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
     }

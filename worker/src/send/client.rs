@@ -59,7 +59,7 @@ pub(super) struct Client {
 /// A client that offers certain versions of HTTP.
 #[derive(Debug, Clone)]
 struct Versions {
-    /// Keeps connections.
+    /// Keeps idle connections for later requests.
     kept: Http,
     /// Opens a connection for each request.
     fresh: Http,

@@ -49,13 +49,12 @@ impl Known {
         self.0.unanswered.load(Ordering::Acquire)
     }
 
-    /// An answer came.
+    /// Notes that an answer came: the next request on the connection finds it already used.
     pub(super) fn answered(&self) {
         self.0.proven.store(true, Ordering::Release);
     }
 }
 
-/// The bytes' way.
 #[derive(Debug)]
 pub(super) enum Stream {
     Plain(TcpStream),

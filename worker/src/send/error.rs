@@ -27,7 +27,7 @@ pub enum SendError {
 }
 
 impl SendError {
-    /// In words.
+    /// The failure as a stable code and a sentence, for the attempt's row.
     #[must_use]
     pub fn error(&self) -> AttemptError {
         match self {

@@ -60,11 +60,11 @@ pub(crate) struct Outgoing {
 pub struct Exchange {
     /// The answer, or why there is none.
     pub result: Result<Reply, SendError>,
-    /// The whole exchange.
+    /// How long the whole exchange took.
     pub duration: Duration,
-    /// Its parts.
+    /// How long each phase took, in milliseconds; `None` for a phase that did not take place.
     pub phases: Phases,
-    /// The address that was called.
+    /// The address that was called, with its port; without a port where no connection was made.
     pub address: Option<String>,
 }
 

@@ -23,10 +23,10 @@ pub const MEANT_BODY_BYTES: usize = 1024 * 1024;
 /// How long a body is waited for that decides nothing.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// An answer.
+/// The answer to a request, of which no more of the body is kept than was read.
 #[derive(Debug, Clone)]
 pub struct Reply {
-    /// HTTP status.
+    /// The HTTP status code, final: never a 1xx.
     pub status: u16,
     /// Headers, names in lower case.
     pub headers: HeaderMap,
@@ -50,7 +50,7 @@ pub enum Reading {
 /// Why an answer's body is not all there, or cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BodyFault {
-    /// The connection broke.
+    /// The connection broke before the end of the body.
     BrokenOff {
         /// How many bytes had come.
         got: usize,
@@ -71,7 +71,7 @@ pub enum BodyFault {
     },
     /// It is compressed, though the request asked for it not to be.
     Encoded {
-        /// Such as `gzip`.
+        /// The content coding in lower case, such as `gzip`; several are joined by `+`.
         coding: String,
         /// How many bytes came.
         got: usize,

@@ -33,9 +33,9 @@ pub(super) enum Stage {
     LookingUp(String),
     /// A TCP connection to one of these.
     Connecting(Vec<SocketAddr>),
-    /// The TLS handshake.
+    /// The end of the TLS handshake with this address.
     Handshake(SocketAddr),
-    /// The answer's head.
+    /// The head of the answer from this address.
     Waiting(SocketAddr),
 }
 

@@ -296,9 +296,9 @@ pub struct Subject<'a> {
     pub delivery: DeliveryId,
     /// The one recipient it is for, where there are several.
     pub recipient: Option<&'a str>,
-    /// What is delivered.
+    /// The notification that is delivered, as the endpoint's transform left it.
     pub notification: &'a Notification,
-    /// Where to.
+    /// The endpoint that it is delivered to.
     pub endpoint: &'a Endpoint,
     /// The request's own place in a trace, where it is recorded; else the notification's goes with
     /// it.
@@ -310,11 +310,11 @@ pub struct Subject<'a> {
 pub struct Rendered {
     /// The exact bytes that are signed and sent.
     pub body: Bytes,
-    /// Of the body.
+    /// The `Content-Type` of the body.
     pub content_type: String,
     /// Headers of the wire format, beside content type, signature and the endpoint's static ones.
     pub headers: Vec<Header>,
-    /// Where to, if not to the endpoint's URL.
+    /// The URL that the request goes to. Default: the endpoint's URL.
     pub url: Option<Url>,
 }
 
@@ -334,9 +334,9 @@ impl Rendered {
 /// One header of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
-    /// As it goes out.
+    /// The header's name, as it goes out.
     pub name: String,
-    /// As it goes out.
+    /// The header's value, as it goes out.
     pub value: Secret,
     /// Whether the value must not be kept or shown.
     pub sensitive: bool,
@@ -370,9 +370,9 @@ impl Header {
 pub struct Preflight {
     /// What it is for, in an error's text, such as `the auth URL`.
     pub what: &'static str,
-    /// Such as `POST`.
+    /// The HTTP method, such as `POST`.
     pub method: Method,
-    /// Where to.
+    /// The URL that the request goes to, bound by the egress policy like any other.
     pub url: Url,
     /// What goes with it, beside `Content-Length`.
     pub headers: Vec<Header>,
@@ -385,7 +385,7 @@ pub struct Preflight {
 pub struct Grant {
     /// Headers for the delivery's own request.
     pub headers: Vec<Header>,
-    /// Where it is kept, for how long.
+    /// How long the grant holds, where it is kept for later deliveries.
     pub lasts: Duration,
     /// The most requests a second that the receiver wants, where it said so.
     pub rate_per_second: Option<f64>,
@@ -421,7 +421,7 @@ pub struct RenderError {
 }
 
 impl RenderError {
-    /// `member` `problem`.
+    /// An error whose text is `member` followed by `problem`.
     #[must_use]
     pub fn new(member: impl Into<String>, problem: impl Into<String>) -> Self {
         Self {
@@ -458,7 +458,7 @@ impl From<RenderError> for FieldProblem {
 /// What is told about a wire format.
 #[derive(Debug, Clone)]
 pub struct WireInfo {
-    /// In a sentence or two.
+    /// What the wire format sends and to whom, in a sentence or two.
     pub description: &'static str,
     /// Whether endpoints of it can have a signing secret.
     pub signs: bool,
@@ -473,20 +473,20 @@ pub struct WireInfo {
 /// A notification that shows what a wire format needs.
 #[derive(Debug, Clone)]
 pub struct Sample {
-    /// Its type.
+    /// The notification's type, such as `message.phone.received`.
     pub kind: &'static str,
-    /// Its payload.
+    /// The notification's payload, valid for the wire format.
     pub payload: Value,
-    /// Its recipient, an object.
+    /// The notification's recipient, an object, where the wire format needs one.
     pub recipient: Option<Value>,
-    /// Its overrides, an object.
+    /// The notification's overrides, an object by wire format.
     pub overrides: Option<Value>,
     /// Settings that suffice for an endpoint that takes it.
     pub settings: Value,
 }
 
 impl Sample {
-    /// With a payload alone.
+    /// A sample with a payload and neither recipient, overrides nor settings.
     #[must_use]
     pub fn new(kind: &'static str, payload: Value) -> Self {
         Self {

@@ -8,7 +8,7 @@ use posthaste_shared::domain::delivery::FailureReason;
 use posthaste_shared::domain::retry::RetryOn;
 use posthaste_shared::domain::time::Timestamp;
 
-/// What happened.
+/// What happened in an attempt, as the wire format reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The endpoint took it.
@@ -20,22 +20,22 @@ pub enum Outcome {
     },
     /// The endpoint, or our own policy, said no for good.
     Refused {
-        /// Why.
+        /// The delivery's `reason` once it has failed.
         reason: FailureReason,
-        /// In words.
+        /// A stable code and a sentence that says what was refused.
         error: AttemptError,
-        /// The provider's code.
+        /// The error code of the provider, as its answer has it.
         provider_error_code: Option<String>,
     },
     /// It did not work this time.
     Transient {
         /// The kind of failure, which a policy may retry.
         kind: RetryOn,
-        /// In words.
+        /// A stable code and a sentence that says what failed.
         error: AttemptError,
         /// How long the endpoint asked us to wait.
         retry_after: Option<Duration>,
-        /// The provider's code.
+        /// The error code of the provider, as its answer has it.
         provider_error_code: Option<String>,
     },
 }
@@ -132,15 +132,15 @@ impl Outcome {
     }
 }
 
-/// What we do next.
+/// What follows from an outcome by the endpoint's retry policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Nothing: it is delivered.
+    /// No further attempt: the notification is delivered.
     Complete,
-    /// Another attempt.
+    /// Another attempt is due at this time.
     RetryAt(Timestamp),
-    /// Nothing: it failed.
+    /// No further attempt: the delivery has failed for this reason.
     GiveUp(FailureReason),
-    /// Nothing: its time ran out while we tried.
+    /// No further attempt: the delivery expired during this one.
     Expire,
 }

@@ -15,7 +15,6 @@ use super::{
     settings,
 };
 
-/// The wire format.
 #[derive(Debug)]
 pub(super) struct Raw;
 

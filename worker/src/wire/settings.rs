@@ -43,7 +43,7 @@ impl Default for Common {
     }
 }
 
-/// Their names.
+/// The names of the settings that all wire formats have.
 const COMMON: [&str; 3] = ["webhook_id", "traceparent", "transform"];
 
 /// Reads a wire format's settings into its own type; those that all have are left out.

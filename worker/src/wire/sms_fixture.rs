@@ -13,7 +13,7 @@ use super::{FieldProblem, Subject, fixtures};
 
 pub(super) use super::fixtures::reply;
 
-/// 2026-01-01T00:00:00Z.
+/// The time 2026-01-01T00:00:00Z, in microseconds since 1970.
 pub(super) const NOW: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
 
 pub(super) fn vectors() -> Value {

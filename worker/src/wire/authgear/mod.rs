@@ -75,16 +75,15 @@ struct Variables {
     others: Map<String, Value>,
 }
 
-/// A notification's recipient.
+/// The recipient of a notification: the phone number that the SMS goes to.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct Recipient {
     /// The phone number that the SMS goes to where the payload has no `to`, in E.164.
     phone_number: Option<String>,
-    /// The same.
+    /// Another name for `phone_number`.
     phone: Option<String>,
 }
 
-/// What goes out.
 #[derive(Serialize)]
 struct Body {
     to: String,

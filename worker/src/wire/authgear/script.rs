@@ -39,7 +39,6 @@ export default async function (e: CustomSMSGatewayPayload): Promise<CustomSMSGat
 "#,
 );
 
-/// The wire format.
 #[derive(Debug)]
 pub(in crate::wire) struct AuthgearScript;
 

@@ -26,7 +26,6 @@ const NEW_SECRET_CHARS: usize = 32;
 /// The longest secret that is taken.
 const MAX_SECRET_CHARS: usize = 255;
 
-/// The wire format.
 #[derive(Debug)]
 pub(in crate::wire) struct AuthgearSms;
 

@@ -27,7 +27,6 @@ const STRUCTURED: &str = "application/cloudevents+json; charset=utf-8";
 /// The media type of the data.
 const DATA: &str = "application/json";
 
-/// The wire format.
 #[derive(Debug)]
 pub(super) struct Cloudevents;
 

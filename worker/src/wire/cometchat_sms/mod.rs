@@ -26,7 +26,6 @@ const TRIGGER: &str = "sms-notification-payload-generated";
 /// What `webhook` says of every one.
 const PROVIDER: &str = "custom";
 
-/// The wire format.
 #[derive(Debug)]
 pub(super) struct CometchatSms;
 
@@ -63,7 +62,7 @@ enum Region {
     In,
 }
 
-/// A notification's payload.
+/// The payload of a notification: the messages that the SMS reports, and its text.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Payload {
@@ -83,7 +82,7 @@ struct Payload {
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 struct Message {
-    /// Who sent it.
+    /// The user who sent the message.
     sender: Sender,
     /// The text, or what stands for it.
     message: String,
@@ -139,12 +138,12 @@ struct Recipient {
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 struct To {
-    /// The user's id.
+    /// The id of the user in CometChat.
     uid: String,
     /// The user's phone number in E.164, if it is known.
     #[serde(skip_serializing_if = "nothing")]
     phno: Option<String>,
-    /// The user's name.
+    /// The name of the user, as CometChat shows it.
     name: String,
 }
 

@@ -23,7 +23,7 @@ const RECEIVED: &str = "message.phone.received";
 /// One type of event.
 #[derive(Debug)]
 pub(super) struct Kind {
-    /// Such as `message.phone.received`.
+    /// The event's type, such as `message.phone.received`.
     pub(super) name: &'static str,
     source: Source,
     members: &'static [(&'static str, Fill)],
@@ -257,7 +257,7 @@ impl Kind {
         Ok(data)
     }
 
-    /// The CloudEvent's `source`.
+    /// The `source` of the CloudEvent, made from the members of the payload.
     pub(super) fn source(&self, data: &Map<String, Value>) -> String {
         match self.source {
             Source::Path(path) => path.to_owned(),

@@ -33,7 +33,6 @@ const TOKEN_SECONDS: i64 = 600;
 /// The longest signing key, in characters: httpSMS's own limit.
 const MAX_KEY_CHARS: usize = 255;
 
-/// The wire format.
 #[derive(Debug)]
 pub(super) struct Httpsms;
 

@@ -187,7 +187,7 @@ fn the_notification_gives_id_and_time() {
     assert_eq!(event(&notification)["id"], N_1);
 }
 
-/// Of `n-1`.
+/// The event id that belongs to the notification `n-1`.
 const N_1: &str = "51aeea8f-fa05-4262-8d35-c87463465885";
 
 #[test]

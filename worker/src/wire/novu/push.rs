@@ -23,7 +23,6 @@ use crate::wire::{
     Unwritten, Wire, WireInfo, settings, status,
 };
 
-/// The wire format.
 #[derive(Debug)]
 pub(in crate::wire) struct NovuPush;
 
@@ -45,7 +44,7 @@ const MAX_SECRET: usize = 255;
 const URL_MEMBER: &str = "webhookUrl";
 const KEY_MEMBER: &str = "hmacSecretKey";
 
-/// An endpoint's settings.
+/// The settings of an endpoint: what is sent and how it is signed.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Settings {
@@ -70,7 +69,7 @@ struct Payload {
     content: Option<String>,
     /// The payload that the workflow was triggered with.
     payload: Option<Map<String, Value>>,
-    /// Of a digest.
+    /// What a digest step gathered, if the workflow has one.
     step: Option<Step>,
     /// What you call the message, for the setting `message_id`; by default the delivery's id.
     message_id: Option<String>,
@@ -82,7 +81,7 @@ struct Payload {
 struct Step {
     /// Whether there was one.
     digest: bool,
-    /// What it gathered.
+    /// The events that the digest gathered; none by default.
     events: Vec<Value>,
     /// How many; by default as many as `events` has.
     total_count: Option<u64>,

@@ -22,7 +22,6 @@ use crate::wire::{
     Subject, Unwritten, Wire, WireInfo, settings, status,
 };
 
-/// The wire format.
 #[derive(Debug)]
 pub(in crate::wire) struct NovuSms;
 
@@ -108,7 +107,7 @@ struct Payload {
     phone: Option<String>,
     /// What you call the message; sent with `full_body`.
     id: Option<String>,
-    /// Sent with `full_body`.
+    /// Data of your own for the gateway; sent with `full_body`.
     #[serde(rename = "customData", alias = "custom_data")]
     custom_data: Option<Map<String, Value>>,
 }
@@ -124,7 +123,6 @@ struct Recipient {
     step_id: Option<String>,
 }
 
-/// A notification, read.
 struct Message {
     layers: Layers,
     payload: Payload,

@@ -18,11 +18,11 @@ const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 const RULE: &str = "must be whsec_ and the base64 of 24 to 64 random bytes, \
                     or whsk_ and the base64 of an ed25519 seed of 32 bytes and its public key";
 
-/// A secret, read.
+/// A signing secret, decoded from the text that the endpoint has.
 pub(super) enum Key {
     /// For HMAC-SHA256: 24 to 64 bytes.
     Symmetric(Vec<u8>),
-    /// For ed25519.
+    /// For ed25519, as the scheme `v1a` of Standard Webhooks has it.
     Asymmetric(Box<SigningKey>),
 }
 

@@ -18,7 +18,6 @@ use super::{
     settings,
 };
 
-/// The wire format.
 #[derive(Debug)]
 pub(super) struct Standard;
 

@@ -9,7 +9,7 @@ const MAX_DEPTH: usize = 250;
 /// (ECMA-262, `OrdinaryOwnPropertyKeys`).
 const INDEX_END: u64 = u32::MAX as u64;
 
-/// A value.
+/// A JSON value with the text that it was read from.
 #[derive(Debug)]
 pub(super) struct Node<'t> {
     /// As it is written.
@@ -23,7 +23,7 @@ pub(super) struct Node<'t> {
 
 #[derive(Debug)]
 pub(super) enum Kind<'t> {
-    /// True, false, null.
+    /// One of the words `true`, `false` and `null`.
     Word,
     Number(f64),
     /// UTF-16, as the engine has it: half a pair is a character, too.
