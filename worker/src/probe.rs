@@ -1,5 +1,5 @@
 //! Tries an endpoint now: one request, outside the queue, nothing recorded; tells what went out,
-//! what came back, and what Posthaste would have made of it.
+//! what came back, and what Posthaste would have done next.
 
 use posthaste_shared::domain::attempt::{AttemptError, Phases};
 use posthaste_shared::domain::delivery::{FailureReason, Hold};
@@ -27,7 +27,7 @@ pub struct Probe {
     pub response: Option<ProbeResponse>,
     /// Why nothing came back, or what was wrong with it.
     pub error: Option<AttemptError>,
-    /// What would become of a delivery after this, as a sentence.
+    /// What would happen to a delivery after this, as a sentence.
     pub verdict: String,
     /// The same in one word: `delivered`, `retry`, `waits`, or the reason of a failure.
     pub outcome: &'static str,
@@ -111,13 +111,13 @@ pub async fn probe(
 }
 
 fn report(endpoint: &Endpoint, finished: FinishedAttempt) -> Probe {
-    let made = AttemptFacts {
+    let facts = AttemptFacts {
         number: 1,
         expires_at: None,
         now: finished.over,
         jitter: 0.0,
     };
-    let (outcome_word, verdict) = match decide(&finished.outcome, &endpoint.retry, made) {
+    let (outcome_word, verdict) = match decide(&finished.outcome, &endpoint.retry, facts) {
         Verdict::Complete => ("delivered", "the endpoint took it".to_owned()),
         Verdict::RetryAt(at) => {
             let pause = at.since(finished.over).as_secs_f64();

@@ -37,10 +37,10 @@ const FLUSH: Duration = Duration::from_secs(5);
 
 /// How long the worker's loops may take to end.
 const LOOPS: Duration = Duration::from_secs(1);
-/// How long giving leases back may take.
+/// How long releasing leases may take at the stop of a worker.
 const RELEASE: Duration = Duration::from_secs(2);
 
-/// What a worker is told.
+/// The settings of a worker.
 #[derive(Debug, Clone)]
 pub struct WorkerSettings {
     /// Attempts under way at once, 1 to 65,536. Default 1,024.
@@ -124,7 +124,8 @@ pub struct Worker {
 pub enum Stopped {
     /// Everything that was under way is finished and recorded.
     Drained,
-    /// So many deliveries, and those whose results could not be recorded, will be made again.
+    /// This number of deliveries was cut off; they, and those whose results could not be recorded,
+    /// will be attempted again.
     CutOff(usize),
 }
 
@@ -132,8 +133,8 @@ impl Worker {
     /// Starts taking and delivering work.
     ///
     /// # Errors
-    /// When the HTTP client cannot be made or the broker's configuration cannot be used. A store or
-    /// broker that is down is no error: the worker waits for it.
+    /// When the HTTP client cannot be created or the broker's configuration cannot be used. A store
+    /// or broker that is down is not an error: the worker waits for it.
     pub async fn start(parts: WorkerParts, settings: WorkerSettings) -> Result<Self, StartError> {
         let consumer = parts.broker.consume(settings.prefetch).await?;
         let stopping = CancellationToken::new();
@@ -221,8 +222,8 @@ impl Worker {
         })
     }
 
-    /// Returns when a part of the worker ended by itself, which it never should: the process had
-    /// better end and be started again.
+    /// Returns when a part of the worker ended by itself, which it never should: the process should
+    /// exit and be restarted.
     pub async fn failed(&mut self) {
         tokio::select! {
             _ = self.loops.join_next() => {}
@@ -253,11 +254,11 @@ impl Worker {
             .is_ok();
         if !flushed {
             tracing::warn!(
-                "results could not be recorded in time; their deliveries will be made again"
+                "results could not be recorded in time; their deliveries will be attempted again"
             );
             flush.abort();
         }
-        self.give_back_leases().await;
+        self.release_leases().await;
         if drained && flushed {
             Stopped::Drained
         } else {
@@ -265,7 +266,7 @@ impl Worker {
         }
     }
 
-    async fn give_back_leases(&self) {
+    async fn release_leases(&self) {
         let leases = self.in_flight.abandoned();
         if leases.is_empty() {
             return;
@@ -274,10 +275,15 @@ impl Worker {
         match tokio::time::timeout(RELEASE, released).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => {
-                tracing::warn!(%error, "leases could not be given back; they end by themselves")
+                tracing::warn!(
+                    %error,
+                    "leases could not be released; they will expire by themselves"
+                )
             }
             Err(_) => {
-                tracing::warn!("leases could not be given back in time; they end by themselves")
+                tracing::warn!(
+                    "leases could not be released in time; they will expire by themselves"
+                )
             }
         }
     }

@@ -36,7 +36,7 @@ pub fn classify(endpoint: &Endpoint, result: &Result<Reply, SendError>, now: Tim
     }
 }
 
-/// What came of it in one word, for the attempt's row and the metrics.
+/// The result of an exchange in one word, for the attempt's row and the metrics.
 #[must_use]
 pub const fn result(result: &Result<Reply, SendError>) -> AttemptResult {
     match result {

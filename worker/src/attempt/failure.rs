@@ -27,7 +27,7 @@ pub(super) fn script_failed(endpoint: &Endpoint, error: ScriptError) -> (Attempt
         }
     };
     match error {
-        // Busy is told apart before: nothing has run then.
+        // `Busy` does not get here: nothing ran then, and the delivery is parked.
         ScriptError::Busy | ScriptError::TimedOut => {
             let text = format!(
                 "the script did not end within {} ms",

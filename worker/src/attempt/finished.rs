@@ -11,8 +11,8 @@ use crate::send::BodyFault;
 use crate::wire::Reply;
 use crate::wire::outcome::Outcome;
 
-/// Behind the part of an answer that is kept, so much more is looked at: a secret that begins in
-/// the part and goes on behind it is recognised up to this length, in bytes, as it stands there.
+/// How many bytes behind the stored part of an answer are searched for secrets. A secret that
+/// begins in the stored part and ends behind it is recognised up to this length.
 const MAX_SECRET: usize = 16 * 1024;
 
 /// An attempt that was made.

@@ -48,7 +48,7 @@ pub struct Attempter {
     grants: Grants,
 }
 
-/// What came of an attempt.
+/// The result of an attempt.
 #[derive(Debug)]
 pub enum AttemptEnd {
     /// Nothing went out, and nothing should.
@@ -58,9 +58,9 @@ pub enum AttemptEnd {
         /// What the endpoint's transform wrote to its console.
         console: Option<String>,
     },
-    /// Nothing went out, for it cannot be written.
+    /// Nothing went out: the notification cannot be written in the wire format.
     Unwritable(RenderError),
-    /// Nothing went out yet: the receiver wants no more than so many requests a second.
+    /// Nothing went out yet: the receiver wants no more than this number of requests a second.
     TooSoon(f64),
     /// Nothing went out yet: the endpoint's script could not be run now.
     Busy,
@@ -113,7 +113,7 @@ impl<T: Into<Unwritten>> From<T> for NotMade {
 }
 
 impl Attempter {
-    /// With a client of its own kind.
+    /// An attempter that sends by `sender`, scripts included, and compiles scripts by `compiler`.
     #[must_use]
     pub fn new(sender: Sender, clock: Arc<dyn Clock>, compiler: Compiler) -> Self {
         Self {
@@ -153,7 +153,7 @@ impl Attempter {
         }
     }
 
-    /// What is wrong with the endpoint's scripts, those alone that `before` does not have.
+    /// What is wrong with the endpoint's scripts, except those that `before` has already.
     ///
     /// # Errors
     /// When it cannot be found out now; why, as a sentence.
@@ -188,8 +188,8 @@ impl Attempter {
     }
 
     /// The first attempt of a round runs the endpoint's transform as it is then; the others send
-    /// what it gave, so that all have the same bytes under the same id, whatever becomes of the
-    /// transform meanwhile.
+    /// what it gave, so that all have the same bytes under the same id, however the transform is
+    /// changed meanwhile.
     async fn make(
         &self,
         attempt: &Attempt<'_>,
@@ -243,8 +243,8 @@ impl Attempter {
         Ok(attempt.unsent(failure, console, self.clock.now()))
     }
 
-    /// Nothing was sent of what a transform gave. An attempt is made of it all the same where it is
-    /// a failure: what the transform wrote to its console tells the author most then.
+    /// Nothing was sent of what a transform gave. A failure is still recorded as an attempt,
+    /// because what the transform wrote to its console helps its author most then.
     fn unsent_after(
         &self,
         attempt: &Attempt<'_>,
@@ -261,7 +261,7 @@ impl Attempter {
         }
     }
 
-    /// Sends what the endpoint's transform made of the notification. The URL that it chose takes
+    /// Sends the notification as the endpoint's transform returned it. The URL that it chose takes
     /// the place of the endpoint's own before anything is asked, rendered or signed.
     async fn send_transformed(
         &self,

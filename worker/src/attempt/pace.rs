@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long work waits in memory, for its turn or for its endpoint, before it is parked: long
-/// enough for a healthy endpoint to make room (a round finished or two), short enough to be no
+/// enough for a healthy endpoint to make room (a request or two), short enough to be no
 /// burden.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(250);
 

@@ -43,7 +43,7 @@ pub(crate) struct HeldGrant {
 pub(crate) enum Turn {
     /// The request may go at this instant, with the headers of the grant.
     At(Instant, Grant),
-    /// It is too far off to wait for, at so many requests a second.
+    /// It is too far off to wait for, at this rate in requests a second.
     Later(f64),
 }
 
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_url_is_asked_for_itself_and_only_so_many_are_held() {
+    async fn each_url_is_asked_for_itself_and_their_number_is_bounded() {
         let grants = Grants::default();
         let id = EndpointId::parse("e-1").unwrap();
         let url = |n: usize| Url::parse(&format!("https://example.com/{n}")).unwrap();

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use posthaste_shared::domain::view::REDACTED;
 
-/// What is shorter is no secret that could be told from other text, in bytes.
+/// The shortest secret that is redacted, in bytes: a shorter one could not be told from other text.
 const SHORTEST: usize = 6;
 
 /// The secrets of one request.

@@ -1,4 +1,4 @@
-//! Puts a request together and signs it. [`SignedRequest`] can be made here only and is the only
+//! Puts a request together and signs it. [`SignedRequest`] can be created here only and is the only
 //! thing that can be sent, so an unsigned request does not compile.
 
 use std::time::Duration;
@@ -193,7 +193,7 @@ impl SignedRequest {
     fn set(&mut self, header: Header) -> Result<(), RenderError> {
         let problem = |problem: &str| RenderError::new(format!("headers.{}", header.name), problem);
         let name = HeaderName::from_bytes(header.name.as_bytes())
-            .map_err(|_| problem("is no header name"))?;
+            .map_err(|_| problem("is not a header name"))?;
         let mut value = HeaderValue::from_str(header.value.expose())
             .map_err(|_| problem("has a value that no header can have"))?;
         value.set_sensitive(header.sensitive);

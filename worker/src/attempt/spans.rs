@@ -21,7 +21,7 @@ pub(crate) fn request(attempt: &Span, method: &Method, purpose: Option<&'static 
     span
 }
 
-/// What came of a request.
+/// Closes the span of a request with its result.
 pub(crate) fn answered(mut span: Span, request: &SignedRequest, exchange: &Exchange) {
     if span.recorded().is_none() {
         return;

@@ -28,7 +28,7 @@ const REPLAY_AHEAD: u32 = 5_000;
 const RETENTION: Duration = Duration::from_secs(60);
 /// The least pause between two steps of removing.
 const RETENTION_PAUSE: Duration = Duration::from_millis(50);
-/// How often tables for the attempts of days to come are made: they are there for a week ahead.
+/// How often tables for the attempts of the coming days are created; they exist for a week ahead.
 const PARTITIONS: Duration = Duration::from_secs(3600);
 /// The most rows removed or replayed in one step: a few milliseconds' work for the database.
 const STEP: u32 = 500;
@@ -139,8 +139,11 @@ impl Maintenance {
     fn note(&self, what: &str, result: Result<(), StoreError>) {
         if let Err(error) = result {
             self.metrics.store_errors.inc();
-            tracing::warn!(%error, cause = causes_of(&error), "{what} could not be looked after; \
-                trying again");
+            tracing::warn!(
+                %error,
+                cause = causes_of(&error),
+                "maintenance of {what} failed; trying again"
+            );
         }
     }
 
@@ -209,8 +212,10 @@ impl Maintenance {
             .disable_failing(now.before(self.settings.disable_after), &failing, now)
             .await?
         {
-            tracing::warn!(endpoint.id = %endpoint.id, "the endpoint is disabled: all attempts \
-                failed for too long");
+            tracing::warn!(
+                endpoint.id = %endpoint.id,
+                "the endpoint is disabled, because all attempts at it have failed for too long"
+            );
             self.wake.events();
         }
         Ok(())

@@ -50,10 +50,10 @@ pub struct Relay {
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
     /// The outbox cannot be read or marked.
-    #[error("the outbox cannot be used now")]
+    #[error("the outbox cannot be read or updated")]
     Store(#[from] StoreError),
     /// The broker did not take every event; those stay in the outbox.
-    #[error("the broker did not take an event")]
+    #[error("the broker did not accept every event")]
     Broker(#[from] BrokerError),
 }
 
@@ -65,7 +65,11 @@ impl Relay {
                 Ok(published) if published == STEP as usize => Duration::ZERO,
                 Ok(_) => POLL,
                 Err(error) => {
-                    tracing::warn!(%error, cause = causes_of(&error), "events wait in the outbox");
+                    tracing::warn!(
+                        %error,
+                        cause = causes_of(&error),
+                        "events could not be published and stay in the outbox; trying again"
+                    );
                     Duration::from_secs(1)
                 }
             };
@@ -177,14 +181,14 @@ impl Relay {
         Ok(())
     }
 
-    /// What httpSMS endpoints are told of failed and expired deliveries, each with the place of its
-    /// event. The notifications that those are of come from the store; one that is gone from there
-    /// is not told of.
+    /// The notifications of failed and expired deliveries for httpSMS endpoints, each with the
+    /// place of its event. The original notifications come from the store; for one that has been
+    /// removed there is nothing to send.
     async fn message_events(
         &self,
         events: Vec<(usize, &Event)>,
     ) -> Result<Vec<(usize, Notification)>, RelayError> {
-        let mut made = Vec::new();
+        let mut created = Vec::new();
         for some in events.chunks(READ) {
             let deliveries: Vec<_> = some
                 .iter()
@@ -197,26 +201,23 @@ impl Relay {
                 .map(|(_, _, it)| (it.tenant.clone(), it.notification_id.clone()))
                 .collect();
             let about = self.store.notifications(&ids).await?;
-            made.extend(
-                deliveries
-                    .iter()
-                    .zip(ids)
-                    .filter_map(|((place, event, delivery), id)| {
-                        let about = about
-                            .get(&id)
-                            .filter(|about| about.origin == Origin::Producer)?;
-                        let news = message_events::of(event, delivery, about)?;
-                        Some((
-                            *place,
-                            Notification {
-                                hops: about.hops,
-                                ..news
-                            },
-                        ))
-                    }),
-            );
+            created.extend(deliveries.iter().zip(ids).filter_map(
+                |((place, event, delivery), id)| {
+                    let about = about
+                        .get(&id)
+                        .filter(|about| about.origin == Origin::Producer)?;
+                    let news = message_events::of(event, delivery, about)?;
+                    Some((
+                        *place,
+                        Notification {
+                            hops: about.hops,
+                            ..news
+                        },
+                    ))
+                },
+            ));
         }
-        Ok(made)
+        Ok(created)
     }
 }
 

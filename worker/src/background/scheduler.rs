@@ -22,9 +22,9 @@ use crate::pipeline::job::{AckHandle, Job};
 use crate::pipeline::record::Finished;
 use crate::pipeline::wake::Wake;
 
-/// How much longer than its endpoint's timeout a claimed delivery may be in a worker's in_flight:
-/// the wait for admission and the time to record. After that another worker takes it, should this
-/// one have died.
+/// How much longer than its endpoint's timeout the lease of a claimed delivery lasts: the wait for
+/// admission (at most 5 s, `SLOT_PATIENCE`) and the time to record. Then another worker takes the
+/// delivery, should this one have died.
 const LEASE_MARGIN: Duration = Duration::from_secs(10);
 /// How often the store is asked for what other processes recorded.
 const POLL: Duration = Duration::from_millis(250);
@@ -210,14 +210,15 @@ impl Scheduler {
             lease_until,
         } in claimed
         {
-            let Some(in_hand) = self.pipeline.in_flight.take(delivery.id, Some(lease_until)) else {
+            let Some(in_flight) = self.pipeline.in_flight.take(delivery.id, Some(lease_until))
+            else {
                 continue;
             };
             let before = Before::Known {
                 round: delivery.round,
                 attempt_count: delivery.attempt_count,
             };
-            let ack = AckHandle::Lease(in_hand);
+            let ack = AckHandle::Lease(in_flight);
             let Some(endpoint) = endpoints.get(&delivery.endpoint_id) else {
                 if endpoints.is_unreadable(&delivery.endpoint_id) {
                     let record =
@@ -260,7 +261,11 @@ impl Scheduler {
 
     fn failed(&self, what: &str, error: &StoreError) -> Duration {
         self.pipeline.metrics.store_errors.inc();
-        tracing::warn!(%error, cause = causes_of(error), "{what} wait for the store");
+        tracing::warn!(
+            %error,
+            cause = causes_of(error),
+            "the store does not answer; {what} wait for it"
+        );
         Duration::from_secs(1)
     }
 }

@@ -46,7 +46,7 @@ pub enum From {
 /// Whether a delivery may go on.
 #[derive(Debug)]
 pub enum Admitted {
-    /// It may; the permit is given back when it is dropped.
+    /// It may go on; dropping the permit frees its slot.
     Go(Permit),
     /// Not now: park it.
     Hold(Hold),
@@ -54,7 +54,7 @@ pub enum Admitted {
     Stopping,
 }
 
-/// A place among the requests under way.
+/// A slot among the requests in flight, until it is dropped.
 #[derive(Debug)]
 pub struct Permit {
     admission: Admission,
@@ -262,8 +262,8 @@ impl Admission {
         }
     }
 
-    /// From now on the endpoint gets at most so many requests a second, because it said so; or
-    /// fewer, by its own rate limit. `None`: it wants no limit any more.
+    /// From now on the endpoint gets at most `rate` requests a second, because the receiver said
+    /// so; or fewer, by its own rate limit. `None`: the receiver wants no limit any more.
     pub fn cap_rate(&self, endpoint: &EndpointId, rate: Option<f64>) {
         let mut state = self.lock();
         match rate {
@@ -272,13 +272,13 @@ impl Admission {
         }
     }
 
-    /// Admits nothing for the endpoint for so long, and takes nothing of it out of the store: its
-    /// script cannot be run.
+    /// Admits nothing for the endpoint for the length of `pause`, and takes nothing of it out of
+    /// the store: its script cannot be run.
     pub fn pause(&self, endpoint: &EndpointId, pause: Duration) {
         let now = Instant::now();
         let mut state = self.lock();
-        // Those that are over go here, so that the map does not grow with every endpoint that was
-        // ever paused.
+        // Pauses that have ended go here, so that the map does not grow with every endpoint that
+        // was ever paused.
         state.paused.retain(|_, until| *until > now);
         state.paused.insert(endpoint.clone(), now + pause);
     }
@@ -293,7 +293,7 @@ impl Admission {
         }
     }
 
-    /// Forgets every backlog but those of `endpoints`.
+    /// Forgets every backlog except those of `endpoints`.
     pub fn keep_backlogs(&self, endpoints: &[EndpointId]) {
         let endpoints: HashSet<&EndpointId> = endpoints.iter().collect();
         self.lock()

@@ -10,10 +10,10 @@ use posthaste_shared::store::record::{Before, DisableEndpoint, Record};
 
 use crate::wire::outcome::{Outcome, Verdict};
 
-/// What of the events is wanted.
+/// Which events are created; those of failures always are.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct EventSettings {
-    /// Whether `delivery.succeeded` is made. Default no.
+    /// Whether `delivery.succeeded` is created. Default: no.
     pub succeeded: bool,
 }
 
@@ -80,8 +80,8 @@ pub fn untried(
     }
 }
 
-/// The record of a delivery that fails by a fault of ours, which `why` tells: not the endpoint's,
-/// nor the notification's.
+/// The record of a delivery that fails by a fault of Posthaste, described by `why`: not the
+/// endpoint's, nor the notification's.
 #[must_use]
 pub fn internal(delivery: Delivery, before: Before, now: Timestamp, why: String) -> Record {
     untried(

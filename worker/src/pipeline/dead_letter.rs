@@ -1,4 +1,4 @@
-//! The way to the dead-letter queue.
+//! Puts messages that cannot be handled on the dead-letter queue.
 
 use posthaste_shared::backoff::Reconnect;
 use posthaste_shared::broker::{Broker, DeadReason, Message};
@@ -14,7 +14,7 @@ pub(crate) async fn dead_letter(
 ) {
     let mut backoff = Reconnect::default();
     while let Err(error) = broker.dead_letter(message, reason, detail).await {
-        tracing::warn!(%error, "a message waits for the dead-letter queue");
+        tracing::warn!(%error, "a message cannot be put on the dead-letter queue; trying again");
         tokio::time::sleep(backoff.next()).await;
     }
     metrics.dead(reason);

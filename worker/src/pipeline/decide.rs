@@ -58,7 +58,7 @@ mod tests {
         Timestamp::parse("2026-01-01T00:00:00Z").unwrap()
     }
 
-    fn made(number: u32) -> AttemptFacts {
+    fn facts(number: u32) -> AttemptFacts {
         AttemptFacts {
             number,
             expires_at: None,
@@ -87,12 +87,12 @@ mod tests {
         for (number, seconds) in [(1, 1), (2, 2), (3, 4), (4, 8)] {
             let due = now().after(Duration::from_secs(seconds));
             assert_eq!(
-                decide(&outcome, &policy, made(number)),
+                decide(&outcome, &policy, facts(number)),
                 Verdict::RetryAt(due)
             );
         }
         assert_eq!(
-            decide(&outcome, &policy, made(5)),
+            decide(&outcome, &policy, facts(5)),
             Verdict::GiveUp(FailureReason::RetriesExhausted)
         );
     }
@@ -103,10 +103,10 @@ mod tests {
             on: vec![RetryOn::Network],
             ..RetryPolicy::default()
         };
-        let verdict = decide(&transient(RetryOn::Timeout), &policy, made(1));
+        let verdict = decide(&transient(RetryOn::Timeout), &policy, facts(1));
         assert_eq!(verdict, Verdict::GiveUp(FailureReason::RetriesExhausted));
         assert!(matches!(
-            decide(&transient(RetryOn::Network), &policy, made(1)),
+            decide(&transient(RetryOn::Network), &policy, facts(1)),
             Verdict::RetryAt(_)
         ));
     }
@@ -115,7 +115,7 @@ mod tests {
     fn a_failure_after_the_expiry_expires() {
         let late = AttemptFacts {
             expires_at: Some(now()),
-            ..made(1)
+            ..facts(1)
         };
         assert_eq!(
             decide(&transient(RetryOn::Timeout), &RetryPolicy::default(), late),

@@ -1,4 +1,4 @@
-//! From a message to a notification, or to the reason why it is none. Pure.
+//! From a message to a notification, or to the reason why it is not one. Pure.
 
 use posthaste_shared::broker::{DeadReason, Incoming, Message};
 use posthaste_shared::domain::event::check_type;
@@ -33,9 +33,9 @@ impl Default for Limits {
 pub enum Decoded {
     /// A notification with an id, ready to be routed.
     Work(Box<Notification>),
-    /// A notification without a name. A redelivery of it could not be told from a second one, so it
-    /// goes back to the queue as this message, which has a name, before anything is sent.
-    Unnamed(Message),
+    /// A notification without an id. A redelivery of it could not be told from a second one, so it
+    /// goes back to the queue as this message, which has an id, before anything is sent.
+    WithoutId(Message),
     /// The message is not a notification: the reason for the dead-letter queue, and a sentence with
     /// what is wrong.
     Unreadable(DeadReason, String),
@@ -89,7 +89,7 @@ fn read(message: &Message, now: Timestamp) -> Result<Decoded, String> {
     let Some(id) = named else {
         let name = uuid_v7(now).to_string();
         let accepted_at = message.accepted_at.or(Some(now));
-        return Ok(Decoded::Unnamed(Message {
+        return Ok(Decoded::WithoutId(Message {
             id: Some(name),
             accepted_at,
             ..message.clone()
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_message_without_a_name_gets_one() {
-        let Decoded::Unnamed(message) = decoded(r#"{"type":"t","payload":1}"#, None) else {
+        let Decoded::WithoutId(message) = decoded(r#"{"type":"t","payload":1}"#, None) else {
             panic!("it has no name")
         };
         assert!(message.id.is_some() && message.accepted_at.is_some());

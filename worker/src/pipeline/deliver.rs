@@ -31,7 +31,7 @@ use crate::pipeline::spans;
 use crate::wire::Subject;
 use crate::wire::outcome::Verdict;
 
-/// How long an endpoint whose script could not be run gets nothing: its deliveries wait in the
+/// How long an endpoint whose script could not be run gets no request. Its deliveries wait in the
 /// store meanwhile.
 const SCRIPT_PAUSE: Duration = Duration::from_secs(1);
 
@@ -74,7 +74,7 @@ enum Ending {
         begun: Timestamp,
         verdict: Verdict,
     },
-    /// None was made: the delivery is in this state now, and why.
+    /// No attempt was made: the delivery is in this state now, for this reason.
     Untried {
         state: DeliveryState,
         why: Option<String>,
@@ -92,7 +92,7 @@ impl Ending {
 }
 
 impl Pipeline {
-    /// One attempt at a delivery, or the reason why none is made; recorded either way, unless the
+    /// One attempt at a delivery, or the reason why there is none; recorded either way, unless the
     /// worker stops.
     async fn deliver(&self, mut job: Job) {
         let span = spans::attempt(&self.tracer, &job);
@@ -143,7 +143,7 @@ impl Pipeline {
         }
     }
 
-    /// Parks the delivery, unless its time is over.
+    /// Parks the delivery, unless it has expired.
     fn park(&self, job: &Job, why: Hold) -> Ending {
         self.refuse_expired(job).map_or_else(
             |expired| expired,
@@ -219,7 +219,7 @@ impl Pipeline {
             Ending::Stopping => span.discard(),
             Ending::Untried { state, why } => {
                 let record = conclude::untried(job.delivery, job.before, state, why);
-                spans::not_made(span, &record, &job.ack);
+                spans::untried(span, &record, &job.ack);
                 self.recorder
                     .put(Finished {
                         record,
@@ -247,7 +247,7 @@ impl Pipeline {
                     kept: finished.keep,
                     ..record
                 };
-                spans::made(span, &record);
+                spans::attempted(span, &record);
                 self.recorder
                     .put(Finished {
                         record,
@@ -265,7 +265,9 @@ impl Pipeline {
     /// A delivery whose handling panics is poison: its message goes to the dead-letter queue, or,
     /// where it came from the store, it fails.
     async fn settle_panicked(&self, job: Job) {
-        tracing::error!("handling a delivery panicked: please report this as a bug of Posthaste");
+        tracing::error!(
+            "the handling of a delivery panicked; please report this as a bug of Posthaste"
+        );
         let detail = "handling it panicked; the worker's log has the place";
         match job.ack {
             AckHandle::Message(pending, in_flight) => {

@@ -21,7 +21,7 @@ pub struct EndpointSet {
 }
 
 impl EndpointSet {
-    /// The endpoint of that name.
+    /// The endpoint with that id.
     #[must_use]
     pub fn get(&self, id: &EndpointId) -> Option<Arc<Endpoint>> {
         self.by_id.get(id).cloned()
@@ -35,7 +35,7 @@ impl EndpointSet {
         self.unreadable.contains(id)
     }
 
-    /// A tenant's enabled endpoints, in order of their names.
+    /// A tenant's enabled endpoints, ordered by id.
     #[must_use]
     pub fn enabled_of(&self, tenant: &TenantId) -> &[Arc<Endpoint>] {
         self.enabled.get(tenant).map_or(&[], Vec::as_slice)

@@ -1,6 +1,6 @@
 //! Starts the deliveries of a notification. A few start at once. Of many, as with a thousand
-//! recipients at a thousand endpoints, only so many wait for admission at a time, and the others do
-//! not exist yet: neither memory nor the line for the worker's slots fills up with one
+//! recipients at a thousand endpoints, only [`WAITING`] wait for admission at a time, and the
+//! others do not exist yet: neither memory nor the line for the worker's slots fills up with one
 //! notification, and those of others go in between.
 
 use std::collections::HashSet;
@@ -25,15 +25,16 @@ use crate::pipeline::job::{AckHandle, Job, PendingMessage};
 use crate::pipeline::record::Finished;
 use crate::pipeline::route::FanOut;
 
-/// Up to so many deliveries of a notification start at once, without a look at how many others
-/// there are.
+/// Up to this number of deliveries of a notification start at once, without a look at how many
+/// others there are.
 const FEW: usize = 16;
 /// The most deliveries of one notification that wait for admission at a time: twice the default
 /// `max_in_flight` of an endpoint, so that a fast one never waits for the next. Each waits for some
 /// hundred milliseconds at the most before it goes or is parked, so a sick endpoint does not hold
 /// the others up.
 const WAITING: usize = 64;
-/// After so many deliveries that need no work the task lets others run.
+/// After this number of deliveries the task yields, so that one that starts very many does not keep
+/// a thread from the others.
 const BREATH: usize = 128;
 
 /// A notification whose deliveries are to be started.
@@ -65,7 +66,7 @@ impl Pipeline {
             };
             if done.is_err() {
                 tracing::error!(
-                    "starting a notification's deliveries panicked: please report this as a bug"
+                    "starting a notification's deliveries panicked; please report this as a bug"
                 );
                 let detail = "starting its deliveries panicked; the worker's log has the place";
                 let message = &started.pending.message;
@@ -129,26 +130,26 @@ impl Pipeline {
         places: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
     ) {
         let known = started.already.contains(&delivery.id);
-        let in_hand = if known {
+        let in_flight = if known {
             None
         } else {
             self.in_flight.take(delivery.id, None)
         };
-        let Some(mut in_hand) = in_hand else {
+        let Some(mut in_flight) = in_flight else {
             if let Some(tag) = started.pending.settle_one() {
                 self.recorder.ack(tag).await;
             }
             return;
         };
         let (room, waiting) = places.unzip();
-        in_hand.keep(room);
+        in_flight.keep(room);
         let notification = Arc::clone(&started.notification);
         let fan_out = u32::try_from(started.deliveries.len()).unwrap_or(u32::MAX);
         let before = Before::New {
             notification: Arc::clone(&notification),
             fan_out,
         };
-        let ack = AckHandle::Message(Arc::clone(&started.pending), in_hand);
+        let ack = AckHandle::Message(Arc::clone(&started.pending), in_flight);
         let job = Job {
             delivery,
             notification,

@@ -29,9 +29,9 @@ use crate::pipeline::record::{Finished, refuse_id};
 use crate::pipeline::route::{Routed, route};
 use crate::pipeline::spans;
 
-/// The most messages looked up in one round finished.
+/// The most messages looked up in the store at once.
 const MAX_BATCH: usize = 256;
-/// How soon a message is looked at again whose delivery this worker has in hand already.
+/// How soon a message is looked at again whose notification is in flight in this worker already.
 const DEFERRED: Duration = Duration::from_millis(200);
 
 /// The broker's side of a worker.
@@ -63,7 +63,7 @@ struct Work {
     tag: Tag,
 }
 
-/// What the store knows of a batch.
+/// What the store has recorded of a batch.
 struct Known {
     seen: LookUp,
     /// The notifications that are there, as they came first.
@@ -71,7 +71,7 @@ struct Known {
 }
 
 impl Work {
-    fn name(&self) -> (TenantId, NotificationId) {
+    fn id(&self) -> (TenantId, NotificationId) {
         (
             self.notification.tenant.clone(),
             self.notification.id.clone(),
@@ -80,7 +80,7 @@ impl Work {
 }
 
 impl Intake {
-    /// Takes work until told to stop; then gives back what was not begun.
+    /// Takes work until the worker stops; messages that were not begun are requeued then.
     pub async fn run(self, mut consumer: Box<dyn Consumer>) {
         let mut deferred = Vec::new();
         let mut look_again = Instant::now();
@@ -110,7 +110,7 @@ impl Intake {
         consumer.stop().await;
     }
 
-    /// Starts a batch. Gives back what must be looked at again in a moment.
+    /// Starts a batch. Returns what must be looked at again after [`DEFERRED`].
     async fn handle(&self, batch: Batch) -> Vec<Work> {
         let works = match batch {
             Batch::New(batch) => self.readable(batch).await,
@@ -119,11 +119,11 @@ impl Intake {
         self.take_up(works).await
     }
 
-    /// Sorts out what is no notification, and what has no name yet.
+    /// Decodes a batch, and sorts out what is not a notification and what has no id yet.
     async fn readable(&self, batch: Vec<Incoming>) -> Vec<Work> {
         let now = self.pipeline.clock.now();
         let mut works = Vec::with_capacity(batch.len());
-        let mut unnamed = Vec::new();
+        let mut without_id = Vec::new();
         let mut unreadable = Vec::new();
         for incoming in batch {
             let decoded = catch_unwind(AssertUnwindSafe(|| decode(&incoming, self.limits, now)));
@@ -139,37 +139,47 @@ impl Intake {
                         tag,
                     });
                 }
-                Decoded::Unnamed(named) => unnamed.push((named, incoming.tag)),
+                Decoded::WithoutId(with_id) => without_id.push((with_id, incoming.tag)),
                 Decoded::Unreadable(reason, detail) => unreadable.push((incoming, reason, detail)),
             }
         }
-        let bury = unreadable
+        let dead_letters = unreadable
             .iter()
             .map(|(incoming, reason, detail)| self.dead_letter(incoming, *reason, detail));
-        tokio::join!(futures::future::join_all(bury), self.name(unnamed));
+        tokio::join!(
+            futures::future::join_all(dead_letters),
+            self.give_ids(without_id)
+        );
         works
     }
 
-    /// Puts messages back under a name, and only then takes the nameless ones off the queue. Waits
-    /// for a broker that does not take them: giving them back would count against them.
-    async fn name(&self, mut unnamed: Vec<(Message, Tag)>) {
+    /// Publishes messages again with an id, and only then acknowledges those without one. Waits for
+    /// a broker that does not take them: requeueing them would count as a redelivery, and after
+    /// enough of those they would be taken for poison.
+    async fn give_ids(&self, mut without_id: Vec<(Message, Tag)>) {
         let mut backoff = Reconnect::default();
-        while !unnamed.is_empty() {
-            let messages = unnamed.iter().map(|(message, _)| message.clone()).collect();
+        while !without_id.is_empty() {
+            let messages = without_id
+                .iter()
+                .map(|(message, _)| message.clone())
+                .collect();
             let answers = self.pipeline.broker.publish(messages).await;
             let mut left = Vec::new();
-            for ((message, tag), answer) in unnamed.into_iter().zip(answers) {
+            for ((message, tag), answer) in without_id.into_iter().zip(answers) {
                 match answer {
                     Ok(()) => self.pipeline.recorder.ack(tag).await,
                     Err(error) => {
-                        tracing::warn!(%error, "a message without an id waits for the broker to \
-                            be given one");
+                        tracing::warn!(
+                            %error,
+                            "a message without an id cannot be published again with one; trying \
+                             again"
+                        );
                         left.push((message, tag));
                     }
                 }
             }
-            unnamed = left;
-            if !unnamed.is_empty() {
+            without_id = left;
+            if !without_id.is_empty() {
                 tokio::time::sleep(backoff.next()).await;
             }
         }
@@ -192,24 +202,24 @@ impl Intake {
         self.pipeline.recorder.ack(incoming.tag).await;
     }
 
-    /// Starts the deliveries of a batch. Gives back what must be looked at again in a moment.
+    /// Starts the deliveries of a batch. Returns what must be looked at again after [`DEFERRED`].
     async fn take_up(&self, works: Vec<Work>) -> Vec<Work> {
         // Before the store is asked: a notification that is under way for long would be asked for
         // again and again.
-        let in_hand = |work: &Work| self.pipeline.in_flight.has_notification(&work.name());
-        let (mut again, works): (Vec<Work>, Vec<Work>) = works.into_iter().partition(in_hand);
+        let is_in_flight = |work: &Work| self.pipeline.in_flight.has_notification(&work.id());
+        let (mut again, works): (Vec<Work>, Vec<Work>) = works.into_iter().partition(is_in_flight);
         if works.is_empty() {
             return again;
         }
         let (known, endpoints) = self.look_up(&works).await;
         for work in works {
-            if let Some(first) = known.first.get(&work.name())
+            if let Some(first) = known.first.get(&work.id())
                 && let Some(member) = work.notification.differs_in(first)
             {
                 self.conflict(work, first, member).await;
                 continue;
             }
-            let seen = known.seen.known.get(&work.name());
+            let seen = known.seen.known.get(&work.id());
             let already: HashSet<DeliveryId> = seen
                 .iter()
                 .flat_map(|seen| seen.deliveries.iter().copied())
@@ -228,15 +238,18 @@ impl Intake {
     /// What the store knows of a batch, and the endpoints as they are now; waits for the store if
     /// need be.
     async fn look_up(&self, works: &[Work]) -> (Known, Arc<EndpointSet>) {
-        let names: Vec<_> = works.iter().map(Work::name).collect();
+        let ids: Vec<_> = works.iter().map(Work::id).collect();
         let mut backoff = Reconnect::default();
         loop {
-            match self.try_look_up(&names).await {
+            match self.try_look_up(&ids).await {
                 Ok(found) => return found,
                 Err(error) => {
                     self.pipeline.metrics.store_errors.inc();
-                    tracing::warn!(%error, cause = causes_of(&error), "taking work waits for the \
-                        store");
+                    tracing::warn!(
+                        %error,
+                        cause = causes_of(&error),
+                        "the store does not answer; taking messages waits for it"
+                    );
                     tokio::time::sleep(backoff.next()).await;
                 }
             }
@@ -245,9 +258,9 @@ impl Intake {
 
     async fn try_look_up(
         &self,
-        names: &[(TenantId, NotificationId)],
+        ids: &[(TenantId, NotificationId)],
     ) -> Result<(Known, Arc<EndpointSet>), StoreError> {
-        let seen = self.store.look_up(names).await?;
+        let seen = self.store.look_up(ids).await?;
         // Few are known: a message that was redelivered, or enqueued again.
         let known: Vec<_> = seen.known.keys().cloned().collect();
         let first = if known.is_empty() {
@@ -259,8 +272,8 @@ impl Intake {
         Ok((Known { seen, first }, endpoints))
     }
 
-    /// Another notification under an id that was used: it is not sent, and does not go away in
-    /// silence.
+    /// Another notification under an id that was used before: it is not sent but dead-lettered, so
+    /// that its producer can find out.
     async fn conflict(&self, work: Work, first: &Notification, member: &str) {
         let Notification {
             tenant,
@@ -277,16 +290,16 @@ impl Intake {
         self.refuse(work, DeadReason::IdConflict, &detail).await;
     }
 
-    /// Starts one notification's deliveries, but those that the store knows. Gives the work back
-    /// when the notification is in hand already: its message was redelivered while the first is
-    /// still under way.
+    /// Starts one notification's deliveries, except those that the store has already. Returns the
+    /// work when the notification is in flight already: its message was redelivered while the first
+    /// one is still under way.
     async fn begin(
         &self,
         work: Work,
         already: HashSet<DeliveryId>,
         endpoints: &EndpointSet,
     ) -> Option<Work> {
-        let Some(in_hand) = self.pipeline.in_flight.take_notification(work.name()) else {
+        let Some(in_flight) = self.pipeline.in_flight.take_notification(work.id()) else {
             return Some(work);
         };
         let now = self.pipeline.clock.now();
@@ -306,13 +319,13 @@ impl Intake {
                     at: now,
                     reason: FailureReason::EndpointDeleted,
                 };
-                return self.end(work, in_hand, *delivery, state, Some(why)).await;
+                return self.end(work, in_flight, *delivery, state, Some(why)).await;
             }
             Ok(Routed::Unreadable(delivery)) => {
                 return self
                     .end(
                         work,
-                        in_hand,
+                        in_flight,
                         *delivery,
                         conclude::parked(Hold::Disabled),
                         None,
@@ -337,7 +350,7 @@ impl Intake {
             message,
             tag,
         } = work;
-        let pending = PendingMessage::new(message, tag, deliveries.len(), in_hand);
+        let pending = PendingMessage::new(message, tag, deliveries.len(), in_flight);
         if deliveries.is_empty() {
             self.pipeline
                 .recorder
@@ -376,7 +389,7 @@ impl Intake {
         state: DeliveryState,
         why: Option<String>,
     ) -> Option<Work> {
-        let Some(in_hand) = self.pipeline.in_flight.take(delivery.id, None) else {
+        let Some(in_flight) = self.pipeline.in_flight.take(delivery.id, None) else {
             return Some(work);
         };
         self.count(&work);
@@ -386,14 +399,15 @@ impl Intake {
         };
         let ack = AckHandle::Message(
             PendingMessage::new(work.message, work.tag, 1, notification),
-            in_hand,
+            in_flight,
         );
         let record = conclude::untried(delivery, before, state, why);
         self.pipeline.recorder.put(Finished { record, ack }).await;
         None
     }
 
-    /// What our own producers accepted they counted themselves; they always say when.
+    /// Counts a notification as accepted, unless a producer of ours has done so: those set
+    /// `accepted_at` and count themselves.
     fn count(&self, work: &Work) {
         if work.message.accepted_at.is_none() && work.notification.origin == Origin::Producer {
             self.pipeline.metrics.accepted(Source::Amqp, 1);

@@ -1,4 +1,5 @@
-//! A delivery in a worker's in_flight, and who is told when its result is in the store.
+//! A delivery in flight in this worker, and what is acknowledged or released once its result is in
+//! the store.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -33,14 +34,14 @@ pub struct Job {
     pub waiting: Option<OwnedSemaphorePermit>,
 }
 
-/// Why this worker has the delivery in hand.
+/// Where a delivery in flight came from, and so what is done once its result is recorded.
 #[derive(Debug)]
 pub enum AckHandle {
     /// From a message of the broker, which is acknowledged once every delivery of it is recorded.
     Message(Arc<PendingMessage>, InFlightDelivery),
     /// From the store, under a lease.
     Lease(InFlightDelivery),
-    /// Nobody: it was let go of already.
+    /// Nothing is left to be done: its message or lease was let go of before.
     Nobody,
 }
 
@@ -58,7 +59,7 @@ pub struct PendingMessage {
 }
 
 impl PendingMessage {
-    /// For a message that makes `deliveries` deliveries.
+    /// For a message whose notification has `deliveries` deliveries.
     #[must_use]
     pub fn new(
         message: Message,
@@ -75,8 +76,8 @@ impl PendingMessage {
         })
     }
 
-    /// The message is going to be a dead letter. Whether this is the first of its deliveries that
-    /// says so.
+    /// Marks the message as one to be dead-lettered. Whether this is the first of its deliveries to
+    /// do so.
     #[must_use]
     pub fn refuse(&self) -> bool {
         !self.refused.swap(true, Ordering::AcqRel)
@@ -94,12 +95,12 @@ impl AckHandle {
     #[must_use]
     pub fn settled(self) -> Option<Tag> {
         match self {
-            Self::Message(pending, in_hand) => {
-                in_hand.settled();
+            Self::Message(pending, in_flight) => {
+                in_flight.settled();
                 pending.settle_one()
             }
-            Self::Lease(in_hand) => {
-                in_hand.settled();
+            Self::Lease(in_flight) => {
+                in_flight.settled();
                 None
             }
             Self::Nobody => None,
@@ -107,8 +108,8 @@ impl AckHandle {
     }
 }
 
-/// The deliveries that this worker has in hand: so that a redelivered message does not start one
-/// twice, and so that leases that nobody works on any more are given back.
+/// The deliveries in flight in this worker: so that a redelivered message does not start one twice,
+/// and so that leases that nobody works on any more are released.
 #[derive(Debug, Clone, Default)]
 pub struct InFlight(Arc<Mutex<Held>>);
 
@@ -119,7 +120,7 @@ struct Held {
     abandoned: Vec<(DeliveryId, Timestamp)>,
 }
 
-/// One delivery in hand, until this is dropped.
+/// One delivery in flight, until this is dropped.
 #[derive(Debug)]
 pub struct InFlightDelivery {
     in_flight: InFlight,
@@ -129,17 +130,17 @@ pub struct InFlightDelivery {
     room: Option<OwnedSemaphorePermit>,
 }
 
-/// A notification whose message this worker has in hand, until this is dropped: with the last of
-/// its deliveries.
+/// A notification whose message is in flight in this worker, until this is dropped: with the last
+/// of its deliveries.
 #[derive(Debug)]
 pub struct InFlightNotification {
     in_flight: InFlight,
-    name: (TenantId, NotificationId),
+    id: (TenantId, NotificationId),
 }
 
 impl InFlight {
-    /// Takes a delivery in hand, with the end of its lease if it comes from the store. `None` when
-    /// this worker has it already.
+    /// Marks a delivery as in flight, with the end of its lease if it comes from the store. `None`
+    /// when it is in flight in this worker already.
     #[must_use]
     pub fn take(&self, id: DeliveryId, lease_until: Option<Timestamp>) -> Option<InFlightDelivery> {
         let mut held = self.lock();
@@ -155,26 +156,26 @@ impl InFlight {
         })
     }
 
-    /// Takes a notification's message in hand. `None` when this worker has one of that name
+    /// Marks a notification's message as in flight. `None` when one with that id is in flight
     /// already: it was redelivered, or enqueued twice, while the first is still under way.
     #[must_use]
     pub fn take_notification(
         &self,
-        name: (TenantId, NotificationId),
+        id: (TenantId, NotificationId),
     ) -> Option<InFlightNotification> {
         self.lock()
             .notifications
-            .insert(name.clone())
+            .insert(id.clone())
             .then(|| InFlightNotification {
                 in_flight: self.clone(),
-                name,
+                id,
             })
     }
 
-    /// Whether this worker has a message of the notification in hand.
+    /// Whether a message of the notification is in flight in this worker.
     #[must_use]
-    pub fn has_notification(&self, name: &(TenantId, NotificationId)) -> bool {
-        self.lock().notifications.contains(name)
+    pub fn has_notification(&self, id: &(TenantId, NotificationId)) -> bool {
+        self.lock().notifications.contains(id)
     }
 
     /// The leases that were dropped without a result since the last call.
@@ -183,7 +184,7 @@ impl InFlight {
         std::mem::take(&mut self.lock().abandoned)
     }
 
-    /// Leases that could not be given back, to be tried again.
+    /// Puts back leases that could not be released, to be tried again.
     pub fn abandon(&self, leases: Vec<(DeliveryId, Timestamp)>) {
         self.lock().abandoned.extend(leases);
     }
@@ -195,12 +196,12 @@ impl InFlight {
 
 impl Drop for InFlightNotification {
     fn drop(&mut self) {
-        self.in_flight.lock().notifications.remove(&self.name);
+        self.in_flight.lock().notifications.remove(&self.id);
     }
 }
 
 impl InFlightDelivery {
-    /// Keeps room in memory for as long as the delivery is in hand.
+    /// Keeps room in memory for as long as the delivery is in flight.
     pub(crate) fn keep(&mut self, room: Option<OwnedSemaphorePermit>) {
         self.room = room;
     }

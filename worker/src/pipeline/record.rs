@@ -41,13 +41,13 @@ pub struct Finished {
 
 enum Entry {
     Result(Box<Finished>),
-    /// A notification that nobody wants.
+    /// A notification that no endpoint wants.
     Unmatched(Arc<Notification>, Arc<PendingMessage>),
-    /// A message that is done with otherwise.
+    /// A message that needs no record, to be acknowledged.
     Done(Tag),
 }
 
-/// Takes results. Cheap to clone; the last clone that goes ends the recording.
+/// Takes results. Cheap to clone; the recording ends when the last clone is dropped.
 #[derive(Clone)]
 pub struct Recorder(mpsc::Sender<Entry>);
 
@@ -72,8 +72,8 @@ impl Recorder {
     }
 
     async fn send(&self, entry: Entry) {
-        // The receiving side outlives every sender but at a hard stop; then what is unrecorded
-        // comes again.
+        // The receiving side outlives every sender except at a hard stop; what is unrecorded then
+        // is attempted again.
         let _ = self.0.send(entry).await;
     }
 }
@@ -90,7 +90,7 @@ pub struct Recording {
     health: Arc<Health>,
 }
 
-/// What [`Recording`] works with.
+/// The parts that [`Recording`] needs.
 pub struct RecordingParts {
     /// The store that results are recorded in.
     pub store: Store,
@@ -142,14 +142,14 @@ impl Recording {
         let mut entries = Vec::with_capacity(MAX_BATCH);
         while self.entries.recv_many(&mut entries, MAX_BATCH).await > 0 {
             let mut records = Vec::new();
-            let mut custodies = Vec::new();
+            let mut acks = Vec::new();
             let mut unmatched = Vec::new();
             let mut tags = Vec::new();
             for entry in entries.drain(..) {
                 match entry {
                     Entry::Result(finished) => {
                         records.push(finished.record);
-                        custodies.push(finished.ack);
+                        acks.push(finished.ack);
                     }
                     Entry::Unmatched(notification, pending) => {
                         unmatched.push((notification, pending))
@@ -160,7 +160,7 @@ impl Recording {
             if !unmatched.is_empty() {
                 self.keep_unmatched(unmatched, &mut tags).await;
             }
-            self.keep(&records, custodies, &mut tags).await;
+            self.keep(&records, acks, &mut tags).await;
             if !tags.is_empty() {
                 self.acker.ack(tags).await;
             }
@@ -169,14 +169,14 @@ impl Recording {
 
     /// Records a batch. What the database refuses is found by halving, so that one bad row harms no
     /// other.
-    async fn keep(&self, records: &[Record], mut custodies: Vec<AckHandle>, tags: &mut Vec<Tag>) {
+    async fn keep(&self, records: &[Record], mut acks: Vec<AckHandle>, tags: &mut Vec<Tag>) {
         if records.is_empty() {
             return;
         }
         match self.record_when_reachable(records).await {
             Ok(answers) => {
                 self.metrics.store_batch_rows.observe(records.len() as f64);
-                for ((record, answer), ack) in records.iter().zip(answers).zip(custodies) {
+                for ((record, answer), ack) in records.iter().zip(answers).zip(acks) {
                     if let (Recorded::Conflict, AckHandle::Message(pending, _)) = (answer, &ack) {
                         self.conflict(
                             &record.delivery.tenant,
@@ -190,14 +190,14 @@ impl Recording {
                 }
             }
             Err(error) if records.len() == 1 => {
-                if let Some(ack) = custodies.pop() {
+                if let Some(ack) = acks.pop() {
                     self.dead_letter(&records[0], ack, &error, tags).await;
                 }
             }
             Err(_) => {
                 let (first, second) = records.split_at(records.len() / 2);
-                let rest = custodies.split_off(first.len());
-                Box::pin(self.keep(first, custodies, tags)).await;
+                let rest = acks.split_off(first.len());
+                Box::pin(self.keep(first, acks, tags)).await;
                 Box::pin(self.keep(second, rest, tags)).await;
             }
         }
@@ -234,10 +234,14 @@ impl Recording {
             };
             if let Err(error) = self.wait_out(error, &mut backoff).await {
                 for (notification, pending) in &unmatched {
-                    tracing::error!(notification.id = %notification.id, %error, "a notification \
-                        cannot be kept");
+                    tracing::error!(
+                        notification.id = %notification.id,
+                        %error,
+                        "a notification without deliveries cannot be recorded; it goes to the \
+                         dead-letter queue"
+                    );
                     let detail = format!("the store refuses it: {}", causes_of(&error));
-                    self.bury_message(&pending.message, &detail).await;
+                    self.dead_letter_message(&pending.message, &detail).await;
                 }
                 break;
             }
@@ -245,7 +249,7 @@ impl Recording {
         tags.extend(unmatched.iter().map(|(_, pending)| pending.tag));
     }
 
-    /// Tries until the store takes it; an error that lies in the data comes back.
+    /// Tries until the store takes the batch; returns an error that lies in the data.
     async fn record_when_reachable(&self, records: &[Record]) -> Result<Vec<Recorded>, StoreError> {
         let mut backoff = Reconnect::default();
         loop {
@@ -262,24 +266,31 @@ impl Recording {
         }
     }
 
-    /// Waits a little after an error that may pass, as all do but those that lie in the data; gives
-    /// these back.
+    /// Waits a little after an error that may pass; returns one that lies in the data, which would
+    /// not.
     async fn wait_out(&self, error: StoreError, backoff: &mut Reconnect) -> Result<(), StoreError> {
         self.metrics.store_errors.inc();
         if error.is_about_data() {
             return Err(error);
         }
-        tracing::warn!(%error, cause = causes_of(&error), "results wait for the store");
+        tracing::warn!(
+            %error,
+            cause = causes_of(&error),
+            "the store does not answer; results wait for it"
+        );
         tokio::time::sleep(backoff.next()).await;
         Ok(())
     }
 
-    /// Tells everybody concerned what was recorded.
+    /// Passes on what was recorded: to the health of endpoints, to the loops that wait, to the
+    /// metrics.
     fn settle(&self, record: &Record, answer: Recorded) {
         let delivery = &record.delivery;
         if matches!(answer, Recorded::Stale | Recorded::Conflict) {
-            tracing::debug!(delivery.id = %delivery.id, "another result was recorded first; this \
-                one is dropped");
+            tracing::debug!(
+                delivery.id = %delivery.id,
+                "another result of the delivery was recorded first; this one is dropped"
+            );
             return;
         }
         if let Some(attempt) = &record.attempt {
@@ -316,11 +327,15 @@ impl Recording {
         tags: &mut Vec<Tag>,
     ) {
         let delivery = &record.delivery;
-        tracing::error!(delivery.id = %delivery.id, %error, cause = causes_of(error), "a result \
-            cannot be recorded");
+        tracing::error!(
+            delivery.id = %delivery.id,
+            %error,
+            cause = causes_of(error),
+            "the store refuses the result of a delivery"
+        );
         let detail = format!("the store refuses its result: {}", causes_of(error));
         if let AckHandle::Message(pending, _) = &ack {
-            self.bury_message(&pending.message, &detail).await;
+            self.dead_letter_message(&pending.message, &detail).await;
         } else {
             let failed = conclude::internal(
                 delivery.clone(),
@@ -329,15 +344,19 @@ impl Recording {
                 detail,
             );
             if let Err(error) = self.record_when_reachable(&[failed]).await {
-                tracing::error!(delivery.id = %delivery.id, cause = causes_of(&error), "nor that \
-                    it failed; it comes again");
+                tracing::error!(
+                    delivery.id = %delivery.id,
+                    cause = causes_of(&error),
+                    "that the delivery failed cannot be recorded either; its lease will expire \
+                     and it will be attempted again"
+                );
             }
         }
         tags.extend(ack.settled());
     }
 
-    /// Another worker took up another notification of that id in the same moment, and recorded it
-    /// first. What this one has sent cannot be taken back; the dead letter says so.
+    /// Another worker took up a different notification with the same id at the same time, and
+    /// recorded it first. What this one has sent cannot be taken back; the dead letter says so.
     async fn conflict(&self, tenant: &TenantId, id: &NotificationId, pending: &PendingMessage) {
         if !pending.refuse() {
             return;
@@ -348,8 +367,10 @@ impl Recording {
              this one may have been sent"
         );
         refuse_id(&self.store, &self.clock, (tenant, id)).await;
-        tracing::warn!(notification.id = %id, "a notification came under the id of another: it is \
-            a dead letter");
+        tracing::warn!(
+            notification.id = %id,
+            "the notification's id belongs to another one; it goes to the dead-letter queue"
+        );
         dead_letter(
             self.broker.as_ref(),
             &self.metrics,
@@ -360,7 +381,7 @@ impl Recording {
         .await;
     }
 
-    async fn bury_message(&self, message: &Message, detail: &str) {
+    async fn dead_letter_message(&self, message: &Message, detail: &str) {
         dead_letter(
             self.broker.as_ref(),
             &self.metrics,
@@ -372,8 +393,8 @@ impl Recording {
     }
 }
 
-/// Notes for `reconcile` that another notification came under an id; waits for the store if need
-/// be.
+/// Records, for `reconcile`, that a different notification came with an id that was used; waits for
+/// the store if need be.
 pub(crate) async fn refuse_id(
     store: &Store,
     clock: &Arc<dyn Clock>,
@@ -382,8 +403,11 @@ pub(crate) async fn refuse_id(
     let mut backoff = Reconnect::default();
     while let Err(error) = store.note_id_conflict(tenant, id, clock.now()).await {
         if !error.is_transient() {
-            tracing::error!(%error, cause = causes_of(&error), "that an id came twice cannot be \
-                noted");
+            tracing::error!(
+                %error,
+                cause = causes_of(&error),
+                "a conflict of notification ids cannot be recorded"
+            );
             return;
         }
         tokio::time::sleep(backoff.next()).await;

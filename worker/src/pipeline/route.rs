@@ -30,8 +30,8 @@ pub enum Routed {
     Unreadable(Box<Delivery>),
 }
 
-/// Which endpoints get a notification, and for whom. It holds no delivery: these are made as they
-/// are wanted, for there may be very many.
+/// Which endpoints get a notification, and for whom. It holds no deliveries: these are created one
+/// at a time, because there may be very many.
 #[derive(Debug, Default)]
 pub struct FanOut {
     /// Those with the most recipients first.
@@ -74,7 +74,7 @@ impl FanOut {
             let recipient = recipients.get(index);
             let id = DeliveryId::of(&notification.id, &endpoint.id, recipient);
             let recipient = recipient.map(str::to_owned);
-            let made = delivery(
+            let created = delivery(
                 notification,
                 id,
                 &endpoint.id,
@@ -82,7 +82,7 @@ impl FanOut {
                 recipient,
                 fresh,
             );
-            (made, Arc::clone(endpoint))
+            (created, Arc::clone(endpoint))
         })
     }
 }
@@ -181,7 +181,8 @@ fn subscribers(notification: &Notification, endpoints: &EndpointSet) -> Vec<Arc<
         .collect()
 }
 
-/// Its id is told apart from that of a delivery to another tenant's endpoint of the same name.
+/// The delivery to an endpoint that the tenant does not have. Its id differs from that of a
+/// delivery to another tenant's endpoint with the same id.
 fn missing(notification: &Notification, target: &EndpointId, fresh: &Wait) -> Delivery {
     let apart = format!("no such endpoint in tenant {}", notification.tenant);
     let id = DeliveryId::of(&notification.id, target, Some(&apart));

@@ -59,8 +59,8 @@ pub(crate) fn attempt(tracer: &Tracer, job: &Job) -> Span {
     span
 }
 
-/// An attempt was made; this is its record.
-pub(crate) fn made(mut span: Span, record: &Record) {
+/// Closes the span of an attempt that was made, by its record.
+pub(crate) fn attempted(mut span: Span, record: &Record) {
     let Some(attempt) = record
         .attempt
         .as_ref()
@@ -75,9 +75,9 @@ pub(crate) fn made(mut span: Span, record: &Record) {
     }
 }
 
-/// No attempt was made; this is what became of the delivery. One that came from the store and waits
-/// there again is left out: it may do so many times.
-pub(crate) fn not_made(mut span: Span, record: &Record, ack: &AckHandle) {
+/// Closes the span of a delivery without an attempt, by its record. One that came from the store
+/// and waits there again is left out: it may do so many times.
+pub(crate) fn untried(mut span: Span, record: &Record, ack: &AckHandle) {
     let state = &record.delivery.state;
     if matches!(
         (ack, state),

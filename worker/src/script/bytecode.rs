@@ -1,5 +1,5 @@
-//! The engine's bytecode: made once for each script, and once for the prelude, and loaded for every
-//! call.
+//! The engine's bytecode: created once for each script, and once for the prelude, and loaded for
+//! every call.
 
 use rquickjs::{CatchResultExt, CaughtError, Context, Ctx, Module, Runtime, WriteOptions};
 use std::sync::OnceLock;

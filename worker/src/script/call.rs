@@ -162,7 +162,7 @@ impl Overstay {
     }
 }
 
-/// What a thread gives back at its end, or when it cannot be started.
+/// What is released at the end of a thread, or when it cannot be started.
 struct Ends {
     script: Script,
     overstay: Arc<Overstay>,
@@ -241,8 +241,7 @@ async fn wait(ran: Ran, call: Call) -> Result<Returned, ScriptError> {
         Err(_) => {
             tracing::warn!(
                 "a script goes on after its deadline, in an operation of the engine that cannot \
-                 be stopped; \
-                 it is not called again until that ends"
+                 be stopped; it is not called again until that operation ends"
             );
             Err(ScriptError::TimedOut)
         }

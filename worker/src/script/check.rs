@@ -87,7 +87,7 @@ pub(super) fn after(program: &Program<'_>) -> Result<(), Found> {
     }
 }
 
-/// What a default export is that plainly is no function; `None` where it is one or may be.
+/// What a default export is that plainly is not a function; `None` where it is one or may be.
 fn no_function(declaration: &ExportDefaultDeclarationKind<'_>) -> Option<&'static str> {
     match declaration {
         ExportDefaultDeclarationKind::ClassDeclaration(_) => Some("a class"),

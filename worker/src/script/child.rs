@@ -40,7 +40,7 @@ enum Head {
     Refused(ScriptProblem),
 }
 
-/// Compiles the source on standard input and writes what became of it to standard output.
+/// Compiles the source on standard input and writes the result to standard output.
 #[must_use]
 pub fn compile_for_parent() -> ExitCode {
     match limit().and_then(|()| answer()) {
@@ -114,7 +114,7 @@ fn write(compiled: &Result<Compiled, ScriptProblem>) -> io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-/// Reads an answer; `None` where it is none, or not whole.
+/// Reads an answer; `None` where it is not one, or incomplete.
 pub(super) fn read(answer: &[u8]) -> Option<Result<Compiled, ScriptProblem>> {
     let end = answer.iter().position(|byte| *byte == b'\n')?;
     let (head, rest) = answer.split_at(end);

@@ -20,9 +20,9 @@ use super::{Compiled, MAX_SOURCE_BYTES, ScriptProblem, bytecode, check};
 /// is long. This much of address space is enough for the longest source of the deepest construct
 /// that the tests know, which uses some 150 MiB of it; what is not used is never there.
 pub(super) const STACK_BYTES: usize = 256 * 1024 * 1024;
-/// The most plain JavaScript that may become of a source: ten times the longest one. Types are left
-/// out of it; what makes it longer is what enums, namespaces and parameter properties are written
-/// out as.
+/// The most plain JavaScript that a source may be turned into: ten times the longest one. Types are
+/// left out of it; what makes it longer is what enums, namespaces and parameter properties are
+/// written out as.
 pub(super) const MAX_CODE_BYTES: usize = 1024 * 1024;
 /// The most bytecode that is kept of a script.
 pub(super) const MAX_BYTECODE_BYTES: usize = 4 * 1024 * 1024;

@@ -50,7 +50,7 @@ enum Where {
 /// Why there is no script.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Uncompiled {
-    /// The source is none.
+    /// The source is not a script: it is refused with this problem.
     #[error(transparent)]
     Refused(#[from] ScriptProblem),
     /// Nothing is known about the source: it can be tried again.

@@ -1,4 +1,4 @@
-//! The worker's script engine: compiled scripts are kept, and only so many run at once.
+//! The worker's script engine: compiled scripts are kept, and a bounded number run at once.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,11 +32,11 @@ struct Shared {
     kept: Mutex<Kept>,
 }
 
-/// What became of a source, once that is known. Everybody who wants the same source waits for the
-/// same cell.
+/// The result of compiling a source, once that is known. Everybody who wants the same source waits
+/// for the same cell.
 type Known = Arc<OnceCell<Result<Script, ScriptProblem>>>;
 
-/// The sources that were met, by their hash; those that are no script as well, so that they are
+/// The sources seen so far, by their hash; also those that do not compile, so that they are
 /// compiled once and not for each delivery.
 #[derive(Debug, Default)]
 struct Kept {

@@ -1,4 +1,4 @@
-//! The requests of a call: made by the worker's own client, in its runtime, and given up with the
+//! The requests of a call: sent by the worker's own client, in its runtime, and aborted with the
 //! call.
 
 use std::cell::{Cell, RefCell};
@@ -49,8 +49,8 @@ const NOT_OF_SCRIPTS: [&str; 12] = [
 
 /// A request's headers, names and values together.
 const MAX_HEADER_BYTES: usize = 64 * 1024;
-/// So much before the deadline a request ends, at most: the script can still say what it makes of
-/// that.
+/// How long before the call's deadline a request times out, at most: the script can still return
+/// what follows from that.
 const RESERVE: Duration = Duration::from_millis(250);
 
 /// The requests of one call.
@@ -62,7 +62,7 @@ pub(super) struct Fetches {
     sender: Sender,
     runtime: Handle,
     events: mpsc::Sender<Event>,
-    made: Cell<usize>,
+    started: Cell<usize>,
     under_way: RefCell<HashMap<u32, AbortOnDropHandle<()>>>,
     failures: RefCell<HashMap<u32, SendError>>,
 }
@@ -86,7 +86,7 @@ impl Fetches {
             sender: work.sender.clone(),
             runtime: work.runtime.clone(),
             events: work.events.clone(),
-            made: Cell::new(0),
+            started: Cell::new(0),
             under_way: RefCell::default(),
             failures: RefCell::default(),
         }
@@ -103,14 +103,14 @@ impl Fetches {
         if !self.network {
             return Some("there is no network in a transform".to_owned());
         }
-        if self.made.get() >= MAX_FETCHES {
+        if self.started.get() >= MAX_FETCHES {
             return Some(format!("a call may make {MAX_FETCHES} requests"));
         }
         let outgoing = match self.outgoing(asked) {
             Ok(outgoing) => outgoing,
             Err(problem) => return Some(problem),
         };
-        self.made.set(self.made.get() + 1);
+        self.started.set(self.started.get() + 1);
         let sender = self.sender.clone();
         let events = self.events.clone();
         let exchange = async move {

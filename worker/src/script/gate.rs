@@ -54,12 +54,12 @@ struct State {
     /// The tenants that have a line, the next to be served first.
     order: VecDeque<TenantId>,
     waiting: usize,
-    last_ticket: u64,
+    last_number: u64,
 }
 
 #[derive(Debug)]
 struct Waiter {
-    pending: u64,
+    number: u64,
     turn: oneshot::Sender<Place>,
 }
 
@@ -74,7 +74,7 @@ pub(super) struct Place {
 struct InLine<'a> {
     gate: &'a Gate,
     tenant: &'a TenantId,
-    pending: u64,
+    number: u64,
 }
 
 impl Gate {
@@ -103,11 +103,11 @@ impl Gate {
     }
 
     async fn wait(&self, tenant: &TenantId, standing: Standing) -> Result<Place, Full> {
-        let (pending, turn) = self.stand_in_line(tenant, standing)?;
+        let (number, turn) = self.stand_in_line(tenant, standing)?;
         let in_line = InLine {
             gate: self,
             tenant,
-            pending,
+            number,
         };
         self.serve();
         let place = turn.await;
@@ -135,11 +135,11 @@ impl Gate {
         {
             return Err(Full);
         }
-        state.last_ticket += 1;
+        state.last_number += 1;
         state.waiting += 1;
         let (sender, turn) = oneshot::channel();
         let waiter = Waiter {
-            pending: state.last_ticket,
+            number: state.last_number,
             turn: sender,
         };
         let queue = state.lines.entry(tenant.clone()).or_default();
@@ -150,7 +150,7 @@ impl Gate {
         if line == 0 {
             state.order.push_back(tenant.clone());
         }
-        Ok((state.last_ticket, turn))
+        Ok((state.last_number, turn))
     }
 
     /// Gives out what is free. The places are handed over without the lock: one that nobody takes
@@ -208,12 +208,12 @@ impl State {
         Some((tenant, waiter))
     }
 
-    fn leave(&mut self, tenant: &TenantId, pending: u64) {
+    fn leave(&mut self, tenant: &TenantId, number: u64) {
         let Some(line) = self.lines.get_mut(tenant) else {
             return;
         };
         let before = line.len();
-        line.retain(|waiter| waiter.pending != pending);
+        line.retain(|waiter| waiter.number != number);
         self.waiting -= before - line.len();
         if line.is_empty() {
             self.lines.remove(tenant);
@@ -224,7 +224,7 @@ impl State {
 
 impl Drop for InLine<'_> {
     fn drop(&mut self) {
-        self.gate.state().leave(self.tenant, self.pending);
+        self.gate.state().leave(self.tenant, self.number);
     }
 }
 

@@ -72,7 +72,7 @@ pub const MAX_WAITING: usize = 128;
 /// Calls that go on after their deadline in an operation of the engine that cannot be stopped, and
 /// for which others get their places. Further ones keep theirs.
 const MAX_OVERSTAYING: usize = 16;
-/// So many of a tenant, and its other calls wait until one ends.
+/// Once a tenant has this number of such calls, its other calls wait until one ends.
 const MAX_OVERSTAYING_EACH: usize = 2;
 /// Timers that a call may have waiting.
 const MAX_TIMERS: usize = 1_000;
@@ -110,8 +110,9 @@ impl Compiled {
 }
 
 /// Checks and compiles a module of TypeScript or JavaScript whose default export is a function, in
-/// this process and on the calling thread: some milliseconds for an ordinary source. A source that
-/// is made to be large or slow to compile takes what it takes; [`Compiler`] bounds that.
+/// this process and on the calling thread: some milliseconds for an ordinary source. A source
+/// written to be large or slow to compile takes as long and as much memory as it needs;
+/// [`Compiler`] bounds both.
 ///
 /// # Errors
 /// What is wrong with it, and where.
@@ -119,7 +120,7 @@ pub fn compile(source: &str) -> Result<Script, ScriptProblem> {
     compile::compile(source).map(|compiled| Script(Arc::new(compiled)))
 }
 
-/// Why a source is no script.
+/// Why a source is not a script.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScriptProblem {
     /// Of the source as written, from 1; `None` where the problem is with the whole of it.
@@ -182,7 +183,7 @@ pub enum Returns {
     Strict,
 }
 
-/// What came of a call.
+/// The result of a call.
 #[derive(Debug)]
 pub struct Called {
     /// What the script returned, or why it did not.

@@ -34,7 +34,7 @@ pub(super) fn install(object: &Object<'_>) -> Result<()> {
 pub(super) fn bytes(ctx: &Ctx<'_>, base64: &str) -> Result<Vec<u8>> {
     STANDARD
         .decode(base64)
-        .map_err(|_| Exception::throw_internal(ctx, "bytes that are no base64"))
+        .map_err(|_| Exception::throw_internal(ctx, "bytes that are not base64"))
 }
 
 fn encode<'js>(ctx: Ctx<'js>, text: String) -> Result<ArrayBuffer<'js>> {
@@ -90,7 +90,7 @@ fn parts(url: &Url) -> Vec<String> {
     parts.map(str::to_owned).to_vec()
 }
 
-/// A value that does not fit is ignored, as the standard wants, but for the whole address.
+/// A value that does not fit is ignored, as the standard wants, except for the whole address.
 fn change_url(href: String, part: String, value: String) -> Option<Vec<String>> {
     let mut url = Url::parse(&href).ok()?;
     let ignored = match part.as_str() {

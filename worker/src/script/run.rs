@@ -318,8 +318,8 @@ impl<'a, 'js> Running<'a, 'js> {
             Ok(told) => self.told(told),
             Err(_) if self.is_over() => ScriptError::TimedOut,
             Err(error) => {
-                // Nothing can be said without memory; and what makes saying it fail is no error
-                // worth more words.
+                // Nothing can be said without memory; and an error that cannot even be described is
+                // not worth more words.
                 let memory = is_out_of_memory(thrown) || is_out_of_memory(&self.thrown(&error));
                 let text = "the script threw what cannot be shown".to_owned();
                 if memory {
@@ -348,7 +348,7 @@ impl<'a, 'js> Running<'a, 'js> {
         }
     }
 
-    /// Rejections that nobody handled go to the console, but for the one that is the result.
+    /// Rejections that nobody handled go to the console, except the one that is the result.
     fn report(&self, rejections: &Rejections) {
         for reason in rejections.unhandled(&self.ctx) {
             if self.failure.borrow().as_ref() != Some(&reason) && !self.is_over() {
@@ -427,7 +427,7 @@ type Rejected = (Persistent<Value<'static>>, Persistent<Value<'static>>);
 #[derive(Clone, Default)]
 struct Rejections(Rc<RefCell<Vec<Rejected>>>);
 
-/// Of so many, no more are remembered.
+/// The most unhandled rejections that are remembered for the console.
 const MAX_REJECTIONS: usize = 20;
 
 impl Rejections {

@@ -32,11 +32,11 @@ pub(super) struct Turns {
 #[derive(Debug)]
 struct State {
     at_once: usize,
-    /// The turns that are taken: since when, by the pending of who has it.
+    /// The turns that are taken: since when, by the number of its holder.
     taken: HashMap<u64, Instant>,
     /// In the order in which they came.
     waiting: Vec<(u64, TenantId)>,
-    /// The pending with which each tenant had its last turn, so that tenants take them in turn.
+    /// The number with which each tenant had its last turn, so that tenants take them in turn.
     served: HashMap<TenantId, u64>,
     last: u64,
 }
@@ -47,8 +47,8 @@ impl State {
         let last_turn = |tenant: &TenantId| self.served.get(tenant).copied().unwrap_or(0);
         self.waiting
             .iter()
-            .min_by_key(|(pending, tenant)| (last_turn(tenant), *pending))
-            .map(|(pending, _)| *pending)
+            .min_by_key(|(number, tenant)| (last_turn(tenant), *number))
+            .map(|(number, _)| *number)
     }
 
     fn is_free(&mut self) -> bool {
@@ -58,8 +58,8 @@ impl State {
         self.taken.len() < self.at_once
     }
 
-    fn leave(&mut self, pending: u64) {
-        self.waiting.retain(|(waiting, _)| *waiting != pending);
+    fn leave(&mut self, number: u64) {
+        self.waiting.retain(|(waiting, _)| *waiting != number);
         // Those who come again find that they had their turn long ago, or never: both is well.
         if self.waiting.is_empty() {
             self.served.clear();
@@ -67,10 +67,10 @@ impl State {
     }
 }
 
-/// What came of waiting for a turn.
+/// The result of waiting for a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Waited {
-    /// It is there; its pending.
+    /// The turn has come; its number.
     Turn(u64),
     /// It took too long: the script goes on without.
     LongEnough,
@@ -78,7 +78,7 @@ enum Waited {
     Over,
 }
 
-/// One script's way with its turns. A turn that it has is given back when this is dropped.
+/// One script's way with its turns. A turn that it has is released when this is dropped.
 #[derive(Debug)]
 pub(super) struct Pace {
     turns: Arc<Turns>,
@@ -89,7 +89,7 @@ pub(super) struct Pace {
 }
 
 impl Turns {
-    /// So many at once, at least one.
+    /// At most `at_once` turns at a time, at least one.
     pub(super) fn new(at_once: usize) -> Self {
         let state = State {
             at_once: at_once.max(1),
@@ -144,15 +144,15 @@ impl Turns {
         }
     }
 
-    fn give_back(&self, pending: u64) {
-        // Where the turn was lost meanwhile, there is nothing to give.
-        self.state().taken.remove(&pending);
+    fn release(&self, number: u64) {
+        // Where the turn was lost meanwhile, there is nothing to release.
+        self.state().taken.remove(&number);
         self.changed.notify_all();
     }
 
     /// Says that the one who has the turn still looks at the clock.
-    fn keep(&self, pending: u64) {
-        if let Some(since) = self.state().taken.get_mut(&pending) {
+    fn keep(&self, number: u64) {
+        if let Some(since) = self.state().taken.get_mut(&number) {
             *since = Instant::now();
         }
     }
@@ -196,8 +196,8 @@ impl Pace {
         }
         self.rest();
         let waited = self.turns.take(&self.tenant, is_over);
-        if let Waited::Turn(pending) = waited {
-            self.turn = Some(pending);
+        if let Waited::Turn(number) = waited {
+            self.turn = Some(number);
         }
         self.since = Instant::now();
         waited != Waited::Over
@@ -205,8 +205,8 @@ impl Pace {
 
     /// The script waits for something: its turn is over, and a new stretch begins after.
     pub(super) fn rest(&mut self) {
-        if let Some(pending) = self.turn.take() {
-            self.turns.give_back(pending);
+        if let Some(number) = self.turn.take() {
+            self.turns.release(number);
         }
         self.since = Instant::now();
     }
@@ -233,8 +233,8 @@ mod tests {
     fn tenants_take_turns() {
         let turns = Turns::new(1);
         let mut state = turns.state();
-        for (pending, name) in [(1, "a"), (2, "a"), (3, "b")] {
-            state.waiting.push((pending, tenant(name)));
+        for (number, name) in [(1, "a"), (2, "a"), (3, "b")] {
+            state.waiting.push((number, tenant(name)));
         }
         assert_eq!(state.next(), Some(1));
         state.served.insert(tenant("a"), 4);
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_compute_at_once_and_each_gets_its_turn() {
+    fn a_bounded_number_compute_at_once_and_each_gets_its_turn() {
         for at_once in [1, 2] {
             let turns = Arc::new(Turns::new(at_once));
             let (most, rounds) = compute(&turns, 6, Instant::now() + Duration::from_secs(1));
@@ -284,7 +284,7 @@ mod tests {
             assert_eq!(
                 (state.taken.len(), state.waiting.len()),
                 (0, 0),
-                "all are given back"
+                "all are released"
             );
         }
     }

@@ -48,7 +48,7 @@ pub(super) struct Work {
 pub(super) enum Event {
     /// The caller gave up.
     Cancelled,
-    /// A request came to its end.
+    /// A request has finished.
     Fetched {
         /// The prelude's number of it.
         id: u32,

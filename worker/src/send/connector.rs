@@ -139,7 +139,7 @@ impl Connector {
         let stream = shaking
             .await
             .map_err(|error| tls_failure(&error, address))?;
-        timer.shook_hands(begun.elapsed());
+        timer.tls_done(begun.elapsed());
         Ok(Stream::Tls(Box::new(stream)))
     }
 }

@@ -55,7 +55,7 @@ pub(crate) struct Outgoing {
     pub(crate) reading: Reading,
 }
 
-/// What came of sending, with where the time went.
+/// The result of sending a request, and how long each phase took.
 #[derive(Debug)]
 pub struct Exchange {
     /// The answer, or why there is none.
@@ -68,7 +68,7 @@ pub struct Exchange {
     pub address: Option<String>,
 }
 
-/// Why the client cannot be made.
+/// Why the client cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum SenderError {
     /// The system's trusted certificates cannot be used.

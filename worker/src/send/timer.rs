@@ -124,7 +124,7 @@ impl Timer {
     }
 
     /// The TLS handshake is done.
-    pub(super) fn shook_hands(&self, took: Duration) {
+    pub(super) fn tls_done(&self, took: Duration) {
         let mut times = self.lock();
         times.tls = Some(took);
         times.connected = Some(Instant::now());

@@ -75,7 +75,7 @@ pub trait Wire: Send + Sync {
     /// `render_error`, or is skipped.
     fn render(&self, subject: &Subject<'_>) -> Result<Rendered, Unwritten>;
 
-    /// Headers that prove where the request comes from, made anew for each attempt.
+    /// Headers that prove where the request comes from, created anew for each attempt.
     ///
     /// # Errors
     /// When the endpoint's secret cannot be used.
@@ -103,7 +103,7 @@ pub trait Wire: Send + Sync {
     /// What the answer to the preflight request gives.
     ///
     /// # Errors
-    /// The outcome of the attempt, where the delivery's own request is not made.
+    /// The outcome of the attempt, where the delivery's own request is not sent.
     fn grant(
         &self,
         _endpoint: &Endpoint,
@@ -167,7 +167,7 @@ pub fn of(format: WireFormat) -> &'static dyn Wire {
 }
 
 /// Everything that is wrong with an endpoint's settings, secrets and headers for its wire format,
-/// but for what is in its [`scripts`]: those have to be compiled.
+/// except what is in its [`scripts`]: those have to be compiled.
 #[must_use]
 pub fn check(endpoint: &Endpoint) -> Vec<FieldProblem> {
     let mut problems = settings::check_common(endpoint);
@@ -391,7 +391,7 @@ pub struct Grant {
     pub rate_per_second: Option<f64>,
 }
 
-/// Why no request is made of a notification.
+/// Why there is no request for a notification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unwritten {
     /// It cannot be written: the delivery fails.
@@ -455,7 +455,7 @@ impl From<RenderError> for FieldProblem {
     }
 }
 
-/// What is told about a wire format.
+/// The description of a wire format, as the API and the command line show it.
 #[derive(Debug, Clone)]
 pub struct WireInfo {
     /// What the wire format sends and to whom, in a sentence or two.

@@ -62,7 +62,7 @@ impl Wire for Raw {
             .is_some_and(|value| http::HeaderValue::from_str(&value).is_err());
         let problem = || FieldProblem {
             field: "settings.content_type".into(),
-            problem: "is no header value".into(),
+            problem: "is not a header value".into(),
         };
         unusable.then(problem).into_iter().collect()
     }

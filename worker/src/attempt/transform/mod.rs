@@ -146,8 +146,9 @@ pub(crate) fn notification<'a>(
     })
 }
 
-/// The endpoint with the URL that is called. All that depends on a URL (consent, an audience, a
-/// token in it) reads it from here, so that nothing is left of the one that the transform replaced.
+/// The endpoint with the URL that is called. All that depends on a URL (a preflight's grant, an
+/// audience, a token in it) reads it from here, so that nothing is left of the one that the
+/// transform replaced.
 ///
 /// # Errors
 /// When the URL cannot be read.

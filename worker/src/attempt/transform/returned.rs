@@ -30,8 +30,8 @@ enum Handed {
     Problem(String),
 }
 
-/// The object that the script returned. A member that is there has a value: null is none, except
-/// for the payload.
+/// The object that the script returned. A member that is there has a value: null counts as missing,
+/// except for the payload.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Members {

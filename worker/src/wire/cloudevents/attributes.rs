@@ -198,7 +198,7 @@ fn name_problem(name: &str) -> Option<&'static str> {
         return Some("must have a name of 1 to 20 lower-case letters and digits");
     }
     CORE.contains(&name)
-        .then_some("is no extension but an attribute of its own")
+        .then_some("is not an extension but an attribute of its own")
 }
 
 fn value_problem(value: &Value) -> Option<&'static str> {

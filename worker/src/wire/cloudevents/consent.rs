@@ -58,8 +58,8 @@ pub(super) fn read(
     }
 }
 
-/// In requests a minute. Where it does not say, or says what is no rate, the one that was asked
-/// for.
+/// In requests a minute. Where it does not say, or says something that is not a rate, the one that
+/// was asked for.
 fn rate(reply: &Reply, asked: Option<u32>) -> Option<u32> {
     match values(reply, "webhook-allowed-rate").first() {
         Some(&"*") => None,

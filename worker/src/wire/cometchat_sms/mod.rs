@@ -66,7 +66,7 @@ enum Region {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Payload {
-    /// The messages that the SMS tells of, at least one, the oldest first. Needed.
+    /// The messages that the SMS reports, at least one, the oldest first. Needed.
     messages: Option<Vec<Message>>,
     /// Who sent them, in a one-on-one conversation. Either this or `groupDetails` is needed.
     sender_details: Option<SenderDetails>,
@@ -357,7 +357,7 @@ impl Payload {
             problems.push(RenderError::new(format!("payload.{member}"), problem))
         };
         match self.messages.as_deref() {
-            None => add("messages", "is missing: the messages that the SMS tells of"),
+            None => add("messages", "is missing: the messages that the SMS reports"),
             Some([]) => add("messages", "is empty: there must be at least one"),
             Some(_) => {}
         }

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::incoming::message_id_of;
 
-/// The type that tells httpSMS endpoints of such an event, if it is one that they are told of.
+/// The type under which httpSMS endpoints get such an event, if they get it at all.
 #[must_use]
 pub fn kind_of(event: EventType) -> Option<NotificationType> {
     let name = match event {
@@ -26,8 +26,8 @@ pub fn kind_of(event: EventType) -> Option<NotificationType> {
     NotificationType::parse(name).ok()
 }
 
-/// Whether a type is one that [`of`] makes. Such events go to httpSMS endpoints only: others get
-/// the event that they are made of.
+/// Whether a type is one that [`of`] creates. Such events go to httpSMS endpoints only: others get
+/// the original event.
 #[must_use]
 pub fn is_made(kind: &NotificationType) -> bool {
     [EventType::DeliveryFailed, EventType::DeliveryExpired]
@@ -35,13 +35,13 @@ pub fn is_made(kind: &NotificationType) -> bool {
         .any(|event| kind_of(event).as_ref() == Some(kind))
 }
 
-/// Whether an endpoint is told of an event of that type, if the phone number fits too.
+/// Whether an endpoint gets events of that type, if the phone number matches too.
 #[must_use]
 pub fn wanted_by(endpoint: &Endpoint, kind: &NotificationType) -> bool {
     endpoint.wire_format == WireFormat::Httpsms && endpoint.subscription.wants_event(kind)
 }
 
-/// The delivery that an event tells of.
+/// The delivery that an event reports on.
 #[must_use]
 pub fn delivery_of(event: &Event) -> Option<DeliveryView> {
     #[derive(Deserialize)]

@@ -26,7 +26,7 @@ pub(super) struct Standard;
 struct Settings {
     /// What the body is.
     body: BodyShape,
-    /// Which kind of secret is made where none is brought: for HMAC-SHA256 (v1) or for ed25519
+    /// Which kind of secret is created where none is given: for HMAC-SHA256 (v1) or for ed25519
     /// (v1a). Secrets that are there sign as their own kind says.
     signature: SignatureKind,
     /// What the names of the three headers begin with: webhook-id, webhook-timestamp and
@@ -153,7 +153,7 @@ impl Wire for Standard {
 /// endpoint has no secret. For wire formats that sign this way beside their own.
 ///
 /// # Errors
-/// When a secret is none of Standard Webhooks.
+/// When a secret is not one of Standard Webhooks.
 pub(super) fn headers(
     subject: &Subject<'_>,
     body: &[u8],
