@@ -26,6 +26,8 @@ pub fn classify(endpoint: &Endpoint, result: &Result<Reply, SendError>, now: Tim
                     retry_after: None,
                     provider_error_code: None,
                 },
+                // What no policy may retry is what the egress policy forbids; it would be forbidden
+                // again.
                 None => Outcome::Refused {
                     reason: FailureReason::Blocked,
                     error,

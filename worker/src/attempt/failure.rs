@@ -49,6 +49,7 @@ pub(super) fn script_failed(endpoint: &Endpoint, error: ScriptError) -> (Attempt
         ScriptError::Fetch { error, text } => {
             let word = error.error().code;
             let outcome = match error.retry_kind() {
+                // As for a delivery: what the egress policy forbids is not tried again.
                 None => refused(FailureReason::Blocked, &word, text),
                 Some(kind) => {
                     let error = AttemptError { code: word, text };
@@ -87,6 +88,7 @@ pub(super) fn transform_failed(
     endpoint: &Endpoint,
     error: ScriptError,
 ) -> (AttemptResult, Outcome) {
+    // A machine under load can be the cause, and the next attempt may be in time.
     if error == ScriptError::TimedOut {
         let (result, outcome) = script_failed(endpoint, error);
         return (result, outcome.about("settings.transform"));

@@ -165,6 +165,8 @@ impl Attempter {
         let known = before.map(wire::scripts).unwrap_or_default();
         let mut problems = Vec::new();
         for (field, source) in wire::scripts(endpoint) {
+            // It was accepted before: changing another setting of the endpoint must not fail
+            // because of it.
             if known.iter().any(|(_, before)| *before == source) {
                 continue;
             }
@@ -206,6 +208,8 @@ impl Attempter {
                 .or_else(|why| self.unsent_after(attempt, why, None)),
             (None, Some(source)) => self.transform_and_send(attempt, source, now).await,
             (None, None) => {
+                // That there was no transform is kept as well: one that is added between two
+                // attempts must not change what the second sends under the same id.
                 let finished = self.send(attempt, Added::default(), now).await?;
                 Ok(Box::new(FinishedAttempt {
                     keep: Some(RoundContent::Untransformed),
@@ -223,6 +227,8 @@ impl Attempter {
     ) -> Result<Box<FinishedAttempt>, NotMade> {
         let run = self.run_transform(attempt, source).await;
         let console = run.console;
+        // A failure of the script is recorded as an attempt, with the console; only what says
+        // nothing about the script (skipped, busy) leaves no attempt.
         let failure = match run.result {
             Ok(transformed) => match self.send_transformed(attempt, &transformed, now).await {
                 Ok(finished) => {
@@ -305,6 +311,8 @@ impl Attempter {
         let wire = wire::of(subject.endpoint.wire_format);
         let mut rendered = wire.render(subject)?;
         if let Some(source) = wire.script(subject.endpoint) {
+            // The script is called with the rendered body. No request goes out that headers or
+            // another URL could be for.
             if !added.is_nothing() {
                 let problem = "headers or a url, which have no use here: the endpoint has a \
                                script in place of a request";
@@ -312,9 +320,12 @@ impl Attempter {
             }
             return self.call_script(attempt, source, rendered).await;
         }
+        // The transform's URL stands in the endpoint already. A URL that the wire format took from
+        // the notification would hide it.
         if added.url == ChosenBy::Transform {
             rendered.url = None;
         }
+        // Before signing: a grant may bring headers, such as a token.
         let grant = match wire.preflight(subject)? {
             None => Grant::default(),
             Some(preflight) => match self.ask(attempt, preflight).await? {
@@ -324,6 +335,8 @@ impl Attempter {
             },
         };
         let rate = grant.rate_per_second;
+        // The grant's headers come last and so replace the transform's, which could otherwise stand
+        // in for a token.
         let added = added.headers.into_iter().chain(grant.headers).collect();
         let span = spans::request(attempt.span, &Method::POST, None);
         let subject = &Subject {
@@ -340,7 +353,10 @@ impl Attempter {
         let exchange = self.exchange(attempt, &request, wire.reading(), span).await;
         let over = self.clock.now();
         let outcome = classify(subject.endpoint, &exchange.result, over);
+        // Error texts quote the answer, and some endpoints echo what they were sent.
         let outcome = outcome.reworded(|text| request.without_secrets(text));
+        // A 410 from a URL that the notification or the transform chose must not disable the
+        // endpoint.
         let outcome = if request.url() == attempt.own_url {
             outcome
         } else {
@@ -395,6 +411,8 @@ impl Attempter {
         let call = Call {
             deadline: attempt.deadline(),
             network: true,
+            // Requests of the script count as a hop further, or a script that calls Posthaste again
+            // could go round without end.
             hops: attempt.subject.notification.hops.next(),
             returns: Returns::Json,
         };
@@ -409,6 +427,8 @@ impl Attempter {
                     Returned::Json(json) => json.into(),
                     Returned::Nothing => Bytes::new(),
                 };
+                // Wire formats read answers: to them the script is a receiver that answered 200
+                // with what it returned.
                 let reply = Reply::whole(200, http::HeaderMap::new(), body);
                 let outcome = wire::of(endpoint.wire_format).classify(endpoint, &reply, over);
                 (Some(reply), AttemptResult::Script, outcome)
@@ -455,6 +475,7 @@ impl Attempter {
         }
         let grant = self.grants.of(&endpoint.id, &preflight.url);
         let mut grant = grant.lock().await;
+        // Taken out: where asking fails, nothing is left, and the next delivery asks again.
         let mut held = match grant.take().filter(|held| held.holds(endpoint)) {
             Some(held) => held,
             None => match self.ask_now(attempt, preflight).await? {
@@ -464,6 +485,8 @@ impl Attempter {
         };
         let turn = held.turn();
         *grant = Some(held);
+        // Unlocked before the turn is waited for: the deliveries behind this one take their turns
+        // meanwhile, each later than the one before.
         drop(grant);
         match turn {
             Turn::At(turn, grant) => {
@@ -515,6 +538,8 @@ impl Attempter {
         reading: Reading,
         span: Span,
     ) -> Exchange {
+        // The request gets what transform and preflight left of the timeout; the text of a time-out
+        // names the whole.
         let limit = attempt.subject.endpoint.timeout;
         let exchange = self
             .sender

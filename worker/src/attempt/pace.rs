@@ -32,6 +32,7 @@ impl Pace {
     /// nothing is taken, when it is farther off than [`PATIENCE`].
     pub(crate) fn take(&mut self, rate: f64) -> Option<Instant> {
         let now = Instant::now();
+        // Turns that nobody used are gone: after a pause there is no burst to make up for it.
         let turn = self.next_turn.max(now);
         if turn > now + PATIENCE {
             return None;

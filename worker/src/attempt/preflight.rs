@@ -51,6 +51,7 @@ impl Grants {
     /// The place of an endpoint's URL.
     pub(crate) fn of(&self, endpoint: &EndpointId, url: &Url) -> Arc<GrantSlot> {
         let mut grants = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Only when there are many, because it looks at every one of them under the lock.
         if grants.len() >= TIDY_AT {
             let now = Instant::now();
             grants.retain(|_, urls| {
@@ -76,6 +77,8 @@ impl Grants {
 fn is_held(grant: &GrantSlot, now: Instant) -> bool {
     grant
         .try_lock()
+        // Locked means in use: removed, a second delivery would ask the same receiver at the same
+        // time.
         .map_or(true, |held| HeldGrant::lasts(held.as_ref(), now))
 }
 

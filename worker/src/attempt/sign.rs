@@ -46,6 +46,7 @@ impl SignedRequest {
         if self.url.query().is_none() {
             return self.url.to_string();
         }
+        // Names are kept: they tell an operator which parameters were sent.
         let names: Vec<String> = self
             .url
             .query_pairs()
@@ -123,6 +124,8 @@ pub fn sign(
         });
     let content_type = Header::open("content-type", rendered.content_type);
     let url = rendered.url.unwrap_or_else(|| subject.endpoint.url.clone());
+    // The order is the precedence, because a later header replaces an earlier one of the same name.
+    // The signature comes last, so nothing replaces it.
     let headers = std::iter::once(content_type)
         .chain(rendered.headers)
         .chain(common_headers(subject)?)
@@ -184,6 +187,7 @@ impl SignedRequest {
         for header in headers {
             request.set(header)?;
         }
+        // Any value of a query may be a secret, and answers often echo the URL.
         for (_, value) in request.url.query_pairs() {
             request.secrets.add(&value);
         }
@@ -196,7 +200,9 @@ impl SignedRequest {
             .map_err(|_| problem("is not a header name"))?;
         let mut value = HeaderValue::from_str(header.value.expose())
             .map_err(|_| problem("has a value that no header can have"))?;
+        // Keeps the value out of the compression tables of HTTP/2 and out of `Debug`.
         value.set_sensitive(header.sensitive);
+        // What is replaced must not be shown beside what replaced it.
         if self.headers.contains_key(&name) {
             self.shown
                 .retain(|(shown, _)| !shown.eq_ignore_ascii_case(&header.name));

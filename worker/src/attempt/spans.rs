@@ -23,6 +23,7 @@ pub(crate) fn request(attempt: &Span, method: &Method, purpose: Option<&'static 
 
 /// Closes the span of a request with its result.
 pub(crate) fn answered(mut span: Span, request: &SignedRequest, exchange: &Exchange) {
+    // Most spans are not recorded where traces are sampled: nothing is formatted for those.
     if span.recorded().is_none() {
         return;
     }

@@ -51,6 +51,7 @@ impl Attempt<'_> {
     }
 
     pub(super) fn deadline(&self) -> tokio::time::Instant {
+        // From the same beginning as `left`: scripts and requests share one timeout.
         (self.begun + self.subject.endpoint.timeout).into()
     }
 
@@ -78,6 +79,7 @@ impl Attempt<'_> {
             phases: exchange.phases,
             address: exchange.address,
             console: None,
+            // What the round keeps is set by the caller, who knows whether a transform ran.
             keep: None,
             rate_per_second: None,
             over,

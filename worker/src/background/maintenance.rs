@@ -80,6 +80,8 @@ pub struct Maintenance {
 impl Maintenance {
     /// All of it, until told to stop.
     pub async fn run(&self) {
+        // A loop each: removing old rows can take minutes, and the gauges must not stand still
+        // meanwhile.
         tokio::join!(
             self.run_gauges(),
             self.run_health(),
@@ -115,6 +117,8 @@ impl Maintenance {
 
     async fn run_partitions(&self) {
         loop {
+            // Before the first pause: a new store needs its tables now. After an error again in a
+            // minute, not in an hour.
             let prepared = self.store.prepare_partitions(self.clock.now()).await;
             let pause = if prepared.is_ok() {
                 PARTITIONS
@@ -176,6 +180,8 @@ impl Maintenance {
             .map_or(0, |at| now.since(at).as_secs());
         self.metrics.outbox_oldest_age.set(gauge(age));
         let (enabled, disabled) = self.store.endpoint_counts().await?;
+        // The one number comes from this worker's memory, the other from the store, at different
+        // times: without the bound the difference below could be negative.
         let limited = (self.admission.limited() as u64).min(enabled);
         let endpoints = &self.metrics.endpoints;
         endpoints
@@ -187,6 +193,7 @@ impl Maintenance {
         endpoints
             .with_label_values(&["disabled"])
             .set(gauge(disabled));
+        // While the broker does not answer, the gauges of its queues keep their last values.
         for (queue, depth) in self.broker.depths().await.unwrap_or_default() {
             self.metrics
                 .queue_messages
@@ -206,6 +213,8 @@ impl Maintenance {
             self.store.note_health(&failing, &healthy).await?;
         }
         let now = self.clock.now();
+        // Only endpoints that failed since the last look: one that failed once and was not called
+        // since is not to be disabled for the time that went by.
         let failing: Vec<_> = failing.into_iter().map(|(endpoint, _)| endpoint).collect();
         for endpoint in self
             .store
@@ -223,6 +232,7 @@ impl Maintenance {
 
     async fn replays(&self) -> Result<(), StoreError> {
         while !self.stopping.is_cancelled()
+            // Asked before each step, which makes up to 500 deliveries due.
             && self.store.due(self.clock.now(), REPLAY_AHEAD).await? < u64::from(REPLAY_AHEAD)
             && self
                 .store

@@ -62,6 +62,7 @@ impl Relay {
     pub async fn run(&self) {
         while !self.stopping.is_cancelled() {
             let pause = match self.step().await {
+                // A full step: there are probably more.
                 Ok(published) if published == STEP as usize => Duration::ZERO,
                 Ok(_) => POLL,
                 Err(error) => {
@@ -75,6 +76,7 @@ impl Relay {
             };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
+                // Events that this worker recorded itself need not wait for the next poll.
                 () = self.wake.until_events() => {}
                 () = self.stopping.cancelled() => {}
             }
@@ -87,6 +89,8 @@ impl Relay {
     /// When the store or the broker does not answer; what was not marked is published again.
     pub async fn step(&self) -> Result<usize, RelayError> {
         let now = self.clock.now();
+        // Claimed, not locked: no transaction stays open while the broker is waited for. Another
+        // worker publishes them after the lease, should this one die.
         let events = self
             .store
             .claim_unpublished(now, now.after(LEASE), STEP)
@@ -98,6 +102,8 @@ impl Relay {
         let forwarded = self.forward(&events).await?;
         let mut done = Vec::new();
         let mut failure = None;
+        // Done only when both went through. What is published again has the same id, by which
+        // receivers recognise it.
         for ((event, published), forwarded) in events.iter().zip(published).zip(forwarded) {
             match published.and(forwarded) {
                 Ok(()) => {
@@ -107,6 +113,7 @@ impl Relay {
                 Err(error) => failure = Some(error),
             }
         }
+        // Marked even where others failed, so that these are not published again with those.
         self.store.mark_published(&done, self.clock.now()).await?;
         match failure {
             Some(error) => Err(error.into()),
@@ -116,6 +123,7 @@ impl Relay {
 
     /// Enqueues the events that an endpoint of their tenant subscribes to. Answers in order.
     async fn forward(&self, events: &[Event]) -> Result<Vec<Result<(), BrokerError>>, RelayError> {
+        // As they are now: the outbox may hold events for longer than endpoints stay unchanged.
         let endpoints = self.endpoints.refresh().await?;
         let wanted = |event: &Event, wants: &dyn Fn(&Endpoint) -> bool| {
             endpoints
@@ -138,6 +146,7 @@ impl Relay {
                 })
             })
         });
+        // Before the events of messages are added, which bring their hops along.
         self.inherit_hops(events, &mut enqueued).await?;
         enqueued.extend(self.message_events(of_messages.collect()).await?);
         self.metrics.accepted(Source::Event, enqueued.len() as u64);
@@ -205,6 +214,8 @@ impl Relay {
                 |((place, event, delivery), id)| {
                     let about = about
                         .get(&id)
+                        // The failure of an event to arrive is not sent on as an event again: that
+                        // would have no end.
                         .filter(|about| about.origin == Origin::Producer)?;
                     let news = message_events::of(event, delivery, about)?;
                     Some((

@@ -1,6 +1,33 @@
-//! Looks after time: retries and scheduled deliveries that are due, expiries, parked deliveries
-//! whose endpoints have room again, deliveries of deleted endpoints. Everything that waits, waits
-//! in the store; every worker looks, and takes what it can under a lease.
+//! Takes deliveries that wait in the store when their time has come, and starts them. Every worker
+//! does so; a lease keeps two from taking the same delivery.
+//!
+//! 1. **Due** (`run_due`): retries, scheduled deliveries and leases that have ended, the longest
+//!    due first, up to 500 at a time and no more than admission can use. Looked for when this
+//!    worker has recorded something that is due earlier, and every 250 ms for what others recorded;
+//!    after a step that found work, 20 ms later. Deliveries that have expired are finished first.
+//! 2. **Parked** (`run_parked`): every 200 ms, for each enabled endpoint as many as it has room
+//!    for, the oldest first, beginning with another endpoint each time. Leases that this worker
+//!    dropped without a result are released before.
+//! 3. **Orphans** (`run_orphans`): every second, pending deliveries of deleted endpoints fail
+//!    (`endpoint_deleted`), up to 500 at a time.
+//! 4. **Lease**: the endpoint's timeout and 10 s more. It lets another worker take over from one
+//!    that died. It does not prove that the first is dead: a slow worker may still send. Then both
+//!    send, and the first result that is recorded counts.
+//! 5. **The store is down**: tried again after a second.
+//!
+//! Each wait of a pending delivery in the store (`release` makes it a `retry` that is due now):
+//!
+//! | wait | moved in by | moved on by | after a crash |
+//! | --- | --- | --- | --- |
+//! | `in_flight` | a claim | the recorder; `release` | due when its lease ends |
+//! | `retry` | the recorder; a retry or replay; `release` | `claim_due` | nothing changes |
+//! | `scheduled` | the fan-out, for a later `deliver_at` | `claim_due` | nothing changes |
+//! | `parked` | the recorder, where admission held it | `claim_parked` | nothing changes |
+//!
+//! Out of each it may also expire (`expire_due`), fail as an orphan (`fail_orphans`) or be
+//! cancelled; the first two leave a running lease alone. A delivery on its way from the broker has
+//! no row until its first result is recorded: a crash before that makes the broker redeliver its
+//! message.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -56,6 +83,8 @@ pub struct Scheduler {
 impl Scheduler {
     /// Looks after all of it until told to stop.
     pub async fn run(&self) {
+        // Three loops that do not wait for each other: a long look at parked deliveries must not
+        // delay retries.
         tokio::join!(self.run_due(), self.run_parked(), self.run_orphans());
     }
 
@@ -69,6 +98,8 @@ impl Scheduler {
             };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
+                // A short pause after the wake-up: what one batch of results makes due is then
+                // taken in one step.
                 () = self.wake.until_due_changes() => tokio::time::sleep(PAUSE).await,
                 () = self.stopping.cancelled() => {}
             }
@@ -125,6 +156,7 @@ impl Scheduler {
         if self.store.next_due().await?.is_none_or(|next| next > now) {
             return Ok(0);
         }
+        // Expiries first: they need no slot, and so go on while every slot is taken.
         let expired = self.store.expire_due(now, STEP).await?;
         self.ended(&expired);
         let worth = u32::try_from(self.pipeline.admission.worth_taking())
@@ -135,6 +167,8 @@ impl Scheduler {
         }
         // Before claiming: what is claimed must not be left lying because this fails.
         let endpoints = self.endpoints.refresh().await?;
+        // No more than this worker can use soon: what it claims and cannot send is kept from all
+        // others until the lease ends.
         let claimed = self.store.claim_due(now, LEASE_MARGIN, worth).await?;
         let taken = claimed.len();
         self.begin(claimed, &endpoints).await;
@@ -148,6 +182,8 @@ impl Scheduler {
     /// When the store cannot be asked.
     pub async fn parked_step(&self) -> Result<usize, StoreError> {
         let now = self.pipeline.clock.now();
+        // Leases that were dropped without a result are released first: left alone they would end
+        // only after the timeout of the endpoint and the margin.
         let abandoned = self.pipeline.in_flight.abandoned();
         if !abandoned.is_empty()
             && let Err(error) = self.store.release(&abandoned, now).await
@@ -156,6 +192,7 @@ impl Scheduler {
             return Err(error);
         }
         let parked = self.store.endpoints_with_parked().await?;
+        // Another worker may have emptied a backlog that this one has seen.
         self.pipeline.admission.keep_backlogs(&parked);
         if parked.is_empty() {
             return Ok(0);
@@ -196,6 +233,7 @@ impl Scheduler {
             .claim_parked(&endpoint.id, now, LEASE_MARGIN, room)
             .await?;
         let taken = claimed.len();
+        // Fewer than there was room for means that no more are parked.
         admission.note_backlog(&endpoint.id, taken == room as usize);
         self.begin(claimed, endpoints).await;
         Ok(taken)
@@ -210,16 +248,24 @@ impl Scheduler {
             lease_until,
         } in claimed
         {
+            // `None`: the delivery outlived its first lease in this worker and is still in flight.
+            // It is not started twice. Its result counts if it is recorded first, and the lease
+            // that was just claimed ends by itself.
             let Some(in_flight) = self.pipeline.in_flight.take(delivery.id, Some(lease_until))
             else {
                 continue;
             };
+            // The store takes the result only if the delivery is still pending with these counts:
+            // of two workers that attempted it, one after the lease of the other had ended, the
+            // first to record wins.
             let before = Before::Known {
                 round: delivery.round,
                 attempt_count: delivery.attempt_count,
             };
             let ack = AckHandle::Lease(in_flight);
             let Some(endpoint) = endpoints.get(&delivery.endpoint_id) else {
+                // Deleted otherwise. Dropping `ack` releases the lease then, and `fail_orphans`
+                // fails the delivery.
                 if endpoints.is_unreadable(&delivery.endpoint_id) {
                     let record =
                         conclude::untried(delivery, before, conclude::parked(Hold::Disabled), None);
@@ -253,6 +299,8 @@ impl Scheduler {
     /// How long there is nothing to do, as far as is known.
     async fn until_next(&self) -> Duration {
         let known = self.wake.take_earliest();
+        // The store knows what other workers recorded, and what was recorded before a restart. An
+        // error counts as nothing known: the next step meets it again and logs it.
         let stored = self.store.next_due().await.ok().flatten();
         let next = known.into_iter().chain(stored).min();
         next.map_or(POLL, |at| at.since(self.pipeline.clock.now()))

@@ -1,18 +1,41 @@
 //! Admission: how a sick endpoint is kept from harming the others. In memory, for one worker.
 //!
-//! The worker has a number of slots; a delivery holds one while its request is under way, never
-//! while it waits. An endpoint may hold as many as its `max_in_flight` says, but never more than
-//! are still free above a reserve of a quarter of the slots: k endpoints that hang come to rest at
-//! an equal share each, and as much again stays free. Of the reserve an endpoint gets at most an
-//! eighth of what is left, so that it takes very many sick endpoints to use it up. Work over an
-//! endpoint's share waits for a moment; when the endpoint makes no progress it is parked in the
-//! store at once. Work that finds every slot taken waits longer, first come, first served: parking
-//! it would cost the store two writes and bring nobody forward. Work from the store waits in the
-//! same line, so it gets its part also while the broker has more than the worker can do. While an
-//! endpoint has parked work, fresh work gets at most half of its share, so that the older is not
-//! overtaken without end. A rate limit spaces an endpoint's requests evenly. A circuit breaker has
-//! its place in `State::admits`. A tenant may have a limit over all its endpoints: it bounds their
-//! shares, and what is over it waits for any of the tenant's requests to end.
+//! The worker has a number of slots (1,024 by default). A delivery holds one while its request is
+//! under way, never while it waits. The rules, in the order in which they are asked:
+//!
+//! 1. **Disabled.** A disabled endpoint gets no request: its delivery is parked (`disabled`).
+//! 2. **Paused.** An endpoint whose script could not be run gets none for a second: parked
+//!    (`scripts`).
+//! 3. **Rate.** Requests of an endpoint with a rate limit, its own or one that the receiver asked
+//!    for, are spaced evenly. A turn at most 250 ms away is waited for; a later one: parked
+//!    (`rate_limit`).
+//! 4. **Share.** An endpoint has at most its `max_in_flight` requests under way, and never more
+//!    than there are slots free above a reserve of a quarter of them: k endpoints that hang come to
+//!    rest at an equal share each, and as much again stays free above the reserve. Of the reserve
+//!    an endpoint may use an eighth of what is free, so it takes very many sick endpoints to use it
+//!    up. Fresh work of an endpoint that has parked work gets half of the share, so that the older
+//!    work is not overtaken without end. What is within the share goes at once.
+//! 5. **Tenant.** A limit over all endpoints of a tenant bounds their shares. What is over it waits
+//!    up to 250 ms for any request of the tenant to end: parked then (`tenant`).
+//! 6. **Stalled.** An endpoint whose share is in use and at which no request has ended for 250 ms:
+//!    parked at once (`max_in_flight`), because waiting would be of no use.
+//! 7. **Slots.** While every slot is taken, work waits up to 5 s, first come, first served: parked
+//!    then (`slots`). Parking it at once would cost the store two writes and bring nobody forward.
+//!    Work from the store waits in the same line, so it gets its part also while the broker has
+//!    more than the worker can do.
+//! 8. **Backlog.** Fresh work over its half of the share: parked at once (`max_in_flight`).
+//! 9. **Room.** Other work over the share waits up to 250 ms for a request of the endpoint to end:
+//!    parked then (`max_in_flight`).
+//!
+//! No wait is longer than until the delivery expires, and each ends when the worker stops.
+//!
+//! | a delivery | comes in by | goes on by | after a crash |
+//! | --- | --- | --- | --- |
+//! | waits | `admit` | a dropped [`Permit`], or time | redelivered, or due when its lease ends |
+//! | has a slot | `Go` | the end of its exchange | the same; its request may go out twice |
+//! | is parked | `Hold` | the scheduler, by `room` | it stays parked in the store |
+//!
+//! A circuit breaker has its place in `State::admits`.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -160,6 +183,9 @@ impl Admission {
         if self.lock().is_paused(&endpoint.id) {
             return Admitted::Hold(Hold::Scripts);
         }
+        // The turn comes before the slot: a delivery that held a slot while it waits for its turn
+        // would keep the slot from other endpoints. A turn that is taken and then not used is lost,
+        // so the rate can be lower than allowed, never higher.
         let Some(turn) = self.lock().turn(endpoint) else {
             return Admitted::Hold(Hold::RateLimit);
         };
@@ -172,6 +198,8 @@ impl Admission {
         let begun = Instant::now();
         let within =
             |patience: Duration| begun + limit.map_or(patience, |limit| limit.min(patience));
+        // Declared outside the block that locks the state, and so dropped after the lock is
+        // released: dropping it locks the state again.
         let mut waiting = None;
         let mut in_line = false;
         loop {
@@ -325,9 +353,12 @@ impl State {
 
     /// The most requests that the endpoint may have under way, as things stand.
     fn share(&self, endpoint: &Endpoint) -> usize {
+        // Counted from the slots that are free now. k endpoints that hang get x each, where x =
+        // free - slots / 4 and free = slots - k * x: three quarters of the slots, divided by k + 1.
         let free = self.slots - self.in_flight;
         let limit = usize::try_from(endpoint.max_in_flight).unwrap_or(usize::MAX);
         let above_reserve = free.saturating_sub(self.slots / 4);
+        // Rounded up: while any slot is free, an endpoint without requests may have at least one.
         let of_reserve = free.div_ceil(8);
         limit.min(above_reserve.max(of_reserve))
     }
@@ -375,8 +406,11 @@ impl State {
     fn admits(&mut self, endpoint: &Endpoint, from: From) -> Try {
         let whole = self.share(endpoint);
         let yields = from == From::Broker && self.backlogged.contains(&endpoint.id);
+        // Rounded up: with a share of one, fresh work would otherwise get nothing until the backlog
+        // is gone.
         let share = if yields { whole.div_ceil(2) } else { whole };
         let now = Instant::now();
+        // Compared with the endpoint's own requests, because `tenant_room` counts those in.
         let tenant_is_full = self.tenant_room(endpoint)
             <= self
                 .lanes
@@ -387,6 +421,8 @@ impl State {
             .entry(endpoint.id.clone())
             .or_insert_with(|| Lane::new(now));
         if lane.in_flight < share && !tenant_is_full {
+            // A lane that was idle has made no progress for long. Without this its first requests
+            // would count as stalled at once.
             if lane.in_flight == 0 {
                 lane.progress = now;
             }
@@ -410,6 +446,8 @@ impl State {
         if lane.is_stalled(share, now) {
             return Try::Full;
         }
+        // Asked before `yields`: where every slot is taken, parking fresh work would bring the
+        // older work no slot either.
         if self.in_flight >= self.slots {
             return Try::WaitForSlot;
         }
@@ -426,6 +464,8 @@ impl State {
             .lanes
             .get(&endpoint.id)
             .map_or(0, |lane| lane.in_flight);
+        // As things stand after the wait: what held the delivery may have changed since it began to
+        // wait.
         if own < self.share(endpoint) && self.tenant_room(endpoint) <= own {
             return Hold::Tenant;
         }
@@ -492,6 +532,8 @@ impl Drop for Permit {
                 state.tenants.remove(tenant);
             }
         }
+        // While the state is still locked: whoever found every slot taken has registered for this
+        // wake-up by now, and whoever looks later sees the free slot.
         self.admission.0.slot.notify_one();
         state.tidy(&self.endpoint);
     }

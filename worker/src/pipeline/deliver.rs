@@ -96,6 +96,8 @@ impl Pipeline {
     /// worker stops.
     async fn deliver(&self, mut job: Job) {
         let span = spans::attempt(&self.tracer, &job);
+        // Without this a panic would end the task and leave the message unacknowledged until the
+        // connection closes; then its redelivery would panic again.
         let ending = match AssertUnwindSafe(self.steps(&mut job, &span))
             .catch_unwind()
             .await
@@ -108,11 +110,14 @@ impl Pipeline {
 
     /// The steps of a delivery, in their order. An `Err` is an ending before the last step.
     async fn steps(&self, job: &mut Job, span: &Span) -> Result<Ending, Ending> {
+        // Before admission: an expired delivery needs no slot.
         self.refuse_expired(job)?;
         let permit = self.admit(job).await?;
         // Waiting for admission took time.
         let begun = self.refuse_expired(job)?;
         let finished = self.exchange(job, begun, span).await;
+        // The slot is for the request alone. The recorder may have to wait for the store, and other
+        // endpoints must not wait with it.
         drop(permit);
         let finished = finished?;
         let verdict = decide(
@@ -157,12 +162,15 @@ impl Pipeline {
         } else {
             From::Broker
         };
+        // Waiting longer than until the expiry would be of no use.
         let limit = job
             .notification
             .expires_at
             .map(|at| at.since(self.clock.now()));
         match self.admission.admit(&job.endpoint, from, limit).await {
             Admitted::Go(permit) => {
+                // No longer in line: the next delivery of the same notification may take its place
+                // there.
                 drop(job.waiting.take());
                 Ok(permit)
             }
@@ -201,6 +209,8 @@ impl Pipeline {
                 })
             }
             AttemptEnd::Busy => {
+                // Parked alone, it would be released at the next look, at most 200 ms later, and
+                // find the script as busy as now.
                 self.admission.pause(&job.endpoint.id, SCRIPT_PAUSE);
                 Err(self.park(job, Hold::Scripts))
             }
@@ -281,6 +291,7 @@ impl Pipeline {
                     detail,
                 )
                 .await;
+                // Only the last delivery of the message acknowledges it. The others go on.
                 if let Some(tag) = pending.settle_one() {
                     self.recorder.ack(tag).await;
                 }
@@ -310,6 +321,9 @@ impl Pipeline {
         let pipeline = Arc::clone(self);
         self.tasks.spawn(
             async move {
+                // A hard stop drops the delivery where it is. Its request may have been received,
+                // and goes out again elsewhere: at least once, not at most once. Dropping the job
+                // leaves its message unacknowledged, or puts its lease on the list to be released.
                 tokio::select! {
                     () = pipeline.deliver(job) => {}
                     () = pipeline.hard_stop.cancelled() => {}
@@ -343,6 +357,7 @@ impl Pipeline {
 
     /// Counts and logs an attempt, and keeps to the rate that the receiver asked for.
     fn note(&self, job: &Job, attempt: &Attempt, finished: &FinishedAttempt, begun: Timestamp) {
+        // Later attempts wait by the retry policy, which says nothing about the queue.
         if job.delivery.attempt_count == 0 {
             let ready = job
                 .notification
@@ -352,6 +367,7 @@ impl Pipeline {
                 .queue_wait
                 .observe(begun.since(ready).as_secs_f64());
         }
+        // `None` lifts the limit that an earlier answer asked for.
         self.admission
             .cap_rate(&job.endpoint.id, finished.rate_per_second);
         self.metrics

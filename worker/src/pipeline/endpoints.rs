@@ -61,6 +61,8 @@ impl EndpointSet {
                     unreadable.remove(&id);
                 }
                 EndpointChange::Unreadable(id) => {
+                    // Its last readable state must not be used any more: the change may have been
+                    // that of its URL.
                     by_id.remove(&id);
                     unreadable.insert(id);
                 }
@@ -118,7 +120,9 @@ impl EndpointCache {
         if current.version >= version {
             return Ok(current);
         }
+        // One task asks the store; the others wait for its answer and find it in the cache.
         let _only_one = self.refreshing.lock().await;
+        // Looked at again: whoever had the lock before may have brought the wanted version.
         let current = self.current();
         if current.version >= version {
             return Ok(current);

@@ -51,6 +51,8 @@ impl Pipeline {
     /// Starts the deliveries that the store does not know. Returns once they are started, or, where
     /// there are many, once a task of its own is at it.
     pub(crate) async fn fan_out(self: &Arc<Self>, started: Started, stopping: &CancellationToken) {
+        // In the intake's own task, because starting a few takes no time. Many get a task of their
+        // own, so that the intake can take other notifications meanwhile.
         if started.deliveries.len() <= FEW {
             return self.start_all(&started, None, stopping).await;
         }
@@ -62,12 +64,16 @@ impl Pipeline {
                 .catch_unwind();
             let done = tokio::select! {
                 done = all => done,
+                // The message stays unacknowledged, so another worker starts what was not started
+                // here.
                 () = pipeline.hard_stop.cancelled() => return,
             };
             if done.is_err() {
                 tracing::error!(
                     "starting a notification's deliveries panicked; please report this as a bug"
                 );
+                // Those that were started go on. The ones that were not never count the message
+                // down, so it is acknowledged here, after its dead letter.
                 let detail = "starting its deliveries panicked; the worker's log has the place";
                 let message = &started.pending.message;
                 dead_letter(
@@ -97,12 +103,16 @@ impl Pipeline {
         let deliveries = started.deliveries.deliveries(&started.notification, &fresh);
         for (index, (delivery, endpoint)) in deliveries.enumerate() {
             if index % BREATH == BREATH - 1 {
+                // Deliveries that the store has already need no await: a loop over thousands would
+                // keep its thread from other tasks.
                 tokio::task::yield_now().await;
             }
             let places = match window {
                 None => None,
                 Some(_) if started.already.contains(&delivery.id) => None,
                 Some(window) => tokio::select! {
+                    // Stopping first: a window that always has room would otherwise let some more
+                    // begin.
                     biased;
                     () = stopping.cancelled() => return,
                     places = self.places(window) => places,
@@ -117,6 +127,8 @@ impl Pipeline {
         &self,
         window: &Arc<Semaphore>,
     ) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
+        // Its own window first, then the room that all notifications share: in the other order one
+        // notification would hold shared room while it waits for itself.
         let waiting = Arc::clone(window).acquire_owned().await.ok()?;
         let room = Arc::clone(&self.room.0).acquire_owned().await.ok()?;
         Some((room, waiting))
@@ -136,6 +148,8 @@ impl Pipeline {
             self.in_flight.take(delivery.id, None)
         };
         let Some(mut in_flight) = in_flight else {
+            // It is in the store, or in flight under a lease and so in the store as well. The
+            // message need not wait for it.
             if let Some(tag) = started.pending.settle_one() {
                 self.recorder.ack(tag).await;
             }

@@ -86,6 +86,10 @@ impl Intake {
         let mut look_again = Instant::now();
         loop {
             let batch = tokio::select! {
+                // Stopping comes first, since a broker that always has messages would otherwise be
+                // chosen again after the stop, and what is taken then has to be requeued. Deferred
+                // work comes before new messages for the same reason: a busy broker must not starve
+                // it.
                 biased;
                 () = self.stopping.cancelled() => break,
                 () = tokio::time::sleep_until(look_again), if !deferred.is_empty() => {
@@ -102,6 +106,8 @@ impl Intake {
                 () = self.stopping.cancelled() => break,
                 again = self.handle(batch) => again,
             };
+            // The pause counts from the first message that was put off. Begun anew for each, it
+            // would put off the first one without end.
             if deferred.is_empty() {
                 look_again = Instant::now() + DEFERRED;
             }
@@ -126,6 +132,8 @@ impl Intake {
         let mut without_id = Vec::new();
         let mut unreadable = Vec::new();
         for incoming in batch {
+            // A panic ends neither the intake nor the other messages of the batch; the message that
+            // caused it is dead-lettered.
             let decoded = catch_unwind(AssertUnwindSafe(|| decode(&incoming, self.limits, now)));
             let panicked =
                 |_| Decoded::Unreadable(DeadReason::Poisonous, "reading it panicked".to_owned());
@@ -146,6 +154,7 @@ impl Intake {
         let dead_letters = unreadable
             .iter()
             .map(|(incoming, reason, detail)| self.dead_letter(incoming, *reason, detail));
+        // At the same time: each waits for the broker for as long as it takes.
         tokio::join!(
             futures::future::join_all(dead_letters),
             self.give_ids(without_id)
@@ -213,6 +222,8 @@ impl Intake {
         }
         let (known, endpoints) = self.look_up(&works).await;
         for work in works {
+            // Compared before the check whether all is recorded: a different notification under the
+            // same id must not be acknowledged as if it were a redelivery.
             if let Some(first) = known.first.get(&work.id())
                 && let Some(member) = work.notification.differs_in(first)
             {
@@ -224,6 +235,8 @@ impl Intake {
                 .iter()
                 .flat_map(|seen| seen.deliveries.iter().copied())
                 .collect();
+            // Every delivery is in the store, which looks after those that are pending. Only the
+            // acknowledgement of the message was lost, in a crash after the commit.
             if seen.is_some_and(|seen| already.len() >= seen.fan_out as usize) {
                 self.pipeline.recorder.ack(work.tag).await;
                 continue;
@@ -268,6 +281,8 @@ impl Intake {
         } else {
             self.store.readable_notifications(&known).await?
         };
+        // The version was read together with what is known: no notification is routed by endpoints
+        // that are older than its look-up.
         let endpoints = self.endpoints.at(seen.endpoints_version).await?;
         Ok((Known { seen, first }, endpoints))
     }
@@ -299,12 +314,15 @@ impl Intake {
         already: HashSet<DeliveryId>,
         endpoints: &EndpointSet,
     ) -> Option<Work> {
+        // Checked again after the look-up: the same batch may hold the notification twice.
         let Some(in_flight) = self.pipeline.in_flight.take_notification(work.id()) else {
             return Some(work);
         };
         let now = self.pipeline.clock.now();
         let fresh = Wait::InFlight { lease_until: now };
         let most = self.limits.max_recipients;
+        // A panic here concerns this notification alone, which is dead-lettered; the intake goes
+        // on.
         let routed = catch_unwind(AssertUnwindSafe(|| {
             route(&work.notification, endpoints, most, &fresh)
         }));
@@ -321,6 +339,8 @@ impl Intake {
                 };
                 return self.end(work, in_flight, *delivery, state, Some(why)).await;
             }
+            // Parked, not failed: a worker with the right master key, or of the newer version,
+            // releases it.
             Ok(Routed::Unreadable(delivery)) => {
                 return self
                     .end(
@@ -344,6 +364,7 @@ impl Intake {
                     .await;
             }
         };
+        // Counted after routing, so that what was dead-lettered above does not count as accepted.
         self.count(&work);
         let Work {
             notification,
@@ -351,6 +372,7 @@ impl Intake {
             tag,
         } = work;
         let pending = PendingMessage::new(message, tag, deliveries.len(), in_flight);
+        // Recorded although there is nothing to deliver, so that its producer can look it up.
         if deliveries.is_empty() {
             self.pipeline
                 .recorder

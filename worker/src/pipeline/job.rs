@@ -86,6 +86,7 @@ impl PendingMessage {
     /// One of its deliveries is recorded; the tag when it was the last.
     #[must_use]
     pub fn settle_one(&self) -> Option<Tag> {
+        // Whoever counts down from one is the last, and there is only one such.
         (self.outstanding.fetch_sub(1, Ordering::AcqRel) == 1).then_some(self.tag)
     }
 }
@@ -100,6 +101,8 @@ impl AckHandle {
                 pending.settle_one()
             }
             Self::Lease(in_flight) => {
+                // Marked before it is dropped, or its lease would be released and the delivery
+                // attempted again.
                 in_flight.settled();
                 None
             }
@@ -144,6 +147,8 @@ impl InFlight {
     #[must_use]
     pub fn take(&self, id: DeliveryId, lease_until: Option<Timestamp>) -> Option<InFlightDelivery> {
         let mut held = self.lock();
+        // Not simply inserted: that would overwrite the lease of the delivery that is under way,
+        // and dropping either would remove the other.
         if held.deliveries.contains_key(&id) {
             return None;
         }
@@ -181,6 +186,8 @@ impl InFlight {
     /// The leases that were dropped without a result since the last call.
     #[must_use]
     pub fn abandoned(&self) -> Vec<(DeliveryId, Timestamp)> {
+        // Taken out, so that no lease is released twice; what cannot be released comes back by
+        // `abandon`.
         std::mem::take(&mut self.lock().abandoned)
     }
 
@@ -214,6 +221,8 @@ impl InFlightDelivery {
 impl Drop for InFlightDelivery {
     fn drop(&mut self) {
         let mut held = self.in_flight.lock();
+        // A delivery from the broker has no lease: its message is redelivered once this worker lets
+        // go of it.
         let lease = held.deliveries.remove(&self.id).flatten();
         if let (false, Some(lease_until)) = (self.settled, lease) {
             held.abandoned.push((self.id, lease_until));

@@ -1,6 +1,27 @@
-//! Records results: group commit. Whatever has finished while one transaction was being committed
-//! goes into the next, so batches grow with the load and a lone result waits for nothing. Messages
-//! are acknowledged only after the commit of all their deliveries.
+//! Records results in the store, and acknowledges messages after that. One task for the worker.
+//!
+//! 1. **Group commit.** What has finished while one transaction was being committed goes into the
+//!    next, up to 500 results: batches grow with the load, and a lone result waits for nothing.
+//! 2. **Acknowledged last.** A message is acknowledged once all its deliveries are committed. A
+//!    crash before that makes the broker redeliver it; what is recorded by then is not attempted
+//!    again.
+//! 3. **The store is down.** The batch is tried again, after 100 ms to 5 s, until the store takes
+//!    it. Up to 2,000 results wait meanwhile; then deliveries wait to hand theirs over, holding no
+//!    slot.
+//! 4. **The store refuses a row.** Halving the batch finds it, so that it harms no other. Its
+//!    message is dead-lettered (`unrecordable`); a delivery that was claimed from the store fails
+//!    (`internal`), without the attempt.
+//! 5. **Somebody was first.** A result that is stale (the delivery was finished, cancelled or
+//!    attempted by another worker meanwhile) is dropped, and its message is acknowledged.
+//! 6. **The id belongs to another notification.** Noted for `reconcile`, dead-lettered
+//!    (`id_conflict`), acknowledged.
+//! 7. **The worker stops.** Recording ends when every [`Recorder`] is gone and the queue is empty.
+//!    A worker waits 5 s for that; what is unrecorded then is attempted again.
+//!
+//! | a result that | comes in by | goes on by | after a crash |
+//! | --- | --- | --- | --- |
+//! | waits for the store | [`Recorder::put`] | the commit | the attempt is made again |
+//! | is committed | [`Recording::run`] | the acknowledgement | redelivered, and skipped |
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -140,6 +161,7 @@ impl Recording {
     /// Records until every [`Recorder`] is gone and everything is in the store.
     pub async fn run(mut self) {
         let mut entries = Vec::with_capacity(MAX_BATCH);
+        // Takes what is there and does not wait for a full batch, so a lone result is not held up.
         while self.entries.recv_many(&mut entries, MAX_BATCH).await > 0 {
             let mut records = Vec::new();
             let mut acks = Vec::new();
@@ -161,6 +183,8 @@ impl Recording {
                 self.keep_unmatched(unmatched, &mut tags).await;
             }
             self.keep(&records, acks, &mut tags).await;
+            // Last, after every commit of this batch: a crash before this line makes the broker
+            // redeliver the messages, and the look-up of their ids finds what is recorded.
             if !tags.is_empty() {
                 self.acker.ack(tags).await;
             }
@@ -177,6 +201,9 @@ impl Recording {
             Ok(answers) => {
                 self.metrics.store_batch_rows.observe(records.len() as f64);
                 for ((record, answer), ack) in records.iter().zip(answers).zip(acks) {
+                    // Before its tag is collected: the message may be acknowledged only once its
+                    // dead letter is on the queue, or a crash between the two would lose the
+                    // notification.
                     if let (Recorded::Conflict, AckHandle::Message(pending, _)) = (answer, &ack) {
                         self.conflict(
                             &record.delivery.tenant,
@@ -189,14 +216,18 @@ impl Recording {
                     tags.extend(ack.settled());
                 }
             }
+            // Alone, the record is known to be the one that the database refuses.
             Err(error) if records.len() == 1 => {
                 if let Some(ack) = acks.pop() {
                     self.dead_letter(&records[0], ack, &error, tags).await;
                 }
             }
             Err(_) => {
+                // A batch of 500 is halved 9 times at most until the bad record is alone. The good
+                // halves are committed on the way.
                 let (first, second) = records.split_at(records.len() / 2);
                 let rest = acks.split_off(first.len());
+                // Boxed, because a future cannot contain itself.
                 Box::pin(self.keep(first, acks, tags)).await;
                 Box::pin(self.keep(second, rest, tags)).await;
             }
@@ -254,6 +285,7 @@ impl Recording {
         let mut backoff = Reconnect::default();
         loop {
             let began = Instant::now();
+            // The time is read anew for each try: waiting for the store may have taken minutes.
             match self.store.record(records, self.clock.now()).await {
                 Ok(answers) => {
                     self.metrics
@@ -270,6 +302,7 @@ impl Recording {
     /// not.
     async fn wait_out(&self, error: StoreError, backoff: &mut Reconnect) -> Result<(), StoreError> {
         self.metrics.store_errors.inc();
+        // Trying again would give the same error for ever, and hold up every result behind it.
         if error.is_about_data() {
             return Err(error);
         }
@@ -286,6 +319,7 @@ impl Recording {
     /// metrics.
     fn settle(&self, record: &Record, answer: Recorded) {
         let delivery = &record.delivery;
+        // Whoever recorded the first result has counted it and woken the loops for it.
         if matches!(answer, Recorded::Stale | Recorded::Conflict) {
             tracing::debug!(
                 delivery.id = %delivery.id,
@@ -300,6 +334,8 @@ impl Recording {
                 attempt.started_at,
             );
         }
+        // Wakes the scheduler of this worker only. Others find the due time when they ask the
+        // store, every 250 ms.
         if let Some(due) = delivery.state.due_at() {
             self.wake.due(due);
         }
@@ -337,6 +373,8 @@ impl Recording {
         if let AckHandle::Message(pending, _) = &ack {
             self.dead_letter_message(&pending.message, &detail).await;
         } else {
+            // Claimed from the store, it has no message that could be dead-lettered. Left as it is
+            // it would be claimed, attempted and refused again whenever its lease ends.
             let failed = conclude::internal(
                 delivery.clone(),
                 record.before.clone(),
@@ -358,6 +396,7 @@ impl Recording {
     /// Another worker took up a different notification with the same id at the same time, and
     /// recorded it first. What this one has sent cannot be taken back; the dead letter says so.
     async fn conflict(&self, tenant: &TenantId, id: &NotificationId, pending: &PendingMessage) {
+        // Each delivery of the notification meets the conflict; one dead letter is enough.
         if !pending.refuse() {
             return;
         }
@@ -366,6 +405,8 @@ impl Recording {
              the same moment; some of \
              this one may have been sent"
         );
+        // Noted before the dead letter. A crash between the two redelivers the message, and noting
+        // the same id again only renews its time.
         refuse_id(&self.store, &self.clock, (tenant, id)).await;
         tracing::warn!(
             notification.id = %id,
@@ -430,6 +471,8 @@ impl Health {
         match (seen.get(endpoint), success) {
             (_, true) => drop(seen.insert(endpoint.clone(), Seen::Success)),
             (None, false) => drop(seen.insert(endpoint.clone(), Seen::FailureSince(at))),
+            // One success outweighs every failure since the last look: an endpoint that takes
+            // anything is not one that fails. Of failures the first counts, as the beginning.
             (Some(_), false) => {}
         }
     }

@@ -32,6 +32,8 @@ impl Default for Inner {
 impl Wake {
     /// Something is due at that time.
     pub fn due(&self, at: Timestamp) {
+        // A later time than the earliest wakes nobody: the scheduler looks at the earliest anyway,
+        // and asks for the next one then.
         if self.0.earliest.fetch_min(at.as_micros(), Ordering::AcqRel) > at.as_micros() {
             self.0.due.notify_one();
         }

@@ -67,6 +67,8 @@ pub(super) async fn call(sender: Sender, shared: Arc<Shared>, asked: Asked<'_>) 
     let (events, received) = mpsc::channel();
     let held = Arc::new(Held(Mutex::new(Some(place))));
     let overstay = Arc::new(Overstay::default());
+    // Stops the script when it is dropped: at the end, and also where the caller drops this future
+    // midway, as a hard stop does.
     let stop = Stop {
         cancelled: Arc::new(AtomicBool::new(false)),
         stopped: CancellationToken::new(),
@@ -116,6 +118,8 @@ async fn place(shared: &Shared, tenant: &TenantId, script: &Script) -> Option<Pl
         .wait_for(|calls| *calls == 0)
         .await
         .ok()?;
+    // Looked at after the wait above, and before a place is taken: a tenant whose scripts do not
+    // end gets no further one stuck.
     if shared.overstaying.of(tenant) >= MAX_OVERSTAYING_EACH {
         return None;
     }
@@ -145,6 +149,8 @@ impl Overstay {
         }
         // Where too many overstay already, this one keeps its place: their number stays bounded in
         // any case.
+        // Under the lock, as `ended` is: the thread may end at this very moment, and what is
+        // counted up here must be counted down there once.
         let counted = stop.shared.overstaying.enter(&stop.tenant);
         if counted.is_some() {
             drop(stop.held.take());
@@ -218,6 +224,8 @@ fn start(work: Work, held: Arc<Held>, overstay: Arc<Overstay>) -> Result<Ran, Sc
                 text: "the script engine failed".to_owned(),
             })
         });
+        // Before the result is sent: a caller that calls the script again at once must find the
+        // place free.
         drop(stay);
         // Nobody waits for it any more when the caller gave up.
         let _ = result.send(outcome);

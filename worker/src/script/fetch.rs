@@ -110,6 +110,7 @@ impl Fetches {
             Ok(outgoing) => outgoing,
             Err(problem) => return Some(problem),
         };
+        // Counted when it starts, so that requests that the script aborts count as well.
         self.started.set(self.started.get() + 1);
         let sender = self.sender.clone();
         let events = self.events.clone();
@@ -118,6 +119,7 @@ impl Fetches {
             // Nobody listens any more when the call is over.
             let _ = events.send(Event::Fetched { id, result });
         };
+        // Aborted when the call ends: nobody would read the answer.
         let task = AbortOnDropHandle::new(self.runtime.spawn(exchange));
         self.under_way.borrow_mut().insert(id, task);
         None
@@ -132,9 +134,12 @@ impl Fetches {
         }
         let left = self.deadline.saturating_duration_since(Instant::now());
         let mut headers = headers(&asked.headers)?;
+        // The first hop needs no header: the `User-Agent` says it, or the client adds it where the
+        // script has set another one.
         if self.hops > Hops::default().next() {
             headers.insert(hops::HEADER, self.hops.get().into());
         }
+        // A tenth at most: of a short timeout the reserve would leave nothing.
         let timeout = left.saturating_sub(RESERVE.min(left / 10));
         Ok(Outgoing {
             method: method(&asked.method)?,
@@ -156,6 +161,8 @@ impl Fetches {
     /// Notes the end of a request; `false` where it was given up before.
     pub(super) fn ended(&self, id: u32, result: &Result<Reply, SendError>) -> bool {
         if let Err(error) = result {
+            // Kept after the request has ended: the script may throw the error later, and it is
+            // recognised by this.
             self.failures.borrow_mut().insert(id, error.clone());
         }
         self.under_way.borrow_mut().remove(&id).is_some()

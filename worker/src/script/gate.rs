@@ -104,6 +104,7 @@ impl Gate {
 
     async fn wait(&self, tenant: &TenantId, standing: Standing) -> Result<Place, Full> {
         let (number, turn) = self.stand_in_line(tenant, standing)?;
+        // Leaves the line when the caller drops this future, as a deadline does.
         let in_line = InLine {
             gate: self,
             tenant,
@@ -128,6 +129,7 @@ impl Gate {
         } = self.0.bounds;
         let mut state = self.state();
         let line = state.lines.get(tenant).map_or(0, VecDeque::len);
+        // The bounds are for the line. Whoever gets a place at once does not lengthen it.
         let goes_at_once = line == 0 && state.may_take(tenant, places);
         if standing == Standing::Comes
             && !goes_at_once
@@ -193,6 +195,8 @@ impl State {
         let at = self
             .order
             .iter()
+            // Not the first line in any case: its tenant may hold its share, and the places are for
+            // the next one then.
             .position(|tenant| self.may_take(tenant, places))?;
         let tenant = self.order.remove(at)?;
         let line = self.lines.get_mut(&tenant)?;
@@ -200,6 +204,7 @@ impl State {
         if line.is_empty() {
             self.lines.remove(&tenant);
         } else {
+            // Behind the others: tenants are served in turn.
             self.order.push_back(tenant.clone());
         }
         self.waiting -= 1;
@@ -238,6 +243,7 @@ impl Drop for Place {
                 state.held.remove(&self.tenant);
             }
         }
+        // `serve` locks the state itself.
         drop(state);
         self.gate.serve();
     }

@@ -46,7 +46,10 @@ pub(super) struct Timers {
 
 impl Timers {
     fn set(&mut self, id: u32, at: Instant) {
+        // An id that is set again replaces its timer; the old due time would be left behind
+        // otherwise.
         self.clear(id);
+        // The id makes the key unique: two timers may be due in the same instant.
         self.due.insert((at, id), ());
         self.when.insert(id, at);
     }
@@ -101,6 +104,7 @@ pub(super) fn object<'js>(ctx: &Ctx<'js>, host: &Rc<Host>) -> Result<Object<'js>
                       url: String,
                       headers: Vec<String>,
                       body: String| {
+        // Copied: the request outlives this call into the engine, and goes out from another thread.
         let body = natives::bytes(&ctx, &body)?;
         Ok::<_, rquickjs::Error>(of.fetches.start(
             id,
@@ -123,6 +127,7 @@ fn milliseconds(duration: Duration) -> f64 {
 
 fn set_timer(ctx: &Ctx<'_>, host: &Host, id: u32, delay: f64) -> Result<()> {
     let mut timers = host.timers.borrow_mut();
+    // The engine's memory limit does not count what is kept on this side.
     if timers.when.len() >= MAX_TIMERS {
         return Err(Exception::throw_range(
             ctx,

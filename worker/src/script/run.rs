@@ -42,6 +42,8 @@ pub(super) fn run(work: Work) -> Result<Returned, ScriptError> {
             .borrow_mut()
             .go_on(&|| is_over(&cancelled, deadline))
     };
+    // The engine calls this every so often while it computes; `true` ends the script with an error
+    // that it cannot catch.
     runtime.set_interrupt_handler(Some(Box::new(move || !go_on())));
     let rejections = Rejections::default();
     rejections.track(&runtime);
@@ -52,6 +54,7 @@ pub(super) fn run(work: Work) -> Result<Returned, ScriptError> {
             running.report(&rejections);
             result
         });
+        // They hold values of the engine, which wants them back before it ends.
         rejections.forget();
         result
     })
@@ -159,6 +162,8 @@ impl<'a, 'js> Running<'a, 'js> {
     /// Serves the script until the promise is settled.
     fn drive(&self, promise: &Promise<'js>) -> Result<(), ScriptError> {
         loop {
+            // All jobs before the next event or timer, as in a browser, where promises come before
+            // timers.
             while promise.state() == PromiseState::Pending
                 && !self.is_over()
                 && self.ctx.execute_pending_job()
@@ -175,6 +180,8 @@ impl<'a, 'js> Running<'a, 'js> {
 
     /// Serves what comes next: an event, a timer; waits where there is none yet.
     fn next(&self) -> Result<(), ScriptError> {
+        // Events before timers: a script with a timer of 0 ms that sets itself again must not keep
+        // its answers waiting.
         if let Ok(event) = self.work.received.try_recv() {
             return self.serve(event);
         }
@@ -184,6 +191,8 @@ impl<'a, 'js> Running<'a, 'js> {
             return self.shown(fired);
         }
         let timer = self.host.timers.borrow().next();
+        // Nothing can settle the promise any more. Waiting would hold the memory of the call until
+        // its deadline.
         if timer.is_none() && !self.host.fetches.any() {
             let text = "the script waits for what can never come: its promise is pending, and no \
                         request or timer is";
@@ -192,6 +201,8 @@ impl<'a, 'js> Running<'a, 'js> {
             });
         }
         let until = timer.map_or(self.work.deadline, |timer| timer.min(self.work.deadline));
+        // Before the wait, others get the turn; after it, the time that was waited must not count
+        // as computing.
         self.pace.borrow_mut().rest();
         let received = self.without_place(|| {
             self.work
@@ -200,6 +211,7 @@ impl<'a, 'js> Running<'a, 'js> {
                 .ok()
         });
         self.pace.borrow_mut().rest();
+        // Nothing came: a timer is due or the time is up, and the loop looks at both.
         received.map_or(Ok(()), |event| self.serve(event))
     }
 
@@ -207,6 +219,8 @@ impl<'a, 'js> Running<'a, 'js> {
     /// after. Where none comes before the call is over, its loop ends it.
     fn without_place<T>(&self, wait: impl FnOnce() -> T) -> T {
         let Some(counted) = self.work.shared.waiting.enter(&self.work.tenant) else {
+            // Too many wait without a place already: this call keeps its place, which bounds the
+            // memory of all.
             return wait();
         };
         drop(self.work.held.take());
@@ -221,6 +235,8 @@ impl<'a, 'js> Running<'a, 'js> {
         if let Some(place) = self.work.runtime.block_on(again) {
             self.work.held.put(place);
         }
+        // Counted as waiting until it has a place again: else more calls than the two bounds allow
+        // could hold memory meanwhile.
         drop(counted);
         waited
     }
@@ -230,6 +246,7 @@ impl<'a, 'js> Running<'a, 'js> {
             // The flag that comes with it has ended the loop.
             Event::Cancelled => Ok(()),
             Event::Fetched { id, result } => {
+                // The script aborted the request, and its promise was rejected then.
                 if !self.host.fetches.ended(id, &result) {
                     return Ok(());
                 }
@@ -269,6 +286,7 @@ impl<'a, 'js> Running<'a, 'js> {
         let Err(error) = result else { return Ok(()) };
         let thrown = self.thrown(&error);
         match self.explain(&thrown) {
+            // The time was up: the callback did not fail by itself.
             ScriptError::TimedOut => Err(ScriptError::TimedOut),
             error => {
                 self.host.console.line(&format!("Uncaught {error}"));
@@ -343,6 +361,8 @@ impl<'a, 'js> Running<'a, 'js> {
             None => told.text,
         };
         match told.fetch.and_then(|id| self.host.fetches.failure(id)) {
+            // Known by the id of the request: a script can throw an error with any text, and the
+            // retry policy must not depend on that.
             Some(error) => ScriptError::Fetch { error, text },
             None => ScriptError::Threw { text },
         }
@@ -351,6 +371,7 @@ impl<'a, 'js> Running<'a, 'js> {
     /// Rejections that nobody handled go to the console, except the one that is the result.
     fn report(&self, rejections: &Rejections) {
         for reason in rejections.unhandled(&self.ctx) {
+            // The rejection that ended the call is its error already.
             if self.failure.borrow().as_ref() != Some(&reason) && !self.is_over() {
                 self.host
                     .console

@@ -52,6 +52,8 @@ impl State {
     }
 
     fn is_free(&mut self) -> bool {
+        // Looked for only when all turns are taken: while some are free, nobody needs one that is
+        // lost.
         if self.taken.len() >= self.at_once {
             self.taken.retain(|_, since| since.elapsed() < LOST);
         }
@@ -127,6 +129,8 @@ impl Turns {
                     Waited::LongEnough
                 };
             }
+            // Both are asked after each wake-up: everybody is woken, and only the next in order may
+            // go.
             if state.next() == Some(mine) && state.is_free() {
                 state.taken.insert(mine, Instant::now());
                 state.last += 1;
@@ -138,6 +142,7 @@ impl Turns {
             }
             state = self
                 .changed
+                // With a limit, because nothing wakes this when the deadline of the call comes.
                 .wait_timeout(state, LOOK)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
@@ -194,6 +199,8 @@ impl Pace {
             self.turns.keep(turn);
             return true;
         }
+        // Released before the next is asked for: with one turn for all, the script would wait for
+        // itself.
         self.rest();
         let waited = self.turns.take(&self.tenant, is_over);
         if let Waited::Turn(number) = waited {

@@ -77,6 +77,7 @@ impl Shared {
         let bounds = Bounds {
             places: MAX_RUNNING,
             waiting: WAITING_FOR_PLACE,
+            // Half: one tenant must not fill the line, or the calls of the others would be refused.
             waiting_each: WAITING_FOR_PLACE / 2,
         };
         Self {

@@ -40,6 +40,7 @@ pub(super) async fn connect(
     let mut trying = FuturesUnordered::new();
     let mut failures = Vec::new();
     loop {
+        // Each turn of the loop starts one more: after the pause, or at once where one has failed.
         if let Some(address) = untried.pop_front() {
             trying.push(connect_to(address, limit));
         } else if trying.is_empty() {
@@ -48,9 +49,12 @@ pub(super) async fn connect(
         let stagger = tokio::time::sleep(STAGGER);
         tokio::select! {
             Some(tried) = trying.next() => match tried {
+                // The others are dropped, and their sockets closed.
                 Ok(connected) => return Ok(connected),
                 Err(failure) => failures.push(failure),
             },
+            // With none left to start there is nothing to wake up for; each attempt has its own
+            // limit.
             () = stagger, if !untried.is_empty() => {}
         }
     }
@@ -91,6 +95,8 @@ fn explain(failures: &[Failure], limit: Duration) -> SendError {
         Failure::Late(_) => None,
     });
     match code {
+        // One that was late makes it a time-out, whatever the others said: the policy may retry the
+        // two kinds differently.
         Some(code) if !late => SendError::network(code, text),
         _ => SendError::Timeout(text),
     }

@@ -140,8 +140,10 @@ impl Client {
                 Err(failed) => failed,
             };
             match failed.remedy {
+                // Once only: a fresh connection cannot have been closed while it lay idle.
                 Remedy::FreshConnection if !fresh => fresh = true,
                 Remedy::Http1 if !http1 => {
+                    // Remembered, or each request would be refused once on HTTP/2 first.
                     self.remember_http1_only(&uri);
                     http1 = true;
                 }
@@ -170,6 +172,8 @@ impl Client {
         if hosts.len() >= HTTP1_ONLY_HOSTS {
             hosts.retain(|_, since| since.elapsed() < HTTP1_ONLY_FOR);
         }
+        // A full map forgets no host that is still refused; a further one pays for the detour each
+        // time.
         if hosts.len() < HTTP1_ONLY_HOSTS {
             hosts.insert(authority.clone(), Instant::now());
         }
@@ -226,6 +230,7 @@ async fn once(
     timer: &Timer,
 ) -> Result<Response<Incoming>, Failed> {
     timer.enter(Stage::Starting);
+    // The client's errors do not say on which connection they happened; the remedy depends on that.
     let captured = capture_connection(&mut request);
     let too_many = count_interim(&mut request);
     let answer = tokio::select! {
@@ -234,6 +239,8 @@ async fn once(
             "protocol",
             format!("more than {MAX_INTERIM} interim answers (1xx) came, and no answer"),
         ))),
+        // Timed here and not around the whole exchange, because only here it is known what was
+        // waited for.
         () = tokio::time::sleep_until(timer.deadline()) => {
             let stage = known(&captured)
                 .map_or_else(|| timer.stage(), |known| waiting(&known, timer));
@@ -308,6 +315,7 @@ fn waiting(known: &Known, timer: &Timer) -> Stage {
 /// What may be done about a failure, by its kind and the connection on which it happened.
 fn remedy(error: &ClientError, known: Option<&Known>, exchange: u64) -> Remedy {
     let Some(known) = known else {
+        // Without a connection nothing was sent, but connecting has been tried just now.
         return Remedy::Nothing;
     };
     let reused = known.is_reused_by(exchange);
@@ -316,6 +324,8 @@ fn remedy(error: &ClientError, known: Option<&Known>, exchange: u64) -> Remedy {
     {
         return of_http2(error, reused);
     }
+    // On HTTP/1.1 a byte of an answer proves that the receiver saw the request. On HTTP/2 bytes
+    // come for other reasons, and the error itself tells what was processed (`of_http2`).
     let unseen = known.is_http2() || known.is_unanswered();
     if reused && unseen {
         Remedy::FreshConnection

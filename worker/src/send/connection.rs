@@ -76,6 +76,8 @@ impl Watched {
             Stream::Plain(_) => false,
             Stream::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
         };
+        // Nothing was read yet: a connection that breaks before its first byte has answered
+        // nothing.
         let unanswered = AtomicBool::new(true);
         let facts = Facts {
             address,
@@ -95,6 +97,7 @@ impl Watched {
     /// their answer waits to be read. So on HTTP/1.1 what cannot be written is dropped, and reading
     /// finds the answer or, where there is none, this error.
     fn written(&mut self, result: io::Result<usize>, wanted: usize) -> io::Result<usize> {
+        // Set even where writing failed: a part of the request may have left before.
         self.known.0.unanswered.store(true, Ordering::Release);
         match result {
             Err(error) if !self.known.0.http2 && is_closed(&error) => {
@@ -139,6 +142,7 @@ impl AsyncRead for Watched {
         if buffer.filled().len() > before {
             self.known.0.unanswered.store(false, Ordering::Release);
         } else if let Some(error) = self.unwritable.take().filter(|_| room) {
+            // The stream ended without an answer, so the failed write is the cause worth reporting.
             return Poll::Ready(Err(error));
         }
         Poll::Ready(Ok(()))
@@ -152,6 +156,7 @@ impl AsyncWrite for Watched {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         if self.unwritable.is_some() {
+            // Reported as written, so that the client goes on to read the answer.
             return Poll::Ready(Ok(bytes.len()));
         }
         let result = ready!(match &mut self.stream {
@@ -193,6 +198,8 @@ impl AsyncWrite for Watched {
             Stream::Tls(stream) => Pin::new(stream).poll_flush(context),
         });
         Poll::Ready(match result {
+            // TLS keeps written bytes until they are flushed: the closed connection may show here
+            // first.
             Err(error) if !self.known.0.http2 && is_closed(&error) => {
                 self.unwritable = Some(error);
                 Ok(())

@@ -59,6 +59,7 @@ impl Connector {
         let host = uri
             .host()
             .ok_or_else(|| SendError::network("connect", "the URL has no host"))?;
+        // An IPv6 address stands in brackets in a URI, and nowhere else.
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let secure = uri.scheme() == Some(&http::uri::Scheme::HTTPS);
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
@@ -66,6 +67,7 @@ impl Connector {
 
         timer.enter(Stage::Connecting(addresses.clone()));
         let begun = Instant::now();
+        // Of what is left now: looking the name up took its part.
         let limit = (timer.left() * 2 / CONNECT_SHARE).min(CONNECT_AT_MOST);
         let (stream, address) = addresses::connect(&addresses, limit).await?;
         timer.connected(begun.elapsed(), address);
@@ -94,6 +96,7 @@ impl Connector {
         port: u16,
         timer: &Timer,
     ) -> Result<Vec<SocketAddr>, SendError> {
+        // An address in the URL is checked as well; only there is nothing to look up.
         if let Ok(address) = host.parse::<IpAddr>() {
             self.egress
                 .check_address(None, address)
@@ -107,6 +110,8 @@ impl Connector {
             .look_up(host)
             .await
             .map_err(SendError::refused)?;
+        // All of them before any is called: which one is connected to depends on which answers
+        // first.
         for address in &addresses {
             self.egress
                 .check_address(Some(host), *address)

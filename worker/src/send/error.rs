@@ -64,6 +64,8 @@ impl SendError {
     pub(super) fn refused(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Unresolvable { .. } => Self::network(refusal.code(), refusal.to_string()),
+            // A name that cannot be resolved may be resolved later, and is retried as a failure of
+            // the network; a forbidden address stays forbidden.
             _ => Self::Blocked(refusal),
         }
     }
@@ -88,6 +90,7 @@ pub(super) fn explain(error: &(dyn Error + 'static)) -> SendError {
     let mut code = "protocol";
     let mut text = error.to_string();
     for cause in causes(error) {
+        // What the connector said comes back wrapped by the client.
         if let Some(own) = cause.downcast_ref::<SendError>() {
             return own.clone();
         }
@@ -95,6 +98,7 @@ pub(super) fn explain(error: &(dyn Error + 'static)) -> SendError {
             return SendError::network("tls", format!("TLS: {}", tls::words(error)));
         }
         if let Some(io) = cause.downcast_ref::<io::Error>() {
+            // An error of the system, which nothing lies beneath.
             if io.get_ref().is_none() {
                 return SendError::io(io);
             }
@@ -106,6 +110,7 @@ pub(super) fn explain(error: &(dyn Error + 'static)) -> SendError {
         if let Some(explained) = cause.downcast_ref::<hyper::Error>().and_then(of_http) {
             return explained;
         }
+        // The innermost cause says most; the outer ones only where it happened.
         text = cause.to_string();
     }
     SendError::network(code, text)

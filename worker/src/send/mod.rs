@@ -102,9 +102,13 @@ impl Sender {
         let begun = Instant::now();
         let timer = Timer::start(tokio::time::Instant::now() + request.timeout);
         let result = match self.egress.check_url(&request.url) {
+            // Refused by the URL alone, before a name is looked up. What the name leads to is
+            // checked when it is connected to.
             Err(refusal) => Err(SendError::Blocked(refusal)),
             Ok(()) => timer.scope(self.call(&request, &timer)).await,
         };
+        // An attempt that was refused never had a connection; the address is in the URL then, or
+        // unknown.
         let address = timer.address().or_else(|| literal(&request.url));
         Exchange {
             result,

@@ -166,6 +166,8 @@ pub(super) async fn read(
 ) -> Reply {
     let (head, body) = response.into_parts();
     let coding = coding(&head.headers);
+    // A compressed body cannot be read by the wire format, so waiting for the whole of it would be
+    // for nothing.
     let reading = if coding.is_some() && reading == Reading::Body {
         Reading::Status
     } else {
@@ -186,6 +188,7 @@ pub(super) async fn read(
     };
     let got = bytes.len();
     let fault = match coding {
+        // An empty body is whole, whatever its header says of its coding.
         Some(coding) if got > 0 && reading != Reading::Script => {
             Some(BodyFault::Encoded { coding, got })
         }
@@ -229,6 +232,7 @@ async fn collect(
     let fault = loop {
         let got = bytes.len();
         let frame = match tokio::time::timeout_at(until, body.frame()).await {
+            // What has come is kept: it is shown to the operator.
             Err(_) => break Some(BodyFault::Late { got, limit }),
             Ok(None) => break None,
             Ok(Some(Err(error))) => {
@@ -239,9 +243,11 @@ async fn collect(
             }
             Ok(Some(Ok(frame))) => frame,
         };
+        // Trailers, which nothing here reads.
         let Ok(data) = frame.into_data() else {
             continue;
         };
+        // Never negative: the loop ends as soon as there is more than `most`.
         let room = most - got;
         bytes.extend_from_slice(&data[..data.len().min(room)]);
         if data.len() > room {

@@ -66,6 +66,7 @@ impl Timer {
             finished: None,
             address: None,
         };
+        // Only its being unique counts, so no order with other memory is needed.
         let exchange = EXCHANGES.fetch_add(1, Ordering::Relaxed);
         Self {
             exchange,
@@ -127,6 +128,7 @@ impl Timer {
     pub(super) fn tls_done(&self, took: Duration) {
         let mut times = self.lock();
         times.tls = Some(took);
+        // Again after TCP: the wait for the answer begins when the request can be written.
         times.connected = Some(Instant::now());
     }
 
@@ -134,6 +136,8 @@ impl Timer {
     /// meanwhile.
     pub(super) fn reused(&self, address: SocketAddr) {
         let mut times = self.lock();
+        // The connector may have looked up and connected in the background for a connection that
+        // another request got.
         (times.dns, times.connect, times.tls, times.connected) = (None, None, None, None);
         times.address = Some(address.to_string());
     }
@@ -161,6 +165,7 @@ impl Timer {
             dns: times.dns.map(millis),
             connect: times.connect.map(millis),
             tls: times.tls.map(millis),
+            // Without a connection of its own the wait begins with the exchange.
             wait: between(times.connected.or(Some(times.begun)), times.answered).map(millis),
             body: between(times.answered, times.finished).map(millis),
         }
