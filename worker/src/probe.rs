@@ -61,6 +61,10 @@ pub fn sample(endpoint: &Endpoint, now: Timestamp) -> Notification {
         reason = "each wire format's sample is a constant; a test tries them all"
     )]
     let kind = NotificationType::parse(sample.kind).expect("a sample's type");
+    #[expect(
+        clippy::expect_used,
+        reason = "a JSON value is valid when it is printed"
+    )]
     let json =
         |value: serde_json::Value| RawJson::parse(value.to_string()).expect("a sample's JSON");
     Notification {

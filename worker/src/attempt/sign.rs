@@ -155,9 +155,10 @@ pub fn ask_first(preflight: Preflight) -> Result<SignedRequest, RenderError> {
 pub(crate) fn script_call(argument: Bytes) -> SignedRequest {
     #[expect(
         clippy::expect_used,
-        reason = "constants: three letters and more are a method, and this is a URL"
+        reason = "letters alone are a method (RFC 9110, section 9.1)"
     )]
     let method = Method::from_bytes(b"SCRIPT").expect("a method");
+    #[expect(clippy::expect_used, reason = "a scheme and its colon are a URL")]
     let url = Url::parse("script:").expect("a URL");
     SignedRequest {
         method,
