@@ -1,5 +1,5 @@
 //! The outcome of an attempt whose script or transform failed. Answers and network failures are
-//! read by [`super::classify`].
+//! read by [`mod@super::classify`].
 
 use posthaste_shared::domain::attempt::{AttemptError, AttemptResult};
 use posthaste_shared::domain::delivery::FailureReason;

@@ -168,7 +168,7 @@ impl Admission {
         }))
     }
 
-    /// Waits until the endpoint may get another request: for at most [`PATIENCE`], or
+    /// Waits until the endpoint may get another request: for at most 250 ms, or
     /// [`SLOT_PATIENCE`] while no slot is free, and never longer than `limit`, after which it has
     /// no use any more.
     pub async fn admit(

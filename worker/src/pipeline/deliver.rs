@@ -1,5 +1,5 @@
-//! The handling of one delivery: [`Pipeline::steps`] is the list of the steps, each a file of its
-//! own, and returns how it ended; [`Pipeline::settle`] records that, whatever it was. Read this
+//! The handling of one delivery: `Pipeline::steps` is the list of the steps, each a file of its
+//! own, and returns how it ended; `Pipeline::settle` records that, whatever it was. Read this
 //! file first.
 
 use std::panic::AssertUnwindSafe;
