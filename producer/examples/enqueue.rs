@@ -1,8 +1,10 @@
 //! Enqueues three notifications from another service.
 //!
 //! ```text
-//! POSTHASTE_BROKER_URL=amqp://guest:guest@127.0.0.1:5672 cargo run -p posthaste-producer --example enqueue
-//! POSTHASTE_DATABASE_URL=sqlite://posthaste-data/posthaste.db cargo run -p posthaste-producer --example enqueue
+//! POSTHASTE_BROKER_URL=amqp://guest:guest@127.0.0.1:5672 \
+//!   cargo run -p posthaste-producer --example enqueue
+//! POSTHASTE_DATABASE_URL=sqlite://posthaste-data/posthaste.db \
+//!   cargo run -p posthaste-producer --example enqueue
 //! ```
 
 use std::env;

@@ -24,11 +24,18 @@ pub fn asyncapi(prefix: &str) -> Value {
             "version": env!("CARGO_PKG_VERSION"),
             "description": "How services in any language enqueue notifications, and follow \
                             events, over RabbitMQ (AMQP 0-9-1).",
-            "license": { "name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0" },
+            "license": {
+                "name": "Apache-2.0",
+                "url": "https://www.apache.org/licenses/LICENSE-2.0",
+            },
         },
         "defaultContentType": "application/json",
         "servers": {
-            "rabbitmq": { "host": "127.0.0.1:5672", "protocol": "amqp", "description": "The broker of POSTHASTE_BROKER_URL" }
+            "rabbitmq": {
+                "host": "127.0.0.1:5672",
+                "protocol": "amqp",
+                "description": "The broker of POSTHASTE_BROKER_URL",
+            }
         },
         "channels": {
             "notifications": notifications_channel(prefix),
@@ -51,7 +58,12 @@ fn notifications_channel(prefix: &str) -> Value {
         "messages": { "notification": { "$ref": "#/components/messages/notification" } },
         "bindings": { "amqp": {
             "is": "routingKey",
-            "exchange": { "name": format!("{prefix}.notifications"), "type": "direct", "durable": true, "autoDelete": false },
+            "exchange": {
+                "name": format!("{prefix}.notifications"),
+                "type": "direct",
+                "durable": true,
+                "autoDelete": false,
+            },
             "bindingVersion": "0.3.0",
         } },
     })
@@ -69,7 +81,12 @@ fn events_channel(prefix: &str) -> Value {
         "messages": { "event": { "$ref": "#/components/messages/event" } },
         "bindings": { "amqp": {
             "is": "routingKey",
-            "exchange": { "name": format!("{prefix}.events"), "type": "topic", "durable": true, "autoDelete": false },
+            "exchange": {
+                "name": format!("{prefix}.events"),
+                "type": "topic",
+                "durable": true,
+                "autoDelete": false,
+            },
             "bindingVersion": "0.3.0",
         } },
     })
@@ -85,7 +102,9 @@ fn operations() -> Value {
             "description": "Publish with publisher confirms and with the mandatory flag. Only a \
                             confirmed message that was not returned is accepted; anything else is \
                             to be published again, with the same id, which is delivered once.",
-            "bindings": { "amqp": { "deliveryMode": 2, "mandatory": true, "ack": true, "bindingVersion": "0.3.0" } },
+            "bindings": { "amqp": {
+                "deliveryMode": 2, "mandatory": true, "ack": true, "bindingVersion": "0.3.0",
+            } },
         },
         "follow": {
             "action": "send",
@@ -107,13 +126,24 @@ fn notification_message() -> Value {
         "headers": {
             "type": "object",
             "properties": {
-                TRACEPARENT: { "type": "string", "description": "W3C trace context, carried on to \
-                    the webhook" },
-                ACCEPTED_AT: { "type": "string", "format": "date-time", "description": "When it was accepted, where the producer wants to say it to the microsecond" },
+                TRACEPARENT: {
+                    "type": "string",
+                    "description": "W3C trace context, carried on to the webhook",
+                },
+                ACCEPTED_AT: {
+                    "type": "string",
+                    "format": "date-time",
+                    "description": "When the notification was accepted, to the microsecond. \
+                                    Optional: it takes precedence over the property timestamp.",
+                },
             },
         },
         "payload": { "$ref": "#/components/schemas/NotificationDraft" },
-        "bindings": { "amqp": { "contentEncoding": "utf-8", "messageType": "notification", "bindingVersion": "0.3.0" } },
+        "bindings": { "amqp": {
+            "contentEncoding": "utf-8",
+            "messageType": "notification",
+            "bindingVersion": "0.3.0",
+        } },
         "examples": [{
             "name": "received",
             "payload": {

@@ -152,7 +152,10 @@ mod tests {
             .build()
             .unwrap();
         let text = serde_json::to_string(&draft).unwrap();
-        let expected = r#"{"id":"order-1042","tenant":"acme","type":"order.paid","endpoint_id":"ep_1","payload":1042,"delay_seconds":1.5,"priority":"high"}"#;
+        let expected = concat!(
+            r#"{"id":"order-1042","tenant":"acme","type":"order.paid","endpoint_id":"ep_1","#,
+            r#""payload":1042,"delay_seconds":1.5,"priority":"high"}"#,
+        );
         assert_eq!(text, expected);
         let mistake = Draft::new("order.paid", &1)
             .id("a b")

@@ -21,7 +21,10 @@ fn text(value: &Value) -> &str {
 #[tokio::test]
 async fn an_accepted_notification_is_on_the_queue_as_it_was_written() {
     let api = TestApi::start().await;
-    let body = r#"{"type":"a.b","payload":{ "b" : 1.0e2 , "a":"\u00e4" },"tenant":"acme","ttl_seconds":60}"#;
+    let body = concat!(
+        r#"{"type":"a.b","payload":{ "b" : 1.0e2 , "a":"\u00e4" },"#,
+        r#""tenant":"acme","ttl_seconds":60}"#,
+    );
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let request = api
         .request("POST", "/v1/notifications")

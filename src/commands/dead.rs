@@ -339,7 +339,10 @@ mod tests {
 
     #[test]
     fn a_redrive_says_how_far_it_got() {
-        let redrive = |state: &str, redriven: u64| json!({"id": "r", "state": state, "total": 3, "redriven": redriven});
+        let redrive = |state: &str, redriven: u64| {
+            let id = "r";
+            json!({"id": id, "state": state, "total": 3, "redriven": redriven})
+        };
         assert_eq!(
             sum(&redrive("done", 3)),
             "3 dead letters are back on the work queue."

@@ -197,7 +197,12 @@ async fn send(
         .replace("https://example.com", url);
     let settings: Value =
         serde_json::from_str(&settings).map_err(|error| Failure::new(error.to_string()))?;
-    let mut endpoint = json!({"url": url, "wire_format": scene.format, "description": scene.what, "settings": settings});
+    let mut endpoint = json!({
+        "url": url,
+        "wire_format": scene.format,
+        "description": scene.what,
+        "settings": settings,
+    });
     if let Some(secret) = secret {
         endpoint["secret"] = json!(secret.expose());
     }

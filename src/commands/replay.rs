@@ -328,7 +328,9 @@ mod tests {
 
     #[test]
     fn a_cancelled_replay_says_how_far_it_got() {
-        let replay = json!({"id": "r", "state": "cancelled", "total": 9, "matched": 5, "replayed": 4, "skipped": 1});
+        let replay = json!({
+            "id": "r", "state": "cancelled", "total": 9, "matched": 5, "replayed": 4, "skipped": 1,
+        });
         assert!(
             sum(&replay).contains("looked at 5 of 9 deliveries: 4 were already sent again"),
             "{}",

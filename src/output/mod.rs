@@ -225,7 +225,9 @@ mod tests {
 
     #[test]
     fn members_are_found_by_their_path() {
-        let value = serde_json::json!({"a": {"b": 1}, "c": null, "t": "2026-01-01T00:00:07.5Z", "u": "2026-01-01T00:00:07Z"});
+        let value = serde_json::json!({
+            "a": {"b": 1}, "c": null, "t": "2026-01-01T00:00:07.5Z", "u": "2026-01-01T00:00:07Z",
+        });
         assert_eq!(text(&value, "a.b"), "1");
         assert_eq!(text(&value, "c"), "");
         assert_eq!(text(&value, "x.y"), "");

@@ -119,8 +119,11 @@ pub(super) async fn create(
 /// List API keys
 #[utoipa::path(
     get, path = "/v1/keys", tag = "keys", operation_id = "list_keys",
-    responses((status = 200, description = "The keys, without the keys \
-        themselves", body = KeysView))
+    responses((
+        status = 200,
+        description = "What is known of each key, without the key itself",
+        body = KeysView,
+    ))
 )]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,

@@ -127,12 +127,19 @@ fn add_operations(paths: &mut Map<String, Value>) {
     let mut route = |path: &str, summary: &str, responses: Value| {
         let id = path.trim_start_matches('/').trim_end_matches(".json");
         let operation = json!({
-            "tags": ["operations"], "operationId": id, "summary": summary, "security": [], "responses": responses
+            "tags": ["operations"], "operationId": id, "summary": summary, "security": [],
+            "responses": responses
         });
         paths.insert(path.to_owned(), json!({ "get": operation }));
     };
-    let text = |description: &str| json!({ "200": { "description": description, "content": { "text/plain": { "schema": { "type": "string" } } } } });
-    let readiness = |description: &str| json!({ "description": description, "content": { "application/json": { "schema": readiness() } } });
+    let text = |description: &str| {
+        let content = json!({ "text/plain": { "schema": { "type": "string" } } });
+        json!({ "200": { "description": description, "content": content } })
+    };
+    let readiness = |description: &str| {
+        let content = json!({ "application/json": { "schema": readiness() } });
+        json!({ "description": description, "content": content })
+    };
     route("/healthz", "Whether the process is alive", text("It is"));
     let ready =
         "Whether notifications can be accepted durably: the store and the broker can be reached";

@@ -161,7 +161,9 @@ fn own_event() -> Webhook {
                       of another wire format gets the event's `data` as its payload.",
         headers: vec![WEBHOOK_ID],
         content: json!({
-            "application/cloudevents+json": { "schema": { "$ref": "#/components/schemas/CloudEvent" } }
+            "application/cloudevents+json": {
+                "schema": { "$ref": "#/components/schemas/CloudEvent" }
+            }
         }),
     }
 }

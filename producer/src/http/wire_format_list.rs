@@ -20,8 +20,11 @@ pub struct WireFormatsView {
 /// List the wire formats
 #[utoipa::path(
     get, path = "/v1/wire-formats", tag = "wire formats", operation_id = "list_wire_formats",
-    responses((status = 200, description = "The wire formats with their settings as JSON \
-        Schema", body = WireFormatsView))
+    responses((
+        status = 200,
+        description = "The wire formats with their settings as JSON Schema",
+        body = WireFormatsView,
+    ))
 )]
 pub(in crate::http) async fn list(State(api): State<Arc<Api>>, _: Reader) -> Json<WireFormatsView> {
     Json(WireFormatsView {

@@ -211,7 +211,11 @@ impl TestApi {
 
     /// An endpoint of a tenant; its id.
     pub async fn endpoint(&self, tenant: &str) -> String {
-        let body = serde_json::json!({ "url": "https://hooks.example/x", "wire_format": "standard", "tenant": tenant });
+        let body = serde_json::json!({
+            "url": "https://hooks.example/x",
+            "wire_format": "standard",
+            "tenant": tenant,
+        });
         let made = self.call("POST", "/v1/endpoints", body).await;
         assert_eq!(made.status, 201, "{made:?}");
         made.body["id"].as_str().unwrap().to_owned()

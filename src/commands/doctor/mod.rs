@@ -137,7 +137,13 @@ fn configuration(inputs: &Inputs) -> Check {
 
 fn report(output: Output, effective: &[Effective], checks: &[Check]) -> Result<(), Failure> {
     if output.json {
-        let setting = |effective: &Effective| json!({"setting": effective.key, "value": effective.shown, "source": effective.source.to_string()});
+        let setting = |effective: &Effective| {
+            json!({
+                "setting": effective.key,
+                "value": effective.shown,
+                "source": effective.source.to_string(),
+            })
+        };
         let settings: Vec<Value> = effective.iter().map(setting).collect();
         return Ok(output.document(&json!({"configuration": settings, "checks": checks}))?);
     }

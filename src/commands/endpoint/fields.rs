@@ -272,7 +272,9 @@ mod tests {
         body.insert("headers".to_owned(), json!({"x-a": "old", "x-b": "kept"}));
         line.fields.write(&mut body).unwrap();
         let expected = json!({
-            "url": "https://a", "subscription": {"types": ["a.*"]}, "headers": {"X-A": "b: c", "x-b": "kept"},
+            "url": "https://a",
+            "subscription": {"types": ["a.*"]},
+            "headers": {"X-A": "b: c", "x-b": "kept"},
             "settings": {"n": 1, "s": "text"}, "timeout_ms": 1500, "rate_limit_per_second": null,
             "retry": {"max_retries": 2, "delays_ms": [1000, 300_000]},
         });

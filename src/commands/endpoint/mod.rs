@@ -68,7 +68,8 @@ enum EndpointCommand {
 
 const ADD_EXAMPLES: &str = "Examples:
   posthaste endpoint add --url https://example.com/hooks --type 'message.*'
-  posthaste endpoint add --url https://example.com/hooks --delays 1s,5s,5m,30m --timeout 10s --header 'X-Team: billing'
+  posthaste endpoint add --url https://example.com/hooks --delays 1s,5s,5m,30m --timeout 10s
+  posthaste endpoint add --url https://example.com/hooks --header 'X-Team: billing'
   posthaste endpoint add --url http://127.0.0.1:9000/ --wire-format raw
   posthaste endpoint add --uid billing --or-update --url https://example.com/hooks
   posthaste endpoint add --from-json endpoint.json";

@@ -54,7 +54,12 @@ struct CreateArgs {
     #[arg(long, default_value = "cli")]
     name: String,
     /// What it may do: enqueue, read or admin (everything); repeatable
-    #[arg(long = "scope", value_name = "SCOPE", value_parser = parse_scope, default_value = "admin")]
+    #[arg(
+        long = "scope",
+        value_name = "SCOPE",
+        value_parser = parse_scope,
+        default_value = "admin"
+    )]
     scopes: Vec<Scope>,
     /// Bind it to one tenant [default: every tenant]
     #[arg(long)]

@@ -70,7 +70,11 @@ async fn rotate(store: &Store) -> Result<Renewed, Failure> {
 fn report(global: &Global, renewed: &Renewed) -> Done {
     let output = global.output();
     if output.json {
-        let counts = json!({"renewed": renewed.renewed, "looked_at": renewed.looked_at, "unreadable": renewed.unreadable});
+        let counts = json!({
+            "renewed": renewed.renewed,
+            "looked_at": renewed.looked_at,
+            "unreadable": renewed.unreadable,
+        });
         output.document(&counts)?;
     } else {
         let counts: Vec<String> = renewed

@@ -88,7 +88,12 @@ pub(crate) struct ListenArgs {
     #[arg(long, value_name = "ORIGIN")]
     consent: Option<HeaderValue>,
     /// Consent to so many requests a minute
-    #[arg(long, value_name = "N", requires = "consent", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "consent",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     consent_rate: Option<u32>,
     /// Print counts once a second instead of requests
     #[arg(long, short)]

@@ -197,9 +197,15 @@ fn as_json(received: &Received) -> Value {
         Verified::Bad(why) => (false.into(), why.as_str().into()),
     };
     json!({
-        "number": received.number, "at": received.at, "method": received.method, "path": received.path,
-        "headers": all_headers(&received.headers), "body": String::from_utf8_lossy(&received.body),
-        "verified": verified, "problem": problem, "answer": received.answer,
+        "number": received.number,
+        "at": received.at,
+        "method": received.method,
+        "path": received.path,
+        "headers": all_headers(&received.headers),
+        "body": String::from_utf8_lossy(&received.body),
+        "verified": verified,
+        "problem": problem,
+        "answer": received.answer,
     })
 }
 

@@ -33,13 +33,25 @@ pub(super) struct DraftFlags {
     #[arg(long, value_name = "JSON", requires = "kind")]
     recipient: Option<String>,
     /// Not before so long from now
-    #[arg(long, value_name = "DURATION", value_parser = when::duration, requires = "kind", conflicts_with = "deliver_at")]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = when::duration,
+        requires = "kind",
+        conflicts_with = "deliver_at"
+    )]
     delay: Option<Duration>,
     /// Not before this time
     #[arg(long, value_name = "TIME", value_parser = when::time, requires = "kind")]
     deliver_at: Option<Timestamp>,
     /// Never after so long from now
-    #[arg(long, value_name = "DURATION", value_parser = when::duration, requires = "kind", conflicts_with = "expires_at")]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = when::duration,
+        requires = "kind",
+        conflicts_with = "expires_at"
+    )]
     ttl: Option<Duration>,
     /// Never after this time
     #[arg(long, value_name = "TIME", value_parser = when::time, requires = "kind")]

@@ -43,7 +43,12 @@ pub(crate) struct SendArgs {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["kind", "payload", "stdin"])]
     file: Option<PathBuf>,
     /// NDJSON from stdin
-    #[arg(value_name = "-", value_parser = ["-"], hide_possible_values = true, conflicts_with_all = ["kind", "payload"])]
+    #[arg(
+        value_name = "-",
+        value_parser = ["-"],
+        hide_possible_values = true,
+        conflicts_with_all = ["kind", "payload"]
+    )]
     stdin: Option<String>,
     /// Through the HTTP API (the default)
     #[arg(long, conflicts_with = "broker")]
@@ -55,7 +60,12 @@ pub(crate) struct SendArgs {
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = when::duration)]
     max_wait: Duration,
     /// Notifications in a request
-    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 500,
+        value_parser = clap::value_parser!(u16).range(1..=1000)
+    )]
     batch: u16,
     /// W3C trace context that the notifications belong to [default: the variable TRACEPARENT, if it
     /// holds one]

@@ -48,7 +48,13 @@ pub(in crate::http) async fn log(mut request: Request, next: Next) -> Response {
     if let Some((key, tenant)) = audit.0.get() {
         let tenant = tenant.as_ref().map(TenantId::as_str);
         let status = response.status().as_u16();
-        tracing::info!(key.id = %key, key.tenant = tenant, request.id = %id, http.status = status, "{method} {path}");
+        tracing::info!(
+            key.id = %key,
+            key.tenant = tenant,
+            request.id = %id,
+            http.status = status,
+            "{method} {path}"
+        );
     }
     response
 }

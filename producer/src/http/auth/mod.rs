@@ -22,7 +22,10 @@ macro_rules! permission {
         impl FromRequestParts<Arc<Api>> for $name {
             type Rejection = Problem;
 
-            async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
+            async fn from_request_parts(
+                parts: &mut Parts,
+                api: &Arc<Api>,
+            ) -> Result<Self, Problem> {
                 authorise(parts, api, $scope).await.map($name)
             }
         }

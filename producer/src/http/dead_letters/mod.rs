@@ -88,7 +88,8 @@ pub struct RedriveView {
 
 /// Put dead letters back on the work queue
 #[utoipa::path(
-    post, path = "/v1/dead-letters/redrive", tag = "dead letters", operation_id = "redrive_dead_letters",
+    post, path = "/v1/dead-letters/redrive", tag = "dead letters",
+    operation_id = "redrive_dead_letters",
     request_body = RedriveRequest,
     responses((status = 200, description = "How many went back", body = RedriveView))
 )]

@@ -24,9 +24,12 @@ use crate::http::state::Api;
 /// left for the next. `Location` says where to follow it.
 #[utoipa::path(
     post, path = "/v1/redrives", tag = "dead letters", operation_id = "start_redrive",
-    responses((status = 202, description = "The job has \
-        begun", body = Redrive, headers(("Location" = String, description = "Where to follow the \
-            job"))))
+    responses((
+        status = 202,
+        description = "The job has begun",
+        body = Redrive,
+        headers(("Location" = String, description = "Where to follow the job")),
+    ))
 )]
 pub(in crate::http) async fn start(
     State(api): State<Arc<Api>>,

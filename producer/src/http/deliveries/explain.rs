@@ -55,7 +55,8 @@ pub struct NotificationExplanation {
 
 /// Explain a delivery
 #[utoipa::path(
-    get, path = "/v1/deliveries/{id}/explain", tag = "deliveries", operation_id = "explain_delivery",
+    get, path = "/v1/deliveries/{id}/explain", tag = "deliveries",
+    operation_id = "explain_delivery",
     params(("id" = DeliveryId, Path, description = "The delivery's id")),
     responses((status = 200, description = "Why it is where it is", body = DeliveryExplanation))
 )]
@@ -70,7 +71,8 @@ pub(in crate::http) async fn delivery(
 
 /// Explain a notification
 #[utoipa::path(
-    get, path = "/v1/notifications/{id}/explain", tag = "notifications", operation_id = "explain_notification",
+    get, path = "/v1/notifications/{id}/explain", tag = "notifications",
+    operation_id = "explain_notification",
     params(("id" = NotificationId, Path, description = "The notification's id"), TenantQuery),
     responses((status = 200, description = "Why it is where it is", body = NotificationExplanation))
 )]

@@ -75,10 +75,17 @@ pub struct ReplayPreview {
     params(StartQuery),
     request_body = DeliveryFilter,
     responses(
-        (status = 200, description = "With `dry_run=true`: how many deliveries \
-                                      match", body = ReplayPreview),
-        (status = 202, description = "The job has \
-                                      begun", body = Replay, headers(("Location" = String, description = "Where to follow the job")))
+        (
+            status = 200,
+            description = "With `dry_run=true`: how many deliveries match",
+            body = ReplayPreview,
+        ),
+        (
+            status = 202,
+            description = "The job has begun",
+            body = Replay,
+            headers(("Location" = String, description = "Where to follow the job")),
+        ),
     )
 )]
 pub(in crate::http) async fn start(

@@ -35,8 +35,11 @@ const MAX_OVERLAP_SECONDS: u64 = 30 * 24 * 3600;
 /// What waited for it is sent.
 #[utoipa::path(
     post, path = "/v1/endpoints/{id}/enable", tag = "endpoints", operation_id = "enable_endpoint",
-    params(("id" = EndpointId, Path, description = "The endpoint's id or \
-        uid"), EndpointTenant, IfMatch),
+    params(
+        ("id" = EndpointId, Path, description = "The endpoint's id or uid"),
+        EndpointTenant,
+        IfMatch,
+    ),
     responses((status = 200, description = "The endpoint", body = EndpointView))
 )]
 pub(in crate::http) async fn enable(
@@ -61,8 +64,11 @@ pub(in crate::http) async fn enable(
 /// Deliveries to it wait until they expire or it is enabled again.
 #[utoipa::path(
     post, path = "/v1/endpoints/{id}/disable", tag = "endpoints", operation_id = "disable_endpoint",
-    params(("id" = EndpointId, Path, description = "The endpoint's id or \
-        uid"), EndpointTenant, IfMatch),
+    params(
+        ("id" = EndpointId, Path, description = "The endpoint's id or uid"),
+        EndpointTenant,
+        IfMatch,
+    ),
     responses((status = 200, description = "The endpoint", body = EndpointView))
 )]
 pub(in crate::http) async fn disable(
@@ -115,9 +121,13 @@ pub struct RotatedSecret {
 ///
 /// Requests are signed with the new and the old secret until the overlap ends.
 #[utoipa::path(
-    post, path = "/v1/endpoints/{id}/rotate-secret", tag = "endpoints", operation_id = "rotate_secret",
-    params(("id" = EndpointId, Path, description = "The endpoint's id or \
-        uid"), EndpointTenant, IfMatch),
+    post, path = "/v1/endpoints/{id}/rotate-secret", tag = "endpoints",
+    operation_id = "rotate_secret",
+    params(
+        ("id" = EndpointId, Path, description = "The endpoint's id or uid"),
+        EndpointTenant,
+        IfMatch,
+    ),
     request_body = Option<RotateRequest>,
     responses((status = 200, description = "The new secret", body = RotatedSecret))
 )]
@@ -191,8 +201,11 @@ pub struct TestEndpointRequest {
 /// One request, not queued, not retried and not recorded; the answer tells all about it.
 #[utoipa::path(
     post, path = "/v1/endpoints/{id}/test", tag = "endpoints", operation_id = "test_endpoint",
-    params(("id" = EndpointId, Path, description = "The endpoint's id or \
-        uid"), EndpointTenant, IfMatch),
+    params(
+        ("id" = EndpointId, Path, description = "The endpoint's id or uid"),
+        EndpointTenant,
+        IfMatch,
+    ),
     request_body = Option<TestEndpointRequest>,
     responses((status = 200, description = "What came of it", body = TestReport))
 )]

@@ -36,9 +36,12 @@ use crate::http::state::Api;
 #[utoipa::path(
     post, path = "/v1/endpoints", tag = "endpoints", operation_id = "create_endpoint",
     request_body = EndpointDraft,
-    responses((status = 201, description = "The endpoint, with its new \
-        secret", body = CreatedEndpoint, headers(("Location" = String, description = "Where the \
-            endpoint is"))))
+    responses((
+        status = 201,
+        description = "The endpoint, with its new secret",
+        body = CreatedEndpoint,
+        headers(("Location" = String, description = "The path of the new endpoint")),
+    ))
 )]
 pub(super) async fn create(
     State(api): State<Arc<Api>>,
@@ -130,8 +133,11 @@ pub(super) async fn list(
 /// Show an endpoint
 #[utoipa::path(
     get, path = "/v1/endpoints/{id}", tag = "endpoints", operation_id = "show_endpoint",
-    params(("id" = EndpointId, Path, description = "The endpoint's id or \
-        uid"), EndpointTenant, IfMatch),
+    params(
+        ("id" = EndpointId, Path, description = "The endpoint's id or uid"),
+        EndpointTenant,
+        IfMatch,
+    ),
     responses((status = 200, description = "The endpoint", body = EndpointView))
 )]
 pub(super) async fn show(
@@ -150,9 +156,15 @@ pub(super) async fn show(
 /// Change an endpoint
 #[utoipa::path(
     patch, path = "/v1/endpoints/{id}", tag = "endpoints", operation_id = "change_endpoint",
-    params(("id" = EndpointId, Path, description = "The endpoint's id or \
-        uid"), EndpointTenant, IfMatch),
-    request_body(content((EndpointPatch = "application/json"), (EndpointPatch = "application/merge-patch+json"))),
+    params(
+        ("id" = EndpointId, Path, description = "The endpoint's id or uid"),
+        EndpointTenant,
+        IfMatch,
+    ),
+    request_body(content(
+        (EndpointPatch = "application/json"),
+        (EndpointPatch = "application/merge-patch+json"),
+    )),
     responses((status = 200, description = "The endpoint", body = EndpointView))
 )]
 pub(super) async fn change(
@@ -190,8 +202,11 @@ pub(super) async fn change(
 /// Its pending deliveries fail with `endpoint_deleted`.
 #[utoipa::path(
     delete, path = "/v1/endpoints/{id}", tag = "endpoints", operation_id = "delete_endpoint",
-    params(("id" = EndpointId, Path, description = "The endpoint's id or \
-        uid"), EndpointTenant, IfMatch),
+    params(
+        ("id" = EndpointId, Path, description = "The endpoint's id or uid"),
+        EndpointTenant,
+        IfMatch,
+    ),
     responses((status = 204, description = "It is deleted"))
 )]
 pub(super) async fn delete(

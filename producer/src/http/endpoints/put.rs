@@ -31,13 +31,23 @@ use crate::http::state::Api;
 /// creates only, `If-Match` updates only.
 #[utoipa::path(
     put, path = "/v1/endpoints/{id}", tag = "endpoints", operation_id = "put_endpoint",
-    params(("id" = EndpointId, Path, description = "The endpoint's uid or \
-        id"), EndpointTenant, IfMatch),
+    params(
+        ("id" = EndpointId, Path, description = "The endpoint's uid or id"),
+        EndpointTenant,
+        IfMatch,
+    ),
     request_body = EndpointDraft,
     responses(
-        (status = 200, description = "It was there, and is as you wrote \
-                                      it", body = CreatedEndpoint),
-        (status = 201, description = "It is created, with its new secret", body = CreatedEndpoint)
+        (
+            status = 200,
+            description = "The endpoint existed and now is as the request describes it",
+            body = CreatedEndpoint,
+        ),
+        (
+            status = 201,
+            description = "The endpoint is created, with its new secret",
+            body = CreatedEndpoint,
+        ),
     )
 )]
 pub(in crate::http) async fn put(

@@ -99,9 +99,20 @@ pub(super) struct StreamQuery {
 /// Without it the stream begins now; its first line says the id of now.
 #[utoipa::path(
     get, path = "/v1/events/stream", tag = "events", operation_id = "stream_events",
-    params(StreamQuery, ("Last-Event-ID" = Option<i64>, Header, description = "The id of the last \
-        event that was seen")),
-    responses((status = 200, description = "Events", content_type = "text/event-stream", body = String))
+    params(
+        StreamQuery,
+        (
+            "Last-Event-ID" = Option<i64>,
+            Header,
+            description = "The id of the last event that was seen",
+        ),
+    ),
+    responses((
+        status = 200,
+        description = "Events",
+        content_type = "text/event-stream",
+        body = String,
+    ))
 )]
 pub(super) async fn follow(
     State(api): State<Arc<Api>>,

@@ -267,7 +267,10 @@ fn a_cloud_event_has_its_attributes() {
         )];
         verify(Format::Auto, &[], &pairs, &body.to_string())
     };
-    let good = json!({"specversion": "1.0", "id": "1", "source": "/a", "type": "t", "time": "2026-01-01T00:00:00Z", "n": 1, "data": {}});
+    let good = json!({
+        "specversion": "1.0", "id": "1", "source": "/a", "type": "t",
+        "time": "2026-01-01T00:00:00Z", "n": 1, "data": {},
+    });
     assert_eq!(event(good.clone()), Verified::Good);
     for (change, problem) in [
         (json!({"id": null}), "id must be"),
