@@ -37,9 +37,9 @@ enum Command {
     Migrate(migrate::MigrateArgs),
     /// Enqueue notifications, one or many
     Send(Box<send::SendArgs>),
-    /// Manage endpoints (webhooks)
+    /// Manage endpoints: the webhooks that notifications go to
     Endpoint(Box<endpoint::EndpointArgs>),
-    /// Look at notifications, those that nobody subscribed to among them
+    /// Look at notifications, also at those without a subscriber
     Notification(notification::NotificationArgs),
     /// Look at deliveries; send one again or cancel it
     Delivery(delivery::DeliveryArgs),
@@ -51,7 +51,7 @@ enum Command {
     Dead(dead::DeadArgs),
     /// Look at events, or follow them
     Event(event::EventArgs),
-    /// Manage API keys
+    /// Create, list and revoke API keys
     Key(key::KeyArgs),
     /// Receive webhooks locally, print them and verify their signatures
     Listen(listen::ListenArgs),
@@ -227,6 +227,34 @@ mod tests {
                 panic!("{line}: {error}");
             }
         }
+    }
+
+    /// A word or two may remind whoever wrote it; a reader of `--help` needs a sentence.
+    #[test]
+    fn every_command_and_flag_says_what_it_is() {
+        fn short(command: &clap::Command, path: &str, found: &mut Vec<String>) {
+            let path = format!("{path} {}", command.get_name());
+            let mut say = |name: &str, text: Option<&clap::builder::StyledStr>| {
+                let text = text.map(ToString::to_string).unwrap_or_default();
+                if text.split_whitespace().count() < 4 {
+                    found.push(format!("{name}: {text:?}"));
+                }
+            };
+            say(&path, command.get_about());
+            for argument in command.get_arguments() {
+                let name = format!("{path} {}", argument.get_id());
+                // clap writes the texts of these two itself.
+                if !matches!(argument.get_id().as_str(), "help" | "version") {
+                    say(&name, argument.get_help());
+                }
+            }
+            command
+                .get_subcommands()
+                .for_each(|inner| short(inner, &path, found));
+        }
+        let mut found = Vec::new();
+        short(&command(), "", &mut found);
+        assert_eq!(found, [""; 0]);
     }
 
     #[test]

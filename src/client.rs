@@ -39,20 +39,20 @@ pub(crate) struct Client {
 
 /// Why a request was not answered as hoped.
 pub(crate) enum ApiError {
-    /// Nobody there, or the connection broke.
+    /// Nothing answers at the address, or the connection broke.
     Unreachable(Failure),
     /// The API says to come again (503, 429), perhaps after so long.
     Busy {
-        /// `Retry-After`.
+        /// How long to wait first, from the header `Retry-After`.
         retry_after: Option<Duration>,
-        /// What it said.
+        /// What the API said, as a failure of the command.
         failure: Failure,
     },
     /// Asking again will not help.
     Refused {
-        /// HTTP status.
+        /// The HTTP status of the answer.
         status: StatusCode,
-        /// What it said.
+        /// What the API said, as a failure of the command.
         failure: Failure,
     },
 }
@@ -193,7 +193,7 @@ impl Client {
         self.send(self.http.put(self.at(path)).json(body)).await
     }
 
-    /// `DELETE`.
+    /// `DELETE`; the answer has no body.
     pub(crate) async fn delete(&self, path: &[&str]) -> Result<(), ApiError> {
         self.send::<Value>(self.http.request(Method::DELETE, self.at(path)))
             .await

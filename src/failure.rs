@@ -26,7 +26,7 @@ pub(crate) struct Failure {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// Exit code 1.
+    /// The command could not be done: exit code 1.
     Failed,
     /// Exit code 2: the command line or the configuration is wrong.
     WrongUse,

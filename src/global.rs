@@ -13,7 +13,7 @@ use crate::output::{self, Output};
 /// Flags of every command.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
-    /// Configuration file [default: ./posthaste.toml if it exists]
+    /// The configuration file [default: ./posthaste.toml if it exists]
     #[arg(
         long,
         global = true,
@@ -21,7 +21,7 @@ pub(crate) struct Global {
         help_heading = "Global options"
     )]
     pub(crate) config: Option<PathBuf>,
-    /// Where `up` keeps its database and keys [default: ./posthaste-data]
+    /// The directory where `up` keeps its database and keys [default: ./posthaste-data]
     #[arg(
         long,
         global = true,
@@ -45,15 +45,15 @@ pub(crate) struct Global {
 /// Flags of the commands that open the store or the broker.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct ServiceFlags {
-    /// The store: sqlite://PATH or postgres://… (also POSTHASTE_DATABASE_URL; a password here is
-    /// seen in `ps`)
+    /// The store: sqlite://PATH or postgres://… (also POSTHASTE_DATABASE_URL; others can see a
+    /// password here in `ps`)
     #[arg(long, value_name = "URL")]
     pub(crate) database_url: Option<String>,
-    /// The broker: amqp://…, amqps://… or embedded (also POSTHASTE_BROKER_URL; a password here is
-    /// seen in `ps`)
+    /// The broker: amqp://…, amqps://… or embedded (also POSTHASTE_BROKER_URL; others can see a
+    /// password here in `ps`)
     #[arg(long, value_name = "URL")]
     pub(crate) broker_url: Option<String>,
-    /// Prefix of exchanges and queues [default: posthaste]
+    /// Prefix of the names of exchanges and queues [default: posthaste]
     #[arg(long, value_name = "PREFIX")]
     pub(crate) name_prefix: Option<String>,
 }
@@ -61,7 +61,7 @@ pub(crate) struct ServiceFlags {
 /// Flags of the commands that speak to the HTTP API.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct ClientFlags {
-    /// The API [default: POSTHASTE_API_URL, else http://127.0.0.1:8080]
+    /// The URL of the API [default: POSTHASTE_API_URL, else http://127.0.0.1:8080]
     #[arg(long, global = true, value_name = "URL", help_heading = "API options")]
     pub(crate) api_url: Option<String>,
     /// File with the API key [default: POSTHASTE_API_KEY, else the key that `up` left in its data
@@ -74,7 +74,7 @@ pub(crate) struct ClientFlags {
 pub(crate) type SettingFlags = Vec<(&'static str, String)>;
 
 impl ServiceFlags {
-    /// As settings.
+    /// The flags as values of settings.
     pub(crate) fn settings(&self) -> SettingFlags {
         let flags = [
             ("database_url", &self.database_url),
@@ -89,7 +89,7 @@ impl ServiceFlags {
 }
 
 impl ClientFlags {
-    /// As settings.
+    /// The flags as values of settings.
     ///
     /// # Errors
     /// The key's file cannot be read.
@@ -198,7 +198,7 @@ impl Global {
         )))
     }
 
-    /// How to print.
+    /// How the commands print.
     pub(crate) fn output(&self) -> Output {
         Output::new(self.json)
     }

@@ -42,7 +42,7 @@ use crate::wire_formats::WorkerWireFormats;
 /// How long closing connections may take.
 const CLOSE: Duration = Duration::from_secs(7);
 
-/// A process's parts.
+/// The parts that every long-running process is made of.
 #[derive(Clone)]
 pub(crate) struct Node {
     pub(crate) store: Store,
@@ -361,7 +361,7 @@ async fn metrics(State(node): State<Node>) -> impl IntoResponse {
     )
 }
 
-/// Listens on `address`.
+/// Binds a listener to `address`; `setting` is the flag that sets it, for the error.
 pub(crate) async fn listen(setting: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).await.map_err(|error| {
         Failure::new(format!("{address} cannot be listened on: {error}")).hint(format!(

@@ -15,12 +15,12 @@ use posthaste_shared::telemetry::metrics::{Metrics, Source};
 
 use crate::enqueue::{Accepted, EnqueueError, accept, publish};
 
-/// Where notifications go.
+/// Where a producer publishes its notifications.
 #[derive(Debug, Clone)]
 pub enum ProducerOptions {
-    /// To RabbitMQ.
+    /// Publish to RabbitMQ, with publisher confirms.
     Amqp(AmqpOptions),
-    /// To the embedded queue in Posthaste's own database.
+    /// Write to the embedded queue, a table in Posthaste's own database.
     Embedded(StoreOptions),
 }
 
@@ -38,7 +38,7 @@ impl ProducerOptions {
     }
 }
 
-/// Why a producer could not be made.
+/// Why a producer could not be created.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The broker's options cannot be used.
@@ -181,7 +181,7 @@ impl Producer {
         self.broker.ping().await
     }
 
-    /// Closes the connection.
+    /// Closes the connection to the broker. Nothing that was confirmed is lost by it.
     pub async fn close(&self) {
         self.broker.close().await;
     }

@@ -19,15 +19,15 @@ pub struct Draft(Result<NotificationDraft, DraftError>);
 /// Why a draft could not be built: its first mistake.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DraftError {
-    /// A name that breaks its rule.
+    /// An id, a tenant or a type that breaks its rule.
     #[error(transparent)]
     Name(#[from] InvalidId),
     /// A value that cannot be written as JSON.
     #[error("{field} cannot be written as JSON: {problem}")]
     NotJson {
-        /// The member.
+        /// The member of the notification, such as `payload`.
         field: &'static str,
-        /// What serde says.
+        /// What serde reports about the value.
         problem: String,
     },
 }
@@ -39,12 +39,12 @@ impl Draft {
         Self(kind.and_then(|kind| Ok(NotificationDraft::new(kind, json("payload", payload)?))))
     }
 
-    /// Its name: enqueueing the same name twice delivers once. Default: a UUIDv7.
+    /// The id of the notification: enqueueing the same id twice delivers once. Default: a UUIDv7.
     pub fn id(self, id: &str) -> Self {
         self.set(NotificationId::parse(id), |draft, id| draft.id = Some(id))
     }
 
-    /// Whose it is. Default: `default`.
+    /// The tenant that owns the notification. Default: `default`.
     pub fn tenant(self, tenant: &str) -> Self {
         self.set(TenantId::parse(tenant), |draft, tenant| {
             draft.tenant = Some(tenant)
@@ -74,31 +74,31 @@ impl Draft {
         })
     }
 
-    /// Not before this time.
+    /// Deliver it no earlier than at this time. Default: at once.
     pub fn deliver_at(self, at: Timestamp) -> Self {
         self.set(given(at), |draft, at| draft.deliver_at = Some(at))
     }
 
-    /// Not before so long after acceptance.
+    /// Deliver it no earlier than this long after it was accepted. Default: at once.
     pub fn deliver_in(self, delay: Duration) -> Self {
         self.set(given(delay), |draft, delay| {
             draft.delay_seconds = Some(delay.as_secs_f64())
         })
     }
 
-    /// Never after this time.
+    /// Give up and let it expire at this time. Default: never.
     pub fn expires_at(self, at: Timestamp) -> Self {
         self.set(given(at), |draft, at| draft.expires_at = Some(at))
     }
 
-    /// Never after so long after acceptance.
+    /// Give up and let it expire this long after it was accepted. Default: never.
     pub fn expires_in(self, time_to_live: Duration) -> Self {
         self.set(given(time_to_live), |draft, ttl| {
             draft.ttl_seconds = Some(ttl.as_secs_f64())
         })
     }
 
-    /// Before others, where the broker can order.
+    /// Deliver it before notifications of normal priority, where the broker supports priorities.
     pub fn high_priority(self) -> Self {
         self.set(given(Priority::High), |draft, priority| {
             draft.priority = Some(priority)

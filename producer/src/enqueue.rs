@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "http", derive(utoipa::ToSchema))]
 pub struct Accepted {
-    /// Its name: the producer's own, or the UUIDv7 that it was given.
+    /// The id of the notification: the producer's own, else a UUIDv7 that was generated.
     pub id: NotificationId,
     /// When it was accepted; relative times count from here.
     pub accepted_at: Timestamp,

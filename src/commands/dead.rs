@@ -36,13 +36,13 @@ pub(crate) struct DeadArgs {
 enum DeadCommand {
     /// List dead letters, the oldest first
     List {
-        /// At most so many, up to 1000
+        /// The most dead letters to list, 1 to 1000
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
         limit: u32,
     },
     /// Show one dead letter with the beginning of its body
     Show {
-        /// Its id, as `dead list` shows it
+        /// The id of the dead letter, as `dead list` shows it
         id: String,
     },
     /// Put dead letters back on the work queue
@@ -55,10 +55,10 @@ enum DeadCommand {
                       --all"
     )]
     Redrive {
-        /// Their ids
+        /// The ids of the dead letters, as `dead list` shows them
         #[arg(required_unless_present = "all", conflicts_with = "all")]
         ids: Vec<String>,
-        /// All that are there now
+        /// Put back all dead letters that are there now
         #[arg(long)]
         all: bool,
         /// With --all: start the job and do not follow it
@@ -78,25 +78,25 @@ enum DeadCommand {
 
 #[derive(Debug, Subcommand)]
 enum RedrivesCommand {
-    /// List them, the newest first
+    /// List redrives, the newest first
     List {
-        /// At most so many
+        /// The most redrives to list, 1 to 500
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
         limit: u32,
     },
-    /// Show how far one is
+    /// Show how far a redrive is
     Show {
-        /// Its id
+        /// The id of the redrive
         id: Uuid,
     },
-    /// Stop one: the letters that it has not come to stay where they are
+    /// Stop a redrive: the letters that it has not come to stay where they are
     Cancel {
-        /// Its id
+        /// The id of the redrive
         id: Uuid,
     },
 }
 
-/// Does it.
+/// Runs `posthaste dead` with its subcommand.
 pub(crate) async fn run(global: &Global, args: DeadArgs) -> Done {
     let client = global.client(&args.client)?;
     match args.command {

@@ -39,17 +39,17 @@ enum DeliveryCommand {
     List(ListArgs),
     /// Show a delivery with its attempts
     Show {
-        /// Its id
+        /// The id of the delivery, a UUID
         id: DeliveryId,
     },
-    /// Send it now: a waiting one at once, a finished one in a new round of attempts
+    /// Send a delivery now: a waiting one at once, a finished one in a new round of attempts
     Retry {
-        /// Its id
+        /// The id of the delivery, a UUID
         id: DeliveryId,
     },
-    /// Never send it
+    /// Cancel a pending delivery: it is never sent
     Cancel {
-        /// Its id
+        /// The id of the delivery, a UUID
         id: DeliveryId,
     },
 }
@@ -58,43 +58,43 @@ enum DeliveryCommand {
 struct ListArgs {
     #[command(flatten)]
     filter: Filter,
-    /// At most so many
+    /// The most deliveries to list
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
 }
 
-/// Which deliveries.
+/// Which deliveries a command is about.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Filter {
-    /// pending, delivered, failed, expired or cancelled; this and the other filters take several
-    /// values: repeat them, or put commas between them
+    /// Only with this status: pending, delivered, failed, expired or cancelled. Like most filters
+    /// it takes several values: repeat it, or separate them by commas
     #[arg(long, value_parser = parse_status, value_delimiter = ',')]
     pub(crate) status: Vec<Status>,
-    /// Why they failed: rejected, retries_exhausted, blocked, gone, …
+    /// Only those that failed for this reason: rejected, retries_exhausted, blocked, gone, …
     #[arg(long, value_parser = parse_reason, value_delimiter = ',')]
     reason: Vec<FailureReason>,
-    /// What their last attempt was answered with, such as 503
+    /// Only those whose last attempt was answered with this HTTP status, such as 503
     #[arg(long, value_name = "CODE", value_delimiter = ',')]
     status_code: Vec<StatusCode>,
-    /// What holds them back: max_in_flight, disabled, rate_limit, slots or scripts
+    /// Only those that this holds back: max_in_flight, disabled, rate_limit, slots or scripts
     #[arg(long, value_parser = parse_hold, value_delimiter = ',')]
     hold: Vec<Hold>,
-    /// To this endpoint
+    /// Only those to the endpoint with this id
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     endpoint: Vec<EndpointId>,
-    /// Of this notification
+    /// Only those of the notification with this id
     #[arg(long, value_name = "ID")]
     notification: Option<NotificationId>,
-    /// Of this tenant
+    /// Only those of this tenant [default: the key's, else all]
     #[arg(long)]
     tenant: Option<TenantId>,
-    /// Of notifications of this type
+    /// Only those of notifications of this type
     #[arg(long = "type", value_name = "TYPE", value_delimiter = ',')]
     kind: Vec<NotificationType>,
-    /// Accepted then or later: a time, or how long ago (2h)
+    /// Only those accepted at this time or later: RFC 3339, or how long ago, such as 2h
     #[arg(long, value_name = "TIME", value_parser = when::past)]
     since: Option<Timestamp>,
-    /// Accepted before: a time, or how long ago (5m)
+    /// Only those accepted before this time: RFC 3339, or how long ago, such as 5m
     #[arg(long, value_name = "TIME", value_parser = when::past)]
     until: Option<Timestamp>,
 }
@@ -153,7 +153,7 @@ impl Filter {
     }
 }
 
-/// Does it.
+/// Runs `posthaste delivery` with its subcommand.
 pub(crate) async fn run(global: &Global, args: DeliveryArgs) -> Done {
     let client = global.client(&args.client)?;
     let output = global.output();

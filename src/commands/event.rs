@@ -72,7 +72,7 @@ struct ListArgs {
     /// Only those at this time or later: RFC 3339, or how long ago, such as 2h
     #[arg(long, value_name = "TIME", value_parser = when::past)]
     since: Option<Timestamp>,
-    /// At most so many
+    /// The most events to list, 1 to 500
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
     limit: u32,
 }
@@ -91,7 +91,7 @@ impl Filter {
     }
 }
 
-/// Does it.
+/// Runs `posthaste event` with its subcommand.
 pub(crate) async fn run(global: &Global, args: EventArgs) -> Done {
     let client = global.client(&args.client)?;
     match args.command {
@@ -217,7 +217,7 @@ impl Tail {
     }
 }
 
-/// One Server-Sent Event.
+/// One Server-Sent Event, put together from its lines.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Sent {
     id: Option<i64>,

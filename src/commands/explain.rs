@@ -18,16 +18,16 @@ use crate::output::{Output, text, time};
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  posthaste explain 0192f0c4-7f3e-7cc1-9f5a-2f1f2d3c4b5a")]
 pub(crate) struct ExplainArgs {
-    /// A notification's or a delivery's id
+    /// The id of a notification or of a delivery
     id: NotificationId,
-    /// The notification's tenant, where its id alone does not say
+    /// The tenant of the notification, if the id alone is ambiguous
     #[arg(long)]
     tenant: Option<TenantId>,
     #[command(flatten)]
     client: ClientFlags,
 }
 
-/// Does it.
+/// Runs `posthaste explain` and prints the answer.
 pub(crate) async fn run(global: &Global, args: ExplainArgs) -> Done {
     let client = global.client(&args.client)?;
     let explanation = fetch(&client, &args).await?;

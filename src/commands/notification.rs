@@ -29,9 +29,9 @@ enum NotificationCommand {
     List(ListArgs),
     /// Show a notification with its deliveries
     Show {
-        /// Its id
+        /// The id of the notification
         id: NotificationId,
-        /// Its tenant, where its id alone does not say
+        /// The tenant of the notification, if the id alone is ambiguous
         #[arg(long)]
         tenant: Option<TenantId>,
     },
@@ -39,30 +39,30 @@ enum NotificationCommand {
 
 #[derive(Debug, Args)]
 struct ListArgs {
-    /// Of these types; repeatable, or with commas between them
+    /// Only of this type; repeatable, or several separated by commas
     #[arg(long = "type", value_name = "TYPE", value_delimiter = ',')]
     kinds: Vec<NotificationType>,
-    /// Enqueued for this one endpoint
+    /// Only those enqueued for this one endpoint
     #[arg(long, value_name = "ID")]
     endpoint: Option<EndpointId>,
-    /// Of this tenant
+    /// Only those of this tenant [default: the key's, else all]
     #[arg(long)]
     tenant: Option<TenantId>,
     /// Only those that no endpoint subscribed to (with =false: only the others)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     unmatched: Option<bool>,
-    /// Accepted then or later: a time, or how long ago (2h)
+    /// Only those accepted at this time or later: RFC 3339, or how long ago, such as 2h
     #[arg(long, value_name = "TIME", value_parser = when::past)]
     since: Option<Timestamp>,
-    /// Accepted before: a time, or how long ago (5m)
+    /// Only those accepted before this time: RFC 3339, or how long ago, such as 5m
     #[arg(long, value_name = "TIME", value_parser = when::past)]
     until: Option<Timestamp>,
-    /// At most so many
+    /// The most notifications to list
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
 }
 
-/// Does it.
+/// Runs `posthaste notification` with its subcommand.
 pub(crate) async fn run(global: &Global, args: NotificationArgs) -> Done {
     let client = global.client(&args.client)?;
     let output = global.output();

@@ -44,7 +44,7 @@ pub(crate) struct ReconcileArgs {
     service: ServiceFlags,
 }
 
-/// Does it.
+/// Runs `posthaste reconcile`: exit code 1 when the books do not balance.
 pub(crate) async fn run(global: &Global, args: ReconcileArgs) -> Done {
     let config = global.start(Profile::Tool, args.service.settings())?;
     let accepted = args

@@ -70,23 +70,23 @@ pub(crate) struct ReplayArgs {
 enum ReplayCommand {
     /// List replays, the newest first
     List {
-        /// At most so many
+        /// The most replays to list, 1 to 500
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
         limit: u32,
     },
     /// Show how far a replay is
     Show {
-        /// Its id
+        /// The id of the replay, a UUID
         id: Uuid,
     },
     /// Stop a replay: what it has not come to is not sent again
     Cancel {
-        /// Its id
+        /// The id of the replay, a UUID
         id: Uuid,
     },
 }
 
-/// Does it.
+/// Runs `posthaste replay`, or one of its subcommands.
 pub(crate) async fn run(global: &Global, args: ReplayArgs) -> Done {
     match &args.command {
         Some(command) => about(global.output(), &global.client(&args.client)?, command).await,

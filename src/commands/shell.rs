@@ -12,7 +12,7 @@ use crate::failure::{Done, Failure};
 /// Print a completion script for a shell
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {
-    /// The shell
+    /// The shell that the script is for
     shell: clap_complete::Shell,
 }
 
@@ -24,7 +24,7 @@ pub(crate) struct ManArgs {
     dir: Option<PathBuf>,
 }
 
-/// Prints the script.
+/// Prints the completion script for a shell.
 pub(crate) fn completions(args: &CompletionsArgs, mut command: Command) -> Done {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, "posthaste", &mut script);

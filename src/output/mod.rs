@@ -23,7 +23,7 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Tables, or JSON.
+    /// Tables for people, or JSON for programs.
     pub(crate) const fn new(json: bool) -> Self {
         Self { json }
     }

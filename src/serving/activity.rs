@@ -63,7 +63,7 @@ impl Activity {
         state.idle_since = Instant::now();
     }
 
-    /// Bytes came in.
+    /// Notes that bytes came in.
     pub(super) fn received(&self, bytes: &[u8]) {
         let mut state = self.state();
         if !state.served && state.head_since.is_none() {

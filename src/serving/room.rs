@@ -35,7 +35,7 @@ struct Entry {
 /// What a connection may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// Every request.
+    /// Every request is answered.
     Everything,
     /// Health and metrics: all other connections are taken.
     Operations,
@@ -54,7 +54,7 @@ pub(super) struct Seat {
 }
 
 impl Room {
-    /// Nobody is there.
+    /// A listener without connections.
     pub(super) fn new(limits: Limits) -> Self {
         Self {
             limits,

@@ -21,7 +21,7 @@ const LINGER_SILENCE: Duration = Duration::from_secs(3);
 /// (`max_batch_bytes`).
 const LINGER_BYTES: usize = 256 * 1024 * 1024;
 
-/// A client's socket.
+/// The socket of one client.
 pub(super) struct Socket {
     stream: TcpStream,
     activity: Arc<Activity>,
@@ -42,7 +42,7 @@ struct Closing {
 }
 
 impl Socket {
-    /// Wraps a connection.
+    /// Wraps a connection that was accepted.
     pub(super) fn new(stream: TcpStream, activity: Arc<Activity>) -> Self {
         Self {
             stream,

@@ -22,38 +22,38 @@ use crate::http::state::Api;
 /// The longest name of a key, in characters.
 const MAX_NAME: usize = 200;
 
-/// A key to be created.
+/// An API key to create.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeyDraft {
-    /// What its owner calls it, 1 to 200 characters.
+    /// A name for people, 1 to 200 characters.
     #[schema(min_length = 1, max_length = 200)]
     pub name: String,
-    /// The tenant that it is bound to. Default: every tenant.
+    /// The tenant that the key is bound to. Default: none, so that it is good for every tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<TenantId>,
-    /// What it may do: at least one scope.
+    /// What the key may do: one or more of `enqueue`, `read` and `admin`.
     #[schema(min_items = 1)]
     pub scopes: Vec<Scope>,
-    /// When it stops working by itself: a time to come. Default: it works until it is revoked.
+    /// When the key expires, later than now. Default: it works until it is revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
 }
 
-/// A key that was created.
+/// An API key that was created.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct CreatedKey {
-    /// What is known of it.
+    /// The key as lists show it.
     #[serde(flatten)]
     pub info: ApiKey,
-    /// The key itself, shown this once.
+    /// The key itself, `ph_…`, shown only this once.
     pub key: Secret,
 }
 
 /// All keys, revoked and expired ones too.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct KeysView {
-    /// The keys.
+    /// The keys, without the secrets themselves.
     pub items: Vec<ApiKey>,
 }
 
@@ -61,7 +61,7 @@ pub struct KeysView {
 #[utoipa::path(
     post, path = "/v1/keys", tag = "keys", operation_id = "create_key",
     request_body = KeyDraft,
-    responses((status = 201, description = "The key, shown this once", body = CreatedKey))
+    responses((status = 201, description = "The key, shown only this once", body = CreatedKey))
 )]
 pub(super) async fn create(
     State(api): State<Arc<Api>>,
@@ -116,7 +116,7 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(CreatedKey { info, key })))
 }
 
-/// List API keys
+/// List all API keys
 #[utoipa::path(
     get, path = "/v1/keys", tag = "keys", operation_id = "list_keys",
     responses((
@@ -141,8 +141,8 @@ pub(super) async fn list(
 /// opened end.
 #[utoipa::path(
     delete, path = "/v1/keys/{id}", tag = "keys", operation_id = "revoke_key",
-    params(("id" = KeyId, Path, description = "The key's id")),
-    responses((status = 204, description = "It is revoked"))
+    params(("id" = KeyId, Path, description = "The id of the key")),
+    responses((status = 204, description = "The key is revoked"))
 )]
 pub(super) async fn revoke(
     State(api): State<Arc<Api>>,

@@ -140,27 +140,35 @@ fn add_operations(paths: &mut Map<String, Value>) {
         let content = json!({ "application/json": { "schema": readiness() } });
         json!({ "description": description, "content": content })
     };
-    route("/healthz", "Whether the process is alive", text("It is"));
+    route(
+        "/healthz",
+        "Whether the process is alive",
+        text("The process is alive"),
+    );
     let ready =
         "Whether notifications can be accepted durably: the store and the broker can be reached";
-    let answers = json!({ "200": readiness("They can"), "503": readiness("They cannot") });
+    let answers = json!({
+        "200": readiness("Both can be reached"),
+        "503": readiness("At least one of them cannot be reached"),
+    });
     route("/readyz", ready, answers);
     route(
         "/metrics",
-        "Metrics for Prometheus",
-        text("The text format"),
+        "Metrics in the format of Prometheus",
+        text("The metrics of this process"),
     );
     let any = json!({ "application/json": { "schema": { "type": "object" } } });
     route(
         "/openapi.json",
-        "This document",
-        json!({ "200": { "description": "OpenAPI 3.1", "content": any } }),
+        "This document, as JSON",
+        json!({ "200": { "description": "The OpenAPI 3.1 document", "content": any } }),
     );
 }
 
-/// What `/readyz` answers.
+/// The schema of what `/readyz` answers.
 fn readiness() -> Value {
-    let part = |what: &str| json!({ "type": "string", "enum": ["ok", "unreachable"], "description": what });
+    let states = ["ok", "unreachable"];
+    let part = |what: &str| json!({ "type": "string", "enum": states, "description": what });
     json!({
         "type": "object",
         "required": ["ready", "store", "broker"],
@@ -172,7 +180,7 @@ fn readiness() -> Value {
     })
 }
 
-/// Serves the document.
+/// Answers `GET /openapi.json`; the document is built once.
 pub(super) async fn serve() -> Response {
     static DOCUMENT: std::sync::OnceLock<bytes::Bytes> = std::sync::OnceLock::new();
     let document = DOCUMENT.get_or_init(|| {

@@ -27,15 +27,15 @@ use crate::http::{events, keys, wire_format_list};
     ),
     components(schemas(ProblemBody, FieldProblem, StatusCode)),
     tags(
-        (name = "notifications", description = "Enqueueing"),
+        (name = "notifications", description = "Enqueueing notifications and looking at them"),
         (name = "deliveries", description = "Looking at deliveries, sending them again, \
             cancelling them"),
-        (name = "endpoints", description = "The webhooks"),
+        (name = "endpoints", description = "The webhooks that notifications are delivered to"),
         (name = "wire formats", description = "How notifications become requests"),
-        (name = "events", description = "What Posthaste tells about itself"),
+        (name = "events", description = "What Posthaste reports about deliveries and endpoints"),
         (name = "dead letters", description = "Messages that could not be read or handled"),
-        (name = "keys", description = "API keys"),
-        (name = "operations", description = "Health and metrics; no key needed"),
+        (name = "keys", description = "API keys and their scopes"),
+        (name = "operations", description = "Health and metrics, which need no key"),
     ),
 )]
 struct Whole;

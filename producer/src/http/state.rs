@@ -57,15 +57,15 @@ impl Default for ApiSettings {
 
 /// What the API is made of.
 pub struct ApiParts {
-    /// State.
+    /// The database with all durable state.
     pub store: Store,
-    /// Where notifications go.
+    /// The broker that accepted notifications are published to.
     pub broker: Arc<dyn Broker>,
-    /// The time.
+    /// The clock that all times are read from.
     pub clock: Arc<dyn Clock>,
-    /// What is counted.
+    /// The metrics that the API counts into.
     pub metrics: Arc<Metrics>,
-    /// Makes spans.
+    /// Creates the spans of requests.
     pub tracer: Tracer,
     /// Which addresses endpoints may have.
     pub egress: EgressPolicy,
@@ -73,9 +73,9 @@ pub struct ApiParts {
     pub wire_formats: Arc<dyn WireFormats>,
     /// Looks the names of endpoints up when they are saved.
     pub resolver: Arc<dyn Resolve>,
-    /// Ends event streams.
+    /// Cancelled when the process stops: event streams end.
     pub shutdown: CancellationToken,
-    /// Limits.
+    /// Limits of the API and the bootstrap key.
     pub settings: ApiSettings,
 }
 

@@ -19,14 +19,14 @@ pub(super) fn webhooks() -> Value {
     Value::Object(all)
 }
 
-/// One of them.
+/// The request of one wire format.
 struct Webhook {
     id: &'static str,
     summary: &'static str,
     description: &'static str,
     /// Name, whether it is always there, and what it is.
     headers: Vec<(&'static str, bool, &'static str)>,
-    /// By media type.
+    /// The schema of the body by media type.
     content: Value,
 }
 
@@ -90,7 +90,7 @@ fn standard() -> Webhook {
     let envelope = object(
         &["type", "timestamp", "data"],
         json!({
-            "type": text("The notification's type."),
+            "type": text("The type of the notification, such as `order.paid`."),
             "timestamp": { "type": "string", "format": "date-time", "description": "When it was \
                 accepted." },
             "data": any("The notification's payload, its JSON text exactly as it was enqueued.")
@@ -98,7 +98,7 @@ fn standard() -> Webhook {
     );
     Webhook {
         id: "receive_standard",
-        summary: "Standard Webhooks 1.0",
+        summary: "A webhook of Standard Webhooks 1.0",
         description: "With the setting `body` = `payload` the body is the payload alone.",
         headers: vec![
             (
@@ -128,21 +128,23 @@ fn cloud_events() -> Webhook {
     let event = object(
         &["specversion", "id", "source", "type", "time"],
         json!({
-            "specversion": { "type": "string", "const": "1.0" },
-            "id": text("The notification's id."),
+            "specversion": {
+                "type": "string", "const": "1.0", "description": "The version of CloudEvents.",
+            },
+            "id": text("The id of the notification."),
             "source": text("The endpoint's setting `source`, or the notification's own."),
-            "type": text("The notification's type."),
+            "type": text("The type of the notification, such as `order.paid`."),
             "subject": text("As the notification says."),
             "time": { "type": "string", "format": "date-time", "description": "When it was \
                 accepted." },
-            "datacontenttype": text("`application/json`."),
+            "datacontenttype": text("The media type of `data`: always `application/json`."),
             "dataschema": text("As the notification says."),
-            "data": any("The notification's payload.")
+            "data": any("The payload of the notification.")
         }),
     );
     Webhook {
         id: "receive_cloudevents",
-        summary: "CloudEvents 1.0",
+        summary: "A webhook of CloudEvents 1.0",
         description: "Structured mode. With the setting `mode` = `binary` the body is the data, \
                       and the attributes are \
                       headers `ce-…`. With the setting `handshake` the receiver is asked first, \
@@ -172,13 +174,15 @@ fn http_sms() -> Webhook {
     let event = object(
         &["specversion", "id", "source", "type", "time", "data"],
         json!({
-            "specversion": text("`1.0`."),
-            "id": text("The event's id."),
+            "specversion": text("The version of CloudEvents: always `1.0`."),
+            "id": text("The id of the event."),
             "source": text("Where it comes from."),
             "type": text("One of httpSMS's event types, such as `message.phone.received`."),
-            "time": { "type": "string", "format": "date-time" },
-            "datacontenttype": text("`application/json`."),
-            "data": any("The notification's payload.")
+            "time": {
+                "type": "string", "format": "date-time", "description": "When the event happened.",
+            },
+            "datacontenttype": text("The media type of `data`: always `application/json`."),
+            "data": any("The payload of the notification.")
         }),
     );
     Webhook {
@@ -187,7 +191,7 @@ fn http_sms() -> Webhook {
         description: "A CloudEvent as plain JSON.",
         headers: vec![
             WEBHOOK_ID,
-            ("X-Event-Type", true, "The event's type"),
+            ("X-Event-Type", true, "The type of the event"),
             (
                 "Authorization",
                 false,
@@ -202,8 +206,8 @@ fn novu_sms() -> Webhook {
     let message = object(
         &["to", "content", "sender"],
         json!({
-            "to": text("The phone number."),
-            "content": text("The text."),
+            "to": text("The phone number of the recipient."),
+            "content": text("The text of the message."),
             "sender": text("The endpoint's setting `from`, or the notification's own.")
         }),
     );
@@ -221,10 +225,10 @@ fn novu_push() -> Webhook {
     let message = object(
         &["target", "title", "content"],
         json!({
-            "target": any("The device token."),
-            "title": text("The title."),
-            "content": text("The text."),
-            "overrides": any("The notification's overrides."),
+            "target": any("The device token to push to."),
+            "title": text("The title of the notification."),
+            "content": text("The text of the message."),
+            "overrides": any("The overrides of the notification."),
             "payload": any("The payload that the workflow was triggered with.")
         }),
     );
@@ -248,11 +252,11 @@ fn authgear_sms() -> Webhook {
     let message = object(
         &["app_id", "to", "body"],
         json!({
-            "app_id": text("The project's id."),
+            "app_id": text("The id of the Authgear project."),
             "to": text("The phone number, in E.164."),
-            "body": text("The text."),
-            "template_name": text("The template's name."),
-            "language_tag": text("The language."),
+            "body": text("The text of the message."),
+            "template_name": text("The name of the template."),
+            "language_tag": text("The language of the text, as a BCP 47 tag."),
             "template_variables": any("What the template was filled with.")
         }),
     );

@@ -10,10 +10,10 @@ use crate::http::auth::Reader;
 use crate::http::state::Api;
 use crate::http::wire_formats::WireFormatInfo;
 
-/// All wire formats.
+/// Every wire format that endpoints can have.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct WireFormatsView {
-    /// The wire formats.
+    /// The wire formats, each with its schemas and an example.
     pub items: Vec<WireFormatInfo>,
 }
 

@@ -16,7 +16,7 @@ use crate::http::problem::FieldProblem;
 /// Knows the wire formats and can send with them.
 #[async_trait]
 pub trait WireFormats: Send + Sync + 'static {
-    /// All wire formats.
+    /// Every wire format, for `GET /v1/wire-formats`.
     fn catalogue(&self) -> Vec<WireFormatInfo>;
 
     /// Checks an endpoint's settings, and that its wire format has all that it needs. Scripts are
@@ -71,7 +71,7 @@ pub trait WireFormats: Send + Sync + 'static {
 /// Why an endpoint's scripts are not known to be good.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unchecked {
-    /// They are not.
+    /// A script is wrong; each member that is, with the reason.
     Invalid(Vec<FieldProblem>),
     /// It could not be found out now; why, as a sentence.
     Busy(String),
@@ -90,9 +90,9 @@ fn json_schema() -> utoipa::openapi::schema::Object {
 /// A wire format as it is listed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct WireFormatInfo {
-    /// Its name, as in an endpoint's `wire_format`.
+    /// The name of the wire format, as in an endpoint's `wire_format`.
     pub name: WireFormat,
-    /// What it is for.
+    /// What the wire format is for, in a sentence.
     pub description: String,
     /// Whether its requests are signed.
     pub signs: bool,
@@ -105,7 +105,7 @@ pub struct WireFormatInfo {
     /// JSON Schema of a notification's `recipient`; `true` where any will do.
     #[schema(schema_with = json_schema)]
     pub recipient_schema: Value,
-    /// Settings that suffice for an endpoint.
+    /// An example of `settings` that is enough for an endpoint.
     #[schema(value_type = Object)]
     pub example_settings: Value,
     /// A notification that it can be tried with: what `endpoint test` sends.
@@ -113,24 +113,24 @@ pub struct WireFormatInfo {
     pub example: Value,
 }
 
-/// What came of a test.
+/// The result of a test.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TestReport {
-    /// What was sent, or would have been.
+    /// The request that was sent, or would have been; null if none could be rendered.
     pub request: Option<TestRequest>,
-    /// What was answered.
+    /// The answer of the endpoint; null if there was none.
     pub response: Option<TestResponse>,
-    /// Why there is no answer.
+    /// Why there is no answer; null if there is one.
     pub error: Option<AttemptError>,
-    /// What would become of a delivery after this, as a sentence.
+    /// What Posthaste would do with a delivery after this attempt, in a sentence.
     pub verdict: String,
     /// The same in one word: `delivered`, `retry`, `waits`, or the reason of a failure.
     pub outcome: String,
-    /// How long it took.
+    /// How long the attempt took, in milliseconds.
     pub duration_ms: f64,
-    /// Where the time went, in milliseconds.
+    /// How long each phase of the attempt took, in milliseconds.
     pub phases_ms: Phases,
-    /// The address that was called.
+    /// The IP address and port that the request was sent to.
     pub resolved_address: Option<String>,
     /// What a script wrote to its console.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -140,25 +140,25 @@ pub struct TestReport {
 /// The request of a test.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TestRequest {
-    /// Such as `POST`.
+    /// The HTTP method, such as `POST`.
     pub method: String,
-    /// Where to.
+    /// The URL that it was sent to, with secrets redacted.
     pub url: String,
-    /// Each an array of name and value; secrets are redacted.
+    /// The headers, each an array of name and value; secrets are redacted.
     #[schema(value_type = Vec<Vec<String>>)]
     pub headers: Vec<(String, String)>,
-    /// As text.
+    /// The body as text; bytes that are not UTF-8 are replaced.
     pub body: String,
 }
 
 /// The answer of a test.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TestResponse {
-    /// HTTP status.
+    /// The HTTP status code of the answer.
     pub status: u16,
-    /// Each an array of name and value.
+    /// The headers, each an array of name and value.
     #[schema(value_type = Vec<Vec<String>>)]
     pub headers: Vec<(String, String)>,
-    /// Its beginning, as text.
+    /// The beginning of the body, as text.
     pub body: String,
 }

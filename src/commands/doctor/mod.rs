@@ -36,7 +36,7 @@ enum Verdict {
     Fail,
 }
 
-/// One check.
+/// One check and what it found.
 #[derive(Debug, Serialize)]
 struct Check {
     name: &'static str,
@@ -75,7 +75,7 @@ impl Check {
     }
 }
 
-/// Does it.
+/// Runs `posthaste doctor`: every check, then the report.
 pub(crate) async fn run(global: &Global, args: DoctorArgs) -> Done {
     let mut flags = args.client.settings()?;
     flags.extend(args.service.settings());

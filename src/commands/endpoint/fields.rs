@@ -12,53 +12,56 @@ use crate::when;
 /// What `add` and `set` have in common.
 #[derive(Debug, Args)]
 pub(super) struct Fields {
-    /// Where requests go
+    /// The URL that requests go to: https://…
     #[arg(long)]
     url: Option<String>,
-    /// What it is for
+    /// What the endpoint is for, for people
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
-    /// Types that it wants: exact (order.paid), a prefix (order.*) or *; repeatable [default: all]
+    /// A type that the endpoint receives: exact (order.paid), a prefix (order.*) or *; repeatable
+    /// [default: all]
     #[arg(long = "type", value_name = "PATTERN")]
     types: Vec<String>,
-    /// Phone numbers that it wants, in E.164; repeatable [default: all]
+    /// A phone number that the endpoint receives notifications for, in E.164; repeatable [default:
+    /// all]
     #[arg(long = "phone-number", value_name = "NUMBER")]
     phone_numbers: Vec<String>,
-    /// Static header; repeatable
+    /// A header that every request carries; repeatable, up to 50
     #[arg(long = "header", value_name = "NAME: VALUE", value_parser = parse_header)]
     headers: Vec<(String, String)>,
-    /// Setting of the wire format; the value is JSON, text where it is none, or @FILE for a file's
-    /// text (a script); repeatable
+    /// A setting of the wire format; the value is JSON, else it is taken as text; @FILE is the text
+    /// of a file, such as a script; repeatable
     #[arg(long = "setting", value_name = "KEY=JSON", value_parser = parse_setting)]
     settings: Vec<(String, Value)>,
-    /// Time for the whole exchange, 1s to 60s [default: 5s]
+    /// How long one attempt may take as a whole, 1s to 60s [default: 5s]
     #[arg(long, value_name = "DURATION", value_parser = when::duration)]
     timeout: Option<Duration>,
-    /// Retries after the first attempt [default: 4]
+    /// The most retries after the first attempt, 0 to 100 [default: 4]
     #[arg(long, value_name = "N")]
     max_retries: Option<u32>,
-    /// Delays before the retries, in place of 1s, 2s, 4s, 8s: such as 1s,5s,5m,30m; `none` goes
-    /// back to these
+    /// Delays before the retries, such as 1s,5s,5m,30m; `none` goes back to the default [default:
+    /// 1s, 2s, 4s, 8s]
     #[arg(long, value_name = "LIST", value_parser = parse_delays)]
     delays: Option<Delays>,
-    /// The most requests under way at once, for each worker [default: 32]
+    /// The most requests in flight at once, for each worker, 1 to 10000 [default: 32]
     #[arg(long, value_name = "N")]
     max_in_flight: Option<u32>,
     /// The most requests a second, for each worker; `none` for no limit [default: none]
     #[arg(long, value_name = "N", value_parser = parse_rate)]
     rate_limit: Option<Rate>,
-    /// All members as a JSON object, as in the API; flags go before it. `-` for stdin
+    /// File with all members as a JSON object, as in the API; flags take precedence over it; `-`
+    /// for stdin
     #[arg(long, value_name = "FILE")]
     from_json: Option<PathBuf>,
 }
 
-/// A signing secret that somebody brings along.
+/// A signing secret of the user's own.
 #[derive(Debug, Args)]
 pub(super) struct SecretFlags {
-    /// The signing secret (seen in `ps`: better --secret-file) [default: made for you]
+    /// The signing secret; others can see it in `ps`, so prefer --secret-file [default: generated]
     #[arg(long, conflicts_with = "secret_file")]
     secret: Option<String>,
-    /// File with the signing secret
+    /// File with the signing secret; `-` for stdin
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
 }

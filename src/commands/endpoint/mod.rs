@@ -23,8 +23,8 @@ use crate::when;
 pub(crate) struct EndpointArgs {
     #[command(subcommand)]
     command: EndpointCommand,
-    /// Whose it is, or whose uid is meant [default: the key's tenant, else default; for `list`:
-    /// all]
+    /// The tenant that owns the endpoint, or that the uid belongs to [default: the key's tenant,
+    /// else default; for `list`: all]
     #[arg(long, global = true)]
     tenant: Option<TenantId>,
     #[command(flatten)]
@@ -33,36 +33,36 @@ pub(crate) struct EndpointArgs {
 
 #[derive(Debug, Subcommand)]
 enum EndpointCommand {
-    /// Make an endpoint; prints its signing secret, this once
+    /// Create an endpoint and print its signing secret, only this once
     #[command(after_help = ADD_EXAMPLES)]
     Add(Box<AddArgs>),
-    /// List endpoints
+    /// List endpoints, the oldest first
     List(ListArgs),
     /// Show an endpoint; its secrets are never shown
     Show {
-        /// Its id, ep_…, or its uid
+        /// The id of the endpoint, ep_…, or its uid
         id: EndpointId,
     },
-    /// Change an endpoint; what is not named stays
+    /// Change an endpoint; what is not given stays as it is
     Set(Box<SetArgs>),
-    /// Call it again; what waited for it is sent
+    /// Call an endpoint again; what waited for it is sent
     Enable {
-        /// Its id, ep_…, or its uid
+        /// The id of the endpoint, ep_…, or its uid
         id: EndpointId,
     },
-    /// Do not call it; deliveries to it wait until they expire or it is enabled
+    /// Stop calling an endpoint; deliveries to it wait until they expire or it is enabled
     Disable {
-        /// Its id, ep_…, or its uid
+        /// The id of the endpoint, ep_…, or its uid
         id: EndpointId,
     },
-    /// Delete it; what waits for it fails
+    /// Delete an endpoint; deliveries that wait for it fail
     Delete {
-        /// Its id, ep_…, or its uid
+        /// The id of the endpoint, ep_…, or its uid
         id: EndpointId,
     },
     /// Send a test notification now and show request, answer and verdict
     Test(TestArgs),
-    /// Make a new signing secret; the old one signs beside it for a while
+    /// Replace the signing secret; the old one signs beside the new one for a while
     RotateSecret(RotateArgs),
 }
 
@@ -76,14 +76,14 @@ const ADD_EXAMPLES: &str = "Examples:
 
 #[derive(Debug, Args)]
 struct AddArgs {
-    /// How requests look [default: standard]
+    /// The wire format: how a notification becomes a request [default: standard]
     #[arg(long, value_parser = parse_wire_format)]
     wire_format: Option<WireFormat>,
-    /// An id of your choice, to name it by beside the one that Posthaste makes
+    /// An id of your choice, as an alternative to the one that Posthaste generates
     #[arg(long)]
     uid: Option<EndpointUid>,
-    /// Update the endpoint that has the uid, if there is one; what is not named has its default
-    /// then, but for the secret
+    /// Update the endpoint that has the uid, if there is one; what is not given is reset to its
+    /// default, except for the secret
     #[arg(long, requires = "uid")]
     or_update: bool,
     #[command(flatten)]
@@ -105,7 +105,7 @@ struct ListArgs {
                   endpoint set ep_0192… --type 'order.*' --type refund.made"
 )]
 struct SetArgs {
-    /// Its id, ep_…, or its uid
+    /// The id of the endpoint, ep_…, or its uid
     id: EndpointId,
     #[command(flatten)]
     fields: Fields,
@@ -113,7 +113,7 @@ struct SetArgs {
 
 #[derive(Debug, Args)]
 struct TestArgs {
-    /// Its id, ep_…, or its uid
+    /// The id of the endpoint, ep_…, or its uid
     id: EndpointId,
     /// The test notification's type [default: the wire format's sample]
     #[arg(long = "type", value_name = "TYPE", requires = "payload")]
@@ -131,9 +131,9 @@ struct TestArgs {
 
 #[derive(Debug, Args)]
 struct RotateArgs {
-    /// Its id, ep_…, or its uid
+    /// The id of the endpoint, ep_…, or its uid
     id: EndpointId,
-    /// How long the old secret signs, too [default: 24h]
+    /// How long the old secret keeps signing as well, up to 30d [default: 24h]
     #[arg(long, value_name = "DURATION", value_parser = when::duration)]
     overlap: Option<Duration>,
     #[command(flatten)]
@@ -145,7 +145,7 @@ fn parse_wire_format(text: &str) -> Result<WireFormat, String> {
     WireFormat::parse(text).ok_or_else(|| format!("must be one of {names}"))
 }
 
-/// Does it.
+/// Runs `posthaste endpoint` with its subcommand.
 pub(crate) async fn run(global: &Global, args: EndpointArgs) -> Done {
     let client = global.client(&args.client)?;
     let output = global.output();

@@ -94,7 +94,7 @@ pub(super) fn list(output: Output, endpoints: &[Value]) -> Result<(), Failure> {
     )?)
 }
 
-/// A new secret.
+/// The result of rotating a secret.
 pub(super) fn rotated(output: Output, rotated: &Value) -> Result<(), Failure> {
     if output.json {
         return Ok(output.document(rotated)?);

@@ -34,11 +34,11 @@ pub(crate) struct KeyArgs {
 
 #[derive(Debug, Subcommand)]
 enum KeyCommand {
-    /// Create a key and print it, this once
+    /// Create a key and print it, only this once
     Create(CreateArgs),
-    /// List keys, revoked and expired ones too
+    /// List keys, including revoked and expired ones
     List(ServiceFlags),
-    /// Make a key stop working
+    /// Revoke a key: it stops working within seconds
     Revoke(RevokeArgs),
     /// Encrypt all secrets in the store with a new master key, while everything runs
     ///
@@ -50,10 +50,10 @@ enum KeyCommand {
 
 #[derive(Debug, Args)]
 struct CreateArgs {
-    /// What you call it
+    /// A name for the key, for people
     #[arg(long, default_value = "cli")]
     name: String,
-    /// What it may do: enqueue, read or admin (everything); repeatable
+    /// What the key may do: enqueue, read or admin (everything); repeatable
     #[arg(
         long = "scope",
         value_name = "SCOPE",
@@ -61,11 +61,11 @@ struct CreateArgs {
         default_value = "admin"
     )]
     scopes: Vec<Scope>,
-    /// Bind it to one tenant [default: every tenant]
+    /// Bind the key to one tenant [default: every tenant]
     #[arg(long)]
     tenant: Option<TenantId>,
-    /// When it stops working by itself: after so long (12h, 90d), or at a time
-    /// (2027-01-31T12:00:00Z) [default: never]
+    /// When the key expires: after this long (12h, 90d), or at a time (2027-01-31T12:00:00Z)
+    /// [default: never]
     #[arg(long, value_name = "DURATION|TIME", value_parser = when::future)]
     expires: Option<Timestamp>,
     #[command(flatten)]
@@ -74,7 +74,7 @@ struct CreateArgs {
 
 #[derive(Debug, Args)]
 struct RevokeArgs {
-    /// The key's id, key_…
+    /// The id of the key, key_…
     id: KeyId,
     #[command(flatten)]
     service: ServiceFlags,
@@ -84,7 +84,7 @@ fn parse_scope(text: &str) -> Result<Scope, String> {
     Scope::parse(text).ok_or_else(|| "must be enqueue, read or admin".to_owned())
 }
 
-/// Does it.
+/// Runs `posthaste key` with its subcommand.
 pub(crate) async fn run(global: &Global, args: KeyArgs) -> Done {
     match args.command {
         KeyCommand::Create(args) => create(global, args).await,

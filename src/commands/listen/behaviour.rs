@@ -9,21 +9,21 @@ use tokio::time::Instant;
 /// What answers look like. The default takes everything with 200.
 #[derive(Debug, Clone)]
 pub(crate) struct Behaviour {
-    /// Status of the answers.
+    /// HTTP status of the answers.
     pub(crate) status: u16,
-    /// So many requests fail first.
+    /// How many requests fail before the others are taken.
     pub(crate) fail_first: Option<u64>,
-    /// Never answer.
+    /// Requests are never answered.
     pub(crate) hang: bool,
-    /// Before each answer.
+    /// How long to wait before each answer.
     pub(crate) delay: Duration,
     /// `Retry-After` of failures, in seconds.
     pub(crate) retry_after: Option<u64>,
-    /// Faster requests get 429.
+    /// The most requests a second; faster ones are answered 429.
     pub(crate) rate_limit: Option<Rate>,
     /// Body of the answers.
     pub(crate) body: String,
-    /// What is answered to who asks for consent first.
+    /// The answer to senders that ask for consent first; `None`: as to any other request.
     pub(crate) consent: Option<Consent>,
 }
 
@@ -51,7 +51,7 @@ impl Default for Behaviour {
     }
 }
 
-/// So many requests in any second.
+/// The most requests in any second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rate(pub(crate) usize);
 

@@ -44,12 +44,12 @@ The exit code is 1 when a signature did not verify. Send something here:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ListenArgs {
-    /// Where to listen
+    /// The address and port to listen on
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9000")]
     listen: SocketAddr,
     /// Secret to verify with, as the wire format has it: whsec_…, whsk_… or whpk_… (standard), the
     /// signing key (httpsms, novu-push, authgear-sms), user:password (cometchat-sms), 'X-API-KEY:
-    /// key-123' (novu-sms); repeatable: one of them must fit
+    /// key-123' (novu-sms); repeatable: one of them must match
     #[arg(
         long = "secret",
         value_name = "SECRET",
@@ -57,37 +57,37 @@ pub(crate) struct ListenArgs {
         hide_env_values = true
     )]
     secrets: Vec<String>,
-    /// What is verified: auto (told by the headers), none, or a wire format: standard, cloudevents,
-    /// httpsms, novu-sms, novu-push, authgear-sms, cometchat-sms
+    /// What to verify: auto (detected from the headers), none, or a wire format: standard,
+    /// cloudevents, httpsms, novu-sms, novu-push, authgear-sms, cometchat-sms
     #[arg(long, value_name = "FORMAT", default_value = "auto", value_parser = Format::parse)]
     format: Format,
-    /// Status of the answers
+    /// HTTP status of the answers, 200 to 599
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u16).range(200..=599))]
     status: u16,
-    /// Answer the first N requests with a failure (--status if that is one, else 503), those after
-    /// with 200
+    /// Fail the first N requests (with --status if that is a failure, else 503) and take those
+    /// after them
     #[arg(long, value_name = "N")]
     fail_first: Option<u64>,
-    /// Never answer
+    /// Never answer, so that senders time out
     #[arg(long)]
     hang: bool,
-    /// Wait before each answer
+    /// Wait this long before each answer
     #[arg(long, value_name = "DURATION", value_parser = when::duration)]
     delay: Option<Duration>,
     /// Retry-After header, in seconds, of answers that are failures
     #[arg(long, value_name = "SECONDS")]
     retry_after: Option<u64>,
-    /// Answer 429 to what comes faster, such as 10/s
+    /// The most requests a second, such as 10/s; faster ones are answered 429
     #[arg(long, value_name = "N/s", value_parser = Rate::parse)]
     rate_limit: Option<Rate>,
-    /// Body of the answers
+    /// Body of the answers, as text
     #[arg(long, value_name = "TEXT", default_value = "")]
     body: String,
-    /// Consent to deliveries of this origin, a DNS name or *, when asked first (CloudEvents; an
-    /// OPTIONS request)
+    /// Consent to deliveries from this origin, a DNS name or *, when asked by an OPTIONS request
+    /// (CloudEvents)
     #[arg(long, value_name = "ORIGIN")]
     consent: Option<HeaderValue>,
-    /// Consent to so many requests a minute
+    /// Consent to at most N requests a minute
     #[arg(
         long,
         value_name = "N",

@@ -30,7 +30,7 @@ pub(super) struct Printer {
     quiet: bool,
 }
 
-/// Counts of requests.
+/// How many requests came, and how they were answered.
 #[derive(Default)]
 pub(super) struct Counts {
     requests: u64,
@@ -65,7 +65,7 @@ impl Printer {
         Self { output, quiet }
     }
 
-    /// Where it listens.
+    /// Says where the receiver listens.
     pub(super) fn start(&self, address: SocketAddr, checking: bool) -> Result<(), Failure> {
         if self.output.json {
             return Ok(self
@@ -82,7 +82,7 @@ impl Printer {
         ))?)
     }
 
-    /// One request.
+    /// Prints one request, unless `--quiet` is given.
     pub(super) fn received(&self, received: &Received) -> Result<(), Failure> {
         if self.quiet {
             return Ok(());

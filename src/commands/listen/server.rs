@@ -31,19 +31,19 @@ const LINGER: Duration = Duration::from_secs(1);
 /// A request that came in, and how it was answered.
 #[derive(Debug, Clone)]
 pub(crate) struct Received {
-    /// From 1.
+    /// The number of the request, from 1.
     pub(crate) number: u64,
-    /// When.
+    /// When the request came in.
     pub(crate) at: Timestamp,
-    /// Such as `POST`.
+    /// The HTTP method, such as `POST`.
     pub(crate) method: String,
-    /// With the query.
+    /// The path, with the query.
     pub(crate) path: String,
-    /// As they came.
+    /// The headers as they came in.
     pub(crate) headers: HeaderMap,
-    /// As it came.
+    /// The body as it came in.
     pub(crate) body: Bytes,
-    /// Whether its signature fits.
+    /// Whether the signature of the request matches.
     pub(crate) verified: Verified,
     /// The status of the answer; `None`: it is never answered.
     pub(crate) answer: Option<u16>,
@@ -107,7 +107,7 @@ pub(crate) fn serve(behaviour: Behaviour, verifier: Verifier, listener: TcpListe
 }
 
 impl Handle {
-    /// Where it listens.
+    /// The address that the receiver listens on.
     pub(crate) const fn address(&self) -> SocketAddr {
         self.address
     }

@@ -11,28 +11,29 @@ use posthaste_shared::domain::time::Timestamp;
 use crate::failure::Failure;
 use crate::when;
 
-/// A notification's members.
+/// The members of a notification as flags.
 #[derive(Debug, Args)]
 pub(super) struct DraftFlags {
-    /// What it tells of, such as order.paid
+    /// The type of the notification, such as order.paid
     #[arg(long = "type", value_name = "TYPE", requires = "payload")]
     kind: Option<NotificationType>,
     /// The payload: JSON, or @FILE (@- for stdin)
     #[arg(long, value_name = "JSON", requires = "kind")]
     payload: Option<String>,
-    /// Only to this endpoint [default: every enabled endpoint whose subscription matches]
+    /// The one endpoint to deliver to [default: every enabled endpoint whose subscription matches]
     #[arg(long, value_name = "ID", requires = "kind")]
     endpoint: Option<EndpointId>,
-    /// Whose it is [default: the key's tenant, else default]
+    /// The tenant that owns the notification [default: the key's tenant, else default]
     #[arg(long, requires = "kind")]
     tenant: Option<TenantId>,
-    /// Its name; the same name is delivered once [default: a UUIDv7]
+    /// The id of the notification; the same id is delivered once [default: a UUIDv7]
     #[arg(long, requires = "kind")]
     id: Option<NotificationId>,
-    /// What the wire formats need beside the payload: a JSON object, or @FILE
+    /// What the wire formats need beside the payload, such as a phone number: a JSON object, or
+    /// @FILE
     #[arg(long, value_name = "JSON", requires = "kind")]
     recipient: Option<String>,
-    /// Not before so long from now
+    /// Deliver no earlier than this long from now, such as 1h [default: at once]
     #[arg(
         long,
         value_name = "DURATION",
@@ -41,10 +42,10 @@ pub(super) struct DraftFlags {
         conflicts_with = "deliver_at"
     )]
     delay: Option<Duration>,
-    /// Not before this time
+    /// Deliver no earlier than at this time (RFC 3339)
     #[arg(long, value_name = "TIME", value_parser = when::time, requires = "kind")]
     deliver_at: Option<Timestamp>,
-    /// Never after so long from now
+    /// Let it expire this long from now, such as 10m [default: never]
     #[arg(
         long,
         value_name = "DURATION",
@@ -53,10 +54,10 @@ pub(super) struct DraftFlags {
         conflicts_with = "expires_at"
     )]
     ttl: Option<Duration>,
-    /// Never after this time
+    /// Let it expire at this time (RFC 3339)
     #[arg(long, value_name = "TIME", value_parser = when::time, requires = "kind")]
     expires_at: Option<Timestamp>,
-    /// high goes before normal, where the broker can order
+    /// Priority: high goes before normal, if the broker supports priorities [default: normal]
     #[arg(long, value_parser = ["normal", "high"], requires = "kind")]
     priority: Option<String>,
     /// Overrides for single wire formats: a JSON object, or @FILE
@@ -70,7 +71,7 @@ impl DraftFlags {
         self.kind.is_some()
     }
 
-    /// The draft.
+    /// The notification that the flags describe.
     pub(super) fn read(self) -> Result<NotificationDraft, Failure> {
         let (Some(kind), Some(payload)) = (self.kind, self.payload) else {
             return Err(Failure::wrong_use(

@@ -16,7 +16,7 @@ pub(super) struct Lines {
     pub(super) number: u64,
 }
 
-/// One line.
+/// One line of the input.
 pub(super) enum Line {
     /// Its text, without the newline.
     Text(Vec<u8>),

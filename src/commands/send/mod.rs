@@ -42,7 +42,7 @@ pub(crate) struct SendArgs {
     /// NDJSON file, a notification a line; `-` for stdin
     #[arg(long, value_name = "FILE", conflicts_with_all = ["kind", "payload", "stdin"])]
     file: Option<PathBuf>,
-    /// NDJSON from stdin
+    /// Read NDJSON from stdin, a notification a line
     #[arg(
         value_name = "-",
         value_parser = ["-"],
@@ -50,16 +50,16 @@ pub(crate) struct SendArgs {
         conflicts_with_all = ["kind", "payload"]
     )]
     stdin: Option<String>,
-    /// Through the HTTP API (the default)
+    /// Send through the HTTP API (the default)
     #[arg(long, conflicts_with = "broker")]
     api: bool,
-    /// Straight to the broker
+    /// Publish straight to the broker, without the API
     #[arg(long)]
     broker: bool,
-    /// How long to go on trying while the API or the broker is away
+    /// How long to keep trying while the API or the broker cannot be reached
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = when::duration)]
     max_wait: Duration,
-    /// Notifications in a request
+    /// How many notifications to send in a request, 1 to 1000
     #[arg(
         long,
         value_name = "N",
@@ -71,7 +71,7 @@ pub(crate) struct SendArgs {
     /// holds one]
     #[arg(long, value_name = "TRACEPARENT", value_parser = trace_context)]
     traceparent: Option<TraceContext>,
-    /// Do not print ids
+    /// Do not print the ids of what was sent
     #[arg(long, short)]
     quiet: bool,
     #[command(flatten)]
@@ -80,7 +80,7 @@ pub(crate) struct SendArgs {
     service: ServiceFlags,
 }
 
-/// Does it.
+/// Runs `posthaste send`; exit code 1 when anything was refused.
 pub(crate) async fn run(global: &Global, args: SendArgs) -> Done {
     let input = args.file.or_else(|| args.stdin.map(PathBuf::from));
     if input.is_none() && !args.draft.is_given() {

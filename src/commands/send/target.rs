@@ -16,7 +16,7 @@ use crate::output::text;
 
 /// The two ways in.
 pub(super) enum Target {
-    /// The HTTP API.
+    /// The HTTP API, through its client.
     Api(Client),
     /// The broker; the trace context goes with what is published.
     Broker(Arc<dyn Broker>, Option<TraceContext>),
@@ -33,25 +33,25 @@ pub(super) struct Item {
 
 /// What became of an item.
 pub(super) enum Answer {
-    /// It is in, durably.
+    /// The notification is accepted and durable.
     Accepted {
-        /// When.
+        /// When the notification was accepted.
         accepted_at: String,
-        /// It was in before.
+        /// Whether it had been accepted before.
         deduplicated: bool,
     },
-    /// It never will be.
+    /// The notification is refused; sending it again does not help.
     Rejected {
         /// The API's code for the kind of problem.
         code: String,
-        /// What is wrong.
+        /// What is wrong with the notification.
         why: String,
     },
-    /// Not now.
+    /// It cannot be accepted now; a later try may succeed.
     Later {
-        /// What was said.
+        /// What the other side said.
         why: String,
-        /// After so long.
+        /// How long to wait first.
         retry_after: Option<Duration>,
     },
 }

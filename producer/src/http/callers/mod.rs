@@ -10,7 +10,7 @@ use posthaste_shared::domain::time::Timestamp;
 
 use crate::http::problem::{Code, Problem};
 
-/// Who asks.
+/// Who sent a request: the holder of an API key.
 #[derive(Debug, Clone)]
 pub(in crate::http) struct Caller(Arc<ApiKey>);
 
@@ -35,7 +35,7 @@ impl Caller {
         })
     }
 
-    /// The key.
+    /// The API key as the store has it.
     pub(in crate::http) fn key(&self) -> &ApiKey {
         &self.0
     }

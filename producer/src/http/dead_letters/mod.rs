@@ -21,12 +21,12 @@ const MAX_DEAD_LETTERS: u32 = 1_000;
 /// How many are listed when the client does not say.
 const DEFAULT_LIMIT: u32 = 50;
 
-/// How many.
+/// How many dead letters to list.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct DeadLetterQuery {
-    /// 1 to 1,000. Default 50.
+    /// The most dead letters to list, 1 to 1,000. Default 50.
     #[param(minimum = 1, maximum = 1_000)]
     limit: Option<u32>,
 }
@@ -34,7 +34,7 @@ pub(super) struct DeadLetterQuery {
 /// Dead letters, the oldest first.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct DeadLettersView {
-    /// The dead letters.
+    /// The dead letters, the oldest first.
     pub items: Vec<DeadLetter>,
 }
 
@@ -42,7 +42,11 @@ pub struct DeadLettersView {
 #[utoipa::path(
     get, path = "/v1/dead-letters", tag = "dead letters", operation_id = "list_dead_letters",
     params(DeadLetterQuery),
-    responses((status = 200, description = "The dead letters", body = DeadLettersView))
+    responses((
+        status = 200,
+        description = "The oldest dead letters, up to `limit`",
+        body = DeadLettersView,
+    ))
 )]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
@@ -67,11 +71,11 @@ pub(super) async fn list(
 #[derive(Debug, Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RedriveRequest {
-    /// These, 1 to 1,000.
+    /// The ids of the dead letters to put back, 1 to 1,000 of them.
     #[schema(min_items = 1, max_items = 1_000)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ids: Option<Vec<String>>,
-    /// All, up to 1,000 a request.
+    /// Put all of them back, up to 1,000 in one request. Default false.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
 }
@@ -91,7 +95,7 @@ pub struct RedriveView {
     post, path = "/v1/dead-letters/redrive", tag = "dead letters",
     operation_id = "redrive_dead_letters",
     request_body = RedriveRequest,
-    responses((status = 200, description = "How many went back", body = RedriveView))
+    responses((status = 200, description = "How many dead letters went back", body = RedriveView))
 )]
 pub(super) async fn redrive(
     State(api): State<Arc<Api>>,

@@ -69,8 +69,8 @@ pub(in crate::http) async fn list(
 /// Show how far a redrive is
 #[utoipa::path(
     get, path = "/v1/redrives/{id}", tag = "dead letters", operation_id = "show_redrive",
-    params(("id" = Uuid, Path, description = "The redrive's id")),
-    responses((status = 200, description = "The job", body = Redrive))
+    params(("id" = Uuid, Path, description = "The id of the redrive")),
+    responses((status = 200, description = "The job as it stands now", body = Redrive))
 )]
 pub(in crate::http) async fn show(
     State(api): State<Arc<Api>>,
@@ -85,14 +85,14 @@ pub(in crate::http) async fn show(
         .ok_or_else(|| Problem::not_found("redrive"))
 }
 
-/// Cancel a redrive
+/// Cancel a running redrive
 ///
 /// Letters that it has not come to stay on the dead-letter queue. A step of up to 100 letters that
 /// is under way is finished, and counted in `redriven` when it is.
 #[utoipa::path(
     post, path = "/v1/redrives/{id}/cancel", tag = "dead letters", operation_id = "cancel_redrive",
-    params(("id" = Uuid, Path, description = "The redrive's id")),
-    responses((status = 200, description = "The job, cancelled", body = Redrive))
+    params(("id" = Uuid, Path, description = "The id of the redrive")),
+    responses((status = 200, description = "The job, which is cancelled", body = Redrive))
 )]
 pub(in crate::http) async fn cancel(
     State(api): State<Arc<Api>>,

@@ -28,36 +28,36 @@ const MAX_EXPLAINED: usize = 50;
 /// Why a delivery is where it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct DeliveryExplanation {
-    /// In sentences.
+    /// The state of the delivery and its reason, in sentences for people.
     pub summary: String,
-    /// The delivery.
+    /// The delivery as it is now.
     pub delivery: DeliveryView,
-    /// Until when a worker has it in hand.
+    /// When the lease of the worker that sends it now ends; null while no worker has leased it.
     pub lease_until: Option<Timestamp>,
     /// Its endpoint; null when it was deleted.
     pub endpoint: Option<EndpointView>,
-    /// Its attempts, the first first.
+    /// The attempts of the delivery, the earliest first.
     pub attempts: Vec<AttemptView>,
 }
 
 /// Why a notification is where it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct NotificationExplanation {
-    /// In sentences.
+    /// How many deliveries the notification has, in a sentence for people.
     pub summary: String,
-    /// The notification's id.
+    /// The id of the notification, unique in its tenant.
     pub notification_id: NotificationId,
     /// When it was accepted.
     pub accepted_at: Timestamp,
-    /// Its deliveries.
+    /// The deliveries of the notification, up to 50 of them.
     pub deliveries: Vec<DeliveryExplanation>,
 }
 
-/// Explain a delivery
+/// Explain why a delivery is where it is
 #[utoipa::path(
     get, path = "/v1/deliveries/{id}/explain", tag = "deliveries",
     operation_id = "explain_delivery",
-    params(("id" = DeliveryId, Path, description = "The delivery's id")),
+    params(("id" = DeliveryId, Path, description = "The id of the delivery")),
     responses((status = 200, description = "Why it is where it is", body = DeliveryExplanation))
 )]
 pub(in crate::http) async fn delivery(
@@ -69,11 +69,11 @@ pub(in crate::http) async fn delivery(
     Ok(Json(explanation(&api, &delivery, &attempts).await?))
 }
 
-/// Explain a notification
+/// Explain why a notification is where it is
 #[utoipa::path(
     get, path = "/v1/notifications/{id}/explain", tag = "notifications",
     operation_id = "explain_notification",
-    params(("id" = NotificationId, Path, description = "The notification's id"), TenantQuery),
+    params(("id" = NotificationId, Path, description = "The id of the notification"), TenantQuery),
     responses((status = 200, description = "Why it is where it is", body = NotificationExplanation))
 )]
 pub(in crate::http) async fn notification(

@@ -25,7 +25,7 @@ use crate::http::request::extract::{Id, Params};
 use crate::http::request::page::{PageView, page_request};
 use crate::http::state::Api;
 
-/// Which deliveries.
+/// Which deliveries to list.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -50,9 +50,9 @@ pub(super) struct DeliveryQuery {
     #[serde(default)]
     #[param(value_type = Vec<EndpointId>, required = false, style = Form, explode = false)]
     endpoint_id: Several<EndpointId>,
-    /// Of what.
+    /// The notification that they deliver.
     notification_id: Option<NotificationId>,
-    /// Whose. Default: the key's tenant, else all.
+    /// The tenant that owns them. Default: the key's tenant, else every tenant.
     tenant: Option<TenantId>,
     /// The notification's type: one, or several.
     #[serde(rename = "type", default)]
@@ -62,7 +62,7 @@ pub(super) struct DeliveryQuery {
     since: Option<Timestamp>,
     /// Accepted before this time.
     until: Option<Timestamp>,
-    /// 1 to 500. Default 50.
+    /// The most deliveries on a page, 1 to 500. Default 50.
     #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
     /// The `next_cursor` of the page before.
@@ -73,7 +73,7 @@ pub(super) struct DeliveryQuery {
 #[utoipa::path(
     get, path = "/v1/deliveries", tag = "deliveries", operation_id = "list_deliveries",
     params(DeliveryQuery),
-    responses((status = 200, description = "A page", body = PageView<DeliveryView>))
+    responses((status = 200, description = "A page of deliveries", body = PageView<DeliveryView>))
 )]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
@@ -102,8 +102,8 @@ pub(super) async fn list(
 /// Show a delivery with its attempts
 #[utoipa::path(
     get, path = "/v1/deliveries/{id}", tag = "deliveries", operation_id = "show_delivery",
-    params(("id" = DeliveryId, Path, description = "The delivery's id")),
-    responses((status = 200, description = "The delivery", body = DeliveryDetail))
+    params(("id" = DeliveryId, Path, description = "The id of the delivery")),
+    responses((status = 200, description = "The delivery with its attempts", body = DeliveryDetail))
 )]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
@@ -117,12 +117,12 @@ pub(super) async fn show(
     }))
 }
 
-/// Send now
+/// Send a delivery now
 ///
 /// A pending delivery is due at once; one that came to its end starts a new round of attempts.
 #[utoipa::path(
     post, path = "/v1/deliveries/{id}/retry", tag = "deliveries", operation_id = "retry_delivery",
-    params(("id" = DeliveryId, Path, description = "The delivery's id")),
+    params(("id" = DeliveryId, Path, description = "The id of the delivery")),
     responses((status = 200, description = "It is due now", body = DeliveryView))
 )]
 pub(super) async fn retry(
@@ -145,7 +145,7 @@ pub(super) async fn retry(
 /// Cancel a pending delivery
 #[utoipa::path(
     post, path = "/v1/deliveries/{id}/cancel", tag = "deliveries", operation_id = "cancel_delivery",
-    params(("id" = DeliveryId, Path, description = "The delivery's id")),
+    params(("id" = DeliveryId, Path, description = "The id of the delivery")),
     responses((status = 200, description = "It will not be sent", body = DeliveryView))
 )]
 pub(super) async fn cancel(

@@ -129,7 +129,7 @@ pub(in crate::http) struct JobsQuery {
     /// The most items, 1 to 500. Default 50.
     #[param(minimum = 1, maximum = 500)]
     pub(in crate::http) limit: Option<u32>,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the page before.
     pub(in crate::http) cursor: Option<String>,
 }
 
@@ -152,8 +152,8 @@ pub(in crate::http) async fn list(
 /// Show how far a replay is
 #[utoipa::path(
     get, path = "/v1/replays/{id}", tag = "deliveries", operation_id = "show_replay",
-    params(("id" = Uuid, Path, description = "The replay's id")),
-    responses((status = 200, description = "The job", body = Replay))
+    params(("id" = Uuid, Path, description = "The id of the replay")),
+    responses((status = 200, description = "The job as it stands now", body = Replay))
 )]
 pub(in crate::http) async fn show(
     State(api): State<Arc<Api>>,
@@ -163,14 +163,14 @@ pub(in crate::http) async fn show(
     seen(&api, &caller, id).await.map(Json)
 }
 
-/// Cancel a replay
+/// Cancel a running replay
 ///
 /// What it has not looked at is not sent again. What it had put into a new round by then is, and is
 /// counted in `replayed`.
 #[utoipa::path(
     post, path = "/v1/replays/{id}/cancel", tag = "deliveries", operation_id = "cancel_replay",
-    params(("id" = Uuid, Path, description = "The replay's id")),
-    responses((status = 200, description = "The job, cancelled", body = Replay))
+    params(("id" = Uuid, Path, description = "The id of the replay")),
+    responses((status = 200, description = "The job, which is cancelled", body = Replay))
 )]
 pub(in crate::http) async fn cancel(
     State(api): State<Arc<Api>>,

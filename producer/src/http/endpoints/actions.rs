@@ -30,7 +30,7 @@ use crate::http::wire_formats::TestReport;
 /// The longest that an old secret may sign on: 30 days.
 const MAX_OVERLAP_SECONDS: u64 = 30 * 24 * 3600;
 
-/// Enable an endpoint
+/// Call an endpoint again
 ///
 /// What waited for it is sent.
 #[utoipa::path(
@@ -40,7 +40,7 @@ const MAX_OVERLAP_SECONDS: u64 = 30 * 24 * 3600;
         EndpointTenant,
         IfMatch,
     ),
-    responses((status = 200, description = "The endpoint", body = EndpointView))
+    responses((status = 200, description = "The endpoint as it is now", body = EndpointView))
 )]
 pub(in crate::http) async fn enable(
     State(api): State<Arc<Api>>,
@@ -59,7 +59,7 @@ pub(in crate::http) async fn enable(
     ))
 }
 
-/// Disable an endpoint
+/// Stop calling an endpoint
 ///
 /// Deliveries to it wait until they expire or it is enabled again.
 #[utoipa::path(
@@ -69,7 +69,7 @@ pub(in crate::http) async fn enable(
         EndpointTenant,
         IfMatch,
     ),
-    responses((status = 200, description = "The endpoint", body = EndpointView))
+    responses((status = 200, description = "The endpoint as it is now", body = EndpointView))
 )]
 pub(in crate::http) async fn disable(
     State(api): State<Arc<Api>>,
@@ -88,32 +88,32 @@ pub(in crate::http) async fn disable(
     ))
 }
 
-/// How to rotate.
+/// How to rotate the signing secret of an endpoint.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RotateRequest {
-    /// How long the old secret signs on beside the new one, 0 to 2,592,000 (30 days). Default
-    /// 86,400 (a day).
+    /// How long the old secret keeps signing beside the new one, in seconds, 0 to 2,592,000 (30
+    /// days). Default 86,400 (a day).
     #[serde(
         skip_serializing_if = "Option::is_none",
         deserialize_with = "whole::option"
     )]
     #[schema(maximum = 2_592_000)]
     pub overlap_seconds: Option<u64>,
-    /// The new secret. Default: made for you, and shown once.
+    /// The new secret. Default: one that is generated, and shown once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret: Option<Secret>,
 }
 
-/// A rotated secret.
+/// The result of rotating the signing secret of an endpoint.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RotatedSecret {
-    /// The new secret, shown this once; only where Posthaste made it.
+    /// The new secret, shown only this once, and only if Posthaste generated it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<Secret>,
     /// When the old secret stops signing.
     pub old_secret_retires_at: Timestamp,
-    /// The endpoint.
+    /// The endpoint as it is now.
     pub endpoint: EndpointView,
 }
 
@@ -129,7 +129,7 @@ pub struct RotatedSecret {
         IfMatch,
     ),
     request_body = Option<RotateRequest>,
-    responses((status = 200, description = "The new secret", body = RotatedSecret))
+    responses((status = 200, description = "The new secret and the endpoint", body = RotatedSecret))
 )]
 pub(in crate::http) async fn rotate_secret(
     State(api): State<Arc<Api>>,
@@ -187,18 +187,18 @@ pub(in crate::http) async fn rotate_secret(
     }))
 }
 
-/// What to send. Default: a small notification that says that it is a test.
+/// What to send to the endpoint.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TestEndpointRequest {
-    /// This notification.
+    /// The notification to send. Default: a small one that says that it is a test.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub notification: Option<NotificationDraft>,
 }
 
 /// Send a test notification now
 ///
-/// One request, not queued, not retried and not recorded; the answer tells all about it.
+/// Sends one request, which is not queued, not retried and not recorded; the answer describes it.
 #[utoipa::path(
     post, path = "/v1/endpoints/{id}/test", tag = "endpoints", operation_id = "test_endpoint",
     params(
@@ -207,7 +207,11 @@ pub struct TestEndpointRequest {
         IfMatch,
     ),
     request_body = Option<TestEndpointRequest>,
-    responses((status = 200, description = "What came of it", body = TestReport))
+    responses((
+        status = 200,
+        description = "The request, the answer and the verdict",
+        body = TestReport,
+    ))
 )]
 pub(in crate::http) async fn test(
     State(api): State<Arc<Api>>,

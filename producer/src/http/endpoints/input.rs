@@ -15,45 +15,46 @@ use serde_json::{Map, Value};
 /// How long an old secret signs on when the client does not say: a day.
 pub(in crate::http) const DEFAULT_OVERLAP_SECONDS: u64 = 24 * 3600;
 
-/// An endpoint to be made. Only `url` must be given, and not even that where a script is called.
+/// An endpoint to create. Only `url` is required, and not even that with `authgear-script`.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EndpointDraft {
-    /// An id of your choice, unique in the tenant, by which the endpoint can be named and put. It
-    /// must not begin with `ep_`, and cannot be changed. Default: none.
+    /// An id of your choice, unique in the tenant, by which requests can name the endpoint. It must
+    /// not begin with `ep_` and cannot be changed later. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<EndpointUid>,
-    /// Whose it is. Default: the key's tenant, else `default`.
+    /// The tenant that owns the endpoint. Default: the key's tenant, else `default`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<TenantId>,
-    /// Where requests go: `https://…`, without user and password. May be left out with
+    /// The URL that requests go to: `https://…`, without user and password. Optional with
     /// `authgear-script` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(pattern = "^[Hh][Tt][Tt][Pp][Ss]?://.")]
     pub url: Option<String>,
-    /// How requests look.
+    /// The wire format: how a notification becomes a request. It cannot be changed later. Default
+    /// `standard`.
     #[serde(default)]
     pub wire_format: WireFormat,
-    /// What its owner says of it, up to 1,000 characters.
+    /// What the endpoint is for, in up to 1,000 characters. Default: empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 1_000)]
     pub description: Option<String>,
-    /// Which notifications it wants. Default: all of the tenant.
+    /// Which notifications the endpoint receives. Default: all of the tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subscription: Option<Subscription>,
-    /// The signing secret, write-only. Default: made for you where the wire format signs, and shown
-    /// once. Empty: none, where the wire format can do without.
+    /// The signing secret, write-only. Default: generated if the wire format signs, and shown once.
+    /// An empty text means no secret, where the wire format allows that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<Secret>,
-    /// Static headers, up to 50.
+    /// Headers that every request carries, up to 50. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<BTreeMap<String, String>>)]
     pub headers: Option<BTreeMap<String, Secret>>,
-    /// Settings of the wire format: see `GET /v1/wire-formats`.
+    /// Settings of the wire format, described by `GET /v1/wire-formats`. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub settings: Option<Map<String, Value>>,
-    /// Time for the whole exchange, 1,000 to 60,000. Default 5,000.
+    /// How long one attempt may take as a whole, in milliseconds, 1,000 to 60,000. Default 5,000.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -64,7 +65,7 @@ pub struct EndpointDraft {
     /// When failures are retried. Default: 4 retries after 1, 2, 4 and 8 s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryPolicy>,
-    /// The most requests under way at once, for each worker, 1 to 10,000. Default 32.
+    /// The most requests in flight at once, for each worker, 1 to 10,000. Default 32.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -72,11 +73,12 @@ pub struct EndpointDraft {
     )]
     #[schema(minimum = 1, maximum = 10_000)]
     pub max_in_flight: Option<u32>,
-    /// The most requests a second, for each worker. Default: no limit.
+    /// The most requests a second, for each worker, more than 0 and at most 1,000,000. Default: no
+    /// limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(exclusive_minimum = 0, maximum = 1_000_000)]
     pub rate_limit_per_second: Option<f64>,
-    /// Whether it is called. Default true.
+    /// Whether the endpoint is called. Default true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
 }
@@ -87,11 +89,11 @@ pub struct EndpointDraft {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EndpointPatch {
-    /// Where requests go.
+    /// The URL that requests go to: `https://…`, without user and password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(pattern = "^[Hh][Tt][Tt][Pp][Ss]?://.")]
     pub url: Option<String>,
-    /// What its owner says of it.
+    /// What the endpoint is for, in up to 1,000 characters.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -99,7 +101,7 @@ pub struct EndpointPatch {
     )]
     #[schema(value_type = Option<String>, max_length = 1_000)]
     pub description: Option<Option<String>>,
-    /// Which notifications it wants; its members are merged.
+    /// Which notifications the endpoint receives; its members are merged.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -107,7 +109,7 @@ pub struct EndpointPatch {
     )]
     #[schema(value_type = Option<Subscription>)]
     pub subscription: Option<Option<Map<String, Value>>>,
-    /// Static headers, replaced as a whole.
+    /// Headers that every request carries, up to 50, replaced as a whole.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -123,7 +125,7 @@ pub struct EndpointPatch {
     )]
     #[schema(value_type = Option<Object>)]
     pub settings: Option<Option<Map<String, Value>>>,
-    /// Time for the whole exchange.
+    /// How long one attempt may take as a whole, in milliseconds, 1,000 to 60,000.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -139,7 +141,7 @@ pub struct EndpointPatch {
     )]
     #[schema(value_type = Option<RetryPolicy>)]
     pub retry: Option<Option<Map<String, Value>>>,
-    /// The most requests under way at once, for each worker.
+    /// The most requests in flight at once, for each worker, 1 to 10,000.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -147,7 +149,7 @@ pub struct EndpointPatch {
     )]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 10_000)]
     pub max_in_flight: Option<Option<u32>>,
-    /// The most requests a second, for each worker.
+    /// The most requests a second, for each worker, up to 1,000,000; null for no limit.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -155,7 +157,7 @@ pub struct EndpointPatch {
     )]
     #[schema(value_type = Option<f64>, exclusive_minimum = 0, maximum = 1_000_000)]
     pub rate_limit_per_second: Option<Option<f64>>,
-    /// Whether it is called.
+    /// Whether the endpoint is called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
 }
@@ -167,13 +169,13 @@ fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     Option::<T>::deserialize(deserializer).map(Some)
 }
 
-/// An endpoint that was made.
+/// An endpoint that was created or updated.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct CreatedEndpoint {
-    /// The endpoint.
+    /// The endpoint as it is now.
     #[serde(flatten)]
     pub endpoint: EndpointView,
-    /// The signing secret, shown this once; only where Posthaste made it.
+    /// The signing secret, shown only this once, and only if Posthaste generated it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<Secret>,
 }

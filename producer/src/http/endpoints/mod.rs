@@ -32,7 +32,7 @@ use crate::http::request::json::parse;
 use crate::http::request::page::{PageView, page_request};
 use crate::http::state::Api;
 
-/// Make an endpoint
+/// Create a new endpoint
 #[utoipa::path(
     post, path = "/v1/endpoints", tag = "endpoints", operation_id = "create_endpoint",
     request_body = EndpointDraft,
@@ -91,16 +91,16 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, headers, Json(view)).into_response())
 }
 
-/// Which endpoints.
+/// Which endpoints to list.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct EndpointQuery {
-    /// Whose. Default: the key's tenant, else all.
+    /// The tenant that owns them. Default: the key's tenant, else every tenant.
     tenant: Option<TenantId>,
-    /// Whether they are called.
+    /// Only enabled endpoints (`true`) or only disabled ones (`false`). Default: both.
     enabled: Option<bool>,
-    /// 1 to 500. Default 50.
+    /// The most endpoints on a page, 1 to 500. Default 50.
     #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
     /// The `next_cursor` of the page before.
@@ -111,7 +111,7 @@ pub(super) struct EndpointQuery {
 #[utoipa::path(
     get, path = "/v1/endpoints", tag = "endpoints", operation_id = "list_endpoints",
     params(EndpointQuery),
-    responses((status = 200, description = "A page", body = PageView<EndpointView>))
+    responses((status = 200, description = "A page of endpoints", body = PageView<EndpointView>))
 )]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
@@ -130,7 +130,7 @@ pub(super) async fn list(
     })))
 }
 
-/// Show an endpoint
+/// Show an endpoint, without its secrets
 #[utoipa::path(
     get, path = "/v1/endpoints/{id}", tag = "endpoints", operation_id = "show_endpoint",
     params(
@@ -138,7 +138,7 @@ pub(super) async fn list(
         EndpointTenant,
         IfMatch,
     ),
-    responses((status = 200, description = "The endpoint", body = EndpointView))
+    responses((status = 200, description = "The endpoint as it is now", body = EndpointView))
 )]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
@@ -153,7 +153,7 @@ pub(super) async fn show(
     ))
 }
 
-/// Change an endpoint
+/// Change members of an endpoint
 #[utoipa::path(
     patch, path = "/v1/endpoints/{id}", tag = "endpoints", operation_id = "change_endpoint",
     params(
@@ -165,7 +165,7 @@ pub(super) async fn show(
         (EndpointPatch = "application/json"),
         (EndpointPatch = "application/merge-patch+json"),
     )),
-    responses((status = 200, description = "The endpoint", body = EndpointView))
+    responses((status = 200, description = "The endpoint as it is now", body = EndpointView))
 )]
 pub(super) async fn change(
     State(api): State<Arc<Api>>,
@@ -197,7 +197,7 @@ pub(super) async fn change(
     ))
 }
 
-/// Delete an endpoint
+/// Delete an endpoint for good
 ///
 /// Its pending deliveries fail with `endpoint_deleted`.
 #[utoipa::path(
@@ -207,7 +207,7 @@ pub(super) async fn change(
         EndpointTenant,
         IfMatch,
     ),
-    responses((status = 204, description = "It is deleted"))
+    responses((status = 204, description = "The endpoint is deleted"))
 )]
 pub(super) async fn delete(
     State(api): State<Arc<Api>>,

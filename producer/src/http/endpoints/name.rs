@@ -33,13 +33,13 @@ pub(in crate::http) struct EndpointName {
 /// In which state an endpoint must be for a request to be done (RFC 9110, section 13).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::http) enum Precondition {
-    /// In any, or not there.
+    /// No condition: in any state, or not there.
     Any,
-    /// It is there.
+    /// The endpoint must exist.
     Exists,
-    /// It has one of these tags.
+    /// The endpoint must have one of these tags.
     Matches(Vec<String>),
-    /// It is not there.
+    /// The endpoint must not exist.
     Absent,
 }
 
@@ -48,7 +48,7 @@ pub(in crate::http) enum Precondition {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct EndpointTenant {
-    /// The tenant whose uid is meant. Default: the key's tenant, else `default`.
+    /// The tenant that the uid belongs to. Default: the key's tenant, else `default`.
     tenant: Option<TenantId>,
 }
 
@@ -60,7 +60,7 @@ pub(in crate::http) struct EndpointTenant {
     reason = "for the specification; `Precondition::of` reads the header"
 )]
 pub(in crate::http) struct IfMatch {
-    /// The `ETag` that the endpoint must have, else the answer is 412.
+    /// The `ETag` that the endpoint must have; otherwise the answer is 412.
     #[param(rename = "If-Match", required = false)]
     if_match: String,
 }

@@ -11,22 +11,22 @@ use serde::{Deserialize, Serialize};
 /// An event: CloudEvents 1.0, structured JSON.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct CloudEvent {
-    /// `1.0`.
+    /// The version of CloudEvents: always `1.0`.
     pub specversion: String,
-    /// Stable: the same outcome has the same id however often it is published.
+    /// The id of the event. It is stable: publishing the same event again repeats it.
     pub id: EventId,
-    /// `/posthaste`.
+    /// Where the event comes from: always `/posthaste`.
     pub source: String,
-    /// What it tells of.
+    /// What happened, such as `delivery.failed`.
     #[serde(rename = "type")]
     pub kind: EventType,
-    /// The id of the delivery or endpoint.
+    /// The id of the delivery or endpoint that the event is about.
     pub subject: String,
-    /// When it happened.
+    /// When the event happened (RFC 3339).
     pub time: Timestamp,
-    /// `application/json`.
+    /// The media type of `data`: always `application/json`.
     pub datacontenttype: String,
-    /// Whose.
+    /// The tenant that owns the delivery or the endpoint.
     pub tenant: TenantId,
     /// The delivery with its last attempt, or the endpoint.
     pub data: CloudEventData,
@@ -36,16 +36,16 @@ pub struct CloudEvent {
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(untagged)]
 pub enum CloudEventData {
-    /// Of `delivery.*`.
+    /// The data of events `delivery.*`.
     Delivery {
-        /// The delivery.
+        /// The delivery as it was then.
         delivery: Box<DeliveryView>,
-        /// Its last attempt, if one was made.
+        /// The last attempt of the delivery; null if there was none.
         last_attempt: Option<Box<AttemptView>>,
     },
-    /// Of `endpoint.*`.
+    /// The data of events `endpoint.*`.
     Endpoint {
-        /// The endpoint.
+        /// The endpoint as it was then.
         endpoint: EventEndpoint,
     },
 }
@@ -53,16 +53,16 @@ pub enum CloudEventData {
 /// What an event shows of an endpoint.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct EventEndpoint {
-    /// Name.
+    /// The id of the endpoint, `ep_…`.
     pub id: EndpointId,
-    /// Where requests go.
+    /// The URL that requests go to.
     pub url: String,
-    /// How requests look.
+    /// The wire format of its requests.
     pub wire_format: WireFormat,
-    /// What its owner says of it.
+    /// What the endpoint is for, as its owner wrote it.
     pub description: String,
-    /// Whether it is called.
+    /// Whether the endpoint is called.
     pub enabled: bool,
-    /// Why it is not.
+    /// Why the endpoint is disabled; null while it is enabled.
     pub disabled_reason: Option<DisabledReason>,
 }

@@ -35,22 +35,22 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// The most events read at once.
 const BATCH: u32 = 100;
 
-/// Which events.
+/// Which events to list.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct EventQuery {
-    /// Whose. Default: the key's tenant, else all.
+    /// The tenant that they belong to. Default: the key's tenant, else every tenant.
     tenant: Option<TenantId>,
     /// Their type: one, or several with commas between them.
     #[serde(rename = "type", default)]
     #[param(value_type = Vec<EventType>, required = false, style = Form, explode = false)]
     kind: Several<EventType>,
-    /// At this time or later.
+    /// Only events at this time or later.
     since: Option<Timestamp>,
-    /// Before this time.
+    /// Only events before this time.
     until: Option<Timestamp>,
-    /// 1 to 500. Default 50.
+    /// The most events on a page, 1 to 500. Default 50.
     #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
     /// The `next_cursor` of the page before.
@@ -84,7 +84,7 @@ pub(super) async fn list(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct StreamQuery {
-    /// Whose. Default: the key's tenant, else all.
+    /// The tenant that they belong to. Default: the key's tenant, else every tenant.
     tenant: Option<TenantId>,
     /// Their type: one, or several with commas between them.
     #[serde(rename = "type", default)]
@@ -109,7 +109,7 @@ pub(super) struct StreamQuery {
     ),
     responses((
         status = 200,
-        description = "Events",
+        description = "A stream of Server-Sent Events",
         content_type = "text/event-stream",
         body = String,
     ))

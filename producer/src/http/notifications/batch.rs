@@ -30,21 +30,21 @@ pub(in crate::http) struct Batch(Vec<NotificationDraft>);
 pub struct BatchView {
     /// One result for each notification, in order.
     pub items: Vec<BatchItem>,
-    /// How many are in, those that were in before too.
+    /// How many notifications are accepted, including those that had been accepted before.
     pub accepted: usize,
-    /// How many are not.
+    /// How many notifications were refused.
     pub rejected: usize,
 }
 
-/// One notification's result.
+/// The result for one notification of a batch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(untagged)]
 pub enum BatchItem {
-    /// It is in.
+    /// The notification is accepted.
     Accepted(AcceptedView),
-    /// It is not.
+    /// The notification was refused.
     Rejected {
-        /// Why.
+        /// Why the notification was refused.
         error: ProblemBody,
     },
 }
@@ -61,7 +61,11 @@ pub enum BatchItem {
         (Batch = "application/json"),
         (NotificationDraft = "application/x-ndjson"),
     )),
-    responses((status = 202, description = "A result for each", body = BatchView))
+    responses((
+        status = 202,
+        description = "A result for each notification, in order",
+        body = BatchView,
+    ))
 )]
 pub(in crate::http) async fn enqueue_batch(
     State(api): State<Arc<Api>>,

@@ -23,14 +23,14 @@ use crate::http::request::trace;
 use crate::http::request::trace::traceparent;
 use crate::http::state::Api;
 
-/// A notification that is in.
+/// A notification that is accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct AcceptedView {
-    /// Its name.
+    /// The id of the notification, unique in its tenant.
     pub id: NotificationId,
-    /// When it was accepted first.
+    /// When the notification was first accepted.
     pub accepted_at: Timestamp,
-    /// Whether it was in already and nothing was done now.
+    /// Whether it had been accepted before, so that nothing was done now.
     pub deduplicated: bool,
 }
 
@@ -68,11 +68,11 @@ enum Stage {
         notification: Notification,
         claimed: Vec<String>,
     },
-    /// In already.
+    /// Accepted by an earlier request: there is nothing to publish.
     Known(AcceptedView),
-    /// The same as an earlier item of this batch, that with this index.
+    /// The same as the earlier item of this batch that has this index, and answered as that is.
     Twin(usize),
-    /// Not taken.
+    /// Refused; nothing of it is published.
     Refused(Problem),
 }
 

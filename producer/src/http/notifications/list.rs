@@ -18,7 +18,7 @@ use crate::http::request::extract::Params;
 use crate::http::request::page::{PageView, page_request};
 use crate::http::state::Api;
 
-/// Which notifications.
+/// Which notifications to list.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -38,7 +38,7 @@ pub(in crate::http) struct NotificationQuery {
     since: Option<Timestamp>,
     /// Accepted before this time.
     until: Option<Timestamp>,
-    /// 1 to 500. Default 50.
+    /// The most notifications on a page, 1 to 500. Default 50.
     #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
     /// The `next_cursor` of the page before.
@@ -96,7 +96,11 @@ impl From<Listed> for NotificationSummary {
 #[utoipa::path(
     get, path = "/v1/notifications", tag = "notifications", operation_id = "list_notifications",
     params(NotificationQuery),
-    responses((status = 200, description = "A page", body = PageView<NotificationSummary>))
+    responses((
+        status = 200,
+        description = "A page of notifications",
+        body = PageView<NotificationSummary>,
+    ))
 )]
 pub(in crate::http) async fn list(
     State(api): State<Arc<Api>>,

@@ -21,10 +21,10 @@ use crate::http::request::extract::{Id, JsonBytes, Params};
 use crate::http::request::json::parse;
 use crate::http::state::Api;
 
-/// The longest `Idempotency-Key`.
+/// The longest `Idempotency-Key`, in bytes.
 const MAX_IDEMPOTENCY_KEY: usize = 255;
 
-/// Enqueue one notification
+/// Enqueue a single notification
 ///
 /// 202 once the notification is durable: the broker has confirmed it. A repeated `Idempotency-Key`
 /// or body `id` with the same notification is answered with the first one's id and `deduplicated`.
@@ -32,7 +32,11 @@ const MAX_IDEMPOTENCY_KEY: usize = 255;
     post, path = "/v1/notifications", tag = "notifications", operation_id = "enqueue",
     params(IdempotencyKey),
     request_body = NotificationDraft,
-    responses((status = 202, description = "Durable", body = AcceptedView))
+    responses((
+        status = 202,
+        description = "The notification is accepted and durable",
+        body = AcceptedView,
+    ))
 )]
 pub(super) async fn enqueue(
     State(api): State<Arc<Api>>,
@@ -89,21 +93,25 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Pro
     Ok(Some(text.to_owned()))
 }
 
-/// Whose notification, where the key does not say.
+/// The tenant of a notification, where the key is good for several.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct TenantQuery {
-    /// Whose; notification ids are unique in their tenant only. Default: the key's tenant, else
-    /// any.
+    /// The tenant that owns the notification; ids are unique only within a tenant. Default: the
+    /// key's tenant, else any.
     pub(super) tenant: Option<TenantId>,
 }
 
 /// Show a notification with its deliveries
 #[utoipa::path(
     get, path = "/v1/notifications/{id}", tag = "notifications", operation_id = "show_notification",
-    params(("id" = NotificationId, Path, description = "The notification's id"), TenantQuery),
-    responses((status = 200, description = "The notification", body = NotificationView))
+    params(("id" = NotificationId, Path, description = "The id of the notification"), TenantQuery),
+    responses((
+        status = 200,
+        description = "The notification with its deliveries",
+        body = NotificationView,
+    ))
 )]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,

@@ -35,11 +35,11 @@ pub struct ProblemBody {
     pub kind: String,
     /// The kind of problem, in a few words.
     pub title: String,
-    /// The HTTP status.
+    /// The HTTP status code of the answer, 400 to 599.
     pub status: u16,
-    /// What is wrong this time.
+    /// What is wrong with this request, in a sentence.
     pub detail: String,
-    /// Stable, for programs.
+    /// The kind of problem as a stable word for programs, such as `not_found`.
     pub code: String,
     /// The id of the request, as in the header `X-Request-Id` and in Posthaste's log. Not with the
     /// items of a batch.
@@ -60,7 +60,7 @@ pub struct FieldProblem {
 }
 
 impl FieldProblem {
-    /// `field` has `problem`.
+    /// A problem of the member `field`; `problem` is the rest of the sentence.
     pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
         Self {
             field: field.into(),
@@ -76,10 +76,10 @@ macro_rules! codes {
         pub enum Code { $($(#[$doc])* $name,)* }
 
         impl Code {
-            /// All of them.
+            /// Every kind of problem that the API answers with.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
-            /// The stable name.
+            /// The stable name of this kind, as in `code`.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $code,)* }
@@ -163,7 +163,7 @@ codes! {
     /// What is there is not what `If-Match` or `If-None-Match` asks for.
     PreconditionFailed = "precondition_failed", PRECONDITION_FAILED, "It is not in the state that \
         was asked for";
-    /// Over a limit.
+    /// The body, a batch or an item of it is over a limit.
     TooLarge = "too_large", PAYLOAD_TOO_LARGE, "The request is too large";
     /// Not JSON by its content type.
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The content type is \
@@ -173,7 +173,7 @@ codes! {
     /// The master key is not the one that the stored secrets were encrypted with.
     WrongMasterKey = "wrong_master_key", INTERNAL_SERVER_ERROR, "The configured master key is the \
         wrong one";
-    /// Our fault.
+    /// Posthaste itself is at fault; the cause is in its log.
     Internal = "internal", INTERNAL_SERVER_ERROR, "Something went wrong inside";
     /// The broker or the store is away.
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "Not available now";
@@ -182,7 +182,7 @@ codes! {
 /// An answer that says no.
 #[derive(Debug, Clone)]
 pub struct Problem {
-    /// What kind.
+    /// Which kind of problem it is.
     pub code: Code,
     /// What is wrong this time. No secret, nothing of our inside.
     pub detail: String,

@@ -12,9 +12,9 @@ use crate::http::problem::{Code, Problem};
 /// How a body is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::http) enum BodyEncoding {
-    /// As it is.
+    /// The body is sent as it is.
     Identity,
-    /// RFC 1952.
+    /// The body is compressed with gzip (RFC 1952).
     Gzip,
 }
 

@@ -35,9 +35,9 @@ impl FromRequest<Arc<Api>> for JsonBytes {
 
 /// A batch of up to `max_batch_body_bytes`, and whether it says that it is NDJSON.
 pub(in crate::http) struct BatchBytes {
-    /// The body.
+    /// The body, unpacked if it was compressed.
     pub(in crate::http) body: Bytes,
-    /// By its content type.
+    /// Whether its content type says that it is NDJSON.
     pub(in crate::http) ndjson: bool,
 }
 

@@ -8,9 +8,9 @@ use crate::http::problem::{Code, Problem};
 /// A page of a list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PageView<T> {
-    /// The items.
+    /// The items of this page.
     pub items: Vec<T>,
-    /// What to send as `cursor` for the next page; null at the end.
+    /// What to send as `cursor` for the next page; null on the last page.
     pub next_cursor: Option<String>,
 }
 

@@ -9,7 +9,7 @@ use super::Came;
 /// What its secrets look like.
 pub(super) const SECRET: &str = "the header, such as 'X-API-KEY: key-123'";
 
-/// Name and value.
+/// The name and the value of the header in a secret.
 pub(super) fn read(text: &str) -> Option<(HeaderName, &str)> {
     let (name, value) = text.split_once(':')?;
     let value = value.strip_prefix(' ')?.trim();

@@ -17,24 +17,24 @@ use sha2::Sha256;
 /// Which wire format's proof is verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// Told by the request's headers.
+    /// Whichever the headers of the request show.
     Auto,
     /// Standard Webhooks: `webhook-id`, `webhook-timestamp`, `webhook-signature`, or the same of
     /// Svix.
     Standard,
     /// The attributes that a `CloudEvent` must have.
     Cloudevents,
-    /// A JWT, HS256.
+    /// A JWT signed with HS256, in `Authorization`.
     Httpsms,
-    /// An API key header.
+    /// An API key in a header.
     NovuSms,
-    /// `X-Novu-Signature`.
+    /// The HMAC of the body in `X-Novu-Signature`.
     NovuPush,
-    /// `X-Authgear-Body-Signature`.
+    /// The HMAC of the body in `X-Authgear-Body-Signature`.
     AuthgearSms,
-    /// Basic authentication.
+    /// User and password by HTTP Basic authentication.
     CometchatSms,
-    /// None is.
+    /// Nothing is verified.
     None,
 }
 
@@ -57,7 +57,7 @@ struct Came<'a> {
     now: Timestamp,
 }
 
-/// Verifies requests.
+/// Verifies requests with the secrets that the user gave.
 #[derive(Clone)]
 pub(crate) struct Verifier {
     format: Format,
@@ -257,7 +257,7 @@ impl Verifier {
 }
 
 impl<'a> Came<'a> {
-    /// A header's text.
+    /// The text of a header, which must be there.
     fn header(&self, name: &str) -> Result<&'a str, String> {
         let value = self
             .headers
