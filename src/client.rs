@@ -22,7 +22,7 @@ const TIMEOUT: Duration = Duration::from_secs(90);
 /// A stream ends when its reader has enough: a year is no limit.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// How much is shown of an answer that is no problem of ours, in characters.
+/// How much is shown of an answer that is not one of the API's problems, in characters.
 const MAX_SHOWN: usize = 200;
 
 /// Speaks to the API.
@@ -41,7 +41,7 @@ pub(crate) struct Client {
 pub(crate) enum ApiError {
     /// Nothing answers at the address, or the connection broke.
     Unreachable(Failure),
-    /// The API says to come again (503, 429), perhaps after so long.
+    /// The API asks to try again later (503, 429), perhaps after a given time.
     Busy {
         /// How long to wait first, from the header `Retry-After`.
         retry_after: Option<Duration>,
@@ -229,7 +229,7 @@ impl Client {
         })
     }
 
-    /// The head of an answer that is no refusal.
+    /// The head of an answer that is not a refusal.
     async fn exchange(&self, request: RequestBuilder) -> Result<reqwest::Response, ApiError> {
         let request = match &self.key {
             Some(key) => request.bearer_auth(key.expose()),
@@ -340,7 +340,7 @@ impl Client {
         match status {
             StatusCode::UNAUTHORIZED => failure.hint(self.key_hint()),
             StatusCode::FORBIDDEN => {
-                failure.hint("use another key, or make one: posthaste key create --scope admin")
+                failure.hint("use another key, or create one: posthaste key create --scope admin")
             }
             _ => failure,
         }
@@ -349,7 +349,7 @@ impl Client {
     fn key_hint(&self) -> String {
         format!(
             "set POSTHASTE_API_KEY, or name its file with --api-key-file (looked for {}); \
-             make a key with `posthaste key create`",
+             create a key with `posthaste key create`",
             self.key_file.display()
         )
     }

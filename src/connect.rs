@@ -36,7 +36,7 @@ fn with_hint(error: StoreError) -> Failure {
     if says_what_to_do {
         return failure;
     }
-    failure.hint("the store is set by POSTHASTE_DATABASE_URL; `posthaste doctor` shows what counts")
+    failure.hint("the store is set by POSTHASTE_DATABASE_URL; `posthaste doctor` shows its value")
 }
 
 /// Opens the store and makes sure that its schema fits.
@@ -50,7 +50,7 @@ pub(crate) async fn migrated_store(config: &Config) -> Result<Store, Failure> {
 }
 
 /// Connects to the broker. The embedded one is a table of `store`. That RabbitMQ cannot be reached
-/// now is no error here: its `ping` tells.
+/// now is not an error here: its `ping` reports that.
 ///
 /// # Errors
 /// The broker's configuration cannot be used.

@@ -17,7 +17,7 @@ const NAMES: &[(&str, &str)] = &[
     ("scopes", "--scope"),
 ];
 
-/// Members whose flags are called the same, but for `-` in the place of `_`.
+/// Members whose flags have the same name, except that `_` is `-`.
 const SAME: &[&str] = &[
     "url",
     "uid",
@@ -101,8 +101,8 @@ mod tests {
                 "--url is missing; --max-in-flight must be 1",
             ),
             (
-                "subscription.types[1] is no pattern",
-                "--type is no pattern",
+                "subscription.types[1] is not a pattern",
+                "--type is not a pattern",
             ),
             ("settings.apiKey is missing", "--setting apiKey is missing"),
             (

@@ -364,8 +364,8 @@ async fn metrics(State(node): State<Node>) -> impl IntoResponse {
 /// Binds a listener to `address`; `setting` is the flag that sets it, for the error.
 pub(crate) async fn listen(setting: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).await.map_err(|error| {
-        Failure::new(format!("{address} cannot be listened on: {error}")).hint(format!(
-            "choose another address with {setting}, or end what uses this one"
+        Failure::new(format!("cannot listen on {address}: {error}")).hint(format!(
+            "choose another address with {setting}, or stop the program that uses this one"
         ))
     })
 }
@@ -408,11 +408,11 @@ pub(crate) async fn until_signal_or_failure(worker: &mut Worker) -> Result<(), F
 /// Ends a worker and says how it went.
 pub(crate) async fn stop_worker(worker: Worker, grace: Duration) {
     match worker.stop(grace).await {
-        Stopped::Drained => tracing::info!("stopped; everything in hand was finished"),
+        Stopped::Drained => tracing::info!("stopped; everything in flight was finished"),
         Stopped::CutOff(count) => {
             tracing::warn!(
                 count,
-                "stopped; deliveries were cut off after the grace period and will be made again"
+                "stopped; deliveries were cut off after the grace period and are attempted again"
             );
         }
     }

@@ -59,7 +59,7 @@ fn say(state: &str) {
         .filter(|path| !path.is_empty())
         && let Err(error) = send(&path, state)
     {
-        tracing::warn!(%error, state, "the service manager could not be told");
+        tracing::warn!(%error, state, "the service manager could not be notified");
     }
 }
 

@@ -66,7 +66,7 @@ pub struct Producer {
 
 impl Producer {
     /// Connects. Must be called within a tokio runtime. That RabbitMQ cannot be reached at this
-    /// moment is no error: the connection is made as soon as it can be.
+    /// moment is not an error: the connection is opened as soon as it can be.
     ///
     /// # Errors
     /// Options that cannot be used; for the embedded queue also a database that cannot be opened or

@@ -48,8 +48,8 @@ enum DeadCommand {
     /// Put dead letters back on the work queue
     ///
     /// `--all` is a job that takes those that are there when it begins, and no others. Ctrl-C
-    /// cancels it and says how far it got. Letters that cannot be decoded go back, too: they die
-    /// again, unless newer workers read them.
+    /// cancels it and says how far it got. Letters that cannot be decoded go back as well: they
+    /// become dead letters again, unless a newer worker can read them.
     #[command(
         after_help = "Examples:\n  posthaste dead redrive 0192f0c4-…\n  posthaste dead redrive \
                       --all"
@@ -297,8 +297,8 @@ fn sum(redrive: &Value) -> String {
         "done" => back(redriven),
         "cancelled" => format!(
             "Redrive {id} is cancelled: {redriven} of {total} dead letters were already put back. \
-             A step of up to 100 \
-             letters may be under way still; then: posthaste dead redrives show {id}"
+             A step of up to 100 letters may still be running; see: posthaste dead redrives show \
+             {id}"
         ),
         _ => format!(
             "Redrive {id} has begun: {total} dead letters. Ask for it: posthaste dead redrives \
@@ -316,18 +316,17 @@ fn back(redriven: u64) -> String {
     format!("{redriven} dead {letters} {are} back on the work queue.")
 }
 
-/// Warns of letters that will be dead again.
+/// Warns of letters that will become dead letters again.
 fn warn(undecodable: u64) -> Result<(), Failure> {
     if undecodable > 0 {
-        let (them, die) = if undecodable == 1 {
-            ("it is", "dies")
+        let (them, they) = if undecodable == 1 {
+            ("it is", "becomes a dead letter")
         } else {
-            ("they are", "die")
+            ("they are", "become dead letters")
         };
         job::say(&format!(
             "warning: {undecodable} of them cannot be decoded: {them} not a notification in JSON \
-             and {die} again, \
-             unless newer workers can read it (see: posthaste dead list)"
+             and {they} again, unless a newer worker can read it (see: posthaste dead list)"
         ))?;
     }
     Ok(())

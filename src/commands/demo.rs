@@ -1,4 +1,4 @@
-//! `up --demo`: receivers of every temper, a notification to each, and what became of them.
+//! `up --demo`: receivers that behave differently, a notification to each, and the results.
 //! Everything goes the way that a user's notifications go: through the HTTP API, the queue and real
 //! sockets.
 
@@ -58,7 +58,7 @@ pub(crate) async fn run(
     let mut mine = config.clone();
     mine.client.api_url = format!("http://{api}")
         .parse()
-        .map_err(|error| Failure::new(format!("the API's address {api} makes no URL: {error}")))?;
+        .map_err(|error| Failure::new(format!("the API's address {api} is not a URL: {error}")))?;
     mine.client.api_key = Some(key.secret.clone());
     let client = Client::new(&mine)?;
     forget_earlier(&client).await?;
@@ -183,7 +183,7 @@ fn password(format: WireFormat) -> Option<Secret> {
     }
 }
 
-/// Makes the endpoint and enqueues the notification; returns the notification's id.
+/// Creates the endpoint and enqueues the notification; returns the notification's id.
 async fn send(
     client: &Client,
     scene: &Scene,
@@ -235,7 +235,7 @@ async fn watch(
                 Some(delivery) if delivery["status"] != "pending" => break delivery.clone(),
                 _ if begun.elapsed() > DEADLINE => {
                     return Err(Failure::new(format!(
-                        "notification {id} did not come to its end in time"
+                        "notification {id} was not finished in time"
                     ))
                     .hint(format!("`posthaste explain {id}` says why")));
                 }

@@ -1,4 +1,4 @@
-//! `posthaste event`: what Posthaste tells of itself, through the API.
+//! `posthaste event`: what Posthaste reports about deliveries and endpoints, through the API.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::global::{ClientFlags, Global};
 use crate::output::{self, Output, age, fixed, items, text, wrapped};
 use crate::when;
 
-/// The API sends something at least every 15 s; after so long without anything the connection is
+/// The API sends something at least every 15 s; after this long without anything the connection is
 /// given up.
 const SILENCE: Duration = Duration::from_secs(45);
 

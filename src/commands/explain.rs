@@ -13,8 +13,8 @@ use crate::failure::{Done, Failure};
 use crate::global::{ClientFlags, Global};
 use crate::output::{Output, text, time};
 
-/// Say why a notification or delivery is where it is: what it waits for, what holds it, what each
-/// attempt came to.
+/// Say why a notification or delivery is where it is: what it waits for, what holds it back, and
+/// the result of each attempt.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  posthaste explain 0192f0c4-7f3e-7cc1-9f5a-2f1f2d3c4b5a")]
 pub(crate) struct ExplainArgs {
@@ -84,7 +84,7 @@ fn print_delivery(output: Output, explanation: &Value) -> Result<(), Failure> {
         ("endpoint", endpoint),
         ("status", text(explanation, "delivery.status")),
         ("why", text(explanation, "summary")),
-        ("in hand until", time(explanation, "lease_until")),
+        ("leased until", time(explanation, "lease_until")),
     ])?;
     print_attempts(output, explanation)
 }

@@ -1,4 +1,4 @@
-//! `posthaste notification`: what was enqueued, and what nobody subscribed to.
+//! `posthaste notification`: what was enqueued, and what had no subscriber.
 
 use std::process::ExitCode;
 

@@ -93,9 +93,7 @@ pub(crate) async fn run(global: &Global, args: ReconcileArgs) -> Done {
                     output.line(format_args!("  {depth:>12}  messages on the queue {queue}"))?;
                 }
             }
-            Err(error) => output.line(format_args!(
-                "The broker did not say what is on its queues: {error}"
-            ))?,
+            Err(error) => output.line(format_args!("The queues could not be counted: {error}"))?,
         }
         if let Some(accepted) = &accepted {
             output.line(format_args!(
@@ -106,13 +104,13 @@ pub(crate) async fn run(global: &Global, args: ReconcileArgs) -> Done {
         }
         if conflict_count > 0 {
             output.line(format_args!(
-                "  {conflict_count:>12}  ids under which another notification came; it was not \
-                 sent, and is a dead letter (id_conflict)"
+                "  {conflict_count:>12}  ids that were used again for another notification, \
+                 which was not sent and is a dead letter (id_conflict)"
             ))?;
         }
         for (tenant, id) in &conflicts {
             output.line(format_args!(
-                "came again as another notification, which was not sent: {id} (tenant {tenant})"
+                "used again for another notification, which was not sent: {id} (tenant {tenant})"
             ))?;
         }
         for (tenant, id) in &missing {
@@ -141,14 +139,14 @@ pub(crate) async fn run(global: &Global, args: ReconcileArgs) -> Done {
 
 fn print(output: Output, books: &Accounting, deliveries: u64) -> Result<(), Failure> {
     output.line(format_args!(
-        "  {:>12}  notifications taken up, {} of them wanted by nobody",
+        "  {:>12}  notifications taken up, {} of them without a subscriber",
         books.notifications, books.unmatched
     ))?;
     output.line(format_args!(
-        "  {:>12}  deliveries expected of them",
+        "  {:>12}  deliveries expected from them",
         books.expected
     ))?;
-    output.line(format_args!("  {deliveries:>12}  deliveries there"))?;
+    output.line(format_args!("  {deliveries:>12}  deliveries found"))?;
     for (status, count) in &books.deliveries {
         output.line(format_args!("  {count:>12}    {status}"))?;
     }

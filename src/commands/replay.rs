@@ -154,7 +154,7 @@ async fn start(global: &Global, args: ReplayArgs) -> Done {
     }
     if args.filter.status == [Status::Pending] {
         return Err(Failure::wrong_use(
-            "pending deliveries are on their way already; name another status",
+            "--status pending cannot be replayed: pending deliveries are sent anyway",
         ));
     }
     let client = global.client(&args.client)?;
@@ -218,8 +218,7 @@ fn ask(would: &Value) -> Result<Answer, Failure> {
     let what = matching(would);
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return Err(Failure::wrong_use(format!(
-            "{what}: so many, or such old ones, are not sent \
-            again unasked"
+            "{what}: sending more than {MANY}, or any older than 7 days, needs a confirmation"
         ))
         .hint(
             "pass --yes to send them again, or narrow the filter; --dry-run only says how \

@@ -30,8 +30,8 @@ pub(crate) struct UpArgs {
     /// Address of the API [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<String>,
-    /// Show what Posthaste does: start a receiver, send notifications to it, print what became of
-    /// them, then go on serving
+    /// Show what Posthaste does: start receivers, send notifications to them, print the results,
+    /// then keep serving
     #[arg(long)]
     pub(crate) demo: bool,
     #[command(flatten)]
@@ -113,10 +113,10 @@ fn make_data_dir(dir: &Path) -> Result<(), Failure> {
         .create(dir)
         .map_err(|error| {
             Failure::new(format!(
-                "the data directory {} cannot be made: {error}",
+                "the data directory {} cannot be created: {error}",
                 dir.display()
             ))
-            .hint("choose another with --data-dir or POSTHASTE_DATA_DIR")
+            .hint("choose another one with --data-dir or POSTHASTE_DATA_DIR")
         })
 }
 
@@ -140,7 +140,7 @@ fn master_key(config: &Config) -> Result<Secret, Failure> {
     }
 }
 
-/// Makes the first API key of a store that has none, and leaves it in the data directory.
+/// Creates the first API key of a store that has none, and leaves it in the data directory.
 async fn first_key(node: &Node, config: &Config) -> Result<Option<Secret>, Failure> {
     if node
         .store
@@ -154,7 +154,7 @@ async fn first_key(node: &Node, config: &Config) -> Result<Option<Secret>, Failu
     let now = node.clock.now();
     let info = ApiKey {
         id: KeyId::generate(now),
-        name: "first key, made by `up`".to_owned(),
+        name: "first key, created by `up`".to_owned(),
         tenant: None,
         scopes: vec![Scope::Admin],
         created_at: now,
@@ -178,7 +178,7 @@ fn write_private(path: &Path, text: &str) -> Result<(), Failure> {
     let new = Path::new(&new);
     let written = write_new(new, text).and_then(|()| std::fs::rename(new, path));
     if written.is_err() {
-        // Nothing to tell of: it may not be there, and what went wrong is said.
+        // Ignored: the file may not exist, and the error above is the one to report.
         let _ = std::fs::remove_file(new);
     }
     written.map_err(failed)

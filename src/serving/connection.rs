@@ -1,4 +1,4 @@
-//! One connection: its requests, and the watchdog that ends it when its time is over.
+//! One connection: its requests, and the watchdog that closes it when its time has run out.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -98,7 +98,7 @@ async fn purpose_over(purpose: Purpose) {
     }
 }
 
-/// Returns when the connection's time is over.
+/// Returns when the connection's time has run out.
 async fn watch(activity: &Activity, limits: &Limits) {
     loop {
         let now = Instant::now();

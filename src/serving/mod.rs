@@ -68,8 +68,8 @@ impl Limits {
         if half < self.max_connections {
             tracing::warn!(
                 max_connections = half,
-                "max_connections is more than half of the open files that this process may have, \
-                 and counts as that"
+                "max_connections is more than half of the files that this process may open, and is \
+                 lowered to that"
             );
         }
         let max_connections = self.max_connections.min(half);
@@ -129,7 +129,7 @@ pub(crate) fn serve(
 
 fn admit(room: &Arc<Room>, (stream, peer): (TcpStream, SocketAddr)) -> Option<(Seat, TcpStream)> {
     let Some(seat) = room.enter(peer.ip()) else {
-        tracing::debug!(%peer, "a connection was refused: all are taken");
+        tracing::debug!(%peer, "a connection was refused: the limits of connections are reached");
         return None;
     };
     // Answers are written whole, so waiting for more to send only costs time.

@@ -180,7 +180,7 @@ async fn refuses_what_another_key_signed() {
         "{came:?}"
     );
     assert!(
-        text(&came[0]["problem"]).contains("does not fit"),
+        text(&came[0]["problem"]).contains("does not match"),
         "{came:?}"
     );
     assert_eq!(status.code(), Some(1));
@@ -229,7 +229,7 @@ async fn checks_cloud_events_and_gives_consent() {
     )
     .await;
     assert!(
-        came[0]["verified"] == false && text(&came[0]["problem"]).contains("no CloudEvent"),
+        came[0]["verified"] == false && text(&came[0]["problem"]).contains("not a CloudEvent"),
         "{came:?}"
     );
     assert_eq!(status.code(), Some(1));

@@ -36,14 +36,13 @@ pub(super) async fn end(request: Request, next: Next) -> Response {
         "/v1/notifications" | "/v1/notifications/batch"
     ) {
         let detail = "this request was sent by Posthaste itself, as its User-Agent or its header \
-                      posthaste-hops says; such a request may \
-                      only enqueue notifications";
+                      posthaste-hops says; such a request may only enqueue notifications";
         return Problem::new(Code::TooManyHops, detail).into_response();
     }
     if hops.is_too_many() {
         let detail = format!(
-            "Posthaste has sent this {hops} times over, and {} are allowed: an endpoint leads \
-             back to this API in a circle",
+            "Posthaste has sent this notification on {hops} times, and {} are allowed: an endpoint \
+             leads back to this API in a loop",
             Hops::MAX
         );
         return Problem::new(Code::TooManyHops, detail).into_response();

@@ -81,7 +81,7 @@ impl Known {
     fn answer(&self, tenant: &TenantId, id: &EndpointId) -> Result<Option<Arc<Endpoint>>, Problem> {
         if self.unreadable.contains(id) && !self.endpoints.contains_key(id) {
             let problem =
-                "endpoint_id names an endpoint that this server cannot read; its log tells why";
+                "endpoint_id names an endpoint that this server cannot read; its log says why";
             return Err(Problem::new(Code::Unavailable, problem));
         }
         Ok(self.of(tenant, id))

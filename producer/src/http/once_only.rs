@@ -90,17 +90,16 @@ async fn once(api: &Api, request: Request, next: Next) -> Result<Response, Probl
         Claimed::Done(kept) => replay(&kept),
         Claimed::UnderWay => Err(Problem::new(
             Code::IdempotencyConflict,
-            "the same request is being done at this moment; ask again when it is over",
+            "a request with the same Idempotency-Key is still being processed; try again later",
         )),
         Claimed::Mismatch => Err(Problem::new(
             Code::IdempotencyConflict,
-            "the same Idempotency-Key came before with another request: choose a new one",
+            "the Idempotency-Key was used before for another request: choose a new one",
         )),
         Claimed::Unreadable => Err(Problem::new(
             Code::IdempotencyConflict,
-            "the request was done before the master key was changed, and its answer cannot be \
-             read: choose a new \
-             Idempotency-Key",
+            "the request was done before the master key was changed, so its answer cannot be \
+             read: choose a new Idempotency-Key",
         )),
     }
 }

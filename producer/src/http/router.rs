@@ -51,7 +51,7 @@ pub fn router(api: Arc<Api>) -> Router {
 
 async fn unknown_route(method: Method, uri: Uri) -> Problem {
     let detail = format!(
-        "{method} {} is no route of this API: see /openapi.json",
+        "{method} {} is not a route of this API: see /openapi.json",
         uri.path()
     );
     Problem::new(Code::UnknownRoute, detail)

@@ -56,10 +56,10 @@ impl Webhook {
 fn responses() -> Value {
     json!({
         "2XX": { "description": "Delivered. Some wire formats look at the body, too." },
-        "410": { "description": "The endpoint wants no more: it is disabled." },
+        "410": { "description": "The receiver wants no more requests: the endpoint is disabled." },
         "429": { "description": "Sent again later, not before `Retry-After`." },
-        "4XX": { "description": "Not sent again, but for 408, 425 and 429, as the endpoint's \
-                                 `retry.on` says." },
+        "4XX": { "description": "Not sent again, except for 408, 425 and 429, as the \
+                                 endpoint's `retry.on` says." },
         "5XX": { "description": "Sent again later, as the endpoint's `retry` says." }
     })
 }

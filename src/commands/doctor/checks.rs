@@ -24,7 +24,7 @@ use crate::failure::{Failure, chain};
 
 /// A clock that is further off makes deliveries early or late by as much, and signatures old.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
-/// A broker that was just connected to may need so long to be there.
+/// How long a broker that was just connected to may need to answer.
 const BROKER_PATIENCE: Duration = Duration::from_secs(5);
 /// Between looks at a broker that is not there yet.
 const BROKER_POLL: Duration = Duration::from_millis(100);
@@ -81,7 +81,7 @@ pub(super) async fn store_and_broker(config: &Config) -> Vec<Check> {
 
 async fn open(config: &Config) -> Result<Store, Check> {
     let remedy = "is POSTHASTE_DATABASE_URL right, and does the database run? With SQLite, \
-                  `posthaste up` or `posthaste migrate` makes the file";
+                  `posthaste up` or `posthaste migrate` creates the file";
     let store = connect::store(config)
         .await
         .map_err(|failure| Check::fail("store", failure.message(), remedy))?;
@@ -175,7 +175,10 @@ async fn secrets(config: &Config, store: &Store) -> Check {
                     .all(|url| config.egress.check_url(url).is_ok())
             };
             let refused = found.items.len() - found.items.iter().filter(may_be_called).count();
-            let detail = format!("{} endpoints can be read", found.items.len());
+            let detail = match found.items.len() {
+                1 => "1 endpoint can be read".to_owned(),
+                count => format!("{count} endpoints can be read"),
+            };
             if refused == 0 {
                 return Check::ok("secrets", detail);
             }
@@ -285,7 +288,7 @@ pub(super) async fn api(client: Result<Client, Failure>) -> Check {
                 "see the API's log",
             );
         }
-        // Health may be on an address of its own; or what answers is no JSON.
+        // Health may be served at an address of its own, and what answers here may not be JSON.
         Ok(_) | Err(ApiError::Refused { .. }) => {}
     }
     let known: Result<Value, ApiError> = client.get(&["v1", "wire-formats"], &[]).await;

@@ -18,7 +18,7 @@ use crate::output::{Output, fixed, wrapped};
 
 /// Check configuration, store, schema, clocks, broker, topology, secrets and API; say what to do.
 ///
-/// Prints the configuration that counts, with secrets redacted. Exit code 1 when a check fails.
+/// Prints the effective configuration, with secrets redacted. Exit code 1 when a check fails.
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
     #[command(flatten)]
@@ -27,7 +27,7 @@ pub(crate) struct DoctorArgs {
     service: ServiceFlags,
 }
 
-/// What came of a check.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Verdict {
@@ -128,10 +128,7 @@ fn configuration(inputs: &Inputs) -> Check {
     let names = mistyped
         .iter()
         .map(|(wrong, right)| format!("{wrong} (did you mean {right}?)"));
-    let detail = format!(
-        "no setting is called {}",
-        names.collect::<Vec<_>>().join(", ")
-    );
+    let detail = format!("not a setting: {}", names.collect::<Vec<_>>().join(", "));
     Check::warn("configuration", detail, "rename or unset them")
 }
 

@@ -62,7 +62,7 @@ pub(super) async fn warning(client: &Client, draft: &NotificationDraft) -> Optio
         )
     } else {
         format!(
-            "warning: no endpoint{of} subscribes to {kind}, so nobody gets this notification; \
+            "warning: no endpoint{of} subscribes to {kind}, so it is delivered to no one; \
              `posthaste endpoint list` shows who subscribes to what"
         )
     })

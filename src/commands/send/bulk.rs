@@ -27,7 +27,7 @@ use crate::output::{self, Output};
 /// default bound.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 
-/// Sends notifications and counts what became of them.
+/// Sends notifications and counts the results.
 pub(super) struct Sender {
     target: Target,
     output: Output,
@@ -44,7 +44,7 @@ pub(super) struct Sender {
     told: Instant,
 }
 
-/// What became of the items of one try.
+/// The outcome of one try: which items are left.
 #[derive(Default)]
 struct Settled {
     waiting: Vec<Item>,
@@ -100,7 +100,7 @@ impl Sender {
     /// Sends every line of a file.
     ///
     /// # Errors
-    /// The file cannot be read, nobody is there, or the wait was too long.
+    /// The file cannot be read, nothing answers, or the wait was too long.
     pub(super) async fn lines(&mut self, path: &Path, batch_size: usize) -> Result<(), Failure> {
         let unreadable =
             |error| Failure::wrong_use(format!("{} cannot be read: {error}", path.display()));
@@ -158,8 +158,8 @@ impl Sender {
         };
         let message = format!(
             "stopped: {} notifications{of} were accepted, {} were refused; those of line {} and \
-             after it may have \
-             been accepted or not",
+             after it may or \
+             may not have been accepted",
             self.accepted, self.rejected, self.line
         );
         Failure::interrupted(message).hint(
@@ -328,7 +328,7 @@ impl Sender {
             String::new()
         };
         Failure::new(format!(
-            "{name} did not take it within {seconds} s ({why}); gave up{place}"
+            "{name} did not accept it within {seconds} s ({why}); gave up{place}"
         ))
         .hint(
             "wait longer with --max-wait; give notifications ids of your own, so that \

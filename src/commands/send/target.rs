@@ -31,7 +31,7 @@ pub(super) struct Item {
     pub(super) draft: NotificationDraft,
 }
 
-/// What became of an item.
+/// The outcome for one item.
 pub(super) enum Answer {
     /// The notification is accepted and durable.
     Accepted {
@@ -60,7 +60,7 @@ impl Target {
     /// Sends items at once. Answers in order.
     ///
     /// # Errors
-    /// What makes sending anything at all pointless: a wrong key, or nobody there.
+    /// What makes sending anything at all pointless: a wrong key, or nothing that answers.
     pub(super) async fn send(&self, items: &[Item]) -> Result<Vec<Answer>, ApiError> {
         match self {
             Self::Api(client) => send_to_api(client, items).await,

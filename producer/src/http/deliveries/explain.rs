@@ -89,7 +89,7 @@ pub(in crate::http) async fn notification(
         .await?
         .ok_or_else(unknown)?;
     let summary = match found.len() {
-        0 => "No endpoint wanted it when it was taken up: no enabled endpoint's subscription \
+        0 => "It has no deliveries: when a worker took it up, no enabled endpoint's subscription \
               matched."
             .to_owned(),
         1 => "It has one delivery.".to_owned(),
@@ -152,7 +152,7 @@ fn summary(delivery: &Delivery, endpoint: Option<&Endpoint>, now: Timestamp) -> 
     });
     if delivery.round > 1 {
         sentences.push(format!(
-            "It is in round {}: it was sent again by hand.",
+            "It is in round {}: somebody sent it again.",
             delivery.round
         ));
     }
@@ -179,7 +179,7 @@ fn summary(delivery: &Delivery, endpoint: Option<&Endpoint>, now: Timestamp) -> 
     ) = (waits_for_time, endpoint)
     {
         sentences.push(format!(
-            "Its endpoint is disabled ({}): until it is enabled, it waits.",
+            "Its endpoint is disabled ({}), so it waits until the endpoint is enabled.",
             because(*reason)
         ));
     }
@@ -205,13 +205,13 @@ fn state(delivery: &Delivery, endpoint: Option<&Endpoint>, now: Timestamp) -> St
         DeliveryState::Pending(Wait::InFlight { lease_until }) if *lease_until <= now => {
             let since = second(*lease_until);
             format!(
-                "A worker had it in hand and did not come back; since {since} any worker may take \
-                 it."
+                "A worker leased it and did not report back: its lease expired at {since}, so any \
+                 worker may take it."
             )
         }
         DeliveryState::Pending(Wait::InFlight { lease_until }) => {
             format!(
-                "A worker has it in hand, until {} at the latest.",
+                "It is in flight: a worker has leased it until {} at the latest.",
                 second(*lease_until)
             )
         }
@@ -245,8 +245,8 @@ fn parked(why: Hold, endpoint: Option<&Endpoint>) -> String {
             )
         }
         (Hold::Disabled, Some(_)) => {
-            "It waited because its endpoint was disabled; that is enabled again, and it goes out \
-             soon."
+            "It waited because its endpoint was disabled. The endpoint is enabled again, so it is \
+             sent soon."
                 .to_owned()
         }
         (Hold::Disabled, None) => "It waits for an endpoint that was disabled.".to_owned(),
@@ -255,7 +255,7 @@ fn parked(why: Hold, endpoint: Option<&Endpoint>) -> String {
                 format!(" ({})", endpoint.max_in_flight)
             });
             format!(
-                "It waits: its endpoint has as many requests under way as max_in_flight \
+                "It waits: its endpoint has as many requests in flight as max_in_flight \
                      allows{limit}."
             )
         }
@@ -263,14 +263,14 @@ fn parked(why: Hold, endpoint: Option<&Endpoint>) -> String {
                                  rate_limit_per_second."
             .to_owned(),
         (Hold::Slots, _) => "It waits: every slot of the worker was taken.".to_owned(),
-        (Hold::Tenant, _) => "It waits: its tenant has as many requests under way as the setting \
+        (Hold::Tenant, _) => "It waits: its tenant has as many requests in flight as the setting \
              tenant_max_in_flight allows."
             .to_owned(),
         (Hold::Scripts, _) => {
-            "It waits for its endpoint's script: as many scripts run as may, or that script is \
-             still being compiled, or \
-             earlier calls of it cannot be stopped. No attempt is used up."
-                .to_owned()
+            "It waits for its endpoint's script: as many scripts run as are allowed, the script \
+             is still being compiled, or earlier calls of it cannot be stopped. No attempt is used \
+             up."
+            .to_owned()
         }
     }
 }
@@ -301,7 +301,7 @@ const fn failure(reason: FailureReason) -> &'static str {
 fn due(what: &str, at: Timestamp, now: Timestamp) -> String {
     let time = second(at);
     if at <= now {
-        format!("{what} is due since {time}")
+        format!("{what} has been due since {time}")
     } else {
         format!("{what} is due at {time}, {}", ahead(at, now))
     }
@@ -383,7 +383,7 @@ mod tests {
         );
         let lost = pending(Wait::InFlight { lease_until: now });
         assert!(
-            summary(&lost, None, now).starts_with("A worker had it in hand and did not come back")
+            summary(&lost, None, now).starts_with("A worker leased it and did not report back")
         );
         let parked = pending(Wait::Parked { why: Hold::Slots });
         assert!(summary(&parked, None, now).starts_with("It waits: every slot of the worker"));

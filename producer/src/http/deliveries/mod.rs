@@ -119,7 +119,7 @@ pub(super) async fn show(
 
 /// Send a delivery now
 ///
-/// A pending delivery is due at once; one that came to its end starts a new round of attempts.
+/// A pending delivery is due at once; a finished one starts a new round of attempts.
 #[utoipa::path(
     post, path = "/v1/deliveries/{id}/retry", tag = "deliveries", operation_id = "retry_delivery",
     params(("id" = DeliveryId, Path, description = "The id of the delivery")),

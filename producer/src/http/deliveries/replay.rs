@@ -28,7 +28,7 @@ fn check(filter: &DeliveryFilter) -> Result<(), Problem> {
         return Err(Problem::field(
             Code::Invalid,
             "status",
-            "must be a final one: pending deliveries are on their way",
+            "must not be pending: pending deliveries are sent without a replay",
         ));
     }
     let everything = DeliveryFilter {
@@ -67,7 +67,7 @@ pub struct ReplayPreview {
 
 /// Send again all deliveries that match a filter
 ///
-/// Starts a job; `Location` says where to follow it. Each matching delivery that is at its end, and
+/// Starts a job; `Location` says where to follow it. Each matching delivery that is finished, and
 /// whose time has not run out, starts a new round of attempts. With `dry_run=true` it only says how
 /// many match.
 #[utoipa::path(

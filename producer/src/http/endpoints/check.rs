@@ -41,7 +41,7 @@ pub(in crate::http) async fn check_url(api: &Api, text: &str) -> Result<Url, Pro
             tracing::warn!(
                 host,
                 problem,
-                "an endpoint is saved although its host cannot be looked up now"
+                "an endpoint is saved although its host cannot be resolved now: workers check again"
             );
             return api
                 .egress
@@ -116,7 +116,7 @@ pub(in crate::http) async fn check_scripts(
     }
 }
 
-/// Checks all members but the URL, and but for what is in its scripts.
+/// Checks all members except the URL and what is in the scripts.
 ///
 /// # Errors
 /// `invalid` with every member that breaks its rule.
@@ -219,7 +219,7 @@ fn check_headers(headers: &[(String, Secret)], errors: &mut Vec<FieldProblem>) {
             .iter()
             .any(|(other, _)| other.eq_ignore_ascii_case(name));
         let problem = if twice {
-            Some("is there twice")
+            Some("is given twice")
         } else {
             header::problem(name, value.expose())
         };
@@ -232,8 +232,8 @@ fn check_settings(settings: &Map<String, Value>, path: &str, errors: &mut Vec<Fi
         let path = format!("{path}.{name}");
         match value {
             Value::String(text) if text == REDACTED => {
-                let problem = "has the value that stands for a secret: there is no secret of that \
-                               name to keep";
+                let problem = "has the value that stands for a stored secret, and none of that \
+                               name is stored: give the secret itself";
                 errors.push(FieldProblem::new(path, problem));
             }
             Value::Object(inner) => check_settings(inner, &path, errors),

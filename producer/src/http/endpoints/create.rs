@@ -23,7 +23,7 @@ use crate::http::endpoints::input::{EndpointDraft, EndpointPatch};
 use crate::http::problem::{Code, Problem};
 use crate::http::state::Api;
 
-/// The endpoint of a draft, and its signing secret if that was made now. The URL comes in checked;
+/// The endpoint of a draft, and its signing secret if that is a new one. The URL comes in checked;
 /// the other members are not checked yet.
 ///
 /// # Errors
@@ -83,9 +83,9 @@ pub(in crate::http) fn make(
     Ok((endpoint, shown))
 }
 
-/// Makes an endpoint what the draft says. Members that the draft leaves out have their defaults,
-/// but for `secret` and `enabled`, which stay. The URL comes in checked; the result is not checked
-/// yet.
+/// Changes an endpoint to what the draft says. Members that the draft leaves out are reset to their
+/// defaults, except `secret` and `enabled`, which stay. The URL comes in checked; the result is not
+/// checked yet.
 ///
 /// # Errors
 /// Another wire format, or a secret that the wire format cannot use.

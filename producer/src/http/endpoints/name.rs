@@ -147,11 +147,8 @@ impl Precondition {
             return Ok(());
         }
         let detail = match self {
-            Self::Absent => "the endpoint is there already",
-            _ => {
-                "the endpoint is not the one that If-Match names: somebody changed it, or it is \
-                 not there"
-            }
+            Self::Absent => "the endpoint already exists",
+            _ => "the endpoint does not match If-Match: somebody changed it, or it does not exist",
         };
         Err(Problem::new(Code::PreconditionFailed, detail))
     }

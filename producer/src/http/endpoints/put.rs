@@ -25,10 +25,10 @@ use crate::http::state::Api;
 
 /// Create or update an endpoint
 ///
-/// By a uid of your choice, or by the id of an endpoint that is there. Members that are left out
-/// have their defaults, but for `secret` and `enabled`, which stay as they are. Another secret
-/// signs beside the old one for a day. The same request again changes nothing. `If-None-Match: *`
-/// creates only, `If-Match` updates only.
+/// By a uid of your choice, or by the id of an endpoint that exists. Members that are left out are
+/// reset to their defaults, except `secret` and `enabled`, which stay as they are. A new secret
+/// signs beside the old one for a day. Repeating the request changes nothing. `If-None-Match: *`
+/// only creates, `If-Match` only updates.
 #[utoipa::path(
     put, path = "/v1/endpoints/{id}", tag = "endpoints", operation_id = "put_endpoint",
     params(
@@ -65,7 +65,7 @@ pub(in crate::http) async fn put(
             return Err(Problem::field(
                 Code::Invalid,
                 "url",
-                "is missing: where requests go, https://…",
+                "is missing: give the URL that requests go to, https://…",
             ));
         }
     };
@@ -98,7 +98,7 @@ fn within_tenant(
             return Err(Problem::field(
                 Code::Invalid,
                 "tenant",
-                "is another one than in the query",
+                "does not match the tenant in the query",
             ));
         }
         (body, query) => body.clone().or_else(|| query.clone()),
@@ -109,7 +109,7 @@ fn within_tenant(
         return Err(Problem::field(
             Code::Invalid,
             "uid",
-            format!("is {written}, and the path names another endpoint"),
+            format!("is {written}, but the path names another endpoint"),
         ));
     }
     name.tenant = named;

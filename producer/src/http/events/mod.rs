@@ -202,7 +202,7 @@ async fn next_batch(position: Position) -> Option<(Vec<Result<sse::Event, Infall
     let events = match found {
         Ok(events) => events,
         Err(error) => {
-            tracing::warn!(error = %error, "an event stream could not read the store; it tries \
+            tracing::warn!(error = %error, "an event stream could not read the store and tries \
                 again");
             Vec::new()
         }

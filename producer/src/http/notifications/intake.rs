@@ -147,7 +147,7 @@ async fn check(
         {
             Some(endpoint) => Some(endpoint),
             None => {
-                let problem = format!("names no endpoint of the tenant {tenant}");
+                let problem = format!("does not name an endpoint of the tenant {tenant}");
                 return Err(Problem::field(
                     Code::UnknownEndpoint,
                     "endpoint_id",
@@ -361,7 +361,7 @@ fn again(
 fn conflict() -> Problem {
     Problem::new(
         Code::IdempotencyConflict,
-        "the same id or Idempotency-Key came before with another notification: choose a new one",
+        "the id or Idempotency-Key was used before for another notification: choose a new one",
     )
 }
 
@@ -434,7 +434,7 @@ async fn finish(api: &Api, stages: &[Stage], results: &[Result<AcceptedView, Pro
         return;
     }
     if let Err(error) = api.store.finish(&done).await {
-        tracing::warn!(error = %error, "accepted names could not be marked as done; repeated \
-                                        requests will publish again");
+        tracing::warn!(error = %error, "accepted notifications could not be marked as done; \
+                                        repeated requests publish them again");
     }
 }

@@ -128,13 +128,12 @@ pub(super) async fn show(
     }
 }
 
-/// Nothing is known of a notification.
+/// The problem of a notification that the store does not have.
 pub(super) fn unknown() -> Problem {
     Problem::new(
         Code::NotFound,
         "nothing is recorded of a notification with this id: if it was accepted just now, it is \
-         with the broker or its \
-         first attempt is under way; else there is none, or it was removed after its retention \
-         time",
+         with the broker or its first attempt is in flight; otherwise it does not exist, or it was \
+         removed after its retention time",
     )
 }

@@ -123,7 +123,7 @@ codes! {
     /// The URL may not be called.
     BlockedUrl = "blocked_url", UNPROCESSABLE_ENTITY, "The URL may not be called";
     /// There is no host of the URL's name.
-    UnresolvableHost = "unresolvable_host", UNPROCESSABLE_ENTITY, "There is no host of this name";
+    UnresolvableHost = "unresolvable_host", UNPROCESSABLE_ENTITY, "The host name does not resolve";
     /// Posthaste itself sent the request, and a circle of its deliveries would go on.
     TooManyHops = "too_many_hops", UNPROCESSABLE_ENTITY, "Posthaste calls itself in a circle";
     /// The tenant has as many endpoints as it may have.
@@ -144,7 +144,7 @@ codes! {
     /// The key is bound to another tenant.
     OtherTenant = "other_tenant", FORBIDDEN, "The API key is bound to another tenant";
     /// The thing is not there, or not for this key.
-    NotFound = "not_found", NOT_FOUND, "There is no such thing";
+    NotFound = "not_found", NOT_FOUND, "It does not exist";
     /// No route of the API.
     UnknownRoute = "unknown_route", NOT_FOUND, "There is no such route";
     /// The route is there, but not for this method.
@@ -152,8 +152,8 @@ codes! {
     /// The body did not arrive in time.
     RequestTimeout = "request_timeout", REQUEST_TIMEOUT, "The body did not arrive in time";
     /// The key was used for another request.
-    IdempotencyConflict = "idempotency_conflict", CONFLICT, "The name was used for another \
-        notification";
+    IdempotencyConflict = "idempotency_conflict", CONFLICT, "The key was used for another \
+        request";
     /// The delivery's state does not allow it.
     WrongState = "wrong_state", CONFLICT, "The delivery's state does not allow this";
     /// Others changed the same thing again and again meanwhile.
@@ -174,9 +174,9 @@ codes! {
     WrongMasterKey = "wrong_master_key", INTERNAL_SERVER_ERROR, "The configured master key is the \
         wrong one";
     /// Posthaste itself is at fault; the cause is in its log.
-    Internal = "internal", INTERNAL_SERVER_ERROR, "Something went wrong inside";
+    Internal = "internal", INTERNAL_SERVER_ERROR, "An internal error occurred";
     /// The broker or the store is away.
-    Unavailable = "unavailable", SERVICE_UNAVAILABLE, "Not available now";
+    Unavailable = "unavailable", SERVICE_UNAVAILABLE, "Temporarily unavailable";
 }
 
 /// An answer that says no.
@@ -227,7 +227,7 @@ impl Problem {
     pub fn internal() -> Self {
         Self::new(
             Code::Internal,
-            "the fault is in Posthaste and is in its log",
+            "the fault is in Posthaste; its log has the cause",
         )
     }
 
@@ -329,14 +329,14 @@ pub(in crate::http) fn log_refusal(error: &BrokerError, count: usize) {
         BrokerError::Unavailable(_) | BrokerError::Refused(_) => {
             if let Some(held_back) = BROKER_AWAY.pass() {
                 tracing::warn!(error = %error, count, held_back, "the broker did not confirm: \
-                    refused");
+                    requests were refused");
             }
         }
         BrokerError::Unroutable { .. }
         | BrokerError::Configuration(_)
         | BrokerError::Topology(_) => {
-            tracing::error!(error = %error, count, "the broker cannot take messages as it is: \
-                refused");
+            tracing::error!(error = %error, count, "the broker cannot take messages as it \
+                is configured: requests were refused");
         }
     }
 }

@@ -39,7 +39,7 @@ pub(in crate::http) fn of(headers: &HeaderMap) -> Result<BodyEncoding, Problem> 
         [name] if name == "gzip" || name == "x-gzip" => Ok(BodyEncoding::Gzip),
         _ => Err(Problem::new(
             Code::UnsupportedMediaType,
-            "the content encoding must be gzip, or none",
+            "the content encoding must be gzip, or not set",
         )),
     }
 }
@@ -67,7 +67,7 @@ fn gunzip(body: &[u8], limit: usize) -> Result<Bytes, Problem> {
     if let Err(error) = reader.read_to_end(&mut decoded) {
         return Err(Problem::new(
             Code::InvalidEncoding,
-            format!("the body is not the gzip that it is said to be: {error}"),
+            format!("the body is not valid gzip, which Content-Encoding says it is: {error}"),
         ));
     }
     if decoded.len() > limit {

@@ -157,7 +157,7 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Api>> for Params<T> {
             .finish();
         let plain: Uri = format!("/?{text}")
             .parse()
-            .map_err(|_| Problem::new(Code::InvalidQuery, "is too long"))?;
+            .map_err(|_| Problem::new(Code::InvalidQuery, "the query is too long"))?;
         let query: Result<Query<T>, QueryRejection> = Query::try_from_uri(&plain);
         query
             .map(|Query(params)| Self(params))

@@ -27,7 +27,7 @@ pub(super) fn check(came: &Came<'_>, secrets: &[Secret]) -> Result<(), String> {
     for (name, value) in secrets.iter().filter_map(|secret| read(secret.expose())) {
         match came.headers.get(&name) {
             Some(given) if value.as_bytes().ct_eq(given.as_bytes()).into() => return Ok(()),
-            Some(_) => return Err(format!("{name} has not the value of the --secret")),
+            Some(_) => return Err(format!("the value of {name} does not match the --secret")),
             None => missing = format!("there is no header {name}"),
         }
     }

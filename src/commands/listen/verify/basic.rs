@@ -24,5 +24,5 @@ pub(super) fn check(came: &Came<'_>, secrets: &[Secret]) -> Result<(), String> {
     {
         return Ok(());
     }
-    Err("user or password of Authorization: Basic are not those of a --secret".to_owned())
+    Err("user and password of Authorization: Basic do not match any --secret".to_owned())
 }

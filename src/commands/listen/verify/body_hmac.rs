@@ -22,7 +22,7 @@ pub(super) fn check(came: &Came<'_>, header: &str, secrets: &[Secret]) -> Result
         return Ok(());
     }
     Err(format!(
-        "the signature does not fit: {header} is not the HMAC-SHA256 of this body by a --secret"
+        "the signature does not match: {header} is not the HMAC-SHA256 of this body by a --secret"
     ))
 }
 

@@ -26,14 +26,14 @@ pub(super) fn check(came: &Came<'_>) -> Result<(), String> {
         }
         _ if came.headers.contains_key("ce-specversion") => binary(came),
         _ => Err(format!(
-            "it is no CloudEvent: expected Content-Type {STRUCTURED}, or ce-specversion, ce-id, …"
+            "it is not a CloudEvent: expected Content-Type {STRUCTURED}, or headers ce-…"
         )),
     }
 }
 
 fn structured(body: &[u8]) -> Result<(), String> {
     let event: Map<String, Value> = serde_json::from_slice(body)
-        .map_err(|error| format!("the body is no JSON object: {error}"))?;
+        .map_err(|error| format!("the body is not a JSON object: {error}"))?;
     if event.contains_key("data") && event.contains_key("data_base64") {
         return Err("data and data_base64 exclude each other".to_owned());
     }
@@ -66,10 +66,10 @@ fn binary(came: &Came<'_>) -> Result<(), String> {
         attributes.push((name.to_owned(), text.to_owned()));
     }
     if attributes.iter().any(|(name, _)| name == "datacontenttype") {
-        return Err("ce-datacontenttype must not be there: it is Content-Type".to_owned());
+        return Err("ce-datacontenttype must not be set: Content-Type takes its place".to_owned());
     }
     if !came.body.is_empty() && media_type(came.headers).is_empty() {
-        return Err("there is no Content-Type for the data".to_owned());
+        return Err("the data has no Content-Type".to_owned());
     }
     check_attributes(&attributes)
 }
@@ -83,7 +83,7 @@ fn name_check(name: &str) -> Result<(), String> {
         Ok(())
     } else {
         Err(format!(
-            "attribute {name:?} has not only lower-case letters and digits"
+            "the name of attribute {name:?} must have only lower-case letters and digits"
         ))
     }
 }
@@ -106,7 +106,9 @@ fn check_attributes(attributes: &[(String, String)]) -> Result<(), String> {
         return Err("specversion is not 1.0".to_owned());
     }
     match value("time") {
-        Some(time) if Timestamp::parse(time).is_err() => Err("time is no RFC 3339 time".to_owned()),
+        Some(time) if Timestamp::parse(time).is_err() => {
+            Err("time is not an RFC 3339 time".to_owned())
+        }
         _ => Ok(()),
     }
 }

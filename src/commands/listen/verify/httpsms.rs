@@ -30,7 +30,9 @@ pub(super) fn check(came: &Came<'_>, secrets: &[Secret]) -> Result<(), String> {
         .authorization("Bearer ")
         .ok_or("there is no header Authorization: Bearer and a JWT")?;
     let [head, claims, signature] = token.split('.').collect::<Vec<_>>()[..] else {
-        return Err("the token is no JWT: expected three parts with full stops between".to_owned());
+        return Err(
+            "the token is not a JWT: it must have three parts with dots between".to_owned(),
+        );
     };
     let algorithm = part::<Head>(head, "header")?.alg;
     if algorithm != "HS256" {
@@ -44,7 +46,7 @@ pub(super) fn check(came: &Came<'_>, secrets: &[Secret]) -> Result<(), String> {
         .iter()
         .any(|secret| is_hmac(secret.expose().trim().as_bytes(), &signed, &signature))
     {
-        return Err("the token's signature does not fit: it is not by a --secret".to_owned());
+        return Err("the token's signature does not match any --secret".to_owned());
     }
     let claims: Claims = part(claims, "claims")?;
     let now = came.now.as_seconds();
@@ -54,11 +56,11 @@ pub(super) fn check(came: &Came<'_>, secrets: &[Secret]) -> Result<(), String> {
         }
         Claims { exp: None, .. } => Err("the token has no exp".to_owned()),
         Claims { exp: Some(exp), .. } if exp <= now => Err(format!(
-            "the token is over since {} s (exp)",
+            "the token expired {} s ago (exp)",
             now.saturating_sub(exp)
         )),
         Claims { nbf: Some(nbf), .. } if nbf > now => Err(format!(
-            "the token is not good for another {} s (nbf)",
+            "the token is not valid for another {} s (nbf)",
             nbf.saturating_sub(now)
         )),
         _ => Ok(()),

@@ -38,7 +38,7 @@ pub(crate) enum Format {
     None,
 }
 
-/// What came of verifying a request.
+/// The result of verifying a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verified {
     /// It fits, just now.
@@ -163,7 +163,7 @@ impl Verifier {
     /// With these secrets, one of which must fit.
     ///
     /// # Errors
-    /// A secret that is none of the format's, and what it must be.
+    /// A secret that the format cannot use, and what it must be.
     pub(crate) fn new(format: Format, secrets: &[Secret]) -> Result<Self, String> {
         let secrets: Vec<Secret> = secrets.to_vec();
         for secret in &secrets {
@@ -247,7 +247,7 @@ impl Verifier {
             (true, _) => Some(Ok(())),
             (false, _) if self.secrets.is_empty() => None,
             (false, Some(format)) => Some(Err(format!(
-                "it is signed as {} does, but no --secret is for that: {}",
+                "it is signed in the way of {}, but no --secret is of that kind: give {}",
                 format.name(),
                 format.secret()
             ))),

@@ -93,8 +93,8 @@ pub(super) fn check(came: &Came<'_>, secrets: &[Secret]) -> Result<(), String> {
     }
     if compared {
         return Err(format!(
-            "the signature does not fit: none of {prefix}-signature is by a --secret over these \
-             bytes"
+            "the signature does not match: no entry of {prefix}-signature verifies with a --secret \
+             over these bytes"
         ));
     }
     let mut versions: Vec<&str> = keys.iter().map(Key::version).collect();
