@@ -76,6 +76,8 @@ impl Client {
         let url = config.client.api_url.clone();
         let key = config.client.api_key.clone();
         let mut tls = tls::client_config()?;
+        // reqwest offers HTTP/2 only in a TLS configuration of its own, and this one takes its
+        // place.
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let http = reqwest::Client::builder()
             .user_agent(concat!("posthaste-cli/", env!("CARGO_PKG_VERSION")))
@@ -148,6 +150,7 @@ impl Client {
         query: &[(&str, Option<String>)],
         after: Option<i64>,
     ) -> Result<reqwest::Response, ApiError> {
+        // The client's own timeout bounds an answer with its body, so it would cut the stream off.
         let mut request = self.http.get(self.with_query(path, query)).timeout(FOREVER);
         if let Some(after) = after {
             request = request.header("last-event-id", after.to_string());
@@ -203,6 +206,7 @@ impl Client {
     fn at(&self, path: &[&str]) -> Url {
         let mut url = self.url.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
+            // Each segment is escaped by itself: an id with a slash in it stays one segment.
             segments.pop_if_empty().extend(path);
         }
         if let Some(tenant) = &self.tenant {
@@ -218,6 +222,7 @@ impl Client {
             .bytes()
             .await
             .map_err(|error| self.unreachable(&error))?;
+        // DELETE is answered without a body, which is read as null.
         let body: &[u8] = if body.is_empty() { b"null" } else { &body };
         serde_json::from_slice(body).map_err(|error| {
             let message = format!("the answer of {} cannot be read: {error}", self.url);
@@ -252,6 +257,7 @@ impl Client {
             .bytes()
             .await
             .map_err(|error| self.unreachable(&error))?;
+        // Only seconds are read, which is what the API sends; a date counts as no hint.
         let retry_after = headers
             .get(header::RETRY_AFTER)
             .and_then(|value| value.to_str().ok()?.parse().ok());
@@ -269,6 +275,7 @@ impl Client {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> ApiError {
+        // A failed connect can be a time-out as well, and then the address is what to look at.
         let failure = if error.is_connect() {
             let message = format!("nothing answers at {}: {}", self.url, root(error));
             Failure::new(message).hint(
@@ -326,6 +333,8 @@ impl Client {
                 .get("problem")
                 .and_then(Value::as_str)
                 .unwrap_or_default();
+            // The detail mostly has the problems of all members already: only what it lacks is
+            // added.
             if !message.contains(said) {
                 message.push_str(&format!("\n  {field} {said}"));
             }
@@ -357,6 +366,7 @@ impl Client {
 
 /// Whether the API is on this machine, as far as its URL says.
 pub(crate) fn is_loopback(url: &Url) -> bool {
+    // By the URL alone, without a look-up: that could have another result when the request is sent.
     match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         Some(url::Host::Ipv4(address)) => address.is_loopback(),
@@ -367,6 +377,7 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
 
 /// The innermost cause, which says what the operating system said.
 fn root(error: &reqwest::Error) -> String {
+    // The outer errors only say that a request to this URL failed; the innermost has the reason.
     let mut cause: &dyn std::error::Error = error;
     while let Some(next) = cause.source() {
         cause = next;

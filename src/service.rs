@@ -79,6 +79,7 @@ impl Node {
     ) -> Result<Self, Failure> {
         let metrics = Arc::new(Metrics::new());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        // The tracer first: a wrong setting of it is reported before anything is opened.
         let tracer = tracer(config, role, &metrics, &clock)?;
         let store = open_store(config, schema).await?;
         let broker = connect::broker(config, &store, &metrics).await?;
@@ -98,6 +99,8 @@ impl Node {
         config: &Config,
         shutdown: CancellationToken,
     ) -> Result<Router, Failure> {
+        // For `endpoint test`, which sends from the process that serves the API: it may have no
+        // worker.
         let sender = Sender::with_resolver(config.egress.clone(), &config.resolver)?;
         let attempter = Attempter::new(sender, Arc::clone(&self.clock), self.compiler.clone());
         let parts = ApiParts {
@@ -139,6 +142,7 @@ impl Node {
             .store
             .endpoints(&EndpointFilter::default(), &PageRequest::default())
             .await;
+        // Any other failure of the store passes: the worker waits for it.
         if let Err(StoreError::Cipher(error)) = endpoints {
             return Err(error.into());
         }
@@ -192,6 +196,8 @@ impl Node {
 
     /// Health and metrics. No key is needed.
     pub(crate) fn operations(&self) -> Router {
+        // Beside the layers of the API, not beneath them: a probe is answered even when keys,
+        // limits or the store are what is wrong.
         Router::new()
             .route("/healthz", get(async || "ok\n"))
             .route("/readyz", get(ready))
@@ -202,6 +208,7 @@ impl Node {
     /// Sends the last spans, and lets go of broker and store.
     pub(crate) async fn close(self) {
         let connections = async {
+            // The embedded broker is a table of the store, so it goes first.
             self.broker.close().await;
             self.store.close().await;
         };
@@ -249,6 +256,7 @@ async fn open_store(config: &Config, schema: Schema) -> Result<Store, Failure> {
             Schema::Migrate => store.migrate().await.map(drop),
             Schema::Check => store.check_schema().await,
         };
+        // A store that goes away between the two checks begins again with the schema.
         let fits = match fits {
             Ok(()) => check_key(config, &store).await,
             Err(error) => Err(error),
@@ -287,6 +295,8 @@ pub(crate) async fn serve_api(
     config: &Config,
     shutdown: &CancellationToken,
 ) -> Result<Servers, Failure> {
+    // Both addresses are bound before anything is served on either: one that is taken ends the
+    // start.
     let listener = listen("--listen", config.listen).await?;
     let address = listener.local_addr()?;
     let mut api = node.api(config, shutdown.clone())?;
@@ -323,6 +333,7 @@ pub(crate) async fn serve_api(
 /// Whether accepted work would be safe and, where there is a worker, whether it gets work: store
 /// and broker answer, and the broker knows the worker's consumer.
 async fn ready(State(node): State<Node>) -> Response {
+    // All at once: a probe waits for the slowest of them and not for their sum.
     let (store, broker, consuming) = tokio::join!(
         node.store.ping(),
         node.broker.ping(),
@@ -333,6 +344,8 @@ async fn ready(State(node): State<Node>) -> Response {
         Consuming::Subscribed => Some("ok"),
         Consuming::NotSubscribed => Some("not_subscribed"),
     };
+    // Whether there is a consumer counts only where there is a worker: an API alone is ready
+    // without.
     let ok = store.is_ok() && broker.is_ok() && consuming != Consuming::NotSubscribed;
     let word = |ok: bool| if ok { "ok" } else { "unreachable" };
     let mut body = serde_json::json!({
@@ -381,6 +394,8 @@ pub(crate) async fn until_signal() -> Result<(), Failure> {
     }
     crate::systemd::stopping();
     tracing::info!("stopping; a second signal stops at once");
+    // Once tokio has a handler for a signal, the default action does not come back: without
+    // somebody who waits, a second Ctrl-C would be swallowed.
     tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -421,6 +436,7 @@ pub(crate) async fn stop_worker(worker: Worker, grace: Duration) {
 /// Waits for a server to end its last requests, or another task of the process its last step, but
 /// not for long.
 pub(crate) async fn stop_server(server: JoinHandle<()>, grace: Duration) {
+    // Dropping a handle lets its task go on, so a server that does not end has to be aborted.
     let abort = server.abort_handle();
     if tokio::time::timeout(grace, server).await.is_err() {
         abort.abort();
@@ -430,6 +446,7 @@ pub(crate) async fn stop_server(server: JoinHandle<()>, grace: Duration) {
 /// A worker's name: host and process, enough to tell workers apart.
 pub(crate) fn worker_name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    // HOSTNAME takes precedence, so that it can tell machines apart that have the same name.
     let host = std::env::var("HOSTNAME")
         .ok()
         .filter(|name| !name.is_empty())

@@ -127,6 +127,7 @@ async fn list(global: &Global, client: &Client, limit: u32) -> Done {
         return Ok(ExitCode::SUCCESS);
     }
     let row = |letter: &Value| {
+        // A detail may quote the message; 80 characters are enough to choose by.
         let detail: String = text(letter, "detail").chars().take(80).collect();
         vec![
             text(letter, "id"),
@@ -151,6 +152,7 @@ async fn list(global: &Global, client: &Client, limit: u32) -> Done {
 
 async fn show(global: &Global, client: &Client, id: &str) -> Done {
     let output = global.output();
+    // The API has no request for a single letter, so the oldest thousand are searched.
     let letters = fetch(client, MAX_PER_REQUEST).await?;
     let Some(letter) = items(&letters)
         .iter()
@@ -178,6 +180,7 @@ async fn show(global: &Global, client: &Client, id: &str) -> Done {
 async fn redrive(output: Output, client: &Client, ids: &[String]) -> Done {
     let mut redriven = 0;
     let mut undecodable = 0;
+    // More ids than this are refused in one request.
     for some in ids.chunks(MAX_PER_REQUEST as usize) {
         let answer: Value = client
             .post(&["v1", "dead-letters", "redrive"], &json!({ "ids": some }))
@@ -190,7 +193,10 @@ async fn redrive(output: Output, client: &Client, ids: &[String]) -> Done {
     } else {
         output.line(back(redriven))?;
     }
+    // On stderr, so that what is piped on is the result alone.
     warn(undecodable)?;
+    // For the API an id that names no letter is not an error, so the difference is reported here,
+    // after what did go back.
     let missing = (ids.len() as u64).saturating_sub(redriven);
     if missing > 0 {
         let message = format!("{missing} of the {} ids named no dead letter", ids.len());
@@ -253,6 +259,7 @@ async fn redrives(output: Output, client: &Client, command: &RedrivesCommand) ->
         }
         RedrivesCommand::Cancel { id } => {
             let redrive = job::cancel(client, &KIND, &id.to_string()).await?;
+            // A job that finished in the meantime comes back as it is.
             if text(&redrive, "state") != "cancelled" {
                 return Err(Failure::new(format!(
                     "redrive {id} is finished already: {}",
@@ -287,6 +294,7 @@ fn sum(redrive: &Value) -> String {
     let redriven = number(redrive, "redriven");
     let total = number(redrive, "total");
     match text(redrive, "state").as_str() {
+        // Another redrive, or one by ids, may have taken some of them meanwhile.
         "done" if redriven < total => {
             format!(
                 "{} {} of {total} were gone from the queue.",
@@ -295,6 +303,7 @@ fn sum(redrive: &Value) -> String {
             )
         }
         "done" => back(redriven),
+        // A step that was running is counted only when it ends, after this answer.
         "cancelled" => format!(
             "Redrive {id} is cancelled: {redriven} of {total} dead letters were already put back. \
              A step of up to 100 letters may still be running; see: posthaste dead redrives show \

@@ -123,6 +123,7 @@ async fn about(output: Output, client: &Client, command: &ReplayCommand) -> Done
         }
         ReplayCommand::Cancel { id } => {
             let replay = job::cancel(client, &KIND, &id.to_string()).await?;
+            // A job that finished in the meantime comes back as it is.
             if text(&replay, "state") != "cancelled" {
                 return Err(Failure::new(format!(
                     "replay {id} is finished already: {}",
@@ -146,6 +147,7 @@ async fn start(global: &Global, args: ReplayArgs) -> Done {
         .into_iter()
         .filter_map(|(name, value)| Some((name.to_owned(), value?.into())))
         .collect();
+    // The API refuses this, too, but names members; here the answer can show flags.
     if members.keys().all(|name| name == "tenant") {
         return Err(
             Failure::wrong_use("a replay needs a filter besides the tenant")
@@ -159,6 +161,7 @@ async fn start(global: &Global, args: ReplayArgs) -> Done {
     }
     let client = global.client(&args.client)?;
     let output = global.output();
+    // Asked even without --dry-run: the number decides whether a confirmation is needed.
     let dry_run = [("dry_run", Some("true".to_owned()))];
     let would: Value = client
         .post_with(&["v1", "deliveries", "replay"], &dry_run, &members)
@@ -177,6 +180,7 @@ async fn start(global: &Global, args: ReplayArgs) -> Done {
     if !args.yes && needs_asking(&would, SystemClock.now()) && ask(&would)? == Answer::No {
         return Err(Failure::new("nothing was sent again"));
     }
+    // More may match by now than when it was asked; the job counts again and says its own total.
     let begun: Value = client
         .post(&["v1", "deliveries", "replay"], &members)
         .await?;
@@ -209,6 +213,7 @@ enum Answer {
 }
 
 fn needs_asking(would: &Value, now: Timestamp) -> bool {
+    // A time that cannot be read, from a newer API, does not count as old.
     let oldest = Timestamp::parse(&text(would, "oldest")).ok();
     number(would, "matched") > MANY || oldest.is_some_and(|oldest| oldest < now.before(OLD))
 }
@@ -216,6 +221,7 @@ fn needs_asking(would: &Value, now: Timestamp) -> bool {
 /// Asks on the terminal.
 fn ask(would: &Value) -> Result<Answer, Failure> {
     let what = matching(would);
+    // Both, or nobody would see the question, or could answer it.
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return Err(Failure::wrong_use(format!(
             "{what}: sending more than {MANY}, or any older than 7 days, needs a confirmation"
@@ -225,9 +231,11 @@ fn ask(would: &Value) -> Result<Answer, Failure> {
                    many match",
         ));
     }
+    // On stderr, so that what is piped on is the result alone.
     output::ask(format_args!("{what}. Send them again? [y/N] "))?;
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line)?;
+    // Enter alone is no, as [y/N] says.
     let yes = matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes");
     Ok(if yes { Answer::Yes } else { Answer::No })
 }
@@ -263,6 +271,7 @@ fn sum(replay: &Value) -> String {
              already sent again, \
              {left} were left alone.",
             text(replay, "id"),
+            // The total was counted when the job began; more may match since.
             number(replay, "total").max(looked)
         ),
         _ => begun_text(replay),

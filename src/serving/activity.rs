@@ -70,6 +70,8 @@ impl Activity {
             // The first bytes of HTTP/2's preface, which is no request in HTTP/1.
             state.http2 = bytes.starts_with(b"PRI ");
         }
+        // Bytes that come while a request is being answered belong to its body: they start no
+        // clock, else a slow handler would count against its client.
         if state.requests == 0 && state.head_since.is_none() {
             state.head_since = Some(Instant::now());
         }
@@ -78,6 +80,8 @@ impl Activity {
     /// The socket took bytes of an answer, or would take none.
     pub(super) fn wrote(&self, blocked: bool) {
         let mut state = self.state();
+        // Only the first refusal starts the clock, and any byte that the socket takes stops it: a
+        // slow reader goes on, only one that reads nothing at all is cut off.
         state.blocked_since = blocked.then(|| state.blocked_since.unwrap_or_else(Instant::now));
     }
 
@@ -99,11 +103,14 @@ impl Activity {
             return None;
         }
         let blocked = state.blocked_since.map(|since| since + WRITE_TIMEOUT);
+        // How long handlers take is theirs to bound. Here only a client that does not read counts.
         if state.requests > 0 {
             return blocked;
         }
         let idle = state.idle_since + limits.idle_timeout;
         let head = match (state.served, state.head_since) {
+            // The first request is measured from the beginning of the connection, so that a client
+            // gains nothing by keeping silent before its first byte.
             (false, _) => Some(state.idle_since + limits.header_timeout),
             (true, since) => since
                 .filter(|_| !state.http2)

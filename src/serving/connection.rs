@@ -51,6 +51,8 @@ pub(super) async fn run(
     let io = TokioIo::new(Socket::new(stream, Arc::clone(&activity)));
     let requests = Arc::clone(&activity);
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        // Counted before the router sees it: from here on the connection has a request, and does
+        // not give way to another one.
         let under_way = UnderWay::new(Arc::clone(&requests));
         answer(router.clone(), purpose, request, under_way)
     });
@@ -106,6 +108,8 @@ async fn watch(activity: &Activity, limits: &Limits) {
         if deadline.is_some_and(|deadline| deadline <= now) {
             return;
         }
+        // The deadline can move closer while this sleeps, as when a head begins to arrive. So it is
+        // looked at again at least once a second.
         let look = now + WATCH;
         tokio::time::sleep_until(deadline.map_or(look, |deadline| deadline.min(look))).await;
     }
@@ -128,12 +132,16 @@ async fn answer(
             Code::Unavailable,
             "too many connections are open; try again",
         );
+        // The seat is for health and metrics alone: a client that stayed on it would keep the next
+        // probe out.
         let mut response = problem.into_response();
         response
             .headers_mut()
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
         response
     };
+    // The request ends when its body is dropped and not when the handler returns: an answer that is
+    // still being written keeps its connection.
     Ok(response.map(|body| Answering {
         body,
         _under_way: under_way,

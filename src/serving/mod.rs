@@ -95,6 +95,9 @@ pub(crate) fn serve(
         // Aborting this task ends the connections, too: they end with the set.
         let mut connections = JoinSet::new();
         loop {
+            // Biased, with shutdown first: under a flood of connections the other branches are
+            // always ready. Connections that ended are reaped before others are accepted, so that
+            // the set stays small.
             let accepted = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
@@ -122,6 +125,7 @@ pub(crate) fn serve(
                 }
             }
         }
+        // From here on new connections are refused, while open ones finish their requests.
         drop(listener);
         while connections.join_next().await.is_some() {}
     })

@@ -83,6 +83,8 @@ impl Room {
             total += 1;
             own += usize::from(entry.client == client);
         }
+        // A client at its own limit displaces one of its own connections, never that of somebody
+        // else.
         let room = if own >= self.limits.max_connections_per_client {
             taken.make_room(Purpose::Everything, Some(client))
         } else {
@@ -99,6 +101,8 @@ impl Room {
                 .values()
                 .filter(|entry| entry.purpose == purpose)
                 .count();
+            // Among the reserved places, too, an idle connection gives way: probes that keep theirs
+            // open must not lock each other out.
             if reserved >= RESERVED && !taken.make_room(purpose, None) {
                 return None;
             }
@@ -135,6 +139,8 @@ impl Taken {
     /// Sends away an idle connection, of one client or of the one that has the most. Whether there
     /// was one.
     fn make_room(&mut self, purpose: Purpose, of: Option<IpAddr>) -> bool {
+        // Whoever has the most connections gives way first, whoever asks: a flood from one address
+        // displaces itself.
         let mut counts: HashMap<IpAddr, usize> = HashMap::new();
         for entry in self.seats.values() {
             *counts.entry(entry.client).or_default() += 1;
@@ -146,6 +152,7 @@ impl Taken {
             let since: Instant = entry.activity.idle_since()?;
             Some((
                 counts.get(&entry.client).copied(),
+                // Reversed, since `max` is to find the longest idle one. The number settles ties.
                 std::cmp::Reverse((since, *number)),
             ))
         });
@@ -162,12 +169,14 @@ impl Taken {
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        // Does nothing for a seat that was displaced: numbers are never given out again.
         self.room.taken().seats.remove(&self.number);
     }
 }
 
 /// Whom an address belongs to. A network of IPv6 is one client: it has 2^64 addresses to come from.
 fn client(address: IpAddr) -> IpAddr {
+    // A listener for both families sees IPv4 clients as ::ffff:…; they count as what they are.
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
         v4 @ IpAddr::V4(_) => v4,

@@ -69,6 +69,7 @@ impl Closing {
 
     /// Reads and drops what comes; ready when the client is done, or its time is.
     fn poll(&mut self, stream: &mut TcpStream, context: &mut Context<'_>) -> Poll<()> {
+        // On the stack for one poll: a connection that lingers keeps no buffer while it waits.
         let mut scratch = [0_u8; 16 * 1024];
         loop {
             let mut buffer = ReadBuf::new(&mut scratch);
@@ -76,6 +77,8 @@ impl Closing {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                     self.dropped += buffer.filled().len();
                     let now = Instant::now();
+                    // Checked here besides by the timer: a client that sends without a pause never
+                    // lets it fire.
                     if self.dropped > LINGER_BYTES || now >= self.ends_at {
                         return Poll::Ready(());
                     }
@@ -83,6 +86,8 @@ impl Closing {
                         .as_mut()
                         .reset((now + LINGER_SILENCE).min(self.ends_at));
                 }
+                // The client closed its side, or the connection broke: there is no answer left to
+                // lose.
                 Poll::Ready(_) => return Poll::Ready(()),
                 Poll::Pending => return self.timer.as_mut().poll(context),
             }
@@ -99,6 +104,7 @@ impl AsyncRead for Socket {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         let new = buffer.filled().get(before..).unwrap_or_default();
+        // A read of nothing is the end of the stream, which is not activity.
         if !new.is_empty() {
             self.activity.received(new);
         }
@@ -138,6 +144,8 @@ impl AsyncWrite for Socket {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.closing.is_none() {
+            // Our side closes first, so that the client sees the end of the answer. From then on
+            // the times above bound the connection, and no longer the watchdog.
             ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
             this.activity.linger();
         }

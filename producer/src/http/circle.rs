@@ -28,9 +28,11 @@ pub(super) fn hops_of(headers: &HeaderMap) -> Hops {
 /// Refuses what would go round for ever.
 pub(super) async fn end(request: Request, next: Next) -> Response {
     let hops = hops_of(request.headers());
+    // A request that only reads cannot keep a circle going.
     if hops == Hops::default() || request.method().is_safe() {
         return next.run(request).await;
     }
+    // Anything else that a delivery could change, such as an endpoint, carries no count of hops on.
     if !matches!(
         request.uri().path(),
         "/v1/notifications" | "/v1/notifications/batch"

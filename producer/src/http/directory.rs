@@ -45,6 +45,8 @@ impl Directory {
         id: &EndpointId,
         asked_at: Instant,
     ) -> Result<Option<Arc<Endpoint>>, Problem> {
+        // Held while the store is asked: requests that come meanwhile wait for that answer instead
+        // of asking as well.
         let mut known = self.0.lock().await;
         let read_for_this = known.read_at.is_some_and(|at| at >= asked_at);
         let recent = |at: Option<Instant>| at.is_some_and(|at| at.elapsed() < TRUST);
@@ -52,6 +54,8 @@ impl Directory {
         if read_for_this || (believed && known.of(tenant, id).is_some()) {
             return known.answer(tenant, id);
         }
+        // A failure since this request came is its answer, too: of those that waited, only the
+        // first asked.
         if known.failed_at.is_none_or(|at| at < asked_at) {
             match known.refresh(store).await {
                 Ok(()) => return known.answer(tenant, id),
@@ -88,6 +92,7 @@ impl Known {
     }
 
     async fn refresh(&mut self, store: &Store) -> Result<(), StoreError> {
+        // From before the query: what is committed while that runs may be missing from its answer.
         let read_at = Instant::now();
         if store.endpoints_version().await? != self.version {
             let changes = store.endpoint_changes(self.version).await?;

@@ -42,6 +42,7 @@ struct Kept {
 /// Does a request with an `Idempotency-Key` once.
 pub(super) async fn serve(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     let own_way = request.uri().path().starts_with("/v1/notifications");
+    // Decided by the head alone: most requests have no key, and their bodies are left unread.
     if request.method() != Method::POST
         || own_way
         || !request.headers().contains_key("idempotency-key")
@@ -57,6 +58,8 @@ async fn once(api: &Api, request: Request, next: Next) -> Result<Response, Probl
     let Some(name) = idempotency_key(request.headers())? else {
         return Ok(next.run(request).await);
     };
+    // The key counts for one API key: callers that choose the same one must not see each other's
+    // answers.
     let caller = caller_of(request.headers(), api).await?;
     let (mut parts, body) = request.into_parts();
     let body = read(
@@ -77,6 +80,8 @@ async fn once(api: &Api, request: Request, next: Next) -> Result<Response, Probl
     parts
         .headers
         .insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    // Claimed in the store and before it is done: the same request may come to another process at
+    // this very moment.
     let now = api.clock.now();
     match api
         .store
@@ -108,6 +113,7 @@ fn fingerprint(parts: &Parts, body: &[u8]) -> [u8; 32] {
     let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
     let mut hash = Sha256::new();
     hash.update(path.as_bytes());
+    // Between the two, so that bytes cannot move from the path to the body unnoticed.
     hash.update([0]);
     hash.update(body);
     hash.finalize().into()
@@ -149,6 +155,7 @@ fn replay(kept: &[u8]) -> Result<Response, Problem> {
     let status = StatusCode::from_u16(kept.status).map_err(|_| Problem::internal())?;
     let mut answer = (status, Bytes::from(kept.body)).into_response();
     let headers = answer.headers_mut();
+    // Bytes become an answer with a content type of their own; the kept one takes its place.
     headers.remove(header::CONTENT_TYPE);
     for (name, value) in &kept.headers {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {

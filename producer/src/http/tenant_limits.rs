@@ -92,6 +92,8 @@ impl TenantLimits {
         if backlog.stale_at > now {
             return Some(backlog.full);
         }
+        // Moved on under the lock, so that one request counts and the others do not wait for it.
+        // Should that one be dropped, the next counts a second later.
         backlog.stale_at = now + COUNTED_EVERY;
         None
     }
@@ -107,9 +109,12 @@ impl TenantLimits {
             }
         };
         let mut backlogs = lock(&self.backlogs);
+        // Forgetting all costs one count for each tenant that comes next, and needs no order of
+        // use.
         if backlogs.len() >= MAX_REMEMBERED {
             backlogs.clear();
         }
+        // From the end of the count: one that takes long must not begin again at once.
         let stale_at = Instant::now() + COUNTED_EVERY.max(begun.elapsed() * REST);
         backlogs.insert(tenant.clone(), Backlog { full, stale_at });
         full
@@ -121,6 +126,8 @@ impl TenantLimits {
     /// As many as may be are open.
     pub(super) fn open_stream(&self, tenant: Option<&TenantId>) -> Result<OpenStream, Problem> {
         let mut streams = lock(&self.streams);
+        // Looked at and counted under one lock, so that two requests cannot both take the last
+        // place.
         let open = streams.get(&tenant.cloned()).copied().unwrap_or_default();
         if let Some(most) = self.max_streams.filter(|most| open >= *most) {
             let whose = tenant.map_or_else(
@@ -145,6 +152,7 @@ impl Drop for OpenStream {
         let mut streams = lock(&self.streams);
         if let Some(open) = streams.get_mut(&self.tenant) {
             *open -= 1;
+            // Removed, so that tenants that come and go do not fill the map.
             if *open == 0 {
                 streams.remove(&self.tenant);
             }

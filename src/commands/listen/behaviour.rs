@@ -80,6 +80,8 @@ impl Course {
             .rate_limit
             .is_some_and(|rate| self.over(rate, now))
         {
+            // Throttled requests do not count for `fail_first`: they end before the receiver looks
+            // at them.
             return 429;
         }
         self.requests += 1;
@@ -88,6 +90,7 @@ impl Course {
             Some(failing) if self.requests <= failing && behaviour.status >= 300 => {
                 behaviour.status
             }
+            // The status may be that of a success, as it is by default; then the failures are 503.
             Some(failing) if self.requests <= failing => 503,
             Some(_) if behaviour.status < 300 => behaviour.status,
             Some(_) => 200,
@@ -95,6 +98,8 @@ impl Course {
     }
 
     fn over(&mut self, rate: Rate, now: Instant) -> bool {
+        // A sliding window over what was taken. Throttled requests are not in it, so a sender that
+        // goes on too fast still gets its share through.
         while self
             .taken
             .front()

@@ -123,6 +123,7 @@ impl ListenArgs {
 
 /// Receives until it is told to stop, or `--exit-after` requests were answered.
 pub(crate) async fn run(global: &Global, args: ListenArgs) -> Done {
+    // For logging alone: a receiver needs no store, broker or API.
     global.start(Profile::Tool, Vec::new())?;
     let secrets: Vec<Secret> = args.secrets.iter().map(Secret::new).collect();
     let verifier = Verifier::new(args.format, &secrets).map_err(Failure::wrong_use)?;
@@ -132,6 +133,7 @@ pub(crate) async fn run(global: &Global, args: ListenArgs) -> Done {
     })?;
     let address = listener.local_addr()?;
     let printer = print::Printer::new(global.output(), args.quiet);
+    // The listener is bound, so a script may send as soon as it has read this line.
     printer.start(address, verifier.is_checking())?;
     let mut receiver = serve(args.behaviour(), verifier, listener);
     let mut counts = print::Counts::default();
@@ -145,6 +147,7 @@ pub(crate) async fn run(global: &Global, args: ListenArgs) -> Done {
                 counts.add(&received);
                 printer.received(&received)?;
             }
+            // Only --quiet prints counts; the printer knows.
             _ = ticks.tick() => printer.counts(&mut counts)?,
             _ = &mut stop => break,
         }
@@ -155,6 +158,8 @@ pub(crate) async fn run(global: &Global, args: ListenArgs) -> Done {
             break;
         }
     }
+    // Waits for the answers that are under way: the sender of the last request must not see a
+    // reset.
     receiver.stop().await;
     printer.end(&counts)?;
     Ok(if counts.unverified() == 0 {

@@ -95,6 +95,7 @@ impl Printer {
 
     /// With `--quiet`, once a second: how many there are, if there are more.
     pub(super) fn counts(&self, counts: &mut Counts) -> Result<(), Failure> {
+        // A second without requests prints nothing.
         if !self.quiet || counts.requests == counts.printed {
             return Ok(());
         }
@@ -113,6 +114,7 @@ impl Printer {
     /// The sum at the end.
     pub(super) fn end(&self, counts: &Counts) -> Result<(), Failure> {
         if self.output.json {
+            // Without --quiet each line of JSON is a request, and a sum would break that.
             return if self.quiet {
                 Ok(self.output.ndjson(&totals(counts))?)
             } else {
@@ -140,6 +142,7 @@ fn totals(counts: &Counts) -> Value {
 }
 
 fn answers(counts: &Counts) -> String {
+    // A BTreeMap, so the statuses are in order and two runs can be compared.
     let each = counts
         .answers
         .iter()
@@ -148,6 +151,7 @@ fn answers(counts: &Counts) -> String {
 }
 
 fn as_text(received: &Received) -> Styled {
+    // Line breaks in method and path are escaped as well: what a sender writes stays on this line.
     let text = Styled::plain(format_args!(
         "{} #{} {} {} → ",
         received.at,
@@ -183,6 +187,7 @@ fn as_text(received: &Received) -> Styled {
 /// JSON indented, anything else as it is.
 fn body(received: &Received) -> String {
     match serde_json::from_slice::<Value>(&received.body) {
+        // Only objects and arrays are indented: a number or a text is shown as it was written.
         Ok(value @ (Value::Object(_) | Value::Array(_))) => {
             serde_json::to_string_pretty(&value).unwrap_or_default()
         }
@@ -214,6 +219,7 @@ fn all_headers(headers: &HeaderMap) -> Value {
     for (name, value) in headers {
         let value = String::from_utf8_lossy(value.as_bytes());
         match object.get_mut(name.as_str()) {
+            // Several headers of one name are the same as one with commas (RFC 9110, section 5.3).
             Some(Value::String(known)) => known.push_str(&format!(", {value}")),
             _ => drop(object.insert(name.to_string(), value.into())),
         }

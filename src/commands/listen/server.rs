@@ -149,7 +149,10 @@ async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Res
         receiver.verifier.verify(&parts.headers, &body, at)
     };
     let consent = receiver.behaviour.consent.as_ref().filter(|_| asks);
+    // Numbers and statuses are given out under one lock, so both are in the order of arrival.
     let (number, status) = receiver.choose(consent.is_some());
+    // As a real receiver would answer: a sender with a wrong secret must not see success. A failure
+    // that was asked for stays what it is.
     let status = if matches!(verified, Verified::Bad(_)) && status < 300 {
         401
     } else {
@@ -174,6 +177,7 @@ async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Res
     if hang {
         std::future::pending::<()>().await;
     }
+    // After it was handed on: what is printed need not wait for the delay.
     tokio::time::sleep(receiver.behaviour.delay).await;
     let mut response = receiver.answer(status);
     if let Some(consent) = consent {

@@ -13,6 +13,7 @@ use crate::output::{items, text};
 /// What to say when no enabled endpoint subscribes to this notification; `None` when one does, or
 /// when it cannot be known, as with a key that may only enqueue.
 pub(super) async fn warning(client: &Client, draft: &NotificationDraft) -> Option<String> {
+    // The API refuses an endpoint that does not exist, so this one is delivered to.
     if draft.endpoint_id.is_some() {
         return None;
     }
@@ -21,6 +22,7 @@ pub(super) async fn warning(client: &Client, draft: &NotificationDraft) -> Optio
         .as_ref()
         .map(|tenant| format!(" of the tenant {tenant}"))
         .unwrap_or_default();
+    // As the API accepts it, so that its phone number is found in the same place.
     let notification = accept(
         draft.clone(),
         tenant.clone().unwrap_or_default(),

@@ -83,6 +83,7 @@ impl Sender {
     /// # Errors
     /// It could not be sent.
     pub(super) async fn one(&mut self, draft: NotificationDraft) -> Result<(), Failure> {
+        // The id is chosen here, so that a try whose answer got lost can be repeated.
         let draft = named(draft);
         self.batch(vec![Item {
             line: 0,
@@ -105,10 +106,13 @@ impl Sender {
         let unreadable =
             |error| Failure::wrong_use(format!("{} cannot be read: {error}", path.display()));
         let mut lines = Lines::open(path).await.map_err(unreadable)?;
+        // Only after it was opened: a file that is missing is reported, and not counted as empty.
         self.total = count(path).await;
         self.bar = output::progress(self.total, "sent");
         let interrupted = job::interrupt()?;
         tokio::pin!(interrupted);
+        // Stopping drops the request that is being sent. Whether its batch was accepted stays open,
+        // and `stopped` says so.
         let all = tokio::select! {
             all = self.each(&mut lines, batch_size) => all,
             () = &mut interrupted => {
@@ -171,6 +175,7 @@ impl Sender {
     /// Sends a batch, again and again while the other side is away.
     async fn batch(&mut self, items: Vec<Item>) -> Result<(), Failure> {
         let mut pause = Reconnect::default();
+        // Anew for each batch: --max-wait bounds one outage and not the sending of a long file.
         let deadline = Instant::now() + self.max_wait;
         let mut waiting = items;
         if let Some(first) = waiting.first() {
@@ -184,6 +189,7 @@ impl Sender {
                 break;
             }
             let wait = pause.next().max(settled.retry_after.unwrap_or_default());
+            // Gives up before a wait that would end too late, and not after it.
             if Instant::now() + wait > deadline {
                 return Err(self.give_up(&waiting, &settled.why));
             }
@@ -257,6 +263,7 @@ impl Sender {
                 }
             }
         }
+        // One write for the whole batch: each makes the progress bar draw again.
         if !self.quiet && !page.is_empty() {
             self.bar.suspend(|| self.output.line(page.trim_end()))?;
         }
@@ -353,6 +360,7 @@ fn read(line: Line) -> Result<(NotificationDraft, usize), String> {
     let column = |said: String| said.replace(" at line 1 column ", " at column ");
     let draft: NotificationDraft = serde_path_to_error::deserialize(&mut reader)
         .map_err(|error| column(reading::sentence(&error.path().to_string(), error.inner())))?;
+    // A second object on the line would be lost without a word.
     reader.end().map_err(|error| column(error.to_string()))?;
     Ok((named(draft), text.len()))
 }

@@ -73,6 +73,7 @@ impl DraftFlags {
 
     /// The notification that the flags describe.
     pub(super) fn read(self) -> Result<NotificationDraft, Failure> {
+        // clap requires each with the other; this names both should only one be there.
         let (Some(kind), Some(payload)) = (self.kind, self.payload) else {
             return Err(Failure::wrong_use(
                 "a notification needs --type and --payload",
@@ -109,6 +110,8 @@ impl DraftFlags {
 
 /// JSON from a flag, byte for byte: the value itself, or `@FILE`.
 fn raw(flag: &str, text: &str) -> Result<RawJson, Failure> {
+    // Kept as text: read into a value, 1.0e2 would become 100.0, and a payload is delivered byte
+    // for byte.
     let content = match text.strip_prefix('@') {
         None => Ok(text.to_owned()),
         Some("-") => std::io::read_to_string(std::io::stdin()),
@@ -116,6 +119,7 @@ fn raw(flag: &str, text: &str) -> Result<RawJson, Failure> {
     };
     let content = content
         .map_err(|error| Failure::wrong_use(format!("{flag}: {text} cannot be read: {error}")))?;
+    // The newline at the end of a file is not part of the value.
     RawJson::parse(content.trim().to_owned()).map_err(|error| {
         Failure::wrong_use(format!("{flag} is not JSON: {error}")).hint(
             "texts need quotes: --payload '\"hello\"'; a file is named with @: --payload \

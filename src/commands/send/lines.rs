@@ -50,6 +50,8 @@ impl Lines {
                 }
                 let end = chunk.iter().position(|byte| *byte == b'\n');
                 let part = end.unwrap_or(chunk.len());
+                // The rest of a line that is too long is read and dropped, so that the next one
+                // begins where it should.
                 too_long |= line.len() + part > MAX_LINE;
                 if !too_long {
                     line.extend_from_slice(&chunk[..part]);
@@ -60,6 +62,7 @@ impl Lines {
                     break false;
                 }
             };
+            // Empty lines count, so that the numbers are those of an editor.
             self.number += 1;
             if too_long {
                 return Ok(Some(Line::TooLong));
@@ -68,6 +71,7 @@ impl Lines {
             if !text.is_empty() {
                 return Ok(Some(Line::Text(text.to_vec())));
             }
+            // Only now: a last line without a newline is a line as well.
             if ended {
                 return Ok(None);
             }

@@ -82,6 +82,7 @@ pub(crate) struct SendArgs {
 
 /// Runs `posthaste send`; exit code 1 when anything was refused.
 pub(crate) async fn run(global: &Global, args: SendArgs) -> Done {
+    // `--file -` and a bare `-` are the same.
     let input = args.file.or_else(|| args.stdin.map(PathBuf::from));
     if input.is_none() && !args.draft.is_given() {
         return Err(Failure::wrong_use(
@@ -109,6 +110,8 @@ pub(crate) async fn run(global: &Global, args: SendArgs) -> Done {
         None => sender.one(args.draft.read()?).await,
         Some(path) => sender.lines(&path, usize::from(args.batch)).await,
     };
+    // Closed even when sending failed; the embedded queue is in the store, which is closed after
+    // it.
     sender.close().await;
     if let Some(store) = store {
         store.close().await;

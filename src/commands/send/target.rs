@@ -91,6 +91,7 @@ async fn send_to_api(client: &Client, items: &[Item]) -> Result<Vec<Answer>, Api
         .post(&["v1", "notifications", "batch"], &drafts)
         .await?;
     let results = crate::output::items(&answer);
+    // Results belong to items by their place: with another number none could be trusted.
     if results.len() != items.len() {
         let message = format!(
             "the API answered {} results for {} notifications",
@@ -124,6 +125,7 @@ fn read_result(result: &Value) -> Answer {
                     why = format!("{why}; {said}");
                 }
             }
+            // These two pass by themselves; anything else would be refused again.
             let later = error
                 .get("status")
                 .and_then(Value::as_u64)
@@ -169,6 +171,7 @@ async fn send_to_broker(
             })),
         }
     }
+    // Confirms are in the order of what was published; items that were refused have their answer.
     let mut confirms = publish(broker, good).await.into_iter();
     let settle = |answer: Option<Answer>| {
         answer.unwrap_or_else(|| match confirms.next() {
@@ -186,6 +189,7 @@ async fn send_to_broker(
                 code: "refused".to_owned(),
                 why: error.to_string(),
             },
+            // Sent again rather than lost: its id keeps it from being delivered twice.
             None => Answer::Later {
                 why: "the broker gave no answer".to_owned(),
                 retry_after: None,

@@ -73,25 +73,31 @@ impl Keys {
         key: &str,
     ) -> Result<Caller, Problem> {
         let hash = hash_key(key);
+        // Hashes are compared, and in constant time: how long it takes says nothing about the key.
         if let Some((admin, caller)) = &self.admin
             && bool::from(admin.ct_eq(&hash))
         {
             return Ok(caller.clone());
         }
         let now = clock.now();
+        // That it has not expired is checked each time: that needs no store.
         if let Some(caller) = self.remembered(&hash, TRUST) {
             return usable(caller, now);
         }
         match store.key_by_hash(&hash).await {
             Ok(Some(key)) => {
+                // Remembered before it is judged: a revoked key that keeps coming costs one query a
+                // second.
                 let caller = usable(self.remember(hash, Caller::of(key)), now)?;
                 note_use(store, caller.key(), now);
                 Ok(caller)
             }
             Ok(None) => {
+                // Else it would be good for another minute if the store went away now.
                 self.forget(&hash);
                 Err(Problem::new(Code::InvalidKey, "the API key is not known"))
             }
+            // Only while the store cannot answer: when it says no, nothing remembered helps.
             Err(error) if error.is_transient() => match self.remembered(&hash, TRUST_WITHOUT_STORE)
             {
                 Some(caller) => usable(caller, now),
@@ -116,6 +122,7 @@ impl Keys {
             .seen
             .write()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
+        // Forgetting all costs one query for each key that comes next, and needs no order of use.
         if seen.len() >= MAX_REMEMBERED {
             seen.clear();
         }
@@ -163,6 +170,7 @@ fn note_use(store: &Store, key: &ApiKey, now: Timestamp) {
     let store = store.clone();
     let id = key.id.clone();
     tokio::spawn(async move {
+        // The store compares the time again: other processes see the same key.
         if let Err(error) = store.note_key_use(&id, now, due).await {
             tracing::debug!(key = %id, %error, "the last use of an API key could not be kept");
         }

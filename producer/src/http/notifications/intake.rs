@@ -83,6 +83,7 @@ pub(in crate::http) async fn take_in(
     carried: Carried<'_>,
     items: Vec<Result<Item, Problem>>,
 ) -> Vec<Result<AcceptedView, Problem>> {
+    // One time for all items: an unknown endpoint is looked for once a request, not once an item.
     let (now, asked_at) = (api.clock.now(), Instant::now());
     let mut stages = Vec::with_capacity(items.len());
     let mut named = Vec::new();
@@ -105,12 +106,18 @@ pub(in crate::http) async fn take_in(
         named.extend(names.map(|names| Named { index, ..names }));
     }
     if !named.is_empty() {
+        // Known ids come before the claims: an item that contradicts its id must not claim
+        // anything.
         match known(api, &mut stages, &mut named).await {
             Ok(known) => claim(api, &mut stages, named, &known).await,
+            // Without the store an item with an id or a key cannot be recognised, so it is not
+            // accepted. Those without go on.
             Err(error) => refuse_all(&mut stages, &named, &error.into()),
         }
     }
     let results = publish_checked(api, carried.traceparent, &stages).await;
+    // Only after the confirms: a key that is marked as done for a message that the broker does not
+    // have would lose it.
     finish(api, &stages, &results).await;
     results
 }
@@ -156,8 +163,11 @@ async fn check(
             }
         },
     };
+    // Written down before the fingerprint: it must not depend on whether the client named the
+    // tenant or its API key did.
     draft.tenant = Some(tenant.clone());
     let mut keys = Vec::new();
+    // With prefixes, as an id and an Idempotency-Key of the same text are different things.
     keys.extend(idempotency_key.map(|key| format!("key:{key}")));
     keys.extend(draft.id.as_ref().map(|id| format!("id:{id}")));
     let named = (!keys.is_empty()).then(|| Named {
@@ -251,6 +261,7 @@ async fn claim(
     };
     let mut first_with: HashMap<(TenantId, String), usize> = HashMap::new();
     for item in named {
+        // Every item takes as many answers as it has keys, in the order of the claims.
         let begun: Vec<Begun> = answers.by_ref().take(item.keys.len()).collect();
         let index = item.index;
         if let Stage::Checked {
@@ -259,6 +270,8 @@ async fn claim(
         } = &mut stages[index]
         {
             let tenant = notification.tenant.clone();
+            // Of two equal items the store answers the second as if its key were in progress
+            // elsewhere. That the first is in this very batch is known only here.
             let twin = item
                 .keys
                 .iter()
@@ -308,6 +321,8 @@ enum Settled {
 fn settle(begun: Vec<Begun>) -> Settled {
     let mut settled = Settled::Fresh;
     for answer in begun {
+        // The strongest answer wins: a conflict refuses the item, a finished request is its answer,
+        // and only then is a claim that was cut off taken up again.
         settled = match (settled, answer) {
             (Settled::Conflict, _) | (_, Begun::Mismatch) => Settled::Conflict,
             (Settled::Done(view), _) => Settled::Done(view),
@@ -375,6 +390,7 @@ async fn publish_checked(
         Stage::Checked { notification, .. } => Some(notification.clone()),
         Stage::Known(_) | Stage::Twin(_) | Stage::Refused(_) => None,
     });
+    // Copies: the stages still need theirs, to mark the keys as done.
     let mut checked: Vec<Notification> = checked.collect();
     let mut span = trace::publish(&api.tracer, traceparent, &mut checked);
     let confirms = publish(&*api.broker, checked).await;
@@ -384,6 +400,7 @@ async fn publish_checked(
     }
     drop(span);
     api.metrics.accepted(Source::Http, accepted as u64);
+    // One line for the batch: its messages mostly fail for one reason.
     if let Some(Err(error)) = confirms.iter().find(|confirm| confirm.is_err()) {
         log_refusal(error, confirms.len() - accepted);
     }
@@ -393,6 +410,7 @@ async fn publish_checked(
         answers.push(match stage {
             Stage::Known(view) => Ok(view.clone()),
             Stage::Refused(problem) => Err(problem.clone()),
+            // The first of two twins is earlier in the batch, so its answer is there.
             Stage::Twin(first) => answers[*first].clone().map(|view| AcceptedView {
                 deduplicated: true,
                 ..view

@@ -63,6 +63,7 @@ impl BodyEncoding {
 
 fn gunzip(body: &[u8], limit: usize) -> Result<Bytes, Problem> {
     let mut decoded = Vec::new();
+    // One byte more than allowed is enough to see that it is too large; the rest stays packed.
     let mut reader = MultiGzDecoder::new(body).take(limit as u64 + 1);
     if let Err(error) = reader.read_to_end(&mut decoded) {
         return Err(Problem::new(

@@ -107,11 +107,13 @@ pub(in crate::http) async fn read(
             format!("the body may have at most {limit} bytes"),
         )
     };
+    // Before the body: what is encoded in another way need not be read.
     let encoding = body_encoding::of(request.headers())?;
     let announced = request
         .headers()
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse().ok());
+    // By its length alone: a client that waits for `100 Continue` need not send it.
     if announced.is_some_and(|length: u64| length > limit as u64) {
         return Err(too_large());
     }
@@ -166,6 +168,7 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Api>> for Params<T> {
                 let reason = text
                     .strip_prefix("Failed to deserialize query string: ")
                     .unwrap_or(&text);
+                // serde puts the name of the parameter before the first colon, if it knows one.
                 match reason.split_once(": ") {
                     Some((name, rest)) if !name.contains(' ') => Problem::new(
                         Code::InvalidQuery,

@@ -48,6 +48,8 @@ pub(in crate::http) fn explain<T: DeserializeOwned>(
         Category::Data => {
             let mut reader = serde_json::Deserializer::from_slice(bytes);
             let path = match serde_path_to_error::deserialize::<_, T>(&mut reader) {
+                // Not to be expected of a text that failed before; then the body as a whole is
+                // named.
                 Ok(_) => String::new(),
                 Err(located) => located.path().to_string(),
             };

@@ -33,6 +33,7 @@ pub(in crate::http) fn page_request(
     cursor: Option<&str>,
 ) -> Result<PageRequest, Problem> {
     let limit = limit.unwrap_or(DEFAULT_LIMIT);
+    // Refused and not cut: a client that asked for more would take a full page for the last one.
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(Problem::field(
             Code::InvalidQuery,

@@ -95,6 +95,7 @@ pub(in crate::http) fn publish(
         if messaging.system == "rabbitmq" {
             span.set(names::MESSAGING_ROUTING_KEY, messaging.routing_key);
         }
+        // A batch has one span. It cannot name a thousand ids, so it says how many there are.
         if notifications.len() == 1 {
             span.set(names::MESSAGING_MESSAGE_ID, first.id.as_str().to_owned());
             span.set(names::NOTIFICATION_ID, first.id.as_str().to_owned());

@@ -12,6 +12,7 @@ pub(super) const SECRET: &str = "the header, such as 'X-API-KEY: key-123'";
 /// The name and the value of the header in a secret.
 pub(super) fn read(text: &str) -> Option<(HeaderName, &str)> {
     let (name, value) = text.split_once(':')?;
+    // The space tells a header from another secret with a colon in it, such as user:password.
     let value = value.strip_prefix(' ')?.trim();
     Some((HeaderName::try_from(name.trim()).ok()?, value)).filter(|(_, value)| !value.is_empty())
 }

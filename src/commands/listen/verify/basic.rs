@@ -18,6 +18,7 @@ pub(super) fn check(came: &Came<'_>, secrets: &[Secret]) -> Result<(), String> {
     let given = STANDARD
         .decode(encoded)
         .map_err(|_| "Authorization: Basic is not followed by base64")?;
+    // Compared as one text: a password may have a colon in it, a user may not (RFC 7617).
     if secrets
         .iter()
         .any(|secret| secret.expose().as_bytes().ct_eq(&given).into())

@@ -19,6 +19,8 @@ pub(super) fn shows(headers: &HeaderMap) -> bool {
 
 /// Its attributes are those of an event.
 pub(super) fn check(came: &Came<'_>) -> Result<(), String> {
+    // The media type first: a structured event shows itself by nothing else, one in binary mode
+    // only by its headers.
     match media_type(came.headers).as_str() {
         STRUCTURED => structured(came.body),
         other if other.starts_with("application/cloudevents") => {
@@ -44,6 +46,7 @@ fn structured(body: &[u8]) -> Result<(), String> {
     {
         match value {
             Value::String(text) => attributes.push((name.clone(), text.clone())),
+            // Extensions may be booleans and numbers; the required attributes are texts.
             Value::Null | Value::Bool(_) | Value::Number(_)
                 if !REQUIRED.contains(&name.as_str()) => {}
             _ => return Err(format!("{name} must be a string")),
@@ -68,6 +71,7 @@ fn binary(came: &Came<'_>) -> Result<(), String> {
     if attributes.iter().any(|(name, _)| name == "datacontenttype") {
         return Err("ce-datacontenttype must not be set: Content-Type takes its place".to_owned());
     }
+    // In binary mode Content-Type is the datacontenttype: data without it cannot be read.
     if !came.body.is_empty() && media_type(came.headers).is_empty() {
         return Err("the data has no Content-Type".to_owned());
     }
@@ -106,6 +110,7 @@ fn check_attributes(attributes: &[(String, String)]) -> Result<(), String> {
         return Err("specversion is not 1.0".to_owned());
     }
     match value("time") {
+        // The time is optional, but not free in its form.
         Some(time) if Timestamp::parse(time).is_err() => {
             Err("time is not an RFC 3339 time".to_owned())
         }

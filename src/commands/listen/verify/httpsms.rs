@@ -35,6 +35,7 @@ pub(super) fn check(came: &Came<'_>, secrets: &[Secret]) -> Result<(), String> {
         );
     };
     let algorithm = part::<Head>(head, "header")?.alg;
+    // Before the signature: a token that names another algorithm, or none, must not get further.
     if algorithm != "HS256" {
         return Err("the token's alg is not HS256".to_owned());
     }
@@ -48,6 +49,7 @@ pub(super) fn check(came: &Came<'_>, secrets: &[Secret]) -> Result<(), String> {
     {
         return Err("the token's signature does not match any --secret".to_owned());
     }
+    // Only now: what is not signed is not believed.
     let claims: Claims = part(claims, "claims")?;
     let now = came.now.as_seconds();
     match claims {

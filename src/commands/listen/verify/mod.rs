@@ -80,6 +80,7 @@ impl Format {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         match text {
             "auto" => return Ok(Self::Auto),
+            // `raw` has no proof, so there is nothing to verify.
             "none" | "raw" => return Ok(Self::None),
             _ => {}
         }
@@ -234,12 +235,17 @@ impl Verifier {
                 .cloned()
                 .collect();
             if secrets.is_empty() && format != Format::Cloudevents {
+                // Remembered for the answer: a request that is signed for another secret should not
+                // be told that it has no signature.
                 of_no_use = Some(format);
                 continue;
             }
+            // A request that shows several proofs must pass them all: one does not make up for
+            // another.
             if let Err(why) = format.check(came, &secrets) {
                 return Some(Err(why));
             }
+            // That something is a well-formed CloudEvent says nothing of its sender.
             proven |= format != Format::Cloudevents;
             good = true;
         }
@@ -271,6 +277,7 @@ impl<'a> Came<'a> {
     /// What stands behind the scheme in `Authorization`.
     fn authorization(&self, scheme: &str) -> Option<&'a str> {
         let value = self.headers.get("authorization")?.to_str().ok()?;
+        // The header may be shorter than the scheme.
         let (head, rest) = value.split_at_checked(scheme.len())?;
         head.eq_ignore_ascii_case(scheme).then_some(rest)
     }
@@ -278,6 +285,7 @@ impl<'a> Came<'a> {
 
 /// HMAC-SHA256, compared in constant time.
 fn is_hmac(key: &[u8], parts: &[&[u8]], signature: &[u8]) -> bool {
+    // HMAC takes keys of any length, so this does not fail; `verify_slice` takes constant time.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
         return false;
     };

@@ -50,6 +50,7 @@ impl Key {
     fn fits(&self, signed: &[&[u8]], signature: &[u8]) -> bool {
         match self {
             Self::Symmetric(key) => is_hmac(key, signed, signature),
+            // Strict: it refuses weak public keys as well, under which signatures can be forged.
             Self::Asymmetric(key) => Signature::from_slice(signature)
                 .is_ok_and(|signature| key.verify_strict(&signed.concat(), &signature).is_ok()),
         }
@@ -58,6 +59,7 @@ impl Key {
 
 /// One of the signatures fits one of the secrets, and the timestamp is of now.
 pub(super) fn check(came: &Came<'_>, secrets: &[Secret]) -> Result<(), String> {
+    // Where both sets of headers are there, the standard ones count.
     let svix = came.headers.contains_key("svix-signature")
         && !came.headers.contains_key("webhook-signature");
     let prefix = if svix { "svix" } else { "webhook" };
@@ -81,6 +83,8 @@ pub(super) fn check(came: &Came<'_>, secrets: &[Secret]) -> Result<(), String> {
         .split(' ')
         .filter_map(|entry| entry.split_once(','))
     {
+        // A key is only tried on signatures of its own kind. Several may come while a secret is
+        // being rotated: one that verifies is enough.
         for key in keys.iter().filter(|key| key.version() == version) {
             compared = true;
             if STANDARD
