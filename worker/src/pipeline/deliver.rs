@@ -47,7 +47,7 @@ pub struct Pipeline {
     pub broker: Arc<dyn Broker>,
     /// Decides which endpoint may get another request now.
     pub admission: Admission,
-    /// Makes the attempts.
+    /// Makes the attempts, within the timeout of their endpoints.
     pub attempter: Attempter,
     /// Takes results, to be recorded in the store.
     pub recorder: Recorder,
