@@ -245,7 +245,10 @@ async fn novus_answers_are_read_as_novu_reads_them() {
             body.len()
         );
         let receiver = Rude::start(sms(&answer)).await;
-        let settings = json!({"apiKeyRequestHeader": "X-API-KEY", "apiKey": "key-123", "from": "MyApp", "idPath": path});
+        let settings = json!({
+            "apiKeyRequestHeader": "X-API-KEY", "apiKey": "key-123", "from": "MyApp",
+            "idPath": path,
+        });
         let endpoint = api
             .endpoint(
                 &receiver.url,

@@ -134,7 +134,10 @@ async fn what_posthaste_sends_changes_nothing_in_posthaste() {
     let answer = api.delivery(&delivery).await["attempts"][0]["response_body"].to_string();
     assert!(answer.contains("too_many_hops"), "{answer}");
     // Nobody else can claim that it is not so.
-    let own = json!({ "url": "https://hooks.example/x", "wire_format": "raw", "headers": { "Posthaste-Hops": "0" } });
+    let own = json!({
+        "url": "https://hooks.example/x", "wire_format": "raw",
+        "headers": { "Posthaste-Hops": "0" },
+    });
     let (status, problem) = api.call(Method::POST, "/v1/endpoints", Some(own)).await;
     assert_eq!(status.as_u16(), 422, "{problem}");
 }

@@ -133,7 +133,11 @@ impl Scene {
 
     /// Enqueues so many at once; waits until all are at their end.
     async fn deliver(&self, endpoint: &Value, count: usize) -> Vec<Value> {
-        let item = |n: usize| json!({"type": "order.paid", "payload": {"n": n}, "endpoint_id": endpoint["id"]});
+        let item = |n: usize| {
+            json!({
+                "type": "order.paid", "payload": {"n": n}, "endpoint_id": endpoint["id"],
+            })
+        };
         let accepted = self
             .api
             .post("/v1/notifications/batch", (0..count).map(item).collect())

@@ -85,7 +85,12 @@ async fn by_batch(api: &Api, endpoint: &Value) -> Vec<String> {
 }
 
 async fn by_command(place: &Place, api: &Process, endpoint: &Value) -> Vec<String> {
-    let line = |n: usize| json!({"id": format!("line-{n}"), "type": "test.sent", "payload": n, "endpoint_id": endpoint["id"]});
+    let line = |n: usize| {
+        json!({
+            "id": format!("line-{n}"), "type": "test.sent", "payload": n,
+            "endpoint_id": endpoint["id"],
+        })
+    };
     let lines: Vec<String> = (0..EACH).map(|n| line(n).to_string()).collect();
     let arguments = ["send", "--file", "-", "--json"];
     let output = process::run(
@@ -113,8 +118,11 @@ channel = connection.channel()
 channel.confirm_delivery()
 for n in range(int(count)):
     body = json.dumps({"type": "test.sent", "payload": {"n": n}, "endpoint_id": endpoint})
-    properties = pika.BasicProperties(content_type="application/json", delivery_mode=2, message_id=f"pika-{n}")
-    channel.basic_publish(f"{prefix}.notifications", "notification", body, properties, mandatory=True)
+    properties = pika.BasicProperties(
+        content_type="application/json", delivery_mode=2, message_id=f"pika-{n}"
+    )
+    exchange = f"{prefix}.notifications"
+    channel.basic_publish(exchange, "notification", body, properties, mandatory=True)
 connection.close()
 "#;
     let arguments = [
@@ -216,7 +224,9 @@ async fn subscriptions_decide_who_gets_what() {
         "each succeeds and fails on its own"
     );
 
-    let body = json!({"type": "call.missed", "payload": {}, "recipient": {"phone_number": "+18005550199"}});
+    let body = json!({
+        "type": "call.missed", "payload": {}, "recipient": {"phone_number": "+18005550199"},
+    });
     let id = api.post("/v1/notifications", body).await["id"]
         .as_str()
         .unwrap()
@@ -285,7 +295,9 @@ async fn a_rate_limit_is_kept_and_everything_arrives() {
     let receiver = Receiver::start().await;
     let up = Process::start(&place, &["up"]).await;
     let api = Api::of(&up);
-    let limited = json!({"wire_format": "raw", "rate_limit_per_second": 20, "settings": {"traceparent": true}});
+    let limited = json!({
+        "wire_format": "raw", "rate_limit_per_second": 20, "settings": {"traceparent": true},
+    });
     let endpoint = api.endpoint(&receiver.url("/ok"), limited).await;
     let item = |n: usize| json!({"type": "a", "payload": n, "endpoint_id": endpoint["id"]});
     api.post("/v1/notifications/batch", (0..60).map(item).collect())

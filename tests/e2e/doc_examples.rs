@@ -34,7 +34,10 @@ fn text(endpoint: &Value, member: &str) -> String {
 fn sms_from_comet() -> Value {
     let sender = json!({"uid": "uid-5", "name": "John Paul"});
     json!({
-        "payload": {"messages": [{"sender": sender.clone(), "message": "Hi é"}], "senderDetails": sender, "smsContent": "é <&>"},
+        "payload": {
+            "messages": [{"sender": sender.clone(), "message": "Hi é"}],
+            "senderDetails": sender, "smsContent": "é <&>",
+        },
         "recipient": {"uid": "cometchat-uid-1", "name": "Andrew"},
     })
 }
@@ -82,7 +85,8 @@ fn examples(page: &str) -> Vec<Example> {
         },
         "cometchat-sms" => Example {
             endpoint: json!({"wire_format": page, "settings": {
-                "useBasicAuth": true, "basicAuthUsername": "cometchat", "basicAuthPassword": "pa:ss word-1",
+                "useBasicAuth": true, "basicAuthUsername": "cometchat",
+                "basicAuthPassword": "pa:ss word-1",
                 "appId": "app123", "region": "us",
             }}),
             notification: sms_from_comet(),
@@ -105,7 +109,9 @@ fn examples(page: &str) -> Vec<Example> {
         "novu-push" => Example {
             notification: json!({
                 "payload": {"title": "News é", "content": "Hello <&>", "payload": {"k": 1}},
-                "recipient": {"device_tokens": ["a-device-token"], "subscriber": {"subscriberId": "s1"}},
+                "recipient": {
+                    "device_tokens": ["a-device-token"], "subscriber": {"subscriberId": "s1"},
+                },
             }),
             environment: |endpoint| vec![("HMAC_SECRET_KEY", text(endpoint, "secret"))],
             proof: &["x-novu-signature"],
@@ -113,7 +119,9 @@ fn examples(page: &str) -> Vec<Example> {
             ..base
         },
         "raw" => Example {
-            endpoint: json!({"wire_format": page, "headers": {"Authorization": "Bearer 3fd0c2e91b77"}}),
+            endpoint: json!({
+                "wire_format": page, "headers": {"Authorization": "Bearer 3fd0c2e91b77"},
+            }),
             environment: |_| vec![("HOOK_TOKEN", "3fd0c2e91b77".to_owned())],
             proof: &["authorization"],
             proves_body: false,
@@ -311,8 +319,8 @@ headers, body = given['headers'], given['body'].encode()
 late = {**headers, 'webhook-timestamp': str(int(headers['webhook-timestamp']) - 301)}
 other = {**headers, 'webhook-id': 'another'}
 signature = {**headers, 'webhook-signature': given['tampered']}
-print([is_genuine(headers, body), is_genuine(headers, body + b' '), is_genuine(late, body), is_genuine(other, body),
-       is_genuine(signature, body)])
+tried = [(headers, body), (headers, body + b' '), (late, body), (other, body), (signature, body)]
+print([is_genuine(*one) for one in tried])
 ";
     let headers: serde_json::Map<String, Value> = request
         .header_list()

@@ -135,9 +135,12 @@ async fn failures_and_expiries_are_told_of(backend: Backend) {
             <3", "sim": "DEFAULT" });
     assert_eq!(of_failed.to_string(), whole.to_string());
     let of_expired = data(&requests, "message.send.expired", &url);
-    let whole = json!({ "message_id": of_expired["message_id"], "owner": "+18005550199", "send_attempt_count": 0,
-        "is_final": true, "request_id": null, "contact": "+18005550100", "encrypted": false, "user_id": "user-1",
-        "timestamp": expired["finished_at"], "content": "late", "sim": "DEFAULT" });
+    let whole = json!({
+        "message_id": of_expired["message_id"], "owner": "+18005550199", "send_attempt_count": 0,
+        "is_final": true, "request_id": null, "contact": "+18005550100", "encrypted": false,
+        "user_id": "user-1", "timestamp": expired["finished_at"], "content": "late",
+        "sim": "DEFAULT",
+    });
     assert_eq!(of_expired.to_string(), whole.to_string());
     assert_eq!(of_expired["message_id"].as_str().expect("an id").len(), 36);
 

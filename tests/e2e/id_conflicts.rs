@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 use crate::support::{Api, Backend, Place, Process, Receiver, eventually, process};
 
 fn body(id: &str, endpoint: &Value, n: u32) -> Value {
-    json!({"id": id, "type": "a", "payload": {"n": n}, "endpoint_id": endpoint["id"], "ttl_seconds": 600})
+    json!({
+        "id": id, "type": "a", "payload": {"n": n}, "endpoint_id": endpoint["id"],
+        "ttl_seconds": 600,
+    })
 }
 
 async fn publish(place: &Place, bodies: &[Value]) {

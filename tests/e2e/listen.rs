@@ -192,7 +192,9 @@ async fn checks_cloud_events_and_gives_consent() {
     let up = Process::start(&place, &["up"]).await;
     let api = Api::of(&up);
     for mode in ["structured", "binary"] {
-        let settings = json!({"mode": mode, "handshake": true, "origin": "events.example.com", "request_rate": 600});
+        let settings = json!({
+            "mode": mode, "handshake": true, "origin": "events.example.com", "request_rate": 600,
+        });
         let made = endpoint(
             &api,
             json!({"wire_format": "cloudevents", "settings": settings}),

@@ -32,7 +32,8 @@ fn group(id: &str, endpoint: &Value, count: usize) -> Value {
         .collect();
     let payload = json!({
         "messages": [{"sender": {"uid": "s", "name": "S"}, "message": "hello"}],
-        "groupDetails": {"guid": "g", "name": "G"}, "smsContent": "hello", "appId": "a", "region": "us",
+        "groupDetails": {"guid": "g", "name": "G"}, "smsContent": "hello", "appId": "a",
+        "region": "us",
     });
     json!({"id": id, "type": "sms.sent", "endpoint_id": endpoint["id"], "payload": payload,
         "recipient": {"recipients": members}})
@@ -220,7 +221,9 @@ async fn a_large_fan_out_holds_nobody_up_and_survives_a_kill() {
     api.post("/v1/notifications", push("large", None, 300))
         .await;
     receiver.wait_for("/push", 30).await;
-    let small = json!({"id": "small", "tenant": "other", "type": "a", "payload": 1, "endpoint_id": other["id"]});
+    let small = json!({
+        "id": "small", "tenant": "other", "type": "a", "payload": 1, "endpoint_id": other["id"],
+    });
     api.post("/v1/notifications", small).await;
     receiver.wait_for("/other", 1).await;
     let before = receiver.requests("/push").len();

@@ -40,7 +40,9 @@ async fn secrets_are_shown_once_and_never_again() {
             .post(&format!("/v1/endpoints/{id}/test"), json!({}))
             .await
             .to_string();
-        let bad = json!({"secret": format!("{setting}!"), "headers": {"Authorization": format!("{header}\n")}});
+        let bad = json!({
+            "secret": format!("{setting}!"), "headers": {"Authorization": format!("{header}\n")},
+        });
         let (status, problem) = api
             .call(Method::PATCH, &format!("/v1/endpoints/{id}"), Some(bad))
             .await;

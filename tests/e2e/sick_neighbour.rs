@@ -44,7 +44,11 @@ async fn healthy_endpoints_see_no_difference(backend: Backend) {
     for round in 0..RATE * SECONDS / 10 {
         tokio::time::sleep_until((begun + Duration::from_millis(round * 10_000 / RATE)).into())
             .await;
-        let item = |endpoint: &Value| json!({"type": "a", "payload": round, "endpoint_id": endpoint["id"]});
+        let item = |endpoint: &Value| {
+            json!({
+                "type": "a", "payload": round, "endpoint_id": endpoint["id"],
+            })
+        };
         sent.push(Instant::now());
         api.post(
             "/v1/notifications/batch",

@@ -131,7 +131,10 @@ async fn what_is_accepted_is_durable_where_the_server_would_not_wait_for_its_dis
     for sql in [
         "CREATE TABLE seen (value TEXT)",
         "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
-            'BEGIN INSERT INTO seen VALUES (current_setting(''synchronous_commit'')); RETURN NEW; END'",
+            'BEGIN
+                INSERT INTO seen VALUES (current_setting(''synchronous_commit''));
+                RETURN NEW;
+            END'",
         "CREATE TRIGGER note AFTER INSERT ON queue FOR EACH ROW EXECUTE FUNCTION note()",
         "CREATE TRIGGER note AFTER INSERT ON notifications FOR EACH ROW EXECUTE FUNCTION note()",
     ] {

@@ -113,7 +113,8 @@ async fn the_sdks_read_an_event_in_structured_mode() {
         named("cut", &headers, &body[..body.len() - 1]),
     ];
     let all = json!({
-        "id": "an id/é 1", "subject": SUBJECT, "dataschema": "https://example.com/schema?a=%20", "shard": 7,
+        "id": "an id/é 1", "subject": SUBJECT, "dataschema": "https://example.com/schema?a=%20",
+        "shard": 7,
         "urgent": true, "place": "Zürich, 1. Stock",
     });
     let python = event("2026-01-31T12:00:00.123456+00:00", all.clone());
@@ -146,12 +147,15 @@ async fn the_sdks_read_an_event_in_binary_mode() {
         named("no type", &without("ce-type"), body),
     ];
     let decoded = json!({
-        "id": "an id/é 1", "subject": SUBJECT, "dataschema": "https://example.com/schema?a=%20", "shard": "7",
+        "id": "an id/é 1", "subject": SUBJECT, "dataschema": "https://example.com/schema?a=%20",
+        "shard": "7",
         "urgent": "true", "place": "Zürich, 1. Stock", "source": "/shop?a=%20b",
     });
     let as_sent = json!({
-        "id": "an%20id/%C3%A9%201", "subject": ENCODED, "dataschema": "https://example.com/schema?a=%2520",
-        "shard": "7", "urgent": "true", "place": "Z%C3%BCrich,%201.%20Stock", "source": "/shop?a=%2520b",
+        "id": "an%20id/%C3%A9%201", "subject": ENCODED,
+        "dataschema": "https://example.com/schema?a=%2520",
+        "shard": "7", "urgent": "true", "place": "Z%C3%BCrich,%201.%20Stock",
+        "source": "/shop?a=%2520b",
     });
     let python = event("2026-01-31T12:00:00.123456+00:00", decoded);
     let older = event("2026-01-31T12:00:00.123456Z", as_sent.clone());

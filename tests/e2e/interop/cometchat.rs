@@ -11,7 +11,8 @@ use crate::support::program::{Language, Program};
 const SAMPLE: &str = "
 const http = require('node:http');
 const answer = (response, status, message) => {
-  response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify({ message }));
+  response.writeHead(status, { 'content-type': 'application/json' });
+  response.end(JSON.stringify({ message }));
 };
 const send = ({ uid, phno }, { groupDetails, senderDetails, smsContent }) => {
   if (!uid) throw new Error('Missing data.to.uid');
@@ -22,7 +23,9 @@ const send = ({ uid, phno }, { groupDetails, senderDetails, smsContent }) => {
 http.createServer(async (request, response) => {
   const chunks = [];
   for await (const chunk of request) chunks.push(chunk);
-  if (!(request.headers.authorization ?? '').startsWith('Basic ')) return answer(response, 401, 'Unauthorized');
+  if (!(request.headers.authorization ?? '').startsWith('Basic ')) {
+    return answer(response, 401, 'Unauthorized');
+  }
   const { trigger, data, webhook } = JSON.parse(Buffer.concat(chunks));
   if (trigger !== 'sms-notification-payload-generated' || webhook !== 'custom') {
     return answer(response, 400, 'Invalid trigger or webhook type');
@@ -38,7 +41,8 @@ class Refused(Exception):
     pass
 def check(headers, body):
     scheme, _, credentials = headers.get('authorization', '').partition(' ')
-    name, _, password = base64.b64decode(credentials, validate=True).decode(errors='replace').partition(':')
+    decoded = base64.b64decode(credentials, validate=True).decode(errors='replace')
+    name, _, password = decoded.partition(':')
     if (scheme, name, password) != ('Basic', given['name'], given['password']):
         raise Refused
     return [name, password]
@@ -50,22 +54,28 @@ class Refused extends Error {}
 judge((headers) => {
   const [scheme, credentials] = (headers.authorization ?? ' ').split(' ');
   const [name, ...password] = Buffer.from(credentials, 'base64').toString('utf8').split(':');
-  if (scheme !== 'Basic' || name !== given.name || password.join(':') !== given.password) throw new Refused();
+  if (scheme !== 'Basic' || name !== given.name) throw new Refused();
+  if (password.join(':') !== given.password) throw new Refused();
   return [name, password.join(':')];
 }, ['Refused']);
 ";
 
 fn settings(name: &str, password: &str) -> Value {
     let settings = json!({
-        "useBasicAuth": true, "basicAuthUsername": name, "basicAuthPassword": password, "appId": "app123",
+        "useBasicAuth": true, "basicAuthUsername": name, "basicAuthPassword": password,
+        "appId": "app123",
         "region": "us",
     });
     json!({"wire_format": "cometchat-sms", "settings": settings})
 }
 
 fn notification(details: &str, recipient: Value) -> Value {
-    let sender = json!({"uid": "cometchat-uid-4", "name": "Susan Marie", "avatar": "https://example.com/4.webp"});
-    let group = json!({"guid": "cometchat-guid-1", "name": "Hiking Group", "icon": "https://example.com/1.webp"});
+    let sender = json!({
+        "uid": "cometchat-uid-4", "name": "Susan Marie", "avatar": "https://example.com/4.webp",
+    });
+    let group = json!({
+        "guid": "cometchat-guid-1", "name": "Hiking Group", "icon": "https://example.com/1.webp",
+    });
     let details_of = if details == "groupDetails" {
         group
     } else {
@@ -106,7 +116,12 @@ async fn the_vendors_sample_takes_what_arrives() {
     sample
         .printed(&json!({"sent": ["one-on-one", "uid-1", "+919299334134", sms]}).to_string())
         .await;
-    let members = json!({"recipients": [{"uid": "uid-2", "name": "Bo"}, {"uid": "uid-3", "name": "Ça", "phno": "+3"}]});
+    let members = json!({
+        "recipients": [
+            {"uid": "uid-2", "name": "Bo"},
+            {"uid": "uid-3", "name": "Ça", "phno": "+3"},
+        ],
+    });
     let deliveries = deliver(&endpoint, notification("groupDetails", members), 2).await;
     assert_eq!(deliveries.len(), 2);
     assert!(

@@ -23,7 +23,8 @@ const NODE: &str = "
 const crypto = require('node:crypto');
 class Refused extends Error {}
 judge((headers, body) => {
-  const actual = crypto.createHmac('sha256', given.key).update(body.toString('utf8'), 'utf-8').digest('hex');
+  const hmac = crypto.createHmac('sha256', given.key);
+  const actual = hmac.update(body.toString('utf8'), 'utf-8').digest('hex');
   if (headers[given.header] !== actual) throw new Refused();
   return JSON.parse(body);
 }, ['Refused']);
@@ -48,7 +49,9 @@ async fn verified(
             (key, expected),
             ("another-key", &json!({"refused": "Refused"})),
         ] {
-            let given = json!({"key": key, "header": header, "requests": with_tampered(&request, &[header])});
+            let given = json!({
+                "key": key, "header": header, "requests": with_tampered(&request, &[header]),
+            });
             assert_only_genuine(&judged_by_python(PYTHON, &given).await, accepted, "Refused");
             assert_only_genuine(&judged_by_node(NODE, &given).await, accepted, "Refused");
         }
@@ -79,7 +82,8 @@ async fn novu_push_is_verified_as_its_page_shows() {
 #[tokio::test]
 async fn authgear_sms_is_verified_as_its_page_shows() {
     let message = json!({
-        "to": "+44123456789", "body": TEXT, "app_id": "demo", "template_name": "verification_sms.txt",
+        "to": "+44123456789", "body": TEXT, "app_id": "demo",
+        "template_name": "verification_sms.txt",
         "language_tag": "fr", "template_variables": {"app_name": "<french> & \
             more", "code": "420240"},
     });

@@ -48,7 +48,12 @@ def check(headers, body):
     assert all(one['id'] == event.get_id() and one.data == event.get_data() for one in older), older
     assert event.get_specversion() == '1.0' and event.get_datacontenttype() == 'application/json'
     assert event.get_time().utcoffset().total_seconds() == 0
-    return {'id': event.get_id(), 'type': event.get_type(), 'source': event.get_source(), 'data': event.get_data()}
+    return {
+        'id': event.get_id(),
+        'type': event.get_type(),
+        'source': event.get_source(),
+        'data': event.get_data(),
+    }
 judge(check, (BaseCloudEventException, ValueError))
 ";
 
@@ -57,7 +62,9 @@ judge(check, (BaseCloudEventException, ValueError))
 const NODE_BODY: &str = "
 const { CloudEvent, HTTP } = require('cloudevents');
 judge((headers, body) => {
-  if (HTTP.isEvent({ headers, body: body.toString() })) throw new Error('an event by its media type');
+  if (HTTP.isEvent({ headers, body: body.toString() })) {
+    throw new Error('an event by its media type');
+  }
   const { id, type, source, data } = new CloudEvent(JSON.parse(body), true);
   return { id, type, source, data };
 }, ['ValidationError', 'SyntaxError']);
@@ -67,9 +74,14 @@ judge((headers, body) => {
 fn events() -> [(&'static str, &'static str, Value); 8] {
     let message = "0b0123bb-ef2e-468f-908a-c026d51636aa";
     let received = json!({"message_id": message, "attachments": ["https://example.com/1.png"]});
-    let expired = json!({"message_id": message, "send_attempt_count": 1, "is_final": false, "request_id": null});
+    let expired = json!({
+        "message_id": message, "send_attempt_count": 1, "is_final": false, "request_id": null,
+    });
     let failed = json!({"id": message, "error_message": "NO_SERVICE", "request_id": null});
-    let beat = json!({"phone_id": message, "monitor_id": message, "last_heartbeat_timestamp": "2025-12-31T22:55:00Z"});
+    let beat = json!({
+        "phone_id": message, "monitor_id": message,
+        "last_heartbeat_timestamp": "2025-12-31T22:55:00Z",
+    });
     [
         ("message.phone.received", "/receive", received),
         (
@@ -125,8 +137,15 @@ async fn check_token(request: &Received, audience: &str) {
         .into_iter()
         .filter(|request| request["name"] != "changed body")
         .collect();
-    let mut given = json!({"key": KEY, "audience": audience, "issuer": "api.httpsms.com", "requests": requests});
-    let expected = |error: &str, none: &str, genuine: Value| json!({"as sent": genuine, "changed authorization": {"refused": error}, "no authorization": {"refused": none}});
+    let mut given = json!({
+        "key": KEY, "audience": audience, "issuer": "api.httpsms.com", "requests": requests,
+    });
+    let expected = |error: &str, none: &str, genuine: Value| {
+        json!({
+            "as sent": genuine, "changed authorization": {"refused": error},
+            "no authorization": {"refused": none},
+        })
+    };
     let python = expected("InvalidSignatureError", "DecodeError", genuine.clone());
     assert_eq!(judged_by_python(PYTHON_TOKEN, &given).await, python);
     let node = expected("JsonWebTokenError", "JsonWebTokenError", genuine);
@@ -232,7 +251,10 @@ async fn every_event_is_taken_by_jwt_libraries_and_cloudevents_sdks() {
     let (_, unsigned) = scene
         .deliver(
             json!({"wire_format": "httpsms", "secret": ""}),
-            json!({"type": "message.call.missed", "payload": data("message.call.missed", &events()[5].2)}),
+            json!({
+                "type": "message.call.missed",
+                "payload": data("message.call.missed", &events()[5].2),
+            }),
         )
         .await;
     let requests = [named("as sent", &unsigned.header_list(), unsigned.text())];

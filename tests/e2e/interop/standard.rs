@@ -9,12 +9,15 @@ const OTHER_SECRET: &str = "whsec_b3RoZXItb3RoZXItb3RoZXItb3RoZXItMzJieXRlcw==";
 
 const PYTHON: &str = "
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
-judge(lambda headers, body: Webhook(given['secret']).verify(body, headers), WebhookVerificationError)
+webhook = Webhook(given['secret'])
+judge(lambda headers, body: webhook.verify(body, headers), WebhookVerificationError)
 ";
 
 const NODE: &str = "
 const { Webhook } = require('standardwebhooks');
-judge((headers, body) => new Webhook(given.secret).verify(body.toString(), headers), ['WebhookVerificationError']);
+const webhook = new Webhook(given.secret);
+const verify = (headers, body) => webhook.verify(body.toString(), headers);
+judge(verify, ['WebhookVerificationError']);
 ";
 
 // Svix's libraries verify and leave the parsing to the caller.
@@ -39,7 +42,9 @@ fn proof(prefix: &str) -> [String; 3] {
 
 async fn verdicts(request: &Received, prefix: &str, secret: &str) -> Vec<Value> {
     let proof = proof(prefix);
-    let given = json!({"secret": secret, "requests": with_tampered(request, &proof.each_ref().map(String::as_str))});
+    let given = json!({
+        "secret": secret, "requests": with_tampered(request, &proof.each_ref().map(String::as_str)),
+    });
     let mut verdicts = vec![
         judged_by_python(PYTHON_SVIX, &given).await,
         judged_by_node(NODE_SVIX, &given).await,
@@ -90,7 +95,10 @@ async fn standard_webhooks_and_svix_verify_what_arrives() {
         verify(&request, prefix, secret(&endpoint), &body).await;
     }
     // Other wire formats carry the same headers where a secret is brought along.
-    let settings = json!({"wire_format": "cloudevents", "secret": "whsec_dGhlLXNlY3JldC10aGUtc2VjcmV0LXRoZS1zZWNyZXQ="});
+    let settings = json!({
+        "wire_format": "cloudevents",
+        "secret": "whsec_dGhlLXNlY3JldC10aGUtc2VjcmV0LXRoZS1zZWNyZXQ=",
+    });
     let (_, request) = scene
         .deliver(settings.clone(), json!({"payload": text()}))
         .await;
@@ -139,7 +147,8 @@ const PYTHON_ED25519: &str = "
 import base64
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-key = Ed25519PublicKey.from_public_bytes(base64.b64decode(given['public_key'].removeprefix('whpk_')))
+public_key = base64.b64decode(given['public_key'].removeprefix('whpk_'))
+key = Ed25519PublicKey.from_public_bytes(public_key)
 def check(headers, body):
     signed = f\"{headers['webhook-id']}.{headers['webhook-timestamp']}.\".encode() + body
     version, signature = headers['webhook-signature'].split(' ')[0].split(',')
@@ -155,7 +164,8 @@ class Unverified extends Error {}
 const x = Buffer.from(given.public_key.slice('whpk_'.length), 'base64').toString('base64url');
 const key = crypto.createPublicKey({ format: 'jwk', key: { kty: 'OKP', crv: 'Ed25519', x } });
 judge((headers, body) => {
-  const signed = Buffer.concat([Buffer.from(`${headers['webhook-id']}.${headers['webhook-timestamp']}.`), body]);
+  const before = `${headers['webhook-id']}.${headers['webhook-timestamp']}.`;
+  const signed = Buffer.concat([Buffer.from(before), body]);
   const [version, signature] = (headers['webhook-signature'] ?? 'v1a,').split(' ')[0].split(',');
   if (version !== 'v1a') throw new Error(version);
   if (crypto.verify(null, signed, key, Buffer.from(signature, 'base64'))) return JSON.parse(body);

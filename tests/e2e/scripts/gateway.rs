@@ -6,7 +6,10 @@ use super::{gateway, only, sms};
 use crate::wire_formats::{Scene, end, error};
 
 /// As a customer would write it.
-const SCRIPT: &str = r#"import type { CustomSMSGatewayPayload, CustomSMSGatewayResponse } from "https://deno.land/x/authgear_deno_hook@v1.5.0/mod.ts";
+const SCRIPT: &str = r#"import type {
+  CustomSMSGatewayPayload,
+  CustomSMSGatewayResponse,
+} from "https://deno.land/x/authgear_deno_hook@v1.5.0/mod.ts";
 
 enum Verdict { Ok = "ok", Later = "rate_limited", Never = "delivery_rejected" }
 
@@ -21,7 +24,9 @@ export default async function (sms: CustomSMSGatewayPayload): Promise<CustomSMSG
   const told = await answer.json().catch(() => null);
   console.log("answered", answer.status, told);
   if (answer.ok) return { code: Verdict.Ok };
-  if (answer.status === 429) return { code: Verdict.Later, provider_error_code: String(told.error) };
+  if (answer.status === 429) {
+    return { code: Verdict.Later, provider_error_code: String(told.error) };
+  }
   return { code: Verdict.Never, provider_error_code: String(told?.error) };
 }
 "#;
@@ -170,7 +175,7 @@ async fn a_gateway_that_is_away_is_called_again() {
         ("connection_refused", &json!("network"))
     );
     // Within the call of fetch, which goes over these lines.
-    let lines = (8..=12).map(|line| format!("(line {line}, column "));
+    let lines = (11..=15).map(|line| format!("(line {line}, column "));
     assert!(
         lines
             .into_iter()

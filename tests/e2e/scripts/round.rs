@@ -12,12 +12,18 @@ use crate::wire_formats::{Scene, end, merge};
 /// Every run gives something else, and a credential.
 const DICE: &str = r#"export default ({ payload }) => {
     console.log("thrown");
-    return { payload: { ...payload, dice: Math.random(), at: Date.now() }, headers: { "x-api-key": crypto.randomUUID() } };
+    return {
+        payload: { ...payload, dice: Math.random(), at: Date.now() },
+        headers: { "x-api-key": crypto.randomUUID() },
+    };
 };"#;
 
 /// Three failures, then success; and one more for the next round.
 fn retried() -> Value {
-    json!({ "timeout_ms": 30_000, "retry": { "max_retries": 3, "initial_delay_ms": 1_000, "multiplier": 1.0 } })
+    json!({
+        "timeout_ms": 30_000,
+        "retry": { "max_retries": 3, "initial_delay_ms": 1_000, "multiplier": 1.0 },
+    })
 }
 
 fn sent(requests: &[Received]) -> HashSet<(String, String)> {

@@ -298,8 +298,10 @@ async fn the_url_that_it_chooses_takes_the_place_of_the_endpoints_everywhere() {
 
     merge(&mut more, json!({ "secret": "a-key" }));
     let httpsms = scene.endpoint("httpsms", "/own", settings, more).await;
-    let payload = json!({ "message_id": "0b0123bb-ef2e-468f-908a-c026d51636aa", "user_id": "u", "owner": "+18005550199",
-        "contact": "+18005550100", "content": "x", "sim": "SIM1" });
+    let payload = json!({
+        "message_id": "0b0123bb-ef2e-468f-908a-c026d51636aa", "user_id": "u",
+        "owner": "+18005550199", "contact": "+18005550100", "content": "x", "sim": "SIM1",
+    });
     scene
         .outcome(
             &httpsms,
@@ -326,7 +328,8 @@ async fn the_url_that_it_chooses_takes_the_place_of_the_endpoints_everywhere() {
 #[tokio::test]
 async fn what_it_has_yet_to_write_is_not_checked_at_the_door() {
     let scene = Scene::start().await;
-    let script = r#"export default ({ payload }) => ({ payload: { to: payload.phone, body: payload.text } });"#;
+    let script = "export default ({ payload }) => \
+        ({ payload: { to: payload.phone, body: payload.text } });";
     let mut more = once();
     merge(
         &mut more,
@@ -344,7 +347,10 @@ async fn what_it_has_yet_to_write_is_not_checked_at_the_door() {
     scene.outcome(&endpoint, given).await;
     assert_eq!(only(&scene, "/echo").json()["to"], "+44123456789");
     // What it cannot change is checked as ever, alone and in a batch.
-    let bad = json!({ "type": "a.b", "payload": {}, "recipient": { "phone_number": 7 }, "endpoint_id": endpoint["id"] });
+    let bad = json!({
+        "type": "a.b", "payload": {}, "recipient": { "phone_number": 7 },
+        "endpoint_id": endpoint["id"],
+    });
     let refused = scene.refused("/v1/notifications", bad.clone()).await;
     assert_eq!(
         refused

@@ -159,7 +159,10 @@ pub fn unfiltered(query: &str) -> String {
 
 #[test]
 fn a_query_is_read() {
-    let query = r#"sum by (le, a) (rate(x_bucket{a="b|c", d=~"e|f"}[5m])) > 0.5 and on (g) max(y:z) or vector(1e3)"#;
+    let query = concat!(
+        r#"sum by (le, a) (rate(x_bucket{a="b|c", d=~"e|f"}[5m])) > 0.5 "#,
+        "and on (g) max(y:z) or vector(1e3)"
+    );
     let named = named(query);
     let text: Vec<_> = named
         .selectors

@@ -216,19 +216,27 @@ async fn answer(State(seen): State<Arc<Mutex<Seen>>>, request: Request) -> Respo
             StatusCode::OK.into_response()
         }
         "hang" => std::future::pending().await,
-        "retry-after" if nth == 1 => {
-            (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, number().to_string())]).into_response()
-        }
+        "retry-after" if nth == 1 => (
+            StatusCode::TOO_MANY_REQUESTS,
+            [(header::RETRY_AFTER, number().to_string())],
+        )
+            .into_response(),
         "redirect" => (StatusCode::FOUND, [(header::LOCATION, "/ok")]).into_response(),
         "provider" => axum::Json(serde_json::json!({
             "id": "push-1",
-            "data": {"id": "sms-1", "number": 42, "date": "2026-01-14T10:30:00.000Z", "X-Auth-Token": "tok-789"},
+            "data": {
+                "id": "sms-1", "number": 42, "date": "2026-01-14T10:30:00.000Z",
+                "X-Auth-Token": "tok-789",
+            },
         }))
         .into_response(),
         "echo" => format!("{:?}", parts.headers).into_response(),
         "echo-code" => {
             let said = format!("{:?}", parts.headers);
-            axum::Json(serde_json::json!({ "code": "delivery_rejected", "description": said })).into_response()
+            axum::Json(serde_json::json!({
+                "code": "delivery_rejected", "description": said,
+            }))
+            .into_response()
         }
         _ => StatusCode::OK.into_response(),
     }

@@ -37,7 +37,8 @@ async fn the_body_is_signed_as_the_gateway_signs() {
     let request = scene.receiver.requests("/sms").remove(0);
     let sent = concat!(
         r#"{"to":"+44123456789","body":"A \u0026 B \u003cc\u003e","app_id":"demo-enterprise","#,
-        r#""template_name":"verification_sms.txt","language_tag":"en","template_variables":{"code":"420240"}}"#
+        r#""template_name":"verification_sms.txt","language_tag":"en","#,
+        r#""template_variables":{"code":"420240"}}"#
     );
     assert_eq!(
         (body(&request), request.header("content-type")),
@@ -134,11 +135,17 @@ async fn what_the_provider_rejects_fails_with_its_code() {
     let rejected = [
         (
             "/top",
-            r#"{"code":"delivery_rejected","provider_error_code":"30003","description":"no such number"}"#,
+            concat!(
+                r#"{"code":"delivery_rejected","provider_error_code":"30003","#,
+                r#""description":"no such number"}"#
+            ),
         ),
         (
             "/info",
-            r#"{"code":"delivery_rejected","info":{"provider_error_code":"30003"},"description":"no such number"}"#,
+            concat!(
+                r#"{"code":"delivery_rejected","info":{"provider_error_code":"30003"},"#,
+                r#""description":"no such number"}"#
+            ),
         ),
     ];
     for (path, answer) in rejected {

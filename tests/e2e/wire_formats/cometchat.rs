@@ -21,9 +21,9 @@ fn payload(details: Value) -> Value {
 }
 
 fn one_on_one() -> Value {
-    payload(
-        json!({ "senderDetails": { "uid": "cometchat-uid-4", "name": "Susan Marie", "avatar": AVATAR } }),
-    )
+    payload(json!({
+        "senderDetails": { "uid": "cometchat-uid-4", "name": "Susan Marie", "avatar": AVATAR },
+    }))
 }
 
 #[tokio::test]
@@ -124,7 +124,9 @@ async fn a_group_gets_a_request_for_each_member() {
 #[tokio::test]
 async fn basic_authentication_is_sent_and_never_shown() {
     let scene = Scene::start().await;
-    let settings = json!({ "useBasicAuth": true, "basicAuthUsername": "cometchat", "basicAuthPassword": "pa:ss word-1" });
+    let settings = json!({
+        "useBasicAuth": true, "basicAuthUsername": "cometchat", "basicAuthPassword": "pa:ss word-1",
+    });
     let endpoint = scene
         .endpoint("cometchat-sms", "/echo", settings, once())
         .await;
@@ -148,11 +150,14 @@ async fn basic_authentication_is_sent_and_never_shown() {
     );
     let sent = concat!(
         r#"{"trigger":"sms-notification-payload-generated","data":{"to":{"uid":"cometchat-uid-1","#,
-        r#""phno":"+919299334134","name":"Andrew Joseph"},"messages":[{"sender":{"uid":"cometchat-uid-4","#,
-        r#""avatar":"https://assets.cometchat.io/sampleapp/v2/users/cometchat-uid-4.webp","name":"Susan Marie"},"#,
-        r#""message":"Are we meeting on this weekend?"}],"senderDetails":{"uid":"cometchat-uid-4","#,
-        r#""name":"Susan Marie","avatar":"https://assets.cometchat.io/sampleapp/v2/users/cometchat-uid-4.webp"},"#,
-        r#""smsContent":"You've received new messages from Susan Marie! Read them at https://your-website.com/chat."},"#,
+        r#""phno":"+919299334134","name":"Andrew Joseph"},"#,
+        r#""messages":[{"sender":{"uid":"cometchat-uid-4","#,
+        r#""avatar":"https://assets.cometchat.io/sampleapp/v2/users/cometchat-uid-4.webp","#,
+        r#""name":"Susan Marie"},"message":"Are we meeting on this weekend?"}],"#,
+        r#""senderDetails":{"uid":"cometchat-uid-4","name":"Susan Marie","#,
+        r#""avatar":"https://assets.cometchat.io/sampleapp/v2/users/cometchat-uid-4.webp"},"#,
+        r#""smsContent":"You've received new messages from Susan Marie! "#,
+        r#"Read them at https://your-website.com/chat."},"#,
         r#""appId":"app123","region":"us","webhook":"custom"}"#
     );
     assert_eq!(body(&request), sent);

@@ -19,7 +19,8 @@ fn with_key(more: Value) -> Value {
 
 fn received() -> Value {
     json!({ "type": "message.phone.received", "payload": {
-        "message_id": "0b0123bb-ef2e-468f-908a-c026d51636aa", "user_id": "XtABz6zdeFMoBLoltz6SREDvRSh2",
+        "message_id": "0b0123bb-ef2e-468f-908a-c026d51636aa",
+        "user_id": "XtABz6zdeFMoBLoltz6SREDvRSh2",
         "owner": "+18005550199", "contact": "+18005550100", "timestamp": "2025-12-31T23:59:58.814Z",
         "content": "Tom & Jerry <3", "sim": "SIM1" },
         "overrides": { "httpsms": { "id": "f4aed1d3-ab4f-42b9-b9dd-9fc7182f7197",
@@ -70,8 +71,9 @@ async fn a_retry_has_a_fresh_token_and_the_same_event() {
     assert_eq!(requests.len(), 2);
     let sent = concat!(
         r#"{"specversion":"1.0","id":"f4aed1d3-ab4f-42b9-b9dd-9fc7182f7197","#,
-        r#""source":"/v1/messages/receive","type":"message.phone.received","datacontenttype":"application/json","#,
-        r#""time":"2026-01-01T00:00:00.524331882Z","data":{"message_id":"0b0123bb-ef2e-468f-908a-c026d51636aa","#,
+        r#""source":"/v1/messages/receive","type":"message.phone.received","#,
+        r#""datacontenttype":"application/json","time":"2026-01-01T00:00:00.524331882Z","#,
+        r#""data":{"message_id":"0b0123bb-ef2e-468f-908a-c026d51636aa","#,
         r#""user_id":"XtABz6zdeFMoBLoltz6SREDvRSh2","owner":"+18005550199","encrypted":false,"#,
         r#""contact":"+18005550100","timestamp":"2025-12-31T23:59:58.814Z","#,
         r#""content":"Tom \u0026 Jerry \u003c3","sim":"SIM1","attachments":[]}}"#
@@ -153,7 +155,9 @@ async fn only_its_eight_types_and_its_own_phones_get_there() {
     scene
         .endpoint("httpsms", "/ok/other-phone", json!({}), other)
         .await;
-    let types = json!({ "subscription": { "types": ["message.phone.sent"], "phone_numbers": ["+18005550199"] } });
+    let types = json!({
+        "subscription": { "types": ["message.phone.sent"], "phone_numbers": ["+18005550199"] },
+    });
     scene
         .endpoint("httpsms", "/ok/other-type", json!({}), with_key(types))
         .await;

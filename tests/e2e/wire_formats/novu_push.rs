@@ -21,9 +21,15 @@ async fn each_token_gets_a_request_of_its_own() {
     let mut more = once();
     super::merge(&mut more, json!({ "secret": KEY }));
     let endpoint = scene.endpoint("novu-push", "/push", json!({}), more).await;
-    let notification = json!({ "type": "push.test",
-        "payload": { "title": "Olá 你好 👋", "content": "a & b <c> \"d\" é", "payload": { "k": 1 } },
-        "recipient": { "device_tokens": ["t1", "bad", "t2", "t1"], "subscriber": { "subscriberId": "s1" } } });
+    let notification = json!({
+        "type": "push.test",
+        "payload": {
+            "title": "Olá 你好 👋", "content": "a & b <c> \"d\" é", "payload": { "k": 1 },
+        },
+        "recipient": {
+            "device_tokens": ["t1", "bad", "t2", "t1"], "subscriber": { "subscriberId": "s1" },
+        },
+    });
     let deliveries = scene.deliver(&endpoint, notification, 3).await;
     let mut ends = BTreeMap::new();
     for delivery in &deliveries {
@@ -73,7 +79,8 @@ async fn each_token_gets_a_request_of_its_own() {
         .unwrap();
     let sent = concat!(
         r#"{"target":["t1"],"title":"Olá 你好 👋","content":"a & b <c> \"d\" é","overrides":{},"#,
-        r#""payload":{"k":1,"subscriber":{"subscriberId":"s1"},"step":{"digest":false,"events":[],"total_count":0}}}"#
+        r#""payload":{"k":1,"subscriber":{"subscriberId":"s1"},"#,
+        r#""step":{"digest":false,"events":[],"total_count":0}}}"#
     );
     assert_eq!(body(first), sent);
     // The contract's own vector for these bytes.

@@ -230,7 +230,11 @@ async fn without_a_phone_nothing_is_sent() {
         json!({ "recipient": { "phone": "+12", "phone_number": "+11" } }),
         json!({ "payload": { "content": "c", "phone": "+13" } }),
         json!({ "overrides": { "sms": { "to": "+14" } } }),
-        json!({ "overrides": { "sms": { "to": "+14" }, "providers": { "generic-sms": { "to": "+15" } } } }),
+        json!({
+            "overrides": {
+                "sms": { "to": "+14" }, "providers": { "generic-sms": { "to": "+15" } },
+            },
+        }),
     ] {
         super::merge(&mut notification, more);
         assert_eq!(
@@ -257,7 +261,8 @@ async fn overrides_and_the_whole_body_go_out_as_from_novu() {
         .endpoint("novu-sms", "/sms", settings(json!({})), once())
         .await;
     let overrides = json!({ "providers": { "generic-sms": { "template_id": 7, "_passthrough": {
-        "body": { "templateId2": "otp-template" }, "headers": { "X-Extra": "e", "X-API-KEY": "other" } } } } });
+        "body": { "templateId2": "otp-template" },
+        "headers": { "X-Extra": "e", "X-API-KEY": "other" } } } } });
     let mut notification = message();
     super::merge(&mut notification, json!({ "overrides": overrides }));
     assert_eq!(

@@ -10,9 +10,9 @@ use super::{Scene, end, error, once, shown};
 const SENT: &str = r#"{"data":{"id":"m"}}"#;
 
 fn by_token(domain: &str) -> Value {
-    settings(
-        json!({ "authenticateByToken": true, "domain": domain, "authenticationTokenKey": "X-Auth-Token" }),
-    )
+    settings(json!({
+        "authenticateByToken": true, "domain": domain, "authenticationTokenKey": "X-Auth-Token",
+    }))
 }
 
 #[tokio::test]

@@ -125,7 +125,9 @@ async fn an_endpoints_settings_are_refused_by_name() {
         ),
     ];
     for (format, settings, expected) in cases {
-        let body = json!({ "url": scene.receiver.url("/ok"), "wire_format": format, "settings": settings });
+        let body = json!({
+            "url": scene.receiver.url("/ok"), "wire_format": format, "settings": settings,
+        });
         named(&scene.refused("/v1/endpoints", body).await, expected);
     }
     // Nor can they be changed to such.
@@ -143,7 +145,9 @@ async fn an_endpoints_settings_are_refused_by_name() {
             ("settings.from", "is missing"),
         ],
     );
-    let secret = json!({ "url": scene.receiver.url("/ok"), "wire_format": "standard", "secret": "hunter22" });
+    let secret = json!({
+        "url": scene.receiver.url("/ok"), "wire_format": "standard", "secret": "hunter22",
+    });
     let errors = scene.refused("/v1/endpoints", secret).await;
     named(&errors, &[("secret", "whsec_")]);
     assert!(!errors[0].1.contains("hunter22"));
@@ -175,7 +179,9 @@ async fn a_scripts_mistake_is_refused_with_its_place() {
             &[("settings.script", place)],
         );
         let settings = json!({ "transform": script });
-        let body = json!({ "url": scene.receiver.url("/ok"), "wire_format": "standard", "settings": settings });
+        let body = json!({
+            "url": scene.receiver.url("/ok"), "wire_format": "standard", "settings": settings,
+        });
         named(
             &scene.refused("/v1/endpoints", body).await,
             &[("settings.transform", place)],
@@ -279,7 +285,9 @@ async fn a_notifications_members_are_refused_by_name_alone_and_in_a_batch() {
         batch.push(body);
     }
     // In a batch a good one between them goes through.
-    let good = json!({ "type": "sms.otp", "endpoint_id": authgear["id"], "payload": { "to": "+1", "body": "b" } });
+    let good = json!({
+        "type": "sms.otp", "endpoint_id": authgear["id"], "payload": { "to": "+1", "body": "b" },
+    });
     batch.insert(3, good);
     let answer = scene
         .api
@@ -306,10 +314,17 @@ async fn a_notifications_members_are_refused_by_name_alone_and_in_a_batch() {
 async fn a_url_in_the_settings_that_may_not_be_called_is_refused_when_it_is_saved() {
     let scene = Scene::start().await;
     let settings = |domain: &str| {
-        json!({ "apiKeyRequestHeader": "X-Key", "apiKey": "key-123", "from": "MyApp", "authenticateByToken": true,
-            "domain": domain, "authenticationTokenKey": "X-Token" })
+        json!({
+            "apiKeyRequestHeader": "X-Key", "apiKey": "key-123", "from": "MyApp",
+            "authenticateByToken": true, "domain": domain, "authenticationTokenKey": "X-Token",
+        })
     };
-    let body = |domain: &str| json!({ "wire_format": "novu-sms", "url": scene.receiver.url("/ok"), "settings": settings(domain) });
+    let body = |domain: &str| {
+        json!({
+            "wire_format": "novu-sms", "url": scene.receiver.url("/ok"),
+            "settings": settings(domain),
+        })
+    };
     let blocked = async |method: Method, path: &str, body: Value| {
         let (status, problem) = scene.api.call(method, path, Some(body)).await;
         assert_eq!(

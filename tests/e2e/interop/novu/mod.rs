@@ -25,17 +25,23 @@ const { PushWebhookPushProvider } = require(build + '/push-webhook/push-webhook.
 const deepmerge = require('deepmerge');
 const run = async () => {
   const { camelCase } = await import('change-case/keys');
-  const merged = (body) => deepmerge.all([body, camelCase(given.known ?? {}, Infinity), given.body ?? {}]);
+  const known = camelCase(given.known ?? {}, Infinity);
+  const merged = (body) => deepmerge.all([body, known, given.body ?? {}]);
   if (given.provider === 'sms') {
     const provider = new GenericSmsProvider(given.config);
-    provider.axiosInstance?.interceptors.request.use((request) => ({ ...request, data: merged(request.data) }));
+    provider.axiosInstance?.interceptors.request.use((request) => {
+      return { ...request, data: merged(request.data) };
+    });
     return provider.sendMessage(given.send);
   }
   const provider = new PushWebhookPushProvider(given.config);
   provider.createBody = (body) => JSON.stringify(merged(body));
   return provider.sendMessage(given.send);
 };
-run().then((result) => console.log(JSON.stringify({ result })), (error) => console.log(JSON.stringify({ error: error.name })));
+run().then(
+  (result) => console.log(JSON.stringify({ result })),
+  (error) => console.log(JSON.stringify({ error: error.name })),
+);
 ";
 
 /// Lets the provider send; what it returns, or its error.

@@ -12,13 +12,17 @@ const TEXT: &str = "Olá 你好 👋 <a> & \"b\" \u{2028}\n";
 /// As Novu's worker calls the provider.
 fn message(token: &str, overrides: &Value, payload: &Value, step: &Value) -> Value {
     json!({
-        "target": [token], "title": TEXT, "content": TEXT, "overrides": overrides, "payload": payload,
+        "target": [token], "title": TEXT, "content": TEXT, "overrides": overrides,
+        "payload": payload,
         "subscriber": subscriber(), "step": step,
     })
 }
 
 fn subscriber() -> Value {
-    json!({"_id": "65c0d71c0959a38e8857b131", "subscriberId": "s1", "data": {"is_developer": "true"}, "channels": []})
+    json!({
+        "_id": "65c0d71c0959a38e8857b131", "subscriberId": "s1", "data": {"is_developer": "true"},
+        "channels": [],
+    })
 }
 
 fn no_digest() -> Value {
@@ -101,8 +105,14 @@ async fn each_token_gets_the_provider_s_request() {
 #[tokio::test]
 async fn overrides_are_merged_as_novu_s_libraries_do() {
     let scene = Scene::start().await;
-    let known = json!({"android_config": {"channel_id": ["a"]}, "payload": {"k_l": [2], "new": null}, "target": ["t2"]});
-    let body = json!({"snake_case": 1, "title": "another <é>", "payload": {"list": [3], "subscriber": {"_id": null}}});
+    let known = json!({
+        "android_config": {"channel_id": ["a"]}, "payload": {"k_l": [2], "new": null},
+        "target": ["t2"],
+    });
+    let body = json!({
+        "snake_case": 1, "title": "another <é>",
+        "payload": {"list": [3], "subscriber": {"_id": null}},
+    });
     let payload = json!({"list": [1, 2], "kL": [1]});
     let given = {
         let mut given = given(message("t1", &json!({}), &payload, &no_digest()));
@@ -147,7 +157,9 @@ async fn without_a_key_the_provider_fails_and_posthaste_does_not_sign() {
         )
         .await;
     assert!(request.headers.get("x-novu-signature").is_none());
-    let strict = json!({"wire_format": "novu-push", "url": url, "secret": "", "settings": {"require_secret": true}});
+    let strict = json!({
+        "wire_format": "novu-push", "url": url, "secret": "", "settings": {"require_secret": true},
+    });
     let (status, problem) = scene
         .api
         .call(Method::POST, "/v1/endpoints", Some(strict))

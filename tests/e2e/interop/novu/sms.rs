@@ -14,7 +14,8 @@ const PHONE: &str = "+1234567890";
 /// The integration's settings, which have the same names in both.
 fn integration() -> Value {
     json!({
-        "apiKeyRequestHeader": "X-API-KEY", "apiKey": "key-123", "from": "MyApp", "idPath": "data.id",
+        "apiKeyRequestHeader": "X-API-KEY", "apiKey": "key-123", "from": "MyApp",
+        "idPath": "data.id",
         "datePath": "data.date",
     })
 }
@@ -29,7 +30,10 @@ fn with(mut base: Value, more: Value) -> Value {
 /// As Novu's worker calls the provider.
 fn message(more: Value) -> Value {
     with(
-        json!({"to": PHONE, "from": "MyApp", "content": TEXT, "id": "65c0d71c0959a38e8857b131", "customData": {}}),
+        json!({
+            "to": PHONE, "from": "MyApp", "content": TEXT, "id": "65c0d71c0959a38e8857b131",
+            "customData": {},
+        }),
         more,
     )
 }
@@ -148,7 +152,8 @@ async fn by_token(scene: &Scene, more: Value) -> (Both, Vec<Received>) {
     let auth = scene.path("provider");
     let config = json!({
         "secretKeyRequestHeader": "X-Secret", "secretKey": "s3cr3t", "authenticateByToken": true,
-        "domain": scene.receiver.url(&format!("{auth}?scope=sms")), "authenticationTokenKey": "X-Auth-Token",
+        "domain": scene.receiver.url(&format!("{auth}?scope=sms")),
+        "authenticationTokenKey": "X-Auth-Token",
     });
     let config = with(integration(), config);
     let given = given(&config, message(json!({})));
@@ -196,13 +201,20 @@ async fn a_token_is_fetched_and_sent_as_the_provider_does() {
 async fn overrides_are_merged_as_novu_s_libraries_do() {
     let scene = Scene::start().await;
     let config = integration();
-    let base = json!({"customData": {"a": {"x": 1}, "list": [1, {"k": 1}], "gone": "v", "kept_name": "é", "list2": {"a": 1}}});
+    let base = json!({
+        "customData": {
+            "a": {"x": 1}, "list": [1, {"k": 1}], "gone": "v", "kept_name": "é", "list2": {"a": 1},
+        },
+    });
     let known = json!({
-        "template_id": "otp", "HTTPServer": {"base_url": [{"a-1b": 1, "__x__": null}], "TemplateID": 2}, "iOSApp": false,
-        "custom_data": {"list": [[2], "<&>"], "a": {"y_z": 2}, "list2": [1]}, "tags": ["k"], "sms.code": 1.5,
+        "template_id": "otp",
+        "HTTPServer": {"base_url": [{"a-1b": 1, "__x__": null}], "TemplateID": 2}, "iOSApp": false,
+        "custom_data": {"list": [[2], "<&>"], "a": {"y_z": 2}, "list2": [1]}, "tags": ["k"],
+        "sms.code": 1.5,
     });
     let body = json!({
-        "templateId": "otp-template", "snake_case": {"stays_so": 1}, "tags": ["b", null], "sender": "Body",
+        "templateId": "otp-template", "snake_case": {"stays_so": 1}, "tags": ["b", null],
+        "sender": "Body",
         "customData": {"a": {"y": 2}, "list": [3], "gone": null, "new": {}}, "id": null,
     });
     let overrides = with(
