@@ -1,0 +1,112 @@
+//! API keys, and the master key.
+
+use serde_json::json;
+
+use super::id_of;
+use crate::support::cli::{Cli, Said};
+use crate::support::{Api, Backend, Place, Process, eventually, process};
+
+#[tokio::test]
+async fn keys_do_what_their_scopes_say() {
+    let cli = Cli::start(Backend::EmbeddedSqlite).await;
+    let key = cli
+        .json(&[
+            "key", "create", "--name", "reader", "--scope", "read", "--tenant", "acme",
+        ])
+        .await;
+    let secret = key["key"].as_str().expect("the key itself");
+    let as_reader = [("POSTHASTE_API_KEY", secret)];
+    let listed = cli.run_with(&["endpoint", "list"], &as_reader, None).await;
+    assert_eq!(listed.code, 0, "{listed:?}");
+    let send = ["send", "--type", "a", "--payload", "1"];
+    let refused = cli.run_with(&send, &as_reader, None).await;
+    assert_eq!(refused.code, 1);
+    assert!(
+        refused
+            .err
+            .contains("needs the scope enqueue; the API key has read"),
+        "{refused:?}"
+    );
+    let other = cli
+        .run_with(&["delivery", "list", "--tenant", "other"], &as_reader, None)
+        .await;
+    assert!(other.err.contains("bound to the tenant acme"), "{other:?}");
+    assert!(cli.ok(&["key", "list"]).await.contains("reader"));
+    let items = cli.json(&["key", "list"]).await;
+    assert!(!items.to_string().contains(secret), "a key is shown once");
+
+    assert!(
+        cli.ok(&["key", "revoke", id_of(&key)])
+            .await
+            .contains("revoked")
+    );
+    eventually("the key is refused", async || {
+        let said = cli.run_with(&["endpoint", "list"], &as_reader, None).await;
+        (said.code == 1 && said.err.contains("POSTHASTE_API_KEY")).then_some(())
+    })
+    .await;
+    assert!(
+        cli.fails(1, &["key", "revoke", id_of(&key)])
+            .await
+            .contains("no key")
+    );
+    let wrong = cli
+        .run_with(
+            &["endpoint", "list"],
+            &[("POSTHASTE_API_KEY", "wrong")],
+            None,
+        )
+        .await;
+    assert!(
+        wrong.code == 1 && wrong.err.contains("posthaste key create"),
+        "{wrong:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_api_without_the_right_master_key_says_so() {
+    let place = Place::new(Backend::EmbeddedSqlite).await;
+    let migrated = process::run(&place, &["migrate"], &[], None).await;
+    assert!(migrated.status.success(), "{migrated:?}");
+    let add = ["endpoint", "add", "--url", "http://127.0.0.1:9/"];
+    let keyless = Process::start_with(&place, &["api"], &[("POSTHASTE_MASTER_KEY", "")]).await;
+    let (status, problem) = {
+        let body = json!({"url": "http://127.0.0.1:9/", "wire_format": "standard"});
+        Api::of(&keyless)
+            .call(reqwest::Method::POST, "/v1/endpoints", Some(body))
+            .await
+    };
+    assert_eq!(
+        (status.as_u16(), &problem["code"]),
+        (500, &json!("no_master_key")),
+        "{problem}"
+    );
+    assert!(
+        problem["detail"]
+            .as_str()
+            .is_some_and(|detail| detail.contains("POSTHASTE_MASTER_KEY")),
+        "{problem}"
+    );
+    assert!(keyless.stop().await.success());
+
+    let right = Process::start(&place, &["api"]).await;
+    let said: Said = process::run(&place, &add, &[("POSTHASTE_API_URL", &right.url)], None)
+        .await
+        .into();
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(right.stop().await.success());
+    // From now on the store has a key: no process begins to store secrets under another, or
+    // without.
+    for key in ["another-master-key-0123456789abcdef", ""] {
+        for command in ["api", "up"] {
+            let environment = [("POSTHASTE_MASTER_KEY", key)];
+            let said: Said = process::run(&place, &[command], &environment, None)
+                .await
+                .into();
+            assert!(
+                said.code == 1 && said.err.contains("POSTHASTE_MASTER_KEY"),
+                "{command} {key:?}: {said:?}"
+            );
+        }
+    }
+}
