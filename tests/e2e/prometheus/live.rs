@@ -1,125 +1,25 @@
-//! What is shipped for Prometheus and Grafana, against a real Prometheus that scrapes the built
-//! program.
+//! The queries against a real Prometheus that scrapes the built program.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lapin::BasicProperties;
 use lapin::options::BasicPublishOptions;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::support::prometheus::{Prometheus, Series, promtool, shipped};
-use crate::support::promql::{Named, named, unfiltered};
-use crate::support::{
-    Api, Backend, Place, Process, Receiver, eventually, process, required, within,
-};
+use super::dashboards;
+use super::queries::{Query, panel_queries, rule_queries};
+use crate::support::prometheus::{Prometheus, Series};
+use crate::support::promql::{Named, named};
+use crate::support::{Api, Backend, Place, Process, Receiver, eventually, process, within};
 
 /// The alert whose metrics are not Posthaste's but node_exporter's, which does not run here.
 /// promtool's tests are the ones that show it at work.
 const NOT_OURS: &str = "PosthasteDiskFilling";
 /// What Grafana puts in for a variable where "All" is chosen.
 const ALL: &str = ".*";
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
-    let entries =
-        std::fs::read_dir(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
-    let mut files: Vec<_> = entries.map(|entry| entry.expect("a file").path()).collect();
-    files.retain(|file| file.extension().is_some_and(|found| found == extension));
-    files.sort();
-    assert!(!files.is_empty(), "{}", dir.display());
-    files
-}
-
-fn dashboards() -> Vec<Value> {
-    let read = |file: &PathBuf| {
-        serde_json::from_str(&std::fs::read_to_string(file).unwrap()).expect("JSON")
-    };
-    files(&root().join("deploy/grafana/dashboards"), "json")
-        .iter()
-        .map(read)
-        .collect()
-}
-
-fn panels(dashboard: &Value) -> &Vec<Value> {
-    dashboard["panels"].as_array().expect("panels")
-}
-
-/// A query, and where it stands.
-#[derive(Debug)]
-struct Query {
-    place: String,
-    expression: String,
-    /// Labels that its legend shows.
-    legend: Vec<String>,
-}
-
-/// The queries of all panels, with variables put in as Grafana does. Times are for a scrape each
-/// second.
-fn panel_queries(instance: &str, wire_format: &str) -> Vec<Query> {
-    let variables = [
-        ("$__rate_interval", "15s"),
-        ("$__range", "1m"),
-        ("$instance", instance),
-        ("$wire_format", wire_format),
-    ];
-    let mut queries = Vec::new();
-    for dashboard in dashboards() {
-        for panel in panels(&dashboard) {
-            for target in panel["targets"].as_array().into_iter().flatten() {
-                let mut expression = target["expr"].as_str().expect("a query").to_owned();
-                for (variable, value) in variables {
-                    expression = expression.replace(variable, value);
-                }
-                assert!(
-                    !expression.contains('$'),
-                    "an unknown variable: {expression}"
-                );
-                let legend = target["legendFormat"].as_str().unwrap_or_default();
-                let legend = legend
-                    .split("{{")
-                    .skip(1)
-                    .map(|label| label.split("}}").next().unwrap().to_owned());
-                let uid = dashboard["uid"].as_str().unwrap();
-                let title = panel["title"].as_str().unwrap();
-                let place = format!("{uid}: {title}");
-                queries.push(Query {
-                    place,
-                    expression,
-                    legend: legend.collect(),
-                });
-            }
-        }
-    }
-    assert!(queries.len() > 50, "{}", queries.len());
-    queries
-}
-
-/// The queries of all rules; those of alerts without their filters.
-async fn rule_queries(prometheus: &Prometheus) -> Vec<Query> {
-    let mut queries = Vec::new();
-    for rule in prometheus.rules().await {
-        let name = rule["name"].as_str().unwrap();
-        let expression = rule["query"].as_str().unwrap();
-        let (place, expression) = match rule["type"].as_str().unwrap() {
-            "alerting" => (format!("alert {name}"), unfiltered(expression)),
-            _ => (format!("record {name}"), expression.to_owned()),
-        };
-        queries.push(Query {
-            place,
-            expression,
-            legend: Vec::new(),
-        });
-    }
-    assert!(queries.len() >= 20, "{}", queries.len());
-    queries
-}
 
 #[tokio::test]
 async fn every_query_of_dashboards_and_rules_returns_series() {
@@ -445,120 +345,5 @@ fn print(queries: &[Query], answers: &[Vec<Series>]) {
             query.place,
             series.len()
         );
-    }
-}
-
-#[test]
-fn rules_are_valid_and_each_alert_fires_when_it_should_and_only_then() {
-    let rules = files(&shipped().join("rules"), "yml");
-    promtool(&["check", "config"], &[shipped().join("prometheus.yml")]);
-    promtool(&["check", "rules"], &rules);
-    promtool(&["test", "rules"], &files(&shipped().join("tests"), "yml"));
-    let text: String = rules
-        .iter()
-        .map(|file| std::fs::read_to_string(file).unwrap())
-        .collect();
-    let alerts: Vec<_> = text.split("- alert: ").skip(1).collect();
-    assert_eq!(alerts.len(), 8);
-    let mut runbooks = BTreeSet::new();
-    for alert in alerts {
-        let name = alert.lines().next().unwrap();
-        let runbook = alert
-            .split("runbook: docs/runbooks/")
-            .nth(1)
-            .expect(name)
-            .lines()
-            .next()
-            .unwrap();
-        let page =
-            std::fs::read_to_string(root().join("docs/runbooks").join(runbook)).expect(runbook);
-        for heading in [name, "## What it means", "## How to check", "## What to do"] {
-            assert!(page.contains(heading), "{runbook} has no {heading}");
-        }
-        let tests = shipped().join("tests").join(runbook.replace(".md", ".yml"));
-        let tests = std::fs::read_to_string(tests).expect("a test of this name");
-        let of_alert = format!("alertname: {name}\n        exp_alerts:");
-        assert!(
-            tests.contains(&format!("{of_alert} []\n")),
-            "{name}: no test that it does not fire"
-        );
-        assert!(
-            tests.contains(&format!("{of_alert}\n          - exp_labels")),
-            "{name}: no test that it fires"
-        );
-        runbooks.insert(runbook.to_owned());
-    }
-    let pages = files(&root().join("docs/runbooks"), "md").into_iter();
-    let pages: BTreeSet<_> = pages
-        .map(|file| file.file_name().unwrap().to_str().unwrap().to_owned())
-        .collect();
-    runbooks.insert("README.md".to_owned());
-    assert_eq!(pages, runbooks, "runbooks and alerts");
-}
-
-#[test]
-fn dashboards_have_the_types_that_grafana_says() {
-    let script = root().join("tests/interop/grafana/check.cjs");
-    let mut command = std::process::Command::new("node");
-    command
-        .env("NODE_PATH", required("POSTHASTE_TEST_NODE_PATH"))
-        .arg(script);
-    let output = command
-        .args(files(&root().join("deploy/grafana/dashboards"), "json"))
-        .output()
-        .expect("node");
-    let out = String::from_utf8_lossy(&output.stdout);
-    let err = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{out}{err}");
-    assert!(out.contains("4 dashboards, 0 faults"), "{out}");
-}
-
-#[test]
-fn dashboards_are_laid_out_and_described() {
-    let mut uids = BTreeSet::new();
-    let all = dashboards();
-    for dashboard in &all {
-        assert!(
-            uids.insert(dashboard["uid"].as_str().unwrap()),
-            "{}",
-            dashboard["uid"]
-        );
-        let mut ids = BTreeSet::new();
-        let mut cells = BTreeSet::new();
-        for panel in panels(dashboard) {
-            let what = format!("{}: {}", dashboard["uid"], panel["title"]);
-            assert!(
-                ids.insert(panel["id"].as_u64().unwrap()),
-                "{what}: its id is not its own"
-            );
-            let side = |name: &str| panel["gridPos"][name].as_u64().expect(name);
-            assert!(side("x") + side("w") <= 24, "{what}: wider than the page");
-            for x in side("x")..side("x") + side("w") {
-                for y in side("y")..side("y") + side("h") {
-                    assert!(cells.insert((x, y)), "{what}: lies over another");
-                }
-            }
-            if panel["type"] != "row" && panel["type"] != "text" {
-                assert!(!panel["title"].as_str().unwrap().is_empty(), "{what}");
-                assert!(
-                    panel["description"].as_str().unwrap().ends_with('.'),
-                    "{what}: no description"
-                );
-                assert!(
-                    panel["fieldConfig"]["defaults"]["unit"].is_string(),
-                    "{what}: no unit"
-                );
-            }
-        }
-    }
-    for panel in all.iter().flat_map(panels) {
-        for link in panel["links"].as_array().into_iter().flatten() {
-            let uid = link["url"]
-                .as_str()
-                .unwrap()
-                .strip_prefix("/d/")
-                .expect("a dashboard");
-            assert!(uids.contains(uid), "no dashboard {uid}");
-        }
     }
 }
