@@ -104,12 +104,10 @@ impl Store {
             if new.remove(&name) {
                 return Ok(Begun::New);
             }
-            let key = there.get(&name).ok_or_else(|| StoreError::Corrupt {
-                table: "idempotency_keys",
-                id: claim.key.clone(),
-                column: "name".to_owned(),
-                problem: "it was removed while it was read".to_owned(),
-            })?;
+            // Retention removed it in between: the same call goes through later.
+            let key = there
+                .get(&name)
+                .ok_or(StoreError::Unavailable(sqlx::Error::RowNotFound))?;
             Ok(key.begun(claim))
         };
         claims.iter().map(answer).collect()

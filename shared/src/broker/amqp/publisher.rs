@@ -182,14 +182,14 @@ impl Lane {
         // lock takes all that has gathered.
         let mut requests = self.requests.lock().await;
         let mut batch = Vec::new();
-        let Some(first) = requests.recv().await else {
-            return batch;
-        };
-        let mut size = first.messages.len();
-        batch.push(first);
-        while size < CHUNK
-            && let Ok(request) = requests.try_recv()
-        {
+        let mut size = 0;
+        while size < CHUNK {
+            let next = if batch.is_empty() {
+                requests.recv().await
+            } else {
+                requests.try_recv().ok()
+            };
+            let Some(request) = next else { break };
             // Whoever gave up has reported a failure, and will publish the message again: sending
             // it now would only double it.
             if !request.reply.is_closed() {

@@ -88,7 +88,7 @@ impl EmbeddedBroker {
 
     fn check_open(&self) -> Result<(), BrokerError> {
         if self.consumers().closed {
-            Err(BrokerError::Unavailable("the broker was closed".to_owned()))
+            Err(closed())
         } else {
             Ok(())
         }
@@ -106,6 +106,10 @@ impl EmbeddedBroker {
             .published
             .send_modify(|count| *count = count.wrapping_add(1));
     }
+}
+
+fn closed() -> BrokerError {
+    BrokerError::Unavailable("the broker was closed".to_owned())
 }
 
 #[async_trait]
@@ -135,9 +139,13 @@ impl Broker for EmbeddedBroker {
     }
 
     async fn consume(&self, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
-        self.check_open()?;
-        let consumer = EmbeddedConsumer::start(&self.shared, prefetch);
+        // One lock from the question to the list: a consumer that starts while the broker is closed
+        // would be in no list, and nobody would stop it.
         let mut consumers = self.consumers();
+        if consumers.closed {
+            return Err(closed());
+        }
+        let consumer = EmbeddedConsumer::start(&self.shared, prefetch);
         // Consumers are dropped without notice. The list is cleaned whenever one is added, so that
         // it does not grow.
         consumers.open.retain(|open| open.strong_count() > 0);

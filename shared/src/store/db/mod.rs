@@ -196,7 +196,8 @@ impl Batch {
     pub(super) fn push(&mut self, row: impl IntoIterator<Item = Param>) {
         let before = self.values.len();
         self.values.extend(row);
-        debug_assert_eq!(
+        // In release builds as well: a short row would shift the values of all rows behind it.
+        assert_eq!(
             self.values.len() - before,
             self.columns.len(),
             "a row has a value for each column"
