@@ -1,5 +1,6 @@
 //! `posthaste dead`: the dead-letter queue, through the API.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -180,6 +181,9 @@ async fn show(global: &Global, client: &Client, id: &str) -> Done {
 async fn redrive(output: Output, client: &Client, ids: &[String]) -> Done {
     let mut redriven = 0;
     let mut undecodable = 0;
+    // One that is given twice is one letter.
+    let ids: BTreeSet<&String> = ids.iter().collect();
+    let ids: Vec<&String> = ids.into_iter().collect();
     // More ids than this are refused in one request.
     for some in ids.chunks(MAX_PER_REQUEST as usize) {
         let answer: Value = client

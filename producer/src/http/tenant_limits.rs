@@ -135,7 +135,7 @@ impl TenantLimits {
                 |tenant| format!("of the tenant {tenant}"),
             );
             let detail = format!(
-                "{most} event streams {whose} are open, which is the limit: close one first"
+                "no more than {most} event streams {whose} may be open: close one first"
             );
             return Err(Problem::new(Code::StreamLimit, detail));
         }

@@ -209,8 +209,12 @@ impl Maintenance {
     /// When the store cannot be asked.
     pub async fn health(&self) -> Result<(), StoreError> {
         let (failing, healthy) = self.health.take();
-        if !failing.is_empty() || !healthy.is_empty() {
-            self.store.note_health(&failing, &healthy).await?;
+        if (!failing.is_empty() || !healthy.is_empty())
+            && let Err(error) = self.store.note_health(&failing, &healthy).await
+        {
+            // A success that is forgotten would leave an endpoint failing that is not.
+            self.health.put_back(&failing, &healthy);
+            return Err(error);
         }
         let now = self.clock.now();
         // Only endpoints that failed since the last look: one that failed once and was not called

@@ -149,7 +149,6 @@ impl Relay {
         // Before the events of messages are added, which bring their hops along.
         self.inherit_hops(events, &mut enqueued).await?;
         enqueued.extend(self.message_events(of_messages.collect()).await?);
-        self.metrics.accepted(Source::Event, enqueued.len() as u64);
         let (places, messages): (Vec<usize>, Vec<Message>) = enqueued
             .into_iter()
             .map(|(place, notification)| (place, Message::of(notification)))
@@ -158,11 +157,15 @@ impl Relay {
         if messages.is_empty() {
             return Ok(answers);
         }
+        let mut accepted = 0;
         for (place, answer) in places.into_iter().zip(self.broker.publish(messages).await) {
-            if answer.is_err() {
-                answers[place] = answer;
+            match answer {
+                Ok(()) => accepted += 1,
+                Err(_) => answers[place] = answer,
             }
         }
+        // What was not confirmed is published again with its event, and counted then.
+        self.metrics.accepted(Source::Event, accepted);
         Ok(answers)
     }
 

@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use posthaste_shared::domain::delivery::{Delivery, Hold};
+use posthaste_shared::domain::delivery::{Delivery, DeliveryState, FailureReason, Hold};
 use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::error::causes_of;
@@ -273,6 +273,18 @@ impl Scheduler {
                 }
                 continue;
             };
+            // It was parked for an endpoint that its worker could not read, and so could not know
+            // the tenant of.
+            if endpoint.tenant != delivery.tenant {
+                let state = DeliveryState::Failed {
+                    at: self.pipeline.clock.now(),
+                    reason: FailureReason::EndpointDeleted,
+                };
+                let why = "the endpoint belongs to another tenant".to_owned();
+                let record = conclude::untried(delivery, before, state, Some(why));
+                self.pipeline.recorder.put(Finished { record, ack }).await;
+                continue;
+            }
             self.pipeline.start(Job {
                 delivery,
                 notification,

@@ -264,6 +264,13 @@ impl Recording {
                 Err(error) => error,
             };
             if let Err(error) = self.wait_out(error, &mut backoff).await {
+                if unmatched.len() > 1 {
+                    // Halved until the one that the store refuses is alone: the others are good.
+                    let mut first = unmatched;
+                    let second = first.split_off(first.len() / 2);
+                    Box::pin(self.keep_unmatched(first, tags)).await;
+                    return Box::pin(self.keep_unmatched(second, tags)).await;
+                }
                 for (notification, pending) in &unmatched {
                     tracing::error!(
                         notification.id = %notification.id,
@@ -477,6 +484,21 @@ impl Health {
         }
     }
 
+    /// Puts back what [`Health::take`] gave and nobody could keep, beneath what was noted meanwhile.
+    pub fn put_back(&self, failing: &[(EndpointId, Timestamp)], healthy: &[EndpointId]) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (endpoint, at) in failing {
+            // The earlier failure is the beginning, unless there was a success since.
+            match seen.get(endpoint) {
+                Some(Seen::Success) => {}
+                _ => drop(seen.insert(endpoint.clone(), Seen::FailureSince(*at))),
+            }
+        }
+        for endpoint in healthy {
+            seen.insert(endpoint.clone(), Seen::Success);
+        }
+    }
+
     /// Endpoints that only failed, with the time of the first failure, and endpoints that had a
     /// success.
     #[must_use]
@@ -491,5 +513,29 @@ impl Health {
             }
         }
         (failing, healthy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn health_that_could_not_be_kept_counts_at_the_next_look() {
+        let health = Health::default();
+        let id = |text: &str| EndpointId::parse(text).unwrap();
+        let at = Timestamp::from_micros;
+        health.note(&id("ep_failing"), false, at(1));
+        health.note(&id("ep_well"), true, at(1));
+        health.note(&id("ep_mended"), false, at(1));
+        let (failing, healthy) = health.take();
+        health.note(&id("ep_well"), false, at(2));
+        health.note(&id("ep_failing"), false, at(2));
+        health.note(&id("ep_mended"), true, at(2));
+        health.put_back(&failing, &healthy);
+        let (failing, mut healthy) = health.take();
+        assert_eq!(failing, [(id("ep_failing"), at(1))]);
+        healthy.sort();
+        assert_eq!(healthy, [id("ep_mended"), id("ep_well")]);
     }
 }

@@ -141,7 +141,7 @@ impl AsyncRead for Watched {
         })?;
         if buffer.filled().len() > before {
             self.known.0.unanswered.store(false, Ordering::Release);
-        } else if let Some(error) = self.unwritable.take().filter(|_| room) {
+        } else if room && let Some(error) = self.unwritable.take() {
             // The stream ended without an answer, so the failed write is the cause worth reporting.
             return Poll::Ready(Err(error));
         }
