@@ -76,7 +76,8 @@ pub(crate) struct Filter {
     /// Only those whose last attempt was answered with this HTTP status, such as 503
     #[arg(long, value_name = "CODE", value_delimiter = ',')]
     status_code: Vec<StatusCode>,
-    /// Only those that this holds back: max_in_flight, disabled, rate_limit, slots, tenant or scripts
+    /// Only those that this holds back: max_in_flight, disabled, rate_limit, slots, tenant or
+    /// scripts
     #[arg(long, value_parser = parse_hold, value_delimiter = ',')]
     hold: Vec<Hold>,
     /// Only those to the endpoint with this id

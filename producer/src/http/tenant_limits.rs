@@ -134,9 +134,8 @@ impl TenantLimits {
                 || "of all tenants".to_owned(),
                 |tenant| format!("of the tenant {tenant}"),
             );
-            let detail = format!(
-                "no more than {most} event streams {whose} may be open: close one first"
-            );
+            let detail =
+                format!("no more than {most} event streams {whose} may be open: close one first");
             return Err(Problem::new(Code::StreamLimit, detail));
         }
         streams.insert(tenant.cloned(), open + 1);

@@ -484,7 +484,8 @@ impl Health {
         }
     }
 
-    /// Puts back what [`Health::take`] gave and nobody could keep, beneath what was noted meanwhile.
+    /// Puts back what [`Health::take`] gave and nobody could keep, beneath what was noted
+    /// meanwhile.
     pub fn put_back(&self, failing: &[(EndpointId, Timestamp)], healthy: &[EndpointId]) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (endpoint, at) in failing {
