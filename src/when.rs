@@ -23,7 +23,9 @@ pub(crate) fn future(text: &str) -> Result<Timestamp, String> {
             "must be a time (2027-01-31T12:00:00Z) or how far ahead it is (12h, 90d)".to_owned()
         })?,
     };
-    if at > now {
+    if at > Timestamp::MAX {
+        Err("must be before the year 10000".to_owned())
+    } else if at > now {
         Ok(at)
     } else {
         Err("must be later than now".to_owned())

@@ -71,6 +71,10 @@ async fn a_tenant_with_a_full_backlog_is_told_to_come_again_and_the_others_are_n
         ..ApiSettings::default()
     };
     let api = TestApi::start_with(settings, None).await;
+    let again = json!({ "type": "a.b", "payload": {}, "tenant": "acme", "id": "again" });
+    let first = api.call("POST", "/v1/notifications", again.clone()).await;
+    assert_eq!(first.status, 202, "{first:?}");
+    tokio::time::sleep(Duration::from_millis(1100)).await;
     let mut waiting = Vec::new();
     for name in ["a", "b"] {
         let due_at = api.clock.now().after(Duration::from_secs(600));
@@ -98,6 +102,8 @@ async fn a_tenant_with_a_full_backlog_is_told_to_come_again_and_the_others_are_n
             .unwrap()
             > 0
     );
+    let repeated = api.call("POST", "/v1/notifications", again).await;
+    assert_eq!(repeated.body["deduplicated"], true, "{repeated:?}");
     let batch = async |tenants: &[&str]| {
         let items: Vec<Value> = tenants.iter().map(|tenant| notification(tenant)).collect();
         api.call("POST", "/v1/notifications/batch", items.into())

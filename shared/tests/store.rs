@@ -109,6 +109,7 @@ conformance!(
     ],
     lists: [
         deliveries_are_paged_and_filtered,
+        pending_deliveries_are_counted_up_to_a_limit,
         notifications_are_paged_and_filtered,
         a_request_is_claimed_once,
         events_are_published_once_and_streamed_in_order,

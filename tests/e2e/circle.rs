@@ -7,7 +7,7 @@ use crate::support::api::ADMIN_KEY;
 use crate::support::{Api, Backend, Place, Process, eventually};
 
 /// As many times round as the API accepts.
-const MAX_HOPS: usize = 8;
+const MAX_HOPS: usize = 3;
 
 /// An endpoint that leads back to the API that it is an endpoint of.
 async fn leads_back(api: &Api, up: &Process, subscription: Value, transform: &str) -> Value {

@@ -22,7 +22,9 @@ pub(super) fn hops_of(headers: &HeaderMap) -> Hops {
         .get_all(hops::HEADER)
         .iter()
         .filter_map(|value| value.to_str().ok());
-    values.map(Hops::parse).fold(by_agent, Hops::max)
+    // A proxy may have folded several into one.
+    let each = values.flat_map(|value| value.split(','));
+    each.map(Hops::parse).fold(by_agent, Hops::max)
 }
 
 /// Refuses what would go round for ever.

@@ -18,6 +18,8 @@ const COUNTED_EVERY: Duration = Duration::from_secs(1);
 /// A count that took long is believed this many times as long as it took, so that counting takes 2
 /// % of the store's time at the most.
 const REST: u32 = 50;
+/// No count is believed longer than this.
+const LONGEST_REST: Duration = Duration::from_secs(10);
 /// The most tenants whose counts are remembered.
 const MAX_REMEMBERED: usize = 10_000;
 
@@ -103,21 +105,29 @@ impl TenantLimits {
         let full = match store.pending_deliveries(tenant, most).await {
             Ok(pending) => pending >= most,
             Err(error) => {
-                tracing::debug!(%tenant, %error, "pending deliveries could not be counted: \
-                    accepting goes on");
-                false
+                if !error.is_transient() {
+                    tracing::error!(%tenant, %error, "pending deliveries cannot be counted: the \
+                        limit is not kept");
+                }
+                self.remember(tenant, false, COUNTED_EVERY);
+                return false;
             }
         };
+        // A count that takes long must not begin again at once.
+        let rest = (begun.elapsed() * REST).clamp(COUNTED_EVERY, LONGEST_REST);
+        self.remember(tenant, full, rest);
+        full
+    }
+
+    fn remember(&self, tenant: &TenantId, full: bool, rest: Duration) {
         let mut backlogs = lock(&self.backlogs);
         // Forgetting all costs one count for each tenant that comes next, and needs no order of
         // use.
         if backlogs.len() >= MAX_REMEMBERED {
             backlogs.clear();
         }
-        // From the end of the count: one that takes long must not begin again at once.
-        let stale_at = Instant::now() + COUNTED_EVERY.max(begun.elapsed() * REST);
+        let stale_at = Instant::now() + rest;
         backlogs.insert(tenant.clone(), Backlog { full, stale_at });
-        full
     }
 
     /// Counts one more event stream of the tenant, or of all tenants.

@@ -18,8 +18,10 @@ const AGENT_NAME: &str = "Posthaste/";
 pub struct Hops(u32);
 
 impl Hops {
-    /// The most that is accepted. One Posthaste that feeds another needs 1 for each of them.
-    pub const MAX: Self = Self(8);
+    /// The most that is accepted. One Posthaste that feeds another needs 1 for each of them. Not
+    /// more, because a circle may also grow: n endpoints that lead back to the API make n times as
+    /// many notifications each time round.
+    pub const MAX: Self = Self(3);
 
     /// That number of times.
     #[must_use]

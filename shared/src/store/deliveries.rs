@@ -285,7 +285,7 @@ impl Store {
             SELECT count(*) FROM
                 (SELECT 1 FROM deliveries
                     WHERE tenant = $1 AND status = 'pending' AND status <> 'delivered'
-                    LIMIT $2) AS some";
+                    LIMIT $2) AS found";
         let params = vec![
             Param::text(tenant.as_str()),
             Param::int(i64::try_from(most).unwrap_or(i64::MAX)),

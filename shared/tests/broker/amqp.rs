@@ -258,7 +258,15 @@ rabbitmq_test!(what_is_refused_for_a_moment_is_published_again, bench, {
 
 rabbitmq_test!(when_one_channel_hears_nothing_all_are_opened_anew, bench, {
     let proxy = bench.proxy().await;
-    let broker = bench.through(&proxy).await;
+    // Longer than a busy RabbitMQ takes for two thousand messages, and three times less than a
+    // test may take: the one that is not confirmed is waited for once.
+    let options = AmqpOptions {
+        url: Secret::new(bench.url_through(&proxy)),
+        confirm_timeout: Duration::from_secs(15),
+        ..bench.options()
+    };
+    let broker = bench.open(options).await;
+    connected(&*broker).await;
     until("all four channels publish", async || {
         publish(&*broker, messages(4 * 500)).await;
         proxy.acking() == 4

@@ -37,6 +37,19 @@ async fn all(store: &Store, filter: &DeliveryFilter, limit: u32) -> Vec<Delivery
     }
 }
 
+pub(crate) async fn pending_deliveries_are_counted_up_to_a_limit(bench: &Bench) {
+    let store = &bench.store;
+    for n in 0..5 {
+        put(store, &format!("n-{n}"), "ep_1", retry(9)).await;
+    }
+    put(store, "finished", "ep_1", failed(9)).await;
+    let tenant = notification("n-0").tenant.clone();
+    assert_eq!(store.pending_deliveries(&tenant, 100).await.unwrap(), 5);
+    assert_eq!(store.pending_deliveries(&tenant, 3).await.unwrap(), 3);
+    let other = TenantId::parse("other").unwrap();
+    assert_eq!(store.pending_deliveries(&other, 100).await.unwrap(), 0);
+}
+
 pub(crate) async fn deliveries_are_paged_and_filtered(bench: &Bench) {
     let store = &bench.store;
     let record = |n: i64| {

@@ -10,7 +10,7 @@ use posthaste_producer::http::new_key;
 use posthaste_shared::clock::{Clock as _, SystemClock};
 use posthaste_shared::config::Profile;
 use posthaste_shared::domain::id::{KeyId, TenantId};
-use posthaste_shared::domain::key::{ApiKey, Scope};
+use posthaste_shared::domain::key::{ApiKey, Scope, Unusable};
 use posthaste_shared::domain::time::Timestamp;
 use serde_json::json;
 
@@ -147,6 +147,7 @@ fn print_list(output: Output, keys: &[ApiKey]) -> Result<(), Failure> {
     if output.json {
         return Ok(output.document(&json!({ "items": keys }))?);
     }
+    let now = SystemClock.now();
     let row = |key: &ApiKey| -> Result<Vec<String>, Failure> {
         let value = serde_json::to_value(key)?;
         let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
@@ -157,30 +158,32 @@ fn print_list(output: Output, keys: &[ApiKey]) -> Result<(), Failure> {
             .to_owned();
         let created = age(&value, "created_at");
         let used = age(&value, "last_used_at");
-        let expires = age(&value, "expires_at");
-        let revoked = age(&value, "revoked_at");
+        let state = match key.unusable(now) {
+            Some(Unusable::Revoked) => "revoked".to_owned(),
+            Some(Unusable::Expired(_)) => "expired".to_owned(),
+            None if key.expires_at.is_some() => format!("ends {}", age(&value, "expires_at")),
+            None => String::new(),
+        };
         Ok(vec![
             key.id.to_string(),
+            state,
+            key.name.clone(),
+            scopes.join(","),
             tenant,
             created,
             used,
-            expires,
-            revoked,
-            scopes.join(","),
-            key.name.clone(),
         ])
     };
     let rows = keys.iter().map(row).collect::<Result<_, _>>()?;
     Ok(output.table(
         &[
             fixed("id"),
+            fixed("state"),
+            wrapped("name"),
+            wrapped("scopes"),
             fixed("tenant"),
             fixed("age"),
             fixed("used"),
-            fixed("expires"),
-            fixed("revoked"),
-            wrapped("scopes"),
-            wrapped("name"),
         ],
         rows,
     )?)

@@ -117,10 +117,22 @@ struct State {
 }
 
 /// One tenant's requests, over all its endpoints.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct TenantLane {
     in_flight: usize,
+    /// When its first request began, or any of its requests ended last.
+    progress: Instant,
     freed: Arc<Notify>,
+}
+
+impl TenantLane {
+    fn new() -> Self {
+        Self {
+            in_flight: 0,
+            progress: Instant::now(),
+            freed: Arc::default(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -143,6 +155,8 @@ enum Try {
     /// Until any request ends.
     WaitForSlot,
     Full,
+    /// The tenant is full and does not move.
+    TenantFull,
 }
 
 impl Admission {
@@ -220,6 +234,10 @@ impl Admission {
                     Try::Full => {
                         self.pass_on(in_line, &state);
                         return Admitted::Hold(Hold::MaxInFlight);
+                    }
+                    Try::TenantFull => {
+                        self.pass_on(in_line, &state);
+                        return Admitted::Hold(Hold::Tenant);
                     }
                     Try::Wait(freed) => {
                         self.pass_on(in_line, &state);
@@ -431,7 +449,7 @@ impl State {
             if self.tenant_limit.is_some() {
                 self.tenants
                     .entry(endpoint.tenant.clone())
-                    .or_default()
+                    .or_insert_with(TenantLane::new)
                     .in_flight += 1;
             }
             return Try::Go;
@@ -439,7 +457,15 @@ impl State {
         // Room of its own, and none of its tenant's: any request of the tenant that ends may make
         // it.
         if lane.in_flight < share && self.in_flight < self.slots {
-            let tenant = self.tenants.entry(endpoint.tenant.clone()).or_default();
+            let tenant = self
+                .tenants
+                .entry(endpoint.tenant.clone())
+                .or_insert_with(TenantLane::new);
+            // A tenant none of whose requests ends: whoever waits for it holds a message that the
+            // broker could hand to another tenant's work.
+            if now.duration_since(tenant.progress) > PATIENCE {
+                return Try::TenantFull;
+            }
             return Try::Wait(Arc::clone(&tenant.freed));
         }
         // An endpoint that does not move: no use to wait.
@@ -525,6 +551,7 @@ impl Drop for Permit {
             && let Some(lane) = state.tenants.get_mut(tenant)
         {
             lane.in_flight -= 1;
+            lane.progress = Instant::now();
             lane.freed.notify_one();
             if lane.in_flight == 0 {
                 // Whoever waits has the notification itself.

@@ -115,11 +115,27 @@ pub(in crate::http) async fn take_in(
             Err(error) => refuse_all(&mut stages, &named, &error.into()),
         }
     }
+    refuse_over_backlog(api, &mut stages).await;
     let results = publish_checked(api, carried.traceparent, &stages).await;
     // Only after the confirms: a key that is marked as done for a message that the broker does not
     // have would lose it.
     finish(api, &stages, &results).await;
     results
+}
+
+/// Refuses what would be new work of a tenant that has as much as it may have. Not before the names
+/// are known: what is in already needs no room, and is answered as it was.
+async fn refuse_over_backlog(api: &Api, stages: &mut [Stage]) {
+    for stage in stages {
+        if let Stage::Checked { notification, .. } = stage
+            && let Err(problem) = api
+                .tenants
+                .check_backlog(&api.store, &notification.tenant)
+                .await
+        {
+            *stage = Stage::Refused(problem);
+        }
+    }
 }
 
 /// What an item that brings a name needs besides its notification.
@@ -144,7 +160,6 @@ async fn check(
         idempotency_key,
     } = item;
     let tenant = caller.tenant_or_default(draft.tenant.as_ref())?;
-    api.tenants.check_backlog(&api.store, &tenant).await?;
     let endpoint = match &draft.endpoint_id {
         None => None,
         Some(id) => match api

@@ -160,9 +160,7 @@ fn read_unproved(properties: &BasicProperties, body: Vec<u8>) -> Message {
             Some(5..) => Priority::High,
             _ => Priority::Normal,
         },
-        hops: header(properties, hops::HEADER)
-            .and_then(text)
-            .map_or_else(Hops::default, |text| Hops::parse(&text)),
+        hops: header(properties, hops::HEADER).map_or_else(Hops::default, hops),
     }
 }
 
@@ -263,6 +261,15 @@ fn seconds(seconds: u64) -> Option<Timestamp> {
         .ok()
         .filter(|_| seconds <= LAST_SECOND)?;
     Some(Timestamp::from_micros(seconds * 1_000_000))
+}
+
+/// As a text or as a number: a bridge may copy the header either way.
+fn hops(value: &AMQPValue) -> Hops {
+    match (text(value), integer(value)) {
+        (Some(text), _) => Hops::parse(&text),
+        (None, Some(number)) => Hops::new(u32::try_from(number.max(0)).unwrap_or(u32::MAX)),
+        (None, None) => Hops::default(),
+    }
 }
 
 fn integer(value: &AMQPValue) -> Option<i64> {

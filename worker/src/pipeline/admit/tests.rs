@@ -317,3 +317,20 @@ async fn whoever_gives_up_waiting_for_its_tenant_wakes_the_next() {
     gives_up.await.unwrap();
     assert!(goes.await.unwrap());
 }
+
+#[tokio::test(start_paused = true)]
+async fn work_of_a_tenant_that_does_not_move_is_parked_at_once() {
+    let admission = Admission::new(1_000, Some(2), CancellationToken::new());
+    let hanging = endpoint("hanging", 32);
+    let held = fill(&admission, &hanging).await;
+    assert_eq!(held.len(), 2);
+    tokio::time::sleep(PATIENCE * 2).await;
+    let begun = Instant::now();
+    for id in ["hanging", "another", "a-third"] {
+        let end = admission.admit(&endpoint(id, 32), From::Broker, None).await;
+        assert!(matches!(end, Admitted::Hold(Hold::Tenant)), "{end:?}");
+    }
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    drop(held);
+    drop(go(&admission, &hanging).await);
+}

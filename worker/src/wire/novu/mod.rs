@@ -87,6 +87,13 @@ pub(super) fn layers(
         .iter()
         .flat_map(headers)
         .collect();
+    // Each place has its bound, and several places may add up.
+    if layers.headers.len() > MAX_ADDED {
+        return Err(RenderError::new(
+            "overrides",
+            format!("must have at most {MAX_ADDED} headers in all"),
+        ));
+    }
     if let Some(Value::Object(body)) = passthrough.shift_remove("body") {
         layers.body = body;
     }
