@@ -1,7 +1,5 @@
 //! Deliveries and replays over HTTP, on rows that the store really has.
 
-#![expect(clippy::unwrap_used, reason = "test code")]
-
 mod support;
 
 use std::time::Duration;
