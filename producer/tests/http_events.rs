@@ -1,8 +1,6 @@
 //! Events and dead letters over HTTP: listing and following events, looking at dead letters and
 //! putting them back.
 
-#![expect(clippy::unwrap_used, reason = "test code")]
-
 mod support;
 
 use std::sync::Arc;

@@ -1,7 +1,5 @@
 //! The texts of the OpenAPI document: each says what it describes, in a sentence that stands alone.
 
-#![expect(clippy::unwrap_used, reason = "test code")]
-
 use posthaste_producer::http::openapi;
 use serde_json::Value;
 
