@@ -71,6 +71,8 @@ enum Ending {
     /// An attempt was made.
     Attempted {
         finished: Box<FinishedAttempt>,
+        /// What is kept of it.
+        attempt: Box<Attempt>,
         begun: Timestamp,
         verdict: Verdict,
     },
@@ -130,8 +132,12 @@ impl Pipeline {
                 jitter: rand::random(),
             },
         );
+        // Here and not in `settle`: this reads what the receiver sent, so that it is where a panic
+        // would come from, and a panic must not leave the message unacknowledged.
+        let attempt = Box::new(self.attempt(job, &finished, begun));
         Ok(Ending::Attempted {
             finished,
+            attempt,
             begun,
             verdict,
         })
@@ -239,12 +245,12 @@ impl Pipeline {
             }
             Ending::Attempted {
                 finished,
+                attempt,
                 begun,
                 verdict,
             } => {
-                let attempt = self.attempt(&job, &finished, begun);
                 self.note(&job, &attempt, &finished, begun);
-                let whole = (attempt, &finished.outcome, verdict);
+                let whole = (*attempt, &finished.outcome, verdict);
                 let record = conclude::attempted(
                     job.delivery,
                     job.before,
