@@ -55,12 +55,9 @@ async fn the_demonstration_shows_each_outcome_and_goes_on_serving() {
         std::os::unix::fs::PermissionsExt::mode(&key.permissions()) & 0o777,
         0o600
     );
-    let log = demo.log();
     let key = std::fs::read_to_string(&path).unwrap();
-    assert!(
-        log.contains(&format!("API key, shown this once: {}", key.trim())),
-        "{log}"
-    );
+    demo.logs(&format!("API key, shown this once: {}", key.trim()))
+        .await;
     assert!(demo.stop().await.success());
 }
 

@@ -3,14 +3,16 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::{Place, within};
+use super::{Place, eventually, within};
 
 /// A long-running `posthaste`. Killed when dropped; its log is printed when the test fails.
 pub struct Process {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
+    readers: [JoinHandle<()>; 2],
     /// Where its HTTP side listens, such as `http://127.0.0.1:34567`.
     pub url: String,
     what: String,
@@ -35,8 +37,10 @@ impl Process {
             .stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let log = Arc::new(Mutex::new(Vec::new()));
-        collect(child.stdout.take().expect("stdout"), &log);
-        collect(child.stderr.take().expect("stderr"), &log);
+        let readers = [
+            collect(child.stdout.take().expect("stdout"), &log),
+            collect(child.stderr.take().expect("stderr"), &log),
+        ];
         let what = arguments.join(" ");
         let child = Mutex::new(child);
         let listens = format!("posthaste {what} listens");
@@ -65,6 +69,7 @@ impl Process {
         Self {
             child,
             log,
+            readers,
             url,
             what,
         }
@@ -73,6 +78,16 @@ impl Process {
     /// Everything it has printed.
     pub fn log(&self) -> String {
         self.log.lock().expect("log").join("\n")
+    }
+
+    /// Waits until its log has the text: what it does may be seen before its line has come through
+    /// the pipe.
+    pub async fn logs(&self, text: &str) {
+        eventually(
+            &format!("posthaste {} logs {text:?}", self.what),
+            async || self.log().contains(text).then_some(()),
+        )
+        .await;
     }
 
     /// Sends a signal.
@@ -88,7 +103,10 @@ impl Process {
     pub async fn ended(&mut self, deadline: Duration) -> ExitStatus {
         let end = std::time::Instant::now() + deadline;
         loop {
-            if let Some(status) = self.child.try_wait().expect("wait") {
+            // Its last lines, too: they may still be in the pipe when it has ended.
+            if let Some(status) = self.child.try_wait().expect("wait")
+                && self.readers.iter().all(JoinHandle::is_finished)
+            {
                 return status;
             }
             assert!(
@@ -167,13 +185,16 @@ pub fn command(place: &Place, arguments: &[&str]) -> Command {
     command
 }
 
-fn collect(stream: impl std::io::Read + Send + 'static, log: &Arc<Mutex<Vec<String>>>) {
+fn collect(
+    stream: impl std::io::Read + Send + 'static,
+    log: &Arc<Mutex<Vec<String>>>,
+) -> JoinHandle<()> {
     let log = Arc::clone(log);
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
             log.lock().expect("log").push(line);
         }
-    });
+    })
 }
 
 fn url(log: &[String]) -> Option<String> {

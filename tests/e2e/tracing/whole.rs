@@ -165,10 +165,8 @@ async fn all_attempts_of_a_delivery_are_in_its_enqueuers_trace() {
     assert_eq!(attempt.get("messaging.system"), "rabbitmq");
     let destination = format!("{0}.notifications:notification:{0}.work", place.prefix);
     assert_eq!(attempt.get("messaging.destination.name"), destination);
-    assert!(
-        worker.log().contains(TRACE),
-        "a delivery's lines in the log name its trace"
-    );
+    // A delivery's lines in the log name its trace.
+    worker.logs(TRACE).await;
     for (headers, _) in collector.requests() {
         assert_eq!(headers["authorization"], "Bearer hunter2-hunter2");
         assert_eq!(headers["content-type"], "application/x-protobuf");
