@@ -13,10 +13,11 @@ use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use posthaste_producer::http::{Api, ApiParts, ApiSettings};
 use posthaste_shared::backoff::Reconnect;
-use posthaste_shared::broker::{Broker, Consuming};
+use posthaste_shared::broker::Consuming;
 use posthaste_shared::clock::{Clock, SystemClock};
 use posthaste_shared::config::{BrokerKind, Config};
 use posthaste_shared::redrive::Redriver;
+use posthaste_shared::services::Services;
 use posthaste_shared::store::cipher::CipherError;
 use posthaste_shared::store::endpoints::EndpointFilter;
 use posthaste_shared::store::page::PageRequest;
@@ -29,7 +30,7 @@ use posthaste_worker::pipeline::conclude::EventSettings;
 use posthaste_worker::pipeline::decode::Limits;
 use posthaste_worker::script::Compiler;
 use posthaste_worker::send::Sender;
-use posthaste_worker::worker::{Stopped, Worker, WorkerParts, WorkerSettings};
+use posthaste_worker::worker::{Stopped, Worker, WorkerSettings};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -45,11 +46,7 @@ const CLOSE: Duration = Duration::from_secs(7);
 /// The parts that every long-running process is made of.
 #[derive(Clone)]
 pub(crate) struct Node {
-    pub(crate) store: Store,
-    pub(crate) broker: Arc<dyn Broker>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) tracer: Tracer,
+    pub(crate) services: Services,
     pub(crate) compiler: Compiler,
 }
 
@@ -83,12 +80,15 @@ impl Node {
         let tracer = tracer(config, role, &metrics, &clock)?;
         let store = open_store(config, schema).await?;
         let broker = connect::broker(config, &store, &metrics).await?;
-        Ok(Self {
+        let services = Services {
             store,
             broker,
             clock,
             metrics,
             tracer,
+        };
+        Ok(Self {
+            services,
             compiler: Compiler::in_processes(own_program()),
         })
     }
@@ -102,17 +102,17 @@ impl Node {
         // For `endpoint test`, which sends from the process that serves the API: it may have no
         // worker.
         let sender = Sender::with_resolver(config.egress.clone(), &config.resolver)?;
-        let attempter = Attempter::new(sender, Arc::clone(&self.clock), self.compiler.clone());
+        let attempter = Attempter::new(
+            sender,
+            Arc::clone(&self.services.clock),
+            self.compiler.clone(),
+        );
         let parts = ApiParts {
-            store: self.store.clone(),
-            broker: Arc::clone(&self.broker),
-            clock: Arc::clone(&self.clock),
-            metrics: Arc::clone(&self.metrics),
-            tracer: self.tracer.clone(),
+            services: self.services.clone(),
             egress: config.egress.clone(),
             wire_formats: Arc::new(WorkerWireFormats {
                 attempter,
-                clock: Arc::clone(&self.clock),
+                clock: Arc::clone(&self.services.clock),
                 max_recipients: config.max_recipients,
             }),
             resolver: Arc::new(config.resolver.clone()),
@@ -139,6 +139,7 @@ impl Node {
         name: String,
     ) -> Result<Worker, Failure> {
         let endpoints = self
+            .services
             .store
             .endpoints(&EndpointFilter::default(), &PageRequest::default())
             .await;
@@ -146,13 +147,6 @@ impl Node {
         if let Err(StoreError::Cipher(error)) = endpoints {
             return Err(error.into());
         }
-        let parts = WorkerParts {
-            store: self.store.clone(),
-            broker: Arc::clone(&self.broker),
-            clock: Arc::clone(&self.clock),
-            metrics: Arc::clone(&self.metrics),
-            tracer: self.tracer.clone(),
-        };
         let settings = WorkerSettings {
             slots: config.worker.slots,
             tenant_max_in_flight: config.worker.tenant_max_in_flight,
@@ -175,8 +169,9 @@ impl Node {
             resolver: config.resolver.clone(),
             name,
         };
-        let worker = Worker::start(parts, settings).await?;
-        self.metrics
+        let worker = Worker::start(self.services.clone(), settings).await?;
+        self.services
+            .metrics
             .worker_slots
             .set(i64::try_from(config.worker.slots).unwrap_or(i64::MAX));
         Ok(worker)
@@ -186,9 +181,7 @@ impl Node {
     /// redrive needs no worker.
     pub(crate) fn start_redriver(&self, stopping: CancellationToken) -> JoinHandle<()> {
         let redriver = Redriver {
-            store: self.store.clone(),
-            broker: Arc::clone(&self.broker),
-            clock: Arc::clone(&self.clock),
+            services: self.services.clone(),
             stopping,
         };
         tokio::spawn(redriver.run())
@@ -209,10 +202,10 @@ impl Node {
     pub(crate) async fn close(self) {
         let connections = async {
             // The embedded broker is a table of the store, so it goes first.
-            self.broker.close().await;
-            self.store.close().await;
+            self.services.broker.close().await;
+            self.services.store.close().await;
         };
-        let closed = async { tokio::join!(self.tracer.shutdown(), connections) };
+        let closed = async { tokio::join!(self.services.tracer.shutdown(), connections) };
         // A server that has gone silent does not hold up the end.
         if tokio::time::timeout(CLOSE, closed).await.is_err() {
             tracing::warn!("the connections could not be closed in time");
@@ -335,9 +328,9 @@ pub(crate) async fn serve_api(
 async fn ready(State(node): State<Node>) -> Response {
     // All at once: a probe waits for the slowest of them and not for their sum.
     let (store, broker, consuming) = tokio::join!(
-        node.store.ping(),
-        node.broker.ping(),
-        node.broker.consuming()
+        node.services.store.ping(),
+        node.services.broker.ping(),
+        node.services.broker.consuming()
     );
     let consumer = match consuming {
         Consuming::NoConsumer => None,
@@ -370,7 +363,7 @@ async fn metrics(State(node): State<Node>) -> impl IntoResponse {
             header::CONTENT_TYPE,
             "text/plain; version=0.0.4; charset=utf-8",
         )],
-        node.metrics.render(),
+        node.services.metrics.render(),
     )
 }
 

@@ -57,6 +57,7 @@ const LAYERS: [(&str, &[&[&str]]); 4] = [
         &[
             &["lib"],
             &["redrive"],
+            &["services"],
             &["broker"],
             &["store"],
             &["telemetry"],

@@ -3,7 +3,6 @@
 
 mod support;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -66,9 +65,7 @@ async fn a_redrive_takes_what_was_there_and_can_be_cancelled() {
     let started = api.call("POST", "/v1/redrives", Value::Null).await;
     let location = started.headers["location"].to_str().unwrap().to_owned();
     let redriver = Redriver {
-        store: api.store.clone(),
-        broker: Arc::clone(&api.broker),
-        clock: Arc::clone(&api.clock),
+        services: api.services.clone(),
         stopping: api.shutdown.clone(),
     };
     tokio::spawn(redriver.run());

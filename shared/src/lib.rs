@@ -3,7 +3,7 @@
 //!
 //! Imports point one way, which a test holds (`tests/imports.rs`), from the bottom up: `backoff`,
 //! `error` ← `domain` (types without IO) ← `clock`, `tls`, `egress`, `resolver` ← `config` ←
-//! `telemetry` ← `store` ← `broker` ← `redrive`.
+//! `telemetry` ← `store` ← `broker` ← `services` ← `redrive`.
 
 pub mod backoff;
 pub mod broker;
@@ -14,6 +14,7 @@ pub mod egress;
 pub mod error;
 pub mod redrive;
 pub mod resolver;
+pub mod services;
 pub mod store;
 pub mod telemetry;
 pub mod tls;

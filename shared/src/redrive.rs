@@ -2,16 +2,14 @@
 //! small steps. Every process that has both runs this, so that a redrive needs no worker, and
 //! outlives the process that began it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Reconnect;
-use crate::broker::Broker;
-use crate::clock::Clock;
+use crate::services::Services;
+use crate::store::StoreError;
 use crate::store::redrives::{Redrive, RedriveState, RedriveStep};
-use crate::store::{Store, StoreError};
 
 /// How often redrives are looked for.
 const POLL: Duration = Duration::from_millis(300);
@@ -23,12 +21,8 @@ const LEASE: Duration = Duration::from_secs(60);
 
 /// Takes redrives out of the store and works them off.
 pub struct Redriver {
-    /// Where it is written down which there are.
-    pub store: Store,
-    /// Where the letters are.
-    pub broker: Arc<dyn Broker>,
-    /// What time it is.
-    pub clock: Arc<dyn Clock>,
+    /// The store has the redrives, the broker the letters.
+    pub services: Services,
     /// Ends it, after the step that is running.
     pub stopping: CancellationToken,
 }
@@ -54,16 +48,22 @@ impl Redriver {
 
     /// Works off one redrive, if there is one.
     async fn work(&self) -> Result<(), StoreError> {
-        let now = self.clock.now();
-        let Some(mut redrive) = self.store.claim_redrive(now, now.after(LEASE)).await? else {
+        let now = self.services.clock.now();
+        let Some(mut redrive) = self
+            .services
+            .store
+            .claim_redrive(now, now.after(LEASE))
+            .await?
+        else {
             return Ok(());
         };
         let mut backoff = Reconnect::default();
         while redrive.state == RedriveState::Running && !self.stopping.is_cancelled() {
             let step = self.step(&redrive).await;
-            let now = self.clock.now();
+            let now = self.services.clock.now();
             let stays = now.after(LEASE);
             let Some(noted) = self
+                .services
                 .store
                 .note_redrive(redrive.id, &step, now, stays)
                 .await?
@@ -81,9 +81,10 @@ impl Redriver {
         }
         if redrive.state == RedriveState::Running {
             // The process ends: others may go on at once.
-            let now = self.clock.now();
+            let now = self.services.clock.now();
             let nothing = RedriveStep::Moved(crate::broker::Redriven::default());
-            self.store
+            self.services
+                .store
                 .note_redrive(redrive.id, &nothing, now, now)
                 .await?;
         } else {
@@ -107,7 +108,7 @@ impl Redriver {
         if limit == 0 {
             return RedriveStep::Last(crate::broker::Redriven::default());
         }
-        match self.broker.redrive(None, limit).await {
+        match self.services.broker.redrive(None, limit).await {
             Ok(moved) if moved.moved == 0 || moved.moved >= left => RedriveStep::Last(moved),
             Ok(moved) => RedriveStep::Moved(moved),
             Err(error) => RedriveStep::Failed(error.to_string()),

@@ -294,7 +294,7 @@ struct Key {
 
 impl Key {
     async fn make(node: &Node) -> Result<Self, Failure> {
-        let now = node.clock.now();
+        let now = node.services.clock.now();
         let info = ApiKey {
             id: KeyId::generate(now),
             name: "demonstration".to_owned(),
@@ -306,7 +306,7 @@ impl Key {
             revoked_at: None,
         };
         let (secret, hash) = new_key();
-        node.store.insert_key(&info, &hash).await?;
+        node.services.store.insert_key(&info, &hash).await?;
         Ok(Self {
             id: info.id,
             secret,
@@ -314,7 +314,10 @@ impl Key {
     }
 
     async fn revoke(self, node: &Node) -> Result<(), Failure> {
-        node.store.revoke_key(&self.id, node.clock.now()).await?;
+        node.services
+            .store
+            .revoke_key(&self.id, node.services.clock.now())
+            .await?;
         Ok(())
     }
 }

@@ -143,6 +143,7 @@ fn master_key(config: &Config) -> Result<Secret, Failure> {
 /// Creates the first API key of a store that has none, and leaves it in the data directory.
 async fn first_key(node: &Node, config: &Config) -> Result<Option<Secret>, Failure> {
     if node
+        .services
         .store
         .keys()
         .await?
@@ -151,7 +152,7 @@ async fn first_key(node: &Node, config: &Config) -> Result<Option<Secret>, Failu
     {
         return Ok(None);
     }
-    let now = node.clock.now();
+    let now = node.services.clock.now();
     let info = ApiKey {
         id: KeyId::generate(now),
         name: "first key, created by `up`".to_owned(),
@@ -164,7 +165,7 @@ async fn first_key(node: &Node, config: &Config) -> Result<Option<Secret>, Failu
     };
     let (key, hash) = new_key();
     write_private(&config.api_key_path(), key.expose())?;
-    node.store.insert_key(&info, &hash).await?;
+    node.services.store.insert_key(&info, &hash).await?;
     Ok(Some(key))
 }
 

@@ -4,13 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use posthaste_shared::broker::{Broker, BrokerError};
-use posthaste_shared::clock::Clock;
+use posthaste_shared::broker::BrokerError;
 use posthaste_shared::egress::EgressPolicy;
 use posthaste_shared::resolver::Resolver;
-use posthaste_shared::store::Store;
-use posthaste_shared::telemetry::metrics::Metrics;
-use posthaste_shared::telemetry::trace::Tracer;
+use posthaste_shared::services::Services;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -82,21 +79,6 @@ impl Default for WorkerSettings {
     }
 }
 
-/// What a worker works with.
-#[derive(Clone)]
-pub struct WorkerParts {
-    /// The store: the state of every delivery, its attempts, and the leases.
-    pub store: Store,
-    /// The broker that messages come from.
-    pub broker: Arc<dyn Broker>,
-    /// The source of the current time.
-    pub clock: Arc<dyn Clock>,
-    /// The metrics of the process.
-    pub metrics: Arc<Metrics>,
-    /// Creates the spans of deliveries and attempts.
-    pub tracer: Tracer,
-}
-
 /// Why a worker cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -116,7 +98,7 @@ pub struct Worker {
     loops: JoinSet<()>,
     recording: JoinHandle<()>,
     in_flight: InFlight,
-    parts: WorkerParts,
+    services: Services,
 }
 
 /// How a worker stopped.
@@ -135,25 +117,19 @@ impl Worker {
     /// # Errors
     /// When the HTTP client cannot be created or the broker's configuration cannot be used. A store
     /// or broker that is down is not an error: the worker waits for it.
-    pub async fn start(parts: WorkerParts, settings: WorkerSettings) -> Result<Self, StartError> {
-        let consumer = parts.broker.consume(settings.prefetch).await?;
+    pub async fn start(services: Services, settings: WorkerSettings) -> Result<Self, StartError> {
+        let consumer = services.broker.consume(settings.prefetch).await?;
         let stopping = CancellationToken::new();
         let wake = Wake::default();
         let health = Arc::new(Health::default());
         let (recorder, recording) = recorder(RecordingParts {
-            store: parts.store.clone(),
-            broker: Arc::clone(&parts.broker),
+            services: services.clone(),
             acker: consumer.acker(),
-            clock: Arc::clone(&parts.clock),
-            metrics: Arc::clone(&parts.metrics),
             wake: wake.clone(),
             health: Arc::clone(&health),
         });
         let pipeline = Arc::new(Pipeline {
-            clock: Arc::clone(&parts.clock),
-            metrics: Arc::clone(&parts.metrics),
-            tracer: parts.tracer.clone(),
-            broker: Arc::clone(&parts.broker),
+            services: services.clone(),
             admission: Admission::new(
                 settings.slots,
                 settings.tenant_max_in_flight,
@@ -161,7 +137,7 @@ impl Worker {
             ),
             attempter: Attempter::new(
                 Sender::with_resolver(settings.egress, &settings.resolver)?,
-                Arc::clone(&parts.clock),
+                Arc::clone(&services.clock),
                 settings.compiler,
             ),
             recorder,
@@ -172,10 +148,10 @@ impl Worker {
             tasks: TaskTracker::new(),
             hard_stop: CancellationToken::new(),
         });
-        let endpoints = Arc::new(EndpointCache::new(parts.store.clone()));
+        let endpoints = Arc::new(EndpointCache::new(services.store.clone()));
         let intake = Intake {
             pipeline: Arc::clone(&pipeline),
-            store: parts.store.clone(),
+            store: services.store.clone(),
             endpoints: Arc::clone(&endpoints),
             limits: settings.limits,
             stopping: stopping.clone(),
@@ -186,19 +162,21 @@ impl Worker {
             pipeline.hard_stop.clone(),
         );
         let scheduler = Scheduler {
-            store: parts.store.clone(),
+            store: services.store.clone(),
             endpoints: Arc::clone(&endpoints),
             wake: wake.clone(),
             stopping: stopping.clone(),
             pipeline: Arc::clone(&pipeline),
             turn: AtomicUsize::new(0),
         };
-        let relay = relay(&parts, endpoints, wake.clone(), stopping.clone());
+        let relay = Relay {
+            services: services.clone(),
+            endpoints,
+            wake: wake.clone(),
+            stopping: stopping.clone(),
+        };
         let maintenance = Maintenance {
-            store: parts.store.clone(),
-            broker: Arc::clone(&parts.broker),
-            clock: Arc::clone(&parts.clock),
-            metrics: Arc::clone(&parts.metrics),
+            services: services.clone(),
             admission: pipeline.admission.clone(),
             health,
             wake,
@@ -218,7 +196,7 @@ impl Worker {
             loops,
             recording: tokio::spawn(recording.run()),
             in_flight,
-            parts,
+            services,
         })
     }
 
@@ -271,7 +249,10 @@ impl Worker {
         if leases.is_empty() {
             return;
         }
-        let released = self.parts.store.release(&leases, self.parts.clock.now());
+        let released = self
+            .services
+            .store
+            .release(&leases, self.services.clock.now());
         match tokio::time::timeout(RELEASE, released).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => {
@@ -286,22 +267,5 @@ impl Worker {
                 )
             }
         }
-    }
-}
-
-fn relay(
-    parts: &WorkerParts,
-    endpoints: Arc<EndpointCache>,
-    wake: Wake,
-    stopping: CancellationToken,
-) -> Relay {
-    Relay {
-        store: parts.store.clone(),
-        broker: Arc::clone(&parts.broker),
-        endpoints,
-        clock: Arc::clone(&parts.clock),
-        metrics: Arc::clone(&parts.metrics),
-        wake,
-        stopping,
     }
 }

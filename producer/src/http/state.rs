@@ -7,6 +7,7 @@ use posthaste_shared::broker::Broker;
 use posthaste_shared::clock::Clock;
 use posthaste_shared::domain::secret::Secret;
 use posthaste_shared::egress::EgressPolicy;
+use posthaste_shared::services::Services;
 use posthaste_shared::store::Store;
 use posthaste_shared::telemetry::metrics::Metrics;
 use posthaste_shared::telemetry::trace::Tracer;
@@ -57,16 +58,8 @@ impl Default for ApiSettings {
 
 /// What the API is made of.
 pub struct ApiParts {
-    /// The database with all durable state.
-    pub store: Store,
-    /// The broker that accepted notifications are published to.
-    pub broker: Arc<dyn Broker>,
-    /// The clock that all times are read from.
-    pub clock: Arc<dyn Clock>,
-    /// The metrics that the API counts into.
-    pub metrics: Arc<Metrics>,
-    /// Creates the spans of requests.
-    pub tracer: Tracer,
+    /// Store, broker, clock, metrics and tracer.
+    pub services: Services,
     /// Which addresses endpoints may have.
     pub egress: EgressPolicy,
     /// What the wire formats know and do.
@@ -101,17 +94,20 @@ impl Api {
     #[must_use]
     pub fn new(parts: ApiParts) -> Arc<Self> {
         let ApiParts {
-            store,
-            broker,
-            clock,
-            metrics,
-            tracer,
+            services,
             egress,
             wire_formats,
             resolver,
             shutdown,
             settings,
         } = parts;
+        let Services {
+            store,
+            broker,
+            clock,
+            metrics,
+            tracer,
+        } = services;
         let keys = Keys::new(settings.admin_key.as_ref());
         let directory = Directory::default();
         let tenants = TenantLimits::new(settings.tenant_max_pending, settings.tenant_max_streams);

@@ -33,6 +33,7 @@ use posthaste_shared::domain::notification::{Notification, NotificationDraft, Or
 use posthaste_shared::domain::secret::Secret;
 use posthaste_shared::domain::wire_format::WireFormat;
 use posthaste_shared::egress::EgressPolicy;
+use posthaste_shared::services::Services;
 use posthaste_shared::store::record::{Before, Record};
 use posthaste_shared::store::{Store, StoreOptions};
 use posthaste_shared::telemetry::metrics::Metrics;
@@ -53,6 +54,7 @@ pub struct TestApi {
     pub metrics: Arc<Metrics>,
     pub shutdown: CancellationToken,
     pub clock: Arc<dyn Clock>,
+    pub services: Services,
     _files: TempDir,
 }
 
@@ -117,12 +119,15 @@ impl TestApi {
         let metrics = Arc::new(Metrics::new());
         let shutdown = CancellationToken::new();
         settings.admin_key = Some(Secret::new(ADMIN_KEY));
-        let api = Api::new(ApiParts {
+        let services = Services {
             store: store.clone(),
             broker: Arc::clone(&broker),
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
             tracer: Tracer::off(),
+        };
+        let api = Api::new(ApiParts {
+            services: services.clone(),
             egress: EgressPolicy::new("10.9.0.0/16", false).unwrap(),
             wire_formats: Arc::new(TestFormats),
             resolver: Arc::new(TestNames::default()),
@@ -152,6 +157,7 @@ impl TestApi {
             metrics,
             shutdown,
             clock,
+            services,
             _files: files,
         }
     }

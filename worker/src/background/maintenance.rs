@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use posthaste_shared::broker::Broker;
-use posthaste_shared::clock::Clock;
 use posthaste_shared::error::causes_of;
-use posthaste_shared::store::{Store, StoreError};
-use posthaste_shared::telemetry::metrics::Metrics;
+use posthaste_shared::services::Services;
+use posthaste_shared::store::StoreError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -57,14 +55,8 @@ impl Default for MaintenanceSettings {
 
 /// What the slow work needs.
 pub struct Maintenance {
-    /// The store whose rows are counted, replayed and removed.
-    pub store: Store,
-    /// The broker whose queue depths the gauges show.
-    pub broker: Arc<dyn Broker>,
-    /// The source of the current time.
-    pub clock: Arc<dyn Clock>,
-    /// Where the gauges are.
-    pub metrics: Arc<Metrics>,
+    /// Store, broker and clock; and the metrics, whose gauges are set here.
+    pub services: Services,
     /// Which endpoints are at their limit.
     pub admission: Admission,
     /// The successes and failures of endpoints that the recorder has seen since the last look.
@@ -119,7 +111,11 @@ impl Maintenance {
         loop {
             // Before the first pause: a new store needs its tables now. After an error again in a
             // minute, not in an hour.
-            let prepared = self.store.prepare_partitions(self.clock.now()).await;
+            let prepared = self
+                .services
+                .store
+                .prepare_partitions(self.services.clock.now())
+                .await;
             let pause = if prepared.is_ok() {
                 PARTITIONS
             } else {
@@ -142,7 +138,7 @@ impl Maintenance {
 
     fn note(&self, what: &str, result: Result<(), StoreError>) {
         if let Err(error) = result {
-            self.metrics.store_errors.inc();
+            self.services.metrics.store_errors.inc();
             tracing::warn!(
                 %error,
                 cause = causes_of(&error),
@@ -156,9 +152,9 @@ impl Maintenance {
     /// # Errors
     /// When the store cannot be asked.
     pub async fn gauges(&self) -> Result<(), StoreError> {
-        let now = self.clock.now();
-        let backlog = self.store.backlog(now).await?;
-        let pending = &self.metrics.pending;
+        let now = self.services.clock.now();
+        let backlog = self.services.store.backlog(now).await?;
+        let pending = &self.services.metrics.pending;
         pending
             .with_label_values(&["ready"])
             .set(gauge(backlog.ready));
@@ -169,21 +165,23 @@ impl Maintenance {
             .with_label_values(&["parked"])
             .set(gauge(backlog.parked));
         let age = backlog.oldest_due.map_or(0, |due| now.since(due).as_secs());
-        self.metrics.oldest_due_age.set(gauge(age));
-        self.metrics
+        self.services.metrics.oldest_due_age.set(gauge(age));
+        self.services
+            .metrics
             .outbox_pending
-            .set(gauge(self.store.outbox_pending().await?));
+            .set(gauge(self.services.store.outbox_pending().await?));
         let age = self
+            .services
             .store
             .outbox_oldest()
             .await?
             .map_or(0, |at| now.since(at).as_secs());
-        self.metrics.outbox_oldest_age.set(gauge(age));
-        let (enabled, disabled) = self.store.endpoint_counts().await?;
+        self.services.metrics.outbox_oldest_age.set(gauge(age));
+        let (enabled, disabled) = self.services.store.endpoint_counts().await?;
         // The one number comes from this worker's memory, the other from the store, at different
         // times: without the bound the difference below could be negative.
         let limited = (self.admission.limited() as u64).min(enabled);
-        let endpoints = &self.metrics.endpoints;
+        let endpoints = &self.services.metrics.endpoints;
         endpoints
             .with_label_values(&["admitting"])
             .set(gauge(enabled - limited));
@@ -194,8 +192,9 @@ impl Maintenance {
             .with_label_values(&["disabled"])
             .set(gauge(disabled));
         // While the broker does not answer, the gauges of its queues keep their last values.
-        for (queue, depth) in self.broker.depths().await.unwrap_or_default() {
-            self.metrics
+        for (queue, depth) in self.services.broker.depths().await.unwrap_or_default() {
+            self.services
+                .metrics
                 .queue_messages
                 .with_label_values(&[queue])
                 .set(gauge(depth));
@@ -210,17 +209,18 @@ impl Maintenance {
     pub async fn health(&self) -> Result<(), StoreError> {
         let (failing, healthy) = self.health.take();
         if (!failing.is_empty() || !healthy.is_empty())
-            && let Err(error) = self.store.note_health(&failing, &healthy).await
+            && let Err(error) = self.services.store.note_health(&failing, &healthy).await
         {
             // A success that is forgotten would leave an endpoint failing that is not.
             self.health.put_back(&failing, &healthy);
             return Err(error);
         }
-        let now = self.clock.now();
+        let now = self.services.clock.now();
         // Only endpoints that failed since the last look: one that failed once and was not called
         // since is not to be disabled for the time that went by.
         let failing: Vec<_> = failing.into_iter().map(|(endpoint, _)| endpoint).collect();
         for endpoint in self
+            .services
             .store
             .disable_failing(now.before(self.settings.disable_after), &failing, now)
             .await?
@@ -237,21 +237,20 @@ impl Maintenance {
     async fn replays(&self) -> Result<(), StoreError> {
         while !self.stopping.is_cancelled()
             // Asked before each step, which makes up to 500 deliveries due.
-            && self.store.due(self.clock.now(), REPLAY_AHEAD).await? < u64::from(REPLAY_AHEAD)
-            && self
-                .store
-                .step_replay(self.clock.now(), STEP)
+            && self.services.store.due(self.services.clock.now(), REPLAY_AHEAD).await? < u64::from(REPLAY_AHEAD)
+            && self.services.store
+                .step_replay(self.services.clock.now(), STEP)
                 .await?
                 .is_some()
         {
-            self.wake.due(self.clock.now());
+            self.wake.due(self.services.clock.now());
             tokio::task::yield_now().await;
         }
         Ok(())
     }
 
     async fn retention(&self) -> Result<(), StoreError> {
-        let now = self.clock.now();
+        let now = self.services.clock.now();
         let (before, keys_before) = (
             now.before(self.settings.retention),
             now.before(self.settings.idempotency_retention),
@@ -260,6 +259,7 @@ impl Maintenance {
             let begun = Instant::now();
             if self.stopping.is_cancelled()
                 || self
+                    .services
                     .store
                     .remove_finished(before, keys_before, STEP)
                     .await?
@@ -272,7 +272,7 @@ impl Maintenance {
             tokio::time::sleep(RETENTION_PAUSE.max(3 * begun.elapsed())).await;
         }
         if !self.stopping.is_cancelled() {
-            self.store.remove_partitions(before).await?;
+            self.services.store.remove_partitions(before).await?;
         }
         Ok(())
     }

@@ -4,14 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use posthaste_shared::broker::{Broker, BrokerError, Message};
-use posthaste_shared::clock::Clock;
+use posthaste_shared::broker::{BrokerError, Message};
 use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::event::Event;
 use posthaste_shared::domain::id::{NotificationId, TenantId};
 use posthaste_shared::domain::notification::{Notification, Origin};
-use posthaste_shared::store::{Store, StoreError};
-use posthaste_shared::telemetry::metrics::{Metrics, Source};
+use posthaste_shared::services::Services;
+use posthaste_shared::store::StoreError;
+use posthaste_shared::telemetry::metrics::Source;
 use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::endpoints::EndpointCache;
@@ -30,16 +30,10 @@ const READ: usize = 20;
 
 /// Takes events out of the store's outbox.
 pub struct Relay {
-    /// The store that holds the outbox.
-    pub store: Store,
-    /// The broker that events are published to and enqueued with.
-    pub broker: Arc<dyn Broker>,
+    /// The store holds the outbox; the broker gets the events.
+    pub services: Services,
     /// The endpoints, some of which subscribe to events.
     pub endpoints: Arc<EndpointCache>,
-    /// The source of the current time.
-    pub clock: Arc<dyn Clock>,
-    /// The metrics of the process, for `posthaste_events_published_total`.
-    pub metrics: Arc<Metrics>,
     /// Wakes the relay at once for events that this worker has recorded.
     pub wake: Wake,
     /// Cancelled when the worker stops; the relay returns after its current step.
@@ -88,17 +82,18 @@ impl Relay {
     /// # Errors
     /// When the store or the broker does not answer; what was not marked is published again.
     pub async fn step(&self) -> Result<usize, RelayError> {
-        let now = self.clock.now();
+        let now = self.services.clock.now();
         // Claimed, not locked: no transaction stays open while the broker is waited for. Another
         // worker publishes them after the lease, should this one die.
         let events = self
+            .services
             .store
             .claim_unpublished(now, now.after(LEASE), STEP)
             .await?;
         if events.is_empty() {
             return Ok(0);
         }
-        let published = self.broker.publish_events(&events).await;
+        let published = self.services.broker.publish_events(&events).await;
         let forwarded = self.forward(&events).await?;
         let mut done = Vec::new();
         let mut failure = None;
@@ -107,14 +102,17 @@ impl Relay {
         for ((event, published), forwarded) in events.iter().zip(published).zip(forwarded) {
             match published.and(forwarded) {
                 Ok(()) => {
-                    self.metrics.published(event.kind);
+                    self.services.metrics.published(event.kind);
                     done.push(event.id);
                 }
                 Err(error) => failure = Some(error),
             }
         }
         // Marked even where others failed, so that these are not published again with those.
-        self.store.mark_published(&done, self.clock.now()).await?;
+        self.services
+            .store
+            .mark_published(&done, self.services.clock.now())
+            .await?;
         match failure {
             Some(error) => Err(error.into()),
             None => Ok(done.len()),
@@ -158,14 +156,17 @@ impl Relay {
             return Ok(answers);
         }
         let mut accepted = 0;
-        for (place, answer) in places.into_iter().zip(self.broker.publish(messages).await) {
+        for (place, answer) in places
+            .into_iter()
+            .zip(self.services.broker.publish(messages).await)
+        {
             match answer {
                 Ok(()) => accepted += 1,
                 Err(_) => answers[place] = answer,
             }
         }
         // What was not confirmed is published again with its event, and counted then.
-        self.metrics.accepted(Source::Event, accepted);
+        self.services.metrics.accepted(Source::Event, accepted);
         Ok(answers)
     }
 
@@ -182,6 +183,7 @@ impl Relay {
         });
         let about: Vec<_> = about.collect();
         let hops = self
+            .services
             .store
             .hops(&about.iter().flatten().cloned().collect::<Vec<_>>())
             .await?;
@@ -212,7 +214,7 @@ impl Relay {
                 .iter()
                 .map(|(_, _, it)| (it.tenant.clone(), it.notification_id.clone()))
                 .collect();
-            let about = self.store.notifications(&ids).await?;
+            let about = self.services.store.notifications(&ids).await?;
             created.extend(deliveries.iter().zip(ids).filter_map(
                 |((place, event, delivery), id)| {
                     let about = about

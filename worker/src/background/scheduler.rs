@@ -126,7 +126,7 @@ impl Scheduler {
         while !self.stopping.is_cancelled() {
             let pause = match self
                 .store
-                .fail_orphans(self.pipeline.clock.now(), STEP)
+                .fail_orphans(self.pipeline.services.clock.now(), STEP)
                 .await
             {
                 Ok(orphans) => {
@@ -151,7 +151,7 @@ impl Scheduler {
     /// # Errors
     /// When the store cannot be asked.
     pub async fn due_step(&self) -> Result<usize, StoreError> {
-        let now = self.pipeline.clock.now();
+        let now = self.pipeline.services.clock.now();
         // A read first: looking for work that is not there takes no lock.
         if self.store.next_due().await?.is_none_or(|next| next > now) {
             return Ok(0);
@@ -181,7 +181,7 @@ impl Scheduler {
     /// # Errors
     /// When the store cannot be asked.
     pub async fn parked_step(&self) -> Result<usize, StoreError> {
-        let now = self.pipeline.clock.now();
+        let now = self.pipeline.services.clock.now();
         // Leases that were dropped without a result are released first: left alone they would end
         // only after the timeout of the endpoint and the margin.
         let abandoned = self.pipeline.in_flight.abandoned();
@@ -277,7 +277,7 @@ impl Scheduler {
             // the tenant of.
             if endpoint.tenant != delivery.tenant {
                 let state = DeliveryState::Failed {
-                    at: self.pipeline.clock.now(),
+                    at: self.pipeline.services.clock.now(),
                     reason: FailureReason::EndpointDeleted,
                 };
                 let why = "the endpoint belongs to another tenant".to_owned();
@@ -300,6 +300,7 @@ impl Scheduler {
     fn ended(&self, deliveries: &[Delivery]) {
         for delivery in deliveries {
             self.pipeline
+                .services
                 .metrics
                 .finished(delivery.wire_format, delivery.state.status());
         }
@@ -315,12 +316,12 @@ impl Scheduler {
         // error counts as nothing known: the next step meets it again and logs it.
         let stored = self.store.next_due().await.ok().flatten();
         let next = known.into_iter().chain(stored).min();
-        next.map_or(POLL, |at| at.since(self.pipeline.clock.now()))
+        next.map_or(POLL, |at| at.since(self.pipeline.services.clock.now()))
             .clamp(PAUSE, POLL)
     }
 
     fn failed(&self, what: &str, error: &StoreError) -> Duration {
-        self.pipeline.metrics.store_errors.inc();
+        self.pipeline.services.metrics.store_errors.inc();
         tracing::warn!(
             %error,
             cause = causes_of(error),

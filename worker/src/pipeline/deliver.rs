@@ -7,14 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use posthaste_shared::broker::{Broker, DeadReason};
-use posthaste_shared::clock::Clock;
+use posthaste_shared::broker::DeadReason;
 use posthaste_shared::domain::attempt::Attempt;
 use posthaste_shared::domain::delivery::{DeliveryState, FailureReason, Hold};
 use posthaste_shared::domain::time::Timestamp;
+use posthaste_shared::services::Services;
 use posthaste_shared::store::record::Record;
-use posthaste_shared::telemetry::metrics::Metrics;
-use posthaste_shared::telemetry::trace::{Span, Tracer};
+use posthaste_shared::telemetry::trace::Span;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -37,14 +36,8 @@ const SCRIPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the steps of a delivery need.
 pub struct Pipeline {
-    /// The source of the current time.
-    pub clock: Arc<dyn Clock>,
-    /// The metrics of the process.
-    pub metrics: Arc<Metrics>,
-    /// Creates the spans of deliveries and attempts.
-    pub tracer: Tracer,
-    /// The broker whose dead-letter queue takes messages that cannot be handled.
-    pub broker: Arc<dyn Broker>,
+    /// Store, broker, clock, metrics and tracer.
+    pub services: Services,
     /// Decides which endpoint may get another request now.
     pub admission: Admission,
     /// Makes the attempts, within the timeout of their endpoints.
@@ -97,7 +90,7 @@ impl Pipeline {
     /// One attempt at a delivery, or the reason why there is none; recorded either way, unless the
     /// worker stops.
     async fn deliver(&self, mut job: Job) {
-        let span = spans::attempt(&self.tracer, &job);
+        let span = spans::attempt(&self.services.tracer, &job);
         // Without this a panic would end the task and leave the message unacknowledged until the
         // connection closes; then its redelivery would panic again.
         let ending = match AssertUnwindSafe(self.steps(&mut job, &span))
@@ -145,7 +138,7 @@ impl Pipeline {
 
     /// What time it is, if the delivery may still be sent.
     fn refuse_expired(&self, job: &Job) -> Result<Timestamp, Ending> {
-        let now = self.clock.now();
+        let now = self.services.clock.now();
         let expired = job.notification.is_expired(now);
         if expired {
             Err(Ending::untried(DeliveryState::Expired { at: now }))
@@ -172,7 +165,7 @@ impl Pipeline {
         let limit = job
             .notification
             .expires_at
-            .map(|at| at.since(self.clock.now()));
+            .map(|at| at.since(self.services.clock.now()));
         match self.admission.admit(&job.endpoint, from, limit).await {
             Admitted::Go(permit) => {
                 // No longer in line: the next delivery of the same notification may take its place
@@ -192,7 +185,7 @@ impl Pipeline {
         begun: Timestamp,
         span: &Span,
     ) -> Result<Box<FinishedAttempt>, Ending> {
-        let in_flight = self.metrics.attempt_in_flight();
+        let in_flight = self.services.metrics.attempt_in_flight();
         let end = self
             .attempter
             .attempt(&subject(job), job.kept.as_ref(), begun, span)
@@ -290,8 +283,8 @@ impl Pipeline {
                 drop(in_flight);
                 let reason = DeadReason::Poisonous;
                 dead_letter(
-                    self.broker.as_ref(),
-                    &self.metrics,
+                    self.services.broker.as_ref(),
+                    &self.services.metrics,
                     &pending.message,
                     reason,
                     detail,
@@ -306,7 +299,7 @@ impl Pipeline {
                 let record = conclude::internal(
                     job.delivery,
                     job.before,
-                    self.clock.now(),
+                    self.services.clock.now(),
                     detail.to_owned(),
                 );
                 self.recorder.put(Finished { record, ack }).await;
@@ -369,14 +362,16 @@ impl Pipeline {
                 .notification
                 .deliver_at
                 .unwrap_or(job.notification.accepted_at);
-            self.metrics
+            self.services
+                .metrics
                 .queue_wait
                 .observe(begun.since(ready).as_secs_f64());
         }
         // `None` lifts the limit that an earlier answer asked for.
         self.admission
             .cap_rate(&job.endpoint.id, finished.rate_per_second);
-        self.metrics
+        self.services
+            .metrics
             .attempted(job.endpoint.wire_format, attempt.result, attempt.duration);
         let duration_ms = attempt.duration.as_secs_f64() * 1e3;
         let status = attempt.status_code;

@@ -77,8 +77,8 @@ impl Pipeline {
                 let detail = "starting its deliveries panicked; the worker's log has the place";
                 let message = &started.pending.message;
                 dead_letter(
-                    pipeline.broker.as_ref(),
-                    &pipeline.metrics,
+                    pipeline.services.broker.as_ref(),
+                    &pipeline.services.metrics,
                     message,
                     DeadReason::Poisonous,
                     detail,

@@ -127,7 +127,7 @@ impl Intake {
 
     /// Decodes a batch, and sorts out what is not a notification and what has no id yet.
     async fn readable(&self, batch: Vec<Incoming>) -> Vec<Work> {
-        let now = self.pipeline.clock.now();
+        let now = self.pipeline.services.clock.now();
         let mut works = Vec::with_capacity(batch.len());
         let mut without_id = Vec::new();
         let mut unreadable = Vec::new();
@@ -139,7 +139,7 @@ impl Intake {
                 |_| Decoded::Unreadable(DeadReason::Poisonous, "reading it panicked".to_owned());
             match decoded.unwrap_or_else(panicked) {
                 Decoded::Work(mut notification) => {
-                    spans::take_up(&self.pipeline.tracer, &mut notification);
+                    spans::take_up(&self.pipeline.services.tracer, &mut notification);
                     let Incoming { message, tag, .. } = incoming;
                     works.push(Work {
                         notification: Arc::new(*notification),
@@ -172,7 +172,7 @@ impl Intake {
                 .iter()
                 .map(|(message, _)| message.clone())
                 .collect();
-            let answers = self.pipeline.broker.publish(messages).await;
+            let answers = self.pipeline.services.broker.publish(messages).await;
             let mut left = Vec::new();
             for ((message, tag), answer) in without_id.into_iter().zip(answers) {
                 match answer {
@@ -201,8 +201,8 @@ impl Intake {
             "a message goes to the dead-letter queue"
         );
         dead_letter(
-            self.pipeline.broker.as_ref(),
-            &self.pipeline.metrics,
+            self.pipeline.services.broker.as_ref(),
+            &self.pipeline.services.metrics,
             &incoming.message,
             reason,
             detail,
@@ -257,7 +257,7 @@ impl Intake {
             match self.try_look_up(&ids).await {
                 Ok(found) => return found,
                 Err(error) => {
-                    self.pipeline.metrics.store_errors.inc();
+                    self.pipeline.services.metrics.store_errors.inc();
                     tracing::warn!(
                         %error,
                         cause = causes_of(&error),
@@ -301,7 +301,7 @@ impl Intake {
              {accepted_at}: they differ \
              in {member}. Enqueue it under an id of its own"
         );
-        refuse_id(&self.store, &self.pipeline.clock, (tenant, id)).await;
+        refuse_id(&self.pipeline.services, (tenant, id)).await;
         self.refuse(work, DeadReason::IdConflict, &detail).await;
     }
 
@@ -318,7 +318,7 @@ impl Intake {
         let Some(in_flight) = self.pipeline.in_flight.take_notification(work.id()) else {
             return Some(work);
         };
-        let now = self.pipeline.clock.now();
+        let now = self.pipeline.services.clock.now();
         let fresh = Wait::InFlight { lease_until: now };
         let most = self.limits.max_recipients;
         // A panic here concerns this notification alone, which is dead-lettered; the intake goes
@@ -432,7 +432,7 @@ impl Intake {
     /// `accepted_at` and count themselves.
     fn count(&self, work: &Work) {
         if work.message.accepted_at.is_none() && work.notification.origin == Origin::Producer {
-            self.pipeline.metrics.accepted(Source::Amqp, 1);
+            self.pipeline.services.metrics.accepted(Source::Amqp, 1);
         }
     }
 }

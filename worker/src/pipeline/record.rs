@@ -28,16 +28,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use posthaste_shared::backoff::Reconnect;
-use posthaste_shared::broker::{Acker, Broker, DeadReason, Message, Tag};
-use posthaste_shared::clock::Clock;
+use posthaste_shared::broker::{Acker, DeadReason, Message, Tag};
 use posthaste_shared::domain::delivery::{DeliveryState, Status};
 use posthaste_shared::domain::id::{EndpointId, NotificationId, TenantId};
 use posthaste_shared::domain::notification::Notification;
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::error::causes_of;
+use posthaste_shared::services::Services;
+use posthaste_shared::store::StoreError;
 use posthaste_shared::store::record::{Record, Recorded};
-use posthaste_shared::store::{Store, StoreError};
-use posthaste_shared::telemetry::metrics::Metrics;
 use tokio::sync::mpsc;
 
 use crate::pipeline::conclude;
@@ -102,27 +101,18 @@ impl Recorder {
 /// The receiving side of [`Recorder`].
 pub struct Recording {
     entries: mpsc::Receiver<Entry>,
-    store: Store,
-    broker: Arc<dyn Broker>,
+    services: Services,
     acker: Arc<dyn Acker>,
-    clock: Arc<dyn Clock>,
-    metrics: Arc<Metrics>,
     wake: Wake,
     health: Arc<Health>,
 }
 
 /// The parts that [`Recording`] needs.
 pub struct RecordingParts {
-    /// The store that results are recorded in.
-    pub store: Store,
-    /// The broker whose dead-letter queue takes messages whose results the store refuses.
-    pub broker: Arc<dyn Broker>,
+    /// The store takes the results; what it refuses goes to the broker's dead-letter queue.
+    pub services: Services,
     /// Acknowledges messages to the broker after the commit.
     pub acker: Arc<dyn Acker>,
-    /// The source of the current time.
-    pub clock: Arc<dyn Clock>,
-    /// The metrics of the process.
-    pub metrics: Arc<Metrics>,
     /// Wakes the scheduler for due times and the relay for events that were recorded.
     pub wake: Wake,
     /// Collects the successes and failures of endpoints for [`crate::background::maintenance`].
@@ -134,11 +124,8 @@ pub struct RecordingParts {
 pub fn recorder(parts: RecordingParts) -> (Recorder, Recording) {
     let (sender, entries) = mpsc::channel(QUEUE);
     let RecordingParts {
-        store,
-        broker,
+        services,
         acker,
-        clock,
-        metrics,
         wake,
         health,
     } = parts;
@@ -146,11 +133,8 @@ pub fn recorder(parts: RecordingParts) -> (Recorder, Recording) {
         Recorder(sender),
         Recording {
             entries,
-            store,
-            broker,
+            services,
             acker,
-            clock,
-            metrics,
             wake,
             health,
         },
@@ -199,7 +183,10 @@ impl Recording {
         }
         match self.record_when_reachable(records).await {
             Ok(answers) => {
-                self.metrics.store_batch_rows.observe(records.len() as f64);
+                self.services
+                    .metrics
+                    .store_batch_rows
+                    .observe(records.len() as f64);
                 for ((record, answer), ack) in records.iter().zip(answers).zip(acks) {
                     // Before its tag is collected: the message may be acknowledged only once its
                     // dead letter is on the queue, or a crash between the two would lose the
@@ -246,8 +233,9 @@ impl Recording {
         let mut backoff = Reconnect::default();
         loop {
             let error = match self
+                .services
                 .store
-                .record_unmatched(&notifications, self.clock.now())
+                .record_unmatched(&notifications, self.services.clock.now())
                 .await
             {
                 Ok(answers) => {
@@ -293,9 +281,15 @@ impl Recording {
         loop {
             let began = Instant::now();
             // The time is read anew for each try: waiting for the store may have taken minutes.
-            match self.store.record(records, self.clock.now()).await {
+            match self
+                .services
+                .store
+                .record(records, self.services.clock.now())
+                .await
+            {
                 Ok(answers) => {
-                    self.metrics
+                    self.services
+                        .metrics
                         .store_commit
                         .observe(began.elapsed().as_secs_f64());
                     return Ok(answers);
@@ -308,7 +302,7 @@ impl Recording {
     /// Waits a little after an error that may pass; returns one that lies in the data, which would
     /// not.
     async fn wait_out(&self, error: StoreError, backoff: &mut Reconnect) -> Result<(), StoreError> {
-        self.metrics.store_errors.inc();
+        self.services.metrics.store_errors.inc();
         // Trying again would give the same error for ever, and hold up every result behind it.
         if error.is_about_data() {
             return Err(error);
@@ -351,10 +345,11 @@ impl Recording {
         }
         let status = delivery.state.status();
         if status != Status::Pending {
-            self.metrics.finished(delivery.wire_format, status);
+            self.services.metrics.finished(delivery.wire_format, status);
         }
         if let DeliveryState::Delivered { at } = delivery.state {
-            self.metrics
+            self.services
+                .metrics
                 .delivery_latency
                 .observe(at.since(delivery.created_at).as_secs_f64());
         }
@@ -385,7 +380,7 @@ impl Recording {
             let failed = conclude::internal(
                 delivery.clone(),
                 record.before.clone(),
-                self.clock.now(),
+                self.services.clock.now(),
                 detail,
             );
             if let Err(error) = self.record_when_reachable(&[failed]).await {
@@ -414,14 +409,14 @@ impl Recording {
         );
         // Noted before the dead letter. A crash between the two redelivers the message, and noting
         // the same id again only renews its time.
-        refuse_id(&self.store, &self.clock, (tenant, id)).await;
+        refuse_id(&self.services, (tenant, id)).await;
         tracing::warn!(
             notification.id = %id,
             "the notification's id belongs to another one; it goes to the dead-letter queue"
         );
         dead_letter(
-            self.broker.as_ref(),
-            &self.metrics,
+            self.services.broker.as_ref(),
+            &self.services.metrics,
             &pending.message,
             DeadReason::IdConflict,
             &detail,
@@ -431,8 +426,8 @@ impl Recording {
 
     async fn dead_letter_message(&self, message: &Message, detail: &str) {
         dead_letter(
-            self.broker.as_ref(),
-            &self.metrics,
+            self.services.broker.as_ref(),
+            &self.services.metrics,
             message,
             DeadReason::Unrecordable,
             detail,
@@ -443,13 +438,13 @@ impl Recording {
 
 /// Records, for `reconcile`, that a different notification came with an id that was used; waits for
 /// the store if need be.
-pub(crate) async fn refuse_id(
-    store: &Store,
-    clock: &Arc<dyn Clock>,
-    (tenant, id): (&TenantId, &NotificationId),
-) {
+pub(crate) async fn refuse_id(services: &Services, (tenant, id): (&TenantId, &NotificationId)) {
     let mut backoff = Reconnect::default();
-    while let Err(error) = store.note_id_conflict(tenant, id, clock.now()).await {
+    while let Err(error) = services
+        .store
+        .note_id_conflict(tenant, id, services.clock.now())
+        .await
+    {
         if !error.is_transient() {
             tracing::error!(
                 %error,
