@@ -2,6 +2,7 @@
 //! start into a checked [`Config`]. What can be set is in one table, [`settings::SETTINGS`].
 
 mod check;
+mod effective;
 pub(crate) mod log_filter;
 mod reference;
 pub mod settings;
@@ -10,6 +11,7 @@ mod source;
 mod tests;
 mod tracing;
 pub mod value;
+mod values;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

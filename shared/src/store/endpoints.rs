@@ -1,21 +1,14 @@
 //! Endpoints. Each change of any of them takes the next change number, by which workers follow.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
-
-use url::Url;
-
-use super::cipher::CipherError;
-use super::db::{Answer, Batch, Kind, Param, Reader, Row, Transaction};
+use super::db::{Batch, Kind, Param, Transaction};
 use super::events::{insert_events, version};
 use super::page::{Cursor, Page, PageRequest};
 use super::query::Query;
-use super::{Store, StoreError, rows};
-use crate::domain::endpoint::{Confidential, DisabledReason, Endpoint, EndpointStatus};
+use super::{Store, StoreError};
+use crate::domain::endpoint::Endpoint;
 use crate::domain::event::Event;
 use crate::domain::id::{EndpointId, EndpointUid, TenantId};
 use crate::domain::time::Timestamp;
-use crate::domain::wire_format::WireFormat;
 
 /// One endpoint that changed.
 #[derive(Debug, Clone)]
@@ -77,6 +70,10 @@ macro_rules! columns {
         )
     };
 }
+
+// Behind the macro, which they use.
+mod health;
+mod stored;
 
 impl Store {
     /// The endpoints' change number.
@@ -346,92 +343,6 @@ impl Store {
         Ok(true)
     }
 
-    /// Notes since when endpoints only fail (the first time stays), and which had a success.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn note_health(
-        &self,
-        failing: &[(EndpointId, Timestamp)],
-        healthy: &[EndpointId],
-    ) -> Result<(), StoreError> {
-        const SQL: &str = "-- endpoints.note_health
-            UPDATE endpoints SET failing_since = u.since
-            FROM {rows}
-            WHERE endpoints.id = u.key AND endpoints.deleted_at IS NULL
-                AND (endpoints.failing_since IS NULL) <> (u.since IS NULL)";
-        // One that is in both lists had a success: it is healthy.
-        let mut each: BTreeMap<&EndpointId, Option<Timestamp>> = BTreeMap::new();
-        each.extend(failing.iter().map(|(id, since)| (id, Some(*since))));
-        each.extend(healthy.iter().map(|id| (id, None)));
-        let mut batch = Batch::new(&[("key", Kind::Text), ("since", Kind::Int)]);
-        for (id, since) in each {
-            batch.push([Param::text(id.as_str()), Param::time_opt(since)]);
-        }
-        if batch.is_empty() {
-            return Ok(());
-        }
-        let mut tx = self.driver.begin().await?;
-        tx.run_batch(SQL, batch).await?;
-        tx.commit().await
-    }
-
-    /// Disables those of the enabled endpoints `failing_now` that only failed since `before` or
-    /// longer, with events. Returns them. `failing_now` are those that only failed in the time that
-    /// was looked at last: an endpoint that failed once and was not called since is not a failing
-    /// one.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn disable_failing(
-        &self,
-        before: Timestamp,
-        failing_now: &[EndpointId],
-        now: Timestamp,
-    ) -> Result<Vec<Endpoint>, StoreError> {
-        const SQL: &str = concat!(
-            "-- endpoints.failing
-            SELECT ",
-            columns!("d"),
-            " FROM {rows} JOIN endpoints d ON d.id = u.key
-            WHERE d.failing_since IS NOT NULL AND d.failing_since <= u.since
-                AND d.status = 'enabled' AND d.deleted_at IS NULL
-            {skip_locked}"
-        );
-        const DISABLE: &str = "-- endpoints.disable_failing
-            UPDATE endpoints SET status = 'disabled', disabled_reason = 'failing',
-                failing_since = NULL, updated_at = u.updated_at
-            FROM {rows} WHERE endpoints.id = u.key";
-        let mut tx = self.driver.begin().await?;
-        let mut candidates = Batch::new(&[("key", Kind::Text), ("since", Kind::Int)]);
-        for id in failing_now.iter().collect::<BTreeSet<_>>() {
-            candidates.push([Param::text(id.as_str()), Param::time(before)]);
-        }
-        let mut endpoints = self.read_readable(tx.run_batch(SQL, candidates).await?)?;
-        if endpoints.is_empty() {
-            return Ok(endpoints);
-        }
-        let mut batch = Batch::new(&[("key", Kind::Text), ("updated_at", Kind::Int)]);
-        for endpoint in &mut endpoints {
-            endpoint.status = EndpointStatus::Disabled(DisabledReason::Failing);
-            endpoint.updated_at = now;
-            batch.push([Param::text(endpoint.id.as_str()), Param::time(now)]);
-        }
-        tx.run_batch(DISABLE, batch).await?;
-        let version =
-            next_version(tx.as_mut(), endpoints.iter().map(|endpoint| &endpoint.id)).await?;
-        for endpoint in &mut endpoints {
-            endpoint.version = version;
-        }
-        let events: Vec<Event> = endpoints
-            .iter()
-            .map(|endpoint| Event::of_endpoint(endpoint, now))
-            .collect();
-        insert_events(tx.as_mut(), &events.iter().collect::<Vec<_>>()).await?;
-        tx.commit().await?;
-        Ok(endpoints)
-    }
-
     /// How many endpoints are enabled, and how many disabled.
     ///
     /// # Errors
@@ -447,99 +358,6 @@ impl Store {
         };
         let mut row = row.reader("endpoints");
         Ok((row.total()?, row.total()?))
-    }
-
-    /// The members that are written, in the order of the statements; `created_at` or `version`
-    /// follows.
-    async fn endpoint_params(&self, endpoint: &Endpoint) -> Result<Vec<Param>, StoreError> {
-        let cipher = self.cipher_to_write().await?.ok_or(CipherError::NoKey)?;
-        #[expect(clippy::expect_used, reason = "texts and times always serialise")]
-        let plain = serde_json::to_vec(&endpoint.confidential).expect("JSON of our own types");
-        let (status, reason) = match endpoint.status {
-            EndpointStatus::Enabled => ("enabled", None),
-            EndpointStatus::Disabled(reason) => ("disabled", Some(reason.as_str())),
-        };
-        Ok(vec![
-            Param::text(endpoint.id.as_str()),
-            Param::text(endpoint.tenant.as_str()),
-            Param::text(endpoint.url.as_str()),
-            Param::text(endpoint.wire_format.as_str()),
-            Param::text(&endpoint.description),
-            rows::json_param(&endpoint.subscription),
-            Param::bytes(cipher.seal(endpoint.id.as_str(), &plain)),
-            Param::int(i64::try_from(endpoint.timeout.as_millis()).unwrap_or(i64::MAX)),
-            rows::json_param(&endpoint.retry),
-            Param::count(endpoint.max_in_flight),
-            Param::Real(endpoint.rate_limit_per_second),
-            Param::text(status),
-            Param::text_opt(reason),
-            Param::time(endpoint.updated_at),
-        ])
-    }
-
-    fn read_endpoints(&self, answer: Answer) -> Result<Vec<Endpoint>, StoreError> {
-        let read = |row: Row| {
-            let mut row = row.reader("endpoints");
-            let id = row.word(|text| EndpointId::parse(text).ok())?;
-            self.read_endpoint(id, &mut row)
-        };
-        answer.rows.into_iter().map(read).collect()
-    }
-
-    /// Those that can be read; the others are logged.
-    fn read_readable(&self, answer: Answer) -> Result<Vec<Endpoint>, StoreError> {
-        let mut endpoints = Vec::new();
-        for row in answer.rows {
-            let mut row = row.reader("endpoints");
-            let id = row.word(|text| EndpointId::parse(text).ok())?;
-            match self.read_endpoint(id.clone(), &mut row) {
-                Ok(endpoint) => endpoints.push(endpoint),
-                Err(error) => self.unreadable.tell("endpoint", &id, &error),
-            }
-        }
-        Ok(endpoints)
-    }
-
-    fn read_endpoint(&self, id: EndpointId, row: &mut Reader) -> Result<Endpoint, StoreError> {
-        row.named(&id);
-        Ok(Endpoint {
-            tenant: row.word(|text| TenantId::parse(text).ok())?,
-            url: row.word(|text| Url::parse(text).ok())?,
-            wire_format: row.word(WireFormat::parse)?,
-            description: row.text()?,
-            subscription: row.json()?,
-            confidential: self.open_confidential(&id, row)?,
-            timeout: Duration::from_millis(row.total()?),
-            retry: row.json()?,
-            max_in_flight: row.count()?,
-            rate_limit_per_second: row.real_opt()?,
-            status: status(row)?,
-            created_at: row.time()?,
-            updated_at: row.time()?,
-            version: row.int()?,
-            uid: row.word_opt(|text| EndpointUid::parse(text).ok())?,
-            id,
-        })
-    }
-
-    fn open_confidential(
-        &self,
-        id: &EndpointId,
-        row: &mut Reader,
-    ) -> Result<Confidential, StoreError> {
-        let sealed = row.bytes()?;
-        let cipher = self.cipher.as_ref().ok_or(CipherError::NoKey)?;
-        let plain = cipher.open(id.as_str(), &sealed)?;
-        serde_json::from_slice(&plain).map_err(|error| row.corrupt(error))
-    }
-}
-
-fn status(row: &mut Reader) -> Result<EndpointStatus, StoreError> {
-    let status = row.text()?;
-    match (status.as_str(), row.word_opt(DisabledReason::parse)?) {
-        ("enabled", None) => Ok(EndpointStatus::Enabled),
-        ("disabled", Some(reason)) => Ok(EndpointStatus::Disabled(reason)),
-        _ => Err(row.corrupt(format!("its status is {status:?}"))),
     }
 }
 

@@ -1,6 +1,8 @@
 //! One attempt, between admission and the decision: transform, render, ask first, sign, send (or
 //! call the script), read the answer. Deliveries and the test of an endpoint both go this way.
 
+mod ask;
+mod by_script;
 pub mod classify;
 mod failure;
 mod finished;
@@ -15,28 +17,26 @@ mod under_way;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use http::Method;
 use posthaste_shared::clock::Clock;
-use posthaste_shared::domain::attempt::{AttemptResult, Phases};
 use posthaste_shared::domain::delivery::FailureReason;
 use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::round::{RoundContent, Transformed};
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::telemetry::trace::Span;
 
+use self::ask::Preflighted;
 use self::classify::classify;
-use self::failure::{render_failed, script_failed, transform_failed};
+use self::failure::{render_failed, transform_failed};
 pub use self::finished::FinishedAttempt;
-use self::preflight::{Grants, HeldGrant, Turn};
-use self::sign::{SignedRequest, ask_first, script_call, sign};
+use self::preflight::Grants;
+use self::sign::{SignedRequest, sign};
 use self::transform::NotTransformed;
 use self::under_way::Attempt;
-use crate::script::{Call, Compiler, Engine, Returned, Returns, ScriptError, Uncompiled};
+use crate::script::{Compiler, Engine, Uncompiled};
 use crate::send::{Exchange, Reading, Sender};
 use crate::wire::{
-    self, FieldProblem, Grant, Header, Preflight, RenderError, Rendered, Reply, Skip, Subject,
-    Unwritten, settings,
+    self, FieldProblem, Grant, Header, RenderError, Skip, Subject, Unwritten, settings,
 };
 
 /// Makes attempts: holds the HTTP client, the script engine and the grants of preflights. One for
@@ -89,13 +89,6 @@ enum ChosenBy {
     Endpoint,
     /// The transform, whatever else is said.
     Transform,
-}
-
-/// What was learnt from asking first.
-enum Preflighted {
-    Granted(Grant),
-    Refused(Box<FinishedAttempt>),
-    TooSoon(f64),
 }
 
 /// Why no attempt was made.
@@ -380,154 +373,6 @@ impl Attempter {
             span.fail(FailureReason::RenderError.as_str());
         }
         run
-    }
-
-    /// The script in the place of the request. What it returns is read as an answer's body.
-    async fn call_script(
-        &self,
-        attempt: &Attempt<'_>,
-        source: &str,
-        rendered: Rendered,
-    ) -> Result<Box<FinishedAttempt>, NotMade> {
-        let endpoint = attempt.subject.endpoint;
-        let script = match self
-            .scripts
-            .script(&endpoint.tenant, source, attempt.deadline())
-            .await
-        {
-            Ok(script) => script,
-            Err(Uncompiled::Refused(problem)) => {
-                return Err(RenderError::new(
-                    "settings.script",
-                    format!("cannot be run: {problem}"),
-                )
-                .into());
-            }
-            Err(Uncompiled::Busy(_)) => return Err(NotMade::Busy),
-        };
-        let request = script_call(rendered.body);
-        let argument = String::from_utf8_lossy(request.body());
-        let mut span = spans::script(attempt.span, "run script");
-        let call = Call {
-            deadline: attempt.deadline(),
-            network: true,
-            // Requests of the script count as a hop further, or a script that calls Posthaste again
-            // could go round without end.
-            hops: attempt.subject.notification.hops.next(),
-            returns: Returns::Json,
-        };
-        let called = self
-            .scripts
-            .call(&endpoint.tenant, &script, &argument, call)
-            .await;
-        let over = self.clock.now();
-        let (reply, result, outcome) = match called.result {
-            Ok(returned) => {
-                let body = match returned {
-                    Returned::Json(json) => json.into(),
-                    Returned::Nothing => Bytes::new(),
-                };
-                // Wire formats read answers: to them the script is a receiver that answered 200
-                // with what it returned.
-                let reply = Reply::whole(200, http::HeaderMap::new(), body);
-                let outcome = wire::of(endpoint.wire_format).classify(endpoint, &reply, over);
-                (Some(reply), AttemptResult::Script, outcome)
-            }
-            Err(ScriptError::Busy) => {
-                span.discard();
-                return Err(NotMade::Busy);
-            }
-            Err(error) => {
-                let (result, outcome) = script_failed(endpoint, error);
-                if let Some(error) = outcome.error() {
-                    span.fail(error.code.clone());
-                }
-                (None, result, outcome)
-            }
-        };
-        drop(span);
-        let console = Some(called.console).filter(|text| !text.is_empty());
-        Ok(Box::new(FinishedAttempt {
-            request: Some(request),
-            reply,
-            status_code: None,
-            outcome,
-            result,
-            duration: attempt.begun.elapsed(),
-            phases: Phases::default(),
-            address: None,
-            console,
-            keep: None,
-            rate_per_second: None,
-            over,
-        }))
-    }
-
-    /// Asks first, unless what was granted before still holds.
-    async fn ask(
-        &self,
-        attempt: &Attempt<'_>,
-        preflight: Preflight,
-    ) -> Result<Preflighted, RenderError> {
-        let endpoint = attempt.subject.endpoint;
-        if !preflight.kept {
-            return self.ask_now(attempt, preflight).await;
-        }
-        let grant = self.grants.of(&endpoint.id, &preflight.url);
-        let mut grant = grant.lock().await;
-        // Taken out: where asking fails, nothing is left, and the next delivery asks again.
-        let mut held = match grant.take().filter(|held| held.holds(endpoint)) {
-            Some(held) => held,
-            None => match self.ask_now(attempt, preflight).await? {
-                Preflighted::Granted(grant) => HeldGrant::new(endpoint, grant),
-                other => return Ok(other),
-            },
-        };
-        let turn = held.turn();
-        *grant = Some(held);
-        // Unlocked before the turn is waited for: the deliveries behind this one take their turns
-        // meanwhile, each later than the one before.
-        drop(grant);
-        match turn {
-            Turn::At(turn, grant) => {
-                tokio::time::sleep_until(turn).await;
-                Ok(Preflighted::Granted(grant))
-            }
-            Turn::Later(rate) => Ok(Preflighted::TooSoon(rate)),
-        }
-    }
-
-    async fn ask_now(
-        &self,
-        attempt: &Attempt<'_>,
-        preflight: Preflight,
-    ) -> Result<Preflighted, RenderError> {
-        let what = preflight.what;
-        let endpoint = attempt.subject.endpoint;
-        let span = spans::request(attempt.span, &preflight.method, Some(what));
-        let request = match ask_first(preflight) {
-            Ok(request) => request,
-            Err(error) => {
-                span.discard();
-                return Err(error);
-            }
-        };
-        let reading = wire::of(endpoint.wire_format).preflight_reading();
-        let exchange = self.exchange(attempt, &request, reading, span).await;
-        let over = self.clock.now();
-        let refused = match &exchange.result {
-            Ok(reply) => match wire::of(endpoint.wire_format).grant(endpoint, reply, over) {
-                Ok(grant) => return Ok(Preflighted::Granted(grant)),
-                Err(outcome) => outcome,
-            },
-            Err(_) => classify(endpoint, &exchange.result, over).about(what),
-        };
-        // What it answered is not kept: it may have a token in it.
-        let finished = attempt.finished(request, exchange, refused, over);
-        Ok(Preflighted::Refused(Box::new(FinishedAttempt {
-            reply: None,
-            ..finished
-        })))
     }
 
     /// One exchange in what is left of the attempt's time.

@@ -1,23 +1,21 @@
 //! Postgres 13 and later.
 
-use std::sync::Arc;
+mod properties;
+mod statement;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::TryStreamExt as _;
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
-use sqlx::query::Query;
-use sqlx::{
-    AssertSqlSafe, Column as _, Connection as _, Either, Postgres, Row as _, TypeInfo as _,
-};
-use uuid::Uuid;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::{Connection as _, Postgres};
 
-use super::row::{Columns, Value};
-use super::{Answer, Batch, DatabaseKind, Driver, Kind, Param, Row, Transaction, failed, in_time};
+use super::{Answer, Batch, DatabaseKind, Driver, Param, Transaction, failed, in_time};
 use crate::domain::time::Timestamp;
 use crate::store::fitness::Finding;
 use crate::store::{StoreError, StoreOptions};
+use properties::{PROPERTIES, Properties};
+use statement::{run, run_batch};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
 
@@ -37,11 +35,6 @@ const PROBE_DEADLINE: Duration = Duration::from_secs(1);
 const MIGRATION_TRIES: u32 = 20;
 /// How long to wait before the next of them.
 const MIGRATION_PAUSE: Duration = Duration::from_millis(250);
-
-/// The most bytes of parameters in a statement, roughly. sqlx does not set TCP_NODELAY, so that the
-/// end of a longer message waits up to 40 ms for a delayed acknowledgement (measured: 5 ms for 50
-/// rows, 95 ms for 100); several short statements are far quicker.
-const STATEMENT_BYTES: usize = 12 * 1024;
 
 /// A pool of connections to a Postgres server.
 pub(in crate::store) struct PostgresDriver {
@@ -255,115 +248,6 @@ impl Driver for PostgresDriver {
     }
 }
 
-/// What [`Properties`] are read from. `reset_val` is what the server says, without [`durably`].
-const PROPERTIES: &str = "-- database.properties
-    SELECT current_database()::text, current_setting('server_encoding'),
-        current_setting('client_encoding'), current_setting('server_version_num')::bigint,
-        pg_is_in_recovery()::text, current_setting('default_transaction_read_only'),
-        (SELECT reset_val FROM pg_settings WHERE name = 'synchronous_commit'),
-        current_setting('fsync'), current_setting('full_page_writes')";
-
-/// The oldest server that the queries are written for, as `server_version_num` has it.
-const OLDEST_SERVER: i64 = 130_000;
-
-/// What of a database a promise depends on.
-struct Properties {
-    database: String,
-    server_encoding: String,
-    client_encoding: String,
-    version: i64,
-    is_standby: bool,
-    is_read_only: bool,
-    synchronous_commit: String,
-    /// Whether `fsync` and `full_page_writes` are on.
-    survives_power_loss: bool,
-}
-
-impl Properties {
-    fn read(row: Row) -> Result<Self, StoreError> {
-        let mut row = row.reader("database");
-        Ok(Self {
-            database: row.text()?,
-            server_encoding: row.text()?,
-            client_encoding: row.text()?,
-            version: row.int()?,
-            is_standby: row.text()? == "true",
-            is_read_only: row.text()? == "on",
-            synchronous_commit: row.text_opt()?.unwrap_or_default(),
-            survives_power_loss: row.text()? == "on" && row.text()? == "on",
-        })
-    }
-
-    fn findings(&self) -> Vec<Finding> {
-        let mut findings = Vec::new();
-        let database = &self.database;
-        if self.server_encoding != "UTF8" {
-            let problem = format!(
-                "the database {database} has the encoding {}, which cannot hold every text that \
-                 is delivered",
-                self.server_encoding
-            );
-            let remedy = "create one with UTF8 (`createdb -E UTF8 -T template0 NAME`), set \
-                          POSTHASTE_DATABASE_URL to it \
-                          and run `posthaste migrate`; `pg_dump` brings the old one's data along";
-            findings.push(Finding::refused(problem, remedy));
-        }
-        if self.client_encoding != "UTF8" {
-            let problem = format!(
-                "connections to the database {database} have the encoding {}",
-                self.client_encoding
-            );
-            findings.push(Finding::refused(
-                problem,
-                "let no pooler or role set client_encoding to anything but UTF8",
-            ));
-        }
-        if self.version < OLDEST_SERVER {
-            let problem = format!(
-                "the server is Postgres {}, and 13 is the oldest that will do",
-                self.version / 10_000
-            );
-            findings.push(Finding::refused(problem, "upgrade the server"));
-        }
-        if self.is_standby {
-            let problem = format!(
-                "the server of the database {database} is a standby, which cannot be written to"
-            );
-            let remedy =
-                "let POSTHASTE_DATABASE_URL name the primary; after a failover, start this again";
-            findings.push(Finding::refused(problem, remedy));
-        } else if self.is_read_only {
-            let problem = format!(
-                "transactions on the database {database} are read-only \
-                 (default_transaction_read_only)"
-            );
-            let remedy = format!(
-                "ALTER DATABASE {database} SET default_transaction_read_only = off, or ALTER ROLE \
-                 … where the role sets it"
-            );
-            findings.push(Finding::refused(problem, remedy));
-        }
-        if self.synchronous_commit == "off" {
-            let problem = "synchronous_commit is off on the server; Posthaste turns it on in its \
-                           own connections";
-            findings.push(Finding::doubtful(
-                problem,
-                "turn it on, so that nobody relies on the other",
-            ));
-        }
-        if !self.survives_power_loss {
-            let problem = "fsync or full_page_writes is off: what was accepted can be lost, and \
-                           the database destroyed, \
-                           when the server loses its power";
-            findings.push(Finding::doubtful(
-                problem,
-                "turn both on, unless this is for tests",
-            ));
-        }
-        findings
-    }
-}
-
 /// Accepted means durable: a server that confirms a commit before it is on the disk is told not to.
 /// Any other value (`local`, `remote_apply`, …) is the operator's choice between replicas.
 async fn durably(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
@@ -403,212 +287,5 @@ impl Transaction for PostgresTransaction {
                 .map_err(|error| failed("-- commit", error))
         })
         .await
-    }
-}
-
-async fn run(
-    connection: &mut PgConnection,
-    sql: &str,
-    params: Vec<Param>,
-) -> Result<Answer, StoreError> {
-    let mut query = sqlx::query(AssertSqlSafe(with_locks(sql)));
-    for param in params {
-        query = match param {
-            Param::Text(value) => query.bind(value),
-            Param::Int(value) => query.bind(value),
-            Param::Real(value) => query.bind(value),
-            Param::Bytes(value) => query.bind(value),
-            Param::Uuid(value) => query.bind(value),
-        };
-    }
-    answer(connection, query)
-        .await
-        .map_err(|error| failed(sql, error))
-}
-
-fn with_locks(sql: &str) -> String {
-    sql.replace("{skip_locked}", "FOR UPDATE OF d SKIP LOCKED")
-        .replace("{lock}", "FOR UPDATE OF d")
-}
-
-/// A batch is one statement, or a few: each column is an array.
-async fn run_batch(
-    connection: &mut PgConnection,
-    sql: &'static str,
-    batch: Batch,
-) -> Result<Answer, StoreError> {
-    let mut whole = Answer::default();
-    // Within the caller's transaction, or statement by statement without one: a reader does not
-    // need all of it to be of one moment.
-    for piece in batch.pieces(STATEMENT_BYTES) {
-        let answer = run_piece(connection, sql, piece).await?;
-        whole.rows.extend(answer.rows);
-        whole.affected += answer.affected;
-    }
-    Ok(whole)
-}
-
-async fn run_piece(
-    connection: &mut PgConnection,
-    sql: &'static str,
-    batch: Batch,
-) -> Result<Answer, StoreError> {
-    // Arrays and UNNEST, so that the text is the same for every number of rows and is prepared
-    // once.
-    let mut query = sqlx::query(AssertSqlSafe(
-        with_locks(sql).replace("{rows}", &source(&batch)),
-    ));
-    for column in columns(batch).map_err(|error| failed(sql, error))? {
-        query = match column {
-            Column::Text(values) => query.bind(values),
-            Column::Int(values) => query.bind(values),
-            Column::Bytes(values) => query.bind(values),
-            Column::Uuid(values) => query.bind(values),
-        };
-    }
-    answer(connection, query)
-        .await
-        .map_err(|error| failed(sql, error))
-}
-
-fn source(batch: &Batch) -> String {
-    let arrays: Vec<String> = batch
-        .columns
-        .iter()
-        .enumerate()
-        .map(|(index, (_, kind))| {
-            let kind = match kind {
-                Kind::Text => "text",
-                Kind::Int => "bigint",
-                Kind::Bytes => "bytea",
-                Kind::Uuid => "uuid",
-            };
-            format!("${}::{kind}[]", index + 1)
-        })
-        .collect();
-    let names: Vec<&str> = batch.columns.iter().map(|(name, _)| *name).collect();
-    format!("UNNEST({}) AS u({})", arrays.join(", "), names.join(", "))
-}
-
-enum Column {
-    Text(Vec<Option<String>>),
-    Int(Vec<Option<i64>>),
-    Bytes(Vec<Option<Vec<u8>>>),
-    Uuid(Vec<Option<Uuid>>),
-}
-
-/// The batch column by column.
-///
-/// # Errors
-/// A value of another type than its column's, which is a mistake in this program. It is refused
-/// and not left out: a column would then be shorter than the others, `UNNEST` would pair its values
-/// with the rows before theirs, and fill up the last ones with NULL.
-fn columns(batch: Batch) -> Result<Vec<Column>, sqlx::Error> {
-    let empty = |(_, kind): &(&str, Kind)| match kind {
-        Kind::Text => Column::Text(Vec::new()),
-        Kind::Int => Column::Int(Vec::new()),
-        Kind::Bytes => Column::Bytes(Vec::new()),
-        Kind::Uuid => Column::Uuid(Vec::new()),
-    };
-    let mut columns: Vec<Column> = batch.columns.iter().map(empty).collect();
-    let width = columns.len();
-    // The values lie row after row, and Postgres wants a column after the other.
-    for (index, value) in batch.values.into_iter().enumerate() {
-        match (&mut columns[index % width], value) {
-            (Column::Text(values), Param::Text(value)) => values.push(value),
-            (Column::Int(values), Param::Int(value)) => values.push(value),
-            (Column::Bytes(values), Param::Bytes(value)) => values.push(value),
-            (Column::Uuid(values), Param::Uuid(value)) => values.push(value),
-            _ => {
-                let (name, kind) = batch.columns[index % width];
-                // The value itself may be a secret.
-                let problem = format!("a value for the column {name} is not of the type {kind:?}");
-                return Err(sqlx::Error::Encode(problem.into()));
-            }
-        }
-    }
-    Ok(columns)
-}
-
-async fn answer(
-    connection: &mut PgConnection,
-    query: Query<'_, Postgres, PgArguments>,
-) -> Result<Answer, sqlx::Error> {
-    let mut answer = Answer::default();
-    #[expect(
-        deprecated,
-        reason = "the one call that gives both the rows and their count"
-    )]
-    let mut stream = query.fetch_many(connection);
-    let mut columns = None;
-    while let Some(step) = stream.try_next().await? {
-        match step {
-            Either::Left(result) => answer.affected += result.rows_affected(),
-            Either::Right(row) => {
-                let names = columns.get_or_insert_with(|| names(&row));
-                answer.rows.push(Row {
-                    columns: Arc::clone(names),
-                    values: decode(&row)?,
-                });
-            }
-        }
-    }
-    Ok(answer)
-}
-
-fn names(row: &PgRow) -> Columns {
-    row.columns()
-        .iter()
-        .map(|column| column.name().into())
-        .collect()
-}
-
-fn decode(row: &PgRow) -> Result<Vec<Value>, sqlx::Error> {
-    let values = row.columns().iter().enumerate().map(|(index, column)| {
-        let value = match column.type_info().name() {
-            "TEXT" | "VARCHAR" | "NAME" => {
-                row.try_get::<Option<String>, _>(index)?.map(Value::Text)
-            }
-            "INT8" => row.try_get::<Option<i64>, _>(index)?.map(Value::Int),
-            "INT4" => row
-                .try_get::<Option<i32>, _>(index)?
-                .map(|number| Value::Int(number.into())),
-            "FLOAT8" => row.try_get::<Option<f64>, _>(index)?.map(Value::Real),
-            "BYTEA" => row.try_get::<Option<Vec<u8>>, _>(index)?.map(Value::Bytes),
-            "UUID" => row.try_get::<Option<Uuid>, _>(index)?.map(Value::Uuid),
-            other => {
-                return Err(sqlx::Error::TypeNotFound {
-                    type_name: other.to_owned(),
-                });
-            }
-        };
-        Ok(value.unwrap_or(Value::Null))
-    });
-    values.collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_value_of_another_type_than_its_columns_is_refused() {
-        let mut batch = Batch::new(&[("key", Kind::Uuid), ("round", Kind::Int)]);
-        batch.push([Param::uuid(Uuid::nil()), Param::count(1)]);
-        batch.push([Param::uuid(Uuid::nil()), Param::Int(None)]);
-        assert_eq!(columns(batch).map(|columns| columns.len()).ok(), Some(2));
-
-        let mut batch = Batch::new(&[("key", Kind::Uuid), ("round", Kind::Int)]);
-        batch.push([Param::uuid(Uuid::nil()), Param::text("one")]);
-        batch.push([Param::uuid(Uuid::nil()), Param::count(2)]);
-        let error = columns(batch)
-            .err()
-            .map(|error| failed("-- a.query", error));
-        assert!(
-            matches!(&error, Some(StoreError::Refused { query, source })
-                if query == "a.query" && source.to_string().contains("column round")),
-            "{error:?}"
-        );
-        assert!(error.is_some_and(|error| !error.is_transient() && !error.is_about_data()));
     }
 }

@@ -2,8 +2,8 @@
 //! is HTTP Basic authentication; an endpoint that has a secret gets the Standard Webhooks headers
 //! beside it.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+mod recipients;
+
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -16,6 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use self::recipients::{Recipient, To, everybody, to};
 use super::{
     FieldProblem, Header, Recipients, RenderError, Rendered, Sample, Skip, Subject, Unwritten,
     Wire, WireInfo, settings, standard,
@@ -123,30 +124,6 @@ struct GroupDetails {
     others: Map<String, Value>,
 }
 
-/// A notification's recipient: one user, or several.
-#[derive(Debug, Deserialize, JsonSchema)]
-struct Recipient {
-    /// The user's id. Needed, unless there are `recipients`.
-    uid: Option<String>,
-    /// The user's name. Needed, unless there are `recipients`.
-    name: Option<String>,
-    /// The user's phone number in E.164, if it is known.
-    phno: Option<String>,
-    /// Several users: the members of a group. Each gets a delivery of its own.
-    recipients: Option<Vec<To>>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-struct To {
-    /// The id of the user in CometChat.
-    uid: String,
-    /// The user's phone number in E.164, if it is known.
-    #[serde(skip_serializing_if = "nothing")]
-    phno: Option<String>,
-    /// The name of the user, as CometChat shows it.
-    name: String,
-}
-
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Body {
@@ -237,6 +214,7 @@ impl Wire for CometchatSms {
     fn render(&self, subject: &Subject<'_>) -> Result<Rendered, Unwritten> {
         let settings: Settings = settings::settings(subject.endpoint)?;
         let to = to(subject)?;
+        // Skipped and not failed: that a user has no number is nothing that somebody has to look
         if settings.use_stored_ph_no && to.phno.is_none() {
             let text = format!(
                 "the recipient {:?} has no phno, and useStoredPhNo is on",
@@ -414,6 +392,8 @@ impl Payload {
             .or(settings.region)
             .ok_or_else(|| missing("region"))?;
         let mut messages = self.messages.clone().unwrap_or_default();
+        // Without the setting the receiver gets what CometChat's documentation shows, which has
+        // none.
         if !settings.include_message_object {
             messages
                 .iter_mut()
@@ -439,114 +419,6 @@ impl Payload {
 /// The payload, read once for all deliveries of the notification.
 fn payload(notification: &Notification) -> Result<Arc<Payload>, RenderError> {
     settings::read_once("payload", Some(&notification.payload))
-}
-
-/// Everybody that a notification is for, each once, in order, and who is where among them.
-#[derive(Debug)]
-struct Everybody {
-    each: Vec<To>,
-    places: HashMap<String, usize>,
-}
-
-/// [`read_everybody`], once for all deliveries of the notification.
-fn everybody(notification: &Notification) -> Arc<Result<Everybody, Vec<RenderError>>> {
-    match &notification.recipient {
-        Some(recipient) => recipient.read_once(|_| read_everybody(notification)),
-        None => Arc::new(read_everybody(notification)),
-    }
-}
-
-/// # Errors
-/// All that its recipient lacks or has wrong.
-fn read_everybody(notification: &Notification) -> Result<Everybody, Vec<RenderError>> {
-    let recipient: Recipient = settings::recipient(notification).map_err(|error| vec![error])?;
-    let present = |text: Option<String>| text.filter(|text| !text.is_empty());
-    let problem =
-        |member: &str, problem: &str| RenderError::new(format!("recipient.{member}"), problem);
-    let several = match (
-        present(recipient.uid),
-        present(recipient.name),
-        recipient.recipients,
-    ) {
-        (None, _, Some(several)) => several,
-        (Some(_), _, Some(_)) => {
-            return Err(vec![problem(
-                "uid",
-                "must not stand beside recipients: give one of the two",
-            )]);
-        }
-        (Some(uid), Some(name), None) => vec![To {
-            uid,
-            name,
-            phno: recipient.phno,
-        }],
-        (uid, name, None) => {
-            let no_uid = || problem("uid", "is missing: the id of the user that the SMS goes to");
-            let no_name = || {
-                problem(
-                    "name",
-                    "is missing: the name of the user that the SMS goes to",
-                )
-            };
-            return Err(uid
-                .is_none()
-                .then(no_uid)
-                .into_iter()
-                .chain(name.is_none().then(no_name))
-                .collect());
-        }
-    };
-    if several.is_empty() {
-        return Err(vec![problem(
-            "recipients",
-            "is empty: there must be at least one",
-        )]);
-    }
-    let mut places = HashMap::with_capacity(several.len());
-    let mut each = Vec::with_capacity(several.len());
-    for (index, to) in several.into_iter().enumerate() {
-        if to.uid.is_empty() {
-            return Err(vec![problem(
-                &format!("recipients[{index}].uid"),
-                "is empty: it must be a user's id",
-            )]);
-        }
-        // The store keeps it with the delivery, and Postgres cannot hold that character.
-        if to.uid.contains('\0') {
-            return Err(vec![problem(
-                &format!("recipients[{index}].uid"),
-                "has the character U+0000",
-            )]);
-        }
-        if let Entry::Vacant(place) = places.entry(to.uid.clone()) {
-            place.insert(each.len());
-            each.push(To {
-                phno: present(to.phno),
-                ..to
-            });
-        }
-    }
-    Ok(Everybody { each, places })
-}
-
-/// The one that this delivery is for.
-fn to(subject: &Subject<'_>) -> Result<To, RenderError> {
-    let missing = || {
-        RenderError::new(
-            "recipient.uid",
-            "is missing: the id of the user that the SMS goes to",
-        )
-    };
-    let everybody = everybody(subject.notification);
-    let everybody = match everybody.as_ref() {
-        Ok(everybody) => everybody,
-        Err(problems) => return Err(problems.first().cloned().unwrap_or_else(missing)),
-    };
-    let place = match subject.recipient {
-        Some(uid) => everybody.places.get(uid).copied().ok_or_else(missing)?,
-        None => 0,
-    };
-    everybody.each.get(place).cloned().ok_or_else(missing)
 }
 
 #[expect(clippy::ref_option, reason = "serde calls it so")]
