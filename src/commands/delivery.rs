@@ -76,8 +76,8 @@ pub(crate) struct Filter {
     /// Only those whose last attempt was answered with this HTTP status, such as 503
     #[arg(long, value_name = "CODE", value_delimiter = ',')]
     status_code: Vec<StatusCode>,
-    /// Only those that this holds back: max_in_flight, disabled, rate_limit, slots, tenant or
-    /// scripts
+    /// Only those that this holds back: max_in_flight, disabled, rate_limit, slots, tenant,
+    /// scripts, breaker or retry_after
     #[arg(long, value_parser = parse_hold, value_delimiter = ',')]
     hold: Vec<Hold>,
     /// Only those to the endpoint with this id
@@ -114,9 +114,8 @@ fn parse_reason(text: &str) -> Result<FailureReason, String> {
 }
 
 fn parse_hold(text: &str) -> Result<Hold, String> {
-    Hold::parse(text).ok_or_else(|| {
-        "must be one of max_in_flight, disabled, rate_limit, slots, tenant, scripts".to_owned()
-    })
+    let names = Hold::ALL.map(Hold::as_str).join(", ");
+    Hold::parse(text).ok_or_else(|| format!("must be one of {names}"))
 }
 
 /// Values of a filter as the API takes them: with commas between them.

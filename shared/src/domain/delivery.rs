@@ -149,9 +149,25 @@ pub enum Hold {
     /// The endpoint's script could not be run: its tenant, or all tenants together, run as many as
     /// they may, or it is still being compiled.
     Scripts,
+    /// The endpoint fails, and its circuit breaker is open.
+    Breaker,
+    /// The endpoint asked for a pause, by `Retry-After`.
+    RetryAfter,
 }
 
 impl Hold {
+    /// Everything that can hold a delivery back.
+    pub const ALL: [Self; 8] = [
+        Self::MaxInFlight,
+        Self::Disabled,
+        Self::RateLimit,
+        Self::Slots,
+        Self::Tenant,
+        Self::Scripts,
+        Self::Breaker,
+        Self::RetryAfter,
+    ];
+
     /// The name in JSON and in the store.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -162,21 +178,15 @@ impl Hold {
             Self::Slots => "slots",
             Self::Tenant => "tenant",
             Self::Scripts => "scripts",
+            Self::Breaker => "breaker",
+            Self::RetryAfter => "retry_after",
         }
     }
 
     /// The hold of that name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        let all = [
-            Self::MaxInFlight,
-            Self::Disabled,
-            Self::RateLimit,
-            Self::Slots,
-            Self::Tenant,
-            Self::Scripts,
-        ];
-        all.into_iter().find(|hold| hold.as_str() == name)
+        Self::ALL.into_iter().find(|hold| hold.as_str() == name)
     }
 }
 
@@ -340,5 +350,19 @@ impl Delivery {
     #[must_use]
     pub const fn next_attempt_in_round(&self) -> u32 {
         self.attempt_count.saturating_sub(self.round_base) + 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_hold_is_read_by_its_name() {
+        for hold in Hold::ALL {
+            assert_eq!(Hold::parse(hold.as_str()), Some(hold));
+            let json = serde_json::to_string(&hold).unwrap();
+            assert_eq!(json, format!("\"{}\"", hold.as_str()));
+        }
     }
 }

@@ -272,6 +272,13 @@ fn parked(why: Hold, endpoint: Option<&Endpoint>) -> String {
              up."
             .to_owned()
         }
+        (Hold::Breaker, _) => "It waits: its endpoint fails, and its circuit breaker is open. A \
+                               single request tries the endpoint from time to time; once one \
+                               succeeds, what waits is sent."
+            .to_owned(),
+        (Hold::RetryAfter, _) => {
+            "It waits: its endpoint asked for a pause, by Retry-After.".to_owned()
+        }
     }
 }
 
@@ -387,5 +394,8 @@ mod tests {
         );
         let parked = pending(Wait::Parked { why: Hold::Slots });
         assert!(summary(&parked, None, now).starts_with("It waits: every slot of the worker"));
+        let why = Hold::RetryAfter;
+        let paused = pending(Wait::Parked { why });
+        assert!(summary(&paused, None, now).starts_with("It waits: its endpoint asked for a"));
     }
 }
