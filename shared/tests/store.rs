@@ -34,6 +34,8 @@ mod record;
 mod unreadable;
 #[path = "store/waiting.rs"]
 mod waiting;
+#[path = "store/workers.rs"]
+mod workers;
 
 /// Makes each test once for each database.
 macro_rules! conformance {
@@ -138,6 +140,13 @@ conformance!(
     ],
     partitions: [
         a_newer_schema_says_which_programs_it_serves,
+    ],
+    workers: [
+        workers_join_acknowledge_and_leave,
+        who_does_not_renew_is_dropped_and_joins_anew,
+        a_store_that_was_away_costs_nobody_its_membership,
+        a_wrong_clock_ends_nobodys_lease,
+        workers_that_join_at_once_agree,
     ],
 );
 

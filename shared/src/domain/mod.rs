@@ -10,6 +10,7 @@ pub mod header;
 pub mod hops;
 pub mod id;
 pub mod key;
+pub mod members;
 pub mod message;
 pub mod notification;
 pub mod raw_json;

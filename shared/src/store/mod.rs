@@ -34,6 +34,7 @@ mod round;
 mod rows;
 pub mod several;
 mod unreadable;
+pub mod workers;
 
 use std::sync::Arc;
 use std::time::Duration;
