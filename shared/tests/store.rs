@@ -30,6 +30,8 @@ mod partitions;
 mod proxy;
 #[path = "store/record.rs"]
 mod record;
+#[path = "store/turns.rs"]
+mod turns;
 #[path = "store/unreadable.rs"]
 mod unreadable;
 #[path = "store/waiting.rs"]
@@ -147,6 +149,13 @@ conformance!(
         a_store_that_was_away_costs_nobody_its_membership,
         a_wrong_clock_ends_nobodys_lease,
         workers_that_join_at_once_agree,
+    ],
+    turns: [
+        turns_follow_each_other_whoever_takes_them,
+        no_turn_is_lost_or_taken_twice,
+        a_raised_limit_does_not_wait_for_the_old_ones_time,
+        a_clock_that_was_set_back_blocks_nothing,
+        turns_of_idle_endpoints_are_removed,
     ],
 );
 

@@ -33,6 +33,7 @@ pub mod retention;
 mod round;
 mod rows;
 pub mod several;
+pub mod turns;
 mod unreadable;
 pub mod workers;
 
