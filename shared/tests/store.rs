@@ -15,6 +15,8 @@ mod bench;
 mod changes;
 #[path = "store/endpoints.rs"]
 mod endpoints;
+#[path = "store/health.rs"]
+mod health;
 #[path = "store/kept.rs"]
 mod kept;
 #[path = "store/lists.rs"]
@@ -156,6 +158,15 @@ conformance!(
         a_raised_limit_does_not_wait_for_the_old_ones_time,
         a_clock_that_was_set_back_blocks_nothing,
         turns_of_idle_endpoints_are_removed,
+    ],
+    health: [
+        each_change_of_health_makes_one_event,
+        workers_that_report_at_once_make_one_event,
+        it_is_said_when_a_failing_endpoint_will_be_disabled,
+        what_is_not_called_is_not_unhealthy,
+        health_is_followed_by_its_change_number,
+        one_worker_tries_an_unhealthy_endpoint,
+        what_is_well_is_removed,
     ],
 );
 

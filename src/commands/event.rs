@@ -262,6 +262,7 @@ fn row(event: &Value) -> Vec<String> {
     let why = [
         "data.delivery.last_error",
         "data.endpoint.disabled_reason",
+        "data.last_error",
         "data.delivery.status",
     ];
     let why = why

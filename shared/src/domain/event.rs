@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::attempt::Attempt;
 use super::delivery::{Delivery, DeliveryState};
 use super::endpoint::Endpoint;
+use super::health::Unhealthy;
 use super::hops::Hops;
 use super::id::{EventId, NotificationId, NotificationType, TenantId};
 use super::notification::{InvalidDraft, Notification, Origin, Priority};
@@ -48,16 +49,24 @@ pub enum EventType {
     /// An endpoint is called again.
     #[serde(rename = "endpoint.enabled")]
     EndpointEnabled,
+    /// An endpoint fails, and its circuit breaker opened.
+    #[serde(rename = "endpoint.unhealthy")]
+    EndpointUnhealthy,
+    /// An endpoint that failed takes what is sent to it again.
+    #[serde(rename = "endpoint.recovered")]
+    EndpointRecovered,
 }
 
 impl EventType {
     /// Every type of event that Posthaste emits.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::DeliveryFailed,
         Self::DeliveryExpired,
         Self::DeliverySucceeded,
         Self::EndpointDisabled,
         Self::EndpointEnabled,
+        Self::EndpointUnhealthy,
+        Self::EndpointRecovered,
     ];
 
     /// The CloudEvents `type`, also the routing key.
@@ -69,6 +78,8 @@ impl EventType {
             Self::DeliverySucceeded => "delivery.succeeded",
             Self::EndpointDisabled => "endpoint.disabled",
             Self::EndpointEnabled => "endpoint.enabled",
+            Self::EndpointUnhealthy => "endpoint.unhealthy",
+            Self::EndpointRecovered => "endpoint.recovered",
         }
     }
 
@@ -129,15 +140,44 @@ struct EndpointData<'a> {
     endpoint: EndpointSummary<'a>,
 }
 
-/// What an event shows of an endpoint: no header, no secret, no setting.
 #[derive(Serialize)]
-struct EndpointSummary<'a> {
-    id: &'a str,
-    url: &'a str,
-    wire_format: &'static str,
-    description: &'a str,
-    enabled: bool,
-    disabled_reason: Option<&'static str>,
+struct HealthData<'a> {
+    endpoint: EndpointSummary<'a>,
+    since: Timestamp,
+    failures: u32,
+    last_error: &'a str,
+    types: &'a [NotificationType],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disable_at: Option<Timestamp>,
+}
+
+/// What an event shows of an endpoint: no header, no secret, no setting.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct EndpointSummary<'a> {
+    /// The endpoint's id.
+    pub id: &'a str,
+    /// Its URL, as it is shown to everybody who may read endpoints.
+    pub url: &'a str,
+    /// The name of its wire format.
+    pub wire_format: &'static str,
+    /// What its owner wrote about it.
+    pub description: &'a str,
+    /// Whether it is called.
+    pub enabled: bool,
+    /// Why it is not called.
+    pub disabled_reason: Option<&'static str>,
+}
+
+/// What happened to an endpoint's health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HealthNews {
+    /// It fails.
+    Unhealthy {
+        /// When it will be disabled if it goes on failing; `None` if it will not.
+        disable_at: Option<Timestamp>,
+    },
+    /// It no longer fails.
+    Recovered,
 }
 
 impl Event {
@@ -182,6 +222,32 @@ impl Event {
             },
         };
         Self::build(id, kind, &endpoint.tenant, at, subject, data)
+    }
+
+    /// The event of an endpoint that became `unhealthy` at `at`, or was until then.
+    #[must_use]
+    pub fn of_health(
+        endpoint: EndpointSummary<'_>,
+        tenant: &TenantId,
+        unhealthy: &Unhealthy,
+        news: HealthNews,
+        at: Timestamp,
+    ) -> Self {
+        let (kind, disable_at) = match news {
+            HealthNews::Unhealthy { disable_at } => (EventType::EndpointUnhealthy, disable_at),
+            HealthNews::Recovered => (EventType::EndpointRecovered, None),
+        };
+        let subject = endpoint.id;
+        let id = EventId::of(subject, &format!("{}\0{}", kind.as_str(), at.as_micros()));
+        let data = HealthData {
+            endpoint,
+            since: unhealthy.since,
+            failures: unhealthy.failures,
+            last_error: &unhealthy.last_error,
+            types: &unhealthy.types,
+            disable_at,
+        };
+        Self::build(id, kind, tenant, at, subject, data)
     }
 
     /// A notification that carries news of this event to endpoints.

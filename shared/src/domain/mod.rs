@@ -7,6 +7,7 @@ pub mod delivery;
 pub mod endpoint;
 pub mod event;
 pub mod header;
+pub mod health;
 pub mod hops;
 pub mod id;
 pub mod key;

@@ -13,6 +13,7 @@ pub mod endpoints;
 pub mod events;
 mod expiry;
 pub mod fitness;
+pub mod health;
 mod id_conflicts;
 pub mod idempotency;
 pub mod idempotent_answers;

@@ -2,7 +2,7 @@
 
 use posthaste_shared::domain::endpoint::DisabledReason;
 use posthaste_shared::domain::event::EventType;
-use posthaste_shared::domain::id::{EndpointId, EventId, TenantId};
+use posthaste_shared::domain::id::{EndpointId, EventId, NotificationType, TenantId};
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::domain::view::{AttemptView, DeliveryView};
 use posthaste_shared::domain::wire_format::WireFormat;
@@ -47,6 +47,23 @@ pub enum CloudEventData {
     Endpoint {
         /// The endpoint as it was then.
         endpoint: EventEndpoint,
+        /// When it became unhealthy. Of `endpoint.unhealthy` and `endpoint.recovered` alone, as
+        /// what follows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<Timestamp>,
+        /// How many attempts in a row failed, as far as a worker counted them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failures: Option<u32>,
+        /// Why the last attempt failed, at most 500 characters.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last_error: Option<String>,
+        /// Types of the notifications that it did not take, at most 10.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        types: Option<Vec<NotificationType>>,
+        /// When the endpoint will be disabled if all attempts fail until then. Of
+        /// `endpoint.unhealthy` alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        disable_at: Option<Timestamp>,
     },
 }
 

@@ -19,9 +19,11 @@ pub fn kind_of(event: EventType) -> Option<NotificationType> {
     let name = match event {
         EventType::DeliveryFailed => "message.send.failed",
         EventType::DeliveryExpired => "message.send.expired",
-        EventType::DeliverySucceeded | EventType::EndpointDisabled | EventType::EndpointEnabled => {
-            return None;
-        }
+        EventType::DeliverySucceeded
+        | EventType::EndpointDisabled
+        | EventType::EndpointEnabled
+        | EventType::EndpointUnhealthy
+        | EventType::EndpointRecovered => return None,
     };
     NotificationType::parse(name).ok()
 }
