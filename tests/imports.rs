@@ -64,7 +64,7 @@ const LAYERS: [(&str, &[&[&str]]); 4] = [
             &["config"],
             &["resolver"],
             &["egress", "clock", "tls"],
-            &["domain"],
+            &["domain", "repeat"],
             &["backoff", "error"],
         ],
     ),

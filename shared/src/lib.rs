@@ -2,7 +2,7 @@
 //! broker and telemetry. Knows nothing of HTTP servers or of delivering.
 //!
 //! Imports point one way, which a test holds (`tests/imports.rs`), from the bottom up: `backoff`,
-//! `error` ← `domain` (types without IO) ← `clock`, `tls`, `egress`, `resolver` ← `config` ←
+//! `error` ← `repeat`, `domain` (types without IO) ← `clock`, `tls`, `egress`, `resolver` ← `config` ←
 //! `telemetry` ← `store` ← `broker` ← `services` ← `redrive`.
 
 pub mod backoff;
@@ -13,6 +13,7 @@ pub mod domain;
 pub mod egress;
 pub mod error;
 pub mod redrive;
+pub mod repeat;
 pub mod resolver;
 pub mod services;
 pub mod store;

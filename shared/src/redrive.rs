@@ -7,8 +7,10 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Reconnect;
+use crate::repeat::pause;
 use crate::services::Services;
 use crate::store::StoreError;
+use crate::store::outage::away;
 use crate::store::redrives::{Redrive, RedriveState, RedriveStep};
 
 /// How often redrives are looked for.
@@ -32,17 +34,17 @@ impl Redriver {
     pub async fn run(self) {
         let mut backoff = Reconnect::default();
         while !self.stopping.is_cancelled() {
-            let pause = match self.work().await {
+            let wait = match self.work().await {
                 Ok(()) => {
                     backoff.reset();
                     POLL
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the store does not answer; redrives go on later");
+                    away(&self.services.metrics, "redrives", &error);
                     backoff.next()
                 }
             };
-            self.pause(pause).await;
+            pause(&self.stopping, wait).await;
         }
     }
 
@@ -74,7 +76,7 @@ impl Redriver {
             if let RedriveStep::Failed(error) = &step {
                 tracing::warn!(redrive.id = %redrive.id, error, "dead letters could not be put \
                     back; trying again");
-                self.pause(backoff.next()).await;
+                pause(&self.stopping, backoff.next()).await;
             } else {
                 backoff.reset();
             }
@@ -109,16 +111,10 @@ impl Redriver {
             return RedriveStep::Last(crate::broker::Redriven::default());
         }
         match self.services.broker.redrive(None, limit).await {
+            // An empty queue ends it as well: somebody else may have taken letters meanwhile, and
             Ok(moved) if moved.moved == 0 || moved.moved >= left => RedriveStep::Last(moved),
             Ok(moved) => RedriveStep::Moved(moved),
             Err(error) => RedriveStep::Failed(error.to_string()),
-        }
-    }
-
-    async fn pause(&self, pause: Duration) {
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = self.stopping.cancelled() => {}
         }
     }
 }

@@ -21,9 +21,10 @@ use crate::pipeline::conclude::EventSettings;
 use crate::pipeline::decode::Limits;
 use crate::pipeline::deliver::Pipeline;
 use crate::pipeline::endpoints::EndpointCache;
+use crate::pipeline::health::Health;
 use crate::pipeline::intake::Intake;
 use crate::pipeline::job::InFlight;
-use crate::pipeline::record::{Health, RecordingParts, recorder};
+use crate::pipeline::record::{RecordingParts, recorder};
 use crate::pipeline::room::Room;
 use crate::pipeline::wake::Wake;
 use crate::script::Compiler;
@@ -236,6 +237,8 @@ impl Worker {
             );
             flush.abort();
         }
+        // Last: what the recording could not write is dropped with it, and counts as abandoned only
+        // then.
         self.release_leases().await;
         if drained && flushed {
             Stopped::Drained

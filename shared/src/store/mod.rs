@@ -23,6 +23,7 @@ mod leases;
 pub mod master_key;
 pub mod notification_list;
 pub mod notifications;
+pub mod outage;
 pub mod page;
 mod partitions;
 mod query;

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use posthaste_shared::error::causes_of;
+use posthaste_shared::repeat::{every, pause, until_stopped};
 use posthaste_shared::services::Services;
 use posthaste_shared::store::StoreError;
+use posthaste_shared::store::outage::away;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::admit::Admission;
-use crate::pipeline::record::Health;
+use crate::pipeline::health::Health;
 use crate::pipeline::wake::Wake;
 
 /// How often the gauges are read.
@@ -84,66 +85,54 @@ impl Maintenance {
     }
 
     async fn run_gauges(&self) {
-        while self.pause(GAUGES).await {
-            self.note("gauges", self.gauges().await);
-        }
+        every(&self.stopping, GAUGES, || async {
+            self.note("the gauges", self.gauges().await);
+        })
+        .await;
     }
 
     async fn run_health(&self) {
-        while self.pause(HEALTH).await {
-            self.note("endpoint health", self.health().await);
-        }
+        every(&self.stopping, HEALTH, || async {
+            self.note("the endpoints' health", self.health().await);
+        })
+        .await;
     }
 
     async fn run_replays(&self) {
-        while self.pause(REPLAYS).await {
+        every(&self.stopping, REPLAYS, || async {
             self.note("replays", self.replays().await);
-        }
+        })
+        .await;
     }
 
     async fn run_retention(&self) {
-        while self.pause(RETENTION).await {
+        every(&self.stopping, RETENTION, || async {
             self.note("retention", self.retention().await);
-        }
+        })
+        .await;
     }
 
     async fn run_partitions(&self) {
-        loop {
-            // Before the first pause: a new store needs its tables now. After an error again in a
-            // minute, not in an hour.
-            let prepared = self
-                .services
-                .store
-                .prepare_partitions(self.services.clock.now())
-                .await;
-            let pause = if prepared.is_ok() {
+        // Before the first pause: a new store needs its tables now.
+        until_stopped(&self.stopping, || async {
+            let now = self.services.clock.now();
+            let prepared = self.services.store.prepare_partitions(now).await;
+            // After an error again in a minute, not in an hour.
+            let next = if prepared.is_ok() {
                 PARTITIONS
             } else {
                 RETENTION
             };
-            self.note("tables of attempts", prepared.map(drop));
-            if !self.pause(pause).await {
-                return;
-            }
-        }
+            self.note("the tables of attempts", prepared.map(drop));
+            next
+        })
+        .await;
     }
 
-    /// Whether to go on after the pause.
-    async fn pause(&self, pause: Duration) -> bool {
-        tokio::select! {
-            () = tokio::time::sleep(pause) => true,
-            () = self.stopping.cancelled() => false,
-        }
-    }
-
+    /// An error costs nothing but time: the next round of the loop begins anew.
     fn note(&self, what: &str, result: Result<(), StoreError>) {
         if let Err(error) = result {
-            self.services.metrics.store_errors.inc();
-            tracing::warn!(
-                %error,
-                cause = causes_of(&error),
-                "maintenance of {what} failed; trying again"
-            );
+            away(&self.services.metrics, what, &error);
         }
     }
 
@@ -269,7 +258,9 @@ impl Maintenance {
             }
             // Deliveries come first: at most a quarter of the time, and less where the database is
             // busy.
-            tokio::time::sleep(RETENTION_PAUSE.max(3 * begun.elapsed())).await;
+            if !pause(&self.stopping, RETENTION_PAUSE.max(3 * begun.elapsed())).await {
+                break;
+            }
         }
         if !self.stopping.is_cancelled() {
             self.services.store.remove_partitions(before).await?;

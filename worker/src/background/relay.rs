@@ -9,6 +9,8 @@ use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::event::Event;
 use posthaste_shared::domain::id::{NotificationId, TenantId};
 use posthaste_shared::domain::notification::{Notification, Origin};
+use posthaste_shared::error::causes_of;
+use posthaste_shared::repeat::until_stopped_or_woken;
 use posthaste_shared::services::Services;
 use posthaste_shared::store::StoreError;
 use posthaste_shared::telemetry::metrics::Source;
@@ -17,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 use crate::pipeline::endpoints::EndpointCache;
 use crate::pipeline::wake::Wake;
 use crate::wire::httpsms::events as message_events;
-use posthaste_shared::error::causes_of;
 
 /// How long a worker may take to publish what it claimed.
 const LEASE: Duration = Duration::from_secs(30);
@@ -54,8 +55,10 @@ pub enum RelayError {
 impl Relay {
     /// Publishes until told to stop.
     pub async fn run(&self) {
-        while !self.stopping.is_cancelled() {
-            let pause = match self.step().await {
+        // Events that this worker recorded itself need not wait for the next poll.
+        let woken = || self.wake.until_events();
+        until_stopped_or_woken(&self.stopping, woken, || async {
+            match self.step().await {
                 // A full step: there are probably more.
                 Ok(published) if published == STEP as usize => Duration::ZERO,
                 Ok(_) => POLL,
@@ -67,14 +70,9 @@ impl Relay {
                     );
                     Duration::from_secs(1)
                 }
-            };
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                // Events that this worker recorded itself need not wait for the next poll.
-                () = self.wake.until_events() => {}
-                () = self.stopping.cancelled() => {}
             }
-        }
+        })
+        .await;
     }
 
     /// Publishes up to 200 events and marks them. Returns how many.

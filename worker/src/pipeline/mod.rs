@@ -12,6 +12,7 @@ pub mod decode;
 pub mod deliver;
 pub mod endpoints;
 mod fan_out;
+pub mod health;
 pub mod intake;
 pub mod job;
 pub mod record;

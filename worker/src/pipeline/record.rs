@@ -23,24 +23,23 @@
 //! | waits for the store | [`Recorder::put`] | the commit | the attempt is made again |
 //! | is committed | [`Recording::run`] | the acknowledgement | redelivered, and skipped |
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
-use posthaste_shared::backoff::Reconnect;
 use posthaste_shared::broker::{Acker, DeadReason, Message, Tag};
 use posthaste_shared::domain::delivery::{DeliveryState, Status};
-use posthaste_shared::domain::id::{EndpointId, NotificationId, TenantId};
+use posthaste_shared::domain::id::{NotificationId, TenantId};
 use posthaste_shared::domain::notification::Notification;
-use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::error::causes_of;
 use posthaste_shared::services::Services;
 use posthaste_shared::store::StoreError;
+use posthaste_shared::store::outage::until_taken;
 use posthaste_shared::store::record::{Record, Recorded};
 use tokio::sync::mpsc;
 
 use crate::pipeline::conclude;
 use crate::pipeline::dead_letter::dead_letter;
+use crate::pipeline::health::Health;
 use crate::pipeline::job::{AckHandle, PendingMessage};
 use crate::pipeline::wake::Wake;
 
@@ -49,6 +48,8 @@ use crate::pipeline::wake::Wake;
 const MAX_BATCH: usize = 500;
 /// Results that may wait for the store before deliveries are held up.
 const QUEUE: usize = 4 * MAX_BATCH;
+/// What waits while the store is away, for the log.
+const WAITING: &str = "results";
 
 /// A result on its way to the store.
 #[derive(Debug)]
@@ -230,35 +231,29 @@ impl Recording {
             .iter()
             .map(|(notification, _)| Arc::clone(notification))
             .collect();
-        let mut backoff = Reconnect::default();
-        loop {
-            let error = match self
-                .services
+        let recorded = until_taken(&self.services.metrics, WAITING, || async {
+            self.services
                 .store
                 .record_unmatched(&notifications, self.services.clock.now())
                 .await
-            {
-                Ok(answers) => {
-                    for ((notification, pending), stands_for_another) in
-                        unmatched.iter().zip(answers)
-                    {
-                        if stands_for_another {
-                            self.conflict(&notification.tenant, &notification.id, pending)
-                                .await;
-                        }
+        });
+        match recorded.await {
+            Ok(answers) => {
+                for ((notification, pending), stands_for_another) in unmatched.iter().zip(answers) {
+                    if stands_for_another {
+                        self.conflict(&notification.tenant, &notification.id, pending)
+                            .await;
                     }
-                    break;
                 }
-                Err(error) => error,
-            };
-            if let Err(error) = self.wait_out(error, &mut backoff).await {
-                if unmatched.len() > 1 {
-                    // Halved until the one that the store refuses is alone: the others are good.
-                    let mut first = unmatched;
-                    let second = first.split_off(first.len() / 2);
-                    Box::pin(self.keep_unmatched(first, tags)).await;
-                    return Box::pin(self.keep_unmatched(second, tags)).await;
-                }
+            }
+            Err(_) if unmatched.len() > 1 => {
+                // Halved until the one that the store refuses is alone: the others are good.
+                let mut first = unmatched;
+                let second = first.split_off(first.len() / 2);
+                Box::pin(self.keep_unmatched(first, tags)).await;
+                return Box::pin(self.keep_unmatched(second, tags)).await;
+            }
+            Err(error) => {
                 for (notification, pending) in &unmatched {
                     tracing::error!(
                         notification.id = %notification.id,
@@ -269,7 +264,6 @@ impl Recording {
                     let detail = format!("the store refuses it: {}", causes_of(&error));
                     self.dead_letter_message(&pending.message, &detail).await;
                 }
-                break;
             }
         }
         tags.extend(unmatched.iter().map(|(_, pending)| pending.tag));
@@ -277,43 +271,21 @@ impl Recording {
 
     /// Tries until the store takes the batch; returns an error that lies in the data.
     async fn record_when_reachable(&self, records: &[Record]) -> Result<Vec<Recorded>, StoreError> {
-        let mut backoff = Reconnect::default();
-        loop {
+        let Services {
+            store,
+            clock,
+            metrics,
+            ..
+        } = &self.services;
+        until_taken(metrics, WAITING, || async {
             let began = Instant::now();
             // The time is read anew for each try: waiting for the store may have taken minutes.
-            match self
-                .services
-                .store
-                .record(records, self.services.clock.now())
-                .await
-            {
-                Ok(answers) => {
-                    self.services
-                        .metrics
-                        .store_commit
-                        .observe(began.elapsed().as_secs_f64());
-                    return Ok(answers);
-                }
-                Err(error) => self.wait_out(error, &mut backoff).await?,
-            }
-        }
-    }
-
-    /// Waits a little after an error that may pass; returns one that lies in the data, which would
-    /// not.
-    async fn wait_out(&self, error: StoreError, backoff: &mut Reconnect) -> Result<(), StoreError> {
-        self.services.metrics.store_errors.inc();
-        // Trying again would give the same error for ever, and hold up every result behind it.
-        if error.is_about_data() {
-            return Err(error);
-        }
-        tracing::warn!(
-            %error,
-            cause = causes_of(&error),
-            "the store does not answer; results wait for it"
-        );
-        tokio::time::sleep(backoff.next()).await;
-        Ok(())
+            let answers = store.record(records, clock.now()).await;
+            // Without the tries before and the pauses: this shows how fast the store is, and
+            // `posthaste_store_errors_total` that it is away.
+            answers.inspect(|_| metrics.store_commit.observe(began.elapsed().as_secs_f64()))
+        })
+        .await
     }
 
     /// Passes on what was recorded: to the health of endpoints, to the loops that wait, to the
@@ -439,99 +411,15 @@ impl Recording {
 /// Records, for `reconcile`, that a different notification came with an id that was used; waits for
 /// the store if need be.
 pub(crate) async fn refuse_id(services: &Services, (tenant, id): (&TenantId, &NotificationId)) {
-    let mut backoff = Reconnect::default();
-    while let Err(error) = services
-        .store
-        .note_id_conflict(tenant, id, services.clock.now())
-        .await
-    {
-        if !error.is_transient() {
-            tracing::error!(
-                %error,
-                cause = causes_of(&error),
-                "a conflict of notification ids cannot be recorded"
-            );
-            return;
-        }
-        tokio::time::sleep(backoff.next()).await;
-    }
-}
-
-/// Which endpoints only failed, and which had a success, since the last look.
-#[derive(Debug, Default)]
-pub struct Health(Mutex<HashMap<EndpointId, Seen>>);
-
-#[derive(Debug, Clone, Copy)]
-enum Seen {
-    Success,
-    FailureSince(Timestamp),
-}
-
-impl Health {
-    fn note(&self, endpoint: &EndpointId, success: bool, at: Timestamp) {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match (seen.get(endpoint), success) {
-            (_, true) => drop(seen.insert(endpoint.clone(), Seen::Success)),
-            (None, false) => drop(seen.insert(endpoint.clone(), Seen::FailureSince(at))),
-            // One success outweighs every failure since the last look: an endpoint that takes
-            // anything is not one that fails. Of failures the first counts, as the beginning.
-            (Some(_), false) => {}
-        }
-    }
-
-    /// Puts back what [`Health::take`] gave and nobody could keep, beneath what was noted
-    /// meanwhile.
-    pub fn put_back(&self, failing: &[(EndpointId, Timestamp)], healthy: &[EndpointId]) {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for (endpoint, at) in failing {
-            // The earlier failure is the beginning, unless there was a success since.
-            match seen.get(endpoint) {
-                Some(Seen::Success) => {}
-                _ => drop(seen.insert(endpoint.clone(), Seen::FailureSince(*at))),
-            }
-        }
-        for endpoint in healthy {
-            seen.insert(endpoint.clone(), Seen::Success);
-        }
-    }
-
-    /// Endpoints that only failed, with the time of the first failure, and endpoints that had a
-    /// success.
-    #[must_use]
-    pub fn take(&self) -> (Vec<(EndpointId, Timestamp)>, Vec<EndpointId>) {
-        let seen = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut failing = Vec::new();
-        let mut healthy = Vec::new();
-        for (endpoint, seen) in seen {
-            match seen {
-                Seen::Success => healthy.push(endpoint),
-                Seen::FailureSince(at) => failing.push((endpoint, at)),
-            }
-        }
-        (failing, healthy)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn health_that_could_not_be_kept_counts_at_the_next_look() {
-        let health = Health::default();
-        let id = |text: &str| EndpointId::parse(text).unwrap();
-        let at = Timestamp::from_micros;
-        health.note(&id("ep_failing"), false, at(1));
-        health.note(&id("ep_well"), true, at(1));
-        health.note(&id("ep_mended"), false, at(1));
-        let (failing, healthy) = health.take();
-        health.note(&id("ep_well"), false, at(2));
-        health.note(&id("ep_failing"), false, at(2));
-        health.note(&id("ep_mended"), true, at(2));
-        health.put_back(&failing, &healthy);
-        let (failing, mut healthy) = health.take();
-        assert_eq!(failing, [(id("ep_failing"), at(1))]);
-        healthy.sort();
-        assert_eq!(healthy, [id("ep_mended"), id("ep_well")]);
+    let Services { store, clock, .. } = services;
+    let noted = until_taken(&services.metrics, "conflicts of ids", || async {
+        store.note_id_conflict(tenant, id, clock.now()).await
+    });
+    if let Err(error) = noted.await {
+        tracing::error!(
+            %error,
+            cause = causes_of(&error),
+            "a conflict of notification ids cannot be recorded"
+        );
     }
 }

@@ -18,6 +18,7 @@ use super::origin::OriginKeys;
 use super::{dial, topology};
 use crate::backoff::Reconnect;
 use crate::broker::BrokerError;
+use crate::repeat::pause;
 use crate::telemetry::metrics::Metrics;
 use crate::tls;
 
@@ -247,10 +248,7 @@ impl Keeper {
                 }
                 Err(trouble) => self.down(trouble),
             }
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = tokio::time::sleep(pauses.next()) => {}
-            }
+            pause(&stop, pauses.next()).await;
         }
         self.metrics.connection_unwanted();
         self.state.send_replace(State::Closed);

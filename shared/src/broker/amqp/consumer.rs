@@ -19,6 +19,7 @@ use super::standing::{LOOK_EVERY, Sight, Standing, Verdict, judge};
 use super::topology::Names;
 use crate::backoff::Reconnect;
 use crate::broker::{Acker, BrokerError, Consumer, Incoming, Tag};
+use crate::repeat::pause;
 use crate::telemetry::metrics::{Metrics, Resubscribed};
 
 /// The consumer's handle; a task that it starts does the work.
@@ -170,10 +171,7 @@ impl Attendant {
             // else would: a queue that cannot be consumed from would be asked without a pause.
             if session.is_open() {
                 tracing::warn!(reason = why, "lost the consumer's channel; opening another");
-                tokio::select! {
-                    () = self.stop.cancelled() => {}
-                    () = tokio::time::sleep(pauses.next()) => {}
-                }
+                pause(&self.stop, pauses.next()).await;
             } else {
                 pauses.reset();
             }

@@ -20,6 +20,7 @@ use super::encode;
 use super::queue::{BATCH, Queue};
 use crate::config::TracingConfig;
 use crate::error::chain;
+use crate::repeat;
 use crate::telemetry::metrics::Metrics;
 
 /// Spans wait no longer than this for others to go with.
@@ -180,10 +181,7 @@ impl Exporter {
                 return Err(why);
             }
             // At the end of the process it is tried once more at once.
-            tokio::select! {
-                () = tokio::time::sleep(asked.unwrap_or(pause).min(LONGEST_PAUSE)) => {}
-                () = self.stopping.cancelled() => {}
-            }
+            repeat::pause(&self.stopping, asked.unwrap_or(pause).min(LONGEST_PAUSE)).await;
             pause *= 2;
         }
         Err("it was not taken".to_owned())
