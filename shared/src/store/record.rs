@@ -152,7 +152,6 @@ impl Store {
     pub async fn record_unmatched(
         &self,
         notifications: &[Arc<Notification>],
-        _now: Timestamp,
     ) -> Result<Vec<bool>, StoreError> {
         if notifications.is_empty() {
             return Ok(Vec::new());

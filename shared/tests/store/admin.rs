@@ -120,7 +120,7 @@ pub(crate) async fn old_deliveries_are_removed(bench: &Bench) {
     }
     store.record(&batch, at(1)).await.unwrap();
     store
-        .record_unmatched(&[notification("lonely")], at(1))
+        .record_unmatched(&[notification("lonely")])
         .await
         .unwrap();
     let events = store.claim_unpublished(at(1), at(2), 9).await.unwrap();

@@ -248,10 +248,7 @@ pub(crate) async fn notifications_are_paged_and_filtered(bench: &Bench) {
             accepted_at: at(n),
             ..(*notification(&format!("lonely-{n}"))).clone()
         };
-        store
-            .record_unmatched(&[Arc::new(lonely)], at(n))
-            .await
-            .unwrap();
+        store.record_unmatched(&[Arc::new(lonely)]).await.unwrap();
     }
     let listed = async |unmatched: Option<bool>, limit: u32| {
         let filter = NotificationFilter {

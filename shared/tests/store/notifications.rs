@@ -57,21 +57,18 @@ pub(crate) async fn an_id_stands_for_one_notification(bench: &Bench) {
 
     assert_eq!(
         store
-            .record_unmatched(std::slice::from_ref(&unmatched), at(1))
+            .record_unmatched(std::slice::from_ref(&unmatched))
             .await
             .unwrap(),
         [false]
     );
     assert_eq!(
-        store
-            .record_unmatched(&[other(&unmatched)], at(2))
-            .await
-            .unwrap(),
+        store.record_unmatched(&[other(&unmatched)]).await.unwrap(),
         [true]
     );
     assert_eq!(
         store
-            .record_unmatched(std::slice::from_ref(&unmatched), at(3))
+            .record_unmatched(std::slice::from_ref(&unmatched))
             .await
             .unwrap(),
         [false]
@@ -175,7 +172,7 @@ pub(crate) async fn unmatched_notifications_are_seen(bench: &Bench) {
     for _ in 0..2 {
         bench
             .store
-            .record_unmatched(&[Arc::clone(&lonely)], at(0))
+            .record_unmatched(&[Arc::clone(&lonely)])
             .await
             .unwrap();
     }

@@ -232,10 +232,7 @@ impl Recording {
             .map(|(notification, _)| Arc::clone(notification))
             .collect();
         let recorded = until_taken(&self.services.metrics, WAITING, || async {
-            self.services
-                .store
-                .record_unmatched(&notifications, self.services.clock.now())
-                .await
+            self.services.store.record_unmatched(&notifications).await
         });
         match recorded.await {
             Ok(answers) => {
