@@ -276,6 +276,24 @@ impl Event {
         }
     }
 
+    /// The delivery that it reports on, as it was then; `None` for an event of an endpoint.
+    #[must_use]
+    pub fn delivery(&self) -> Option<DeliveryView> {
+        #[derive(Deserialize)]
+        struct Body {
+            data: Data,
+        }
+        #[derive(Deserialize)]
+        struct Data {
+            delivery: DeliveryView,
+        }
+        // Out of the body, which is what is stored: the event may be read days later, when the
+        // delivery was replayed or removed.
+        serde_json::from_str::<Body>(self.body.as_str())
+            .ok()
+            .map(|body| body.data.delivery)
+    }
+
     fn build<T: Serialize>(
         id: EventId,
         kind: EventType,

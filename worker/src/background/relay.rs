@@ -9,6 +9,7 @@ use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::event::Event;
 use posthaste_shared::domain::id::{NotificationId, TenantId};
 use posthaste_shared::domain::notification::{Notification, Origin};
+use posthaste_shared::domain::wire_format::WireFormat;
 use posthaste_shared::error::causes_of;
 use posthaste_shared::repeat::until_stopped_or_woken;
 use posthaste_shared::services::Services;
@@ -18,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::endpoints::EndpointCache;
 use crate::pipeline::wake::Wake;
-use crate::wire::httpsms::events as message_events;
+use crate::wire::{self, own_events};
 
 /// How long a worker may take to publish what it claimed.
 const LEASE: Duration = Duration::from_secs(30);
@@ -134,17 +135,23 @@ impl Relay {
         let mut enqueued: Vec<(usize, Notification)> = as_they_are
             .filter_map(|(place, event)| Some((place, notification(event)?)))
             .collect();
-        let of_messages = events.iter().enumerate().filter(|(_, event)| {
-            let kind = message_events::kind_of(event.kind);
-            kind.is_some_and(|kind| {
-                wanted(event, &|endpoint| {
-                    message_events::wanted_by(endpoint, &kind)
-                })
-            })
-        });
-        // Before the events of messages are added, which bring their hops along.
+        let mut other_forms = Vec::new();
+        for (place, event) in events.iter().enumerate() {
+            for format in WireFormat::ALL {
+                let Some(kind) = wire::of(format).event_type(event.kind) else {
+                    continue;
+                };
+                let wants = |endpoint: &Endpoint| {
+                    endpoint.wire_format == format && own_events::wanted_by(endpoint, &kind)
+                };
+                if wanted(event, &wants) {
+                    other_forms.push((place, event, format));
+                }
+            }
+        }
+        // Before those in other forms are added, which bring their hops along.
         self.inherit_hops(events, &mut enqueued).await?;
-        enqueued.extend(self.message_events(of_messages.collect()).await?);
+        enqueued.extend(self.in_other_forms(other_forms).await?);
         let (places, messages): (Vec<usize>, Vec<Message>) = enqueued
             .into_iter()
             .map(|(place, notification)| (place, Message::of(notification)))
@@ -176,7 +183,7 @@ impl Relay {
         enqueued: &mut [(usize, Notification)],
     ) -> Result<(), RelayError> {
         let about = enqueued.iter().map(|(place, _)| {
-            let delivery = message_events::delivery_of(&events[*place])?;
+            let delivery = events[*place].delivery()?;
             Some((delivery.tenant, delivery.notification_id))
         });
         let about: Vec<_> = about.collect();
@@ -193,34 +200,32 @@ impl Relay {
         Ok(())
     }
 
-    /// The notifications of failed and expired deliveries for httpSMS endpoints, each with the
-    /// place of its event. The original notifications come from the store; for one that has been
-    /// removed there is nothing to send.
-    async fn message_events(
+    /// Events in the forms that wire formats have for them, each with the place of its event. The
+    /// original notifications come from the store; for one that has been removed there is nothing
+    /// to send.
+    async fn in_other_forms(
         &self,
-        events: Vec<(usize, &Event)>,
+        events: Vec<(usize, &Event, WireFormat)>,
     ) -> Result<Vec<(usize, Notification)>, RelayError> {
         let mut created = Vec::new();
         for some in events.chunks(READ) {
             let deliveries: Vec<_> = some
                 .iter()
-                .filter_map(|(place, event)| {
-                    Some((*place, *event, message_events::delivery_of(event)?))
-                })
+                .filter_map(|of| Some((of, of.1.delivery()?)))
                 .collect();
             let ids: Vec<(TenantId, NotificationId)> = deliveries
                 .iter()
-                .map(|(_, _, it)| (it.tenant.clone(), it.notification_id.clone()))
+                .map(|(_, it)| (it.tenant.clone(), it.notification_id.clone()))
                 .collect();
             let about = self.services.store.notifications(&ids).await?;
             created.extend(deliveries.iter().zip(ids).filter_map(
-                |((place, event, delivery), id)| {
+                |(((place, event, format), delivery), id)| {
                     let about = about
                         .get(&id)
                         // The failure of an event to arrive is not sent on as an event again: that
                         // would have no end.
                         .filter(|about| about.origin == Origin::Producer)?;
-                    let news = message_events::of(event, delivery, about)?;
+                    let news = wire::of(*format).event(event, delivery, about)?;
                     Some((
                         *place,
                         Notification {

@@ -14,8 +14,7 @@ use posthaste_shared::domain::wire_format::WireFormat;
 
 use crate::pipeline::endpoints::EndpointSet;
 use crate::wire;
-use crate::wire::httpsms::events as message_events;
-use crate::wire::{FieldProblem, Recipients};
+use crate::wire::{FieldProblem, Recipients, own_events};
 
 /// Who gets a notification.
 #[derive(Debug)]
@@ -159,8 +158,8 @@ fn subscribers(notification: &Notification, endpoints: &EndpointSet) -> Vec<Arc<
     let takes =
         |endpoint: &&Arc<Endpoint>| wire::of(endpoint.wire_format).takes(&notification.kind);
     let wants = |endpoint: &&Arc<Endpoint>| match notification.origin {
-        Origin::Event if message_events::is_made(&notification.kind) => {
-            message_events::wanted_by(endpoint, &notification.kind)
+        Origin::Event if own_events::is_own_form(&notification.kind) => {
+            own_events::wanted_by(endpoint, &notification.kind)
                 && endpoint
                     .subscription
                     .wants(&notification.kind, phone_number.as_deref())

@@ -7,11 +7,13 @@ mod cloudevents;
 mod cometchat_sms;
 #[cfg(test)]
 pub(crate) mod fixtures;
-pub mod httpsms;
+mod httpsms;
 mod merge;
 mod novu;
 pub mod outcome;
+pub mod own_events;
 mod raw;
+mod recipients;
 pub mod settings;
 #[cfg(test)]
 pub(crate) mod sms_fixture;
@@ -23,12 +25,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Method;
 use posthaste_shared::domain::endpoint::Endpoint;
+use posthaste_shared::domain::event::{Event, EventType};
 use posthaste_shared::domain::id::{DeliveryId, NotificationType};
 use posthaste_shared::domain::notification::Notification;
 use posthaste_shared::domain::raw_json::RawJson;
 use posthaste_shared::domain::secret::Secret;
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::domain::trace_context::TraceContext;
+use posthaste_shared::domain::view::DeliveryView;
 use posthaste_shared::domain::wire_format::WireFormat;
 use serde_json::{Map, Value};
 use url::Url;
@@ -36,6 +40,7 @@ use url::Url;
 use outcome::Outcome;
 
 pub use crate::send::{Reading, Reply};
+pub use recipients::{Recipients, too_many_recipients};
 
 /// What a wire format does. Implementations hold no state: what they need comes in.
 pub trait Wire: Send + Sync {
@@ -50,6 +55,24 @@ pub trait Wire: Send + Sync {
     /// subscription of its endpoints, whatever that says.
     fn takes(&self, _kind: &NotificationType) -> bool {
         true
+    }
+
+    /// The type under which its endpoints get an event of Posthaste's own in a form that the wire
+    /// format has for it. `None` where it has none: they get the event as it is. See
+    /// [`own_events`].
+    fn event_type(&self, _event: EventType) -> Option<NotificationType> {
+        None
+    }
+
+    /// The notification that carries `event`, about a delivery of `about`, in that form. Its id
+    /// follows from the event's, so that creating it again delivers nothing twice.
+    fn event(
+        &self,
+        _event: &Event,
+        _delivery: &DeliveryView,
+        _about: &Notification,
+    ) -> Option<Notification> {
+        None
     }
 
     /// What a notification that names this endpoint lacks, or has wrong: it is refused when it is
@@ -173,87 +196,6 @@ pub fn check(endpoint: &Endpoint) -> Vec<FieldProblem> {
     let mut problems = settings::check_common(endpoint);
     problems.extend(of(endpoint.wire_format).check(endpoint));
     problems
-}
-
-/// Who a notification is for, at one endpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Recipients {
-    /// It is one request, or names no recipient: one delivery.
-    One,
-    /// A delivery for each.
-    Several {
-        /// The member of the notification that lists them, such as `recipient.device_tokens`.
-        member: &'static str,
-        /// What tells them apart, each once.
-        each: Vec<String>,
-    },
-}
-
-impl Recipients {
-    /// How many deliveries they make at an endpoint.
-    #[must_use]
-    pub const fn deliveries(&self) -> usize {
-        match self {
-            Self::One => 1,
-            Self::Several { each, .. } => each.len(),
-        }
-    }
-
-    /// The recipient of the delivery with this index.
-    #[must_use]
-    pub fn get(&self, index: usize) -> Option<&str> {
-        match self {
-            Self::One => None,
-            Self::Several { each, .. } => each.get(index).map(String::as_str),
-        }
-    }
-
-    /// What is wrong with them when there may be `most` at the most.
-    #[must_use]
-    pub fn too_many(&self, most: usize) -> Option<FieldProblem> {
-        let Self::Several { member, each } = self else {
-            return None;
-        };
-        let problem = || {
-            let count = each.len();
-            format!(
-                "names {count} recipients, a notification may have {most}: send several \
-                 notifications"
-            )
-        };
-        (each.len() > most).then(|| FieldProblem {
-            field: (*member).to_owned(),
-            problem: problem(),
-        })
-    }
-}
-
-/// What is wrong with a notification that has more recipients than `most` in the endpoint's wire
-/// format or, where it names no endpoint, in any: one that reads it so may subscribe to it.
-#[must_use]
-pub fn too_many_recipients(
-    endpoint: Option<&Endpoint>,
-    notification: &Notification,
-    most: usize,
-) -> Option<FieldProblem> {
-    // A recipient takes four bytes at the least, `"a",`: so most notifications need not be read for
-    // this.
-    let lists = [&notification.recipient, &notification.overrides];
-    let bytes: usize = lists
-        .into_iter()
-        .flatten()
-        .map(|json| json.as_str().len())
-        .sum();
-    if bytes / 4 < most {
-        return None;
-    }
-    let formats = match endpoint {
-        Some(endpoint) => vec![endpoint.wire_format],
-        None => WireFormat::ALL.to_vec(),
-    };
-    formats
-        .into_iter()
-        .find_map(|format| of(format).recipients(notification).too_many(most))
 }
 
 /// The scripts in an endpoint's settings, each with the member that it is in.

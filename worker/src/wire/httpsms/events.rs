@@ -1,21 +1,17 @@
 //! httpSMS's events `message.send.failed` and `message.send.expired`, of Posthaste's own deliveries
 //! that failed or expired. Pure: which of them are wanted, and what they say.
 
-use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::event::{Event, EventType};
 use posthaste_shared::domain::id::{NotificationId, NotificationType};
 use posthaste_shared::domain::notification::Notification;
 use posthaste_shared::domain::raw_json::RawJson;
 use posthaste_shared::domain::view::DeliveryView;
-use posthaste_shared::domain::wire_format::WireFormat;
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::incoming::message_id_of;
 
 /// The type under which httpSMS endpoints get such an event, if they get it at all.
-#[must_use]
-pub fn kind_of(event: EventType) -> Option<NotificationType> {
+pub(super) fn kind_of(event: EventType) -> Option<NotificationType> {
     let name = match event {
         EventType::DeliveryFailed => "message.send.failed",
         EventType::DeliveryExpired => "message.send.expired",
@@ -28,41 +24,13 @@ pub fn kind_of(event: EventType) -> Option<NotificationType> {
     NotificationType::parse(name).ok()
 }
 
-/// Whether a type is one that [`of`] creates. Such events go to httpSMS endpoints only: others get
-/// the original event.
-#[must_use]
-pub fn is_made(kind: &NotificationType) -> bool {
-    [EventType::DeliveryFailed, EventType::DeliveryExpired]
-        .into_iter()
-        .any(|event| kind_of(event).as_ref() == Some(kind))
-}
-
-/// Whether an endpoint gets events of that type, if the phone number matches too.
-#[must_use]
-pub fn wanted_by(endpoint: &Endpoint, kind: &NotificationType) -> bool {
-    endpoint.wire_format == WireFormat::Httpsms && endpoint.subscription.wants_event(kind)
-}
-
-/// The delivery that an event reports on.
-#[must_use]
-pub fn delivery_of(event: &Event) -> Option<DeliveryView> {
-    #[derive(Deserialize)]
-    struct Body {
-        data: Data,
-    }
-    #[derive(Deserialize)]
-    struct Data {
-        delivery: DeliveryView,
-    }
-    serde_json::from_str::<Body>(event.body.as_str())
-        .ok()
-        .map(|body| body.data.delivery)
-}
-
 /// The notification that tells httpSMS endpoints that `delivery`, of `about`, failed or expired.
 /// Its id follows from the event's, so that making it again delivers nothing twice.
-#[must_use]
-pub fn of(event: &Event, delivery: &DeliveryView, about: &Notification) -> Option<Notification> {
+pub(super) fn of(
+    event: &Event,
+    delivery: &DeliveryView,
+    about: &Notification,
+) -> Option<Notification> {
     let kind = kind_of(event.kind)?;
     let members = Members::of(about);
     let message_id = members
@@ -84,6 +52,7 @@ pub fn of(event: &Event, delivery: &DeliveryView, about: &Notification) -> Optio
     if let Value::Object(own) = own {
         data.extend(own);
     }
+    // notification.
     let id = NotificationId::parse(&format!("evt_{}-httpsms", event.id)).ok()?;
     Some(event.notification(id, kind, RawJson::of(&data).ok()?))
 }

@@ -2,18 +2,20 @@
 //! type goes into `X-Event-Type`, and a JWT (HS256) proves the sender. It signs time and URL, not
 //! the body.
 
-pub mod events;
+mod events;
 mod incoming;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use posthaste_shared::domain::endpoint::Endpoint;
+use posthaste_shared::domain::event::{Event, EventType};
 use posthaste_shared::domain::id::NotificationType;
 use posthaste_shared::domain::notification::Notification;
 use posthaste_shared::domain::retry::RetryOn;
 use posthaste_shared::domain::secret::Secret;
 use posthaste_shared::domain::time::Timestamp;
+use posthaste_shared::domain::view::DeliveryView;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -146,6 +148,19 @@ impl Wire for Httpsms {
 
     fn takes(&self, kind: &NotificationType) -> bool {
         Kind::of(kind).is_some()
+    }
+
+    fn event_type(&self, event: EventType) -> Option<NotificationType> {
+        events::kind_of(event)
+    }
+
+    fn event(
+        &self,
+        event: &Event,
+        delivery: &DeliveryView,
+        about: &Notification,
+    ) -> Option<Notification> {
+        events::of(event, delivery, about)
     }
 
     fn check_notification(

@@ -1,14 +1,17 @@
-//! Tests of `message_events.rs`.
+//! Tests of `events.rs`.
 
 use posthaste_shared::domain::attempt::{Attempt, AttemptResult, Phases};
 use posthaste_shared::domain::delivery::{Delivery, DeliveryState, FailureReason};
+use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::hops::Hops;
 use posthaste_shared::domain::id::{DeliveryId, EndpointId, TenantId};
 use posthaste_shared::domain::notification::{Origin, Priority};
 use posthaste_shared::domain::time::Timestamp;
+use posthaste_shared::domain::wire_format::WireFormat;
 
 use super::*;
 use crate::wire;
+use crate::wire::own_events::is_own_form;
 
 const NOW: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
 
@@ -80,13 +83,10 @@ const EXPIRED: DeliveryState = DeliveryState::Expired { at: NOW };
 
 fn made(about: &Notification, state: DeliveryState) -> (Notification, Value) {
     let event = event(about, state);
-    let made = of(&event, &delivery_of(&event).unwrap(), about).unwrap();
-    assert_eq!(
-        of(&event, &delivery_of(&event).unwrap(), about).unwrap(),
-        made
-    );
+    let made = of(&event, &event.delivery().unwrap(), about).unwrap();
+    assert_eq!(of(&event, &event.delivery().unwrap(), about).unwrap(), made);
     assert_eq!(made.id.as_str(), format!("evt_{}-httpsms", event.id));
-    assert!(is_made(&made.kind) && made.origin == Origin::Event && made.accepted_at == NOW);
+    assert!(is_own_form(&made.kind) && made.origin == Origin::Event && made.accepted_at == NOW);
     assert_eq!(made.tenant, about.tenant);
     // The wire format takes it.
     let problems = wire::of(WireFormat::Httpsms).check_notification(&httpsms(), &made);
@@ -191,6 +191,6 @@ fn only_failed_and_expired_deliveries_are_told_of() {
     for kind in EventType::ALL {
         let told = matches!(kind, EventType::DeliveryFailed | EventType::DeliveryExpired);
         assert_eq!(kind_of(kind).is_some(), told, "{kind:?}");
-        assert!(!is_made(&kind.notification_type()));
+        assert!(!is_own_form(&kind.notification_type()));
     }
 }
