@@ -107,6 +107,8 @@ pub(super) fn pairs(text: &str) -> Result<Vec<(String, String)>, InvalidValue> {
 /// RFC 3986, section 2.1. `None` for a `%` without two digits behind it, or for what is not UTF-8
 /// then.
 fn percent_decoded(text: &str) -> Option<String> {
+    // By hand, as `percent-encoding` leaves a `%` that begins nothing as it is: a token with one in
+    // it would be sent wrong, and the collector's 401 would not say why.
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, behind @ ..] = rest {

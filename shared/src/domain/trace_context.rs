@@ -71,10 +71,10 @@ impl TraceContext {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.trim().split('-');
-        let version: [u8; 1] = hex(parts.next()?)?;
-        let trace = TraceId::new(hex(parts.next()?)?)?;
-        let span = SpanId::new(hex(parts.next()?)?)?;
-        let [flags] = hex(parts.next()?)?;
+        let version: [u8; 1] = lower_hex(parts.next()?)?;
+        let trace = TraceId::new(lower_hex(parts.next()?)?)?;
+        let span = SpanId::new(lower_hex(parts.next()?)?)?;
+        let [flags] = lower_hex(parts.next()?)?;
         let more = parts.next().is_some();
         let refused = version == [0xff] || (version == [0] && more);
         (!refused).then_some(Self {
@@ -104,32 +104,26 @@ impl TraceContext {
 }
 
 /// Lower-case hexadecimal of exactly the given number of bytes.
-fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
-    let text = text.as_bytes();
-    if text.len() != 2 * N {
+fn lower_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    // The standard has lower case alone, so that two headers of one trace can be compared as texts;
+    // `hex` takes both.
+    if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return None;
     }
     let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-        *byte = (digit(pair[0])? << 4) | digit(pair[1])?;
-    }
+    hex::decode_to_slice(text, &mut bytes).ok()?;
     Some(bytes)
 }
 
 impl fmt::Display for TraceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex::encode(self.0))
     }
 }
 
 impl fmt::Display for SpanId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex::encode(self.0))
     }
 }
 

@@ -1,8 +1,6 @@
 //! Takes the secrets that a request carried out of what is kept of its answer: some endpoints echo
 //! what they got, as it was or encoded.
 
-use std::fmt::Write as _;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use posthaste_shared::domain::view::REDACTED;
@@ -96,11 +94,7 @@ fn encodings(secret: &str) -> Vec<String> {
     let query: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
     let path = query.replace('+', "%20");
     let lower_path = lower_escapes(&path);
-    let mut hex = String::with_capacity(2 * secret.len());
-    for byte in secret.bytes() {
-        // Writing to a string does not fail.
-        let _ = write!(hex, "{byte:02x}");
-    }
+    let hex = hex::encode(secret);
     let mut all = vec![
         secret.to_owned(),
         json,

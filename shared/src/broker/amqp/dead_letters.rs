@@ -179,9 +179,5 @@ fn id(message: &Delivery) -> String {
 
 fn id_of_body(body: &[u8]) -> String {
     let digest = Sha256::digest(body);
-    let hex: String = digest[..12]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("sha256-{hex}")
+    format!("sha256-{}", hex::encode(&digest[..12]))
 }

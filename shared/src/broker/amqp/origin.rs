@@ -35,14 +35,18 @@ impl OriginKeys {
     pub(super) fn prove(&self, message: &Message) -> String {
         self.0
             .iter()
-            .map(|key| hex(&mac(key, message)))
+            .map(|key| hex::encode(mac(key, message)))
             .collect::<Vec<_>>()
             .join(",")
     }
 
     /// Whether one of the proofs is of one of the keys.
     pub(super) fn is_proved(&self, message: &Message, proofs: &str) -> bool {
-        let expected: Vec<String> = self.0.iter().map(|key| hex(&mac(key, message))).collect();
+        let expected: Vec<String> = self
+            .0
+            .iter()
+            .map(|key| hex::encode(mac(key, message)))
+            .collect();
         proofs.split(',').any(|proof| {
             expected
                 .iter()
@@ -61,8 +65,4 @@ fn mac(key: &[u8; 32], message: &Message) -> [u8; 32] {
     mac.update(id.as_bytes());
     mac.update(&message.body);
     mac.finalize().into_bytes().into()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

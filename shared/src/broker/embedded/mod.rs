@@ -273,11 +273,7 @@ fn name(message: &Message) -> String {
     own.map_or_else(
         || {
             let digest = Sha256::digest(&message.body);
-            let hex: String = digest[..12]
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
-            format!("sha256-{hex}")
+            format!("sha256-{}", hex::encode(&digest[..12]))
         },
         str::to_owned,
     )

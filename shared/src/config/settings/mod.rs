@@ -165,24 +165,12 @@ pub fn find(key: &str) -> Option<&'static Setting> {
 /// The known name that is nearest to a mistyped one, if any is near.
 #[must_use]
 pub fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let near = known.map(|name| (distance(wrong, name), name)).min()?;
+    let near = known
+        .map(|name| (strsim::levenshtein(wrong, name), name))
+        .min()?;
+    // One slip in a short name, and one more for every four letters: further away it would be a
+    // guess, and a wrong one costs more time than none.
     (near.0 <= 1 + wrong.len() / 4).then_some(near.1)
-}
-
-/// Levenshtein's distance: how many characters to insert, delete or replace.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let cost = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = cost.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 const KIB: u64 = 1024;

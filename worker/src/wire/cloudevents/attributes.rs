@@ -1,5 +1,6 @@
 //! An event's context attributes: from a notification, checked by the rules of `CloudEvents` 1.0.
 
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use posthaste_shared::domain::event::SOURCE;
 use posthaste_shared::domain::notification::Notification;
 use posthaste_shared::domain::time::Timestamp;
@@ -140,15 +141,9 @@ pub(super) fn text(value: &Value) -> String {
 /// A value as a header has it: space, `"`, `%` and all that is not visible ASCII stands as `%` and
 /// the hex of its UTF-8 (HTTP protocol binding, section 3.1.3.2).
 pub(super) fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_graphic() && !matches!(byte, b'"' | b'%') {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
+    // What is not ASCII is always encoded.
+    const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
+    utf8_percent_encode(text, ENCODED).to_string()
 }
 
 /// What is wrong with a `source`, if anything is.

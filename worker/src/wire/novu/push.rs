@@ -226,6 +226,7 @@ impl Message {
         let mut payload = self.payload.payload.clone().unwrap_or_default();
         payload.extend(id.map(|id| ("__nvMessageId".to_owned(), id.into())));
         let subscriber = self.recipient.subscriber.clone().unwrap_or_default();
+        // Last: a trigger's payload with members of these names must not hide who it is for.
         payload.insert("subscriber".to_owned(), subscriber.into());
         payload.insert("step".to_owned(), self.step());
         payload
@@ -386,7 +387,7 @@ impl Wire for NovuPush {
     }
 
     fn new_secret(&self, _settings: &Map<String, Value>) -> Option<Secret> {
-        Some(Secret::new(hex(&rand::random::<[u8; 32]>())))
+        Some(Secret::new(hex::encode(rand::random::<[u8; 32]>())))
     }
 
     fn check_secret(&self, secret: &Secret) -> Result<(), String> {
@@ -436,11 +437,7 @@ fn signature(key: &Secret, body: &[u8]) -> String {
     #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
     let mut mac = Hmac::<Sha256>::new_from_slice(key.expose().as_bytes()).expect("any length");
     mac.update(body);
-    hex(&mac.finalize().into_bytes())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(mac.finalize().into_bytes())
 }
 
 #[cfg(test)]
