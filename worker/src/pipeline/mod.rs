@@ -20,3 +20,6 @@ pub mod room;
 pub mod route;
 mod spans;
 pub mod wake;
+
+#[cfg(test)]
+mod tests;
