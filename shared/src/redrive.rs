@@ -63,6 +63,8 @@ impl Redriver {
         while redrive.state == RedriveState::Running && !self.stopping.is_cancelled() {
             let step = self.step(&redrive).await;
             let now = self.services.clock.now();
+            // The lease is renewed with each step, so that a redrive of millions needs no longer
+            // one.
             let stays = now.after(LEASE);
             let Some(noted) = self
                 .services
@@ -112,6 +114,7 @@ impl Redriver {
         }
         match self.services.broker.redrive(None, limit).await {
             // An empty queue ends it as well: somebody else may have taken letters meanwhile, and
+            // `left` would never be reached.
             Ok(moved) if moved.moved == 0 || moved.moved >= left => RedriveStep::Last(moved),
             Ok(moved) => RedriveStep::Moved(moved),
             Err(error) => RedriveStep::Failed(error.to_string()),

@@ -92,6 +92,7 @@ pub async fn probe(
     notification: &Notification,
     now: Timestamp,
 ) -> Probe {
+    // The first recipient stands for all: a test is one request.
     let recipients = wire::of(endpoint.wire_format).recipients(notification);
     let recipient = recipients.get(0);
     let delivery = DeliveryId::of(&notification.id, &endpoint.id, recipient);
@@ -115,6 +116,7 @@ pub async fn probe(
 }
 
 fn report(endpoint: &Endpoint, finished: FinishedAttempt) -> Probe {
+    // The first of its round, and without jitter: what is shown should be the same at each test.
     let facts = AttemptFacts {
         number: 1,
         expires_at: None,
@@ -143,6 +145,8 @@ fn report(endpoint: &Endpoint, finished: FinishedAttempt) -> Probe {
     };
     let response = finished.reply.as_ref().map(|reply| {
         let shown = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+            // By its name, since it is the receiver's header: `Set-Cookie` may come back to whoever
+            // may read endpoints, but not with a session in it.
             let value = if looks_secret(name.as_str()) {
                 REDACTED.into()
             } else {

@@ -119,6 +119,7 @@ impl Worker {
     /// When the HTTP client cannot be created or the broker's configuration cannot be used. A store
     /// or broker that is down is not an error: the worker waits for it.
     pub async fn start(services: Services, settings: WorkerSettings) -> Result<Self, StartError> {
+        // First: nothing has been started yet that would have to be stopped again if this fails.
         let consumer = services.broker.consume(settings.prefetch).await?;
         let stopping = CancellationToken::new();
         let wake = Wake::default();
@@ -184,6 +185,8 @@ impl Worker {
             settings: settings.maintenance,
             stopping: stopping.clone(),
         };
+        // The loops have their own. This one would keep the recorder's queue open, and the
+        // recording would never end.
         drop(pipeline);
         let mut loops = JoinSet::new();
         loops.spawn(intake.run(consumer));
@@ -205,6 +208,8 @@ impl Worker {
     /// exit and be restarted.
     pub async fn failed(&mut self) {
         tokio::select! {
+            // The first one is enough: a worker without its intake or its scheduler looks alive and
+            // leaves work lying.
             _ = self.loops.join_next() => {}
             _ = &mut self.recording => {}
         }
@@ -216,6 +221,7 @@ impl Worker {
         self.stopping.cancel();
         self.tasks.close();
         let drained = tokio::time::timeout(grace, self.tasks.wait()).await.is_ok();
+        // Counted before the hard stop, after which none is left to be counted.
         let cut_off = self.tasks.len();
         self.hard_stop.cancel();
         self.tasks.wait().await;

@@ -27,6 +27,8 @@ pub(super) fn check(
 ) -> Result<Config, ConfigError> {
     let mut values = Values(raw);
     let data_dir = values.path("data_dir").unwrap_or_default();
+    // Before anything is read: what is filled in here is checked, shown and reported like any other
+    // value.
     values.fill_in_database(&data_dir);
     values.fill_in_file("master_key", &data_dir.join(MASTER_KEY_FILE))?;
     values.fill_in_file("api_key", &data_dir.join(API_KEY_FILE))?;
@@ -81,6 +83,8 @@ impl Values {
             };
             match text {
                 "embedded" => Ok(BrokerKind::Embedded),
+                // All of them, and not only the first: the others count once a node is down, which
+                // is no time to learn of a wrong one.
                 urls if amqp_urls(urls).iter().all(is_amqp) => {
                     Ok(BrokerKind::Amqp(Secret::new(urls)))
                 }
@@ -97,6 +101,8 @@ impl Values {
                 key_file,
             }),
             (None, None) => None,
+            // Half a certificate would be ignored in silence, and the broker would refuse the
+            // connection with a text about TLS.
             (Some(_), None) => {
                 return Err(self.invalid(
                     "broker_client_cert_file",
@@ -112,6 +118,8 @@ impl Values {
         };
         let name_prefix = self.require("name_prefix", |text| {
             let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+            // RabbitMQ keeps `amq.` for itself and refuses to declare such names. 64 leaves room
+            // for what is put behind the prefix, in names of up to 255 bytes.
             let fits = text.len() <= 64 && text.chars().all(allowed) && !text.starts_with("amq.");
             let wrong = "must be 1 to 64 letters, digits, '_', '-' or '.', not beginning with amq.";
             if fits {
@@ -143,6 +151,8 @@ impl Values {
                 text.parse::<IpAddr>()
                     .map(|address| SocketAddr::new(address, NAME_SERVER_PORT))
             };
+            // The form with a port first: it cannot be taken for a bare address, as IPv6 has to
+            // stand in brackets there.
             text.parse::<SocketAddr>()
                 .or_else(|_| alone())
                 .map_err(|_| {
@@ -163,6 +173,8 @@ impl Values {
 
     fn api(&self) -> Result<ApiConfig, ConfigError> {
         let max_connections: usize = self.require_integer("max_connections")?;
+        // Three quarters: a client that takes all that it may leaves the rest to the others, and to
+        // health checks.
         let share = (max_connections - max_connections / 4).max(1);
         let api = ApiConfig {
             admin_key: self.key("admin_key")?,
@@ -185,6 +197,7 @@ impl Values {
                 "must not be more than max_connections",
             ));
         }
+        // An item that may be enqueued alone could otherwise be refused in a batch of one.
         if api.max_batch_bytes < api.max_body_bytes {
             return Err(self.invalid("max_batch_bytes", "must not be less than max_body_bytes"));
         }
@@ -193,6 +206,8 @@ impl Values {
 
     fn worker(&self) -> Result<WorkerConfig, ConfigError> {
         let slots: usize = self.require_integer("worker_slots")?;
+        // While one half is being sent, the other is there: a slot that comes free does not wait
+        // for the broker. AMQP counts in 16 bits.
         let twice = u16::try_from(slots.saturating_mul(2)).unwrap_or(u16::MAX);
         Ok(WorkerConfig {
             slots,
@@ -235,6 +250,7 @@ impl Values {
     }
 
     fn tracing(&self) -> Result<Option<TracingConfig>, ConfigError> {
+        // Checked even where tracing is off, so that a mistake shows before somebody turns it on.
         let sample_ratio = self.require("tracing_sample_ratio", tracing::ratio)?;
         let Some(endpoint) = self
             .optional("tracing_otlp_endpoint", tracing::endpoint)?
@@ -248,6 +264,8 @@ impl Values {
             .optional("tracing_resource_attributes", tracing::pairs)?
             .unwrap_or_default();
         if let Some(name) = self.text("tracing_service_name") {
+            // OpenTelemetry's specification: OTEL_SERVICE_NAME takes precedence over `service.name`
+            // in the list of attributes.
             resource.retain(|(key, _)| key != tracing::SERVICE_NAME);
             resource.push((tracing::SERVICE_NAME.to_owned(), name.to_owned()));
         }

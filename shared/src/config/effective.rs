@@ -15,6 +15,8 @@ impl Values {
             let raw = self.0.get(setting.key);
             let shown = match raw {
                 None => String::new(),
+                // Before `secret`: these are secrets, too, and which host and database they name is
+                // what an operator looks for.
                 Some(raw) if setting.kind == Kind::Url => {
                     let urls = amqp_urls(&raw.text);
                     urls.iter()
@@ -51,6 +53,7 @@ fn without_password(text: &str) -> String {
         return REDACTED.to_owned();
     }
     let pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+    // Rewritten only then, since writing it anew changes how the query is escaped.
     if pairs.iter().any(|(name, _)| looks_secret(name)) {
         url.query_pairs_mut()
             .clear()

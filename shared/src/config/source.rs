@@ -65,6 +65,7 @@ impl Inputs {
     pub fn of_process() -> Result<Self, ConfigError> {
         let mut environment = BTreeMap::new();
         for (name, value) in std::env::vars_os() {
+            // Not ours, as our names are ASCII.
             let Ok(name) = name.into_string() else {
                 continue;
             };
@@ -99,6 +100,8 @@ pub(super) fn gather(
     let file = read_file(inputs)?;
     let mut values = BTreeMap::new();
     for setting in SETTINGS {
+        // A flag stands in the command that somebody has just typed, the environment in a unit or a
+        // manifest, the file on a disk: the nearest counts.
         let raw = match (
             from_flag(inputs, setting),
             from_environment(inputs, setting)?,
@@ -133,11 +136,15 @@ fn from_flag(inputs: &Inputs, setting: &Setting) -> Option<Raw> {
 fn from_environment(inputs: &Inputs, setting: &Setting) -> Result<Option<Raw>, ConfigError> {
     let variable = |name: &str| {
         inputs.environment.get(name).filter(|value| {
+            // Empty counts where it says something: of the allow list it says that nothing is
+            // allowed.
             !value.trim().is_empty() || (setting.empty_counts && name == setting.env)
         })
     };
     let file_variable = format!("{}_FILE", setting.env);
     match (variable(setting.env), variable(&file_variable)) {
+        // Which of the two counts would be a guess, and the wrong key would only show when a secret
+        // cannot be read.
         (Some(_), Some(_)) => Err(ConfigError::Both {
             variable: setting.env,
         }),
@@ -172,6 +179,8 @@ fn from_environment(inputs: &Inputs, setting: &Setting) -> Result<Option<Raw>, C
 /// The content of a file that holds one value, without the newline at its end.
 pub(super) fn read_value(path: &Path) -> std::io::Result<String> {
     let text = std::fs::read_to_string(path)?;
+    // Editors and `echo` end a file with a line break, and nobody means it to be part of a key.
+    // Other spaces may be.
     Ok(text.trim_end_matches(['\n', '\r']).to_owned())
 }
 
@@ -192,6 +201,8 @@ fn read_file(inputs: &Inputs) -> Result<BTreeMap<&'static str, Raw>, ConfigError
         match value {
             toml::Value::Table(section) => {
                 for (inner, value) in section {
+                    // `[worker] slots` and `worker_slots` are the same setting: a section is a way
+                    // of writing, and has no names of its own.
                     insert(&mut values, &path, &format!("{key}_{inner}"), value)?;
                 }
             }
@@ -215,6 +226,8 @@ fn insert(
     value: &toml::Value,
 ) -> Result<(), ConfigError> {
     let Some(setting) = settings::find(key) else {
+        // Refused and not passed over: a limit with a slip in its name would otherwise not hold,
+        // and nobody would see it.
         let nearest = settings::nearest(key, SETTINGS.iter().map(|setting| setting.key));
         return Err(ConfigError::UnknownKey {
             key: key.to_owned(),
@@ -235,6 +248,7 @@ fn insert(
             problem,
         });
     };
+    // Once in a section and once outside of it, which TOML itself does not notice.
     if values.insert(setting.key, Raw { text, source }).is_some() {
         return Err(ConfigError::File {
             path: path.to_owned(),

@@ -30,6 +30,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, InvalidValue> {
     while !rest.is_empty() {
         let digits = rest
             .find(|c: char| !c.is_ascii_digit() && c != '.')
+            // A number without a unit is refused: milliseconds or seconds would be a guess.
             .ok_or_else(wrong)?;
         let number: f64 = rest[..digits].parse().map_err(|_| wrong())?;
         let after = &rest[digits..];
@@ -62,6 +63,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, InvalidValue> {
     let text = text.trim();
     let unit = BYTE_UNITS
         .iter()
+        // In the table's order, with `B` last: each of the others ends with it.
         .find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor)));
     let (number, factor) = unit.unwrap_or((text, 1));
     let wrong =
@@ -96,6 +98,7 @@ pub fn amqp_urls(text: &str) -> Vec<String> {
             .iter()
             .any(|scheme| part.trim_start().starts_with(scheme));
         match urls.last_mut() {
+            // A comma may be part of a password. Only one that a scheme follows separates two URLs.
             Some(last) if !begins => {
                 last.push(',');
                 last.push_str(part);

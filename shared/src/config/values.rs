@@ -33,6 +33,8 @@ impl Values {
         key: &'static str,
         path: &Path,
     ) -> Result<(), ConfigError> {
+        // A file that `up` left is the last resort: everything that somebody wrote down takes
+        // precedence.
         if self.0.contains_key(key) || !path.exists() {
             return Ok(());
         }
@@ -58,6 +60,7 @@ impl Values {
         self.0
             .get(key)
             .map(|raw| raw.text.trim())
+            // Set to nothing is not set: compose files and charts pass on variables that are empty.
             .filter(|text| !text.is_empty())
     }
 
@@ -68,6 +71,7 @@ impl Values {
     /// The error for a value of this setting.
     pub(super) fn invalid(&self, key: &'static str, problem: impl Into<String>) -> ConfigError {
         let raw = self.0.get(key);
+        // An error goes to a terminal and to the log, where a key must not be.
         let secret = settings::find(key).is_some_and(|setting| setting.secret);
         let shown = raw.filter(|_| !secret).map(|raw| raw.text.clone());
         let source = raw.map_or(Source::Default, |raw| raw.source.clone());
@@ -169,6 +173,8 @@ impl Values {
         &self,
         key: &'static str,
     ) -> Result<Option<T>, ConfigError> {
+        // 0 is no limit, and not a limit of none: nobody sets that, and as a default it would stop
+        // everything.
         let limit: u64 = self.require_integer(key)?;
         if limit == 0 {
             Ok(None)
@@ -179,6 +185,8 @@ impl Values {
 
     pub(super) fn key(&self, key: &'static str) -> Result<Option<Secret>, ConfigError> {
         self.optional(key, |text| {
+            // Characters of anything, since it is not known what somebody's generator makes; 32 of
+            // hex digits are 128 bits.
             let long = text.chars().count() >= MIN_KEY_CHARS;
             let wrong =
                 "must have at least 32 characters; generate one with `openssl rand -base64 32`";

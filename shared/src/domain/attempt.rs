@@ -130,6 +130,7 @@ impl AttemptResult {
         match status {
             200..=299 => Self::Success,
             300..=399 => Self::Redirect,
+            // Without an upper bound: some load balancers send statuses above 599.
             500.. => Self::ServerError,
             _ => Self::ClientError,
         }

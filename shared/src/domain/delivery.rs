@@ -327,6 +327,8 @@ impl DeliveryState {
                 | Wait::Retry { due_at: at }
                 | Wait::Scheduled { due_at: at },
             ) => Some(*at),
+            // Parked ones have no time of their own: `claim_parked` looks at them endpoint by
+            // endpoint, as room comes up.
             _ => None,
         }
     }

@@ -142,6 +142,8 @@ impl Endpoint {
 
     /// Gives it another URL, which was written as `text`.
     pub fn set_url(&mut self, url: Url, text: &str) {
+        // Kept only where it differs. Beside the secrets, since a URL may hold a credential, and
+        // both are encrypted together.
         self.confidential.written_url = (text != url.as_str()).then(|| text.to_owned());
         self.url = url;
     }
@@ -167,9 +169,12 @@ impl Confidential {
     pub fn rotate(&mut self, secret: Secret, now: Timestamp, retire_at: Timestamp) {
         self.secrets
             .retain(|old| old.retires_at.is_none_or(|at| at > now));
+        // An earlier rotation's date stays if it is sooner: rotating again must not give a leaked
+        // secret more time.
         for old in &mut self.secrets {
             old.retires_at = Some(old.retires_at.map_or(retire_at, |at| at.min(retire_at)));
         }
+        // First, as the newest: wire formats that have room for one signature take the first.
         self.secrets.insert(
             0,
             SigningSecret {
@@ -180,6 +185,7 @@ impl Confidential {
         );
         self.secrets
             .retain(|old| old.retires_at.is_none_or(|at| at > now));
+        // The oldest are dropped. Each live one is a signature more in a header of every request.
         self.secrets.truncate(MAX_SECRETS);
     }
 }

@@ -188,9 +188,12 @@ impl Event {
             DeliveryState::Delivered { at } => (EventType::DeliverySucceeded, at),
             DeliveryState::Failed { at, .. } => (EventType::DeliveryFailed, at),
             DeliveryState::Expired { at } => (EventType::DeliveryExpired, at),
+            // Cancelled by somebody who knows it, or skipped on purpose: neither is news.
             DeliveryState::Pending(_) | DeliveryState::Cancelled { .. } => return None,
         };
         let subject = delivery.id.to_string();
+        // The round and not the time: two workers that record the same outcome make the same event.
+        // A replay's outcome is another one.
         let id = EventId::of(&subject, &format!("{}\0{}", kind.as_str(), delivery.round));
         let data = DeliveryData {
             delivery: DeliveryView::from(delivery),
@@ -210,6 +213,7 @@ impl Event {
             }
         };
         let subject = endpoint.id.as_str();
+        // The time, since an endpoint has no rounds and may be disabled any number of times.
         let id = EventId::of(subject, &format!("{}\0{}", kind.as_str(), at.as_micros()));
         let data = EndpointData {
             endpoint: EndpointSummary {
@@ -266,6 +270,8 @@ impl Event {
             payload,
             recipient: None,
             overrides: None,
+            // When it happened and not when it is forwarded, so that what an endpoint gets is the
+            // same each time it is published.
             accepted_at: self.at,
             deliver_at: None,
             expires_at: None,

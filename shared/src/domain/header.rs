@@ -55,6 +55,8 @@ pub fn name_problem(name: &str) -> Option<&'static str> {
 /// What is wrong with a header's value, if anything is.
 #[must_use]
 pub fn value_problem(value: &str) -> Option<&'static str> {
+    // Somebody sends back what the API showed. Saved, it would take the credential's place without
+    // a word.
     if value == REDACTED {
         return Some(
             "has the value that stands for a secret: there is no secret of that name to keep",
@@ -64,6 +66,8 @@ pub fn value_problem(value: &str) -> Option<&'static str> {
         return Some("has a value of more than 4096 bytes");
     }
     match HeaderValue::from_str(value) {
+        // HTTP strips spaces at either end on the way (RFC 9110, section 5.5), so what is signed or
+        // compared there would differ.
         Ok(_) if value.trim() == value => None,
         Ok(_) => Some("has a value that begins or ends with a space"),
         Err(_) => Some("has a value with control characters"),

@@ -46,9 +46,13 @@ impl Hops {
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let digits = text.trim();
+        // Anybody may send this header, and a value that is not a number must not lock anybody out.
+        // `parse` alone would take `+3`.
         if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
             return Self(0);
         }
+        // Digits that do not fit are a large number, and not none: a circle must not get through by
+        // overflowing.
         Self(digits.parse().unwrap_or(u32::MAX))
     }
 

@@ -33,6 +33,7 @@ macro_rules! text_id {
             /// [`InvalidId`], which says the rule.
             pub fn parse(text: &str) -> Result<Self, InvalidId> {
                 let allowed: fn(char) -> bool = $allowed;
+                // Bytes and characters are the same here: every rule allows ASCII alone.
                 if text.is_empty() || text.len() > $max || !text.chars().all(allowed) {
                     return Err(InvalidId { what: $what, rule: $rule });
                 }
@@ -133,6 +134,8 @@ impl Default for TenantId {
 pub fn uuid_v7(now: Timestamp) -> Uuid {
     let micros = u64::try_from(now.as_micros()).unwrap_or(0);
     let nanos = u32::try_from(micros % 1_000_000).unwrap_or(0) * 1_000;
+    // From `now`, which comes in, and not from the system's clock: a test that moves the time gets
+    // ids in that order.
     Uuid::new_v7(uuid::Timestamp::from_unix(
         uuid::NoContext,
         micros / 1_000_000,
@@ -201,6 +204,7 @@ impl DeliveryId {
     ) -> Self {
         let mut name = Vec::with_capacity(160);
         name.extend_from_slice(notification.as_str().as_bytes());
+        // Without the separator `a` and `bc` would be the same delivery as `ab` and `c`.
         name.push(0);
         name.extend_from_slice(endpoint.as_str().as_bytes());
         if let Some(recipient) = recipient {

@@ -85,6 +85,7 @@ impl ApiKey {
     /// Why the key does not work at `now`, if it does not.
     #[must_use]
     pub fn unusable(&self, now: Timestamp) -> Option<Unusable> {
+        // Before the expiry: that somebody revoked it is the more useful answer where both are so.
         if self.revoked_at.is_some() {
             return Some(Unusable::Revoked);
         }
@@ -98,6 +99,8 @@ impl ApiKey {
     pub fn allows(&self, scope: Scope) -> bool {
         self.scopes
             .iter()
+            // `admin` includes the others, so that an operator needs one key. `read` and `enqueue`
+            // do not include each other.
             .any(|held| *held == scope || *held == Scope::Admin)
     }
 }

@@ -197,6 +197,8 @@ impl NotificationDraft {
             self.ttl_seconds,
             at,
         )?;
+        // It would be accepted only to expire unsent, which the producer would learn from an event,
+        // if at all.
         if let (Some(deliver), Some(expires)) = (deliver_at, expires_at)
             && deliver >= expires
         {
@@ -228,6 +230,8 @@ impl NotificationDraft {
             recipient: self.recipient,
             overrides: self.overrides,
             accepted_at: at,
+            // A time that has passed means at once. Kept, the wait in the queue would be counted from
+            // before the notification was accepted.
             deliver_at: deliver_at.filter(|deliver| *deliver > at),
             expires_at,
             priority: self.priority.unwrap_or_default(),
@@ -252,6 +256,8 @@ impl From<Notification> for NotificationDraft {
             delay_seconds: None,
             expires_at: notification.expires_at,
             ttl_seconds: None,
+            // The default is left out, as are the other members without a value: the body is what
+            // the producer wrote, made absolute.
             priority: Some(notification.priority).filter(|priority| *priority != Priority::Normal),
             overrides: notification.overrides,
         }
@@ -300,6 +306,8 @@ impl Notification {
             .as_ref()
             .and_then(|raw| serde_json::from_str::<Recipient>(raw.as_str()).ok());
         recipient
+            // The recipient first: a producer sets it for this; `owner` is there by chance of a
+            // payload's shape.
             .and_then(|recipient| recipient.phone_number)
             .or_else(|| {
                 let owner = serde_json::from_str::<Owner>(self.payload.as_str()).ok()?;
@@ -324,6 +332,7 @@ fn absolute(
             });
         }
         (Some(at), None) => at,
+        // Bounds first: `from_secs_f64` panics on what is negative, infinite or no number.
         (None, Some(seconds)) if (0.0..=MAX_AHEAD_SECONDS as f64).contains(&seconds) => {
             accepted.after(Duration::from_secs_f64(seconds))
         }
@@ -346,6 +355,8 @@ fn absolute(
 
 fn object(field: &'static str, value: Option<&RawJson>) -> Result<(), InvalidDraft> {
     match value {
+        // The first character is enough, as the text was parsed: only an object begins with a
+        // brace.
         Some(raw) if !raw.as_str().trim_start().starts_with('{') => Err(InvalidDraft {
             field,
             problem: "must be an object",

@@ -57,6 +57,8 @@ impl RawJson {
             .readings
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        // Never removed: a text has as many readings as types read it, two or three, and they live
+        // as long as it does.
         readings.push(Arc::clone(&reading) as Arc<dyn Any + Send + Sync>);
         reading
     }

@@ -24,6 +24,7 @@ pub fn problem(message: &str) -> String {
         .strip_prefix("unknown variant ")
         .and_then(|rest| rest.split_once(", "))
     {
+        // The word would come a second time in our sentence.
         let expected = expected.trim_start_matches("expected ");
         return format!("must be {expected}, not {}", found.replace('`', "\""));
     }
@@ -35,6 +36,7 @@ pub fn problem(message: &str) -> String {
         "provided string was not `true` or `false`" => return "must be true or false".to_owned(),
         _ => {}
     }
+    // From the right, since what was found is the caller's text and may contain the same words.
     let mismatch = message
         .strip_prefix("invalid type: ")
         .or_else(|| message.strip_prefix("invalid value: "));
@@ -64,6 +66,8 @@ pub fn member(path: &str, message: &str) -> String {
 #[must_use]
 pub fn sentence(path: &str, error: &serde_json::Error) -> String {
     let message = error.to_string();
+    // For a text that is not JSON the position is all there is to say; for one that is, the member
+    // says it better.
     if error.classify() != serde_json::error::Category::Data {
         return message;
     }
@@ -79,6 +83,7 @@ pub fn sentence(path: &str, error: &serde_json::Error) -> String {
 /// serde's message without ` at line 1 column 2`.
 fn without_position(message: &str) -> &str {
     match message.rsplit_once(" at line ") {
+        // Checked to be a place: the caller's own text may contain these words.
         Some((text, place))
             if place
                 .chars()

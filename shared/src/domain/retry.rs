@@ -217,6 +217,7 @@ impl RetryPolicy {
     /// policy's own longest delay, and never shortens it. Never under 1 s.
     #[must_use]
     pub fn delay(&self, attempt: u32, jitter: f64, retry_after: Option<Duration>) -> Duration {
+        // The first retry follows attempt 1, and is the series' 0th.
         let n = attempt.saturating_sub(1);
         let max = Duration::from_millis(self.max_delay_ms);
         let base = match &self.delays_ms {
@@ -231,10 +232,13 @@ impl RetryPolicy {
                 n,
             ),
         };
+        // Later and never earlier, so that the delay that was configured is the least, while a
+        // receiver that comes back is not met by all its deliveries at once.
         let spread = base.mul_f64(1.0 + self.jitter.clamp(0.0, 1.0) * jitter.clamp(0.0, 1.0));
         let asked = retry_after
             .unwrap_or_default()
             .min(MAX_RETRY_AFTER.max(max));
+        // Whichever is longer: `Retry-After: 0` does not shorten the policy's own delay.
         spread.max(asked).max(MIN_DELAY)
     }
 }

@@ -78,6 +78,7 @@ impl TypePattern {
         let invalid = || InvalidPattern(text.chars().take(64).collect());
         match text.strip_suffix('*') {
             Some("") => Ok(Self::Any),
+            // Whole segments alone, so that `order*` does not take `orders.eu` along.
             Some(prefix) if prefix.ends_with('.') => match NotificationType::parse(prefix) {
                 Ok(_) => Ok(Self::Prefix(prefix.to_owned())),
                 Err(_) => Err(invalid()),
@@ -121,6 +122,8 @@ impl Subscription {
     pub fn wants(&self, kind: &NotificationType, phone_number: Option<&str>) -> bool {
         let type_wanted =
             self.types.is_empty() || self.types.iter().any(|pattern| pattern.matches(kind));
+        // A notification without a number matches no list of numbers: whoever asks for some does
+        // not want what belongs to nobody.
         let phone_wanted = self.phone_numbers.is_empty()
             || phone_number
                 .is_some_and(|number| self.phone_numbers.iter().any(|wanted| wanted == number));
@@ -134,6 +137,8 @@ impl Subscription {
     pub fn wants_event(&self, kind: &NotificationType) -> bool {
         self.types
             .iter()
+            // `*` means all of the tenant's notifications. An endpoint that has had it for years
+            // must not get events because Posthaste learned to send them.
             .any(|pattern| !matches!(pattern, TypePattern::Any) && pattern.matches(kind))
     }
 }

@@ -44,6 +44,7 @@ impl Timestamp {
     /// [`InvalidTimestamp`] when the text is none, or a later time.
     pub fn parse(text: &str) -> Result<Self, InvalidTimestamp> {
         let invalid = || InvalidTimestamp {
+            // It goes into an error and a log line, and came from outside: its length is not ours.
             text: text.chars().take(64).collect(),
         };
         match text.parse::<jiff::Timestamp>() {
@@ -100,6 +101,7 @@ fn last_hours(text: &str) -> Option<Timestamp> {
     let local = pieces.date().to_datetime(pieces.time()?);
     let offset = pieces.to_numeric_offset()?;
     let since_epoch =
+        // In 128 bits, which no offset can overflow.
         local.duration_since(EPOCH).as_micros() - i128::from(offset.seconds()) * 1_000_000;
     i64::try_from(since_epoch).ok().map(Timestamp)
 }
@@ -112,6 +114,7 @@ impl Serialize for Timestamp {
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Not `&str`: a text with escapes cannot be borrowed, and serde_json would refuse it.
         let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
         Self::parse(&text).map_err(de::Error::custom)
     }

@@ -71,6 +71,8 @@ impl TraceContext {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.trim().split('-');
+        // A later version is read as well, as the standard asks: it may only add at the end. ff is
+        // forbidden.
         let version: [u8; 1] = lower_hex(parts.next()?)?;
         let trace = TraceId::new(lower_hex(parts.next()?)?)?;
         let span = SpanId::new(lower_hex(parts.next()?)?)?;
@@ -80,6 +82,7 @@ impl TraceContext {
         (!refused).then_some(Self {
             trace,
             span,
+            // Bits of later standards are cleared, since what they promise is not kept here.
             flags: flags & KNOWN_FLAGS,
         })
     }

@@ -287,6 +287,8 @@ impl EndpointView {
     pub fn of(endpoint: &Endpoint, now: Timestamp) -> Self {
         let confidential = &endpoint.confidential;
         let headers = confidential.headers.iter().map(|(name, value)| {
+            // By a list of what is known to be harmless: a header's name says little about what is
+            // in it, and a wrong guess would show a credential.
             let shown = if is_harmless_header(name) {
                 value.expose()
             } else {
@@ -304,6 +306,7 @@ impl EndpointView {
             description: endpoint.description.clone(),
             subscription: endpoint.subscription.clone(),
             has_secret: live > 0,
+            // All but the newest have a date on which they end.
             retiring_secrets: live.saturating_sub(1),
             public_keys: confidential
                 .live_secrets(now)
@@ -375,12 +378,15 @@ fn public_key(secret: &Secret) -> Option<String> {
     let bytes = STANDARD
         .decode(secret.expose().strip_prefix("whsk_")?)
         .ok()?;
+    // Seed and public key lie behind one another, 32 bytes each: only the second half may be seen.
     Some(format!("whpk_{}", STANDARD.encode(bytes.get(32..64)?)))
 }
 
 /// Whether a setting of that name is shown to nobody. Scripts are among them: many have keys of
 /// their provider written in. `signature` is none: it says which kind is made.
 fn is_hidden(name: &str) -> bool {
+    // Scripts may have credentials in their text. `signature` is the name of a setting of
+    // `standard`, which says `v1` or `v1a`.
     name == "script" || name == "transform" || (looks_secret(name) && name != "signature")
 }
 

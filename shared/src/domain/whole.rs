@@ -32,6 +32,8 @@ impl<'de, T: TryFrom<u64>> Deserialize<'de> for Whole<T> {
 
             fn visit_f64<E: de::Error>(self, number: f64) -> Result<T, E> {
                 /// 2^53: up to here a floating-point number names one whole number.
+                // 2 to the power of 53: beyond it not every whole number is a double, and what
+                // arrived may not be what was written.
                 const MAX: f64 = 9_007_199_254_740_992.0;
                 if number.fract() == 0.0 && (0.0..=MAX).contains(&number) {
                     #[expect(

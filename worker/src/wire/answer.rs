@@ -13,6 +13,8 @@ use serde_json::value::RawValue;
 
 /// An answer's body as text.
 pub(super) fn text(body: &[u8]) -> Cow<'_, str> {
+    // JSON may not begin with a byte order mark (RFC 8259, section 8.1), but some servers write
+    // one, and serde_json refuses it: the id of a message that was sent would be lost.
     String::from_utf8_lossy(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body))
 }
 
@@ -30,6 +32,8 @@ pub(super) fn scalar_at(text: &str, path: &str) -> Option<Value> {
     for segment in path.split('.') {
         here = match here.get().as_bytes().first()? {
             b'{' => {
+                // Looked for from the end: of two members with one name the last counts, as in
+                // `JSON.parse`.
                 let found = members(here.get())?
                     .into_iter()
                     .rev()
@@ -47,6 +51,8 @@ pub(super) fn scalar_at(text: &str, path: &str) -> Option<Value> {
             _ => return None,
         };
     }
+    // An object or an array is not read at all. It may be as large as an answer may be, and nobody
+    // has a use for it as an id or a date.
     let scalar = !matches!(here.get().as_bytes().first()?, b'{' | b'[');
     if scalar {
         serde_json::from_str(here.get()).ok()
@@ -69,6 +75,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members = Vec::new();
+                // `RawValue` and not `Value`: it is skipped over without recursion into memory, so
+                // depth and large numbers in what nobody asked for do no harm.
                 while let Some((name, value)) = map.next_entry::<Name<'de>, &RawValue>()? {
                     members.push((name.0, value));
                 }

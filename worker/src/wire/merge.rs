@@ -33,6 +33,8 @@ const INHERITED: [&str; 13] = [
 /// upper value, null too. New members go to the end.
 pub(super) fn lay_over(base: &mut Map<String, Value>, upper: Map<String, Value>, arrays: Arrays) {
     for (name, value) in upper {
+        // Left out of the overrides as Novu's merge leaves them out, so that a receiver gets the
+        // same body from both.
         if INHERITED.contains(&name.as_str()) {
             continue;
         }
@@ -109,12 +111,16 @@ fn words(name: &str) -> Vec<String> {
     let mut rest = name.chars().peekable();
     while let Some(c) = rest.next() {
         let is_part = c.is_alphabetic() || c.is_ascii_digit();
+        // The last of several capitals begins a word only where a small letter follows: HTTPServer
+        // is http and Server, HTTP alone is one word.
         let begins = c.is_uppercase()
             && before.is_some_and(|before: char| {
                 let run_ends =
                     before.is_uppercase() && rest.peek().is_some_and(|next| next.is_lowercase());
                 before.is_lowercase() || before.is_ascii_digit() || run_ends
             });
+        // What is neither letter nor digit ends a word and is dropped; a capital ends one and is
+        // kept, as the first of the next.
         if begins || !is_part {
             words.push(String::new());
         }
@@ -123,6 +129,7 @@ fn words(name: &str) -> Vec<String> {
         }
         before = is_part.then_some(c);
     }
+    // Two separators in a row, or one at either end, leave empty words behind.
     words.retain(|word| !word.is_empty());
     words
 }

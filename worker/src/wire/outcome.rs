@@ -83,6 +83,8 @@ impl Outcome {
         } = &mut self
         {
             error.text = change(&error.text);
+            // The provider's code is text of the receiver's as well, and may echo what `change` is
+            // there to take out.
             *provider_error_code = provider_error_code.as_deref().map(change);
         }
         self

@@ -59,6 +59,8 @@ impl Wire for Raw {
         };
         let unusable = settings
             .content_type
+            // Refused here, when the endpoint is saved. Otherwise each of its deliveries would
+            // fail.
             .is_some_and(|value| http::HeaderValue::from_str(&value).is_err());
         let problem = || FieldProblem {
             field: "settings.content_type".into(),
@@ -71,6 +73,8 @@ impl Wire for Raw {
         let settings: Settings = settings::settings(subject.endpoint)?;
         let payload = subject.notification.payload.as_str();
         let (body, default_type) = match settings.payload {
+            // Copied from the text as it was enqueued and not written anew, which could change
+            // spaces, escapes and the spelling of numbers.
             PayloadEncoding::Json => (
                 Bytes::copy_from_slice(payload.as_bytes()),
                 "application/json",

@@ -99,6 +99,8 @@ pub(crate) fn common_headers(subject: &Subject<'_>) -> Result<Vec<Header>, Rende
         headers.push(Header::open("webhook-id", subject.delivery.to_string()));
     }
     if common.traceparent {
+        // Its own span first, so that the receiver's spans hang beneath the attempt and not beside
+        // it.
         let own = subject.trace.map(|context| context.to_string());
         let context = own.or_else(|| subject.notification.traceparent.clone());
         headers.extend(context.map(|context| Header::open("traceparent", context)));
@@ -120,6 +122,7 @@ pub fn with_common(mut settings: Value) -> Value {
         &schema::<Common>()["properties"],
     ) {
         for (name, schema) in common {
+            // After the wire format's own, which are what somebody looks for in its description.
             all[name] = schema.clone();
         }
     }
@@ -131,8 +134,12 @@ pub fn with_common(mut settings: Value) -> Value {
 pub fn schema<T: JsonSchema>() -> Value {
     let mut schema = schemars::schema_for!(T).to_value();
     if let Value::Object(members) = &mut schema {
+        // `$schema` belongs at the root of a document, and this one is shown inside of others. The
+        // title is the name of a Rust type. `shift_remove` keeps the order of the others.
         members.shift_remove("$schema");
         members.shift_remove("title");
+        // schemars leaves `properties` out where there are none. Readers, and `with_common`, rely
+        // on it.
         if members.get("type").is_some_and(|kind| kind == "object") {
             members
                 .entry("properties")
@@ -178,6 +185,8 @@ fn read_or_empty<T: DeserializeOwned>(
 ) -> Result<T, RenderError> {
     match json {
         Some(json) => read(member, json),
+        // Read from `{}` and not from `Default`: whether a member must be there is for serde to
+        // say, in the same words as for a recipient that is there and lacks it.
         None => serde_json::from_str("{}")
             .map_err(|error| RenderError::new(member, format!("is refused: {error}"))),
     }
@@ -213,6 +222,8 @@ pub fn read<T: DeserializeOwned>(member: &str, json: &RawJson) -> Result<T, Rend
 /// `serde_json` says where in the text; that is of no use to somebody who sent it in something
 /// larger.
 fn refused(member: &str, error: &serde_path_to_error::Error<serde_json::Error>) -> RenderError {
+    // The inner error: the outer one begins with the path, which is put before it below in the
+    // spelling of the API.
     let message = error.inner().to_string();
     let path = match reading::member(&error.path().to_string(), &message).as_str() {
         "" => member.to_owned(),

@@ -18,12 +18,16 @@ use crate::wire::outcome::Outcome;
 pub fn classify(reply: &Reply, now: Timestamp) -> Outcome {
     match (reply.status, RetryOn::of_status(reply.status)) {
         (200..=299, _) => Outcome::accepted(),
+        // Before 410: what may be tried again is the same set that `retry` names, so that a policy
+        // and this table cannot disagree.
         (_, Some(kind)) => Outcome::Transient {
             kind,
             error: error(reply.status),
             retry_after: retry_after(reply, now),
             provider_error_code: None,
         },
+        // 410 alone says that the URL will never take anything again. 404 may be a deployment under
+        // way, and does not disable the endpoint.
         (410, None) => refused(FailureReason::Gone, reply.status),
         (_, None) => refused(FailureReason::Rejected, reply.status),
     }
@@ -91,6 +95,7 @@ fn error(status: u16) -> AttemptError {
 /// or neither.
 pub(super) fn retry_after(reply: &Reply, now: Timestamp) -> Option<Duration> {
     let text = reply.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    // Seconds first: no HTTP date consists of digits alone.
     if let Ok(seconds) = text.parse::<u64>() {
         return Some(Duration::from_secs(seconds));
     }

@@ -91,6 +91,8 @@ impl Tracer {
         let queue = Arc::new(Queue::new(metrics.trace_spans_dropped.clone()));
         let resource = encode::resource(&config.resource, &origin);
         let exporting = Exporting::start(config, resource, Arc::clone(&queue), metrics)?;
+        // As a whole number: comparing is exact then, and all services of one ratio draw the line
+        // at the same id.
         let refused_below = refused_below(config.sample_ratio);
         let exporting = Mutex::new(Some(exporting));
         Ok(Self(Some(Arc::new(Inner {
@@ -149,6 +151,8 @@ impl Tracer {
             return Span::none();
         };
         // Neither name has a zero byte in it.
+        // Derived and not drawn: every process that meets the notification first after another one
+        // died arrives at the same trace.
         let hash = Sha256::new()
             .chain_update(b"posthaste trace\0")
             .chain_update(tenant.as_str())
@@ -186,6 +190,8 @@ impl Tracer {
 
 impl Inner {
     fn root(self: &Arc<Self>, kind: Kind, name: Text, trace: TraceId, span: SpanId) -> Span {
+        // A trace that is not recorded still has a context: it goes along, so that nobody behind us
+        // begins a trace of their own in the middle.
         let context = TraceContext::new(trace, span, is_wanted(trace, self.refused_below));
         if context.is_sampled() {
             Span::begin(self, kind, name, context, None)
@@ -215,6 +221,7 @@ fn refused_below(ratio: f64) -> u64 {
 
 fn random_trace() -> TraceId {
     loop {
+        // All zeros is not an id (Trace Context, section 3.2.2.3).
         if let Some(id) = TraceId::new(rand::random()) {
             return id;
         }

@@ -183,6 +183,7 @@ struct Answer {
 /// What a webhook's answer means: `code` alone decides where the body is the JSON object that
 /// Authgear asks for (or null), else the status.
 pub(super) fn classify(reply: &Reply, now: Timestamp) -> Outcome {
+    // The body decides here, so one that broke off must not count as one that has no code.
     if let Some(fault) = &reply.fault {
         return status::unread(reply, fault, now);
     }
@@ -195,6 +196,7 @@ pub(super) fn classify(reply: &Reply, now: Timestamp) -> Outcome {
 /// What a script's return value means: as a webhook's answer, but null stands for nothing returned,
 /// which is success. Errors say what the script returned.
 pub(super) fn classify_returned(reply: &Reply, now: Timestamp) -> Outcome {
+    // The engine writes null for `undefined`: a script that returns nothing has thrown nothing.
     if reply.body.trim_ascii() == b"null" {
         return Outcome::accepted();
     }
@@ -229,6 +231,8 @@ impl Answer {
         }
         let mut answer = Self::default();
         for (name, raw) in answer::members(&text)? {
+            // Go's decoder matches names without regard to case, so Authgear accepts `Code` as
+            // well.
             let name = name.to_ascii_lowercase();
             // What is of no interest may be of any depth and size.
             if !matches!(
@@ -238,6 +242,8 @@ impl Answer {
                 continue;
             }
             match (name.as_str(), Part::read(raw)) {
+                // Null leaves a Go field as it is, so an earlier value of the same name still
+                // counts.
                 ("code" | "description" | "info", Part::Scalar(Value::Null)) => {}
                 ("code", Part::Scalar(Value::String(text))) => answer.code = Some(text),
                 ("description", Part::Scalar(Value::String(text))) => {
@@ -249,6 +255,8 @@ impl Answer {
                         provider_error_code,
                     },
                 ) => answer.info = provider_error_code,
+                // A member of the wrong type makes Go's decoder refuse the object, and Authgear
+                // then goes by the status.
                 ("code" | "description" | "info", _) => return None,
                 (_, Part::Scalar(value)) => answer.provider_error_code = provider_code(&value),
                 (_, _) => answer.provider_error_code = None,
@@ -279,6 +287,8 @@ impl Answer {
                     "unexpected",
                     format!("the gateway answered {} with {what}", reply.status),
                 );
+                // A code that is not known says nothing about another try, so the status decides
+                // that. Success it is not, even with 200.
                 return match RetryOn::of_status(reply.status) {
                     Some(kind) => self.transient(kind, error, reply, now),
                     None => self.refused(FailureReason::Rejected, error),

@@ -104,6 +104,7 @@ impl Wire for AuthgearSms {
         rendered: &Rendered,
         now: Timestamp,
     ) -> Result<Vec<Header>, RenderError> {
+        // The newest alone: Authgear has one signature header, with one signature.
         let secret = subject
             .endpoint
             .confidential
@@ -134,6 +135,8 @@ impl Wire for AuthgearSms {
     fn check_secret(&self, secret: &Secret) -> Result<(), String> {
         let text = secret.expose();
         if (1..=MAX_SECRET_CHARS).contains(&text.len())
+            // It is copied between two portals, where a space or a line break at its end is easily
+            // taken along: every signature would be wrong.
             && text.bytes().all(|byte| byte.is_ascii_graphic())
         {
             return Ok(());

@@ -63,6 +63,8 @@ impl Attributes {
                 "source",
                 self.source
                     .as_deref()
+                    // A producer that could choose this source could forge the events of the
+                    // operator's own installation.
                     .and_then(|source| source_problem(source).or_else(|| reserved(source))),
             ),
             ("subject", self.subject.as_deref().and_then(text_problem)),

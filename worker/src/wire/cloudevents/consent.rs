@@ -41,6 +41,8 @@ pub(super) fn read(
     now: Timestamp,
 ) -> Result<Grant, Outcome> {
     let allowed = values(reply, "webhook-allowed-origin");
+    // Whatever the status is: consent is in the header alone, and not every receiver answers
+    // OPTIONS with a 2xx.
     if allowed
         .iter()
         .any(|allowed| *allowed == "*" || allowed.eq_ignore_ascii_case(origin))
@@ -53,6 +55,7 @@ pub(super) fn read(
         });
     }
     match status::classify(reply, now) {
+        // A 503 without the header says nothing about consent. One that names another origin does.
         passing @ Outcome::Transient { .. } if allowed.is_empty() => Err(passing.about(WHAT)),
         _ => Err(refused(origin, &allowed, reply.status)),
     }
@@ -63,6 +66,8 @@ pub(super) fn read(
 fn rate(reply: &Reply, asked: Option<u32>) -> Option<u32> {
     match values(reply, "webhook-allowed-rate").first() {
         Some(&"*") => None,
+        // What cannot be read, and zero, would mean no deliveries at all; the rate that was asked
+        // for is the nearest to what was meant.
         Some(text) => text.parse().ok().filter(|rate| *rate > 0).or(asked),
         None => asked,
     }

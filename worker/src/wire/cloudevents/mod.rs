@@ -115,10 +115,13 @@ impl Wire for Cloudevents {
     fn render(&self, subject: &Subject<'_>) -> Result<Rendered, Unwritten> {
         let settings: Settings = settings::settings(subject.endpoint)?;
         let notification = subject.notification;
+        // They are CloudEvents already: wrapped again, an event would have two ids and two sources.
         let rendered = if notification.origin == Origin::Event {
             own_event(&settings, notification)?
         } else {
             let overrides: Overrides = settings::overrides(notification)?;
+            // Checked again: a notification that came over AMQP, or whose endpoint has changed its
+            // mode since, was not checked against these settings.
             if let Some(problem) = problems(&overrides, &settings).into_iter().next() {
                 return Err(RenderError::new(problem.field, problem.problem).into());
             }
@@ -151,6 +154,7 @@ impl Wire for Cloudevents {
     }
 
     fn grant(&self, endpoint: &Endpoint, reply: &Reply, now: Timestamp) -> Result<Grant, Outcome> {
+        // Settings that cannot be read failed at `preflight`, before there was an answer to read.
         let settings = settings::settings::<Settings>(endpoint).unwrap_or_default();
         consent::read(
             settings.origin.as_deref().unwrap_or_default(),
@@ -162,6 +166,8 @@ impl Wire for Cloudevents {
 
     fn classify(&self, _endpoint: &Endpoint, reply: &Reply, now: Timestamp) -> Outcome {
         let mut outcome = status::classify(reply, now);
+        // Nothing in a 415 says so, and the mode is the one thing about the content type that can
+        // be set.
         if let (415, Outcome::Refused { error, .. }) = (reply.status, &mut outcome) {
             error.text.push_str("; it may take the other settings.mode");
         }
@@ -214,6 +220,8 @@ fn check_settings(settings: &Settings, endpoint: &Endpoint) -> Vec<FieldProblem>
         ));
     }
     let names = endpoint.confidential.headers.iter().map(|(name, _)| name);
+    // A static header would stand beside the attribute's, and receivers differ in which of the two
+    // counts.
     let taken = names.filter(|name| {
         settings.mode == Mode::Binary && name.to_ascii_lowercase().starts_with("ce-")
     });
@@ -265,6 +273,8 @@ fn written(
             let mut rendered = Rendered::json(data.as_str().to_owned());
             for (name, value) in attributes {
                 let text = attributes::text(value);
+                // In binary mode this attribute is the `Content-Type` (HTTP protocol binding,
+                // section 3.1.1); as `ce-datacontenttype` it would be ignored.
                 if name == "datacontenttype" {
                     rendered.content_type = text;
                 } else {
@@ -302,6 +312,8 @@ fn not_stored(endpoint: &Endpoint, mut rendered: Rendered) -> Rendered {
     if endpoint
         .url
         .query_pairs()
+        // RFC 6750, section 2.3, asks for it: a cache would otherwise keep a URL that has a
+        // credential in it.
         .any(|(name, _)| name == "access_token")
     {
         rendered

@@ -179,6 +179,8 @@ impl Wire for CometchatSms {
         endpoint: &Endpoint,
         notification: &Notification,
     ) -> Vec<FieldProblem> {
+        // Settings that cannot be read are the endpoint's fault, and no notification should be
+        // refused for them.
         let Ok(settings) = settings::settings::<Settings>(endpoint) else {
             return Vec::new();
         };
@@ -215,6 +217,7 @@ impl Wire for CometchatSms {
         let settings: Settings = settings::settings(subject.endpoint)?;
         let to = to(subject)?;
         // Skipped and not failed: that a user has no number is nothing that somebody has to look
+        // into.
         if settings.use_stored_ph_no && to.phno.is_none() {
             let text = format!(
                 "the recipient {:?} has no phno, and useStoredPhNo is on",
@@ -240,6 +243,8 @@ impl Wire for CometchatSms {
         rendered: &Rendered,
         now: Timestamp,
     ) -> Result<Vec<Header>, RenderError> {
+        // CometChat itself signs nothing. Only whoever brought a secret wants more than the
+        // password.
         if subject.endpoint.confidential.secrets.is_empty() {
             return Ok(Vec::new());
         }
@@ -294,6 +299,8 @@ impl Settings {
             None | Some("") if self.use_basic_auth => {
                 add("basicAuthUsername", "is missing: useBasicAuth needs it")
             }
+            // RFC 7617, section 2: the first colon ends the name, and the rest would be taken for
+            // the password.
             Some(name) if name.contains(':') => {
                 add("basicAuthUsername", "must not contain a colon")
             }

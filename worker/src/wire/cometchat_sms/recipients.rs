@@ -45,6 +45,8 @@ pub(super) struct Everybody {
 /// [`read_everybody`], once for all deliveries of the notification.
 pub(super) fn everybody(notification: &Notification) -> Arc<Result<Everybody, Vec<RenderError>>> {
     match &notification.recipient {
+        // Each of a thousand deliveries would otherwise read all thousand recipients to find its
+        // own.
         Some(recipient) => recipient.read_once(|_| read_everybody(notification)),
         None => Arc::new(read_everybody(notification)),
     }
@@ -112,6 +114,8 @@ fn read_everybody(notification: &Notification) -> Result<Everybody, Vec<RenderEr
                 "has the character U+0000",
             )]);
         }
+        // The first of two with one id counts: the delivery's id is made of it, so that there can
+        // be one only.
         if let Entry::Vacant(place) = places.entry(to.uid.clone()) {
             place.insert(each.len());
             each.push(To {
@@ -138,6 +142,7 @@ pub(super) fn to(subject: &Subject<'_>) -> Result<To, RenderError> {
     };
     let place = match subject.recipient {
         Some(uid) => everybody.places.get(uid).copied().ok_or_else(missing)?,
+        // A single user: the delivery names no recipient, as it did before there were several.
         None => 0,
     };
     everybody.each.get(place).cloned().ok_or_else(missing)

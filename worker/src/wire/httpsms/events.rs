@@ -33,6 +33,8 @@ pub(super) fn of(
 ) -> Option<Notification> {
     let kind = kind_of(event.kind)?;
     let members = Members::of(about);
+    // The id that the producer knows the SMS by, wherever its wire format has it; the
+    // notification's own is the last resort.
     let message_id = members
         .payload(&["message_id", "id"])
         .unwrap_or_else(|| about.id.to_string());
@@ -43,6 +45,8 @@ pub(super) fn of(
             ("message_id", own)
         }
         _ => (
+            // Failed and expired events name the message by different members, as httpSMS's server
+            // does.
             "id",
             json!({ "error_message": delivery.last_error.as_deref().unwrap_or("UNKNOWN ERROR") }),
         ),
@@ -52,6 +56,7 @@ pub(super) fn of(
     if let Value::Object(own) = own {
         data.extend(own);
     }
+    // Apart from the id under which the event itself goes to other endpoints: one id stands for one
     // notification.
     let id = NotificationId::parse(&format!("evt_{}-httpsms", event.id)).ok()?;
     Some(event.notification(id, kind, RawJson::of(&data).ok()?))

@@ -206,6 +206,8 @@ impl Kind {
 
     /// All that the payload lacks or has wrong.
     pub(super) fn problems(&self, notification: &Notification) -> Vec<RenderError> {
+        // Read twice, once for the types and once for the members: `Data` has only those that
+        // httpSMS knows, and what is written has all others, too.
         if let Err(error) = settings::payload::<Data>(notification) {
             return vec![error];
         }
@@ -220,6 +222,8 @@ impl Kind {
             matches!(fill, Needed)
                 && payload
                     .get(*name)
+                    // An empty text is content, if a strange one. An empty id is not an id: it
+                    // would make the `source` of two messages the same.
                     .is_none_or(|value| value.is_null() || value == "" && is_id(name))
         };
         let problem = |(name, _): &(&str, Fill)| {
@@ -247,6 +251,8 @@ impl Kind {
         let mut payload: Map<String, Value> = settings::payload(notification)?;
         let mut data = Map::new();
         for (name, fill) in self.members {
+            // Null counts as left out, since many producers write it for what they do not know.
+            // Taken out, so that what is left at the end are the members httpSMS does not know.
             let given = payload.shift_remove(*name).filter(|value| !value.is_null());
             data.insert(
                 (*name).to_owned(),
@@ -263,6 +269,8 @@ impl Kind {
             Source::Path(path) => path.to_owned(),
             Source::OfMessage => {
                 let id = data.get("id").and_then(Value::as_str).unwrap_or_default();
+                // The id is any text here, and a slash or a space in it would make another path. A
+                // form writes a space as `+`, a path as `%20`.
                 let escaped: String = url::form_urlencoded::byte_serialize(id.as_bytes()).collect();
                 format!("/v1/messages/{}/events", escaped.replace('+', "%20"))
             }
@@ -310,6 +318,8 @@ pub(super) fn user_id(notification: &Notification) -> Option<String> {
 /// for every endpoint and attempt.
 pub(super) fn id_of(notification_id: &str) -> String {
     match uuid(notification_id) {
+        // Version 4 alone, since httpSMS's are and receivers may check: ours are of version 7, and
+        // go the other way.
         Some(id) if id.get_version_num() == 4 => id.to_string(),
         _ => derived(notification_id),
     }
@@ -322,6 +332,7 @@ pub(crate) fn message_id_of(text: &str) -> String {
 
 /// In the one spelling that httpSMS uses: 36 characters with hyphens.
 fn uuid(text: &str) -> Option<Uuid> {
+    // `parse_str` also takes 32 digits, braces and `urn:uuid:`.
     Uuid::parse_str(text).ok().filter(|_| text.len() == 36)
 }
 
@@ -342,6 +353,8 @@ pub(super) fn discord_message(data: &Map<String, Value>) -> Value {
             .and_then(Value::as_str)
             .unwrap_or_default()
             .chars()
+            // Characters and not bytes: Discord counts so, and a cut in the middle of one would not
+            // be text.
             .take(DISCORD_CHARS)
             .collect();
         json!({ "name": name, "value": text, "inline": inline })

@@ -186,6 +186,8 @@ impl Wire for Httpsms {
             notification,
             settings.user_id.as_deref().unwrap_or_default(),
         )?;
+        // Discord refuses a CloudEvent with 400. httpSMS looks at the URL alone; here the settings
+        // have to ask for it, too, so that no endpoint changes its body by a change of its URL.
         let json = if settings.discord && kind.goes_to_discord(&subject.endpoint.url) {
             settings::json_text(&event::discord_message(&data))?
         } else {
@@ -221,6 +223,8 @@ impl Wire for Httpsms {
         _rendered: &Rendered,
         now: Timestamp,
     ) -> Result<Vec<Header>, RenderError> {
+        // The newest alone: a request has one `Authorization`, and httpSMS's receivers know one
+        // key.
         let Some(secret) = subject.endpoint.confidential.live_secrets(now).next() else {
             return Ok(Vec::new());
         };
@@ -229,6 +233,8 @@ impl Wire for Httpsms {
             return Ok(Vec::new());
         }
         let settings: Settings = settings::settings(subject.endpoint)?;
+        // As it was written and not as it is called: receivers compare `aud` with the URL that they
+        // gave, and a parsed URL has a slash more after a bare host.
         let url = subject.endpoint.written_url();
         let claims = Claims {
             iss: ISSUER,
@@ -241,9 +247,12 @@ impl Wire for Httpsms {
                 Audience::List([url])
             },
             exp: now.as_seconds() + TOKEN_SECONDS,
+            // Valid from before it was made, for receivers whose clocks are slow.
             nbf: now.as_seconds() - TOKEN_SECONDS,
             iat: now.as_seconds(),
         };
+        // The claims are escaped whatever `go_escape` says, which is about the body: httpSMS's
+        // tokens come from Go's encoder. Decoded they are the same.
         let token = token(key, &settings::go_escaped(&settings::json_text(&claims)?));
         Ok(vec![Header::secret(
             "Authorization",
@@ -277,6 +286,7 @@ impl Wire for Httpsms {
     }
 
     fn new_secret(&self, _settings: &Map<String, Value>) -> Option<Secret> {
+        // 24 bytes are 32 characters in base64, without padding.
         Some(Secret::new(
             URL_SAFE_NO_PAD.encode(rand::random::<[u8; 24]>()),
         ))
@@ -284,6 +294,8 @@ impl Wire for Httpsms {
 
     /// A blank one stands for none, as with httpSMS.
     fn check_secret(&self, secret: &Secret) -> Result<(), String> {
+        // Trimmed as where it signs, so that a key with a line break at its end is not refused for
+        // one character.
         if secret.expose().trim().chars().count() <= MAX_KEY_CHARS {
             return Ok(());
         }
@@ -324,6 +336,7 @@ fn envelope(notification: &Notification) -> Result<Envelope, RenderError> {
             problem,
         ))
     };
+    // CloudEvents forbids empty ones, and an SDK on the other side refuses the whole event.
     if envelope.id.as_deref() == Some("") {
         return problem("id", "must not be empty");
     }

@@ -64,6 +64,8 @@ pub(super) fn layers(
         ..Layers::default()
     };
     let mut passthrough = Map::new();
+    // In this order, since later places win: what is written under the name that only Posthaste has
+    // was meant for Posthaste.
     for name in [names.provider, names.own] {
         lay_apart(
             root.get(name)?.checked(names)?,
@@ -71,6 +73,7 @@ pub(super) fn layers(
             &mut passthrough,
         );
     }
+    // Those of all steps before those of one step, so that the latter win.
     let everywhere = root.get("providers")?.get(names.provider)?.checked(names)?;
     lay_apart(everywhere, &mut layers.provider, &mut passthrough);
     if let Some(step) = step {
@@ -82,6 +85,8 @@ pub(super) fn layers(
             .checked(names)?;
         lay_apart(here, &mut layers.provider, &mut passthrough);
     }
+    // Only now, from all places together: a null in a later place takes a header away that an
+    // earlier one set.
     layers.headers = passthrough
         .shift_remove("headers")
         .iter()
@@ -117,6 +122,8 @@ fn headers(members: &Value) -> impl Iterator<Item = Header> {
     let members = members.as_object().into_iter().flatten();
     members.filter_map(|(name, value)| {
         let value = scalar_text(value)?;
+        // Shown with the attempt only where the name is known to carry no credentials. A new name
+        // is taken for a secret until somebody says otherwise.
         Some(if is_harmless_header(name) {
             Header::open(name, value)
         } else {
@@ -163,6 +170,8 @@ impl<'a> Place<'a> {
             }
         }
         let passthrough = self.get(PASSTHROUGH)?;
+        // Asked for its type alone: here the error can still name the place, after the merge it
+        // could not.
         passthrough.get("body")?;
         passthrough.get("headers")?.check_headers()?;
         Ok(members.clone())
@@ -234,6 +243,7 @@ pub(super) fn answered_member(body: &[u8], outer: &str, name: &str) -> Option<St
 
 /// `2026-01-01T00:00:00.123Z`, as JavaScript's `toISOString` writes it.
 pub(super) fn iso_date(now: Timestamp) -> String {
+    // Three digits always. Our own spelling drops zeros at the end, and takes six.
     let seconds = Timestamp::from_micros(now.as_seconds().saturating_mul(1_000_000)).to_string();
     let millis = now.as_micros().rem_euclid(1_000_000) / 1_000;
     format!("{}.{millis:03}Z", seconds.trim_end_matches('Z'))
@@ -271,6 +281,7 @@ pub(super) fn day_date(now: Timestamp) -> String {
 /// What it must be.
 pub(super) fn read_url(text: &str) -> Result<Url, &'static str> {
     let text = text.trim();
+    // Novu's form takes a bare domain. `https` and not `http`, as a token comes back from there.
     let with_scheme = if text.contains("://") {
         text.to_owned()
     } else {
@@ -281,6 +292,8 @@ pub(super) fn read_url(text: &str) -> Result<Url, &'static str> {
     if !matches!(url.scheme(), "https" | "http") || !url.has_host() {
         return Err("must be a URL, such as https://example.com/auth");
     }
+    // They would stand in logs and in errors, where settings are shown; a header's value is kept
+    // from both.
     if !url.username().is_empty() || url.password().is_some() {
         return Err("must have no user or password in it: put credentials into a header");
     }

@@ -149,6 +149,8 @@ impl Message {
                     "has a token with the character U+0000",
                 ));
             }
+            // Each token once: its delivery's id is made of it, so that a second one would be the
+            // same delivery.
             if !token.is_empty() && seen.insert(token.as_str()) {
                 tokens.push(token.clone());
             }
@@ -191,8 +193,11 @@ impl Message {
             Arrays::Append,
         );
         lay_over(&mut body, self.layers.body.clone(), Arrays::Append);
+        // Taken out whether they count or not. The key must never go to the receiver in the body.
         let url = body.shift_remove(URL_MEMBER);
         let key = body.shift_remove(KEY_MEMBER);
+        // Otherwise whoever may enqueue could aim the worker at any address, and sign with a key of
+        // their own.
         if !settings.url_override {
             return Ok(Built {
                 body,
@@ -319,6 +324,7 @@ impl Wire for NovuPush {
         let built = settings::settings(endpoint).and_then(|settings: Settings| {
             let message = Message::read(notification)?;
             message.tokens()?;
+            // Token and id change nothing about whether it can be built.
             message.build("", "", &settings)
         });
         built.err().map(FieldProblem::from).into_iter().collect()
@@ -357,6 +363,7 @@ impl Wire for NovuPush {
             return Ok(Vec::new());
         }
         let settings: Settings = settings::settings(subject.endpoint)?;
+        // The newest alone: there is one signature header, with one signature.
         let own = subject
             .endpoint
             .confidential

@@ -244,6 +244,8 @@ impl Message {
         } = &self.layers;
         let layer = [provider, trigger, channel]
             .into_iter()
+            // The first layer that has the member decides, even with null or an empty text: that is
+            // how an override takes a value away.
             .find(|layer| layer.contains_key(name))?;
         text(layer, name)
     }
@@ -284,6 +286,7 @@ impl Message {
             put("customData", self.custom_data().into());
         }
         put("sender", sender.into());
+        // Last, so that an override can replace any member, as in Novu's code.
         lay_over(&mut body, self.known(), Arrays::Append);
         lay_over(&mut body, self.layers.body.clone(), Arrays::Append);
         Ok(body)
@@ -305,6 +308,8 @@ impl Message {
     fn known(&self) -> Map<String, Value> {
         let mut known = self.layers.trigger.clone();
         lay_over(&mut known, self.layers.provider.clone(), Arrays::Replace);
+        // Their values are in the body already, as `to`, `content` and `sender`; `from` would come
+        // a second time.
         known.retain(|name, _| !OWN_EFFECT.contains(&name.as_str()));
         camel_members(known)
     }
@@ -350,6 +355,8 @@ impl Wire for NovuSms {
             }));
         };
         let mut rendered = Rendered::json(settings::json_text(&message.body(to, &settings)?)?);
+        // By default both go out: Novu's cloud keeps the keys beside the token, and only its
+        // self-hosted version drops them.
         if !(settings.authenticate_by_token && settings.token_replaces_keys) {
             rendered.headers = settings.key_headers();
         }
@@ -381,6 +388,8 @@ impl Wire for NovuSms {
             method: Method::POST,
             url,
             headers,
+            // Novu fetches a token before each message, and nothing in the answer says how long one
+            // holds.
             kept: false,
         }))
     }
@@ -389,6 +398,8 @@ impl Wire for NovuSms {
         let Ok(settings) = settings::settings::<Settings>(endpoint) else {
             return Vec::new();
         };
+        // Without the token it is not called, and whoever turned it off may leave the old URL in
+        // the form.
         let domain = given(&settings.domain).filter(|_| settings.authenticate_by_token);
         domain
             .and_then(|domain| read_url(domain).ok())
@@ -403,6 +414,8 @@ impl Wire for NovuSms {
             // It is the auth URL that is gone, not the endpoint.
             *reason = FailureReason::Rejected;
         }
+        // The status first: an error page has no token either, and that it is missing would hide
+        // the 503.
         if outcome.error().is_some() {
             return Err(outcome.about("the auth URL"));
         }
@@ -441,6 +454,7 @@ impl Wire for NovuSms {
             return outcome;
         }
         let settings = settings::settings::<Settings>(endpoint).unwrap_or_default();
+        // Where no id is needed the status decides, and a body that broke off changes nothing.
         if let Some(fault) = reply.fault.as_ref().filter(|_| !settings.id_optional) {
             return status::unread(reply, fault, now);
         }
@@ -450,6 +464,8 @@ impl Wire for NovuSms {
                 "the endpoint answered {} without an id at {}",
                 reply.status, settings.id_path
             );
+            // Refused and not retried: the gateway has taken the message, and a second try could
+            // send a second SMS.
             return refused("missing_id", text);
         }
         let date = answered(&reply.body, &settings.date_path).unwrap_or_else(|| iso_date(now));

@@ -46,6 +46,8 @@ impl Key {
             .strip_prefix(ASYMMETRIC)
             .ok_or_else(|| RULE.to_owned())?;
         let bytes: [u8; 64] = decoded(encoded)?.try_into().map_err(|_| RULE.to_owned())?;
+        // Both halves are kept, as the specification has it, and compared: with a public key of
+        // another pair, receivers would refuse every signature, and nothing here would show why.
         let pair = SigningKey::from_keypair_bytes(&bytes).map_err(|_| {
             "has a public key that does not belong to its seed: the last 32 bytes behind whsk_"
                 .to_owned()
@@ -55,6 +57,8 @@ impl Key {
 
     /// `v1,…` or `v1a,…` over `<id>.<timestamp>.<body>`.
     pub(super) fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
+        // Id and time are signed with the body, so that a request that was recorded cannot be sent
+        // again under another id or at another time.
         let signed = [id.as_bytes(), format!(".{timestamp}.").as_bytes(), body].concat();
         match self {
             Self::Symmetric(key) => {

@@ -105,6 +105,8 @@ impl Wire for Standard {
             BodyShape::Payload => notification.payload.as_str().to_owned(),
             BodyShape::Envelope => settings::json_text(&Envelope {
                 kind: notification.kind.as_str(),
+                // The time of the event and not of the attempt: all attempts have the same body.
+                // The attempt's time is in the header that is signed.
                 timestamp: notification.accepted_at,
                 data: &notification.payload,
             })?,
@@ -120,6 +122,8 @@ impl Wire for Standard {
     ) -> Result<Vec<Header>, RenderError> {
         let settings: Settings = settings::settings(subject.endpoint)?;
         let headers = signed(subject, &rendered.body, now, settings.header_prefix)?;
+        // `check` refuses an endpoint without a secret. Should one get here all the same, an
+        // unsigned request must not go out: it would teach the receiver to accept such.
         if headers.is_empty() {
             Err(unsigned())
         } else {
@@ -196,6 +200,8 @@ fn signed(
         .endpoint
         .confidential
         .live_secrets(now)
+        // One for each live secret: during a rotation, receivers with the old and with the new
+        // secret both find theirs.
         .map(sign)
         .collect::<Result<_, _>>()
         .map_err(|problem| RenderError::new("secret", problem))?;
@@ -209,6 +215,7 @@ fn signed(
     Ok(vec![
         Header::open(&format!("{prefix}-id"), id),
         Header::open(&format!("{prefix}-timestamp"), timestamp.to_string()),
+        // Separated by spaces, as the specification has it: a base64 text has none.
         Header::open(&format!("{prefix}-signature"), signatures.join(" ")),
     ])
 }
