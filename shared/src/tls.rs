@@ -62,6 +62,8 @@ impl ServerCertVerifier for Explaining {
                 .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         verified.map_err(|error| match error {
             rustls::Error::InvalidCertificate(wrong)
+                // Only after the verifier has refused it: a self-signed certificate that the
+                // operator trusts is a good one.
                 if may_be_self_signed(&wrong) && is_self_signed(end_entity) =>
             {
                 fault("it is self-signed, so nobody whom this machine trusts vouches for it")
@@ -243,6 +245,8 @@ pub fn reword(text: &str, error: &(dyn Error + 'static)) -> Option<String> {
     let found = causes(error).find_map(|cause| cause.downcast_ref::<rustls::Error>())?;
     let raw = found.to_string();
     let words = words(found);
+    // In its place where the error quotes it, else behind: libraries differ in whether they repeat
+    // their cause.
     Some(if text.contains(&raw) {
         text.replace(&raw, &words)
     } else {
@@ -260,6 +264,7 @@ fn beneath<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'sta
         .downcast_ref::<io::Error>()
         .and_then(io::Error::get_ref)
     {
+        // An `io::Error` passes over what it wraps and gives that one's cause instead.
         Some(inner) => Some(inner),
         None => error.source(),
     }

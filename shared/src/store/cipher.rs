@@ -100,6 +100,8 @@ impl Cipher {
     /// [`CipherError::WrongKey`].
     pub fn open(&self, name: &str, sealed: &[u8]) -> Result<Vec<u8>, CipherError> {
         let opened = open(self.current(), name, sealed);
+        // While the master key is being changed, rows under either key lie side by side, and this
+        // process may have started before the other ones.
         let opened = opened.or_else(|| self.keys.iter().find_map(|key| open(key, name, sealed)));
         opened.ok_or_else(|| CipherError::WrongKey {
             name: name.to_owned(),
@@ -133,6 +135,8 @@ impl Cipher {
             .iter()
             .position(|key| open(key, name, sealed).is_some());
         if let Some(index) = opens {
+            // From now on it also encrypts: what this process writes must be readable by those that
+            // do not know the other key yet.
             self.current.store(index, Ordering::Relaxed);
         }
         opens.is_some()
@@ -173,6 +177,8 @@ impl Cipher {
 }
 
 fn derive(master_key: &Secret) -> Result<ChaCha20Poly1305, CipherError> {
+    // A file's line break at the end must not make another key of it than the environment variable
+    // has.
     let text = master_key.expose().trim();
     let length = text.chars().count();
     if length < MIN_MASTER_KEY {
@@ -187,6 +193,8 @@ fn derive(master_key: &Secret) -> Result<ChaCha20Poly1305, CipherError> {
 }
 
 fn seal(key: &ChaCha20Poly1305, name: &str, plain: &[u8]) -> Vec<u8> {
+    // At random: no counter survives a restored backup or is shared by several processes. 12 bytes
+    // do for the number of times that endpoints are saved.
     let nonce: [u8; NONCE_BYTES] = rand::rng().random();
     let payload = Payload {
         msg: plain,
@@ -201,6 +209,7 @@ fn seal(key: &ChaCha20Poly1305, name: &str, plain: &[u8]) -> Vec<u8> {
 
 fn open(key: &ChaCha20Poly1305, name: &str, sealed: &[u8]) -> Option<Vec<u8>> {
     let (nonce, text) = sealed
+        // The version comes first, so that another algorithm can be told from a wrong key.
         .strip_prefix(&[VERSION])?
         .split_first_chunk::<NONCE_BYTES>()?;
     key.decrypt(

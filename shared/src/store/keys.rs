@@ -90,6 +90,8 @@ impl Store {
             Param::time(now),
             Param::time(unless_since),
         ];
+        // How many rows changed does not matter: another process may have noted it a moment before,
+        // or the key was removed.
         self.driver.write(SQL, params).await.map(drop)
     }
 

@@ -60,6 +60,8 @@ impl Cursor {
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| InvalidCursor)?;
         let (micros, id) = bytes.split_first_chunk::<8>().ok_or(InvalidCursor)?;
         let id = std::str::from_utf8(id).map_err(|_| InvalidCursor)?;
+        // It comes back from outside and goes into a query: Postgres refuses a text with a zero
+        // byte, which would be our 500 and not the caller's 400.
         if id.is_empty() || id.len() > MAX_ID || id.contains('\0') {
             return Err(InvalidCursor);
         }
@@ -99,6 +101,8 @@ impl<T> Page<T> {
         cursor: impl Fn(&T) -> Cursor,
     ) -> Self {
         let size = request.size() as usize;
+        // One row more than the page was asked for: whether there is a next page is known without a
+        // second query.
         let more = rows.len() > size;
         rows.truncate(size);
         let items: Vec<T> = rows.into_iter().flatten().collect();

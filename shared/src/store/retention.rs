@@ -23,6 +23,7 @@ impl Store {
         limit: u32,
     ) -> Result<u64, StoreError> {
         let removed = self.remove_deliveries(before, limit).await?;
+        // One kind at a time, so that a step stays as short as its limit says.
         if removed > 0 {
             return Ok(removed);
         }
@@ -63,6 +64,7 @@ impl Store {
                 AND NOT EXISTS (SELECT 1 FROM deliveries d
                     WHERE d.notification_id = notifications.id
                         AND d.tenant = notifications.tenant)";
+        // Asked before the transaction begins: it needs a connection of its own.
         let attempts = self.attempts_by_row().await?;
         let mut tx = self.driver.begin().await?;
         let answer = tx
@@ -86,6 +88,8 @@ impl Store {
             .run_batch(DELIVERIES, key_batch(&deliveries))
             .await?
             .affected;
+        // After the deliveries, in the same transaction: `reconcile` compares the fan-out with what
+        // is there, and would report what retention removed as lost.
         tx.run_batch(FAN_OUT, notification_batch(&notifications))
             .await?;
         removed += tx

@@ -96,6 +96,8 @@ pub(crate) async fn run(
     };
     let how = Call {
         deadline,
+        // What it could fetch would be a second way out of here, for every payload, past the
+        // endpoint's own URL.
         network: false,
         hops: Hops::default(),
         returns: Returns::Strict,
@@ -103,6 +105,8 @@ pub(crate) async fn run(
     let called = scripts.call(tenant, &script, &argument, how).await;
     let result = match called.result {
         Ok(Returned::Json(handed)) => returned::transformed(&handed, &subject.notification.payload),
+        // A forgotten `return` looks like this. Taken for `skip`, it would drop every notification
+        // in silence.
         Ok(Returned::Nothing) => Err(NotTransformed::Unusable("it returned nothing".to_owned())),
         Err(ScriptError::Busy) => Err(NotTransformed::Busy),
         Err(error) => Err(NotTransformed::Script(error)),
@@ -138,6 +142,8 @@ pub(crate) fn notification<'a>(
     notification: &'a Notification,
 ) -> Cow<'a, Notification> {
     let Some(payload) = &transformed.payload else {
+        // `keep_payload`: the bytes as they were enqueued, which parsing and writing would not
+        // bring back.
         return Cow::Borrowed(notification);
     };
     Cow::Owned(Notification {
