@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
-    api, asyncapi, dead, delivery, doctor, endpoint, event, explain, health, key, listen, migrate,
-    notification, openapi, reconcile, replay, send, shell, up, worker,
+    api, asyncapi, bench, dead, delivery, doctor, endpoint, event, explain, health, key, listen,
+    migrate, notification, openapi, reconcile, replay, send, shell, up, worker,
 };
 use crate::examples;
 use crate::failure::Done;
@@ -61,6 +61,8 @@ enum Command {
     Health(health::HealthArgs),
     /// Prove that everything accepted is accounted for
     Reconcile(reconcile::ReconcileArgs),
+    /// Measure how fast Posthaste is on this machine
+    Bench(Box<bench::BenchArgs>),
     /// Print the OpenAPI specification of the HTTP API
     Openapi,
     /// Print the AsyncAPI specification of messages and events
@@ -87,7 +89,15 @@ const GROUPS: &[(&str, &[&str])] = &[
     ),
     (
         "Operate it",
-        &["doctor", "health", "reconcile", "event", "dead", "key"],
+        &[
+            "doctor",
+            "health",
+            "reconcile",
+            "event",
+            "dead",
+            "key",
+            "bench",
+        ],
     ),
     (
         "Develop against it",
@@ -162,6 +172,7 @@ impl Cli {
             Command::Doctor(args) => Box::pin(doctor::run(&global, args)).await,
             Command::Health(args) => health::run(&global, args).await,
             Command::Reconcile(args) => reconcile::run(&global, args).await,
+            Command::Bench(args) => Box::pin(bench::run(&global, *args)).await,
             Command::Openapi => openapi::run(&global),
             Command::Asyncapi(args) => asyncapi::run(&global, &args),
             Command::Completions(args) => {
@@ -295,6 +306,9 @@ mod tests {
             "posthaste reconcile --accepted ids.txt",
             "posthaste --json doctor",
             "posthaste health --ready --url http://127.0.0.1:9090",
+            "posthaste bench",
+            "posthaste bench fan-out --messages 3 --json-file x.json --database-url postgres://h",
+            "posthaste bench backlog --against p --against-arg=--multiple --runs 5",
         ] {
             if let Err(error) = parses(line) {
                 panic!("{line}: {error}");
@@ -329,6 +343,9 @@ mod tests {
             "posthaste event tail --type delivery.lost",
             "posthaste key create --scope root",
             "posthaste listen --status 99",
+            "posthaste bench juggling",
+            "posthaste bench --payload 3",
+            "posthaste bench steady --rate 0",
         ] {
             let error = parses(line).map(|_| line).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");

@@ -37,6 +37,9 @@ fn main() -> ExitCode {
     {
         return compile_for_parent();
     }
+    if let Some(code) = commands::bench::as_child(std::env::args_os().skip(1)) {
+        return code;
+    }
     let cli = cli::parse();
     let json = cli.asks_for_json();
     // Only fails when a provider is installed already, and then there is one.

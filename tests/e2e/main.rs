@@ -11,6 +11,7 @@
 mod support;
 
 mod answers;
+mod bench;
 mod circle;
 mod client_key;
 mod cloudevents;

@@ -34,6 +34,7 @@ pub mod replays;
 pub mod retention;
 mod round;
 mod rows;
+pub mod scratch;
 pub mod several;
 pub mod turns;
 mod unreadable;

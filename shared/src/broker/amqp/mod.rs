@@ -14,6 +14,7 @@ mod options;
 mod origin;
 mod properties;
 mod publisher;
+mod removal;
 mod settling;
 mod side_channel;
 mod standing;
