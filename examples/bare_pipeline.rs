@@ -80,14 +80,16 @@ async fn main() -> Result<(), Fault> {
     let begun = Instant::now();
     if database.starts_with("postgres") {
         let broker = std::env::var("POSTHASTE_BROKER_URL")?;
-        let queue = format!("{}.work", std::env::var("POSTHASTE_NAME_PREFIX")?);
+        let queue = format!("{}.bare", std::env::var("POSTHASTE_NAME_PREFIX")?);
         let connection = Connection::connect(&broker, ConnectionProperties::default()).await?;
         let channel = connection.create_channel().await?;
         declare(&channel, &queue).await?;
         match arguments.phase.as_str() {
             "fill" => fill(&channel, &queue, &arguments).await?,
-            _ => drain_rabbitmq(channel, &queue, &database, &arguments).await?,
+            _ => drain_rabbitmq(&channel, &queue, &database, &arguments).await?,
         }
+        // The answer to this comes after all acknowledgements are with the queue.
+        channel.close(200, "done".into()).await?;
         connection.close(200, "done".into()).await?;
     } else if arguments.phase == "drain" {
         drain_memory(&database, &arguments).await?;
@@ -227,7 +229,7 @@ fn now_us() -> i64 {
 }
 
 async fn drain_rabbitmq(
-    channel: Channel,
+    channel: &Channel,
     queue: &str,
     database: &str,
     arguments: &Arguments,

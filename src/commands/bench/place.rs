@@ -26,6 +26,9 @@ const REMOVAL: Duration = Duration::from_secs(30);
 /// The magic number of tmpfs, as in statfs(2).
 const TMPFS: u64 = 0x0102_1994;
 
+/// The queue of another program that is compared with, behind the prefix and a dot.
+const OTHER_QUEUE: &str = "bare";
+
 /// Settings of the processes that are the bench's own affair; as variables and as their files.
 const OWN: &[&str] = &[
     "POSTHASTE_DATA_DIR",
@@ -324,6 +327,7 @@ async fn create_schema(url: &Secret, tag: &str) -> Result<(Store, ScratchSchema)
 }
 
 async fn remove_queues(options: &AmqpOptions, prefix: &str) -> Result<(), String> {
+    let other = format!("{prefix}.{OTHER_QUEUE}");
     let options = AmqpOptions {
         name_prefix: prefix.to_owned(),
         ..options.clone()
@@ -331,7 +335,10 @@ async fn remove_queues(options: &AmqpOptions, prefix: &str) -> Result<(), String
     let broker = AmqpBroker::connect(options, Arc::new(Metrics::new()), Arc::new(SystemClock))
         .await
         .map_err(|error| chain(&error))?;
-    let removed = broker.remove_all().await.map_err(|error| chain(&error));
+    let removed = broker
+        .remove_all(&other)
+        .await
+        .map_err(|error| chain(&error));
     broker.close().await;
     removed
 }

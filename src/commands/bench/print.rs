@@ -76,10 +76,13 @@ fn what(plan: &Plan) -> String {
 
 fn print_run(output: Output, plan: &Plan, run: &Run) -> Result<(), Failure> {
     let accepting = plan.workers == 0;
-    let mut facts = vec![(
-        "accepted",
-        format!("{} ({:.0}/s)", run.accepted, run.accepted_per_second),
-    )];
+    let mut facts = Vec::new();
+    if run.accepted_per_second > 0.0 {
+        facts.push((
+            "accepted",
+            format!("{} ({:.0}/s)", run.accepted, run.accepted_per_second),
+        ));
+    }
     if run.not_accepted > 0 {
         let why = run.problem.as_deref().unwrap_or_default();
         facts.push(("not accepted", format!("{}: {why}", run.not_accepted)));
@@ -97,14 +100,17 @@ fn print_run(output: Output, plan: &Plan, run: &Run) -> Result<(), Failure> {
                 "lost, duplicated",
                 format!("{}, {}", run.lost, run.duplicated),
             ),
-            (
-                "recorded",
-                format!(
-                    "{} rows, {:.0} in a transaction, {} parked",
-                    run.rows, run.rows_per_transaction, run.parked
-                ),
-            ),
         ]);
+    }
+    // Another program says nothing of that.
+    if run.rows > 0 {
+        facts.push((
+            "recorded",
+            format!(
+                "{} rows, {:.0} in a transaction, {} parked",
+                run.rows, run.rows_per_transaction, run.parked
+            ),
+        ));
     }
     if let Some(bytes) = run.wal_bytes_per_delivery {
         facts.push(("WAL", format!("{bytes:.0} bytes for each delivery")));

@@ -193,14 +193,14 @@ pub(super) fn summarise(runs: &[Run], controls: &[Run]) -> Vec<Summary> {
     let summaries = figures.into_iter().filter_map(|(name, figure)| {
         let values = of(figure, runs);
         let median = median(&values)?;
-        let control = self::median(&of(figure, controls));
+        let control = self::median(&of(figure, controls)).filter(|one| *one > 0.0);
         (median > 0.0).then(|| Summary {
             figure: name.to_owned(),
             min: values.first().copied().unwrap_or(median),
             median,
             max: values.last().copied().unwrap_or(median),
             control,
-            ratio: control.filter(|one| *one > 0.0).map(|one| median / one),
+            ratio: control.map(|one| median / one),
         })
     });
     summaries.collect()

@@ -8,16 +8,17 @@ use super::{AmqpBroker, PATIENCE};
 use crate::broker::BrokerError;
 
 impl AmqpBroker {
-    /// Deletes the queues, with the messages in them, and the exchanges of this broker's prefix.
-    /// What is not there is not an error.
+    /// Deletes the queues, with the messages in them, and the exchanges of this broker's prefix, and
+    /// the queue of this name. What is not there is not an error.
     ///
     /// # Errors
     /// [`BrokerError`].
-    pub async fn remove_all(&self) -> Result<(), BrokerError> {
+    pub async fn remove_all(&self, other: &str) -> Result<(), BrokerError> {
         let names = &self.target.names;
         let channel = self.link.session(PATIENCE).await?.channel().await?;
         // The work queue first: what dies with it does not go to the dead letters.
-        for queue in [&names.work, &names.dead] {
+        let other = other.into();
+        for queue in [&names.work, &names.dead, &other] {
             in_time(channel.queue_delete(queue.clone(), QueueDeleteOptions::default())).await?;
         }
         for exchange in [&names.notifications, &names.dead, &names.events] {
