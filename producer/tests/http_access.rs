@@ -360,3 +360,45 @@ async fn a_store_that_is_away_is_503() {
         .await;
     assert_eq!((unknown.status, unknown.code()), (503, "unavailable"));
 }
+
+#[tokio::test]
+async fn a_count_of_hops_says_nothing_of_a_route_to_whoever_has_no_key() {
+    let api = TestApi::start().await;
+    let read = api.key(&[Scope::Read], None).await;
+    let tried = async |method: &str, path: &str, key: Option<&str>| {
+        let request = api.request(method, path).header("posthaste-hops", "1");
+        let request = match key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        };
+        let refused = answer(request.json(&json!({ "url": "https://hooks.example/" }))).await;
+        (refused.status, refused.code().to_owned())
+    };
+    for (method, path, key, expected) in [
+        ("POST", "/v2/nothing", None, (404, "unknown_route")),
+        ("PUT", "/v1/endpoints", None, (405, "method_not_allowed")),
+        ("POST", "/v1/endpoints", None, (401, "missing_key")),
+        ("POST", "/v1/endpoints", Some("ph_no"), (401, "invalid_key")),
+        (
+            "POST",
+            "/v1/endpoints",
+            Some(read.as_str()),
+            (403, "missing_scope"),
+        ),
+        (
+            "POST",
+            "/v1/endpoints",
+            Some(ADMIN_KEY),
+            (422, "too_many_hops"),
+        ),
+        (
+            "POST",
+            "/v1/redrives",
+            Some(ADMIN_KEY),
+            (422, "too_many_hops"),
+        ),
+    ] {
+        let (status, code) = tried(method, path, key).await;
+        assert_eq!((status, code.as_str()), expected, "{method} {path} {key:?}");
+    }
+}

@@ -2,9 +2,7 @@
 //! that calls it. So that no circle goes on for ever, one may come round a few times with new
 //! notifications, and may change nothing else.
 
-use axum::extract::Request;
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use http::request::Parts;
 use http::{HeaderMap, header};
 use posthaste_shared::domain::hops::{self, Hops};
 
@@ -27,21 +25,25 @@ pub(super) fn hops_of(headers: &HeaderMap) -> Hops {
     each.map(Hops::parse).fold(by_agent, Hops::max)
 }
 
-/// Refuses what would go round for ever.
-pub(super) async fn end(request: Request, next: Next) -> Response {
-    let hops = hops_of(request.headers());
+/// Refuses what would go round for ever. Asked once the caller is known to be allowed what the
+/// request asks for: somebody without a key learns nothing of a route by a header.
+///
+/// # Errors
+/// `too_many_hops`.
+pub(super) fn check(parts: &Parts) -> Result<(), Problem> {
+    let hops = hops_of(&parts.headers);
     // A request that only reads cannot keep a circle going.
-    if hops == Hops::default() || request.method().is_safe() {
-        return next.run(request).await;
+    if hops == Hops::default() || parts.method.is_safe() {
+        return Ok(());
     }
     // Anything else that a delivery could change, such as an endpoint, carries no count of hops on.
     if !matches!(
-        request.uri().path(),
+        parts.uri.path(),
         "/v1/notifications" | "/v1/notifications/batch"
     ) {
         let detail = "this request was sent by Posthaste itself, as its User-Agent or its header \
                       posthaste-hops says; such a request may only enqueue notifications";
-        return Problem::new(Code::TooManyHops, detail).into_response();
+        return Err(Problem::new(Code::TooManyHops, detail));
     }
     if hops.is_too_many() {
         let detail = format!(
@@ -49,7 +51,7 @@ pub(super) async fn end(request: Request, next: Next) -> Response {
              leads back to this API in a loop",
             Hops::MAX
         );
-        return Problem::new(Code::TooManyHops, detail).into_response();
+        return Err(Problem::new(Code::TooManyHops, detail));
     }
-    next.run(request).await
+    Ok(())
 }

@@ -13,7 +13,6 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{PropagateRequestIdLayer, SetRequestIdLayer};
 
 use crate::http::auth::audit;
-use crate::http::circle;
 use crate::http::once_only;
 use crate::http::openapi;
 use crate::http::problem::request_id;
@@ -29,11 +28,14 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/openapi.json", get(openapi::serve))
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
+        // Within the audit, which so has no line for an answer that is only given again: nothing
+        // was changed.
         .layer(from_fn_with_state(Arc::clone(&api), once_only::serve))
         .layer(from_fn(audit::log))
-        .layer(from_fn(circle::end))
         // Bodies are read with limits of our own, see `extract`.
         .layer(DefaultBodyLimit::disable())
+        // Outside of the handlers and within the request's id, so that the 500 and its line have
+        // it.
         .layer(CatchPanicLayer::custom(panicked));
     if api.tracer.is_on() {
         router = router.layer(from_fn_with_state(Arc::clone(&api), trace::serve));
@@ -45,6 +47,7 @@ pub fn router(api: Arc<Api>) -> Router {
             request_id::X_REQUEST_ID,
             request_id::NewId,
         ))
+        // Outermost, before anything takes over an id that could forge a line of the log.
         .layer(from_fn(request_id::refuse_odd))
         .with_state(api)
 }

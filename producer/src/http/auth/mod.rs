@@ -11,6 +11,7 @@ use posthaste_shared::domain::key::Scope;
 
 use crate::http::auth::audit::Audit;
 use crate::http::callers::Caller;
+use crate::http::circle;
 use crate::http::problem::{Code, Problem};
 use crate::http::state::Api;
 
@@ -49,11 +50,14 @@ async fn authorise(parts: &Parts, api: &Api, scope: Scope) -> Result<Caller, Pro
     let key = bearer(&parts.headers)?;
     let caller = api.keys.look_up(&api.store, &*api.clock, key).await?;
     if caller.key().allows(scope) {
+        // Before it is noted as done by this key: what goes round in a circle is not done.
+        circle::check(parts)?;
         if let (Scope::Admin, Some(audit)) = (scope, parts.extensions.get::<Audit>()) {
             audit.note(&caller);
         }
         return Ok(caller);
     }
+    // Named, since whoever is refused can seldom look the key up.
     let held: Vec<&str> = caller
         .key()
         .scopes
@@ -101,6 +105,7 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
         .ok()
         .and_then(|text| text.split_once(' '))
         .ok_or_else(missing)?;
+    // Schemes are compared without case (RFC 9110, section 11.1).
     if scheme.eq_ignore_ascii_case("bearer") && !key.trim().is_empty() {
         Ok(key.trim())
     } else {
