@@ -4,6 +4,7 @@
 
 mod support;
 
+use posthaste_producer::http::ApiSettings;
 use posthaste_shared::domain::key::Scope;
 use serde_json::{Value, json};
 use support::{ADMIN_KEY, Answer, TestApi, answer};
@@ -285,6 +286,31 @@ async fn every_post_is_done_once_for_an_idempotency_key() {
     .await;
     let once = with(&api, "POST", "/v1/keys", ("idempotency-key", "key-1"), keys).await;
     assert_eq!((made.status, &once.body), (201, &made.body));
+}
+
+#[tokio::test]
+async fn a_request_with_a_large_answer_is_done_once_all_the_same() {
+    let settings = ApiSettings {
+        max_body_bytes: 4 * 1024 * 1024,
+        ..ApiSettings::default()
+    };
+    let api = TestApi::start_with(settings, None).await;
+    let body = json!({
+        "url": "https://hooks.example/a", "wire_format": "standard",
+        "settings": { "mode": "x".repeat(2 * 1024 * 1024) },
+    });
+    let key = ("idempotency-key", "large-1");
+    let first = with(&api, "POST", "/v1/endpoints", key, body.clone()).await;
+    assert_eq!(first.status, 201, "whoever asked gets all of it");
+    let again = with(&api, "POST", "/v1/endpoints", key, body).await;
+    assert_eq!((again.status, again.code()), (409, "idempotency_conflict"));
+    let detail = again.body["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("201") && detail.contains("too large"),
+        "{detail}"
+    );
+    let listed = api.call("GET", "/v1/endpoints", Value::Null).await;
+    assert_eq!(listed.body["items"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -26,7 +26,8 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// How long a request may be under way before whoever did it is taken for gone: longer than any
 /// takes.
 const CUT_OFF: Duration = Duration::from_secs(120);
-/// The largest answer that is kept.
+/// The largest body of an answer that is kept. Of a larger one only the head is: that is enough for
+/// the request not to be done again.
 const MAX_ANSWER: usize = 1024 * 1024;
 /// What of an answer's head is kept.
 const KEPT_HEADERS: [HeaderName; 3] = [header::CONTENT_TYPE, header::LOCATION, header::ETAG];
@@ -36,7 +37,8 @@ const KEPT_HEADERS: [HeaderName; 3] = [header::CONTENT_TYPE, header::LOCATION, h
 struct Kept {
     status: u16,
     headers: Vec<(String, String)>,
-    body: String,
+    /// `None`: it was too large.
+    body: Option<String>,
 }
 
 /// Does a request with an `Idempotency-Key` once.
@@ -68,6 +70,7 @@ async fn once(api: &Api, request: Request, next: Next) -> Result<Response, Probl
         api.settings.max_body_bytes,
     )
     .await?;
+    // Of the unpacked body: the same request may come compressed once and plain the next time.
     let fingerprint = fingerprint(&parts, &body);
     let request = OnceOnly {
         caller: caller.key().id.as_str().to_owned(),
@@ -121,6 +124,7 @@ fn fingerprint(parts: &Parts, body: &[u8]) -> [u8; 32] {
 
 /// Keeps an answer that says yes. After any other nothing was done, and the request may come again.
 async fn keep(api: &Api, request: &OnceOnly, answer: Response) -> Result<Response, Problem> {
+    // Forgotten at once, or a request that was corrected would meet a conflict for two minutes.
     if !answer.status().is_success() {
         if let Err(error) = api.store.forget_request(request).await {
             tracing::warn!(%error, "a refused request could not be forgotten; its Idempotency-Key \
@@ -129,7 +133,8 @@ async fn keep(api: &Api, request: &OnceOnly, answer: Response) -> Result<Respons
         return Ok(answer);
     }
     let (parts, body) = answer.into_parts();
-    let body = axum::body::to_bytes(body, MAX_ANSWER)
+    // Without a limit: a handler made it in memory, and whoever asked gets it however large it is.
+    let body = axum::body::to_bytes(body, usize::MAX)
         .await
         .map_err(|_| Problem::internal())?;
     let headers = KEPT_HEADERS.iter().filter_map(|name| {
@@ -139,7 +144,7 @@ async fn keep(api: &Api, request: &OnceOnly, answer: Response) -> Result<Respons
     let kept = Kept {
         status: parts.status.as_u16(),
         headers: headers.collect(),
-        body: String::from_utf8_lossy(&body).into_owned(),
+        body: (body.len() <= MAX_ANSWER).then(|| String::from_utf8_lossy(&body).into_owned()),
     };
     let kept = serde_json::to_vec(&kept).unwrap_or_default();
     // The request is done, whatever becomes of this.
@@ -153,7 +158,16 @@ async fn keep(api: &Api, request: &OnceOnly, answer: Response) -> Result<Respons
 fn replay(kept: &[u8]) -> Result<Response, Problem> {
     let kept: Kept = serde_json::from_slice(kept).map_err(|_| Problem::internal())?;
     let status = StatusCode::from_u16(kept.status).map_err(|_| Problem::internal())?;
-    let mut answer = (status, Bytes::from(kept.body)).into_response();
+    let Some(body) = kept.body else {
+        let detail = format!(
+            "this request was executed before and answered {}; it is not executed again, and its \
+             answer was too large (over {MAX_ANSWER} bytes) to be kept: choose a new \
+             Idempotency-Key to execute it again",
+            status.as_u16()
+        );
+        return Err(Problem::new(Code::IdempotencyConflict, detail));
+    };
+    let mut answer = (status, Bytes::from(body)).into_response();
     let headers = answer.headers_mut();
     // Bytes become an answer with a content type of their own; the kept one takes its place.
     headers.remove(header::CONTENT_TYPE);
@@ -162,6 +176,7 @@ fn replay(kept: &[u8]) -> Result<Response, Problem> {
             headers.insert(name, value);
         }
     }
+    // So that a client can tell that nothing was done this time.
     headers.insert(REPLAYED, HeaderValue::from_static("true"));
     Ok(answer)
 }
