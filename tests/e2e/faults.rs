@@ -178,8 +178,23 @@ async fn a_process_that_is_told_to_stop_while_postgres_is_silent_ends_all_the_sa
         (ready(&up).await == 503).then_some(())
     })
     .await;
+    // One request learns that the store is silent; those that come then need not wait as long.
+    let unknown = async || {
+        let request = reqwest::Client::new()
+            .get(format!("{}/v1/endpoints", up.url))
+            .bearer_auth("ph_unknown");
+        let answer = request.send().await;
+        answer.map_or(0, |answer| answer.status().as_u16())
+    };
+    let first = unknown().await;
+    let begun = std::time::Instant::now();
+    let others = futures::future::join_all((0..5).map(|_| unknown())).await;
+    let took = begun.elapsed();
     up.signal("-TERM");
     let ended = up.ended(Duration::from_secs(30)).await;
+    // Before anything is asserted: a server that stays stopped cannot be ended.
     server.signal_all("-CONT");
+    assert_eq!((first, others), (503, vec![503; 5]));
+    assert!(took < Duration::from_secs(2), "{took:?}");
     assert!(ended.success(), "{ended}");
 }

@@ -1,7 +1,7 @@
 //! API keys and whose they are. A key is `ph_` and 256 random bits; the store has its SHA-256.
 
 use std::collections::HashMap;
-use std::sync::RwLock;
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use base64::Engine;
@@ -26,6 +26,8 @@ const TRUST: Duration = Duration::from_secs(1);
 /// How long it is believed while the store is away, so that accepting goes on as long as the broker
 /// is there.
 const TRUST_WITHOUT_STORE: Duration = Duration::from_secs(60);
+/// How long after the store was found away it is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// How exactly it is kept when a key was last used: each process writes this seldom.
 const LAST_USED_EVERY: Duration = Duration::from_secs(60);
 /// The most keys remembered.
@@ -51,6 +53,36 @@ pub fn hash_key(key: &str) -> [u8; 32] {
 pub(in crate::http) struct Keys {
     admin: Option<([u8; 32], Caller)>,
     seen: RwLock<HashMap<[u8; 32], (Caller, Instant)>>,
+    away: Away,
+}
+
+/// Whether the store was away when it was last asked. One that hangs costs whoever asks it some ten
+/// seconds, so while it is away only one request a second asks; the others know at once.
+#[derive(Default)]
+struct Away(Mutex<Option<Instant>>);
+
+impl Away {
+    /// Whether to ask the store: it is not away, or nobody has asked for [`ASK_AGAIN`].
+    fn may_ask(&self) -> bool {
+        let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match *asked {
+            Some(at) if at.elapsed() < ASK_AGAIN => false,
+            // Noted before the answer is there, or everybody who comes meanwhile would wait, too.
+            Some(_) => {
+                *asked = Some(Instant::now());
+                true
+            }
+            None => true,
+        }
+    }
+
+    fn failed(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn answered(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
 }
 
 impl Keys {
@@ -59,6 +91,7 @@ impl Keys {
         Self {
             admin: admin.map(|key| (hash_key(key.expose()), Caller::bootstrap())),
             seen: RwLock::default(),
+            away: Away::default(),
         }
     }
 
@@ -84,7 +117,20 @@ impl Keys {
         if let Some(caller) = self.remembered(&hash, TRUST) {
             return usable(caller, now);
         }
-        match store.key_by_hash(&hash).await {
+        if !self.away.may_ask() {
+            return match self.remembered(&hash, TRUST_WITHOUT_STORE) {
+                Some(caller) => usable(caller, now),
+                None => Err(Problem::store_away()),
+            };
+        }
+        // Unknown keys are asked for each time: remembered, a stranger's could push out those that
+        // work.
+        let found = store.key_by_hash(&hash).await;
+        match &found {
+            Err(error) if error.is_transient() => self.away.failed(),
+            _ => self.away.answered(),
+        }
+        match found {
             Ok(Some(key)) => {
                 // Remembered before it is judged: a revoked key that keeps coming costs one query a
                 // second.
@@ -108,20 +154,14 @@ impl Keys {
     }
 
     fn remembered(&self, hash: &[u8; 32], trust: Duration) -> Option<Caller> {
-        let seen = self
-            .seen
-            .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let seen = self.seen.read().unwrap_or_else(PoisonError::into_inner);
         seen.get(hash)
             .filter(|(_, at)| at.elapsed() < trust)
             .map(|(caller, _)| caller.clone())
     }
 
     fn remember(&self, hash: [u8; 32], caller: Caller) -> Caller {
-        let mut seen = self
-            .seen
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
         // Forgetting all costs one query for each key that comes next, and needs no order of use.
         if seen.len() >= MAX_REMEMBERED {
             seen.clear();
@@ -132,17 +172,14 @@ impl Keys {
 
     /// A key that was revoked here stops at once.
     pub(in crate::http) fn forget_id(&self, id: &KeyId) {
-        let mut seen = self
-            .seen
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
         seen.retain(|_, (caller, _)| caller.key().id != *id);
     }
 
     fn forget(&self, hash: &[u8; 32]) {
         self.seen
             .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .unwrap_or_else(PoisonError::into_inner)
             .remove(hash);
     }
 }
@@ -163,6 +200,7 @@ fn usable(caller: Caller, now: Timestamp) -> Result<Caller, Problem> {
 /// Keeps that the key is used, in a task of its own: no request waits for it, and one that fails is
 /// made up for by the next use.
 fn note_use(store: &Store, key: &ApiKey, now: Timestamp) {
+    // A write for each request would make the key's row the busiest of the store.
     let due = now.before(LAST_USED_EVERY);
     if key.last_used_at.is_some_and(|at| at > due) {
         return;
@@ -180,6 +218,19 @@ fn note_use(store: &Store, key: &ApiKey, now: Timestamp) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_is_away_is_asked_once_a_second() {
+        let away = Away::default();
+        assert!(away.may_ask() && away.may_ask(), "it is there");
+        away.failed();
+        assert!(!away.may_ask());
+        tokio::time::advance(ASK_AGAIN).await;
+        assert!(away.may_ask());
+        assert!(!away.may_ask(), "one request asks, the others do not wait");
+        away.answered();
+        assert!(away.may_ask() && away.may_ask());
+    }
 
     #[test]
     fn keys_are_random_and_known_by_their_hash() {

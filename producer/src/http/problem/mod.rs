@@ -238,6 +238,15 @@ impl Problem {
         Self::new(Code::Unavailable, "the broker did not confirm; try again")
     }
 
+    /// The store was found away a moment ago, and was not asked again.
+    #[must_use]
+    pub fn store_away() -> Self {
+        Self::new(
+            Code::Unavailable,
+            "the store cannot be reached now; try again",
+        )
+    }
+
     /// What goes over the wire.
     #[must_use]
     pub fn body(&self) -> ProblemBody {
@@ -273,15 +282,18 @@ impl IntoResponse for Problem {
         let body = serde_json::to_vec(&body).unwrap_or_default();
         let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
         let headers = response.headers_mut();
+        // Without it clients try again at once, all together, when the store comes back.
         if let Some(seconds) = self.code.retry_after_seconds() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        // A 415 for an encoding should name those that are taken (RFC 9110, section 12.5.3).
         if status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
             headers.insert(
                 header::ACCEPT_ENCODING,
                 HeaderValue::from_static("gzip, identity"),
             );
         }
+        // A 401 must say how to authenticate (RFC 9110, section 15.5.2).
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
@@ -296,10 +308,7 @@ impl From<StoreError> for Problem {
                 tracing::warn!(error = %chain(&error), held_back, "the store is not available: a \
                     request was refused");
             }
-            return Self::new(
-                Code::Unavailable,
-                "the store cannot be reached now; try again",
-            );
+            return Self::store_away();
         }
         // What is wrong with the key is the operator's to mend, and no secret: the client may know.
         if let StoreError::Cipher(key) = &error {
