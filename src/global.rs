@@ -1,6 +1,6 @@
 //! Flags that several commands share, and what becomes of them: configuration, logging, output.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use posthaste_shared::config::{Config, Inputs, Profile, Source, mistyped_variables};
@@ -142,6 +142,10 @@ impl Global {
             ));
         }
         let config = Config::load(profile, &inputs)?;
+        // Only services send spans.
+        if profile != Profile::Tool {
+            self.refuse_collector(&config)?;
+        }
         logging::init(&config.log)?;
         Ok(config)
     }
@@ -168,20 +172,11 @@ impl Global {
     /// A `posthaste.toml` that happens to lie in the working directory must not send a key
     /// elsewhere that it did not bring along: it may be somebody else's directory.
     fn refuse_redirection(&self, config: &Config) -> Result<(), Failure> {
-        let source = |key: &str| {
-            config
-                .effective()
-                .iter()
-                .find(|one| one.key == key)
-                .map(|one| &one.source)
-        };
-        let (Some(Source::File(file)), None) = (source("api_url"), &self.config) else {
+        let Some(file) = self.found_file(config, "api_url") else {
             return Ok(());
         };
-        let key = match source("api_key") {
-            Some(
-                key @ (Source::Flag(_) | Source::Environment(_) | Source::EnvironmentFile { .. }),
-            ) => key,
+        let key = match source(config, "api_key") {
+            Some(key) if is_brought_along(key) => key,
             // What `up` made is for an API on this machine, wherever that listens.
             Some(key @ Source::DataDirectory(_)) if !is_loopback(&config.client.api_url) => key,
             _ => return Ok(()),
@@ -198,8 +193,54 @@ impl Global {
         )))
     }
 
+    /// Nor may it lead the collector's credentials to another collector: the headers that go with
+    /// spans.
+    fn refuse_collector(&self, config: &Config) -> Result<(), Failure> {
+        let (Some(tracing), Some(file)) = (
+            &config.tracing,
+            self.found_file(config, "tracing_otlp_endpoint"),
+        ) else {
+            return Ok(());
+        };
+        let Some(headers) = source(config, "tracing_headers").filter(|from| is_brought_along(from))
+        else {
+            return Ok(());
+        };
+        let file = file.display();
+        let url = &tracing.endpoint;
+        Err(Failure::wrong_use(format!(
+            "{file} in the working directory sends spans to {url}, but tracing_headers are from \
+             {headers}: they are not sent there"
+        ))
+        .hint(format!(
+            "if this is right, say so with --config {file} or POSTHASTE_TRACING_OTLP_ENDPOINT"
+        )))
+    }
+
+    /// The configuration file that a setting is from, where nobody named that file.
+    fn found_file<'a>(&self, config: &'a Config, key: &str) -> Option<&'a Path> {
+        match (source(config, key), &self.config) {
+            (Some(Source::File(file)), None) => Some(file),
+            _ => None,
+        }
+    }
+
     /// How the commands print.
     pub(crate) fn output(&self) -> Output {
         Output::new(self.json)
     }
+}
+
+/// Where the value of a setting is from.
+fn source<'a>(config: &'a Config, key: &str) -> Option<&'a Source> {
+    let setting = config.effective().iter().find(|one| one.key == key);
+    setting.map(|one| &one.source)
+}
+
+/// Whether a value came with the command, and not with the file in the working directory.
+const fn is_brought_along(source: &Source) -> bool {
+    matches!(
+        source,
+        Source::Flag(_) | Source::Environment(_) | Source::EnvironmentFile { .. }
+    )
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::support::Backend;
 use crate::support::cli::Cli;
+use crate::support::{Backend, Process};
 
 /// Counts connections and answers none.
 async fn trap() -> (String, Arc<AtomicUsize>) {
@@ -106,4 +106,33 @@ async fn a_file_in_the_working_directory_does_not_send_a_key_elsewhere() {
     assert_eq!(code, Some(0), "{said}");
     let (code, said) = run(&["endpoint", "list", "--api-url", &cli.up.url]).await;
     assert_eq!(code, Some(0), "{said}");
+}
+
+#[tokio::test]
+async fn a_file_in_the_working_directory_does_not_lead_credentials_to_another_collector() {
+    let cli = Cli::start(Backend::EmbeddedSqlite).await;
+    let (elsewhere, caught) = trap().await;
+    let file = cli.place.dir.path().join("posthaste.toml");
+    std::fs::write(&file, format!("tracing_otlp_endpoint = \"{elsewhere}\"\n")).unwrap();
+    let headers = (
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "authorization=Bearer%20sesame",
+    );
+    let said = cli.run_with(&["api"], &[headers], None).await;
+    assert_eq!(said.code, 2, "{said:?}");
+    for part in [
+        "posthaste.toml",
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "--config",
+        &elsewhere,
+    ] {
+        assert!(said.err.contains(part), "{part}: {said:?}");
+    }
+    assert!(!said.err.contains("sesame"), "{said:?}");
+    assert_eq!(caught.load(Ordering::SeqCst), 0);
+    // Somebody who names the file means it, and without credentials there is nothing to guard.
+    let path = file.to_str().unwrap();
+    let named = Process::start_with(&cli.place, &["api", "--config", path], &[headers]).await;
+    named.kill().await;
+    Process::start(&cli.place, &["api"]).await.kill().await;
 }
