@@ -364,6 +364,19 @@ impl Client {
     }
 }
 
+/// A URL as it is typed, with the scheme that was meant where it has none: `http` for this machine,
+/// as for curl, else `https`, since a key goes there.
+pub(crate) fn with_scheme(text: &str) -> String {
+    if text.contains("://") {
+        return text.to_owned();
+    }
+    let plain = format!("http://{text}");
+    match Url::parse(&plain) {
+        Ok(url) if !is_loopback(&url) => format!("https://{text}"),
+        _ => plain,
+    }
+}
+
 /// Whether the API is on this machine, as far as its URL says.
 pub(crate) fn is_loopback(url: &Url) -> bool {
     // By the URL alone, without a look-up: that could have another result when the request is sent.
@@ -384,4 +397,22 @@ fn root(error: &reqwest::Error) -> String {
     }
     let text = cause.to_string();
     tls::reword(&text, error).unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_needs_no_scheme() {
+        for (typed, meant) in [
+            ("localhost:8080", "http://localhost:8080"),
+            ("127.0.0.1:8080", "http://127.0.0.1:8080"),
+            ("[::1]:8080", "http://[::1]:8080"),
+            ("api.example.com", "https://api.example.com"),
+            ("http://api.example.com", "http://api.example.com"),
+        ] {
+            assert_eq!(with_scheme(typed), meant);
+        }
+    }
 }

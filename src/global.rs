@@ -6,7 +6,7 @@ use clap::Args;
 use posthaste_shared::config::{Config, Inputs, Profile, Source, mistyped_variables};
 use posthaste_shared::telemetry::logging;
 
-use crate::client::{Client, is_loopback};
+use crate::client::{Client, is_loopback, with_scheme};
 use crate::failure::Failure;
 use crate::output::{self, Output};
 
@@ -95,7 +95,8 @@ impl ClientFlags {
     /// The key's file cannot be read.
     pub(crate) fn settings(&self) -> Result<SettingFlags, Failure> {
         let mut flags = SettingFlags::new();
-        flags.extend(self.api_url.clone().map(|url| ("api_url", url)));
+        let url = self.api_url.as_deref().map(with_scheme);
+        flags.extend(url.map(|url| ("api_url", url)));
         if let Some(path) = &self.api_key_file {
             let key = std::fs::read_to_string(path).map_err(|error| {
                 Failure::wrong_use(format!(

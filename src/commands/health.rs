@@ -10,6 +10,7 @@ use posthaste_shared::config::{Config, Profile};
 use reqwest::Url;
 use serde_json::json;
 
+use crate::client::with_scheme;
 use crate::failure::{Done, Failure, chain};
 use crate::global::Global;
 
@@ -25,11 +26,17 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct HealthArgs {
     /// Where it listens [default: the setting `metrics_listen`, else `listen`, else
     /// http://127.0.0.1:8080]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = parse_url)]
     url: Option<Url>,
     /// Ask whether store and broker answer, too
     #[arg(long)]
     ready: bool,
+}
+
+fn parse_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(&with_scheme(text)).ok();
+    url.filter(|url| matches!(url.scheme(), "http" | "https"))
+        .ok_or_else(|| "must be a URL such as http://127.0.0.1:9090".to_owned())
 }
 
 /// Asks, and says what the process answered.

@@ -2,6 +2,7 @@
 //! may not be called is refused at once. The worker checks again at every connection, as names
 //! change.
 
+use std::borrow::Cow;
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -40,6 +41,30 @@ impl Resolve for Resolver {
     }
 }
 
+/// A URL that was written without a scheme (`localhost:9000`, as curl takes it) with the one that
+/// was meant: `http` for this machine, where hardly anything speaks TLS, else `https`.
+pub(super) fn with_scheme(text: &str) -> Cow<'_, str> {
+    let text = text.trim();
+    if text.contains("://") {
+        return Cow::Borrowed(text);
+    }
+    let plain = format!("http://{text}");
+    let is_here = Url::parse(&plain).is_ok_and(|url| match url.host() {
+        Some(Host::Domain(name)) => {
+            let name = name.trim_end_matches('.');
+            name == "localhost" || name.ends_with(".localhost")
+        }
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    });
+    Cow::Owned(if is_here {
+        plain
+    } else {
+        format!("https://{text}")
+    })
+}
+
 /// Reads an endpoint's URL and checks it, every address of its name included.
 ///
 /// # Errors
@@ -49,7 +74,7 @@ pub(super) async fn check_url(
     resolver: &dyn Resolve,
     text: &str,
 ) -> Result<Url, Refusal> {
-    let url = policy.parse_url(text)?;
+    let url = policy.parse_url(&with_scheme(text))?;
     let Some(Host::Domain(host)) = url.host() else {
         return Ok(url);
     };
@@ -76,4 +101,28 @@ pub(super) async fn check_url(
         policy.check_address(Some(host), address)?;
     }
     Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_scheme_gets_the_one_that_was_meant() {
+        for (written, meant) in [
+            ("localhost:9000", "http://localhost:9000"),
+            ("localhost", "http://localhost"),
+            ("LOCALHOST.:9000/a", "http://LOCALHOST.:9000/a"),
+            ("hooks.localhost/a", "http://hooks.localhost/a"),
+            (" 127.0.0.1:9000/a?b ", "http://127.0.0.1:9000/a?b"),
+            ("[::1]:9000", "http://[::1]:9000"),
+            ("example.com/hook", "https://example.com/hook"),
+            ("localhost.example.com", "https://localhost.example.com"),
+            ("10.0.0.1:9000", "https://10.0.0.1:9000"),
+            ("https://localhost:9000", "https://localhost:9000"),
+            ("http://example.com", "http://example.com"),
+        ] {
+            assert_eq!(with_scheme(written), meant, "{written}");
+        }
+    }
 }

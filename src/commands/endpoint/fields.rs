@@ -12,7 +12,8 @@ use crate::when;
 /// What `add` and `set` have in common.
 #[derive(Debug, Args)]
 pub(super) struct Fields {
-    /// The URL that requests go to: https://…
+    /// The URL that requests go to. Without a scheme it is http:// for this machine
+    /// (localhost:9000), else https://
     #[arg(long)]
     url: Option<String>,
     /// What the endpoint is for, for people
@@ -83,6 +84,7 @@ fn parse_setting(text: &str) -> Result<(String, Value), String> {
         Some(path) => std::fs::read_to_string(path)
             .map_err(|error| format!("{path} cannot be read: {error}"))?
             .into(),
+        // Most settings are texts, and quotes within quotes are hard to type in a shell.
         None => serde_json::from_str(value).unwrap_or_else(|_| value.into()),
     };
     Ok((name.to_owned(), value))

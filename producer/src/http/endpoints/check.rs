@@ -45,7 +45,7 @@ pub(in crate::http) async fn check_url(api: &Api, text: &str) -> Result<Url, Pro
             );
             return api
                 .egress
-                .parse_url(text)
+                .parse_url(&resolver::with_scheme(text))
                 .map_err(|refusal| unusable(Code::BlockedUrl, &refusal));
         }
         _ => Code::BlockedUrl,
