@@ -134,6 +134,19 @@ impl Global {
     /// # Errors
     /// What is wrong with the configuration.
     pub(crate) fn start(&self, profile: Profile, flags: SettingFlags) -> Result<Config, Failure> {
+        self.start_without(profile, flags, None)
+    }
+
+    /// [`Self::start`], without the log of one part unless somebody chose what is logged.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub(crate) fn start_without(
+        &self,
+        profile: Profile,
+        flags: SettingFlags,
+        quiet: Option<&str>,
+    ) -> Result<Config, Failure> {
         let inputs = self.inputs(flags)?;
         for (wrong, right) in mistyped_variables(&inputs) {
             // `doctor` says it again, for whoever cannot see stderr.
@@ -142,10 +155,13 @@ impl Global {
                  {right}?"
             ));
         }
-        let config = Config::load(profile, &inputs)?;
+        let mut config = Config::load(profile, &inputs)?;
         // Only services send spans.
         if profile != Profile::Tool {
             self.refuse_collector(&config)?;
+        }
+        if let (Some(part), Some(Source::Default)) = (quiet, source(&config, "log")) {
+            config.log.filter.push_str(&format!(",{part}=warn"));
         }
         logging::init(&config.log)?;
         Ok(config)

@@ -61,6 +61,7 @@ pub(crate) async fn run(
         .map_err(|error| Failure::new(format!("the API's address {api} is not a URL: {error}")))?;
     mine.client.api_key = Some(key.secret.clone());
     let client = Client::new(&mine)?;
+    // Their receivers listened on ports that somebody else may have by now.
     forget_earlier(&client).await?;
     output.line("\nDemonstration: a notification to each of these receivers (takes some 4 s)")?;
     let mut receivers = Receivers(Vec::new());
@@ -86,6 +87,7 @@ pub(crate) async fn run(
         ],
         rows,
     )?;
+    // Not kept for a next time: it is an admin key that nobody would think to revoke.
     key.revoke(node).await?;
     output.line(format_args!(
         "\nGoing on at http://{api}. In another terminal:\n  posthaste delivery list --tenant \

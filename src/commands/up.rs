@@ -31,7 +31,8 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<String>,
     /// Show what Posthaste does: start receivers, send notifications to them, print the results,
-    /// then keep serving
+    /// then keep serving. Unless --log says otherwise, the log is without the lines on who changed
+    /// what
     #[arg(long)]
     pub(crate) demo: bool,
     #[command(flatten)]
@@ -42,8 +43,11 @@ pub(crate) struct UpArgs {
 pub(crate) async fn run(global: &Global, args: UpArgs) -> Done {
     let mut flags = args.service.settings();
     flags.extend(args.listen.map(|address| ("listen", address)));
-    let mut config = global.start(Profile::Up, flags)?;
+    // The demonstration creates a dozen endpoints, and a line for each would hide its table.
+    let quiet = args.demo.then_some("posthaste_producer::http::auth::audit");
+    let mut config = global.start_without(Profile::Up, flags, quiet)?;
     make_data_dir(&config.data_dir)?;
+    // Before the store is opened, which refuses another key than its own.
     config.master_key = Some(master_key(&config)?);
     let node = Node::open(&config, Schema::Migrate, "up").await?;
     let shutdown = CancellationToken::new();
@@ -95,6 +99,7 @@ pub(crate) async fn run(global: &Global, args: UpArgs) -> Done {
         }
     }
 
+    // The worker before the API: `endpoint test` and health checks answer while it drains.
     service::stop_worker(worker, config.shutdown_grace).await;
     shutdown.cancel();
     for server in servers.tasks {
@@ -164,6 +169,7 @@ async fn first_key(node: &Node, config: &Config) -> Result<Option<Secret>, Failu
         revoked_at: None,
     };
     let (key, hash) = new_key();
+    // The file first: a key that is in the store and nowhere else could never be used.
     write_private(&config.api_key_path(), key.expose())?;
     node.services.store.insert_key(&info, &hash).await?;
     Ok(Some(key))

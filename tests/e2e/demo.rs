@@ -24,6 +24,10 @@ async fn the_demonstration_shows_each_outcome_and_goes_on_serving() {
     )
     .await;
     assert!(shown.matches("delivered").count() >= 2, "{shown}");
+    assert!(
+        !shown.contains("auth::audit"),
+        "the table stands alone: {shown}"
+    );
     let api = Api::of(&demo);
     let status = api.get("/v1/deliveries?tenant=demo").await;
     let mut ends: Vec<_> = status["items"]

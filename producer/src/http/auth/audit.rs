@@ -10,7 +10,6 @@ use http::Method;
 use posthaste_shared::domain::id::{KeyId, TenantId};
 
 use crate::http::callers::Caller;
-use crate::http::problem::request_id::X_REQUEST_ID;
 
 /// Where a request notes whose key it came with.
 #[derive(Debug, Clone, Default)]
@@ -34,24 +33,20 @@ pub(in crate::http) async fn log(mut request: Request, next: Next) -> Response {
     ) {
         return next.run(request).await;
     }
+    // The key is known only deep inside, to the extractor of the caller; this carries it out again.
     let audit = Audit::default();
     request.extensions_mut().insert(audit.clone());
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let id = request
-        .headers()
-        .get(X_REQUEST_ID)
-        .and_then(|id| id.to_str().ok())
-        .unwrap_or_default()
-        .to_owned();
+    // Logged after the answer is known: whether it was done is what an operator looks for.
     let response = next.run(request).await;
     if let Some((key, tenant)) = audit.0.get() {
         let tenant = tenant.as_ref().map(TenantId::as_str);
         let status = response.status().as_u16();
+        // Without the request's id: the span that this is in has it, so each line does.
         tracing::info!(
             key.id = %key,
             key.tenant = tenant,
-            request.id = %id,
             http.status = status,
             "{method} {path}"
         );
