@@ -1,20 +1,42 @@
-//! The API names members; whoever typed flags wants to hear of flags.
+//! Flags: the words that some take, and problems of the API in terms of flags. The API names
+//! members; whoever typed flags wants to hear of flags.
 
-/// Members of the API and the flags that set them, where they are not called the same; with the
-/// unit of the API where the flag takes any.
+use std::time::Duration;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
+use crate::output::short;
+
+/// Parses a flag that takes one of some words. Shells complete them, and help and errors list them.
+pub(crate) fn word<T: Clone + Send + Sync + 'static>(
+    words: impl IntoIterator<Item = &'static str>,
+    parse: fn(&str) -> Option<T>,
+) -> impl TypedValueParser<Value = T> {
+    // The words are checked first, so the second error is only for a word that `parse` lacks.
+    PossibleValuesParser::new(words)
+        .try_map(move |word| parse(&word).ok_or_else(|| format!("{word} is not known")))
+}
+
+/// Members of the API and the flags that set them, where they are not called the same.
 const NAMES: &[(&str, &str)] = &[
-    ("timeout_ms", "--timeout, in milliseconds,"),
+    ("timeout_ms", "--timeout"),
     ("rate_limit_per_second", "--rate-limit"),
     ("subscription.types", "--type"),
     ("subscription.phone_numbers", "--phone-number"),
-    ("retry.delays_ms", "--delays, in milliseconds,"),
+    ("retry.delays_ms", "--delays"),
     ("retry.max_retries", "--max-retries"),
-    ("overlap_seconds", "--overlap, in seconds,"),
+    ("overlap_seconds", "--overlap"),
     ("endpoint_id", "--endpoint"),
     ("notification_id", "--notification"),
-    ("delay_seconds", "--delay, in seconds,"),
-    ("ttl_seconds", "--ttl, in seconds,"),
+    ("delay_seconds", "--delay"),
+    ("ttl_seconds", "--ttl"),
     ("scopes", "--scope"),
+];
+
+/// Endings of members that are numbers of a unit, where the flag takes a duration.
+const UNITS: &[(&str, Duration)] = &[
+    ("_ms", Duration::from_millis(1)),
+    ("_seconds", Duration::from_secs(1)),
 ];
 
 /// Members whose flags have the same name, except that `_` is `-`.
@@ -57,7 +79,32 @@ pub(crate) fn named(detail: &str) -> String {
 fn of_sentence(sentence: &str) -> String {
     let end = sentence.find(' ').unwrap_or(sentence.len());
     let (member, rest) = sentence.split_at(end);
-    flag(member).map_or_else(|| sentence.to_owned(), |flag| format!("{flag}{rest}"))
+    let Some(flag) = flag(member) else {
+        return sentence.to_owned();
+    };
+    let bare = member.split('[').next().unwrap_or(member);
+    let unit = UNITS.iter().find(|(ending, _)| bare.ends_with(ending));
+    match unit {
+        Some((_, unit)) => format!("{flag}{}", durations(rest, *unit)),
+        None => format!("{flag}{rest}"),
+    }
+}
+
+/// A text with its numbers, which are of a unit, as durations: they are what the flag takes.
+fn durations(text: &str, unit: Duration) -> String {
+    let of_unit = |number: u64| {
+        let milliseconds = u64::try_from(unit.as_millis()).ok()?.checked_mul(number)?;
+        Some(short(Duration::from_millis(milliseconds)))
+    };
+    let each = text.split(' ').map(|word| {
+        let digits = word.trim_end_matches([',', ';', '.']);
+        let shown = digits.parse().ok().and_then(of_unit);
+        shown.map_or_else(
+            || word.to_owned(),
+            |shown| format!("{shown}{}", &word[digits.len()..]),
+        )
+    });
+    each.collect::<Vec<_>>().join(" ")
 }
 
 fn flag(member: &str) -> Option<String> {
@@ -94,7 +141,15 @@ mod tests {
         for (detail, said) in [
             (
                 "timeout_ms must be 1000 to 60000",
-                "--timeout, in milliseconds, must be 1000 to 60000",
+                "--timeout must be 1s to 60s",
+            ),
+            (
+                "overlap_seconds must be 0 to 2592000",
+                "--overlap must be 0s to 30d",
+            ),
+            (
+                "retry.delays_ms[1] must be 1000 to 1500, not 7",
+                "--delays must be 1s to 1500ms, not 7ms",
             ),
             (
                 "url is missing; max_in_flight must be 1",

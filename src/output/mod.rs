@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use posthaste_shared::clock::{Clock as _, SystemClock};
+use posthaste_shared::config::value::show_seconds;
 use posthaste_shared::domain::time::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
+use table::wrap;
 pub(crate) use table::{Column, fixed, wrapped};
 
 /// How a command prints.
@@ -51,28 +53,28 @@ impl Output {
     }
 
     /// A table; nothing but its header when there are no rows. On a terminal it is no wider than
-    /// that.
+    /// that, and what has no room in a row stands below it.
     pub(crate) fn table(self, columns: &[Column], rows: Vec<Vec<String>>) -> io::Result<()> {
-        let shown = table::show(columns, rows, width(), colours());
-        self.show(&Styled(shown.text))?;
-        if !shown.left_out.is_empty() {
-            let names = shown.left_out.join(", ");
-            writeln!(
-                io::stderr(),
-                "(no room for: {names}; a wider terminal or --json has them)"
-            )?;
-        }
-        Ok(())
+        self.show(&Styled(table::show(columns, rows, width(), colours())))
     }
 
-    /// Names and values below each other; those without a value are left out.
+    /// Names and values below each other; those without a value are left out. On a terminal
+    /// sentences are broken between words.
     pub(crate) fn facts(self, facts: &[(&str, String)]) -> io::Result<()> {
-        let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        let names = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        let room = width().map(|width| width.saturating_sub(names + 2));
         for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
-            let value = value
-                .trim_end()
-                .replace('\n', &format!("\n{:width$}  ", ""));
-            self.line(format_args!("{name:width$}  {value}"))?;
+            let value = value.trim_end();
+            // JSON is left as it is, for whoever copies it.
+            let value = match room {
+                Some(room) if !value.starts_with(['{', '[']) => {
+                    let lines = value.lines().flat_map(|line| wrap(line, room));
+                    lines.collect::<Vec<_>>().join("\n")
+                }
+                _ => value.to_owned(),
+            };
+            let value = value.replace('\n', &format!("\n{:names$}  ", ""));
+            self.line(format_args!("{name:names$}  {value}"))?;
         }
         Ok(())
     }
@@ -163,6 +165,62 @@ pub(crate) fn progress(total: u64, what: &str) -> ProgressBar {
     bar
 }
 
+/// A spinner on stderr for work whose end is not known, or one that does not show when stderr is
+/// not a terminal. It goes when it is dropped.
+pub(crate) fn waiting(what: impl Into<String>) -> Waiting {
+    let bar = if io::stderr().is_terminal() {
+        ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
+    } else {
+        ProgressBar::hidden()
+    };
+    let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    bar.set_message(what.into());
+    bar.enable_steady_tick(Duration::from_millis(200));
+    Waiting(bar)
+}
+
+/// Shows that something is being done.
+pub(crate) struct Waiting(ProgressBar);
+
+impl Waiting {
+    /// What is done now.
+    pub(crate) fn now(&self, what: impl Into<String>) {
+        self.0.set_message(what.into());
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        // Else the line would stay on the screen, above the result or the error.
+        self.0.finish_and_clear();
+    }
+}
+
+/// A number of things: `1 request`, `2 requests`, `2 deliveries`.
+pub(crate) fn count(number: u64, thing: &str) -> String {
+    if number == 1 {
+        return format!("1 {thing}");
+    }
+    match thing.strip_suffix('y') {
+        Some(stem) => format!("{number} {stem}ies"),
+        None => format!("{number} {thing}s"),
+    }
+}
+
+/// A duration as flags take it, in its largest unit without a rest: `1500ms`, `5s`, `30m`.
+pub(crate) fn short(duration: Duration) -> String {
+    if duration.subsec_millis() == 0 {
+        // Up to 60 s in seconds: that is how limits of time are spoken of.
+        match duration.as_secs() {
+            60 => "60s".to_owned(),
+            seconds => show_seconds(seconds),
+        }
+    } else {
+        format!("{}ms", duration.as_millis())
+    }
+}
+
 /// A member of a JSON object as text: empty when it is null or not there. `path` may have dots.
 pub(crate) fn text(value: &Value, path: &str) -> String {
     let found = path
@@ -233,6 +291,24 @@ mod tests {
         assert_eq!(text(&value, "x.y"), "");
         assert_eq!(time(&value, "t"), "2026-01-01 00:00:07Z");
         assert_eq!(time(&value, "u"), "2026-01-01 00:00:07Z");
+    }
+
+    #[test]
+    fn durations_and_counts_are_as_people_write_them() {
+        for (millis, text) in [
+            (0, "0s"),
+            (1_000, "1s"),
+            (1_500, "1500ms"),
+            (60_000, "60s"),
+            (90_000, "90s"),
+            (1_800_000, "30m"),
+            (2_592_000_000, "30d"),
+        ] {
+            assert_eq!(short(Duration::from_millis(millis)), text);
+        }
+        assert_eq!(count(1, "request"), "1 request");
+        assert_eq!(count(0, "request"), "0 requests");
+        assert_eq!(count(2, "delivery"), "2 deliveries");
     }
 
     #[test]

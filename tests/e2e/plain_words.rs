@@ -87,7 +87,7 @@ async fn flags_are_named_as_they_were_typed_and_programs_get_a_code() {
     ];
     let said = cli.fails(1, &arguments).await;
     assert!(
-        said.contains("--timeout, in milliseconds, must be") && !said.contains("timeout_ms"),
+        said.contains("--timeout must be 1s to 60s") && !said.contains("timeout_ms"),
         "{said}"
     );
     let said = cli.fails(1, &[&arguments[..], &["--json"]].concat()).await;
@@ -116,7 +116,7 @@ async fn flags_are_named_as_they_were_typed_and_programs_get_a_code() {
         )
         .await;
     assert!(
-        said.contains("--ttl, in seconds, must be") && !said.contains("ttl_seconds"),
+        said.contains("--ttl must be 0s to") && !said.contains("ttl_seconds"),
         "{said}"
     );
     // What is JSON on the way in keeps the names of JSON.

@@ -127,13 +127,13 @@ fn report(endpoint: &Endpoint, finished: FinishedAttempt) -> Probe {
         Verdict::Complete => ("delivered", "the endpoint took it".to_owned()),
         Verdict::RetryAt(at) => {
             let pause = at.since(finished.over).as_secs_f64();
-            (
-                "retry",
-                format!(
-                    "it would be tried again after {pause:.0} s, {} times in all",
-                    endpoint.retry.retries()
-                ),
-            )
+            let said = match endpoint.retry.retries() {
+                1 => format!("it would be retried once, after {pause:.0} s"),
+                most => {
+                    format!("it would be retried up to {most} times, the first after {pause:.0} s")
+                }
+            };
+            ("retry", said)
         }
         Verdict::GiveUp(reason @ FailureReason::RenderError) => (
             reason.as_str(),

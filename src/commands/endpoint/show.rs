@@ -1,9 +1,11 @@
 //! Endpoints and tests of them, printed.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::failure::Failure;
-use crate::output::{Output, fixed, text, time, wrapped};
+use crate::output::{Output, fixed, short, text, time, wrapped};
 
 /// One endpoint; with its secret where the answer hands it out.
 pub(super) fn endpoint(output: Output, endpoint: &Value) -> Result<(), Failure> {
@@ -28,7 +30,7 @@ pub(super) fn endpoint(output: Output, endpoint: &Value) -> Result<(), Failure> 
         ),
         ("headers", pairs(endpoint, "headers")),
         ("settings", pairs(endpoint, "settings")),
-        ("timeout", format!("{} ms", text(endpoint, "timeout_ms"))),
+        ("timeout", duration(endpoint.get("timeout_ms"))),
         ("retries", retries(endpoint)),
         ("max in flight", text(endpoint, "max_in_flight")),
         (
@@ -206,22 +208,58 @@ fn pairs(endpoint: &Value, name: &str) -> String {
         .join("\n")
 }
 
+/// When failures are retried, in durations as `--delays` and `--timeout` take them.
 fn retries(endpoint: &Value) -> String {
     let retry = &endpoint["retry"];
-    match retry.get("delays_ms").and_then(Value::as_array) {
-        Some(delays) => {
-            let delays: Vec<String> = delays
-                .iter()
-                .filter_map(Value::as_u64)
-                .map(|ms| format!("{ms} ms"))
-                .collect();
-            format!("after {}", delays.join(", "))
+    if let Some(delays) = retry.get("delays_ms").and_then(Value::as_array) {
+        let delays: Vec<String> = delays.iter().map(|delay| duration(Some(delay))).collect();
+        return format!("after {}", delays.join(", "));
+    }
+    let retries = text(retry, "max_retries");
+    if retries == "0" {
+        return "none".to_owned();
+    }
+    let first = duration(retry.get("initial_delay_ms"));
+    match retry.get("multiplier").and_then(Value::as_f64) {
+        Some(factor) if factor > 1.0 => {
+            format!("{retries}, the first after {first}, each delay {factor} times the one before")
         }
-        None => format!(
-            "{}, from {} ms, times {}",
-            text(retry, "max_retries"),
-            text(retry, "initial_delay_ms"),
-            text(retry, "multiplier")
-        ),
+        _ => format!("{retries}, each after {first}"),
+    }
+}
+
+fn duration(milliseconds: Option<&Value>) -> String {
+    let number = milliseconds.and_then(Value::as_u64);
+    number
+        .map(|number| short(Duration::from_millis(number)))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn times_are_shown_as_flags_take_them() {
+        let said = |retry: Value| retries(&json!({ "retry": retry }));
+        assert_eq!(
+            said(json!({"max_retries": 4, "delays_ms": [1_000, 300_000, 1_500]})),
+            "after 1s, 5m, 1500ms"
+        );
+        assert_eq!(
+            said(json!({"max_retries": 4, "initial_delay_ms": 1_000, "multiplier": 2.0})),
+            "4, the first after 1s, each delay 2 times the one before"
+        );
+        assert_eq!(
+            said(json!({"max_retries": 2, "initial_delay_ms": 5_000, "multiplier": 1.0})),
+            "2, each after 5s"
+        );
+        assert_eq!(
+            said(json!({"max_retries": 0, "initial_delay_ms": 1_000})),
+            "none"
+        );
+        assert_eq!(duration(Some(&json!(5_000))), "5s");
     }
 }

@@ -132,8 +132,7 @@ pub(super) async fn show(
 pub(super) fn unknown() -> Problem {
     Problem::new(
         Code::NotFound,
-        "nothing is recorded of a notification with this id: if it was accepted just now, it is \
-         with the broker or its first attempt is in flight; otherwise it does not exist, or it was \
-         removed after its retention time",
+        "there is no such notification on record: it may still be with the broker, or was removed \
+         after its retention",
     )
 }
