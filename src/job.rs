@@ -7,10 +7,11 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::client::{ApiError, Client};
-use crate::failure::Failure;
-use crate::output::{self, text};
+use crate::failure::{Done, Failure, INTERRUPTED};
+use crate::output::{self, Output, count, text};
 
 /// How often the job is asked for.
 const POLL: Duration = Duration::from_millis(300);
@@ -29,33 +30,12 @@ pub(crate) struct Kind {
     pub(crate) command: &'static str,
     /// The member that says how far it is, out of `total`.
     pub(crate) position: &'static str,
-    /// What is counted, such as `deliveries`.
-    pub(crate) things: &'static str,
-}
-
-/// How following a job ended.
-pub(crate) enum Followed {
-    /// The job is finished, or somebody else cancelled it.
-    Finished(Value),
-    /// Ctrl-C: it was cancelled, and this is how far it got.
-    Interrupted(Value),
-}
-
-impl Followed {
-    /// The job as it stands, and the exit code for it.
-    pub(crate) fn parts(self) -> (Value, ExitCode) {
-        match self {
-            Self::Finished(job) => {
-                let code = if text(&job, "state") == "cancelled" {
-                    ExitCode::FAILURE
-                } else {
-                    ExitCode::SUCCESS
-                };
-                (job, code)
-            }
-            Self::Interrupted(job) => (job, ExitCode::from(crate::failure::INTERRUPTED)),
-        }
-    }
+    /// What is counted, such as `dead letter`.
+    pub(crate) thing: &'static str,
+    /// What `position` is the number of, such as `looked at`.
+    pub(crate) done: &'static str,
+    /// A job in a sentence: how far it is, or what it did.
+    pub(crate) sum: fn(&Value) -> String,
 }
 
 /// A number of a job.
@@ -63,32 +43,84 @@ pub(crate) fn number(job: &Value, member: &str) -> u64 {
     job.get(member).and_then(Value::as_u64).unwrap_or(0)
 }
 
-/// Says on stderr which job it is, shows how far it is until it is finished, and cancels it at
-/// Ctrl-C.
+/// What a command does with a job that it has begun: follows it, unless it should not wait, and
+/// prints how far it got. The exit code is that of the command.
 ///
 /// # Errors
 /// The API is away for too long, or refuses; the job goes on meanwhile.
-pub(crate) async fn follow(client: &Client, kind: &Kind, job: Value) -> Result<Followed, Failure> {
+pub(crate) async fn see_through(
+    output: Output,
+    client: &Client,
+    kind: &Kind,
+    begun: Value,
+    no_wait: bool,
+) -> Result<(Value, ExitCode), Failure> {
+    let (job, code) = if no_wait {
+        (begun, ExitCode::SUCCESS)
+    } else {
+        follow(client, kind, begun).await?
+    };
+    print(output, kind, &job)?;
+    Ok((job, code))
+}
+
+/// Cancels a job for a command, and prints how far it got.
+///
+/// # Errors
+/// As [`cancel`]; the job was finished before.
+pub(crate) async fn stop(output: Output, client: &Client, kind: &Kind, id: Uuid) -> Done {
+    let job = cancel(client, kind, &id.to_string()).await?;
+    // A job that finished in the meantime comes back as it is.
+    if text(&job, "state") != "cancelled" {
+        return Err(Failure::new(format!(
+            "{} {id} is finished already: {}",
+            kind.name.to_lowercase(),
+            (kind.sum)(&job)
+        )));
+    }
+    print(output, kind, &job)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(output: Output, kind: &Kind, job: &Value) -> io::Result<()> {
+    if output.json {
+        output.document(job)
+    } else {
+        output.line((kind.sum)(job))
+    }
+}
+
+/// Says on stderr which job it is, shows how far it is until it is finished, and cancels it at
+/// Ctrl-C. The job as it stands then, and the exit code for it.
+async fn follow(client: &Client, kind: &Kind, job: Value) -> Result<(Value, ExitCode), Failure> {
     let id = text(&job, "id");
     let total = number(&job, "total");
     say(&format!(
-        "{} {id} has begun: {total} {}. Ctrl-C cancels it.",
-        kind.name, kind.things
+        "{} {id} has begun: {}. Ctrl-C cancels it.",
+        kind.name,
+        count(total, kind.thing)
     ))?;
     let interrupted = interrupt()?;
     tokio::pin!(interrupted);
-    let followed = tokio::select! {
-        finished = until_finished(client, kind, job, &id) => Followed::Finished(finished?),
-        () = &mut interrupted => Followed::Interrupted(cancel(client, kind, &id).await?),
-    };
-    Ok(followed)
+    tokio::select! {
+        finished = until_finished(client, kind, job, &id) => {
+            let job = finished?;
+            // Somebody else may have cancelled it.
+            let was_cancelled = text(&job, "state") == "cancelled";
+            let code = if was_cancelled { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+            Ok((job, code))
+        }
+        () = &mut interrupted => {
+            Ok((cancel(client, kind, &id).await?, ExitCode::from(INTERRUPTED)))
+        }
+    }
 }
 
 /// Cancels a job; as it stands then.
 ///
 /// # Errors
 /// The API is away, or the job is finished.
-pub(crate) async fn cancel(client: &Client, kind: &Kind, id: &str) -> Result<Value, Failure> {
+async fn cancel(client: &Client, kind: &Kind, id: &str) -> Result<Value, Failure> {
     match client
         .post(&["v1", kind.path, id, "cancel"], &json!({}))
         .await
@@ -154,7 +186,7 @@ struct Progress<'a> {
 
 impl<'a> Progress<'a> {
     fn new(kind: &'a Kind, total: u64) -> Self {
-        let bar = output::progress(total, kind.things);
+        let bar = output::progress(total, kind.done);
         Self {
             kind,
             bar,
@@ -176,9 +208,9 @@ impl<'a> Progress<'a> {
         if self.told.elapsed() >= TELL && !io::stderr().is_terminal() {
             self.told = Instant::now();
             say(&format!(
-                "{position} of {} {}",
-                self.total.max(position),
-                self.kind.things
+                "{} {position} of {}",
+                self.kind.done,
+                count(self.total.max(position), self.kind.thing)
             ))?;
         }
         Ok(())

@@ -11,7 +11,7 @@ use crate::client::Client;
 use crate::failure::{Done, Failure};
 use crate::global::{ClientFlags, Global};
 use crate::job::{self, Kind, number};
-use crate::output::{Output, age, fixed, items, text, time, wrapped};
+use crate::output::{Output, age, count, fixed, items, text, time, wrapped};
 
 /// The most dead letters that the API shows or moves in one request.
 const MAX_PER_REQUEST: u32 = 1_000;
@@ -21,7 +21,9 @@ const KIND: Kind = Kind {
     name: "Redrive",
     command: "posthaste dead redrives",
     position: "redriven",
-    things: "dead letters",
+    thing: "dead letter",
+    done: "put back",
+    sum,
 };
 
 /// Look at the dead-letter queue and re-drive it: messages that could not be read or handled.
@@ -211,20 +213,7 @@ async fn redrive(output: Output, client: &Client, ids: &[String]) -> Done {
 
 async fn redrive_all(output: Output, client: &Client, no_wait: bool) -> Done {
     let begun: Value = client.post(&["v1", "redrives"], &json!({})).await?;
-    if no_wait {
-        if output.json {
-            output.document(&begun)?
-        } else {
-            output.line(sum(&begun))?
-        }
-        return Ok(ExitCode::SUCCESS);
-    }
-    let (done, code) = job::follow(client, &KIND, begun).await?.parts();
-    if output.json {
-        output.document(&done)?
-    } else {
-        output.line(sum(&done))?
-    }
+    let (done, code) = job::see_through(output, client, &KIND, begun, no_wait).await?;
     warn(number(&done, "undecodable"))?;
     Ok(code)
 }
@@ -261,21 +250,7 @@ async fn redrives(output: Output, client: &Client, command: &RedrivesCommand) ->
                 ])?;
             }
         }
-        RedrivesCommand::Cancel { id } => {
-            let redrive = job::cancel(client, &KIND, &id.to_string()).await?;
-            // A job that finished in the meantime comes back as it is.
-            if text(&redrive, "state") != "cancelled" {
-                return Err(Failure::new(format!(
-                    "redrive {id} is finished already: {}",
-                    sum(&redrive)
-                )));
-            }
-            if output.json {
-                output.document(&redrive)?
-            } else {
-                output.line(sum(&redrive))?
-            }
-        }
+        RedrivesCommand::Cancel { id } => return job::stop(output, client, &KIND, *id).await,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -297,6 +272,7 @@ fn sum(redrive: &Value) -> String {
     let id = text(redrive, "id");
     let redriven = number(redrive, "redriven");
     let total = number(redrive, "total");
+    let letters = count(total, "dead letter");
     match text(redrive, "state").as_str() {
         // Another redrive, or one by ids, may have taken some of them meanwhile.
         "done" if redriven < total => {
@@ -309,24 +285,23 @@ fn sum(redrive: &Value) -> String {
         "done" => back(redriven),
         // A step that was running is counted only when it ends, after this answer.
         "cancelled" => format!(
-            "Redrive {id} is cancelled: {redriven} of {total} dead letters were already put back. \
+            "Redrive {id} is cancelled: {redriven} of {letters} had been put back. \
              A step of up to 100 letters may still be running; see: posthaste dead redrives show \
              {id}"
         ),
         _ => format!(
-            "Redrive {id} has begun: {total} dead letters. Ask for it: posthaste dead redrives \
+            "Redrive {id} has begun: {letters}. Ask for it: posthaste dead redrives \
              show {id}"
         ),
     }
 }
 
 fn back(redriven: u64) -> String {
-    let (letters, are) = if redriven == 1 {
-        ("letter", "is")
-    } else {
-        ("letters", "are")
-    };
-    format!("{redriven} dead {letters} {are} back on the work queue.")
+    let are = if redriven == 1 { "is" } else { "are" };
+    format!(
+        "{} {are} back on the work queue.",
+        count(redriven, "dead letter")
+    )
 }
 
 /// Warns of letters that will become dead letters again.
@@ -362,8 +337,7 @@ mod tests {
         assert!(sum(&redrive("done", 2)).ends_with("1 of 3 were gone from the queue."));
         let cancelled = sum(&redrive("cancelled", 1));
         assert!(
-            cancelled
-                .starts_with("Redrive r is cancelled: 1 of 3 dead letters were already put back."),
+            cancelled.starts_with("Redrive r is cancelled: 1 of 3 dead letters had been put back."),
             "{cancelled}"
         );
         assert!(sum(&redrive("running", 0)).contains("posthaste dead redrives show r"));

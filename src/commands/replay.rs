@@ -17,7 +17,7 @@ use crate::commands::delivery::Filter;
 use crate::failure::{Done, Failure};
 use crate::global::{ClientFlags, Global};
 use crate::job::{self, Kind, number};
-use crate::output::{self, Output, age, fixed, items, text, time, wrapped};
+use crate::output::{self, Output, age, count, fixed, items, text, time, wrapped};
 
 /// More deliveries than this are sent again only after a question.
 const MANY: u64 = 1_000;
@@ -29,7 +29,9 @@ const KIND: Kind = Kind {
     name: "Replay",
     command: "posthaste replay",
     position: "matched",
-    things: "deliveries looked at",
+    thing: "delivery",
+    done: "looked at",
+    sum,
 };
 
 /// Send again all deliveries that match a filter: each starts a new round of attempts. Pending ones
@@ -121,21 +123,7 @@ async fn about(output: Output, client: &Client, command: &ReplayCommand) -> Done
                 &client.get(&["v1", "replays", &id.to_string()], &[]).await?,
             )?;
         }
-        ReplayCommand::Cancel { id } => {
-            let replay = job::cancel(client, &KIND, &id.to_string()).await?;
-            // A job that finished in the meantime comes back as it is.
-            if text(&replay, "state") != "cancelled" {
-                return Err(Failure::new(format!(
-                    "replay {id} is finished already: {}",
-                    sum(&replay)
-                )));
-            }
-            if output.json {
-                output.document(&replay)?
-            } else {
-                output.line(sum(&replay))?
-            }
-        }
+        ReplayCommand::Cancel { id } => return job::stop(output, client, &KIND, *id).await,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -184,20 +172,7 @@ async fn start(global: &Global, args: ReplayArgs) -> Done {
     let begun: Value = client
         .post(&["v1", "deliveries", "replay"], &members)
         .await?;
-    if args.no_wait {
-        if output.json {
-            output.document(&begun)?
-        } else {
-            output.line(begun_text(&begun))?
-        }
-        return Ok(ExitCode::SUCCESS);
-    }
-    let (done, code) = job::follow(&client, &KIND, begun).await?.parts();
-    if output.json {
-        output.document(&done)?
-    } else {
-        output.line(sum(&done))?
-    }
+    let (_, code) = job::see_through(output, &client, &KIND, begun, args.no_wait).await?;
     Ok(code)
 }
 
@@ -242,15 +217,12 @@ fn ask(would: &Value) -> Result<Answer, Failure> {
 
 fn matching(would: &Value) -> String {
     let matched = number(would, "matched");
-    let (deliveries, verb) = if matched == 1 {
-        ("delivery", "matches")
-    } else {
-        ("deliveries", "match")
-    };
+    let deliveries = count(matched, "delivery");
+    let verb = if matched == 1 { "matches" } else { "match" };
     match text(would, "oldest").is_empty() {
-        true => format!("{matched} {deliveries} {verb}"),
+        true => format!("{deliveries} {verb}"),
         false => format!(
-            "{matched} {deliveries} {verb}, created from {} to {}",
+            "{deliveries} {verb}, created from {} to {}",
             time(would, "oldest"),
             time(would, "newest")
         ),
@@ -264,15 +236,15 @@ fn sum(replay: &Value) -> String {
     let left = number(replay, "skipped");
     match text(replay, "state").as_str() {
         "done" => format!(
-            "Looked at {looked} deliveries: {again} are sent again, {left} were left alone."
+            "Looked at {}: sent again {again}, left alone {left}.",
+            count(looked, "delivery")
         ),
         "cancelled" => format!(
-            "Replay {} is cancelled. It had looked at {looked} of {} deliveries: {again} were \
-             already sent again, \
-             {left} were left alone.",
+            "Replay {} is cancelled. It had looked at {looked} of {}: sent again {again}, left \
+             alone {left}.",
             text(replay, "id"),
             // The total was counted when the job began; more may match since.
-            number(replay, "total").max(looked)
+            count(number(replay, "total").max(looked), "delivery")
         ),
         _ => begun_text(replay),
     }
@@ -340,7 +312,7 @@ mod tests {
             "id": "r", "state": "cancelled", "total": 9, "matched": 5, "replayed": 4, "skipped": 1,
         });
         assert!(
-            sum(&replay).contains("looked at 5 of 9 deliveries: 4 were already sent again"),
+            sum(&replay).contains("looked at 5 of 9 deliveries: sent again 4, left alone 1"),
             "{}",
             sum(&replay)
         );

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::server::Received;
 use super::verify::Verified;
 use crate::failure::Failure;
-use crate::output::{Output, Styled, safe};
+use crate::output::{Output, Styled, count, safe};
 
 /// Headers that every HTTP client sends and that tell nothing.
 const DULL: [&str; 6] = [
@@ -105,8 +105,8 @@ impl Printer {
             return Ok(self.output.ndjson(&totals(counts))?);
         }
         Ok(self.output.line(format_args!(
-            "{} requests (+{new}), {}",
-            counts.requests,
+            "{} (+{new}), {}",
+            count(counts.requests, "request"),
             answers(counts)
         ))?)
     }
@@ -127,8 +127,8 @@ impl Printer {
             String::new()
         };
         Ok(self.output.line(format_args!(
-            "{} requests{verified}. {}",
-            counts.requests,
+            "{}{verified}. {}",
+            count(counts.requests, "request"),
             answers(counts)
         ))?)
     }

@@ -124,8 +124,9 @@ impl Sender {
         self.bar.finish_and_clear();
         if self.rejected > 0 {
             return self.tell(&format!(
-                "{} notifications were sent, {} were not",
-                self.accepted, self.rejected
+                "accepted {}, refused {}",
+                output::count(self.accepted, "notification"),
+                self.rejected
             ));
         }
         Ok(())
@@ -156,15 +157,16 @@ impl Sender {
     /// How far it got when it was stopped by Ctrl-C.
     fn stopped(&self) -> Failure {
         let of = if self.total > 0 {
-            format!(" of {} lines", self.total)
+            format!(" of {}", output::count(self.total, "line"))
         } else {
             String::new()
         };
         let message = format!(
-            "stopped: {} notifications{of} were accepted, {} were refused; those of line {} and \
-             after it may or \
-             may not have been accepted",
-            self.accepted, self.rejected, self.line
+            "stopped: accepted {}{of}, refused {}; those of line {} and after it may or may not \
+             have been accepted",
+            output::count(self.accepted, "notification"),
+            self.rejected,
+            self.line
         );
         Failure::interrupted(message).hint(
             "send the file again from that line; with ids of your own, sending all of it \

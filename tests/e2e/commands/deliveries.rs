@@ -59,7 +59,7 @@ not JSON
             "{said:?}"
         );
         assert!(
-            said.err.contains("2 notifications were sent, 2 were not"),
+            said.err.contains("accepted 2 notifications, refused 2"),
             "{said:?}"
         );
     }
