@@ -11,7 +11,7 @@ use posthaste_shared::domain::secret::Secret;
 use posthaste_shared::store::{Store, StoreError, StoreOptions};
 use posthaste_shared::telemetry::metrics::Metrics;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, is_missing_database};
 
 /// Opens the store; does not look at its schema.
 ///
@@ -24,17 +24,24 @@ pub(crate) async fn store(config: &Config) -> Result<Store, Failure> {
         .previous_master_key
         .clone_from(&config.previous_master_key);
     options.max_connections = config.database.max_connections;
-    Store::connect(&options).await.map_err(with_hint)
+    Store::connect(&options).await.map_err(explained)
 }
 
-fn with_hint(error: StoreError) -> Failure {
+/// Why the store did not do what was asked, with what to do about it.
+pub(crate) fn explained(error: StoreError) -> Failure {
     let says_what_to_do = matches!(
         error,
         StoreError::Schema { .. } | StoreError::Unfit { .. } | StoreError::Cipher(_)
     );
+    let is_missing = is_missing_database(&error);
     let failure = Failure::from(error);
     if says_what_to_do {
         return failure;
+    }
+    if is_missing {
+        return failure.hint(
+            "create it, with `createdb` or CREATE DATABASE, or correct POSTHASTE_DATABASE_URL",
+        );
     }
     failure.hint("the store is set by POSTHASTE_DATABASE_URL; `posthaste doctor` shows its value")
 }
@@ -45,7 +52,7 @@ fn with_hint(error: StoreError) -> Failure {
 /// The store cannot be opened, or needs `posthaste migrate`.
 pub(crate) async fn migrated_store(config: &Config) -> Result<Store, Failure> {
     let store = store(config).await?;
-    store.check().await.map_err(with_hint)?;
+    store.check().await.map_err(explained)?;
     Ok(store)
 }
 

@@ -6,10 +6,16 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
+use posthaste_shared::store::StoreError;
 use posthaste_shared::tls;
 
 /// The exit code of a command that Ctrl-C ended: 128 + SIGINT, as shells report it.
 pub(crate) const INTERRUPTED: u8 = 130;
+
+/// Codes of Postgres ("Appendix A. PostgreSQL Error Codes").
+const NO_DATABASE: &str = "3D000";
+const NO_ROLE: &str = "28000";
+const WRONG_PASSWORD: &str = "28P01";
 
 /// What a command returns: the exit code of one that ran (1 when it found something wrong), or why
 /// it could not run.
@@ -73,6 +79,11 @@ impl Failure {
     pub(crate) fn code(mut self, code: impl Into<String>) -> Self {
         self.code = Some(code.into());
         self
+    }
+
+    /// Whether it is that problem of the API.
+    pub(crate) fn is(&self, code: &str) -> bool {
+        self.code.as_deref() == Some(code)
     }
 
     /// A word for programs: the API's code, or what kind of failure it is.
@@ -148,8 +159,36 @@ impl<E: Error + 'static> From<E> for Failure {
     }
 }
 
-/// An error with its causes, and with what is wrong with a certificate in words.
+/// An error with its causes, and with what is wrong with a certificate or a database in words.
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    if let Some(said) = error.downcast_ref().and_then(of_database) {
+        return said;
+    }
     let text = posthaste_shared::error::chain(error);
     tls::reword(&text, error).unwrap_or(text)
+}
+
+/// What the server of the database says, by its own words alone: sqlx adds the line of the server's
+/// source, which looks like one of a migration.
+fn of_database(error: &StoreError) -> Option<String> {
+    let (StoreError::Unavailable(source) | StoreError::Refused { source, .. }) = error else {
+        return None;
+    };
+    let said = source.as_database_error()?;
+    let what = match said.code().as_deref() {
+        Some(NO_DATABASE | NO_ROLE | WRONG_PASSWORD) => {
+            "the database server refuses the connection".to_owned()
+        }
+        _ => error.to_string(),
+    };
+    Some(format!("{what}: {}", said.message()))
+}
+
+/// Whether it is that there is no database of the URL's name.
+pub(crate) fn is_missing_database(error: &StoreError) -> bool {
+    let StoreError::Unavailable(source) = error else {
+        return false;
+    };
+    let said = source.as_database_error();
+    said.is_some_and(|said| said.code().as_deref() == Some(NO_DATABASE))
 }

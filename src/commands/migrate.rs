@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::connect;
 use crate::failure::Done;
 use crate::global::{Global, ServiceFlags};
+use crate::output::waiting;
 
 /// Bring the store's schema up to date. Safe while other processes run, and when several do it at
 /// once.
@@ -21,10 +22,14 @@ pub(crate) struct MigrateArgs {
 /// Migrates and says from which version to which.
 pub(crate) async fn run(global: &Global, args: MigrateArgs) -> Done {
     let config = global.start(Profile::Tool, args.service.settings())?;
-    let store = connect::store(&config).await?;
     let database = shown_database(&config);
-    let done = store.migrate().await?;
+    let waiting = waiting(format!("opening {database}"));
+    let store = connect::store(&config).await?;
+    // A new index on a large table takes minutes, and says nothing of how far it is.
+    waiting.now(format!("migrating the schema of {database}"));
+    let done = store.migrate().await.map_err(connect::explained)?;
     store.close().await;
+    drop(waiting);
     let output = global.output();
     if output.json {
         output.document(&json!({"from": done.from, "to": done.to, "database": database}))?;

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::connect;
 use crate::failure::{Done, Failure, chain};
 use crate::global::{Global, ServiceFlags};
-use crate::output::Output;
+use crate::output::{Output, Waiting, count, waiting};
 
 /// How many ids are looked up in one query.
 const LOOK_UP: usize = 1_000;
@@ -52,21 +52,22 @@ pub(crate) async fn run(global: &Global, args: ReconcileArgs) -> Done {
         .as_deref()
         .map(|path| read_accepted(path, &args.tenant))
         .transpose()?;
+    // Whole tables are read, which takes minutes for millions of rows.
+    let waiting = waiting("opening the store");
     let store = connect::migrated_store(&config).await?;
+    waiting.now("counting what is in the store");
     let books = store.accounting(SystemClock.now()).await?;
-    let missing = match &accepted {
-        Some(ids) => find_missing(&store, ids).await?,
-        None => Vec::new(),
+    let (missing, conflicts) = match &accepted {
+        Some(ids) => look_up(&store, ids, &waiting).await?,
+        None => Default::default(),
     };
-    let conflicts = match &accepted {
-        Some(ids) => find_conflicts(&store, ids).await?,
-        None => Vec::new(),
-    };
+    waiting.now("counting messages on the queues");
     let conflict_count = store.count_id_conflicts().await?;
     let broker = connect::broker(&config, &store, &Arc::new(Metrics::new())).await?;
     let queues = broker.depths().await.map_err(|error| chain(&error));
     broker.close().await;
     store.close().await;
+    drop(waiting);
 
     let deliveries: u64 = books.deliveries.values().sum();
     let nothing_lacks = missing.is_empty() && conflicts.is_empty();
@@ -90,22 +91,24 @@ pub(crate) async fn run(global: &Global, args: ReconcileArgs) -> Done {
         match &queues {
             Ok(depths) => {
                 for (queue, depth) in depths {
-                    output.line(format_args!("  {depth:>12}  messages on the queue {queue}"))?;
+                    let messages = things(*depth, "message");
+                    output.line(format_args!("  {messages} on the queue {queue}"))?;
                 }
             }
             Err(error) => output.line(format_args!("The queues could not be counted: {error}"))?,
         }
         if let Some(accepted) = &accepted {
             output.line(format_args!(
-                "  {:>12}  accepted ids given, {} never taken up",
-                accepted.len(),
+                "  {} given, {} never taken up",
+                things(accepted.len() as u64, "accepted id"),
                 missing.len()
             ))?;
         }
         if conflict_count > 0 {
             output.line(format_args!(
-                "  {conflict_count:>12}  ids that were used again for another notification, \
-                 which was not sent and is a dead letter (id_conflict)"
+                "  {} used again for another notification, which was not sent and is a dead \
+                 letter (id_conflict)",
+                things(conflict_count, "id")
             ))?;
         }
         for (tenant, id) in &conflicts {
@@ -139,21 +142,23 @@ pub(crate) async fn run(global: &Global, args: ReconcileArgs) -> Done {
 
 fn print(output: Output, books: &Accounting, deliveries: u64) -> Result<(), Failure> {
     output.line(format_args!(
-        "  {:>12}  notifications taken up, {} of them without a subscriber",
-        books.notifications, books.unmatched
+        "  {} taken up, {} of them without a subscriber",
+        things(books.notifications, "notification"),
+        books.unmatched
     ))?;
     output.line(format_args!(
-        "  {:>12}  deliveries expected from them",
-        books.expected
+        "  {} expected from them",
+        things(books.expected, "delivery")
     ))?;
-    output.line(format_args!("  {deliveries:>12}  deliveries found"))?;
+    output.line(format_args!("  {} found", things(deliveries, "delivery")))?;
     for (status, count) in &books.deliveries {
         output.line(format_args!("  {count:>12}    {status}"))?;
     }
-    output.line(format_args!("  {:>12}  attempts", books.attempts))?;
+    output.line(format_args!("  {}", things(books.attempts, "attempt")))?;
     output.line(format_args!(
-        "  {:>12}  events, {} of them not published yet",
-        books.events, books.unpublished
+        "  {}, {} of them not published yet",
+        things(books.events, "event"),
+        books.unpublished
     ))?;
     for problem in &books.problems {
         output.line(format_args!("problem: {} ({})", problem.what, problem.id))?;
@@ -162,31 +167,38 @@ fn print(output: Output, books: &Accounting, deliveries: u64) -> Result<(), Fail
         .problem_count
         .saturating_sub(books.problems.len() as u64);
     if unlisted > 0 {
-        output.line(format_args!("… and {unlisted} more problems"))?;
+        let more = count(unlisted, "more problem");
+        output.line(format_args!("… and {more}"))?;
     }
     Ok(())
 }
 
-async fn find_missing(
-    store: &Store,
-    ids: &[(TenantId, NotificationId)],
-) -> Result<Vec<(TenantId, NotificationId)>, Failure> {
-    let mut missing = Vec::new();
-    for part in ids.chunks(LOOK_UP) {
-        missing.extend(store.missing_notifications(part).await?);
-    }
-    Ok(missing)
+/// A number of things, with the numbers below each other.
+fn things(number: u64, thing: &str) -> String {
+    let counted = count(number, thing);
+    let (number, thing) = counted.split_once(' ').unwrap_or((&counted, ""));
+    format!("{number:>12}  {thing}")
 }
 
-async fn find_conflicts(
+/// Accepted ids.
+type Ids = Vec<(TenantId, NotificationId)>;
+
+/// Which of the accepted ids were never taken up, and which were used again for another
+/// notification.
+async fn look_up(
     store: &Store,
     ids: &[(TenantId, NotificationId)],
-) -> Result<Vec<(TenantId, NotificationId)>, Failure> {
+    waiting: &Waiting,
+) -> Result<(Ids, Ids), Failure> {
+    let mut missing = Vec::new();
     let mut conflicts = Vec::new();
-    for part in ids.chunks(LOOK_UP) {
+    for (index, part) in ids.chunks(LOOK_UP).enumerate() {
+        let done = index * LOOK_UP;
+        waiting.now(format!("looking up accepted ids: {done} of {}", ids.len()));
+        missing.extend(store.missing_notifications(part).await?);
         conflicts.extend(store.id_conflicts(part).await?);
     }
-    Ok(conflicts)
+    Ok((missing, conflicts))
 }
 
 fn read_accepted(

@@ -80,8 +80,9 @@ pub(super) async fn store_and_broker(config: &Config) -> Vec<Check> {
 }
 
 async fn open(config: &Config) -> Result<Store, Check> {
-    let remedy = "is POSTHASTE_DATABASE_URL right, and does the database run? With SQLite, \
-                  `posthaste up` or `posthaste migrate` creates the file";
+    let remedy = "is POSTHASTE_DATABASE_URL right, does the server run, and does the database \
+                  exist on it (`createdb`)? With SQLite, `posthaste up` or `posthaste migrate` \
+                  creates the file";
     let store = connect::store(config)
         .await
         .map_err(|failure| Check::fail("store", failure.message(), remedy))?;

@@ -7,8 +7,8 @@ mod keys;
 
 use serde_json::{Value, json};
 
-use crate::support::cli::Cli;
-use crate::support::{Api, Backend};
+use crate::support::cli::{Cli, Said};
+use crate::support::{Api, Backend, Place, process, required};
 
 fn id_of(value: &Value) -> &str {
     value["id"].as_str().expect("an id")
@@ -102,5 +102,37 @@ async fn wrong_use_and_a_missing_api_are_explained() {
     assert!(
         help.contains("Operate it:") && help.contains("reconcile"),
         "{help}"
+    );
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_there_is_named_in_a_sentence() {
+    let place = Place::new(Backend::EmbeddedSqlite).await;
+    let server = required("POSTHASTE_TEST_POSTGRES_URL");
+    let (server, _) = server.rsplit_once('/').expect("a database in the URL");
+    let url = format!("{server}/no-such-database");
+    for command in ["migrate", "reconcile"] {
+        let said: Said = process::run(&place, &[command, "--database-url", &url], &[], None)
+            .await
+            .into();
+        assert_eq!(said.code, 1, "{said:?}");
+        assert_eq!(
+            said.err,
+            "posthaste: the database server refuses the connection: database \"no-such-database\" \
+             does not exist\n  create it, with `createdb` or CREATE DATABASE, or correct \
+             POSTHASTE_DATABASE_URL\n",
+            "{command}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_command_of_another_program_leads_to_ours() {
+    let place = Place::new(Backend::EmbeddedSqlite).await;
+    let said: Said = process::run(&place, &["enqueue"], &[], None).await.into();
+    assert_eq!(said.code, 2);
+    assert!(
+        said.err.contains("tip: ") && said.err.contains("'send'"),
+        "{said:?}"
     );
 }
