@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
@@ -109,11 +110,58 @@ const GROUPS: &[(&str, &[&str])] = &[
 /// use).
 pub(crate) fn parse() -> Cli {
     let mut command = command();
-    let matches = command.get_matches_mut();
-    match Cli::from_arg_matches(&matches) {
-        Ok(cli) => cli,
-        Err(error) => error.format(&mut command).exit(),
+    let cli = command
+        .try_get_matches_from_mut(std::env::args_os())
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    cli.unwrap_or_else(|error| with_tip(error.format(&mut command)).exit())
+}
+
+/// Commands that others have, and where to find the same here. What is spelt like one of ours is
+/// found by clap.
+const ELSEWHERE: &[(&[&str], &str)] = &[
+    (
+        &[
+            "enqueue", "publish", "emit", "push", "post", "produce", "trigger",
+        ],
+        "send",
+    ),
+    (&["start", "serve", "server", "run", "demo"], "up"),
+    (
+        &["webhook", "webhooks", "subscription", "hook", "add"],
+        "endpoint",
+    ),
+    (&["message", "messages", "list"], "notification list"),
+    (&["attempts", "logs", "log", "show"], "delivery list"),
+    (&["retry"], "delivery retry"),
+    (&["cancel"], "delivery cancel"),
+    (&["resend", "redeliver", "recover"], "replay"),
+    (&["why", "trace", "inspect", "find"], "explain"),
+    (&["dlq", "dead-letter", "dead-letters", "redrive"], "dead"),
+    (&["tail", "watch", "follow"], "event tail"),
+    (&["token", "apikey", "api-key"], "key"),
+    (&["check", "status", "config"], "doctor"),
+    (&["upgrade", "init", "setup"], "migrate"),
+    (&["receive", "receiver"], "listen"),
+];
+
+/// The error, with a tip where a command was typed that is called otherwise here.
+fn with_tip(mut error: clap::Error) -> clap::Error {
+    let typed = match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(typed)) => typed.clone(),
+        _ => return error,
+    };
+    let found = ELSEWHERE
+        .iter()
+        .find(|(names, _)| names.contains(&typed.as_str()));
+    // Also where clap found something alike: `retry` is not a mistyped `replay`.
+    if let Some((_, here)) = found {
+        let here = vec![(*here).to_owned()];
+        error.insert(
+            ContextKind::SuggestedSubcommand,
+            ContextValue::Strings(here),
+        );
     }
+    error
 }
 
 fn command() -> clap::Command {
@@ -269,6 +317,32 @@ mod tests {
     }
 
     #[test]
+    fn commands_that_others_have_lead_to_ours() {
+        for (line, tip) in [
+            ("posthaste enqueue", "'send'"),
+            ("posthaste publish --type a", "'send'"),
+            ("posthaste webhook list", "'endpoint'"),
+            ("posthaste dlq", "'dead'"),
+            ("posthaste retry 1", "'delivery retry'"),
+            ("posthaste sendd", "'send'"),
+        ] {
+            let said = with_tip(parses(line).map(|_| line).unwrap_err());
+            assert_eq!(said.exit_code(), 2, "{line}");
+            let said = said.to_string();
+            assert!(
+                said.contains("tip:") && said.contains(tip),
+                "{line}: {said}"
+            );
+        }
+        for (_, here) in ELSEWHERE {
+            let found = here.split(' ').try_fold(Cli::command(), |command, name| {
+                command.find_subcommand(name).cloned()
+            });
+            assert!(found.is_some(), "{here}");
+        }
+    }
+
+    #[test]
     fn common_lines_parse() {
         for line in [
             "posthaste up --listen 127.0.0.1:1 --data-dir /tmp/x --demo",
@@ -309,6 +383,8 @@ mod tests {
             "posthaste bench",
             "posthaste bench fan-out --messages 3 --json-file x.json --database-url postgres://h",
             "posthaste bench backlog --against p --against-arg=--multiple --runs 5",
+            "posthaste health --url localhost:9090",
+            "posthaste listen --format raw",
         ] {
             if let Err(error) = parses(line) {
                 panic!("{line}: {error}");

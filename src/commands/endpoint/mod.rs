@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use self::fields::{Fields, SecretFlags};
 use crate::client::Client;
 use crate::failure::{Done, Failure};
+use crate::flags::word;
 use crate::global::{ClientFlags, Global};
 use crate::output::{Output, items, text};
 use crate::when;
@@ -66,6 +67,22 @@ enum EndpointCommand {
     RotateSecret(RotateArgs),
 }
 
+impl EndpointCommand {
+    /// The id or uid that it is about.
+    const fn name(&self) -> Option<&EndpointId> {
+        match self {
+            Self::Add(_) | Self::List(_) => None,
+            Self::Show { id }
+            | Self::Enable { id }
+            | Self::Disable { id }
+            | Self::Delete { id } => Some(id),
+            Self::Set(args) => Some(&args.id),
+            Self::Test(args) => Some(&args.id),
+            Self::RotateSecret(args) => Some(&args.id),
+        }
+    }
+}
+
 const ADD_EXAMPLES: &str = "Examples:
   posthaste endpoint add --url https://example.com/hooks --type 'message.*'
   posthaste endpoint add --url https://example.com/hooks --delays 1s,5s,5m,30m --timeout 10s
@@ -77,7 +94,7 @@ const ADD_EXAMPLES: &str = "Examples:
 #[derive(Debug, Args)]
 struct AddArgs {
     /// The wire format: how a notification becomes a request [default: standard]
-    #[arg(long, value_parser = parse_wire_format)]
+    #[arg(long, value_parser = word(WireFormat::ALL.map(WireFormat::as_str), WireFormat::parse))]
     wire_format: Option<WireFormat>,
     /// An id of your choice, as an alternative to the one that Posthaste generates
     #[arg(long)]
@@ -140,13 +157,27 @@ struct RotateArgs {
     secret: SecretFlags,
 }
 
-fn parse_wire_format(text: &str) -> Result<WireFormat, String> {
-    let names = WireFormat::ALL.map(WireFormat::as_str).join(", ");
-    WireFormat::parse(text).ok_or_else(|| format!("must be one of {names}"))
-}
-
 /// Runs `posthaste endpoint` with its subcommand.
 pub(crate) async fn run(global: &Global, args: EndpointArgs) -> Done {
+    let named_uid = args
+        .command
+        .name()
+        .is_some_and(|name| !name.as_str().starts_with("ep_"));
+    let without_tenant = args.tenant.is_none();
+    let done = run_command(global, args).await;
+    done.map_err(|failure| {
+        if named_uid && without_tenant && failure.is("not_found") {
+            failure.hint(
+                "a uid is looked for in the key's tenant, else in `default`: name another with \
+                 --tenant",
+            )
+        } else {
+            failure
+        }
+    })
+}
+
+async fn run_command(global: &Global, args: EndpointArgs) -> Done {
     let client = global.client(&args.client)?;
     let output = global.output();
     let tenant = args.tenant;
@@ -255,6 +286,7 @@ async fn list(
         ];
         let page: Value = client.get(&["v1", "endpoints"], &query).await?;
         found.extend(items(&page).iter().cloned());
+        // All pages: a list that ends at 500 would look complete.
         cursor = Some(text(&page, "next_cursor")).filter(|cursor| !cursor.is_empty());
         if cursor.is_none() {
             break;

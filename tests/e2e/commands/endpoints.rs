@@ -27,6 +27,10 @@ async fn endpoints_are_managed_from_the_shell() {
     let secret = made["secret"].as_str().expect("a secret");
     assert!(secret.starts_with("whsec_"), "{made}");
 
+    let plain = url.trim_start_matches("http://");
+    let local = cli.json(&["endpoint", "add", "--url", plain]).await;
+    assert_eq!(local["url"], url, "http for this machine, as for curl");
+    cli.ok(&["endpoint", "delete", id_of(&local)]).await;
     let listed = cli.ok(&["endpoint", "list"]).await;
     assert!(
         listed.starts_with("ID ") && listed.contains(id) && listed.contains("order.*"),
@@ -94,6 +98,10 @@ async fn endpoints_are_managed_from_the_shell() {
         (1, &json!(503)),
         "{report}"
     );
+    assert_eq!(
+        report["verdict"], "it would be retried up to 4 times, the first after 1 s",
+        "{report}"
+    );
 
     assert!(
         cli.ok(&["endpoint", "delete", id])
@@ -108,4 +116,13 @@ async fn endpoints_are_managed_from_the_shell() {
         .fails(1, &["endpoint", "add", "--url", "http://10.1.1.1/"])
         .await;
     assert!(refused.contains("POSTHASTE_EGRESS_ALLOW"), "{refused}");
+    for command in ["show", "test", "disable", "delete"] {
+        let unknown = cli.fails(1, &["endpoint", command, "orders"]).await;
+        assert!(unknown.contains("--tenant"), "{command}: {unknown}");
+        let known = ["endpoint", command, "orders", "--tenant", "acme"];
+        assert!(
+            !cli.fails(1, &known).await.contains("--tenant"),
+            "{command}"
+        );
+    }
 }
