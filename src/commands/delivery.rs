@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::client::Client;
 use crate::failure::{Done, Failure};
+use crate::flags::word;
 use crate::global::{ClientFlags, Global};
 use crate::output::{Output, age, fixed, items, text, time, wrapped};
 use crate::when;
@@ -66,19 +67,30 @@ struct ListArgs {
 /// Which deliveries a command is about.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Filter {
-    /// Only with this status: pending, delivered, failed, expired or cancelled. Like most filters
-    /// it takes several values: repeat it, or separate them by commas
-    #[arg(long, value_parser = parse_status, value_delimiter = ',')]
+    /// Only with this status. Like most filters it takes several values: repeat it, or separate
+    /// them by commas
+    #[arg(
+        long,
+        value_parser = word(Status::ALL.map(Status::as_str), Status::parse),
+        value_delimiter = ','
+    )]
     pub(crate) status: Vec<Status>,
-    /// Only those that failed for this reason: rejected, retries_exhausted, blocked, gone, …
-    #[arg(long, value_parser = parse_reason, value_delimiter = ',')]
+    /// Only those that failed for this reason
+    #[arg(
+        long,
+        value_parser = word(FailureReason::ALL.map(FailureReason::as_str), FailureReason::parse),
+        value_delimiter = ','
+    )]
     reason: Vec<FailureReason>,
     /// Only those whose last attempt was answered with this HTTP status, such as 503
     #[arg(long, value_name = "CODE", value_delimiter = ',')]
     status_code: Vec<StatusCode>,
-    /// Only those that this holds back: max_in_flight, disabled, rate_limit, slots, tenant,
-    /// scripts, breaker or retry_after
-    #[arg(long, value_parser = parse_hold, value_delimiter = ',')]
+    /// Only those that are parked and that this holds back
+    #[arg(
+        long,
+        value_parser = word(Hold::ALL.map(Hold::as_str), Hold::parse),
+        value_delimiter = ','
+    )]
     hold: Vec<Hold>,
     /// Only those to the endpoint with this id
     #[arg(long, value_name = "ID", value_delimiter = ',')]
@@ -98,24 +110,6 @@ pub(crate) struct Filter {
     /// Only those accepted before this time: RFC 3339, or how long ago, such as 5m
     #[arg(long, value_name = "TIME", value_parser = when::past)]
     until: Option<Timestamp>,
-}
-
-fn parse_status(text: &str) -> Result<Status, String> {
-    let names = Status::ALL.map(Status::as_str).join(", ");
-    Status::parse(text).ok_or_else(|| format!("must be one of {names}"))
-}
-
-fn parse_reason(text: &str) -> Result<FailureReason, String> {
-    let names = FailureReason::ALL.map(FailureReason::as_str).join(", ");
-    FailureReason::ALL
-        .into_iter()
-        .find(|one| one.as_str() == text)
-        .ok_or_else(|| format!("must be one of {names}"))
-}
-
-fn parse_hold(text: &str) -> Result<Hold, String> {
-    let names = Hold::ALL.map(Hold::as_str).join(", ");
-    Hold::parse(text).ok_or_else(|| format!("must be one of {names}"))
 }
 
 /// Values of a filter as the API takes them: with commas between them.
@@ -222,6 +216,7 @@ pub(crate) async fn pages(
         if cursor.is_empty() || found.len() >= limit as usize {
             return Ok(found);
         }
+        // Else the second page would be asked for with two cursors.
         query.retain(|(name, _)| *name != "cursor");
         query.push(("cursor", Some(cursor)));
     }

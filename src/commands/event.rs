@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::client::{ApiError, Client};
 use crate::failure::{Done, Failure};
+use crate::flags::word;
 use crate::global::{ClientFlags, Global};
 use crate::output::{self, Output, age, fixed, items, text, wrapped};
 use crate::when;
@@ -45,8 +46,12 @@ enum EventCommand {
 
 #[derive(Debug, Args)]
 struct Filter {
-    /// Only of this type, such as delivery.failed [default: all]
-    #[arg(long = "type", value_name = "TYPE", value_parser = parse_type)]
+    /// Only events of this type [default: all]
+    #[arg(
+        long = "type",
+        value_name = "TYPE",
+        value_parser = word(EventType::ALL.map(EventType::as_str), EventType::parse)
+    )]
     kind: Option<EventType>,
     /// Only of this tenant [default: the key's, else all]
     #[arg(long)]
@@ -75,11 +80,6 @@ struct ListArgs {
     /// The most events to list, 1 to 500
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
     limit: u32,
-}
-
-fn parse_type(name: &str) -> Result<EventType, String> {
-    let names = EventType::ALL.map(EventType::as_str).join(", ");
-    EventType::parse(name).ok_or_else(|| format!("must be one of {names}"))
 }
 
 impl Filter {
@@ -112,7 +112,7 @@ async fn list(output: Output, client: &Client, args: &ListArgs) -> Done {
             &[
                 fixed("age"),
                 fixed("type"),
-                wrapped("subject"),
+                fixed("subject"),
                 wrapped("what"),
             ],
             items(&page).iter().map(row).collect(),
@@ -174,6 +174,7 @@ impl Tail {
             .await
         {
             Ok(stream) => stream,
+            // A wrong key stays wrong: trying again would only hide it.
             Err(ApiError::Refused { failure, .. }) => return Err(failure),
             Err(ApiError::Unreachable(failure) | ApiError::Busy { failure, .. }) => {
                 // The first time it is worth saying what to do about it.
@@ -184,6 +185,7 @@ impl Tail {
                 };
             }
         };
+        // Connected: the next break is a new one, and is not waited for as long as the last.
         pause.reset();
         let mut lines = Lines::default();
         loop {

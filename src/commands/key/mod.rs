@@ -16,6 +16,7 @@ use serde_json::json;
 
 use crate::connect;
 use crate::failure::{Done, Failure};
+use crate::flags::word;
 use crate::global::{Global, ServiceFlags};
 use crate::output::{self, Output, age, fixed, wrapped};
 use crate::when;
@@ -53,11 +54,11 @@ struct CreateArgs {
     /// A name for the key, for people
     #[arg(long, default_value = "cli")]
     name: String,
-    /// What the key may do: enqueue, read or admin (everything); repeatable
+    /// What the key may do, where admin is everything; repeatable
     #[arg(
         long = "scope",
         value_name = "SCOPE",
-        value_parser = parse_scope,
+        value_parser = word(Scope::ALL.map(Scope::as_str), Scope::parse),
         default_value = "admin"
     )]
     scopes: Vec<Scope>,
@@ -78,10 +79,6 @@ struct RevokeArgs {
     id: KeyId,
     #[command(flatten)]
     service: ServiceFlags,
-}
-
-fn parse_scope(text: &str) -> Result<Scope, String> {
-    Scope::parse(text).ok_or_else(|| "must be enqueue, read or admin".to_owned())
 }
 
 /// Runs `posthaste key` with its subcommand.

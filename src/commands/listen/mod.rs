@@ -21,6 +21,7 @@ pub(crate) use self::server::serve;
 pub(crate) use self::verify::{Format, Verifier};
 
 use crate::failure::{Done, Failure};
+use crate::flags::word;
 use crate::global::Global;
 use crate::when;
 
@@ -57,9 +58,13 @@ pub(crate) struct ListenArgs {
         hide_env_values = true
     )]
     secrets: Vec<String>,
-    /// What to verify: auto (detected from the headers), none, or a wire format: standard,
-    /// cloudevents, httpsms, novu-sms, novu-push, authgear-sms, cometchat-sms
-    #[arg(long, value_name = "FORMAT", default_value = "auto", value_parser = Format::parse)]
+    /// What to verify: the proof of a wire format, none, or auto, which detects it from the headers
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        default_value = "auto",
+        value_parser = word(Format::NAMES, Format::parse)
+    )]
     format: Format,
     /// HTTP status of the answers, 200 to 599
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u16).range(200..=599))]

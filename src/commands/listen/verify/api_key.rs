@@ -25,12 +25,15 @@ pub(super) fn shows(headers: &HeaderMap, secret: &Secret) -> bool {
 /// The header of a secret has its value.
 pub(super) fn check(came: &Came<'_>, secrets: &[Secret]) -> Result<(), String> {
     let mut missing = String::new();
+    let mut other = None;
     for (name, value) in secrets.iter().filter_map(|secret| read(secret.expose())) {
         match came.headers.get(&name) {
             Some(given) if value.as_bytes().ct_eq(given.as_bytes()).into() => return Ok(()),
-            Some(_) => return Err(format!("the value of {name} does not match the --secret")),
+            // While a key is being rotated two secrets have the same header: the next may match.
+            Some(_) => other = Some(format!("the value of {name} does not match any --secret")),
             None => missing = format!("there is no header {name}"),
         }
     }
-    Err(missing)
+    // A header with another value says more than one that is not there.
+    Err(other.unwrap_or(missing))
 }

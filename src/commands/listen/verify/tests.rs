@@ -259,6 +259,64 @@ fn an_api_key_stands_in_its_header() {
 }
 
 #[test]
+fn each_scheme_takes_any_of_two_secrets() {
+    let basic = |credentials: &str| format!("Basic {}", STANDARD.encode(credentials));
+    let hmac = |key: &str| {
+        let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).unwrap();
+        mac.update(b"{}");
+        mac.finalize()
+            .into_bytes()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+    };
+    let cases = [
+        (
+            Format::NovuSms,
+            ["X-Key: new", "X-Key: old"],
+            "x-key",
+            ["new", "old"].map(str::to_owned),
+        ),
+        (
+            Format::NovuSms,
+            ["X-New: a", "X-Old: b"],
+            "x-old",
+            ["c", "b"].map(str::to_owned),
+        ),
+        (
+            Format::CometchatSms,
+            ["u:new", "u:old"],
+            "authorization",
+            ["u:new", "u:old"].map(basic),
+        ),
+        (
+            Format::NovuPush,
+            ["new", "old"],
+            "x-novu-signature",
+            ["new", "old"].map(hmac),
+        ),
+    ];
+    for (format, secrets, header, [_, old]) in cases {
+        for secrets in [secrets, [secrets[1], secrets[0]]] {
+            for format in [format, Format::Auto] {
+                assert_eq!(
+                    verify(format, &secrets, &[(header, &old)], "{}"),
+                    Verified::Good,
+                    "{format:?} {secrets:?}"
+                );
+                assert!(
+                    matches!(
+                        verify(format, &secrets, &[(header, "x")], "{}"),
+                        Verified::Bad(_)
+                    ),
+                    "{format:?} {secrets:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn a_cloud_event_has_its_attributes() {
     let event = |body: Value| {
         let pairs = [(
@@ -368,13 +426,24 @@ fn secrets_are_for_their_format_and_are_not_shown() {
 #[test]
 fn formats_have_the_names_of_wire_formats() {
     for (name, format) in Format::SCHEMES {
-        assert_eq!((Format::parse(name), format.name()), (Ok(format), name));
+        assert_eq!((Format::parse(name), format.name()), (Some(format), name));
         assert!(
             posthaste_shared::domain::wire_format::WireFormat::ALL
                 .iter()
                 .any(|known| known.to_string() == name)
         );
     }
-    assert_eq!(Format::parse("auto"), Ok(Format::Auto));
-    assert!(Format::parse("nope").unwrap_err().contains("novu-push"));
+    assert_eq!(Format::parse("auto"), Some(Format::Auto));
+    assert_eq!(Format::parse("nope"), None);
+    assert!(
+        Format::NAMES
+            .iter()
+            .all(|name| Format::parse(name).is_some())
+    );
+    let schemes = Format::SCHEMES.iter();
+    assert!(
+        schemes
+            .clone()
+            .all(|(name, _)| Format::NAMES.contains(name))
+    );
 }
