@@ -24,6 +24,7 @@ mod egress;
 mod expire;
 mod faults;
 mod garbage;
+mod http_api_page;
 mod httpsms_events;
 mod id_conflicts;
 mod internal;
