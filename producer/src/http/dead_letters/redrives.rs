@@ -15,7 +15,7 @@ use crate::http::auth::Admin;
 use crate::http::deliveries::replay::JobsQuery;
 use crate::http::problem::{Code, Problem};
 use crate::http::request::extract::{Id, Params};
-use crate::http::request::page::{PageView, page_request};
+use crate::http::request::page::{self, PageView};
 use crate::http::state::Api;
 
 /// Put all dead letters back on the work queue
@@ -59,11 +59,13 @@ pub(in crate::http) async fn list(
     Params(query): Params<JobsQuery>,
 ) -> Result<Json<PageView<Redrive>>, Problem> {
     caller.must_be_unbound()?;
-    let page = page_request(query.limit, query.cursor.as_deref())?;
-    Ok(Json(PageView::of(
-        api.store.redrives(&page).await?,
+    page::list(
+        query.limit,
+        query.cursor.as_deref(),
+        async |page| api.store.redrives(&page).await,
         |redrive| redrive,
-    )))
+    )
+    .await
 }
 
 /// Show how far a redrive is

@@ -22,7 +22,7 @@ use crate::http::auth::{Admin, Reader};
 use crate::http::callers::Caller;
 use crate::http::problem::{Code, Problem};
 use crate::http::request::extract::{Id, Params};
-use crate::http::request::page::{PageView, page_request};
+use crate::http::request::page::{self, PageView};
 use crate::http::state::Api;
 
 /// Which deliveries to list.
@@ -80,7 +80,6 @@ pub(super) async fn list(
     Reader(caller): Reader,
     Params(query): Params<DeliveryQuery>,
 ) -> Result<Json<PageView<DeliveryView>>, Problem> {
-    let page = page_request(query.limit, query.cursor.as_deref())?;
     let filter = DeliveryFilter {
         tenant: caller.tenant(query.tenant.as_ref())?,
         status: query.status,
@@ -93,10 +92,13 @@ pub(super) async fn list(
         since: query.since,
         until: query.until,
     };
-    let found = api.store.deliveries(&filter, &page).await?;
-    Ok(Json(PageView::of(found, |delivery| {
-        DeliveryView::from(&delivery)
-    })))
+    page::list(
+        query.limit,
+        query.cursor.as_deref(),
+        async |page| api.store.deliveries(&filter, &page).await,
+        |delivery| DeliveryView::from(&delivery),
+    )
+    .await
 }
 
 /// Show a delivery with its attempts
@@ -130,6 +132,7 @@ pub(super) async fn retry(
     Admin(caller): Admin,
     Id(id): Id<DeliveryId>,
 ) -> Result<Json<DeliveryView>, Problem> {
+    // The store's update knows no callers: whether this one may see the delivery is asked before.
     find(&api, &caller, id).await?;
     match api.store.retry_now(id, api.clock.now()).await? {
         RetriedNow::Done(delivery) => Ok(Json(DeliveryView::from(&delivery))),

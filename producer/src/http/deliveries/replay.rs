@@ -19,7 +19,7 @@ use crate::http::callers::Caller;
 use crate::http::problem::{Code, Problem};
 use crate::http::request::extract::{Id, JsonBytes, Params};
 use crate::http::request::json::parse;
-use crate::http::request::page::{PageView, page_request};
+use crate::http::request::page::{self, PageView};
 use crate::http::state::Api;
 
 /// Refuses a filter that would send everything again by mistake, and one that can match nothing.
@@ -144,9 +144,13 @@ pub(in crate::http) async fn list(
     Reader(caller): Reader,
     Params(query): Params<JobsQuery>,
 ) -> Result<Json<PageView<Replay>>, Problem> {
-    let page = page_request(query.limit, query.cursor.as_deref())?;
-    let replays = api.store.replays(caller.bound_to(), &page).await?;
-    Ok(Json(PageView::of(replays, |replay| replay)))
+    page::list(
+        query.limit,
+        query.cursor.as_deref(),
+        async |page| api.store.replays(caller.bound_to(), &page).await,
+        |replay| replay,
+    )
+    .await
 }
 
 /// Show how far a replay is

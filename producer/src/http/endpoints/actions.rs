@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::enqueue::accept;
 use crate::http::auth::Admin;
+use crate::http::callers::Caller;
 use crate::http::endpoints::edit::{edit, find, switch};
 use crate::http::endpoints::input::DEFAULT_OVERLAP_SECONDS;
 use crate::http::endpoints::name::{EndpointName, EndpointTenant, IfMatch, shown};
@@ -47,16 +48,7 @@ pub(in crate::http) async fn enable(
     Admin(caller): Admin,
     name: EndpointName,
 ) -> Result<Response, Problem> {
-    let endpoint = edit(&api, &caller, &name, |endpoint| {
-        switch(endpoint, true);
-        Ok(())
-    });
-    let endpoint = endpoint.await?;
-    Ok(shown(
-        StatusCode::OK,
-        &endpoint,
-        EndpointView::of(&endpoint, api.clock.now()),
-    ))
+    switched(&api, &caller, &name, true).await
 }
 
 /// Stop calling an endpoint
@@ -76,11 +68,20 @@ pub(in crate::http) async fn disable(
     Admin(caller): Admin,
     name: EndpointName,
 ) -> Result<Response, Problem> {
-    let endpoint = edit(&api, &caller, &name, |endpoint| {
-        switch(endpoint, false);
+    switched(&api, &caller, &name, false).await
+}
+
+async fn switched(
+    api: &Api,
+    caller: &Caller,
+    name: &EndpointName,
+    enabled: bool,
+) -> Result<Response, Problem> {
+    let endpoint = edit(api, caller, name, |endpoint| {
+        switch(endpoint, enabled);
         Ok(())
-    });
-    let endpoint = endpoint.await?;
+    })
+    .await?;
     Ok(shown(
         StatusCode::OK,
         &endpoint,
@@ -146,6 +147,7 @@ pub(in crate::http) async fn rotate_secret(
             format!("must be 0 to {MAX_OVERLAP_SECONDS}"),
         ));
     }
+    // Read first, since what a secret looks like depends on the wire format.
     let found = find(&api, &caller, &name).await?;
     let format = found.wire_format;
     let (secret, shown) = match request.secret {
@@ -223,6 +225,7 @@ pub(in crate::http) async fn test(
     let endpoint = find(&api, &caller, &name).await?;
     let notification = match request.notification {
         Some(mut draft) => {
+            // A test goes to this endpoint, whatever tenant the draft names.
             draft.tenant = Some(endpoint.tenant.clone());
             Some(accept(
                 draft,

@@ -29,7 +29,7 @@ use crate::http::endpoints::name::{EndpointName, EndpointTenant, IfMatch, shown,
 use crate::http::problem::{Code, Problem};
 use crate::http::request::extract::{JsonBytes, Params};
 use crate::http::request::json::parse;
-use crate::http::request::page::{PageView, page_request};
+use crate::http::request::page::{self, PageView};
 use crate::http::state::Api;
 
 /// Create a new endpoint
@@ -72,8 +72,11 @@ pub(super) async fn create(
             ));
         }
     };
+    // After the look-up of the URL, which may take 2 s: the times of the endpoint are those of its
+    // making.
     let now = api.clock.now();
     let (endpoint, secret) = make(&api, draft, tenant, url, now)?;
+    // The cheap checks first: names are looked up and scripts compiled only for what is else right.
     check(&api, &endpoint)?;
     check_called_urls(&api, None, &endpoint).await?;
     check_scripts(&api, None, &endpoint).await?;
@@ -118,16 +121,18 @@ pub(super) async fn list(
     Reader(caller): Reader,
     Params(query): Params<EndpointQuery>,
 ) -> Result<Json<PageView<EndpointView>>, Problem> {
-    let page = page_request(query.limit, query.cursor.as_deref())?;
     let filter = EndpointFilter {
         tenant: caller.tenant(query.tenant.as_ref())?,
         enabled: query.enabled,
     };
     let now = api.clock.now();
-    let found = api.store.endpoints(&filter, &page).await?;
-    Ok(Json(PageView::of(found, |endpoint| {
-        EndpointView::of(&endpoint, now)
-    })))
+    page::list(
+        query.limit,
+        query.cursor.as_deref(),
+        async |page| api.store.endpoints(&filter, &page).await,
+        |endpoint| EndpointView::of(&endpoint, now),
+    )
+    .await
 }
 
 /// Show an endpoint, without its secrets
@@ -174,6 +179,8 @@ pub(super) async fn change(
     JsonBytes(body): JsonBytes,
 ) -> Result<Response, Problem> {
     let patch: EndpointPatch = parse(&body)?;
+    // Before the URL is looked up: for an endpoint that is not there nothing is asked of name
+    // servers.
     find(&api, &caller, &name).await?;
     let url = match &patch.url {
         Some(text) => Some((check_url(&api, text).await?, text)),

@@ -24,7 +24,7 @@ use crate::http::auth::{Reader, still_works};
 use crate::http::events::cloud_event::CloudEvent;
 use crate::http::problem::{Code, Problem};
 use crate::http::request::extract::Params;
-use crate::http::request::page::{PageView, page_request};
+use crate::http::request::page::{self, PageView};
 use crate::http::state::Api;
 use crate::http::tenant_limits::OpenStream;
 
@@ -68,15 +68,19 @@ pub(super) async fn list(
     Reader(caller): Reader,
     Params(query): Params<EventQuery>,
 ) -> Result<Json<PageView<RawJson>>, Problem> {
-    let page = page_request(query.limit, query.cursor.as_deref())?;
     let filter = EventFilter {
         tenant: caller.tenant(query.tenant.as_ref())?,
         kind: query.kind,
         since: query.since,
         until: query.until,
     };
-    let found = api.store.events(&filter, &page).await?;
-    Ok(Json(PageView::of(found, |event| event.body)))
+    page::list(
+        query.limit,
+        query.cursor.as_deref(),
+        async |page| api.store.events(&filter, &page).await,
+        |event| event.body,
+    )
+    .await
 }
 
 /// Which events to stream.
@@ -130,6 +134,7 @@ pub(super) async fn follow(
         Some(id) => id,
         None => api.store.last_event_sequence().await?,
     };
+    // Counted last: a request that is refused, or waits for the store, takes no place.
     let open = api.tenants.open_stream(filter.tenant.as_ref())?;
     let shutdown = api.shutdown.clone();
     let batches = stream::unfold(
@@ -148,6 +153,7 @@ pub(super) async fn follow(
         .comment("from here"));
     let events = batches
         .flat_map(stream::iter)
+        // A stream has no end of its own, and would hold the process up until its grace is over.
         .take_until(shutdown.cancelled_owned());
     Ok(Sse::new(stream::iter([beginning]).chain(events))
         .keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))

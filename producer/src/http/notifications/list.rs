@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::http::auth::Reader;
 use crate::http::problem::Problem;
 use crate::http::request::extract::Params;
-use crate::http::request::page::{PageView, page_request};
+use crate::http::request::page::{self, PageView};
 use crate::http::state::Api;
 
 /// Which notifications to list.
@@ -107,7 +107,6 @@ pub(in crate::http) async fn list(
     Reader(caller): Reader,
     Params(query): Params<NotificationQuery>,
 ) -> Result<Json<PageView<NotificationSummary>>, Problem> {
-    let page = page_request(query.limit, query.cursor.as_deref())?;
     let filter = NotificationFilter {
         tenant: caller.tenant(query.tenant.as_ref())?,
         kind: query.kind,
@@ -116,6 +115,11 @@ pub(in crate::http) async fn list(
         since: query.since,
         until: query.until,
     };
-    let found = api.store.list_notifications(&filter, &page).await?;
-    Ok(Json(PageView::of(found, NotificationSummary::from)))
+    page::list(
+        query.limit,
+        query.cursor.as_deref(),
+        async |page| api.store.list_notifications(&filter, &page).await,
+        NotificationSummary::from,
+    )
+    .await
 }

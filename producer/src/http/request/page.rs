@@ -1,5 +1,7 @@
 //! Pages of lists.
 
+use axum::Json;
+use posthaste_shared::store::StoreError;
 use posthaste_shared::store::page::{Cursor, DEFAULT_LIMIT, MAX_LIMIT, Page, PageRequest};
 use serde::{Deserialize, Serialize};
 
@@ -14,24 +16,28 @@ pub struct PageView<T> {
     pub next_cursor: Option<String>,
 }
 
-impl<T> PageView<T> {
-    /// The page with each item as it is shown.
-    pub(in crate::http) fn of<S>(page: Page<S>, show: impl FnMut(S) -> T) -> Self {
-        Self {
-            items: page.items.into_iter().map(show).collect(),
-            next_cursor: page.next_cursor.map(|cursor| cursor.encode()),
-        }
-    }
-}
-
-/// The page that a query asks for.
+/// Answers with the page that a query asks for: `read` gets it from the store, `show` makes of each
+/// item what is shown.
 ///
 /// # Errors
-/// `invalid_query` for a limit out of bounds or a cursor that is none.
-pub(in crate::http) fn page_request(
+/// `invalid_query` for a limit out of bounds or a cursor that is none; those of the store.
+pub(in crate::http) async fn list<S, T, F>(
     limit: Option<u32>,
     cursor: Option<&str>,
-) -> Result<PageRequest, Problem> {
+    read: impl FnOnce(PageRequest) -> F,
+    show: impl FnMut(S) -> T,
+) -> Result<Json<PageView<T>>, Problem>
+where
+    F: Future<Output = Result<Page<S>, StoreError>>,
+{
+    let found = read(page_request(limit, cursor)?).await?;
+    Ok(Json(PageView {
+        items: found.items.into_iter().map(show).collect(),
+        next_cursor: found.next_cursor.map(|cursor| cursor.encode()),
+    }))
+}
+
+fn page_request(limit: Option<u32>, cursor: Option<&str>) -> Result<PageRequest, Problem> {
     let limit = limit.unwrap_or(DEFAULT_LIMIT);
     // Refused and not cut: a client that asked for more would take a full page for the last one.
     if !(1..=MAX_LIMIT).contains(&limit) {
