@@ -43,6 +43,7 @@ pub(crate) async fn run(global: &Global, args: ExplainArgs) -> Done {
 /// A delivery's id is a UUID; so may a notification's be, which is tried next.
 async fn fetch(client: &Client, args: &ExplainArgs) -> Result<Value, Failure> {
     let id = args.id.as_str();
+    // Deliveries first: their ids are in `webhook-id`, which is what receivers complain with.
     if id.parse::<DeliveryId>().is_ok() {
         match client.get(&["v1", "deliveries", id, "explain"], &[]).await {
             Err(ApiError::Refused {

@@ -83,6 +83,7 @@ pub(super) async fn create(
             format!("must have 1 to {MAX_NAME} characters"),
         ));
     }
+    // Sorted first: `dedup` compares neighbours alone.
     scopes.sort();
     scopes.dedup();
     if scopes.is_empty() {
@@ -153,6 +154,7 @@ pub(super) async fn revoke(
     if !api.store.revoke_key(&id, api.clock.now()).await? {
         return Err(Problem::not_found("key that still works"));
     }
+    // Here at once; other processes believe it for a second.
     api.keys.forget_id(&id);
     Ok(StatusCode::NO_CONTENT)
 }

@@ -71,6 +71,8 @@ impl TenantLimits {
         let Some(most) = self.max_pending else {
             return Ok(());
         };
+        // Counting reads an index of the tenant's pending deliveries, too much for every
+        // notification.
         let full = match self.known_backlog(tenant) {
             Some(full) => full,
             None => self.count(store, tenant, most).await,
@@ -109,6 +111,8 @@ impl TenantLimits {
                     tracing::error!(%tenant, %error, "pending deliveries cannot be counted: the \
                         limit is not kept");
                 }
+                // Let through: what cannot be counted must not stop accepting, which needs the
+                // broker alone.
                 self.remember(tenant, false, COUNTED_EVERY);
                 return false;
             }

@@ -64,6 +64,8 @@ impl Caller {
         named: Option<&TenantId>,
     ) -> Result<Option<TenantId>, Problem> {
         match (self.bound_to(), named) {
+            // Refused and not ignored: a client that names another tenant is wrong about whom it
+            // works for.
             (Some(own), Some(named)) if own != named => Err(Problem::new(
                 Code::OtherTenant,
                 format!("the API key is bound to the tenant {own}"),

@@ -100,6 +100,7 @@ pub(in crate::http) async fn notification(
         ),
     };
     let mut explained = Vec::with_capacity(found.len().min(MAX_EXPLAINED));
+    // One after the other: fifty at once would take every connection to the store.
     for delivery in found.iter().take(MAX_EXPLAINED) {
         explained.push(with_attempts(&api, &caller, delivery).await?);
     }

@@ -117,6 +117,7 @@ pub(in crate::http) fn replace(
         switch(endpoint, enabled);
     }
     let confidential = &mut endpoint.confidential;
+    // What a client read as `[redacted]` it sends back so; the stored value stands for it.
     let headers = std::mem::take(&mut confidential.headers);
     confidential.headers = kept_headers(draft.headers.clone().unwrap_or_default(), &headers);
     let settings = std::mem::take(&mut confidential.settings);
@@ -124,6 +125,7 @@ pub(in crate::http) fn replace(
     match &draft.secret {
         None => {}
         Some(secret) if secret.expose().is_empty() => confidential.secrets.clear(),
+        // The same secret again is no rotation: repeating a PUT must change nothing.
         Some(secret)
             if confidential
                 .secrets

@@ -47,9 +47,12 @@ pub(super) async fn edit(
         let before = find(api, caller, name).await?;
         let mut after = before.clone();
         change(&mut after)?;
+        // No new version for a change of nothing: every process would read the endpoint again.
         if after == before {
             return Ok(before);
         }
+        // Only what is new is checked: an endpoint saved under a laxer policy can still be
+        // disabled.
         check_called_urls(api, Some(&before), &after).await?;
         check_scripts(api, Some(&before), &after).await?;
         let now: Timestamp = api.clock.now();
@@ -58,6 +61,7 @@ pub(super) async fn edit(
             (after.is_enabled() != before.is_enabled()).then(|| Event::of_endpoint(&after, now));
         match api.store.update_endpoint(&after, event.as_ref()).await? {
             Saved::Saved(saved) => return Ok(saved),
+            // The change is made again on what the other one saved, so neither is lost.
             Saved::Conflict => {}
             Saved::NotFound => return Err(Problem::not_found("endpoint")),
         }

@@ -102,6 +102,8 @@ impl EndpointName {
             let tenant = caller.tenant_or_default(self.tenant.as_ref())?;
             api.store.endpoint_by_uid(&tenant, &self.uid()?).await?
         };
+        // Filtered to nothing and not refused: another tenant's endpoint must look like none at
+        // all.
         Ok(found.filter(|endpoint| caller.sees(&endpoint.tenant)))
     }
 }

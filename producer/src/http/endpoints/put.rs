@@ -58,6 +58,7 @@ pub(in crate::http) async fn put(
 ) -> Result<Response, Problem> {
     let draft: EndpointDraft = parse(&body)?;
     let (name, tenant) = within_tenant(name, &caller, &draft)?;
+    // Once, before the tries: looking a name up may take 2 s.
     let url = match &draft.url {
         Some(text) => check_url(&api, text).await?,
         None if !draft.wire_format.has_url() => no_url(),
@@ -72,6 +73,7 @@ pub(in crate::http) async fn put(
     // Somebody else may create or delete it in between.
     for _ in 0..TRIES {
         let there = name.look_up(&api, &caller).await?;
+        // Each time round: what was created in between must not be updated by `If-None-Match: *`.
         name.precondition.check(there.as_ref())?;
         let done = match there {
             Some(_) => update(&api, &caller, &name, &draft, &url).await,

@@ -75,6 +75,8 @@ pub(in crate::http) async fn enqueue_batch(
 ) -> Result<Response, Problem> {
     let key = idempotency_key(&headers)?;
     let texts = split(&body, ndjson)?;
+    // Refused as a whole: with a part taken in, sending a smaller batch again would enqueue that
+    // part twice.
     if texts.len() > api.settings.max_batch {
         let detail = format!(
             "a batch may have at most {} notifications, this has {}",
@@ -87,6 +89,8 @@ pub(in crate::http) async fn enqueue_batch(
         let draft = read_item(text, api.settings.max_body_bytes)?;
         Ok(Item {
             draft,
+            // By position: two equal items of a batch are two notifications, and must not share a
+            // key.
             idempotency_key: key.as_ref().map(|key| format!("{key}/{index}")),
         })
     };
@@ -116,6 +120,7 @@ fn split(body: &[u8], ndjson: bool) -> Result<Vec<&[u8]>, Problem> {
             .filter(|line| !line.is_empty())
             .collect());
     }
+    // Items stay texts at first, so that one with a wrong member does not fail the array.
     let items: Vec<&RawValue> = serde_json::from_slice(body)
         .map_err(|error| explain::<Vec<Box<RawValue>>>(body, &error))?;
     Ok(items
@@ -133,6 +138,7 @@ fn answer(results: Vec<Result<AcceptedView, Problem>>) -> Response {
     let later = results
         .iter()
         .find_map(|result| result.as_ref().err().filter(for_now));
+    // Clients retry a whole batch by its status; 202 would have them look into each item.
     if let (0, Some(problem)) = (accepted, later) {
         return problem.clone().into_response();
     }

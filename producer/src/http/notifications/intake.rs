@@ -86,6 +86,7 @@ pub(in crate::http) async fn take_in(
     // One time for all items: an unknown endpoint is looked for once a request, not once an item.
     let (now, asked_at) = (api.clock.now(), Instant::now());
     let mut stages = Vec::with_capacity(items.len());
+    // Apart from the stages: most items bring no name, and cost no visit to the store.
     let mut named = Vec::new();
     for (index, item) in items.into_iter().enumerate() {
         let checked = match item {
@@ -115,6 +116,7 @@ pub(in crate::http) async fn take_in(
             Err(error) => refuse_all(&mut stages, &named, &error.into()),
         }
     }
+    // Before publishing, since a message that is on the queue cannot be taken back.
     refuse_over_backlog(api, &mut stages).await;
     let results = publish_checked(api, carried.traceparent, &stages).await;
     // Only after the confirms: a key that is marked as done for a message that the broker does not
@@ -225,6 +227,7 @@ async fn known(
             Stage::Known(_) | Stage::Twin(_) | Stage::Refused(_) => None,
         })
         .collect();
+    // Items that bring an Idempotency-Key alone have an id of our making, which no record can have.
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
@@ -268,6 +271,8 @@ async fn claim(
             }));
         }
     }
+    // One statement for a thousand claims: a visit for each would make a batch as slow as single
+    // requests.
     let mut answers = match api.store.begin(&claims).await {
         Ok(answers) => answers.into_iter(),
         Err(error) => {
@@ -377,6 +382,7 @@ fn again(
     id: NotificationId,
     at: Timestamp,
 ) -> Result<Notification, Problem> {
+    // The id of the first try: under a new one the worker could not see that it is the same.
     let draft = NotificationDraft {
         id: Some(id),
         ..draft
@@ -413,6 +419,7 @@ async fn publish_checked(
     if accepted < confirms.len() {
         span.fail("unconfirmed");
     }
+    // Ended here: what follows is no part of publishing, and would make the span too long.
     drop(span);
     api.metrics.accepted(Source::Http, accepted as u64);
     // One line for the batch: its messages mostly fail for one reason.
@@ -436,6 +443,8 @@ async fn publish_checked(
                     accepted_at: receipt.accepted_at,
                     deduplicated: false,
                 }),
+                // Which of the reasons it was makes no difference to the client: nothing is
+                // promised.
                 Some(Err(_)) | None => Err(Problem::unconfirmed()),
             },
         });

@@ -59,6 +59,7 @@ pub(in crate::http) async fn with_id(request: Request, next: Next) -> Response {
     let Some(id) = id.map(str::to_owned) else {
         return next.run(request).await;
     };
+    // At level error, so that the id is on every line that a filter lets through.
     let span = tracing::error_span!("request", request.id = %id);
     CURRENT.scope(id, next.run(request)).instrument(span).await
 }

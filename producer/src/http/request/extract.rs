@@ -119,6 +119,7 @@ pub(in crate::http) async fn read(
     }
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, limit);
+    // A client that sends a byte now and then would hold its place for ever.
     let bytes = match tokio::time::timeout(api.settings.body_timeout, body).await {
         Ok(Ok(bytes)) => bytes,
         // With a length announced within the limit, what failed is the connection, and nobody reads
@@ -191,6 +192,8 @@ impl<T: FromStr> FromRequestParts<Arc<Api>> for Id<T> {
         let Path(text) = Path::<String>::from_request_parts(parts, api)
             .await
             .map_err(|_| nothing())?;
+        // 404 and not 422: whether a text could be an id is nothing that a client should have to
+        // know.
         text.parse().map(Self).map_err(|_| nothing())
     }
 }

@@ -46,6 +46,7 @@ pub(in crate::http) fn explain<T: DeserializeOwned>(
             Problem::new(Code::InvalidJson, error.to_string())
         }
         Category::Data => {
+            // Keeping the path costs time, so only what is wrong already is read with it.
             let mut reader = serde_json::Deserializer::from_slice(bytes);
             let path = match serde_path_to_error::deserialize::<_, T>(&mut reader) {
                 // Not to be expected of a text that failed before; then the body as a whole is

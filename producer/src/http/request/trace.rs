@@ -33,12 +33,14 @@ pub(in crate::http) async fn serve(
         .map(|path| path.as_str().to_owned());
     let name = route
         .as_ref()
+        // By the route's template: names with ids in them would be as many as requests.
         .map_or_else(|| method.to_owned(), |route| format!("{method} {route}"));
     let mut span = api.tracer.span(Kind::Server, name, parent);
     if let Some(context) = span
         .context()
         .and_then(|context| HeaderValue::from_str(&context.to_string()).ok())
     {
+        // In the header, so that the handlers are the same whether requests are traced or not.
         request.headers_mut().insert(TRACEPARENT, context);
     }
     if span.recorded().is_some() {
