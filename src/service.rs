@@ -26,6 +26,7 @@ use posthaste_shared::telemetry::metrics::Metrics;
 use posthaste_shared::telemetry::trace::{Messaging, Origin, Tracer};
 use posthaste_worker::attempt::Attempter;
 use posthaste_worker::background::maintenance::MaintenanceSettings;
+use posthaste_worker::pipeline::admit::breaker::BreakerRules;
 use posthaste_worker::pipeline::conclude::EventSettings;
 use posthaste_worker::pipeline::decode::Limits;
 use posthaste_worker::script::Compiler;
@@ -150,6 +151,12 @@ impl Node {
         let settings = WorkerSettings {
             slots: config.worker.slots,
             tenant_max_in_flight: config.worker.tenant_max_in_flight,
+            tenant_weights: config.worker.tenant_weights.clone(),
+            breaker: BreakerRules {
+                failures: config.worker.breaker_failures,
+                open_max: config.worker.breaker_open_max,
+                ..BreakerRules::default()
+            },
             prefetch: config.worker.prefetch,
             limits: Limits {
                 max_message_bytes: config.worker.max_payload_bytes,

@@ -17,9 +17,11 @@ async fn everything_arrives_once(backend: Backend) {
             .success()
     );
     let api_process = Process::start(&place, &["api"]).await;
+    // Fewer than half of what comes, so that neither worker takes everything.
+    let prefetch = [("POSTHASTE_WORKER_PREFETCH", "32")];
     let workers = [
-        Process::start(&place, &["worker"]).await,
-        Process::start(&place, &["worker"]).await,
+        Process::start_with(&place, &["worker"], &prefetch).await,
+        Process::start_with(&place, &["worker"], &prefetch).await,
     ];
     let api = Api::of(&api_process);
     let endpoint = api

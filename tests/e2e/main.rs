@@ -12,6 +12,7 @@ mod support;
 
 mod answers;
 mod bench;
+mod breaker;
 mod circle;
 mod client_key;
 mod cloudevents;

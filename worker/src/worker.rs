@@ -1,10 +1,12 @@
 //! A worker: its parts put together, started and stopped.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use posthaste_shared::broker::BrokerError;
+use posthaste_shared::domain::id::TenantId;
 use posthaste_shared::egress::EgressPolicy;
 use posthaste_shared::resolver::Resolver;
 use posthaste_shared::services::Services;
@@ -13,10 +15,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::attempt::Attempter;
+use crate::background::health::HealthExchange;
 use crate::background::maintenance::{Maintenance, MaintenanceSettings};
 use crate::background::relay::Relay;
 use crate::background::scheduler::Scheduler;
 use crate::pipeline::admit::Admission;
+use crate::pipeline::admit::breaker::BreakerRules;
+use crate::pipeline::admit::policy::Rules;
 use crate::pipeline::conclude::EventSettings;
 use crate::pipeline::decode::Limits;
 use crate::pipeline::deliver::Pipeline;
@@ -25,6 +30,7 @@ use crate::pipeline::health::Health;
 use crate::pipeline::intake::Intake;
 use crate::pipeline::job::InFlight;
 use crate::pipeline::record::{RecordingParts, recorder};
+use crate::pipeline::reports::Reports;
 use crate::pipeline::room::Room;
 use crate::pipeline::wake::Wake;
 use crate::script::Compiler;
@@ -45,6 +51,10 @@ pub struct WorkerSettings {
     pub slots: usize,
     /// Attempts under way at once for one tenant. Default none: no limit but the slots.
     pub tenant_max_in_flight: Option<usize>,
+    /// The weights of tenants in their shares of the slots, 0.01 to 100; 1 for the others.
+    pub tenant_weights: HashMap<TenantId, f64>,
+    /// When an endpoint that fails is left alone.
+    pub breaker: BreakerRules,
     /// Messages taken from the broker and not yet acknowledged, 1 to 65,535. Default 2,048.
     pub prefetch: u16,
     /// The bounds that a message must keep to.
@@ -68,6 +78,8 @@ impl Default for WorkerSettings {
         Self {
             slots: 1024,
             tenant_max_in_flight: None,
+            tenant_weights: HashMap::new(),
+            breaker: BreakerRules::default(),
             prefetch: 2048,
             limits: Limits::default(),
             events: EventSettings::default(),
@@ -124,6 +136,7 @@ impl Worker {
         let stopping = CancellationToken::new();
         let wake = Wake::default();
         let health = Arc::new(Health::default());
+        let (reports, reported) = Reports::channel();
         let (recorder, recording) = recorder(RecordingParts {
             services: services.clone(),
             acker: consumer.acker(),
@@ -133,8 +146,13 @@ impl Worker {
         let pipeline = Arc::new(Pipeline {
             services: services.clone(),
             admission: Admission::new(
-                settings.slots,
-                settings.tenant_max_in_flight,
+                Rules {
+                    slots: settings.slots,
+                    window: usize::from(settings.prefetch),
+                    tenant_limit: settings.tenant_max_in_flight,
+                    weights: Arc::new(settings.tenant_weights),
+                    breaker: settings.breaker,
+                },
                 stopping.clone(),
             ),
             attempter: Attempter::new(
@@ -143,6 +161,7 @@ impl Worker {
                 settings.compiler,
             ),
             recorder,
+            reports,
             in_flight: InFlight::default(),
             room: Room::new(settings.slots),
             events: settings.events,
@@ -177,6 +196,15 @@ impl Worker {
             wake: wake.clone(),
             stopping: stopping.clone(),
         };
+        let admission = pipeline.admission.clone();
+        let exchange = HealthExchange {
+            services: services.clone(),
+            reports: reported,
+            admission: admission.clone(),
+            wake: wake.clone(),
+            disable_after: settings.maintenance.disable_after,
+            stopping: stopping.clone(),
+        };
         let maintenance = Maintenance {
             services: services.clone(),
             admission: pipeline.admission.clone(),
@@ -189,6 +217,8 @@ impl Worker {
         // recording would never end.
         drop(pipeline);
         let mut loops = JoinSet::new();
+        loops.spawn(async move { admission.run().await });
+        loops.spawn(exchange.run());
         loops.spawn(intake.run(consumer));
         loops.spawn(async move { scheduler.run().await });
         loops.spawn(async move { relay.run().await });

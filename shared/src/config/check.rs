@@ -8,7 +8,7 @@ use url::Url;
 use super::settings::Profile;
 use super::source::Raw;
 use super::tracing::{self, TracingConfig};
-use super::value::{InvalidValue, amqp_urls, parse_bool};
+use super::value::{InvalidValue, amqp_urls, parse_bool, tenant_weights};
 use super::values::{Values, choice};
 use super::{
     API_KEY_FILE, ApiConfig, BrokerConfig, BrokerKind, ClientCertificate, ClientConfig, Config,
@@ -213,6 +213,11 @@ impl Values {
             slots,
             prefetch: self.integer("worker_prefetch")?.unwrap_or(twice),
             tenant_max_in_flight: self.limit("tenant_max_in_flight")?,
+            tenant_weights: self
+                .optional("tenant_weights", tenant_weights)?
+                .unwrap_or_default(),
+            breaker_failures: self.require_integer("breaker_failures")?,
+            breaker_open_max: self.duration("breaker_open_max")?,
             max_payload_bytes: self.bytes("max_payload_bytes")?,
             poison_after: self.require_integer("poison_after")?,
             disable_after: self.duration("disable_after")?,

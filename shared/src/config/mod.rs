@@ -13,12 +13,14 @@ mod tracing;
 pub mod value;
 mod values;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use url::Url;
 
+use crate::domain::id::TenantId;
 use crate::domain::secret::Secret;
 use crate::egress::EgressPolicy;
 use crate::resolver::Resolver;
@@ -152,6 +154,12 @@ pub struct WorkerConfig {
     pub prefetch: u16,
     /// The most attempts in flight for one tenant. `None`: no limit except the slots.
     pub tenant_max_in_flight: Option<usize>,
+    /// The weights of tenants in their shares of the slots; 1 for those that are not named.
+    pub tenant_weights: HashMap<TenantId, f64>,
+    /// The failures in a row that open an endpoint's circuit breaker. 0: none ever opens.
+    pub breaker_failures: u32,
+    /// The longest that a circuit breaker stays open between two probes.
+    pub breaker_open_max: Duration,
     /// Larger messages are dead letters.
     pub max_payload_bytes: usize,
     /// A message that came back so often is poison.

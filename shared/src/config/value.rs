@@ -1,6 +1,9 @@
 //! Values as they are written: durations (`10s`, `1h30m`), sizes (`1MiB`), numbers.
 
+use std::collections::HashMap;
 use std::time::Duration;
+
+use crate::domain::id::TenantId;
 
 /// What is wrong with a value and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -86,6 +89,38 @@ pub fn parse_bool(text: &str) -> Result<bool, InvalidValue> {
         "false" | "no" | "off" | "0" => Ok(false),
         _ => Err(InvalidValue("must be true or false".to_owned())),
     }
+}
+
+/// The bounds of a tenant's weight.
+const WEIGHTS: std::ops::RangeInclusive<f64> = 0.01..=100.0;
+
+/// Parses the weights of tenants, such as `acme=3, beta=0.5`.
+///
+/// # Errors
+/// What to write.
+pub fn tenant_weights(text: &str) -> Result<HashMap<TenantId, f64>, InvalidValue> {
+    let mut weights = HashMap::new();
+    for part in text
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+    {
+        let read = part.split_once('=').and_then(|(tenant, weight)| {
+            let tenant = TenantId::parse(tenant.trim()).ok()?;
+            let weight = weight.trim().parse::<f64>().ok()?;
+            WEIGHTS.contains(&weight).then_some((tenant, weight))
+        });
+        let Some((tenant, weight)) = read else {
+            return Err(InvalidValue(format!(
+                "must be a list such as acme=3, beta=0.5, with weights from 0.01 to 100; \
+                 `{part}` is not `tenant=weight`"
+            )));
+        };
+        if weights.insert(tenant, weight).is_some() {
+            return Err(InvalidValue(format!("names the tenant of `{part}` twice")));
+        }
+    }
+    Ok(weights)
 }
 
 /// The URLs of a list such as `amqp://a/,amqp://b/`. A comma that no `amqp://` or `amqps://`

@@ -299,6 +299,34 @@ impl Store {
         Ok(count.unsigned_abs())
     }
 
+    /// How many deliveries of its endpoint were parked before this one and are parked still;
+    /// counted up to `most`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn parked_before(&self, delivery: &Delivery, most: u32) -> Result<u64, StoreError> {
+        // The limit within, because one of a million rows would otherwise cost reading them all.
+        const SQL: &str = "-- deliveries.parked_before
+            SELECT count(*) FROM (
+                SELECT 1 AS one FROM deliveries
+                WHERE wait = 'parked' AND endpoint_id = $1
+                    AND (created_at < $2 OR (created_at = $2 AND id < $3))
+                LIMIT $4
+            ) AS before";
+        let params = vec![
+            Param::text(delivery.endpoint_id.as_str()),
+            Param::time(delivery.created_at),
+            Param::uuid(delivery.id.0),
+            Param::count(most),
+        ];
+        let answer = self.driver.read(SQL, params).await?;
+        answer
+            .rows
+            .into_iter()
+            .next()
+            .map_or(Ok(0), |row| row.reader("deliveries").total())
+    }
+
     /// Counts pending deliveries, for gauges.
     ///
     /// # Errors

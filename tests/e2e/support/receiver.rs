@@ -171,7 +171,7 @@ async fn answer(State(seen): State<Arc<Mutex<Seen>>>, request: Request) -> Respo
         .and_then(|id| id.to_str().ok())
         .unwrap_or_default()
         .to_owned();
-    let (nth, down, programmed) = {
+    let (nth, first, down, programmed) = {
         let mut seen = seen.lock().expect("seen");
         let nth = seen.counts.entry((path.clone(), id)).or_default();
         *nth += 1;
@@ -191,9 +191,15 @@ async fn answer(State(seen): State<Arc<Mutex<Seen>>>, request: Request) -> Respo
             at,
             wall,
         };
+        let first = !seen.requests.iter().any(|one| one.path == path);
         seen.requests.push(request.clone());
         let answerer = seen.answers.get(&path).map(Arc::clone);
-        (nth, seen.down, answerer.map(|answerer| (answerer, request)))
+        (
+            nth,
+            first,
+            seen.down,
+            answerer.map(|answerer| (answerer, request)),
+        )
     };
     if down {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
@@ -217,6 +223,12 @@ async fn answer(State(seen): State<Arc<Mutex<Seen>>>, request: Request) -> Respo
         }
         "hang" => std::future::pending().await,
         "retry-after" if nth == 1 => (
+            StatusCode::TOO_MANY_REQUESTS,
+            [(header::RETRY_AFTER, number().to_string())],
+        )
+            .into_response(),
+        // The first request of all to the path, whichever delivery it is of.
+        "pause" if first => (
             StatusCode::TOO_MANY_REQUESTS,
             [(header::RETRY_AFTER, number().to_string())],
         )

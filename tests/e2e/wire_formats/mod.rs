@@ -31,8 +31,13 @@ impl Scene {
     }
 
     pub(crate) async fn on(backend: Backend) -> Self {
+        Self::with(backend, &[]).await
+    }
+
+    /// With further environment.
+    pub(crate) async fn with(backend: Backend, environment: &[(&str, &str)]) -> Self {
         let place = Place::new(backend).await;
-        let up = Process::start(&place, &["up"]).await;
+        let up = Process::start_with(&place, &["up"], environment).await;
         Self {
             api: Api::of(&up),
             receiver: Receiver::start().await,

@@ -40,9 +40,4 @@ impl Pace {
         self.next_turn = turn + Duration::from_secs_f64(1.0 / rate.clamp(RATES.0, RATES.1));
         Some(turn)
     }
-
-    /// How far off the next turn is.
-    pub(crate) fn ahead(&self) -> Duration {
-        self.next_turn.duration_since(Instant::now())
-    }
 }

@@ -16,6 +16,8 @@ use crate::pipeline::wake::Wake;
 
 /// How often the gauges are read.
 const GAUGES: Duration = Duration::from_secs(5);
+/// The pause between two looks is at least this many times as long as a look took.
+const GAUGES_SHARE: u32 = 100;
 /// How often the endpoints' health is written down.
 const HEALTH: Duration = Duration::from_secs(5);
 /// How often replays are looked for.
@@ -27,6 +29,9 @@ const REPLAY_AHEAD: u32 = 5_000;
 const RETENTION: Duration = Duration::from_secs(60);
 /// The least pause between two steps of removing.
 const RETENTION_PAUSE: Duration = Duration::from_millis(50);
+/// How long it is remembered that an endpoint recovered: much longer than any worker takes to read
+/// it.
+const CLEAR_HEALTH: Duration = Duration::from_secs(3600);
 /// How often tables for the attempts of the coming days are created; they exist for a week ahead.
 const PARTITIONS: Duration = Duration::from_secs(3600);
 /// The most rows removed or replayed in one step: a few milliseconds' work for the database.
@@ -85,8 +90,12 @@ impl Maintenance {
     }
 
     async fn run_gauges(&self) {
-        every(&self.stopping, GAUGES, || async {
+        until_stopped(&self.stopping, || async {
+            let begun = Instant::now();
             self.note("the gauges", self.gauges().await);
+            // Counting a million rows takes longer than counting none. Whatever waits, the gauges
+            // cost the store at most a hundredth of its time.
+            GAUGES.max(begun.elapsed() * GAUGES_SHARE)
         })
         .await;
     }
@@ -169,11 +178,14 @@ impl Maintenance {
         let (enabled, disabled) = self.services.store.endpoint_counts().await?;
         // The one number comes from this worker's memory, the other from the store, at different
         // times: without the bound the difference below could be negative.
-        let limited = (self.admission.limited() as u64).min(enabled);
+        let (limited, open) = self.admission.counts();
+        let open = (open as u64).min(enabled);
+        let limited = (limited as u64).min(enabled - open);
         let endpoints = &self.services.metrics.endpoints;
         endpoints
             .with_label_values(&["admitting"])
-            .set(gauge(enabled - limited));
+            .set(gauge(enabled - limited - open));
+        endpoints.with_label_values(&["open"]).set(gauge(open));
         endpoints
             .with_label_values(&["limited"])
             .set(gauge(limited));
@@ -262,8 +274,15 @@ impl Maintenance {
                 break;
             }
         }
-        if !self.stopping.is_cancelled() {
-            self.services.store.remove_partitions(before).await?;
+        if self.stopping.is_cancelled() {
+            return Ok(());
+        }
+        self.services.store.remove_partitions(before).await?;
+        // Small tables: a row for each endpoint that is not well.
+        let idle = now.before(CLEAR_HEALTH);
+        while !self.stopping.is_cancelled()
+            && self.services.store.remove_clear_health(idle, STEP).await? == u64::from(STEP)
+        {
         }
         Ok(())
     }

@@ -5,7 +5,7 @@
 //!    due first, up to 500 at a time and no more than admission can use. Looked for when this
 //!    worker has recorded something that is due earlier, and every 250 ms for what others recorded;
 //!    after a step that found work, 20 ms later. Deliveries that have expired are finished first.
-//! 2. **Parked** (`run_parked`): every 200 ms, for each enabled endpoint as many as it has room
+//! 2. **Parked** (`run_parked`): every 200 ms, or less often where looking takes long, for each enabled endpoint as many as it has room
 //!    for, the oldest first, beginning with another endpoint each time. Leases that this worker
 //!    dropped without a result are released before.
 //! 3. **Orphans** (`run_orphans`): every second, pending deliveries of deleted endpoints fail
@@ -36,10 +36,12 @@ use std::time::Duration;
 use posthaste_shared::domain::delivery::{Delivery, DeliveryState, FailureReason, Hold};
 use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::time::Timestamp;
-use posthaste_shared::error::causes_of;
+use posthaste_shared::repeat::{until_stopped, until_stopped_or_woken};
 use posthaste_shared::store::claims::Claimed;
+use posthaste_shared::store::outage::away;
 use posthaste_shared::store::record::Before;
 use posthaste_shared::store::{Store, StoreError};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::conclude;
@@ -59,8 +61,15 @@ const POLL: Duration = Duration::from_millis(250);
 const PAUSE: Duration = Duration::from_millis(20);
 /// How often parked deliveries are looked at.
 const PARKED: Duration = Duration::from_millis(200);
+/// The pause between two looks in vain is at least this many times as long as a look took, up to
+/// [`PARKED_MOST`].
+const PARKED_SHARE: u32 = 20;
+/// The longest pause between two looks.
+const PARKED_MOST: Duration = Duration::from_secs(2);
 /// How often deliveries of deleted endpoints are looked for.
 const ORPHANS: Duration = Duration::from_secs(1);
+/// How long after an error the store is asked again.
+const AGAIN: Duration = Duration::from_secs(1);
 /// The most deliveries taken in one step.
 const STEP: u32 = 500;
 
@@ -90,45 +99,42 @@ impl Scheduler {
 
     /// Looks after due retries, schedules and expiries until told to stop.
     pub async fn run_due(&self) {
-        while !self.stopping.is_cancelled() {
-            let pause = match self.due_step().await {
+        // A short pause after the wake-up: what one batch of results makes due is then taken in one
+        // step.
+        let woken = || async {
+            self.wake.until_due_changes().await;
+            tokio::time::sleep(PAUSE).await;
+        };
+        until_stopped_or_woken(&self.stopping, woken, || async {
+            match self.due_step().await {
                 Ok(done) if done > 0 => PAUSE,
                 Ok(_) => self.until_next().await,
                 Err(error) => self.failed("due deliveries", &error),
-            };
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                // A short pause after the wake-up: what one batch of results makes due is then
-                // taken in one step.
-                () = self.wake.until_due_changes() => tokio::time::sleep(PAUSE).await,
-                () = self.stopping.cancelled() => {}
             }
-        }
+        })
+        .await;
     }
 
     /// Looks after parked deliveries until told to stop.
     pub async fn run_parked(&self) {
-        while !self.stopping.is_cancelled() {
-            let pause = match self.parked_step().await {
-                Ok(0) => PARKED,
+        until_stopped(&self.stopping, || async {
+            let begun = Instant::now();
+            match self.parked_step().await {
+                // A look at thousands of endpoints with parked work takes longer than at none, and
+                // must not keep the store busy.
+                Ok(0) => PARKED.max(begun.elapsed() * PARKED_SHARE).min(PARKED_MOST),
                 Ok(_) => PAUSE,
                 Err(error) => self.failed("parked deliveries", &error),
-            };
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = self.stopping.cancelled() => {}
             }
-        }
+        })
+        .await;
     }
 
     /// Fails what waits for endpoints that were deleted, until told to stop.
     pub async fn run_orphans(&self) {
-        while !self.stopping.is_cancelled() {
-            let pause = match self
-                .store
-                .fail_orphans(self.pipeline.services.clock.now(), STEP)
-                .await
-            {
+        until_stopped(&self.stopping, || async {
+            let now = self.pipeline.services.clock.now();
+            match self.store.fail_orphans(now, STEP).await {
                 Ok(orphans) => {
                     self.ended(&orphans);
                     if orphans.len() == STEP as usize {
@@ -138,12 +144,9 @@ impl Scheduler {
                     }
                 }
                 Err(error) => self.failed("deliveries of deleted endpoints", &error),
-            };
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = self.stopping.cancelled() => {}
             }
-        }
+        })
+        .await;
     }
 
     /// One look at what is due: expiries, then attempts. Returns how many deliveries it moved.
@@ -321,12 +324,7 @@ impl Scheduler {
     }
 
     fn failed(&self, what: &str, error: &StoreError) -> Duration {
-        self.pipeline.services.metrics.store_errors.inc();
-        tracing::warn!(
-            %error,
-            cause = causes_of(error),
-            "the store does not answer; {what} wait for it"
-        );
-        Duration::from_secs(1)
+        away(&self.pipeline.services.metrics, what, error);
+        AGAIN
     }
 }

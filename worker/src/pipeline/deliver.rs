@@ -10,6 +10,7 @@ use futures::FutureExt as _;
 use posthaste_shared::broker::DeadReason;
 use posthaste_shared::domain::attempt::Attempt;
 use posthaste_shared::domain::delivery::{DeliveryState, FailureReason, Hold};
+use posthaste_shared::domain::health::HealthChange;
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::services::Services;
 use posthaste_shared::store::record::Record;
@@ -19,12 +20,15 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use crate::attempt::{AttemptEnd, Attempter, FinishedAttempt};
+use crate::pipeline::admit::breaker::Change;
+use crate::pipeline::admit::end::End;
 use crate::pipeline::admit::{Admission, Admitted, From, Permit};
 use crate::pipeline::conclude::{self, EventSettings};
 use crate::pipeline::dead_letter::dead_letter;
 use crate::pipeline::decide::{AttemptFacts, decide};
 use crate::pipeline::job::{AckHandle, InFlight, Job};
 use crate::pipeline::record::{Finished, Recorder};
+use crate::pipeline::reports::Reports;
 use crate::pipeline::room::Room;
 use crate::pipeline::spans;
 use crate::wire::Subject;
@@ -44,6 +48,8 @@ pub struct Pipeline {
     pub attempter: Attempter,
     /// Takes results, to be recorded in the store.
     pub recorder: Recorder,
+    /// Takes reports of endpoints' health, for the other workers and for people.
+    pub reports: Reports,
     /// The deliveries and messages that are in flight in this worker.
     pub in_flight: InFlight,
     /// Bounds the deliveries of large notifications that are held in memory.
@@ -110,11 +116,11 @@ impl Pipeline {
         let permit = self.admit(job).await?;
         // Waiting for admission took time.
         let begun = self.refuse_expired(job)?;
-        let finished = self.exchange(job, begun, span).await;
+        // Where there is no attempt the permit is dropped, which says nothing about the endpoint.
+        let finished = self.exchange(job, begun, span).await?;
         // The slot is for the request alone. The recorder may have to wait for the store, and other
         // endpoints must not wait with it.
-        drop(permit);
-        let finished = finished?;
+        self.release(job, permit, &finished);
         let verdict = decide(
             &finished.outcome,
             &job.endpoint.retry,
@@ -159,7 +165,7 @@ impl Pipeline {
         let from = if matches!(job.ack, AckHandle::Lease(_)) {
             From::Store
         } else {
-            From::Broker
+            From::broker(job.notification.priority)
         };
         // Waiting longer than until the expiry would be of no use.
         let limit = job
@@ -210,13 +216,60 @@ impl Pipeline {
             AttemptEnd::Busy => {
                 // Parked alone, it would be released at the next look, at most 200 ms later, and
                 // find the script as busy as now.
-                self.admission.pause(&job.endpoint.id, SCRIPT_PAUSE);
+                self.admission
+                    .pause(&job.endpoint.id, SCRIPT_PAUSE, Hold::Scripts);
                 Err(self.park(job, Hold::Scripts))
             }
             AttemptEnd::TooSoon(rate) => {
                 self.admission.cap_rate(&job.endpoint.id, Some(rate));
                 Err(Ending::untried(conclude::parked(Hold::RateLimit)))
             }
+        }
+    }
+
+    /// Frees the slot, and tells admission how the endpoint does.
+    fn release(&self, job: &Job, permit: Permit, finished: &FinishedAttempt) {
+        let end = End::of(
+            &finished.outcome,
+            finished.status_code,
+            finished.duration,
+            rand::random(),
+        );
+        let Some(end) = end else {
+            return;
+        };
+        let endpoint = &job.endpoint.id;
+        if let Some(pause) = end.pause {
+            self.reports.put(HealthChange::Paused {
+                endpoint: endpoint.clone(),
+                until: finished.over.after(pause),
+            });
+        }
+        let Some(change) = permit.ended(end) else {
+            return;
+        };
+        let error = finished.outcome.error().map(|error| error.text.as_str());
+        self.reports.put(health_change(job, finished, change));
+        match change {
+            Change::Opened {
+                first: true,
+                failures,
+                ..
+            } => tracing::warn!(
+                endpoint.id = %endpoint,
+                failures,
+                error,
+                "the endpoint fails: it gets only a probe now and then until it answers again"
+            ),
+            Change::Opened { length, .. } => tracing::debug!(
+                endpoint.id = %endpoint,
+                next_probe_in = ?length,
+                "the endpoint still fails"
+            ),
+            Change::Closed => tracing::info!(
+                endpoint.id = %endpoint,
+                "the endpoint answers again"
+            ),
         }
     }
 
@@ -385,6 +438,32 @@ impl Pipeline {
                 "the attempt failed"
             ),
         }
+    }
+}
+
+/// What the other workers, and people, are to know of a breaker's change.
+fn health_change(job: &Job, finished: &FinishedAttempt, change: Change) -> HealthChange {
+    let endpoint = job.endpoint.id.clone();
+    let error = finished.outcome.error();
+    let last_error = error.map_or_else(String::new, |error| error.text.clone());
+    match change {
+        Change::Opened {
+            length,
+            first: true,
+            failures,
+        } => HealthChange::Opened {
+            endpoint,
+            until: finished.over.after(length),
+            failures,
+            last_error,
+            types: vec![job.delivery.kind.clone()],
+        },
+        Change::Opened { length, .. } => HealthChange::Renewed {
+            endpoint,
+            until: finished.over.after(length),
+            last_error,
+        },
+        Change::Closed => HealthChange::Recovered { endpoint },
     }
 }
 

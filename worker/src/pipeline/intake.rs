@@ -10,8 +10,8 @@ use posthaste_shared::broker::{Consumer, DeadReason, Incoming, Message, Tag};
 use posthaste_shared::domain::delivery::{Delivery, DeliveryState, FailureReason, Hold, Wait};
 use posthaste_shared::domain::id::{DeliveryId, NotificationId, TenantId};
 use posthaste_shared::domain::notification::{Notification, Origin};
-use posthaste_shared::error::causes_of;
 use posthaste_shared::store::notifications::LookUp;
+use posthaste_shared::store::outage::until_answered;
 use posthaste_shared::store::record::Before;
 use posthaste_shared::store::{Store, StoreError};
 use posthaste_shared::telemetry::metrics::Source;
@@ -252,21 +252,8 @@ impl Intake {
     /// need be.
     async fn look_up(&self, works: &[Work]) -> (Known, Arc<EndpointSet>) {
         let ids: Vec<_> = works.iter().map(Work::id).collect();
-        let mut backoff = Reconnect::default();
-        loop {
-            match self.try_look_up(&ids).await {
-                Ok(found) => return found,
-                Err(error) => {
-                    self.pipeline.services.metrics.store_errors.inc();
-                    tracing::warn!(
-                        %error,
-                        cause = causes_of(&error),
-                        "the store does not answer; taking messages waits for it"
-                    );
-                    tokio::time::sleep(backoff.next()).await;
-                }
-            }
-        }
+        let metrics = &self.pipeline.services.metrics;
+        until_answered(metrics, "messages", || self.try_look_up(&ids)).await
     }
 
     async fn try_look_up(

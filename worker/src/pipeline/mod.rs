@@ -16,6 +16,7 @@ pub mod health;
 pub mod intake;
 pub mod job;
 pub mod record;
+pub mod reports;
 pub mod room;
 pub mod route;
 mod spans;

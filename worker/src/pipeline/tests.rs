@@ -29,11 +29,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::admit::Admission;
+use super::admit::policy::Rules;
 use super::conclude::{self, EventSettings};
 use super::deliver::Pipeline;
 use super::health::Health;
 use super::job::{AckHandle, InFlight, Job, PendingMessage};
 use super::record::{RecordingParts, recorder};
+use super::reports::Reports;
 use super::room::Room;
 use super::wake::Wake;
 use crate::attempt::Attempter;
@@ -102,9 +104,10 @@ async fn bench() -> Bench {
     let sender = Sender::with_resolver(EgressPolicy::default(), &Resolver::new(&[])).unwrap();
     let pipeline = Pipeline {
         services: services.clone(),
-        admission: Admission::new(4, None, CancellationToken::new()),
+        admission: Admission::new(Rules::of_slots(4), CancellationToken::new()),
         attempter: Attempter::new(sender, Arc::clone(&services.clock), Compiler::in_threads()),
         recorder,
+        reports: Reports::channel().0,
         in_flight: InFlight::default(),
         room: Room::new(4),
         events: EventSettings::default(),

@@ -8,6 +8,7 @@ use axum::extract::State;
 use posthaste_shared::domain::attempt::Attempt;
 use posthaste_shared::domain::delivery::{Delivery, DeliveryState, FailureReason, Hold, Wait};
 use posthaste_shared::domain::endpoint::{DisabledReason, Endpoint, EndpointStatus};
+use posthaste_shared::domain::health::EndpointHealth;
 use posthaste_shared::domain::id::{DeliveryId, NotificationId};
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::domain::view::{AttemptView, DeliveryView, EndpointView};
@@ -21,6 +22,8 @@ use crate::http::problem::Problem;
 use crate::http::request::extract::{Id, Params};
 use crate::http::state::Api;
 
+/// How far the deliveries before a parked one are counted.
+const MAX_COUNTED: u32 = 100_000;
 /// The most deliveries of a notification that are explained in one answer: each costs two visits to
 /// the store.
 const MAX_EXPLAINED: usize = 50;
@@ -129,12 +132,22 @@ async fn explanation(
 ) -> Result<DeliveryExplanation, Problem> {
     let endpoint = api.store.endpoint(&delivery.endpoint_id).await?;
     let now = api.clock.now();
+    let queue = match delivery.state {
+        DeliveryState::Pending(Wait::Parked { .. }) => Queue {
+            before: api.store.parked_before(delivery, MAX_COUNTED).await?,
+            health: api
+                .store
+                .endpoint_health(&delivery.endpoint_id, now)
+                .await?,
+        },
+        _ => Queue::default(),
+    };
     let lease_until = match delivery.state {
         DeliveryState::Pending(Wait::InFlight { lease_until }) => Some(lease_until),
         _ => None,
     };
     Ok(DeliveryExplanation {
-        summary: summary(delivery, endpoint.as_ref(), now),
+        summary: summary(delivery, endpoint.as_ref(), &queue, now),
         delivery: DeliveryView::from(delivery),
         lease_until,
         endpoint: endpoint.map(|endpoint| EndpointView::of(&endpoint, now)),
@@ -142,9 +155,23 @@ async fn explanation(
     })
 }
 
+/// What a parked delivery waits behind.
+#[derive(Debug, Default)]
+struct Queue {
+    /// How many of its endpoint were parked before it, up to [`MAX_COUNTED`].
+    before: u64,
+    /// What keeps its endpoint from being called.
+    health: Option<EndpointHealth>,
+}
+
 /// The state in sentences.
-fn summary(delivery: &Delivery, endpoint: Option<&Endpoint>, now: Timestamp) -> String {
-    let mut sentences = vec![state(delivery, endpoint, now)];
+fn summary(
+    delivery: &Delivery,
+    endpoint: Option<&Endpoint>,
+    queue: &Queue,
+    now: Timestamp,
+) -> String {
+    let mut sentences = vec![state(delivery, endpoint, queue, now)];
     let attempts = delivery.attempt_count;
     sentences.push(match attempts {
         0 => "No attempt was made.".to_owned(),
@@ -190,7 +217,12 @@ fn summary(delivery: &Delivery, endpoint: Option<&Endpoint>, now: Timestamp) -> 
     sentences.join(" ")
 }
 
-fn state(delivery: &Delivery, endpoint: Option<&Endpoint>, now: Timestamp) -> String {
+fn state(
+    delivery: &Delivery,
+    endpoint: Option<&Endpoint>,
+    queue: &Queue,
+    now: Timestamp,
+) -> String {
     match &delivery.state {
         DeliveryState::Delivered { at } => format!("Delivered at {}.", second(*at)),
         DeliveryState::Failed { at, reason } => {
@@ -225,11 +257,12 @@ fn state(delivery: &Delivery, endpoint: Option<&Endpoint>, now: Timestamp) -> St
                 due("The first attempt", *due_at, now)
             )
         }
-        DeliveryState::Pending(Wait::Parked { why }) => parked(*why, endpoint),
+        DeliveryState::Pending(Wait::Parked { why }) => parked(*why, endpoint, queue, now),
     }
 }
 
-fn parked(why: Hold, endpoint: Option<&Endpoint>) -> String {
+fn parked(why: Hold, endpoint: Option<&Endpoint>, queue: &Queue, now: Timestamp) -> String {
+    let before = before(queue.before);
     match (why, endpoint) {
         // Whatever held it first: now this does.
         (
@@ -257,29 +290,81 @@ fn parked(why: Hold, endpoint: Option<&Endpoint>) -> String {
             });
             format!(
                 "It waits: its endpoint has as many requests in flight as max_in_flight \
-                     allows{limit}."
+                 allows{limit}, or as it answers well: {before}."
             )
         }
-        (Hold::RateLimit, _) => "It waits for its turn under the endpoint's \
-                                 rate_limit_per_second."
-            .to_owned(),
-        (Hold::Slots, _) => "It waits: every slot of the worker was taken.".to_owned(),
-        (Hold::Tenant, _) => "It waits: its tenant has as many requests in flight as the setting \
-             tenant_max_in_flight allows."
-            .to_owned(),
+        (Hold::RateLimit, endpoint) => {
+            let rate = endpoint.and_then(|endpoint| endpoint.rate_limit_per_second);
+            let limit = rate.map_or_else(String::new, |rate| format!(" of {rate}/s"));
+            let time = rate
+                .filter(|_| queue.before < u64::from(MAX_COUNTED))
+                .map_or_else(String::new, |rate| {
+                    let left = Duration::from_secs_f64((queue.before as f64 / rate).min(1e9));
+                    format!(", about {}", shown(left))
+                });
+            format!("It waits for its endpoint's rate limit{limit}: {before}{time}.")
+        }
+        (Hold::Slots, _) => {
+            format!("It waits: every slot of the worker was taken: {before}.")
+        }
+        (Hold::Tenant, _) => {
+            format!(
+                "It waits: its tenant has as many requests in flight as the setting \
+                 tenant_max_in_flight allows: {before} for this endpoint."
+            )
+        }
         (Hold::Scripts, _) => {
             "It waits for its endpoint's script: as many scripts run as are allowed, the script \
              is still being compiled, or earlier calls of it cannot be stopped. No attempt is used \
              up."
             .to_owned()
         }
-        (Hold::Breaker, _) => "It waits: its endpoint fails, and its circuit breaker is open. A \
-                               single request tries the endpoint from time to time; once one \
-                               succeeds, what waits is sent."
-            .to_owned(),
-        (Hold::RetryAfter, _) => {
-            "It waits: its endpoint asked for a pause, by Retry-After.".to_owned()
+        (Hold::Breaker, _) => {
+            let unhealthy = queue.health.as_ref().and_then(|one| one.unhealthy.as_ref());
+            unhealthy.map_or_else(
+                || {
+                    format!(
+                        "It waited because its endpoint failed. The endpoint answers again, so it \
+                         is sent soon: {before}."
+                    )
+                },
+                |unhealthy| {
+                    format!(
+                        "It waits: its endpoint has failed {} times in a row since {}, so a single \
+                         request tries it from time to time, next {}. Once one succeeds, what \
+                         waits is sent: {before}.",
+                        unhealthy.failures,
+                        second(unhealthy.since),
+                        ahead(unhealthy.open_until, now)
+                    )
+                },
+            )
         }
+        (Hold::RetryAfter, _) => {
+            let until = queue.health.as_ref().and_then(|one| one.paused_until);
+            let until = until.map_or_else(
+                || ", which is over".to_owned(),
+                |until| format!(" until {} ({})", second(until), ahead(until, now)),
+            );
+            format!("It waits: its endpoint asked for a pause, by Retry-After{until}: {before}.")
+        }
+    }
+}
+
+/// `1,204 before it`, with thousands apart.
+fn before(count: u64) -> String {
+    let digits = count.to_string();
+    let mut shown = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            shown.push(',');
+        }
+        shown.push(digit);
+    }
+    match count {
+        0 => "none before it".to_owned(),
+        _ if count >= u64::from(MAX_COUNTED) => format!("{shown} or more before it"),
+        _ => format!("{shown} before it"),
     }
 }
 
@@ -340,6 +425,7 @@ fn shown(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use posthaste_shared::domain::health::Unhealthy;
     use posthaste_shared::domain::id::{EndpointId, NotificationType, TenantId};
     use posthaste_shared::domain::notification::Origin;
     use posthaste_shared::domain::wire_format::WireFormat;
@@ -378,11 +464,25 @@ mod tests {
     #[test]
     fn says_what_a_delivery_waits_for() {
         let now = at("2026-01-01T00:00:10Z");
+        let queue = Queue {
+            before: 1_204,
+            health: Some(EndpointHealth {
+                endpoint: EndpointId::parse("ep_1").unwrap(),
+                unhealthy: Some(Unhealthy {
+                    since: at("2026-01-01T00:00:00Z"),
+                    open_until: at("2026-01-01T00:00:18Z"),
+                    failures: 12,
+                    last_error: "the endpoint answered 503".to_owned(),
+                    types: Vec::new(),
+                }),
+                paused_until: Some(at("2026-01-01T00:00:40Z")),
+            }),
+        };
         let retry = pending(Wait::Retry {
             due_at: at("2026-01-01T00:00:14Z"),
         });
         assert_eq!(
-            summary(&retry, None, now),
+            summary(&retry, None, &queue, now),
             "The next attempt is due at 2026-01-01T00:00:14Z, in 4 s (a retry). 2 attempts were \
              made. \
              The last error: the endpoint answered 503. It expires at 2026-01-01T01:00:00Z (in 59 \
@@ -391,12 +491,25 @@ mod tests {
         );
         let lost = pending(Wait::InFlight { lease_until: now });
         assert!(
-            summary(&lost, None, now).starts_with("A worker leased it and did not report back")
+            summary(&lost, None, &queue, now)
+                .starts_with("A worker leased it and did not report back")
         );
         let parked = pending(Wait::Parked { why: Hold::Slots });
-        assert!(summary(&parked, None, now).starts_with("It waits: every slot of the worker"));
+        assert!(
+            summary(&parked, None, &queue, now).starts_with("It waits: every slot of the worker")
+        );
         let why = Hold::RetryAfter;
         let paused = pending(Wait::Parked { why });
-        assert!(summary(&paused, None, now).starts_with("It waits: its endpoint asked for a"));
+        assert!(summary(&paused, None, &queue, now).starts_with(
+            "It waits: its endpoint asked for a pause, by Retry-After until 2026-01-01T00:00:40Z \
+             (in 30 s): 1,204 before it."
+        ));
+        let why = Hold::Breaker;
+        let broken = pending(Wait::Parked { why });
+        assert!(summary(&broken, None, &queue, now).starts_with(
+            "It waits: its endpoint has failed 12 times in a row since 2026-01-01T00:00:00Z, so a \
+             single request tries it from time to time, next in 8 s. Once one succeeds, what waits \
+             is sent: 1,204 before it."
+        ));
     }
 }

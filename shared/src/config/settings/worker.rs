@@ -39,6 +39,40 @@ pub(super) const SETTINGS: &[Setting] = &[
     )
     .default("0"),
     Setting::new(
+        "tenant_weights",
+        "POSTHASTE_TENANT_WEIGHTS",
+        Kind::Text,
+        UsedBy::Worker,
+        "How the slots of a worker are shared between tenants while there are not enough for all: \
+         `acme=3, beta=0.5` gives `acme` three times and `beta` half as many as every other \
+         tenant. From 0.01 to 100; 1 for tenants that are not named.",
+    ),
+    Setting::new(
+        "breaker_failures",
+        "POSTHASTE_BREAKER_FAILURES",
+        Kind::Integer {
+            min: 0,
+            max: 10_000,
+        },
+        UsedBy::Worker,
+        "After this many failures in a row, or when half of at least 20 attempts within 10 s \
+         failed, an endpoint gets only a probe now and then until it answers again; its other \
+         work waits, parked, and uses up no attempt. A time-out counts as two. 0: never.",
+    )
+    .default("10"),
+    Setting::new(
+        "breaker_open_max",
+        "POSTHASTE_BREAKER_OPEN_MAX",
+        Kind::Duration {
+            min_seconds: 1,
+            max_seconds: HOUR,
+        },
+        UsedBy::Worker,
+        "The longest time between two probes of an endpoint that fails. The first probe comes \
+         after 1 s; the time doubles with each that fails.",
+    )
+    .default("30s"),
+    Setting::new(
         "max_payload_bytes",
         "POSTHASTE_MAX_PAYLOAD_BYTES",
         Kind::Bytes {

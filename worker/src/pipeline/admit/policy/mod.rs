@@ -1,0 +1,494 @@
+//! The policy of admission: what goes, what waits and what is parked. Pure: every event comes with
+//! its time, and the answer is a list of decisions. `W` is whatever stands for a delivery in line.
+
+mod block;
+#[cfg(test)]
+mod simulation;
+mod stored;
+#[cfg(test)]
+mod tests;
+mod turns;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use posthaste_shared::domain::delivery::Hold;
+use posthaste_shared::domain::id::{EndpointId, TenantId};
+use slab::Slab;
+
+use crate::pipeline::admit::breaker::{BreakerRules, Change, Verdict};
+use crate::pipeline::admit::end::End;
+use crate::pipeline::admit::lane::{Lane, Recent, Waiter};
+use crate::pipeline::admit::terms::{From, Moment};
+
+/// How often work in line is looked at.
+const TICK: Duration = Duration::from_millis(50);
+/// How many endpoints in vain are tried for a free slot: one event must not cost more the more
+/// endpoints are stuck. The next look tries the others.
+const TRIES: usize = 16;
+
+/// What admission keeps to.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// The most requests in flight, 1 to 65,536.
+    pub slots: usize,
+    /// The most messages of the broker that the worker holds.
+    pub window: usize,
+    /// The most requests of one tenant. `None`: no limit but its share.
+    pub tenant_limit: Option<usize>,
+    /// The weights of tenants in their shares; 1 for those that are not in it.
+    pub weights: Arc<HashMap<TenantId, f64>>,
+    /// When breakers open.
+    pub breaker: BreakerRules,
+}
+
+impl Rules {
+    /// For a number of slots, with the defaults for everything else.
+    #[must_use]
+    pub fn of_slots(slots: usize) -> Self {
+        Self {
+            slots,
+            window: slots.saturating_mul(2),
+            tenant_limit: None,
+            weights: Arc::default(),
+            breaker: BreakerRules::default(),
+        }
+    }
+}
+
+/// An endpoint as an arrival finds it.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms<'a> {
+    /// The endpoint.
+    pub endpoint: &'a EndpointId,
+    /// The tenant that owns it.
+    pub tenant: &'a TenantId,
+    /// The most requests that this worker may have under way to it. 0: none, others have them.
+    pub max_in_flight: usize,
+    /// Its own rate limit.
+    pub rate: Option<f64>,
+}
+
+/// The answer to an arrival.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// It goes, and has a slot of this lane.
+    Go(usize),
+    /// It is to be parked.
+    Park(Hold),
+    /// It is in line, under this ticket, in this lane.
+    Line(usize, u64),
+}
+
+/// What becomes of work in line.
+#[derive(Debug)]
+pub enum Decision<W> {
+    /// It goes, and has a slot of this lane.
+    Go(W, usize),
+    /// It is to be parked.
+    Park(W, Hold),
+}
+
+/// Why nothing of a lane goes now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Block {
+    /// Its own limit.
+    Own,
+    /// Its next turn under its rate has not come.
+    Turn,
+    /// No slot is free.
+    Slots,
+    /// It has its share of the slots.
+    Share,
+    /// Its tenant has what it may have.
+    Tenant,
+}
+
+#[derive(Debug)]
+struct Tenant {
+    id: TenantId,
+    weight: f64,
+    in_flight: usize,
+    /// Lanes that are its own.
+    lanes: usize,
+    /// Those of its lanes that wait for something shared, in turn.
+    ring: VecDeque<usize>,
+    /// Its place among the tenants: grows with each request, more slowly with a higher weight.
+    time: u64,
+    /// When a request of it last ended, or the first began.
+    progress: Moment,
+}
+
+/// The state of admission.
+#[derive(Debug)]
+pub struct Policy<W> {
+    rules: Rules,
+    in_flight: usize,
+    waiting_fresh: usize,
+    waiting_stored: usize,
+    lanes: Slab<Lane<W>>,
+    by_endpoint: HashMap<EndpointId, usize>,
+    tenants: Slab<Tenant>,
+    by_tenant: HashMap<TenantId, usize>,
+    /// Tenants whose ring is not empty, the one that is next first.
+    ready: BTreeSet<(u64, usize)>,
+    /// The place of the tenant that went last.
+    time: u64,
+    turns: BinaryHeap<Reverse<(Moment, usize)>>,
+    /// Pauses of endpoints that have no lane yet: another worker has called them.
+    pauses: HashMap<EndpointId, (Moment, Hold)>,
+    /// Lanes with work in line.
+    lined: HashSet<usize>,
+    done: Recent,
+    ticket: u64,
+    looked: Moment,
+}
+
+impl<W> Policy<W> {
+    /// Nothing in flight, nothing in line.
+    #[must_use]
+    pub fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            in_flight: 0,
+            waiting_fresh: 0,
+            waiting_stored: 0,
+            lanes: Slab::new(),
+            by_endpoint: HashMap::new(),
+            tenants: Slab::new(),
+            by_tenant: HashMap::new(),
+            ready: BTreeSet::new(),
+            time: 0,
+            turns: BinaryHeap::new(),
+            pauses: HashMap::new(),
+            lined: HashSet::new(),
+            done: Recent::default(),
+            ticket: 0,
+            looked: Moment::ZERO,
+        }
+    }
+
+    /// A delivery asks to go. `whom` makes what stands for it in line.
+    pub fn arrive(
+        &mut self,
+        terms: &Terms<'_>,
+        from: From,
+        now: Moment,
+        whom: impl FnOnce() -> W,
+        out: &mut Vec<Decision<W>>,
+    ) -> Arrival {
+        let key = self.lane(terms, now);
+        if terms.max_in_flight == 0 {
+            return Arrival::Park(Hold::MaxInFlight);
+        }
+        if let Some(hold) = self.lanes[key].held(now) {
+            return Arrival::Park(hold);
+        }
+        let block = self.block(key, from, now);
+        let Some(block) = block else {
+            if self.lanes[key].line.ahead(from) == 0 {
+                self.begin(key, now);
+                return Arrival::Go(key);
+            }
+            // Behind others, which may be able to go as well.
+            let line = self.line_up(key, from, now, Block::Share, whom());
+            self.pump(now, TRIES, out);
+            return line;
+        };
+        if self.expected(key, from, block, now) > self.patience(key, block, now) {
+            return Arrival::Park(self.name(block));
+        }
+        self.line_up(key, from, now, block, whom())
+    }
+
+    /// A request ended, or was not made (`None`).
+    pub fn ended(
+        &mut self,
+        key: usize,
+        end: Option<End>,
+        now: Moment,
+        out: &mut Vec<Decision<W>>,
+    ) -> Option<Change> {
+        let lane = &mut self.lanes[key];
+        let limit = lane.limit.of(lane.max_in_flight);
+        let full = lane.in_flight >= limit;
+        lane.in_flight -= 1;
+        lane.progress = now;
+        self.in_flight -= 1;
+        let tenant = &mut self.tenants[lane.tenant];
+        tenant.in_flight -= 1;
+        tenant.progress = now;
+        let change = match end {
+            None => {
+                lane.breaker.untold();
+                None
+            }
+            Some(end) => {
+                lane.done.count(now);
+                self.done.count(now);
+                lane.measure(end.latency);
+                if end.overloaded || end.verdict == Verdict::TimedOut {
+                    lane.limit.overloaded();
+                } else if end.verdict == Verdict::Healthy {
+                    lane.limit
+                        .answered(end.latency, full, lane.max_in_flight, now);
+                }
+                lane.breaker.ended(end.verdict, now, &self.rules.breaker)
+            }
+        };
+        match change {
+            Some(Change::Opened { .. }) => self.park_line(key, Hold::Breaker, out),
+            // What waited for the endpoint must not fall on it all at once.
+            Some(Change::Closed) => self.lanes[key].limit.slow_start(now),
+            None => {}
+        }
+        if let Some(pause) = end.and_then(|end| end.pause) {
+            self.pause_lane(key, (now + pause, Hold::RetryAfter), now, out);
+        }
+        self.offer(key);
+        self.pump(now, TRIES, out);
+        change
+    }
+
+    /// Work in line gives up. Whether it was still in line.
+    pub fn withdraw(&mut self, key: usize, from: From, ticket: u64) -> Option<W> {
+        let lane = self.lanes.get_mut(key)?;
+        let waiter = lane.line.remove(from, ticket)?;
+        self.uncount(from);
+        Some(waiter.whom)
+    }
+
+    /// What held work that gave up.
+    pub fn hold(&mut self, key: usize, from: From, now: Moment) -> Hold {
+        // Gone only if it was answered meanwhile.
+        let Some(lane) = self.lanes.get_mut(key) else {
+            return Hold::Slots;
+        };
+        if let Some(hold) = lane.held(now) {
+            return hold;
+        }
+        self.block(key, from, now)
+            .map_or(Hold::Slots, |block| self.name(block))
+    }
+
+    /// Admits nothing for the endpoint until then, for that reason.
+    pub fn pause(
+        &mut self,
+        endpoint: &EndpointId,
+        until: (Moment, Hold),
+        now: Moment,
+        out: &mut Vec<Decision<W>>,
+    ) {
+        if let Some(key) = self.by_endpoint.get(endpoint).copied() {
+            self.pause_lane(key, until, now, out);
+        } else {
+            self.pauses.insert(endpoint.clone(), until);
+        }
+    }
+
+    /// Ends a pause, unless it is for scripts.
+    pub fn resume(&mut self, endpoint: &EndpointId) {
+        self.pauses.remove(endpoint);
+        if let Some(key) = self.by_endpoint.get(endpoint) {
+            let lane = &mut self.lanes[*key];
+            lane.paused = lane.paused.filter(|(_, why)| *why == Hold::Scripts);
+        }
+    }
+
+    /// The receiver asked for at most this many requests a second; `None`: for no limit.
+    pub fn cap_rate(&mut self, endpoint: &EndpointId, rate: Option<f64>) {
+        if let Some(key) = self.by_endpoint.get(endpoint) {
+            self.lanes[*key].pace.asked = rate;
+        }
+    }
+
+    /// Looks at everything whose time may have come: turns, and work that has waited for too long.
+    pub fn advance(&mut self, now: Moment, out: &mut Vec<Decision<W>>) {
+        while let Some(Reverse((at, key))) = self.turns.peek().copied() {
+            if at > now {
+                break;
+            }
+            self.turns.pop();
+            if let Some(lane) = self.lanes.get_mut(key) {
+                lane.in_turns = false;
+                self.offer(key);
+            }
+        }
+        self.pump(now, TRIES, out);
+        if now.saturating_sub(self.looked) >= TICK {
+            self.look(now, out);
+        }
+    }
+
+    /// When [`Policy::advance`] has something to do next, as far as is known.
+    #[must_use]
+    pub fn next(&self) -> Option<Moment> {
+        let turn = self.turns.peek().map(|Reverse((at, _))| *at);
+        let look = (self.waiting_fresh + self.waiting_stored > 0).then(|| self.looked + TICK);
+        turn.into_iter().chain(look).min()
+    }
+
+    /// Takes everybody out of the line: the worker stops.
+    pub fn drain(&mut self) -> Vec<W> {
+        let mut all = Vec::new();
+        for (_, lane) in &mut self.lanes {
+            while let Some((_, waiter)) = lane.line.pop(true) {
+                all.push(waiter.whom);
+            }
+        }
+        self.waiting_fresh = 0;
+        self.waiting_stored = 0;
+        all
+    }
+
+    /// How many endpoints have work in line, and how many have an open breaker.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        let limited = self.lined.iter().filter(|key| {
+            self.lanes
+                .get(**key)
+                .is_some_and(|lane| !lane.line.is_empty())
+        });
+        let open = self
+            .lanes
+            .iter()
+            .filter(|(_, lane)| !lane.breaker.is_closed());
+        (limited.count(), open.count())
+    }
+
+    /// How many requests are in flight, and how many deliveries wait in line.
+    #[must_use]
+    pub const fn load(&self) -> (usize, usize) {
+        (self.in_flight, self.waiting_fresh + self.waiting_stored)
+    }
+
+    /// How many endpoints something is known of.
+    #[must_use]
+    pub fn known(&self) -> usize {
+        self.lanes.len()
+    }
+
+    fn lane(&mut self, terms: &Terms<'_>, now: Moment) -> usize {
+        let key = match self.by_endpoint.get(terms.endpoint) {
+            Some(key) => *key,
+            None => self.new_lane(terms, now),
+        };
+        let lane = &mut self.lanes[key];
+        lane.max_in_flight = terms.max_in_flight;
+        lane.pace.own = terms.rate;
+        key
+    }
+
+    fn new_lane(&mut self, terms: &Terms<'_>, now: Moment) -> usize {
+        let tenant = match self.by_tenant.get(terms.tenant) {
+            Some(tenant) => *tenant,
+            None => {
+                let weight = self.rules.weights.get(terms.tenant).copied();
+                let tenant = self.tenants.insert(Tenant {
+                    id: terms.tenant.clone(),
+                    weight: weight.unwrap_or(1.0).clamp(0.01, 100.0),
+                    in_flight: 0,
+                    lanes: 0,
+                    ring: VecDeque::new(),
+                    time: self.time,
+                    progress: now,
+                });
+                self.by_tenant.insert(terms.tenant.clone(), tenant);
+                tenant
+            }
+        };
+        self.tenants[tenant].lanes += 1;
+        let key = self
+            .lanes
+            .insert(Lane::new(terms.endpoint.clone(), tenant, now));
+        self.by_endpoint.insert(terms.endpoint.clone(), key);
+        if let Some(pause) = self.pauses.remove(terms.endpoint) {
+            self.lanes[key].paused = Some(pause);
+            self.lanes[key].limit.slow_start(now);
+        }
+        key
+    }
+
+    /// A request begins.
+    fn begin(&mut self, key: usize, now: Moment) {
+        let lane = &mut self.lanes[key];
+        if lane.in_flight == 0 {
+            // A lane that was idle has made no progress for long, which says nothing about it.
+            lane.progress = now;
+        }
+        lane.in_flight += 1;
+        lane.breaker.began();
+        lane.pace.take(now);
+        self.in_flight += 1;
+        let tenant = &mut self.tenants[lane.tenant];
+        if tenant.in_flight == 0 {
+            tenant.progress = now;
+        }
+        tenant.in_flight += 1;
+        // A tenant that is not in the set moves on in place; `pump` takes one out before.
+        if tenant.ring.is_empty() {
+            tenant.time = tenant.time.max(self.time) + step(tenant.weight);
+        }
+    }
+
+    fn line_up(&mut self, key: usize, from: From, now: Moment, block: Block, whom: W) -> Arrival {
+        self.ticket += 1;
+        let ticket = self.ticket;
+        self.lanes[key].line.push(
+            from,
+            Waiter {
+                ticket,
+                since: now,
+                whom,
+            },
+        );
+        if self.waiting_fresh + self.waiting_stored == 0 {
+            self.looked = now;
+        }
+        self.count(from);
+        self.lined.insert(key);
+        match block {
+            Block::Own => {}
+            Block::Turn => self.await_turn(key),
+            Block::Slots | Block::Share | Block::Tenant => self.offer(key),
+        }
+        Arrival::Line(key, ticket)
+    }
+
+    fn pause_lane(
+        &mut self,
+        key: usize,
+        (until, why): (Moment, Hold),
+        now: Moment,
+        out: &mut Vec<Decision<W>>,
+    ) {
+        let lane = &mut self.lanes[key];
+        if lane.paused.is_none_or(|(before, _)| before < until) {
+            lane.paused = Some((until, why));
+            // What waits meanwhile must not fall on the endpoint all at once.
+            lane.limit.slow_start(now);
+        }
+        self.park_line(key, why, out);
+    }
+
+    const fn count(&mut self, from: From) {
+        match from {
+            From::Broker | From::BrokerFirst => self.waiting_fresh += 1,
+            From::Store => self.waiting_stored += 1,
+        }
+    }
+
+    const fn uncount(&mut self, from: From) {
+        match from {
+            From::Broker | From::BrokerFirst => self.waiting_fresh -= 1,
+            From::Store => self.waiting_stored -= 1,
+        }
+    }
+}
+
+/// What one request of a tenant costs it.
+fn step(weight: f64) -> u64 {
+    (1_000_000.0 / weight) as u64
+}
