@@ -58,6 +58,14 @@ async fn an_endpoint_that_fails_is_left_alone(backend: Backend) {
         explained.contains("its endpoint has failed") && explained.contains("before it"),
         "{explained}"
     );
+    let shown = api.get(&format!("/v1/endpoints/{id}")).await;
+    let failures = shown["health"]["unhealthy"]["failures"].as_u64();
+    assert!(failures.is_some_and(|failures| failures >= 10), "{shown}");
+    let listed = api.get("/v1/endpoints").await;
+    assert!(
+        listed["items"][0]["health"]["unhealthy"].is_object(),
+        "{listed}"
+    );
     let unhealthy = eventually("an event that the endpoint fails", async || {
         api.events("endpoint.unhealthy", id).await.pop()
     })
@@ -95,6 +103,8 @@ async fn an_endpoint_that_fails_is_left_alone(backend: Backend) {
         (open == Some(0.0)).then_some(())
     })
     .await;
+    let shown = api.get(&format!("/v1/endpoints/{id}")).await;
+    assert!(shown.get("health").is_none(), "{shown}");
     // Nobody's attempts were used up while it was down.
     let all = api.all_deliveries("").await;
     let tried = all.iter().map(|one| one["attempt_count"].as_u64().unwrap());

@@ -203,6 +203,7 @@ impl Worker {
             admission: admission.clone(),
             wake: wake.clone(),
             disable_after: settings.maintenance.disable_after,
+            open_max: settings.breaker.open_max,
             stopping: stopping.clone(),
         };
         let maintenance = Maintenance {

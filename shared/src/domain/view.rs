@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::attempt::{Attempt, AttemptError, AttemptResult, Phases};
 use super::delivery::{Delivery, DeliveryState, FailureReason, Hold, Status, Wait};
 use super::endpoint::{DisabledReason, Endpoint, EndpointStatus};
+use super::health::{EndpointHealth, Unhealthy};
 use super::id::{DeliveryId, EndpointId, EndpointUid, NotificationId, NotificationType, TenantId};
 use super::notification::{Notification, Priority};
 use super::raw_json::RawJson;
@@ -275,10 +276,31 @@ pub struct EndpointView {
     pub enabled: bool,
     /// Why the endpoint is disabled; null while it is enabled.
     pub disabled_reason: Option<DisabledReason>,
+    /// What keeps an enabled endpoint from being called; left out while nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthView>,
     /// When the endpoint was created.
     pub created_at: Timestamp,
     /// When the endpoint was last changed.
     pub updated_at: Timestamp,
+}
+
+/// What keeps an endpoint from being called, as the workers report it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct HealthView {
+    /// The endpoint fails, and its circuit breaker is open; null while it is closed.
+    pub unhealthy: Option<Unhealthy>,
+    /// The end of the pause that the endpoint asked for by `Retry-After`; null without one.
+    pub paused_until: Option<Timestamp>,
+}
+
+impl From<EndpointHealth> for HealthView {
+    fn from(health: EndpointHealth) -> Self {
+        Self {
+            unhealthy: health.unhealthy,
+            paused_until: health.paused_until,
+        }
+    }
 }
 
 impl EndpointView {
@@ -323,9 +345,17 @@ impl EndpointView {
                 EndpointStatus::Enabled => None,
                 EndpointStatus::Disabled(reason) => Some(reason),
             },
+            health: None,
             created_at: endpoint.created_at,
             updated_at: endpoint.updated_at,
         }
+    }
+
+    /// The same with what keeps it from being called.
+    #[must_use]
+    pub fn with(mut self, health: Option<EndpointHealth>) -> Self {
+        self.health = health.map(HealthView::from);
+        self
     }
 }
 

@@ -23,6 +23,7 @@ pub(super) fn endpoint(output: Output, endpoint: &Value) -> Result<(), Failure> 
         ("types", list_of(endpoint, "types")),
         ("phone numbers", list_of(endpoint, "phone_numbers")),
         ("state", state(endpoint)),
+        ("health", health(endpoint)),
         ("signs", signs(endpoint)),
         (
             "public keys",
@@ -172,8 +173,33 @@ fn state(endpoint: &Value) -> String {
     ) {
         (Some(false), reason) if !reason.is_empty() => format!("disabled ({reason})"),
         (Some(false), _) => "disabled".to_owned(),
+        // In the list, too: whoever looks for the one that fails finds it there.
+        _ if !text(endpoint, "health.unhealthy.since").is_empty() => "failing".to_owned(),
+        _ if !text(endpoint, "health.paused_until").is_empty() => "paused".to_owned(),
         _ => "enabled".to_owned(),
     }
+}
+
+/// What keeps an enabled endpoint from being called.
+fn health(endpoint: &Value) -> String {
+    let mut sentences = Vec::new();
+    let since = time(endpoint, "health.unhealthy.since");
+    if !since.is_empty() {
+        sentences.push(format!(
+            "It has failed {} times in a row since {since}; the next request tries it at {}. The \
+             last error: {}",
+            text(endpoint, "health.unhealthy.failures"),
+            time(endpoint, "health.unhealthy.open_until"),
+            text(endpoint, "health.unhealthy.last_error"),
+        ));
+    }
+    let until = time(endpoint, "health.paused_until");
+    if !until.is_empty() {
+        sentences.push(format!(
+            "It asked for a pause until {until}, by Retry-After."
+        ));
+    }
+    sentences.join("\n")
 }
 
 fn list_of(endpoint: &Value, name: &str) -> String {

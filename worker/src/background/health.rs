@@ -25,6 +25,8 @@ use crate::pipeline::wake::Wake;
 const POLL: Duration = Duration::from_millis(500);
 /// How long after an error reports are tried again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// The longest pause that is kept to: the longest that an endpoint can ask for, with its jitter.
+const PAUSE_LONGEST: Duration = Duration::from_secs(3960);
 /// The most reports written at once.
 const BATCH: usize = 100;
 
@@ -40,6 +42,8 @@ pub struct HealthExchange {
     pub wake: Wake,
     /// How long an endpoint may fail before it is disabled, for the events.
     pub disable_after: Duration,
+    /// The longest that a breaker stays open between two probes.
+    pub open_max: Duration,
     /// Cancelled when the worker stops.
     pub stopping: CancellationToken,
 }
@@ -114,16 +118,18 @@ impl HealthExchange {
         }
         let now = self.services.clock.now();
         let open_until = health.unhealthy.as_ref().map(|one| one.open_until);
-        for (until, why) in [
-            (health.paused_until, Hold::RetryAfter),
-            (open_until, Hold::Breaker),
+        // Bounded, because the time is that of another machine's clock, which may be wrong.
+        for (until, why, longest) in [
+            (health.paused_until, Hold::RetryAfter, PAUSE_LONGEST),
+            (open_until, Hold::Breaker, self.open_max),
         ] {
             // This worker's own reports come back, too; they say what it knows.
             if let Some(left) = until
                 .map(|until| until.since(now))
                 .filter(|left| !left.is_zero())
             {
-                self.admission.pause(&health.endpoint, left, why);
+                self.admission
+                    .pause(&health.endpoint, left.min(longest), why);
             }
         }
     }

@@ -132,15 +132,15 @@ async fn explanation(
 ) -> Result<DeliveryExplanation, Problem> {
     let endpoint = api.store.endpoint(&delivery.endpoint_id).await?;
     let now = api.clock.now();
-    let queue = match delivery.state {
-        DeliveryState::Pending(Wait::Parked { .. }) => Queue {
-            before: api.store.parked_before(delivery, MAX_COUNTED).await?,
-            health: api
-                .store
-                .endpoint_health(&delivery.endpoint_id, now)
-                .await?,
+    let id = &delivery.endpoint_id;
+    let queue = Queue {
+        before: match delivery.state {
+            DeliveryState::Pending(Wait::Parked { .. }) => {
+                api.store.parked_before(delivery, MAX_COUNTED).await?
+            }
+            _ => 0,
         },
-        _ => Queue::default(),
+        health: api.store.endpoint_health(id, now).await?,
     };
     let lease_until = match delivery.state {
         DeliveryState::Pending(Wait::InFlight { lease_until }) => Some(lease_until),
@@ -150,12 +150,12 @@ async fn explanation(
         summary: summary(delivery, endpoint.as_ref(), &queue, now),
         delivery: DeliveryView::from(delivery),
         lease_until,
-        endpoint: endpoint.map(|endpoint| EndpointView::of(&endpoint, now)),
+        endpoint: endpoint.map(|endpoint| EndpointView::of(&endpoint, now).with(queue.health)),
         attempts: attempts.iter().map(AttemptView::from).collect(),
     })
 }
 
-/// What a parked delivery waits behind.
+/// What a delivery waits behind.
 #[derive(Debug, Default)]
 struct Queue {
     /// How many of its endpoint were parked before it, up to [`MAX_COUNTED`].

@@ -126,13 +126,25 @@ pub(super) async fn list(
         enabled: query.enabled,
     };
     let now = api.clock.now();
-    page::list(
+    let Json(mut page) = page::list(
         query.limit,
         query.cursor.as_deref(),
         async |page| api.store.endpoints(&filter, &page).await,
         |endpoint| EndpointView::of(&endpoint, now),
     )
-    .await
+    .await?;
+    // One question for the whole page.
+    let ids = page.items.iter().map(|endpoint| &endpoint.id);
+    let mut health = api.store.endpoints_health(ids, now).await?;
+    page.items = page
+        .items
+        .into_iter()
+        .map(|endpoint| {
+            let health = health.remove(&endpoint.id);
+            endpoint.with(health)
+        })
+        .collect();
+    Ok(Json(page))
 }
 
 /// Show an endpoint, without its secrets
@@ -151,10 +163,12 @@ pub(super) async fn show(
     name: EndpointName,
 ) -> Result<Response, Problem> {
     let endpoint = find(&api, &caller, &name).await?;
+    let now = api.clock.now();
+    let health = api.store.endpoint_health(&endpoint.id, now).await?;
     Ok(shown(
         StatusCode::OK,
         &endpoint,
-        EndpointView::of(&endpoint, api.clock.now()),
+        EndpointView::of(&endpoint, now).with(health),
     ))
 }
 
