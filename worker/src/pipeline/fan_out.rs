@@ -30,8 +30,8 @@ use crate::pipeline::route::FanOut;
 const FEW: usize = 16;
 /// The most deliveries of one notification that wait for admission at a time: twice the default
 /// `max_in_flight` of an endpoint, so that a fast one never waits for the next. Each waits for some
-/// hundred milliseconds at the most before it goes or is parked, so a sick endpoint does not hold
-/// the others up.
+/// seconds at the most before it goes or is parked, and at once where it would wait longer, so a
+/// sick endpoint does not hold the others up.
 const WAITING: usize = 64;
 /// After this number of deliveries the task yields, so that one that starts very many does not keep
 /// a thread from the others.
