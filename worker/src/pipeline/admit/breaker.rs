@@ -8,7 +8,7 @@
 //! | half open | one probe | the probe succeeds: closed; it fails: open, for twice as long |
 //!
 //! Failures count by their cost: a request that timed out held a slot for all of its time, so it
-//! counts as [`TIMEOUT_WEIGHT`] that were refused at once. An answer that says no to this one
+//! counts as two that were refused at once. An answer that says no to this one
 //! notification (400, say) is a success here: the endpoint answers.
 //!
 //! The state is one worker's, and gone with it: after a restart the endpoint begins closed.

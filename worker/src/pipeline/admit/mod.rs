@@ -14,7 +14,7 @@
 //!    parked (`retry_after`). One whose script could not be run gets none for a second (`scripts`).
 //! 3. **Breaker.** An endpoint that fails gets a probe now and then ([`breaker`]): parked (`breaker`).
 //! 4. **Limit.** An endpoint has at most its `max_in_flight` requests under way, and no more than it
-//!    answers well ([`limit`]). Fresh work of an endpoint that has parked work gets half of it, so
+//!    answers well (`limit`). Fresh work of an endpoint that has parked work gets half of it, so
 //!    that the older work is not overtaken without end.
 //! 5. **Rate.** Requests of an endpoint with a rate limit, its own or one that the receiver asked
 //!    for, are spaced evenly.
