@@ -79,6 +79,10 @@ impl HealthExchange {
                         "reports of endpoints' health",
                         &error,
                     );
+                    // Tried again it would be refused again, and hold up all that follow.
+                    if error.is_about_data() {
+                        reports.clear();
+                    }
                     poll_at = Instant::now() + AGAIN;
                 }
             }

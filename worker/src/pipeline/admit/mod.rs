@@ -138,7 +138,7 @@ impl Admission {
                 wakes
             };
             tokio::select! {
-                () = tokio::time::sleep_until(self.0.begun + wakes.min(FAR)) => {}
+                () = tokio::time::sleep(nap(wakes, self.now())) => {}
                 () = self.0.earlier.notified() => {}
                 () = self.0.stopping.cancelled() => {}
             }
@@ -307,6 +307,12 @@ impl Admission {
 
 /// Farther off than a timer needs to reach: a day.
 const FAR: Duration = Duration::from_secs(24 * 3600);
+
+/// How long the driver sleeps until then. Counted from now, not from the start: a worker that has
+/// run for longer than [`FAR`] would otherwise never sleep again.
+fn nap(wakes: Moment, now: Moment) -> Duration {
+    wakes.saturating_sub(now).min(FAR)
+}
 
 fn terms(endpoint: &Endpoint) -> Terms<'_> {
     Terms {

@@ -68,6 +68,15 @@ fn load(admission: &Admission) -> (usize, usize) {
     admission.lock().policy.load()
 }
 
+#[test]
+fn the_driver_of_a_worker_that_has_run_for_days_still_sleeps() {
+    let day = Duration::from_secs(24 * 3600);
+    let now = 3 * day;
+    assert_eq!(nap(Moment::MAX, now), day);
+    assert_eq!(nap(now + Duration::from_millis(50), now).as_millis(), 50);
+    assert_eq!(nap(now - day, now), Duration::ZERO);
+}
+
 #[tokio::test(start_paused = true)]
 async fn whoever_waits_goes_when_a_request_ends() {
     let admission = admission(16);

@@ -467,8 +467,11 @@ impl<W> Policy<W> {
         let lane = &mut self.lanes[key];
         if lane.paused.is_none_or(|(before, _)| before < until) {
             lane.paused = Some((until, why));
-            // What waits meanwhile must not fall on the endpoint all at once.
-            lane.limit.slow_start(now);
+            // What waits meanwhile must not fall on the endpoint all at once. A script that found no
+            // place says nothing about its endpoint.
+            if why != Hold::Scripts {
+                lane.limit.slow_start(now);
+            }
         }
         self.park_line(key, why, out);
     }
