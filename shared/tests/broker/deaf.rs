@@ -83,8 +83,8 @@ rabbitmq_test!(a_consumer_whose_queue_was_replaced_goes_on, bench, {
         .await;
     connected(&*publisher).await;
     // What RabbitMQ does is a race: it tells the consumer, or forgets it, or goes on counting it
-    // and hands it messages that never arrive. The last takes 20 s to be noticed, so the rounds are
-    // bounded by their time and not by their number.
+    // and hands it messages that never arrive. The last takes 10 to 15 s to be noticed, so the
+    // rounds are bounded by their time and not by their number.
     let begun = Instant::now();
     for round in 0.. {
         replace(&bench, &channel).await;
