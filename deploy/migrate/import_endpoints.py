@@ -258,7 +258,7 @@ def plan(options):
                 if options.tenant:
                     wanted.setdefault("tenant", options.tenant)
                 if rate:
-                    wanted["rate_limit_per_second"] = round(rate / options.workers, 3)
+                    wanted["rate_limit_per_second"] = round(rate, 3)
                 if options.disabled:
                     wanted["enabled"] = False
                 try:
@@ -343,7 +343,7 @@ def line(wanted):
         counted(len(subscription["types"]), "type") if subscription else "all types",
         "secret kept" if "secret" in wanted else "new secret",
         counted(len(wanted["headers"]), "header") if "headers" in wanted else "",
-        f"{wanted['rate_limit_per_second']}/s for each worker" if "rate_limit_per_second" in wanted else "",
+        f"{wanted['rate_limit_per_second']}/s" if "rate_limit_per_second" in wanted else "",
         "" if wanted.get("enabled", True) else "disabled",
     ]
     return f"{shown(wanted['url'])}  {', '.join(fact for fact in facts if fact)}"
@@ -393,7 +393,6 @@ def arguments():
     add("--dry-run", action="store_true", help="check the export, and send nothing")
     add("--tenant", help="the tenant of all endpoints [default: the key's, else `default`]")
     add("--disabled", action="store_true", help="create them disabled, to enable them when you switch over")
-    add("--workers", type=int, default=1, metavar="N", help="divide rate limits by N: Posthaste counts for each worker")
     add("--header-prefix", choices=["webhook", "svix"], help="of the signature's headers [default: svix for Svix, else webhook]")
     add("--new-secrets", metavar="FILE",
         help="let Posthaste generate a secret where the old one cannot be kept, and write these to FILE (mode 600)")
@@ -408,8 +407,6 @@ def arguments():
     add("--api-url", metavar="URL")
     add("--api-key-file", metavar="FILE")
     options = parser.parse_args()
-    if options.workers < 1:
-        parser.error("--workers must be 1 or more")
     return options
 
 

@@ -30,6 +30,7 @@ mod httpsms_events;
 mod id_conflicts;
 mod internal;
 mod interop;
+mod limits;
 mod listen;
 mod manager;
 mod openapi;

@@ -147,13 +147,13 @@ class Import(unittest.TestCase):
         self.assertIn("2 would write", said)
         self.assertEqual(self.endpoints("svix-app"), {})
 
-        said = self.run_script("svix", export, *options, "--workers", "2")
+        said = self.run_script("svix", export, *options)
         self.assertIn("2 created", said)
         found = self.endpoints("svix-app")
         self.assertEqual(set(found), {"svix-ep_2a", "crm"})
         billing, crm = found["svix-ep_2a"], found["crm"]
         self.assertEqual(billing["subscription"]["types"], ["invoice.paid"])
-        self.assertEqual((billing["description"], billing["rate_limit_per_second"]), ("billing", 50))
+        self.assertEqual((billing["description"], billing["rate_limit_per_second"]), ("billing", 100))
         self.assertEqual((crm["enabled"], crm["subscription"].get("types", [])), (False, []))
 
         headers, body = self.deliver("svix-app", "invoice.paid", {"amount": 1})
@@ -161,9 +161,9 @@ class Import(unittest.TestCase):
         self.assertTrue(fits(headers, body, base64.b64decode(SVIX_SECRET.removeprefix("whsec_")), "svix"))
         self.assertEqual(headers["x-team"], "header-value-1")
 
-        self.assertIn("2 unchanged", self.run_script("svix", export, *options, "--workers", "2"))
+        self.assertIn("2 unchanged", self.run_script("svix", export, *options))
         pages[0]["data"][0]["filterTypes"] = ["invoice.*"]
-        said = self.run_script("svix", self.file(pages), *options, "--workers", "2")
+        said = self.run_script("svix", self.file(pages), *options)
         self.assertIn("1 unchanged, 1 updated", said)
 
     def test_what_svix_does_not_show_is_not_left_out_in_silence(self):

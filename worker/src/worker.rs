@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use posthaste_shared::broker::BrokerError;
 use posthaste_shared::domain::id::TenantId;
+use posthaste_shared::domain::members::WorkerId;
 use posthaste_shared::egress::EgressPolicy;
 use posthaste_shared::resolver::Resolver;
 use posthaste_shared::services::Services;
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::attempt::Attempter;
+use crate::background::agreement::{Agreement, leave};
 use crate::background::health::HealthExchange;
 use crate::background::maintenance::{Maintenance, MaintenanceSettings};
 use crate::background::relay::Relay;
@@ -112,6 +114,7 @@ pub struct Worker {
     recording: JoinHandle<()>,
     in_flight: InFlight,
     services: Services,
+    id: WorkerId,
 }
 
 /// How a worker stopped.
@@ -165,7 +168,7 @@ impl Worker {
             in_flight: InFlight::default(),
             room: Room::new(settings.slots),
             events: settings.events,
-            worker: settings.name,
+            worker: settings.name.clone(),
             tasks: TaskTracker::new(),
             hard_stop: CancellationToken::new(),
         });
@@ -197,6 +200,15 @@ impl Worker {
             stopping: stopping.clone(),
         };
         let admission = pipeline.admission.clone();
+        let id = WorkerId::generate(services.clock.now());
+        let agreement = Agreement {
+            services: services.clone(),
+            admission: admission.clone(),
+            worker: id,
+            name: settings.name,
+            // Not when it stops taking work: its share is in use until the last request has ended.
+            ended: hard_stop.clone(),
+        };
         let exchange = HealthExchange {
             services: services.clone(),
             reports: reported,
@@ -219,6 +231,7 @@ impl Worker {
         drop(pipeline);
         let mut loops = JoinSet::new();
         loops.spawn(async move { admission.run().await });
+        loops.spawn(async move { agreement.run().await });
         loops.spawn(exchange.run());
         loops.spawn(intake.run(consumer));
         loops.spawn(async move { scheduler.run().await });
@@ -232,6 +245,7 @@ impl Worker {
             recording: tokio::spawn(recording.run()),
             in_flight,
             services,
+            id,
         })
     }
 
@@ -262,6 +276,7 @@ impl Worker {
         if tokio::time::timeout(LOOPS, ended).await.is_err() {
             self.loops.shutdown().await;
         }
+        leave(&self.services, self.id).await;
         // With every other part gone the recorder's queue closes, and recording ends when it is
         // empty.
         let flush = self.recording.abort_handle();

@@ -17,9 +17,9 @@ use super::wire_format::WireFormat;
 pub const TIMEOUT_MS: std::ops::RangeInclusive<u64> = 1_000..=60_000;
 /// The default of `timeout_ms`: 5 s.
 pub const DEFAULT_TIMEOUT_MS: u64 = 5_000;
-/// Bounds of `max_in_flight`, for each worker.
+/// Bounds of `max_in_flight`, over all workers.
 pub const MAX_IN_FLIGHT: std::ops::RangeInclusive<u32> = 1..=10_000;
-/// The default of `max_in_flight`, for each worker.
+/// The default of `max_in_flight`, over all workers.
 pub const DEFAULT_MAX_IN_FLIGHT: u32 = 32;
 /// The most live signing secrets of an endpoint (the newest and those in their overlap).
 pub const MAX_SECRETS: usize = 5;
@@ -49,9 +49,9 @@ pub struct Endpoint {
     pub timeout: Duration,
     /// When failures are retried.
     pub retry: RetryPolicy,
-    /// The most requests in flight at once, for each worker: 1 to 10,000.
+    /// The most requests in flight at once, over all workers: 1 to 10,000.
     pub max_in_flight: u32,
-    /// The most requests a second, for each worker. `None`: no limit.
+    /// The most requests a second, over all workers. `None`: no limit.
     pub rate_limit_per_second: Option<f64>,
     /// Whether it is called at all.
     pub status: EndpointStatus,

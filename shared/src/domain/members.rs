@@ -28,7 +28,7 @@
 //! start in its place. A killed worker has none. A worker that was started again is another one.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -147,15 +147,20 @@ impl Members {
             .all(|member| member.acknowledged.at(endpoint) >= self.joined)
     }
 
-    /// How many requests this worker may have in flight at the endpoint now, of `limit` over all
-    /// workers: its share, or 0 while it is not ready.
+    /// Whether [`Members::is_ready`] at every endpoint.
     #[must_use]
-    pub fn allowance(&self, endpoint: &EndpointId, limit: u32) -> u32 {
-        if self.is_ready(endpoint) {
-            self.share(endpoint, limit)
-        } else {
-            0
-        }
+    pub fn is_ready_everywhere(&self) -> bool {
+        self.live
+            .iter()
+            .filter(|member| member.joined < self.joined)
+            .all(|member| {
+                let acknowledged = &member.acknowledged;
+                acknowledged.epoch >= self.joined
+                    && acknowledged
+                        .except
+                        .values()
+                        .all(|epoch| *epoch >= self.joined)
+            })
     }
 }
 
@@ -172,12 +177,13 @@ fn rank(worker: WorkerId, endpoint: &EndpointId) -> (u64, WorkerId) {
 }
 
 /// A worker's place in the membership, from beat to beat: what it may start, and what it
-/// acknowledges.
+/// acknowledges. Its times count from a moment of the worker's choice, by a clock that never goes
+/// back.
 #[derive(Debug, Default)]
 pub struct Standing {
     members: Option<Members>,
     acknowledged: Acknowledged,
-    lease_end: Option<Instant>,
+    lease_end: Duration,
 }
 
 impl Standing {
@@ -195,7 +201,7 @@ impl Standing {
 
     /// A beat was answered: from now on `members` counts, until `lease` has passed since `asked`,
     /// the moment before the beat was sent. To be followed by [`Standing::settle`].
-    pub fn see(&mut self, members: Members, asked: Instant, lease: Duration) {
+    pub fn see(&mut self, members: Members, asked: Duration, lease: Duration) {
         // An answer that was overtaken by a later one is of no use: memberships only go forward.
         if self
             .members
@@ -203,7 +209,7 @@ impl Standing {
             .is_none_or(|seen| seen.epoch <= members.epoch)
         {
             self.members = Some(members);
-            self.lease_end = self.lease_end.max(asked.checked_add(lease));
+            self.lease_end = self.lease_end.max(asked.saturating_add(lease));
         }
     }
 
@@ -215,16 +221,11 @@ impl Standing {
         }
     }
 
-    /// How many requests this worker may have in flight at the endpoint at `now`, of `limit` over
-    /// all workers: 0 before the first beat was answered and when the lease has ended.
+    /// Whether the lease runs: before the first beat was answered, and after a lease that was not
+    /// renewed, this worker starts nothing.
     #[must_use]
-    pub fn allowance(&self, endpoint: &EndpointId, limit: u32, now: Instant) -> u32 {
-        match &self.members {
-            Some(members) if self.lease_end.is_some_and(|end| now < end) => {
-                members.allowance(endpoint, limit)
-            }
-            _ => 0,
-        }
+    pub fn holds(&self, now: Duration) -> bool {
+        now < self.lease_end
     }
 }
 

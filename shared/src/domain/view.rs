@@ -268,9 +268,9 @@ pub struct EndpointView {
     pub timeout_ms: u64,
     /// Which failures are retried, how often and when.
     pub retry: RetryPolicy,
-    /// The most requests in flight at once, for each worker: 1 to 10,000, by default 32.
+    /// The most requests in flight at once, over all workers: 1 to 10,000, by default 32.
     pub max_in_flight: u32,
-    /// The most requests a second, for each worker; null: no limit.
+    /// The most requests a second, over all workers; null: no limit.
     pub rate_limit_per_second: Option<f64>,
     /// Whether deliveries are sent to the endpoint; while not, they are parked.
     pub enabled: bool,

@@ -44,10 +44,10 @@ pub(super) struct Fields {
     /// 1s, 2s, 4s, 8s]
     #[arg(long, value_name = "LIST", value_parser = parse_delays)]
     delays: Option<Delays>,
-    /// The most requests in flight at once, for each worker, 1 to 10000 [default: 32]
+    /// The most requests in flight at once, over all workers, 1 to 10000 [default: 32]
     #[arg(long, value_name = "N")]
     max_in_flight: Option<u32>,
-    /// The most requests a second, for each worker; `none` for no limit [default: none]
+    /// The most requests a second, over all workers; `none` for no limit [default: none]
     #[arg(long, value_name = "N", value_parser = parse_rate)]
     rate_limit: Option<Rate>,
     /// File with all members as a JSON object, as in the API; flags take precedence over it; `-`

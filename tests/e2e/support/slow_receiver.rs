@@ -84,6 +84,16 @@ impl SlowReceiver {
         self.seen.lock().expect("seen").answers.len()
     }
 
+    /// The most answers within any window of that length.
+    pub fn most_within(&self, window: Duration) -> usize {
+        let seen = self.seen.lock().expect("seen");
+        let from = |first: &Instant| {
+            let later = seen.answers.partition_point(|at| *at < *first + window);
+            later - seen.answers.partition_point(|at| at < first)
+        };
+        seen.answers.iter().map(from).max().unwrap_or(0)
+    }
+
     /// Answers a second between two of its answers, by number.
     pub fn rate(&self, from: usize, to: usize) -> f64 {
         let seen = self.seen.lock().expect("seen");

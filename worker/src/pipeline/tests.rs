@@ -104,7 +104,7 @@ async fn bench() -> Bench {
     let sender = Sender::with_resolver(EgressPolicy::default(), &Resolver::new(&[])).unwrap();
     let pipeline = Pipeline {
         services: services.clone(),
-        admission: Admission::new(Rules::of_slots(4), CancellationToken::new()),
+        admission: Admission::new(Rules::of_slots(4), CancellationToken::new()).alone(),
         attempter: Attempter::new(sender, Arc::clone(&services.clock), Compiler::in_threads()),
         recorder,
         reports: Reports::channel().0,

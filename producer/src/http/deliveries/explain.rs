@@ -291,7 +291,7 @@ fn parked(why: Hold, endpoint: Option<&Endpoint>, queue: &Queue, now: Timestamp)
             });
             format!(
                 "It waits: its endpoint has as many requests in flight as max_in_flight \
-                 allows{limit}, or as it answers well: {before}."
+                 allows over all workers{limit}, or as it answers well: {before}."
             )
         }
         (Hold::RateLimit, endpoint) => {
@@ -303,7 +303,9 @@ fn parked(why: Hold, endpoint: Option<&Endpoint>, queue: &Queue, now: Timestamp)
                     let left = Duration::from_secs_f64((queue.before as f64 / rate).min(1e9));
                     format!(", about {}", shown(left))
                 });
-            format!("It waits for its endpoint's rate limit{limit}: {before}{time}.")
+            format!(
+                "It waits for its endpoint's rate limit{limit} over all workers: {before}{time}."
+            )
         }
         (Hold::Slots, _) => {
             format!("It waits: every slot of the worker was taken: {before}.")

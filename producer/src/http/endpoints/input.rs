@@ -65,7 +65,7 @@ pub struct EndpointDraft {
     /// When failures are retried. Default: 4 retries after 1, 2, 4 and 8 s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryPolicy>,
-    /// The most requests in flight at once, for each worker, 1 to 10,000. Default 32.
+    /// The most requests in flight at once, over all workers, 1 to 10,000. Default 32.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -73,7 +73,7 @@ pub struct EndpointDraft {
     )]
     #[schema(minimum = 1, maximum = 10_000)]
     pub max_in_flight: Option<u32>,
-    /// The most requests a second, for each worker, more than 0 and at most 1,000,000. Default: no
+    /// The most requests a second, over all workers, more than 0 and at most 1,000,000. Default: no
     /// limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(exclusive_minimum = 0, maximum = 1_000_000)]
@@ -141,7 +141,7 @@ pub struct EndpointPatch {
     )]
     #[schema(value_type = Option<RetryPolicy>)]
     pub retry: Option<Option<Map<String, Value>>>,
-    /// The most requests in flight at once, for each worker, 1 to 10,000.
+    /// The most requests in flight at once, over all workers, 1 to 10,000.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -149,7 +149,7 @@ pub struct EndpointPatch {
     )]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 10_000)]
     pub max_in_flight: Option<Option<u32>>,
-    /// The most requests a second, for each worker, up to 1,000,000; null for no limit.
+    /// The most requests a second, over all workers, up to 1,000,000; null for no limit.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",

@@ -150,6 +150,12 @@ impl Breaker {
         }
     }
 
+    /// Closes it: another worker found that the endpoint answers, or somebody changed the endpoint.
+    /// What is under way counts anew.
+    pub(super) fn close(&mut self) {
+        *self = Self::new();
+    }
+
     /// Whether it is closed.
     pub(super) fn is_closed(&self) -> bool {
         self.state == State::Closed

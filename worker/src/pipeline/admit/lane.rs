@@ -9,13 +9,8 @@ use posthaste_shared::domain::id::EndpointId;
 
 use super::breaker::Breaker;
 use super::limit::Limit;
+use super::pace::Pace;
 use super::terms::{From, Moment};
-
-/// The slowest and the fastest rate that is kept, in requests a second: the time between two must
-/// be a number.
-const RATES: (f64, f64) = (1e-6, 1e6);
-/// Turns that fell due while the worker was busy may be made up for, as long as they are no older.
-const CATCH_UP: Duration = Duration::from_millis(5);
 
 /// A delivery in line.
 #[derive(Debug)]
@@ -153,8 +148,12 @@ impl<W> Line<W> {
 pub(super) struct Lane<W> {
     pub(super) id: EndpointId,
     pub(super) tenant: usize,
-    /// This worker's part of the endpoint's `max_in_flight`.
+    /// The endpoint's `max_in_flight`, over all workers.
+    pub(super) of_all: usize,
+    /// This worker's share of it.
     pub(super) max_in_flight: usize,
+    /// No other worker may still be using a part of that share.
+    pub(super) settled: bool,
     pub(super) in_flight: usize,
     pub(super) line: Line<W>,
     pub(super) limit: Limit,
@@ -179,7 +178,9 @@ impl<W> Lane<W> {
         Self {
             id,
             tenant,
+            of_all: 0,
             max_in_flight: 0,
+            settled: false,
             in_flight: 0,
             line: Line::new(),
             limit: Limit::new(now),
@@ -231,6 +232,11 @@ impl<W> Lane<W> {
         });
     }
 
+    /// How many turns under its rate limit it is worth reserving now.
+    pub(super) fn turns_wanted(&mut self, now: Moment) -> u32 {
+        self.pace.wanted(self.line.len(), self.done.sum(now))
+    }
+
     /// Whether everything known of it may be forgotten.
     pub(super) fn is_idle(&self, now: Moment, memory: Duration) -> bool {
         self.in_flight == 0
@@ -240,35 +246,8 @@ impl<W> Lane<W> {
             && !self.backlogged
             && self.breaker.is_closed()
             && self.paused.is_none_or(|(until, _)| until <= now)
-            && self.pace.next <= now
+            && self.pace.is_idle(now)
             && now.saturating_sub(self.progress) > memory
-    }
-}
-
-/// Spaces requests evenly under a rate.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Pace {
-    /// Requests a second, by the endpoint's own limit.
-    pub(super) own: Option<f64>,
-    /// The receiver asked for this.
-    pub(super) asked: Option<f64>,
-    /// When the next may begin.
-    pub(super) next: Moment,
-}
-
-impl Pace {
-    /// The time between two requests.
-    pub(super) fn spacing(&self) -> Option<Duration> {
-        let rate = self.own.into_iter().chain(self.asked).reduce(f64::min)?;
-        Some(Duration::from_secs_f64(1.0 / rate.clamp(RATES.0, RATES.1)))
-    }
-
-    /// Takes a turn, which must have come.
-    pub(super) fn take(&mut self, now: Moment) {
-        if let Some(spacing) = self.spacing() {
-            // Turns that nobody used are gone: after a pause there is no burst to make up for it.
-            self.next = self.next.max(now.saturating_sub(CATCH_UP)) + spacing;
-        }
     }
 }
 

@@ -12,12 +12,15 @@
 //! 1. **Disabled.** A disabled endpoint gets no request: parked (`disabled`).
 //! 2. **Paused.** An endpoint that asked for a pause by `Retry-After` gets none until it is over:
 //!    parked (`retry_after`). One whose script could not be run gets none for a second (`scripts`).
-//! 3. **Breaker.** An endpoint that fails gets a probe now and then ([`breaker`]): parked (`breaker`).
-//! 4. **Limit.** An endpoint has at most its `max_in_flight` requests under way, and no more than it
+//! 3. **Breaker.** An endpoint that fails gets a probe now and then ([`breaker`]), the oldest that is
+//!    parked: everything else is parked (`breaker`).
+//! 4. **Limit.** An endpoint has at most its `max_in_flight` requests under way over all workers, of
+//!    which each worker has a share ([`posthaste_shared::domain::members`]), and no more than it
 //!    answers well (`limit`). Fresh work of an endpoint that has parked work gets half of it, so
-//!    that the older work is not overtaken without end.
+//!    that the older work is not overtaken without end. A worker that has just joined waits, up to
+//!    5 s, until the others have given up its share; one whose share is 0 parks (`max_in_flight`).
 //! 5. **Rate.** Requests of an endpoint with a rate limit, its own or one that the receiver asked
-//!    for, are spaced evenly.
+//!    for, are spaced evenly, over all workers: each reserves its turns in the store (`pace`).
 //! 6. **Shares.** A tenant gets no more than eight times as many slots as are free, or as many as its
 //!    weight times that: alone it comes to rest at eight ninths of the slots, however many of its
 //!    endpoints hang. `tenant_max_in_flight` bounds it further. Of what its tenant may have an
@@ -43,10 +46,12 @@
 //! | has a slot | `Go` | the end of its exchange | the same; its request may go out twice |
 //! | is parked | `Hold` | the scheduler, by `room` | it stays parked in the store |
 
+mod agree;
 pub mod breaker;
 pub mod end;
 mod lane;
 mod limit;
+mod pace;
 pub mod policy;
 mod terms;
 #[cfg(test)]
@@ -97,6 +102,8 @@ struct Inner {
     stopping: CancellationToken,
     /// The time to wake up at has changed.
     earlier: Notify,
+    /// Turns under rate limits are to be reserved.
+    turns_wanted: Notify,
 }
 
 /// Whoever is in line waits for one of these.
@@ -110,7 +117,9 @@ struct State {
 }
 
 impl Admission {
-    /// By the rules; `stopping` turns new work away. [`Admission::run`] has to run beside it.
+    /// By the rules; `stopping` turns new work away. [`Admission::run`] has to run beside it, and
+    /// the loops that ask the store for this worker's share (`background::agreement`): nothing
+    /// goes before the membership was seen.
     #[must_use]
     pub fn new(rules: Rules, stopping: CancellationToken) -> Self {
         Self(Arc::new(Inner {
@@ -121,22 +130,18 @@ impl Admission {
             }),
             stopping,
             earlier: Notify::new(),
+            turns_wanted: Notify::new(),
         }))
     }
 
     /// Gives turns when they come, and parks what has waited for too long, until the worker stops.
     pub async fn run(&self) {
         while !self.0.stopping.is_cancelled() {
-            let wakes = {
-                let mut out = Vec::new();
-                let mut state = self.lock();
-                state.policy.advance(self.now(), &mut out);
+            let wakes = self.change(|state, now, out| {
+                state.policy.advance(now, out);
                 state.wakes = state.policy.next().unwrap_or(Moment::MAX);
-                let wakes = state.wakes;
-                drop(state);
-                self.answer(out);
-                wakes
-            };
+                state.wakes
+            });
             tokio::select! {
                 () = tokio::time::sleep(nap(wakes, self.now())) => {}
                 () = self.0.earlier.notified() => {}
@@ -184,27 +189,15 @@ impl Admission {
     }
 
     fn arrive(&self, endpoint: &Endpoint, from: From) -> Result<Waiting<'_>, Admitted> {
-        let mut out = Vec::new();
         let mut receiver = None;
-        let arrival = {
-            let mut state = self.lock();
+        let arrival = self.change(|state, now, out| {
             let whom = || {
                 let (answer, wait) = oneshot::channel();
                 receiver = Some(wait);
                 answer
             };
-            let arrival = state
-                .policy
-                .arrive(&terms(endpoint), from, self.now(), whom, &mut out);
-            if let Some(next) = state.policy.next()
-                && next < state.wakes
-            {
-                state.wakes = next;
-                self.0.earlier.notify_one();
-            }
-            arrival
-        };
-        self.answer(out);
+            state.policy.arrive(&terms(endpoint), from, now, whom, out)
+        });
         match (arrival, receiver) {
             (Arrival::Go(lane), _) => Err(Admitted::Go(self.permit(lane))),
             (Arrival::Park(hold), _) => Err(Admitted::Hold(hold)),
@@ -219,6 +212,31 @@ impl Admission {
             // What is in line always has a receiver.
             (Arrival::Line(..), None) => Err(Admitted::Stopping),
         }
+    }
+
+    /// Changes the state, and has done what follows from it: whoever may go is told, the driver
+    /// wakes up in time, and turns are reserved.
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&mut State, Moment, &mut Vec<Decision<Answer>>) -> T,
+    ) -> T {
+        let mut out = Vec::new();
+        let now = self.now();
+        let mut state = self.lock();
+        let changed = change(&mut state, now, &mut out);
+        if let Some(next) = state.policy.next()
+            && next < state.wakes
+        {
+            state.wakes = next;
+            self.0.earlier.notify_one();
+        }
+        let turns_wanted = state.policy.needs_turns();
+        drop(state);
+        if turns_wanted {
+            self.0.turns_wanted.notify_one();
+        }
+        self.answer(out);
+        changed
     }
 
     fn permit(&self, lane: usize) -> Permit {
@@ -265,17 +283,15 @@ impl Admission {
     /// Admits nothing for the endpoint for the length of `pause`, and takes nothing of it out of
     /// the store.
     pub fn pause(&self, endpoint: &EndpointId, pause: Duration, why: Hold) {
-        let mut out = Vec::new();
-        let now = self.now();
-        self.lock()
-            .policy
-            .pause(endpoint, (now + pause, why), now, &mut out);
-        self.answer(out);
+        self.change(|state, now, out| {
+            state.policy.pause(endpoint, (now + pause, why), now, out);
+        });
     }
 
-    /// Ends a pause that another worker reported: the endpoint answers again, or was changed.
+    /// Ends a pause and closes the breaker: another worker found that the endpoint answers again, or
+    /// somebody changed it.
     pub fn resume(&self, endpoint: &EndpointId) {
-        self.lock().policy.resume(endpoint);
+        self.change(|state, now, out| state.policy.resume(endpoint, now, out));
     }
 
     /// Notes whether the endpoint has parked work.
@@ -342,11 +358,7 @@ impl Drop for Permit {
 
 impl Admission {
     fn ended(&self, lane: usize, end: Option<End>) -> Option<Change> {
-        let mut out = Vec::new();
-        let now = self.now();
-        let change = self.lock().policy.ended(lane, end, now, &mut out);
-        self.answer(out);
-        change
+        self.change(|state, now, out| state.policy.ended(lane, end, now, out))
     }
 }
 

@@ -1,11 +1,14 @@
 //! The shell around the policy: waiting, waking, giving up.
 
+use std::collections::HashMap;
+
 use posthaste_shared::domain::endpoint::{Confidential, DisabledReason, EndpointStatus};
 use posthaste_shared::domain::id::TenantId;
 use posthaste_shared::domain::retry::RetryPolicy;
 use posthaste_shared::domain::subscription::Subscription;
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::domain::wire_format::WireFormat;
+use posthaste_shared::store::turns::Turns;
 
 use super::breaker::Verdict;
 use super::*;
@@ -33,10 +36,39 @@ fn endpoint(id: &str, max_in_flight: u32) -> Endpoint {
 
 /// With its driver, which ends with the test.
 fn admission(slots: usize) -> Admission {
-    let admission = Admission::new(Rules::of_slots(slots), CancellationToken::new());
+    let admission = Admission::new(Rules::of_slots(slots), CancellationToken::new()).alone();
     let driver = admission.clone();
     tokio::spawn(async move { driver.run().await });
+    let store = admission.clone();
+    tokio::spawn(async move { give_turns(&store).await });
     admission
+}
+
+/// Gives out turns as a store would that nobody else asks.
+async fn give_turns(admission: &Admission) {
+    let mut next = HashMap::new();
+    loop {
+        admission.until_turns_are_wanted().await;
+        let demands = admission.demands();
+        let turns: Vec<Turns> = demands
+            .iter()
+            .map(|demand| {
+                let spacing = Duration::from_secs_f64(1.0 / demand.rate_per_second);
+                let next = next
+                    .entry(demand.endpoint.clone())
+                    .or_insert(Instant::now());
+                let first = (*next).max(Instant::now());
+                *next = first + spacing * demand.turns;
+                Turns {
+                    endpoint: demand.endpoint.clone(),
+                    first_in: first - Instant::now(),
+                    spacing,
+                    count: demand.turns,
+                }
+            })
+            .collect();
+        admission.give_turns(&demands, &turns);
+    }
 }
 
 async fn go(admission: &Admission, endpoint: &Endpoint) -> Permit {
@@ -161,7 +193,7 @@ async fn whoever_is_dropped_in_line_leaves_its_place_and_its_slot() {
 #[tokio::test(start_paused = true)]
 async fn a_stopping_worker_turns_away_what_comes_and_what_waits() {
     let stopping = CancellationToken::new();
-    let admission = Admission::new(Rules::of_slots(1), stopping.clone());
+    let admission = Admission::new(Rules::of_slots(1), stopping.clone()).alone();
     let driver = admission.clone();
     let driver = tokio::spawn(async move { driver.run().await });
     let endpoint = endpoint("e", 1);

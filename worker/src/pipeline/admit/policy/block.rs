@@ -22,6 +22,9 @@ impl<W> Policy<W> {
     pub(super) fn block(&mut self, key: usize, from: From, now: Moment) -> Option<Block> {
         let free = self.rules.slots - self.in_flight;
         let lane = &mut self.lanes[key];
+        if !lane.settled || !self.standing.holds(now) {
+            return Some(Block::Unsettled);
+        }
         let mut limit = lane.limit(now);
         if lane.backlogged && from != From::Store {
             // Rounded up: with a limit of one, fresh work would otherwise get nothing until the
@@ -31,7 +34,7 @@ impl<W> Policy<W> {
         if lane.in_flight >= limit {
             return Some(Block::Own);
         }
-        if lane.pace.next > now && lane.pace.spacing().is_some() {
+        if !lane.pace.may(now) {
             return Some(Block::Turn);
         }
         if free == 0 {
@@ -75,17 +78,18 @@ impl<W> Policy<W> {
             limit = limit.div_ceil(2);
         }
         let service = lane.service(limit, now);
-        let by_limit = service.saturating_mul(ahead) / u32::try_from(limit).unwrap_or(u32::MAX);
-        let by_turn = lane.pace.spacing().map_or(Duration::ZERO, |spacing| {
-            lane.pace.next.saturating_sub(now) + spacing.saturating_mul(ahead - 1)
-        });
+        // What waits for its turn alone has a free slot, and waits for no other request to end.
+        let free = u32::try_from(limit.saturating_sub(lane.in_flight)).unwrap_or(u32::MAX);
+        let behind = ahead.saturating_sub(free);
+        let by_limit = service.saturating_mul(behind) / u32::try_from(limit).unwrap_or(u32::MAX);
+        let by_turn = lane.pace.wait(ahead, now);
         let stalled = match block {
             // A tenant none of whose requests ends: whoever waits for it holds a message that the
             // broker could hand to another tenant's work.
             Block::Tenant => now.saturating_sub(self.tenants[lane.tenant].progress) * 8,
             // While every slot is taken, parking would cost the store two writes and bring nobody
-            // forward.
-            Block::Slots => return Duration::ZERO,
+            // forward. And nobody knows how long another worker takes to give up its share.
+            Block::Slots | Block::Unsettled => return Duration::ZERO,
             _ => Duration::ZERO,
         };
         by_limit.max(by_turn).max(stalled)
@@ -93,7 +97,7 @@ impl<W> Policy<W> {
 
     /// How long fresh work may wait.
     pub(super) fn patience(&mut self, key: usize, block: Block, now: Moment) -> Duration {
-        if block == Block::Slots {
+        if matches!(block, Block::Slots | Block::Unsettled) {
             return SLOT_PATIENCE;
         }
         let pressed = self.waiting_fresh * 2 >= self.rules.window;
@@ -108,7 +112,7 @@ impl<W> Policy<W> {
 
     pub(super) fn name(&self, block: Block) -> Hold {
         match block {
-            Block::Own => Hold::MaxInFlight,
+            Block::Own | Block::Unsettled => Hold::MaxInFlight,
             Block::Turn => Hold::RateLimit,
             Block::Tenant if self.rules.tenant_limit.is_some() => Hold::Tenant,
             Block::Slots | Block::Share | Block::Tenant => Hold::Slots,

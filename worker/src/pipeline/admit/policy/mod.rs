@@ -2,109 +2,36 @@
 //! its time, and the answer is a list of decisions. `W` is whatever stands for a delivery in line.
 
 mod block;
+mod share;
 #[cfg(test)]
 mod simulation;
 mod stored;
 #[cfg(test)]
 mod tests;
 mod turns;
+mod words;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use posthaste_shared::domain::delivery::Hold;
 use posthaste_shared::domain::id::{EndpointId, TenantId};
+use posthaste_shared::domain::members::Standing;
 use slab::Slab;
 
-use crate::pipeline::admit::breaker::{BreakerRules, Change, Verdict};
+use crate::pipeline::admit::breaker::{Change, Verdict};
 use crate::pipeline::admit::end::End;
 use crate::pipeline::admit::lane::{Lane, Recent, Waiter};
 use crate::pipeline::admit::terms::{From, Moment};
+use words::Block;
+pub use words::{Arrival, Decision, Rules, Terms};
 
 /// How often work in line is looked at.
 const TICK: Duration = Duration::from_millis(50);
 /// How many endpoints in vain are tried for a free slot: one event must not cost more the more
 /// endpoints are stuck. The next look tries the others.
 const TRIES: usize = 16;
-
-/// What admission keeps to.
-#[derive(Debug, Clone)]
-pub struct Rules {
-    /// The most requests in flight, 1 to 65,536.
-    pub slots: usize,
-    /// The most messages of the broker that the worker holds.
-    pub window: usize,
-    /// The most requests of one tenant. `None`: no limit but its share.
-    pub tenant_limit: Option<usize>,
-    /// The weights of tenants in their shares; 1 for those that are not in it.
-    pub weights: Arc<HashMap<TenantId, f64>>,
-    /// When breakers open.
-    pub breaker: BreakerRules,
-}
-
-impl Rules {
-    /// For a number of slots, with the defaults for everything else.
-    #[must_use]
-    pub fn of_slots(slots: usize) -> Self {
-        Self {
-            slots,
-            window: slots.saturating_mul(2),
-            tenant_limit: None,
-            weights: Arc::default(),
-            breaker: BreakerRules::default(),
-        }
-    }
-}
-
-/// An endpoint as an arrival finds it.
-#[derive(Debug, Clone, Copy)]
-pub struct Terms<'a> {
-    /// The endpoint.
-    pub endpoint: &'a EndpointId,
-    /// The tenant that owns it.
-    pub tenant: &'a TenantId,
-    /// The most requests that this worker may have under way to it. 0: none, others have them.
-    pub max_in_flight: usize,
-    /// Its own rate limit.
-    pub rate: Option<f64>,
-}
-
-/// The answer to an arrival.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Arrival {
-    /// It goes, and has a slot of this lane.
-    Go(usize),
-    /// It is to be parked.
-    Park(Hold),
-    /// It is in line, under this ticket, in this lane.
-    Line(usize, u64),
-}
-
-/// What becomes of work in line.
-#[derive(Debug)]
-pub enum Decision<W> {
-    /// It goes, and has a slot of this lane.
-    Go(W, usize),
-    /// It is to be parked.
-    Park(W, Hold),
-}
-
-/// Why nothing of a lane goes now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Block {
-    /// Its own limit.
-    Own,
-    /// Its next turn under its rate has not come.
-    Turn,
-    /// No slot is free.
-    Slots,
-    /// It has its share of the slots.
-    Share,
-    /// Its tenant has what it may have.
-    Tenant,
-}
 
 #[derive(Debug)]
 struct Tenant {
@@ -141,13 +68,17 @@ pub struct Policy<W> {
     pauses: HashMap<EndpointId, (Moment, Hold)>,
     /// Lanes with work in line.
     lined: HashSet<usize>,
+    /// This worker's place among all, which the limits of endpoints are divided by.
+    standing: Standing,
+    /// Lanes for which turns are to be reserved.
+    turnless: HashSet<usize>,
     done: Recent,
     ticket: u64,
     looked: Moment,
 }
 
 impl<W> Policy<W> {
-    /// Nothing in flight, nothing in line.
+    /// Nothing in flight, nothing in line. Nothing goes before the membership is seen.
     #[must_use]
     pub fn new(rules: Rules) -> Self {
         Self {
@@ -164,6 +95,8 @@ impl<W> Policy<W> {
             turns: BinaryHeap::new(),
             pauses: HashMap::new(),
             lined: HashSet::new(),
+            standing: Standing::default(),
+            turnless: HashSet::new(),
             done: Recent::default(),
             ticket: 0,
             looked: Moment::ZERO,
@@ -180,11 +113,19 @@ impl<W> Policy<W> {
         out: &mut Vec<Decision<W>>,
     ) -> Arrival {
         let key = self.lane(terms, now);
-        if terms.max_in_flight == 0 {
+        let lane = &self.lanes[key];
+        if lane.settled && lane.max_in_flight == 0 {
+            // Other workers have it all: they take it out of the store.
             return Arrival::Park(Hold::MaxInFlight);
         }
-        if let Some(hold) = self.lanes[key].held(now) {
+        let lane = &mut self.lanes[key];
+        if let Some(hold) = lane.held(now) {
             return Arrival::Park(hold);
+        }
+        if lane.backlogged && !lane.breaker.is_closed() && from != From::Store {
+            // The probe is the oldest that waits, or a steady stream of fresh work would come before
+            // it each time.
+            return Arrival::Park(Hold::Breaker);
         }
         let block = self.block(key, from, now);
         let Some(block) = block else {
@@ -288,19 +229,26 @@ impl<W> Policy<W> {
         }
     }
 
-    /// Ends a pause, unless it is for scripts.
-    pub fn resume(&mut self, endpoint: &EndpointId) {
+    /// Ends a pause, unless it is for scripts, and closes the breaker.
+    pub fn resume(&mut self, endpoint: &EndpointId, now: Moment, out: &mut Vec<Decision<W>>) {
         self.pauses.remove(endpoint);
-        if let Some(key) = self.by_endpoint.get(endpoint) {
-            let lane = &mut self.lanes[*key];
-            lane.paused = lane.paused.filter(|(_, why)| *why == Hold::Scripts);
+        let Some(key) = self.by_endpoint.get(endpoint).copied() else {
+            return;
+        };
+        let lane = &mut self.lanes[key];
+        lane.paused = lane.paused.filter(|(_, why)| *why == Hold::Scripts);
+        if !lane.breaker.is_closed() {
+            lane.breaker.close();
+            lane.limit.slow_start(now);
         }
+        self.offer(key);
+        self.pump(now, TRIES, out);
     }
 
     /// The receiver asked for at most this many requests a second; `None`: for no limit.
     pub fn cap_rate(&mut self, endpoint: &EndpointId, rate: Option<f64>) {
         if let Some(key) = self.by_endpoint.get(endpoint) {
-            self.lanes[*key].pace.asked = rate;
+            self.lanes[*key].pace.wished = rate;
         }
     }
 
@@ -376,8 +324,11 @@ impl<W> Policy<W> {
             None => self.new_lane(terms, now),
         };
         let lane = &mut self.lanes[key];
-        lane.max_in_flight = terms.max_in_flight;
         lane.pace.own = terms.rate;
+        if lane.of_all != terms.max_in_flight {
+            lane.of_all = terms.max_in_flight;
+            self.share(key);
+        }
         key
     }
 
@@ -420,7 +371,7 @@ impl<W> Policy<W> {
         }
         lane.in_flight += 1;
         lane.breaker.began();
-        lane.pace.take(now);
+        lane.pace.take();
         self.in_flight += 1;
         let tenant = &mut self.tenants[lane.tenant];
         if tenant.in_flight == 0 {
@@ -451,8 +402,8 @@ impl<W> Policy<W> {
         self.lined.insert(key);
         match block {
             Block::Own => {}
-            Block::Turn => self.await_turn(key),
-            Block::Slots | Block::Share | Block::Tenant => self.offer(key),
+            Block::Turn => self.await_turn(key, now),
+            Block::Unsettled | Block::Slots | Block::Share | Block::Tenant => self.offer(key),
         }
         Arrival::Line(key, ticket)
     }

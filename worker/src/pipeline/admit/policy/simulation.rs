@@ -6,6 +6,8 @@
 //! waits for longer than it may. And at the end of each load, when every endpoint answers again:
 //! all work is done, and nothing is left in memory.
 
+mod dice;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -14,35 +16,14 @@ use std::time::Duration;
 use posthaste_shared::domain::delivery::Hold;
 use posthaste_shared::domain::id::{EndpointId, TenantId};
 
+use dice::Dice;
+
 use super::{Arrival, Decision, Policy, Rules, Terms};
+use crate::pipeline::admit::agree::tests::membership;
 use crate::pipeline::admit::breaker::{BreakerRules, Verdict};
 use crate::pipeline::admit::end::End;
+use crate::pipeline::admit::pace::Run;
 use crate::pipeline::admit::terms::{From, Moment, SLOT_PATIENCE};
-
-/// SplitMix64: all that happens in a load follows from its seed.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    fn between(&mut self, low: u64, high: u64) -> u64 {
-        low + self.below(high - low + 1)
-    }
-
-    fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-}
 
 /// How an endpoint answers.
 #[derive(Debug, Clone, Copy)]
@@ -75,6 +56,8 @@ struct Model {
     busy_until: Moment,
     began: VecDeque<Moment>,
     parked: VecDeque<u64>,
+    /// The next turn under its rate, as the store keeps it.
+    turn: Moment,
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,6 +66,8 @@ enum Happens {
     Ends(usize, usize, u64),
     Scheduler,
     Advance,
+    /// The store has reserved so many turns of an endpoint, or was away.
+    Turns(usize, Option<u32>),
 }
 
 /// A delivery in line: its number, its endpoint, where from, since when.
@@ -163,11 +148,15 @@ impl World {
                 busy_until: Moment::ZERO,
                 began: VecDeque::new(),
                 parked: VecDeque::new(),
+                turn: Moment::ZERO,
             })
             .collect();
+        let mut policy = Policy::new(rules.clone());
+        let members = (membership(1), (Moment::ZERO, Duration::MAX));
+        policy.see(members.0, members.1, Moment::ZERO, &mut Vec::new());
         Self {
             dice,
-            policy: Policy::new(rules.clone()),
+            policy,
             rules,
             models,
             events: BinaryHeap::new(),
@@ -213,9 +202,13 @@ impl World {
         while let Some(Reverse((at, _, happens))) = self.events.pop() {
             assert!(
                 at < Duration::from_secs(600),
-                "work is stuck: {} of {}",
+                "work is stuck: {} of {}; {:?}",
                 self.done,
-                self.accepted
+                self.accepted,
+                self.models
+                    .iter()
+                    .filter(|model| !model.parked.is_empty())
+                    .collect::<Vec<_>>()
             );
             self.now = at;
             match happens {
@@ -225,6 +218,7 @@ impl World {
                 }
                 Happens::Ends(model, lane, delivery) => self.ends(model, lane, delivery),
                 Happens::Scheduler => self.schedule(),
+                Happens::Turns(model, count) => self.turns(model, count),
                 Happens::Advance => {
                     self.advances = Moment::MAX;
                     let mut out = Vec::new();
@@ -233,6 +227,7 @@ impl World {
                 }
             }
             self.take();
+            self.reserve();
             self.check();
             if let Some(next) = self.policy.next() {
                 let next = next.max(self.now + Duration::from_micros(100));
@@ -265,6 +260,35 @@ impl World {
             };
             self.arrive(delivery, model, from);
         }
+    }
+
+    /// Asks the store for turns, which answers after some milliseconds, or with an error.
+    fn reserve(&mut self) {
+        for demand in self.policy.demands(self.now) {
+            let model = self.models.iter().position(|one| one.id == demand.endpoint);
+            let after = millis(self.dice.between(1, 40));
+            let count = (!self.dice.one_in(20)).then_some(demand.turns);
+            self.at(self.now + after, Happens::Turns(model.unwrap(), count));
+        }
+    }
+
+    fn turns(&mut self, index: usize, count: Option<u32>) {
+        let model = &mut self.models[index];
+        let run = count.zip(model.rate).map(|(count, rate)| Run {
+            first: model.turn.max(self.now),
+            spacing: Duration::from_secs_f64(1.0 / rate),
+            count,
+        });
+        if let Some(run) = run {
+            model.turn = run.first + run.spacing * run.count;
+            if self.dice.one_in(3) {
+                // Another worker calls the endpoint as well.
+                model.turn += run.spacing * self.dice.below(2 * u64::from(run.count) + 1) as u32;
+            }
+        }
+        let (id, mut out) = (self.models[index].id.clone(), Vec::new());
+        self.policy.take_turns(&id, run, self.now, &mut out);
+        self.decided(out);
     }
 
     fn arrive(&mut self, delivery: u64, model: usize, from: From) {

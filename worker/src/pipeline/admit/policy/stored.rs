@@ -34,8 +34,10 @@ impl<W> Policy<W> {
             // Nothing is known of it, and work has piled up: it may have been away.
             self.lanes[key].limit.slow_start(now);
         }
+        let workers = self.workers();
+        let standing = self.standing.holds(now);
         let lane = &mut self.lanes[key];
-        if terms.max_in_flight == 0 || lane.held(now).is_some() {
+        if !standing || !lane.settled || lane.max_in_flight == 0 || lane.held(now).is_some() {
             return 0;
         }
         let limit = lane.limit(now);
@@ -54,8 +56,10 @@ impl<W> Policy<W> {
         match lane.pace.spacing() {
             None => room,
             Some(spacing) => {
-                let wait = lane.pace.next.saturating_sub(now);
-                let turns = AHEAD.saturating_sub(wait).as_secs_f64() / spacing.as_secs_f64();
+                // The others take as many, and turns are given to all in the order of asking.
+                let wait = lane.pace.wait(1, now);
+                let spacing = spacing.saturating_mul(workers).as_secs_f64();
+                let turns = AHEAD.saturating_sub(wait).as_secs_f64() / spacing;
                 room.min((turns.ceil() as usize).saturating_sub(lane.line.stored()))
             }
         }
@@ -85,6 +89,7 @@ impl<W> Policy<W> {
         for key in gone {
             let lane = self.lanes.remove(key);
             self.lined.remove(&key);
+            self.turnless.remove(&key);
             self.by_endpoint.remove(&lane.id);
             let tenant = &mut self.tenants[lane.tenant];
             tenant.lanes -= 1;

@@ -28,11 +28,20 @@ impl<W> Policy<W> {
         tenant.ring.push_back(key);
     }
 
-    pub(super) fn await_turn(&mut self, key: usize) {
+    /// Has the lane tried again at its next turn, and more turns reserved if that is worth it.
+    pub(super) fn await_turn(&mut self, key: usize, now: Moment) {
         let lane = &mut self.lanes[key];
-        if !lane.in_turns && !lane.line.is_empty() {
+        if lane.line.is_empty() {
+            return;
+        }
+        if lane.turns_wanted(now) > 0 {
+            self.turnless.insert(key);
+        }
+        if !lane.in_turns
+            && let Some(next) = lane.pace.next(now)
+        {
             lane.in_turns = true;
-            self.turns.push(Reverse((lane.pace.next, key)));
+            self.turns.push(Reverse((next, key)));
         }
     }
 
@@ -63,8 +72,10 @@ impl<W> Policy<W> {
                 }
                 // Its own requests offer it again when they end.
                 Some(Block::Own) => {}
-                Some(Block::Turn) => self.await_turn(key),
-                Some(Block::Slots | Block::Share | Block::Tenant) => in_vain.push(key),
+                Some(Block::Turn) => self.await_turn(key, now),
+                Some(Block::Unsettled | Block::Slots | Block::Share | Block::Tenant) => {
+                    in_vain.push(key);
+                }
             }
             let ring = &self.tenants[index].ring;
             match block {

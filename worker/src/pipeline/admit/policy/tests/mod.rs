@@ -1,7 +1,9 @@
 //! Each rule of the policy by itself.
 
+mod shares;
 mod sick;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +11,10 @@ use posthaste_shared::domain::delivery::Hold;
 use posthaste_shared::domain::id::{EndpointId, TenantId};
 
 use super::{Arrival, Decision, Policy, Rules, Terms};
+use crate::pipeline::admit::agree::tests::membership;
 use crate::pipeline::admit::breaker::{Change, Verdict};
 use crate::pipeline::admit::end::End;
+use crate::pipeline::admit::pace::Run;
 use crate::pipeline::admit::terms::{From, Moment, PATIENCE, SLOT_PATIENCE};
 
 const OK: End = End {
@@ -36,6 +40,8 @@ struct Desk {
     /// Who went, with their lanes, and who was parked, from the line.
     went: Vec<(u32, usize)>,
     parked: Vec<(u32, Hold)>,
+    /// The next turn of each endpoint with a rate limit.
+    turns: HashMap<EndpointId, Moment>,
 }
 
 fn ms(n: u64) -> Duration {
@@ -44,11 +50,19 @@ fn ms(n: u64) -> Duration {
 
 impl Desk {
     fn new(rules: Rules) -> Self {
+        let mut policy = Policy::new(rules);
+        policy.see(
+            membership(1),
+            (ms(0), Duration::MAX),
+            ms(1),
+            &mut Vec::new(),
+        );
         Self {
-            policy: Policy::new(rules),
+            policy,
             now: ms(1),
             went: Vec::new(),
             parked: Vec::new(),
+            turns: HashMap::new(),
         }
     }
 
@@ -108,7 +122,21 @@ impl Desk {
         self.now = until;
     }
 
-    fn keep(&mut self, out: Vec<Decision<u32>>) {
+    /// Takes note of decisions, and gives out turns that are wanted as a store would that nobody else
+    /// asks, from the last one on.
+    fn keep(&mut self, mut out: Vec<Decision<u32>>) {
+        for demand in self.policy.demands(self.now) {
+            let spacing = Duration::from_secs_f64(1.0 / demand.rate_per_second);
+            let next = self.turns.entry(demand.endpoint.clone()).or_default();
+            let run = Run {
+                first: (*next).max(self.now),
+                spacing,
+                count: demand.turns,
+            };
+            *next = run.first + spacing * run.count;
+            self.policy
+                .take_turns(&demand.endpoint, Some(run), self.now, &mut out);
+        }
         for decision in out {
             match decision {
                 Decision::Go(number, lane) => self.went.push((number, lane)),
@@ -346,9 +374,9 @@ fn a_rate_limit_spaces_requests_evenly() {
             }
         }
     }
-    // Two seconds' worth waits.
-    assert_eq!(sums, (1, 20, 19));
-    for turn in 1..=19 {
+    // Two seconds' worth waits. The first one does so only until the store has given it a turn.
+    assert_eq!((sums, desk.went.len()), ((0, 21, 19), 1));
+    for turn in 2..=20 {
         desk.pass(ms(100));
         assert_eq!(desk.went.len(), turn);
         desk.end(0, OK);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use posthaste_shared::domain::delivery::Hold;
+use posthaste_shared::domain::id::EndpointId;
 
 use super::{Arrival, Desk, FAILED, OK, TIMED_OUT, lane, ms};
 use crate::pipeline::admit::breaker::{BreakerRules, Change};
@@ -194,4 +195,24 @@ fn an_endpoint_that_queues_gets_fewer_at_once_and_one_that_is_just_slower_does_n
         slower.end(0, End { latency, ..OK });
     }
     assert!(slower.policy.load().0 >= 30, "{:?}", slower.policy.load());
+}
+
+#[test]
+fn the_probe_is_the_oldest_that_waits() {
+    let mut desk = Desk::new(Rules::of_slots(1024));
+    desk.crowd("e", 32, 20);
+    for _ in 0..10 {
+        desk.end(0, FAILED);
+    }
+    assert_eq!(desk.room("e", 32), 0);
+    desk.pass(ms(1_000));
+    let e = EndpointId::parse("e").unwrap();
+    desk.policy.note_backlog(&e, true);
+    assert_eq!(
+        desk.ask("e", 32, From::Broker, 100),
+        Arrival::Park(Hold::Breaker)
+    );
+    assert_eq!(desk.room("e", 32), 1);
+    let probe = desk.ask("e", 32, From::Store, 101);
+    assert!(matches!(probe, Arrival::Go(_)), "{probe:?}");
 }
