@@ -170,6 +170,7 @@ impl Node {
                 retention: config.worker.retention,
                 idempotency_retention: config.worker.idempotency_retention,
                 disable_after: config.worker.disable_after,
+                disabled_max_age: config.worker.disabled_max_age,
             },
             egress: config.egress.clone(),
             compiler: self.compiler.clone(),

@@ -99,6 +99,7 @@ conformance!(
         a_lease_is_as_long_as_the_endpoints_timeout,
         released_leases_are_due_at_once,
         expiry_comes_with_one_event,
+        what_waits_too_long_for_a_disabled_endpoint_expires,
         a_running_lease_is_not_expired,
         parked_deliveries_wait_for_their_endpoint,
         deliveries_of_deleted_endpoints_fail,
@@ -165,7 +166,7 @@ conformance!(
         it_is_said_when_a_failing_endpoint_will_be_disabled,
         what_is_not_called_is_not_unhealthy,
         health_is_followed_by_its_change_number,
-        one_worker_tries_an_unhealthy_endpoint,
+        who_is_to_be_disabled_is_warned_three_times,
         what_is_well_is_removed,
     ],
 );

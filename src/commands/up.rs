@@ -50,12 +50,13 @@ pub(crate) async fn run(global: &Global, args: UpArgs) -> Done {
     // Before the store is opened, which refuses another key than its own.
     config.master_key = Some(master_key(&config)?);
     let node = Node::open(&config, Schema::Migrate, "up").await?;
+    // Before anything answers: whoever waits until this is ready finds the key then.
+    let first_key = first_key(&node, &config).await?;
     let shutdown = CancellationToken::new();
     let servers = service::serve_api(&node, &config, &shutdown).await?;
     let mut worker = node.start_worker(&config, service::worker_name()).await?;
 
     let redriver = node.start_redriver(shutdown.clone());
-    let first_key = first_key(&node, &config).await?;
 
     // Only now, so that commands find the key as soon as a service manager says that this is up.
     let _ready = systemd::ready();
@@ -66,21 +67,19 @@ pub(crate) async fn run(global: &Global, args: UpArgs) -> Done {
         servers.address,
         config.data_dir.display()
     ))?;
-    if let Some(key) = first_key {
-        let path = config.api_key_path();
-        // systemd sets it where what is printed goes to its journal, which others read.
-        if std::env::var_os("JOURNAL_STREAM").is_none() {
-            output.line(format_args!("API key, shown this once: {}", key.expose()))?;
-            output.line(format_args!(
-                "(it is also in {}, where the commands find it)",
-                path.display()
-            ))?;
-        } else {
-            output.line(format_args!(
-                "API key: in {}, where the commands find it",
-                path.display()
-            ))?;
-        }
+    let path = config.api_key_path();
+    // systemd sets it where what is printed goes to its journal, which others read.
+    if let Some(key) = first_key.filter(|_| std::env::var_os("JOURNAL_STREAM").is_none()) {
+        output.line(format_args!("API key, shown this once: {}", key.expose()))?;
+        output.line(format_args!(
+            "(it is also in {}, where the commands find it)",
+            path.display()
+        ))?;
+    } else if path.exists() {
+        output.line(format_args!(
+            "API key: in {}, where the commands find it",
+            path.display()
+        ))?;
     }
     {
         let stopped = service::until_signal_or_failure(&mut worker);

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::{Api, Backend, Place, Process, Receiver, eventually, process, within};
@@ -154,4 +155,33 @@ async fn a_pause_that_an_endpoint_asks_for_holds_on_every_worker() {
     let requests = receiver.wait_for("/pause", 42).await;
     let second = requests[1].at - first;
     assert!(second >= Duration::from_millis(9_900), "{second:?}");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_somebody_mends_is_called_at_once() {
+    let place = Place::new(Backend::EmbeddedSqlite).await;
+    let receiver = Receiver::start().await;
+    let up = Process::start(&place, &["up"]).await;
+    let api = Api::of(&up);
+    let endpoint = api
+        .endpoint(&receiver.url("/pause/900"), json!({"max_in_flight": 1}))
+        .await;
+    enqueue(&api, &endpoint, MANY).await;
+    // One was tried and told to come again in a quarter of an hour. The others wait for that, too.
+    eventually("deliveries wait for the end of the pause", async || {
+        let held = api.all_deliveries("&hold=retry_after").await;
+        (held.len() == MANY - 1).then_some(())
+    })
+    .await;
+    let id = endpoint["id"].as_str().unwrap();
+    let elsewhere = json!({"url": receiver.url("/ok")});
+    let path = format!("/v1/endpoints/{id}");
+    let (status, _) = api.call(Method::PATCH, &path, Some(elsewhere)).await;
+    assert_eq!(status, 200);
+    eventually("the others are delivered", async || {
+        let delivered = api.all_deliveries("&status=delivered").await;
+        (delivered.len() == MANY - 1).then_some(())
+    })
+    .await;
+    assert_eq!(receiver.requests("/pause").len(), 1);
 }

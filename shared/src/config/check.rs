@@ -221,6 +221,7 @@ impl Values {
             max_payload_bytes: self.bytes("max_payload_bytes")?,
             poison_after: self.require_integer("poison_after")?,
             disable_after: self.duration("disable_after")?,
+            disabled_max_age: self.optional_duration("disabled_max_age")?,
             events_succeeded: self.require("events_succeeded", parse_bool)?,
             retention: self.duration("retention")?,
             idempotency_retention: self.duration("idempotency_retention")?,

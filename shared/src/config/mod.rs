@@ -166,6 +166,8 @@ pub struct WorkerConfig {
     pub poison_after: u32,
     /// An endpoint that only failed for so long is disabled.
     pub disable_after: Duration,
+    /// A delivery that waits for a disabled endpoint expires at this age; `None`: it does not.
+    pub disabled_max_age: Option<Duration>,
     /// Whether `delivery.succeeded` is emitted.
     pub events_succeeded: bool,
     /// When finished deliveries and published events are removed.

@@ -103,6 +103,14 @@ impl Values {
     }
 
     pub(super) fn duration(&self, key: &'static str) -> Result<Duration, ConfigError> {
+        self.optional_duration(key)?
+            .ok_or_else(|| self.invalid(key, "must be set"))
+    }
+
+    pub(super) fn optional_duration(
+        &self,
+        key: &'static str,
+    ) -> Result<Option<Duration>, ConfigError> {
         let bounds = match settings::find(key).map(|setting| setting.kind) {
             Some(Kind::Duration {
                 min_seconds,
@@ -110,7 +118,7 @@ impl Values {
             }) => min_seconds..=max_seconds,
             _ => 0..=u64::MAX,
         };
-        self.require(key, |text| {
+        self.optional(key, |text| {
             let duration = parse_duration(text)?;
             let fits = duration >= Duration::from_secs(*bounds.start())
                 && duration <= Duration::from_secs(*bounds.end());

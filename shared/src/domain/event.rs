@@ -149,6 +149,8 @@ struct HealthData<'a> {
     types: &'a [NotificationType],
     #[serde(skip_serializing_if = "Option::is_none")]
     disable_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disable_percent: Option<u8>,
 }
 
 /// What an event shows of an endpoint: no header, no secret, no setting.
@@ -175,6 +177,13 @@ pub enum HealthNews {
     Unhealthy {
         /// When it will be disabled if it goes on failing; `None` if it will not.
         disable_at: Option<Timestamp>,
+    },
+    /// It still fails, and part of the time after which it will be disabled is over.
+    DisabledSoon {
+        /// When it will be disabled if it goes on failing.
+        disable_at: Timestamp,
+        /// How much of the time is over.
+        percent: u8,
     },
     /// It no longer fails.
     Recovered,
@@ -237,12 +246,33 @@ impl Event {
         news: HealthNews,
         at: Timestamp,
     ) -> Self {
-        let (kind, disable_at) = match news {
-            HealthNews::Unhealthy { disable_at } => (EventType::EndpointUnhealthy, disable_at),
-            HealthNews::Recovered => (EventType::EndpointRecovered, None),
+        let (kind, disable_at, disable_percent) = match news {
+            HealthNews::Unhealthy { disable_at } => {
+                (EventType::EndpointUnhealthy, disable_at, None)
+            }
+            HealthNews::DisabledSoon {
+                disable_at,
+                percent,
+            } => (
+                EventType::EndpointUnhealthy,
+                Some(disable_at),
+                Some(percent),
+            ),
+            HealthNews::Recovered => (EventType::EndpointRecovered, None, None),
         };
         let subject = endpoint.id;
-        let id = EventId::of(subject, &format!("{}\0{}", kind.as_str(), at.as_micros()));
+        let id = match news {
+            // By what it says and not by its time: whichever worker finds it, and however often, it
+            // is one event.
+            HealthNews::DisabledSoon {
+                disable_at,
+                percent,
+            } => EventId::of(
+                subject,
+                &format!("{}\0{}\0{percent}", kind.as_str(), disable_at.as_micros()),
+            ),
+            _ => EventId::of(subject, &format!("{}\0{}", kind.as_str(), at.as_micros())),
+        };
         let data = HealthData {
             endpoint,
             since: unhealthy.since,
@@ -250,6 +280,7 @@ impl Event {
             last_error: &unhealthy.last_error,
             types: &unhealthy.types,
             disable_at,
+            disable_percent,
         };
         Self::build(id, kind, tenant, at, subject, data)
     }

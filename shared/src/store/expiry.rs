@@ -35,8 +35,45 @@ impl Store {
                 AND (d.wait <> 'in_flight' OR d.due_at <= $1)
             ORDER BY d.expires_at LIMIT $2 {skip_locked}"
         );
-        self.finish_found(SQL, now, limit, &DeliveryState::Expired { at: now })
-            .await
+        let state = DeliveryState::Expired { at: now };
+        self.finish_found((SQL, now), limit, &state, now).await
+    }
+
+    /// Expires up to `limit` deliveries that are parked for disabled endpoints and were created
+    /// before `before`, each with its final event. Returns them. What cannot be read is logged and
+    /// put aside for a minute.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn expire_disabled(
+        &self,
+        before: Timestamp,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Delivery>, StoreError> {
+        // CROSS JOIN keeps SQLite from beginning with the deliveries, of which there are far more.
+        const SQL: &str = concat!(
+            "-- claims.disabled_for_long
+            SELECT d.id, ",
+            delivery_columns!(),
+            " FROM endpoints e CROSS JOIN deliveries d
+            WHERE e.status = 'disabled' AND e.deleted_at IS NULL AND d.endpoint_id = e.id
+                AND d.wait = 'parked' AND d.created_at < $1
+            LIMIT $2 {skip_locked}"
+        );
+        // A read first: mostly there is nothing to lock for.
+        const ANY: &str = "-- claims.any_disabled_for_long
+            SELECT e.id FROM endpoints e
+            WHERE e.status = 'disabled' AND e.deleted_at IS NULL AND EXISTS (
+                SELECT 1 FROM deliveries d WHERE d.endpoint_id = e.id AND d.wait = 'parked'
+                    AND d.created_at < $1)
+            LIMIT 1";
+        let any = self.driver.read(ANY, vec![Param::time(before)]).await?;
+        if any.rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let state = DeliveryState::Expired { at: now };
+        self.finish_found((SQL, before), limit, &state, now).await
     }
 
     /// Fails up to `limit` pending deliveries of deleted endpoints, except those under a running
@@ -82,19 +119,20 @@ impl Store {
             at: now,
             reason: FailureReason::EndpointDeleted,
         };
-        self.finish_found(SQL, now, limit, &state).await
+        self.finish_found((SQL, now), limit, &state, now).await
     }
 
-    /// Puts the pending deliveries that the query finds into a final state, with their events.
+    /// Puts the pending deliveries that the query finds, with the time that it takes as `$1`, into a
+    /// final state, with their events.
     async fn finish_found(
         &self,
-        sql: &'static str,
-        now: Timestamp,
+        query: (&'static str, Timestamp),
         limit: u32,
         state: &DeliveryState,
+        now: Timestamp,
     ) -> Result<Vec<Delivery>, StoreError> {
         let mut tx = self.driver.begin().await?;
-        let mut finished = self.find_to_finish(tx.as_mut(), sql, now, limit).await?;
+        let mut finished = self.find_to_finish(tx.as_mut(), query, now, limit).await?;
         // In the order of the ids, as with every change of several deliveries: found by expiry,
         // they come in any order.
         finished.sort_unstable_by_key(|delivery| delivery.id);
@@ -126,7 +164,7 @@ impl Store {
     async fn find_to_finish(
         &self,
         tx: &mut dyn Transaction,
-        sql: &'static str,
+        (sql, bound): (&'static str, Timestamp),
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<Delivery>, StoreError> {
@@ -135,7 +173,7 @@ impl Store {
             found.clear();
             let mut unreadable = Vec::new();
             for row in tx
-                .run(sql, vec![Param::time(now), Param::count(limit)])
+                .run(sql, vec![Param::time(bound), Param::count(limit)])
                 .await?
                 .rows
             {

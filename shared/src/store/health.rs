@@ -3,6 +3,8 @@
 //! [`crate::domain::health`]; each change of any of them takes the next number, by which workers
 //! follow.
 
+mod warnings;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -88,36 +90,6 @@ impl Store {
         insert_events(tx.as_mut(), &events.iter().collect::<Vec<_>>()).await?;
         tx.commit().await?;
         Ok(events.len())
-    }
-
-    /// Takes the right to try an endpoint whose circuit breaker is open and whose `open_until` has
-    /// passed: of all workers that ask, one gets it, and until `until` no other. For the time that
-    /// a request to it may take. Whether this caller has it.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn claim_probe(
-        &self,
-        endpoint: &EndpointId,
-        now: Timestamp,
-        until: Timestamp,
-    ) -> Result<bool, StoreError> {
-        const SQL: &str = "-- endpoint_health.claim_probe
-            UPDATE endpoint_health SET open_until = $3, version = $4, changed_at = $2
-            WHERE endpoint_id = $1 AND unhealthy_since IS NOT NULL AND open_until <= $2";
-        let mut tx = self.driver.begin().await?;
-        let version = next_version(tx.as_mut()).await?;
-        let params = vec![
-            Param::text(endpoint.as_str()),
-            Param::time(now),
-            Param::time(until),
-            Param::int(version),
-        ];
-        if tx.run(SQL, params).await?.affected == 0 {
-            return Ok(false);
-        }
-        tx.commit().await?;
-        Ok(true)
     }
 
     /// What changed after `since_version`; 0 for all that there is. A caller that did not ask for
@@ -393,6 +365,10 @@ impl Subject {
             }
             Effect::BecameHealthy(before) => (before, HealthNews::Recovered),
         };
+        Some(self.news(unhealthy, news, now))
+    }
+
+    fn news(&self, unhealthy: &Unhealthy, news: HealthNews, now: Timestamp) -> Event {
         let summary = EndpointSummary {
             id: self.id.as_str(),
             url: &self.url,
@@ -404,12 +380,6 @@ impl Subject {
                 EndpointStatus::Disabled(reason) => Some(reason.as_str()),
             },
         };
-        Some(Event::of_health(
-            summary,
-            &self.tenant,
-            unhealthy,
-            news,
-            now,
-        ))
+        Event::of_health(summary, &self.tenant, unhealthy, news, now)
     }
 }

@@ -227,30 +227,41 @@ pub(crate) async fn health_is_followed_by_its_change_number(bench: &Bench) {
     assert!(store.health_changes(third.version).await.unwrap().changes[0].is_clear());
 }
 
-pub(crate) async fn one_worker_tries_an_unhealthy_endpoint(bench: &Bench) {
+pub(crate) async fn who_is_to_be_disabled_is_warned_three_times(bench: &Bench) {
     let store = &bench.store;
-    let id = endpoint_id("ep_1");
     store.insert_endpoint(&endpoint("ep_1")).await.unwrap();
-    assert!(
-        !store.claim_probe(&id, at(10), at(20)).await.unwrap(),
-        "it is healthy"
-    );
     report(store, opened("ep_1", 30), 10).await;
-    assert!(
-        !store.claim_probe(&id, at(29), at(60)).await.unwrap(),
-        "too early"
-    );
-    let mut claims = tokio::task::JoinSet::new();
-    for _ in 0..6 {
-        let (store, id) = (bench.another().await, id.clone());
-        claims.spawn(async move { store.claim_probe(&id, at(30), at(60)).await.unwrap() });
+    let failing = [endpoint_id("ep_1")];
+    store
+        .note_health(&[(failing[0].clone(), at(0))], &[])
+        .await
+        .unwrap();
+    let warn = async |second| {
+        store
+            .warn_of_disabling(Duration::from_secs(100), &failing, at(second))
+            .await
+            .unwrap()
+    };
+    let mut warned = Vec::new();
+    for second in [0, 49, 50, 51, 69, 70, 89, 95, 99] {
+        if warn(second).await > 0 {
+            warned.push(second);
+        }
     }
-    let claimed = claims.join_all().await;
-    assert_eq!(claimed.iter().filter(|claimed| **claimed).count(), 1);
-    // The others see it, and whoever was killed with it is followed by another.
-    let changes = store.health_changes(0).await.unwrap().changes;
-    assert_eq!(changes[0].unhealthy.as_ref().unwrap().open_until, at(60));
-    assert!(store.claim_probe(&id, at(60), at(90)).await.unwrap());
+    assert_eq!(warned, [50, 70, 95]);
+    let percent = |event: &Event| body(event)["data"]["disable_percent"].as_u64();
+    let events = events(store).await;
+    assert_eq!(
+        events.iter().filter_map(percent).collect::<Vec<_>>(),
+        [50, 70, 90]
+    );
+    let last = body(events.last().unwrap());
+    let data = &last["data"];
+    assert_eq!(data["last_error"], "the endpoint answered 503", "{last}");
+    assert_eq!(data["types"], json!(["order.paid"]));
+    // Nobody is warned of an endpoint that is not called, or had a success.
+    store.note_health(&[], &failing).await.unwrap();
+    assert_eq!(warn(99).await, 0);
 }
 
 pub(crate) async fn what_is_well_is_removed(bench: &Bench) {

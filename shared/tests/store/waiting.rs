@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use posthaste_shared::domain::delivery::{DeliveryState, FailureReason, Wait};
+use posthaste_shared::domain::endpoint::{DisabledReason, Endpoint, EndpointStatus};
 use posthaste_shared::domain::event::EventType;
 use posthaste_shared::domain::notification::{Notification, Origin};
 use posthaste_shared::store::deliveries::Backlog;
@@ -208,6 +209,38 @@ pub(crate) async fn a_running_lease_is_not_expired(bench: &Bench) {
     );
     assert!(store.claim_due(at(9), MARGIN, 9).await.unwrap().is_empty());
     assert_eq!(store.expire_due(at(9), 10).await.unwrap().len(), 1);
+}
+
+pub(crate) async fn what_waits_too_long_for_a_disabled_endpoint_expires(bench: &Bench) {
+    let store = &bench.store;
+    let disabled = Endpoint {
+        status: EndpointStatus::Disabled(DisabledReason::Manual),
+        ..endpoint("ep_off")
+    };
+    store.insert_endpoint(&disabled).await.unwrap();
+    store.insert_endpoint(&endpoint("ep_on")).await.unwrap();
+    // All are created at second 0.
+    let waits = put(store, "n-1", "ep_off", parked()).await;
+    put(store, "n-2", "ep_on", parked()).await;
+    put(store, "n-3", "ep_off", retry(900)).await;
+    assert!(
+        store
+            .expire_disabled(at(0), at(60), 9)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let expired = store.expire_disabled(at(1), at(60), 9).await.unwrap();
+    let ids: Vec<_> = expired.iter().map(|delivery| delivery.id).collect();
+    assert_eq!(ids, [waits.id]);
+    assert_eq!(expired[0].state, DeliveryState::Expired { at: at(60) });
+    assert!(
+        store
+            .expire_disabled(at(1), at(60), 9)
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 pub(crate) async fn parked_deliveries_wait_for_their_endpoint(bench: &Bench) {

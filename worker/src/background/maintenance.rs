@@ -25,6 +25,8 @@ const REPLAYS: Duration = Duration::from_millis(500);
 /// A replay goes on while fewer deliveries than this are due: it must not hold up other work, and a
 /// cancelled one should not have everything in line already.
 const REPLAY_AHEAD: u32 = 5_000;
+/// How often work that waited for too long for a disabled endpoint is looked for.
+const DISABLED: Duration = Duration::from_secs(5);
 /// How often what is too old is looked for.
 const RETENTION: Duration = Duration::from_secs(60);
 /// The least pause between two steps of removing.
@@ -32,6 +34,8 @@ const RETENTION_PAUSE: Duration = Duration::from_millis(50);
 /// How long it is remembered that an endpoint recovered: much longer than any worker takes to read
 /// it.
 const CLEAR_HEALTH: Duration = Duration::from_secs(3600);
+/// How long after its last turn what is kept of an endpoint's rate limit is removed.
+const IDLE_TURNS: Duration = Duration::from_secs(3600);
 /// How often tables for the attempts of the coming days are created; they exist for a week ahead.
 const PARTITIONS: Duration = Duration::from_secs(3600);
 /// The most rows removed or replayed in one step: a few milliseconds' work for the database.
@@ -46,6 +50,9 @@ pub struct MaintenanceSettings {
     pub idempotency_retention: Duration,
     /// How long all attempts at an endpoint may fail before it is disabled. Default 5 days.
     pub disable_after: Duration,
+    /// The age at which a delivery for a disabled endpoint expires. Default none: it waits until
+    /// it expires by itself.
+    pub disabled_max_age: Option<Duration>,
 }
 
 impl Default for MaintenanceSettings {
@@ -55,6 +62,7 @@ impl Default for MaintenanceSettings {
             retention: 30 * day,
             idempotency_retention: day,
             disable_after: 5 * day,
+            disabled_max_age: None,
         }
     }
 }
@@ -84,6 +92,7 @@ impl Maintenance {
             self.run_gauges(),
             self.run_health(),
             self.run_replays(),
+            self.run_disabled(),
             self.run_retention(),
             self.run_partitions()
         );
@@ -110,6 +119,34 @@ impl Maintenance {
     async fn run_replays(&self) {
         every(&self.stopping, REPLAYS, || async {
             self.note("replays", self.replays().await);
+        })
+        .await;
+    }
+
+    async fn run_disabled(&self) {
+        let Some(age) = self.settings.disabled_max_age else {
+            return;
+        };
+        until_stopped(&self.stopping, || async {
+            let now = self.services.clock.now();
+            let expired = self
+                .services
+                .store
+                .expire_disabled(now.before(age), now, STEP);
+            let expired = expired.await.map(|expired| {
+                for delivery in &expired {
+                    self.services
+                        .metrics
+                        .finished(delivery.wire_format, delivery.state.status());
+                }
+                expired.len()
+            });
+            if matches!(expired, Ok(1..)) {
+                self.wake.events();
+            }
+            let all = matches!(expired, Ok(count) if count == STEP as usize);
+            self.note("deliveries of disabled endpoints", expired.map(drop));
+            if all { RETENTION_PAUSE } else { DISABLED }
         })
         .await;
     }
@@ -220,6 +257,13 @@ impl Maintenance {
         // Only endpoints that failed since the last look: one that failed once and was not called
         // since is not to be disabled for the time that went by.
         let failing: Vec<_> = failing.into_iter().map(|(endpoint, _)| endpoint).collect();
+        let warnings =
+            self.services
+                .store
+                .warn_of_disabling(self.settings.disable_after, &failing, now);
+        if warnings.await? > 0 {
+            self.wake.events();
+        }
         for endpoint in self
             .services
             .store
@@ -280,6 +324,11 @@ impl Maintenance {
         self.services.store.remove_partitions(before).await?;
         // Small tables: a row for each endpoint that is not well.
         let idle = now.before(CLEAR_HEALTH);
+        let turns = now.before(IDLE_TURNS);
+        while !self.stopping.is_cancelled()
+            && self.services.store.remove_idle_turns(turns, STEP).await? == u64::from(STEP)
+        {
+        }
         while !self.stopping.is_cancelled()
             && self.services.store.remove_clear_health(idle, STEP).await? == u64::from(STEP)
         {

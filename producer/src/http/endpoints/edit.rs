@@ -2,6 +2,7 @@
 
 use posthaste_shared::domain::endpoint::{DisabledReason, Endpoint, EndpointStatus};
 use posthaste_shared::domain::event::Event;
+use posthaste_shared::domain::health::HealthChange;
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::store::StoreError;
 use posthaste_shared::store::endpoints::Saved;
@@ -60,13 +61,38 @@ pub(super) async fn edit(
         let event =
             (after.is_enabled() != before.is_enabled()).then(|| Event::of_endpoint(&after, now));
         match api.store.update_endpoint(&after, event.as_ref()).await? {
-            Saved::Saved(saved) => return Ok(saved),
+            Saved::Saved(saved) => {
+                if begins_anew(&before, &saved) {
+                    forget_health(api, &saved, now).await;
+                }
+                return Ok(saved);
+            }
             // The change is made again on what the other one saved, so neither is lost.
             Saved::Conflict => {}
             Saved::NotFound => return Err(Problem::not_found("endpoint")),
         }
     }
     Err(edit_conflict())
+}
+
+/// Whether what workers know of the endpoint's health is of no use any more.
+fn begins_anew(before: &Endpoint, after: &Endpoint) -> bool {
+    after.url != before.url || (after.is_enabled() && !before.is_enabled())
+}
+
+/// Lets workers call the endpoint at once, instead of with the next probe of its circuit breaker.
+async fn forget_health(api: &Api, endpoint: &Endpoint, now: Timestamp) {
+    let forgotten = HealthChange::Forgotten {
+        endpoint: endpoint.id.clone(),
+    };
+    if let Err(error) = api.store.report_health(&[forgotten], None, now).await {
+        // The change is saved. All that is lost is some seconds.
+        tracing::warn!(
+            endpoint.id = %endpoint.id,
+            %error,
+            "workers were not told to call the endpoint at once; the next probe finds out"
+        );
+    }
 }
 
 /// Others were quicker every time.

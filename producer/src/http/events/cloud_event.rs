@@ -64,6 +64,10 @@ pub enum CloudEventData {
         /// `endpoint.unhealthy` alone.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         disable_at: Option<Timestamp>,
+        /// How much of the time until `disable_at` is over, in percent: 50, 70 or 90. Of an
+        /// `endpoint.unhealthy` that warns of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        disable_percent: Option<u8>,
     },
 }
 

@@ -107,6 +107,18 @@ pub(super) const SETTINGS: &[Setting] = &[
     )
     .default("5d"),
     Setting::new(
+        "disabled_max_age",
+        "POSTHASTE_DISABLED_MAX_AGE",
+        Kind::Duration {
+            min_seconds: 60,
+            max_seconds: 3650 * DAY,
+        },
+        UsedBy::Worker,
+        "A delivery for a disabled endpoint expires when it is this old. Until then it waits, and \
+         is sent, oldest first and slowly at first, when the endpoint is enabled. Default: it \
+         waits until it expires by itself.",
+    ),
+    Setting::new(
         "events_succeeded",
         "POSTHASTE_EVENTS_SUCCEEDED",
         Kind::Bool,
