@@ -48,6 +48,15 @@ async fn an_endpoint_that_fails_is_left_alone(backend: Backend) {
     // Ten failures and some probes, for sixty deliveries.
     let sent = receiver.requests("/ok").len();
     assert!((10..20).contains(&sent), "{sent} requests");
+    let parked = metric(
+        &up,
+        "posthaste_deliveries_parked_total{held_by=\"breaker\"}",
+    );
+    assert!(
+        parked
+            .await
+            .is_some_and(|parked| parked > MANY as f64 / 2.0)
+    );
     let explained = eventually("what is held says what by", async || {
         let one = held[held.len() - 1]["id"].as_str().unwrap();
         let explained = api.get(&format!("/v1/deliveries/{one}/explain")).await;

@@ -9,7 +9,7 @@ use prometheus::{
 
 use crate::domain::attempt::AttemptResult;
 use crate::domain::dead_letter::DeadReason;
-use crate::domain::delivery::Status;
+use crate::domain::delivery::{Hold, Status};
 use crate::domain::event::EventType;
 use crate::domain::wire_format::WireFormat;
 
@@ -83,6 +83,7 @@ pub struct Metrics {
     registry: Registry,
     notifications_accepted: IntCounterVec,
     deliveries: IntCounterVec,
+    parked: IntCounterVec,
     attempts: IntCounterVec,
     /// How long whole attempts took, in seconds.
     pub attempt_duration: Histogram,
@@ -198,6 +199,11 @@ impl Metrics {
                 "Deliveries that came to their end",
                 &["wire_format", "outcome"],
             ),
+            parked: counters(
+                "posthaste_deliveries_parked_total",
+                "Deliveries that this process parked in the store, by what held them",
+                &["held_by"],
+            ),
             attempts: counters(
                 "posthaste_attempts_total",
                 "Attempts by result",
@@ -310,6 +316,9 @@ impl Metrics {
             self.notifications_accepted
                 .with_label_values(&[source.as_str()]);
         }
+        for hold in Hold::ALL {
+            self.parked.with_label_values(&[hold.as_str()]);
+        }
         for format in WireFormat::ALL {
             for status in Status::ALL
                 .into_iter()
@@ -359,6 +368,11 @@ impl Metrics {
         self.deliveries
             .with_label_values(&[format.as_str(), status.as_str()])
             .inc();
+    }
+
+    /// Counts a delivery that was parked.
+    pub fn parked(&self, by: Hold) {
+        self.parked.with_label_values(&[by.as_str()]).inc();
     }
 
     /// Counts an attempt, with its duration.

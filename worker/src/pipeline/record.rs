@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use posthaste_shared::broker::{Acker, DeadReason, Message, Tag};
-use posthaste_shared::domain::delivery::{DeliveryState, Status};
+use posthaste_shared::domain::delivery::{DeliveryState, Status, Wait};
 use posthaste_shared::domain::id::{NotificationId, TenantId};
 use posthaste_shared::domain::notification::Notification;
 use posthaste_shared::error::causes_of;
@@ -311,6 +311,9 @@ impl Recording {
         }
         if record.event.is_some() || record.disable.is_some() {
             self.wake.events();
+        }
+        if let DeliveryState::Pending(Wait::Parked { why }) = delivery.state {
+            self.services.metrics.parked(why);
         }
         let status = delivery.state.status();
         if status != Status::Pending {
