@@ -1,6 +1,7 @@
 //! What differs between SQLite and Postgres: connections, transactions, and how many rows go into
 //! one statement. Queries are written once, in the SQL that both understand.
 
+mod migrations;
 pub(super) mod postgres;
 pub(super) mod row;
 pub(super) mod sqlite;

@@ -6,18 +6,16 @@ mod statement;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{Connection as _, Postgres};
 
-use super::{Answer, Batch, DatabaseKind, Driver, Param, Transaction, failed, in_time};
+use super::{Answer, Batch, DatabaseKind, Driver, Param, Transaction, failed, in_time, migrations};
 use crate::domain::time::Timestamp;
 use crate::store::fitness::Finding;
 use crate::store::{StoreError, StoreOptions};
 use properties::{PROPERTIES, Properties};
 use statement::{run, run_batch};
-
-static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
 
 /// The longest that a statement that writes may take, should the server fall silent. It may have to
 /// wait for another transaction.
@@ -137,7 +135,7 @@ impl Driver for PostgresDriver {
                 .max_connections(1)
                 .acquire_timeout(READ_DEADLINE);
             let pool = options.connect_lazy_with((*self.pool.connect_options()).clone());
-            let done = MIGRATIONS.run(&pool).await;
+            let done = migrations::POSTGRES.run(&pool).await;
             // Bounded, since a server that fell silent would otherwise keep the migration from
             // reporting its error.
             drop(tokio::time::timeout(READ_DEADLINE, pool.close()).await);
@@ -188,11 +186,7 @@ impl Driver for PostgresDriver {
     }
 
     fn needed_version(&self) -> i64 {
-        MIGRATIONS
-            .iter()
-            .map(|migration| migration.version)
-            .max()
-            .unwrap_or(0)
+        migrations::newest(&migrations::POSTGRES)
     }
 
     async fn server_time(&self) -> Result<Timestamp, StoreError> {

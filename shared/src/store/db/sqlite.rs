@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
-use sqlx::migrate::Migrator;
 use sqlx::query::Query;
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
@@ -16,12 +15,10 @@ use sqlx::sqlite::{
 use sqlx::{AssertSqlSafe, Column as _, Either, Row as _, Sqlite, TypeInfo as _, ValueRef as _};
 
 use super::row::{Columns, Value};
-use super::{Answer, Batch, DatabaseKind, Driver, Param, Row, Transaction, failed};
+use super::{Answer, Batch, DatabaseKind, Driver, Param, Row, Transaction, failed, migrations};
 use crate::domain::time::Timestamp;
 use crate::store::fitness::Finding;
 use crate::store::{StoreError, StoreOptions};
-
-static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
 
 pub(super) const SCHEMA_VERSION: &str = "-- schema.version\nSELECT CAST(COALESCE(max(version), 0) \
     AS BIGINT) FROM _sqlx_migrations WHERE success";
@@ -166,7 +163,7 @@ impl Driver for SqliteDriver {
     }
 
     async fn migrate(&self) -> Result<(), StoreError> {
-        MIGRATIONS
+        migrations::SQLITE
             .run(&self.writer)
             .await
             .map_err(StoreError::Migrate)
@@ -219,11 +216,7 @@ impl Driver for SqliteDriver {
     }
 
     fn needed_version(&self) -> i64 {
-        MIGRATIONS
-            .iter()
-            .map(|migration| migration.version)
-            .max()
-            .unwrap_or(0)
+        migrations::newest(&migrations::SQLITE)
     }
 
     async fn server_time(&self) -> Result<Timestamp, StoreError> {
