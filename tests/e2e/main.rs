@@ -10,6 +10,7 @@
 #[allow(unreachable_pub, reason = "a module of this one test")]
 mod support;
 
+mod allocator;
 mod answers;
 mod bench;
 mod breaker;

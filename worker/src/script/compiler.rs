@@ -124,6 +124,9 @@ async fn in_process(program: &PathBuf, source: &str) -> Result<Compiled, Uncompi
     command
         .arg(COMPILE_COMMAND)
         .env_clear()
+        // The program's allocator reserves a gibibyte of addresses at its start. They would count
+        // against the bound of memory, which is one of addresses.
+        .env("MIMALLOC_ARENA_RESERVE", "0")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
