@@ -6,6 +6,7 @@ pub(super) mod postgres;
 pub(super) mod row;
 pub(super) mod sqlite;
 
+use std::ops::Range;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -205,25 +206,22 @@ impl Batch {
         );
     }
 
-    /// The same rows in pieces of about `bytes` at the most; a longer row is a piece of its own.
-    fn pieces(self, bytes: usize) -> Vec<Self> {
-        let width = self.columns.len();
-        let mut pieces: Vec<Self> = Vec::new();
+    /// The rows in pieces of about `bytes` at the most; a longer row is a piece of its own.
+    fn pieces(&self, bytes: usize) -> Vec<Range<usize>> {
+        let mut pieces: Vec<Range<usize>> = Vec::new();
         let mut room = 0;
-        let mut values = self.values.into_iter();
-        while values.len() > 0 {
-            let row: Vec<Param> = values.by_ref().take(width).collect();
-            let size: usize = row.iter().map(Param::size).sum();
-            // A row that is larger than a whole piece still goes, alone: refusing it here would
-            // fail a batch for the sake of speed.
-            if pieces.is_empty() || size > room {
-                pieces.push(Self::new(self.columns));
-                room = bytes;
+        for (row, values) in self.values.chunks(self.columns.len()).enumerate() {
+            let size: usize = values.iter().map(Param::size).sum();
+            match pieces.last_mut() {
+                Some(piece) if size <= room => piece.end = row + 1,
+                // A row that is larger than a whole piece still goes, alone: refusing it here would
+                // fail a batch for the sake of memory.
+                _ => {
+                    pieces.push(row..row + 1);
+                    room = bytes;
+                }
             }
             room = room.saturating_sub(size);
-            if let Some(piece) = pieces.last_mut() {
-                piece.values.extend(row);
-            }
         }
         pieces
     }
@@ -351,6 +349,19 @@ mod tests {
         ] {
             assert!(!is_data_code(code), "{code}");
         }
+    }
+
+    #[test]
+    fn pieces_hold_every_row_once() {
+        let mut batch = Batch::new(&[("key", Kind::Int), ("text", Kind::Text)]);
+        for length in [10, 10, 200, 10, 60, 10, 10] {
+            batch.push([Param::count(1), Param::text("x".repeat(length))]);
+        }
+        // A row of text takes 16 bytes beside the text.
+        let pieces = batch.pieces(100);
+        assert_eq!(pieces, [0..2, 2..3, 3..4, 4..5, 5..7]);
+        assert_eq!(batch.pieces(10_000), [0..7]);
+        assert!(Batch::new(&[("key", Kind::Int)]).pieces(100).is_empty());
     }
 
     #[test]

@@ -1,21 +1,19 @@
 //! One statement: binding its parameters, or a batch as arrays, and reading the rows of its answer.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use futures::TryStreamExt as _;
-use sqlx::postgres::{PgArguments, PgConnection, PgRow};
+use sqlx::encode::{Encode, IsNull};
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgConnection, PgRow, PgTypeInfo};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, Column as _, Either, Postgres, Row as _, TypeInfo as _};
+use sqlx::{AssertSqlSafe, Column as _, Either, Postgres, Row as _, Type, TypeInfo as _};
 use uuid::Uuid;
 
 use super::super::row::{Columns, Value};
 use super::super::{Answer, Batch, Kind, Param, Row, failed};
 use crate::store::StoreError;
-
-/// The most bytes of parameters in a statement, roughly. sqlx does not set TCP_NODELAY, so that the
-/// end of a longer message waits up to 40 ms for a delayed acknowledgement (measured: 5 ms for 50
-/// rows, 95 ms for 100); several short statements are far quicker.
-const STATEMENT_BYTES: usize = 12 * 1024;
 
 pub(super) async fn run(
     connection: &mut PgConnection,
@@ -42,44 +40,40 @@ fn with_locks(sql: &str) -> String {
         .replace("{lock}", "FOR UPDATE OF d")
 }
 
-/// A batch is one statement, or a few: each column is an array.
+/// The most bytes of parameters in a statement, roughly: 500 results with payloads of 1 KB are one
+/// statement, and a batch with payloads of megabytes is not copied as a whole into the connection's
+/// buffer, which never shrinks.
+const STATEMENT_BYTES: usize = 1024 * 1024;
+
+/// A batch is one statement, or a few if it is long: each column is an array.
 pub(super) async fn run_batch(
     connection: &mut PgConnection,
     sql: &'static str,
     batch: Batch,
 ) -> Result<Answer, StoreError> {
     let mut whole = Answer::default();
+    // Arrays and UNNEST, so that the text is the same for every number of rows and is prepared
+    // once.
+    let text: Arc<str> = with_locks(sql).replace("{rows}", &source(&batch)).into();
+    let batch = Arc::new(batch);
     // Within the caller's transaction, or statement by statement without one: a reader does not
     // need all of it to be of one moment.
-    for piece in batch.pieces(STATEMENT_BYTES) {
-        let answer = run_piece(connection, sql, piece).await?;
+    for rows in batch.pieces(STATEMENT_BYTES) {
+        let mut query = sqlx::query(AssertSqlSafe(Arc::clone(&text)));
+        for index in 0..batch.columns.len() {
+            query = query.bind(Column {
+                batch: Arc::clone(&batch),
+                rows: rows.clone(),
+                index,
+            });
+        }
+        let answer = answer(connection, query)
+            .await
+            .map_err(|error| failed(sql, error))?;
         whole.rows.extend(answer.rows);
         whole.affected += answer.affected;
     }
     Ok(whole)
-}
-
-async fn run_piece(
-    connection: &mut PgConnection,
-    sql: &'static str,
-    batch: Batch,
-) -> Result<Answer, StoreError> {
-    // Arrays and UNNEST, so that the text is the same for every number of rows and is prepared
-    // once.
-    let mut query = sqlx::query(AssertSqlSafe(
-        with_locks(sql).replace("{rows}", &source(&batch)),
-    ));
-    for column in columns(batch).map_err(|error| failed(sql, error))? {
-        query = match column {
-            Column::Text(values) => query.bind(values),
-            Column::Int(values) => query.bind(values),
-            Column::Bytes(values) => query.bind(values),
-            Column::Uuid(values) => query.bind(values),
-        };
-    }
-    answer(connection, query)
-        .await
-        .map_err(|error| failed(sql, error))
 }
 
 fn source(batch: &Batch) -> String {
@@ -101,44 +95,117 @@ fn source(batch: &Batch) -> String {
     format!("UNNEST({}) AS u({})", arrays.join(", "), names.join(", "))
 }
 
-enum Column {
-    Text(Vec<Option<String>>),
-    Int(Vec<Option<i64>>),
-    Bytes(Vec<Option<Vec<u8>>>),
-    Uuid(Vec<Option<Uuid>>),
+/// One column of a batch as a parameter: an array, written from the rows to the wire without a copy
+/// in between.
+struct Column {
+    batch: Arc<Batch>,
+    rows: Range<usize>,
+    index: usize,
 }
 
-/// The batch column by column.
-///
-/// # Errors
-/// A value of another type than its column's, which is a mistake in this program. It is refused
-/// and not left out: a column would then be shorter than the others, `UNNEST` would pair its values
-/// with the rows before theirs, and fill up the last ones with NULL.
-fn columns(batch: Batch) -> Result<Vec<Column>, sqlx::Error> {
-    let empty = |(_, kind): &(&str, Kind)| match kind {
-        Kind::Text => Column::Text(Vec::new()),
-        Kind::Int => Column::Int(Vec::new()),
-        Kind::Bytes => Column::Bytes(Vec::new()),
-        Kind::Uuid => Column::Uuid(Vec::new()),
-    };
-    let mut columns: Vec<Column> = batch.columns.iter().map(empty).collect();
-    let width = columns.len();
-    // The values lie row after row, and Postgres wants a column after the other.
-    for (index, value) in batch.values.into_iter().enumerate() {
-        match (&mut columns[index % width], value) {
-            (Column::Text(values), Param::Text(value)) => values.push(value),
-            (Column::Int(values), Param::Int(value)) => values.push(value),
-            (Column::Bytes(values), Param::Bytes(value)) => values.push(value),
-            (Column::Uuid(values), Param::Uuid(value)) => values.push(value),
-            _ => {
-                let (name, kind) = batch.columns[index % width];
-                // The value itself may be a secret.
-                let problem = format!("a value for the column {name} is not of the type {kind:?}");
-                return Err(sqlx::Error::Encode(problem.into()));
+impl Column {
+    fn kind(&self) -> (&'static str, Kind) {
+        self.batch.columns[self.index]
+    }
+
+    fn values(&self) -> impl Iterator<Item = &Param> {
+        // The values lie row after row, and Postgres wants a column after the other.
+        let width = self.batch.columns.len();
+        self.batch.values[self.rows.start * width..self.rows.end * width]
+            .iter()
+            .skip(self.index)
+            .step_by(width)
+    }
+}
+
+impl Type<Postgres> for Column {
+    fn type_info() -> PgTypeInfo {
+        // Never asked for: each value says its own type.
+        <Vec<String> as Type<Postgres>>::type_info()
+    }
+}
+
+impl Encode<'_, Postgres> for Column {
+    /// Postgres' binary form of an array: the number of dimensions, whether there are NULLs, the
+    /// elements' type, their number, the index of the first; then each with its length, -1 for
+    /// NULL.
+    ///
+    /// # Errors
+    /// A value of another type than its column's, which is a mistake in this program. It is refused
+    /// and not left out: a column would then be shorter than the others, `UNNEST` would pair its
+    /// values with the rows before theirs, and fill up the last ones with NULL.
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        let (name, kind) = self.kind();
+        let count = i32::try_from(self.rows.len())?;
+        let mut put = |number: i32| buffer.extend_from_slice(&number.to_be_bytes());
+        put(1);
+        // Postgres finds NULLs by their lengths, and takes this flag for a hint.
+        put(1);
+        put(element_oid(kind));
+        put(count);
+        put(1);
+        for value in self.values() {
+            match (kind, value) {
+                (Kind::Text, Param::Text(value)) => {
+                    put_element(buffer, value.as_ref().map(String::as_bytes))?;
+                }
+                (Kind::Int, Param::Int(value)) => {
+                    put_element(buffer, value.map(i64::to_be_bytes).as_ref())?;
+                }
+                (Kind::Bytes, Param::Bytes(value)) => put_element(buffer, value.as_ref())?,
+                (Kind::Uuid, Param::Uuid(value)) => {
+                    put_element(buffer, value.as_ref().map(Uuid::as_bytes))?;
+                }
+                _ => {
+                    // The value itself may be a secret.
+                    let problem =
+                        format!("a value for the column {name} is not of the type {kind:?}");
+                    return Err(problem.into());
+                }
             }
         }
+        Ok(IsNull::No)
     }
-    Ok(columns)
+
+    fn produces(&self) -> Option<PgTypeInfo> {
+        Some(match self.kind().1 {
+            Kind::Text => <Vec<String> as Type<Postgres>>::type_info(),
+            Kind::Int => <Vec<i64> as Type<Postgres>>::type_info(),
+            Kind::Bytes => <Vec<Vec<u8>> as Type<Postgres>>::type_info(),
+            Kind::Uuid => <Vec<Uuid> as Type<Postgres>>::type_info(),
+        })
+    }
+
+    fn size_hint(&self) -> usize {
+        ARRAY_HEAD + self.values().map(Param::size).sum::<usize>()
+    }
+}
+
+/// Bytes of an array before its elements.
+const ARRAY_HEAD: usize = 5 * size_of::<i32>();
+
+/// The type's number, the same in every server: `pg_type.dat` of Postgres.
+const fn element_oid(kind: Kind) -> i32 {
+    match kind {
+        Kind::Bytes => 17,
+        Kind::Int => 20,
+        Kind::Text => 25,
+        Kind::Uuid => 2950,
+    }
+}
+
+fn put_element(
+    buffer: &mut PgArgumentBuffer,
+    value: Option<impl AsRef<[u8]>>,
+) -> Result<(), BoxDynError> {
+    let Some(value) = value else {
+        buffer.extend_from_slice(&(-1_i32).to_be_bytes());
+        return Ok(());
+    };
+    let value = value.as_ref();
+    buffer.extend_from_slice(&i32::try_from(value.len())?.to_be_bytes());
+    buffer.extend_from_slice(value);
+    Ok(())
 }
 
 async fn answer(
@@ -202,19 +269,66 @@ fn decode(row: &PgRow) -> Result<Vec<Value>, sqlx::Error> {
 mod tests {
     use super::*;
 
+    fn encoded(batch: Batch, index: usize) -> Result<Vec<u8>, BoxDynError> {
+        let rows = 0..batch.len();
+        let batch = Arc::new(batch);
+        let mut buffer = PgArgumentBuffer::default();
+        let is_null = Column { batch, rows, index }.encode_by_ref(&mut buffer)?;
+        assert!(matches!(is_null, IsNull::No));
+        Ok(buffer.to_vec())
+    }
+
+    /// sqlx's own form of an array, to compare with.
+    fn of_sqlx<T>(values: Vec<T>) -> Vec<u8>
+    where
+        Vec<T>: for<'q> Encode<'q, Postgres>,
+    {
+        let mut buffer = PgArgumentBuffer::default();
+        drop(values.encode_by_ref(&mut buffer));
+        // It leaves out that there are NULLs.
+        buffer[7] = 1;
+        buffer.to_vec()
+    }
+
+    #[test]
+    fn a_column_is_an_array_as_sqlx_writes_it() {
+        const COLUMNS: &[(&str, Kind)] = &[
+            ("key", Kind::Uuid),
+            ("round", Kind::Int),
+            ("name", Kind::Text),
+            ("payload", Kind::Bytes),
+        ];
+        let batch = || {
+            let mut batch = Batch::new(COLUMNS);
+            batch.push([
+                Param::uuid(Uuid::max()),
+                Param::int(-7),
+                Param::text("a"),
+                Param::bytes([1, 2]),
+            ]);
+            let null = [Param::Uuid(None), Param::Int(None), Param::Text(None)];
+            batch.push(null.into_iter().chain([Param::Bytes(None)]));
+            batch
+        };
+        let expected = [
+            of_sqlx(vec![Some(Uuid::max()), None]),
+            of_sqlx(vec![Some(-7_i64), None]),
+            of_sqlx(vec![Some("a".to_owned()), None]),
+            of_sqlx(vec![Some(vec![1_u8, 2]), None]),
+        ];
+        for (index, expected) in expected.into_iter().enumerate() {
+            assert_eq!(encoded(batch(), index).ok(), Some(expected), "{index}");
+        }
+    }
+
     #[test]
     fn a_value_of_another_type_than_its_columns_is_refused() {
         let mut batch = Batch::new(&[("key", Kind::Uuid), ("round", Kind::Int)]);
-        batch.push([Param::uuid(Uuid::nil()), Param::count(1)]);
-        batch.push([Param::uuid(Uuid::nil()), Param::Int(None)]);
-        assert_eq!(columns(batch).map(|columns| columns.len()).ok(), Some(2));
-
-        let mut batch = Batch::new(&[("key", Kind::Uuid), ("round", Kind::Int)]);
         batch.push([Param::uuid(Uuid::nil()), Param::text("one")]);
         batch.push([Param::uuid(Uuid::nil()), Param::count(2)]);
-        let error = columns(batch)
+        let error = encoded(batch, 1)
             .err()
-            .map(|error| failed("-- a.query", error));
+            .map(|error| failed("-- a.query", sqlx::Error::Encode(error)));
         assert!(
             matches!(&error, Some(StoreError::Refused { query, source })
                 if query == "a.query" && source.to_string().contains("column round")),
