@@ -78,6 +78,8 @@ conformance!(
         a_new_delivery_is_kept_once,
         a_known_delivery_changes_only_from_the_state_it_was_read_in,
         the_second_change_in_a_batch_is_stale,
+        what_is_there_is_sorted_out_of_a_batch,
+        batches_of_megabytes_are_kept_whole,
         two_workers_record_the_same_delivery_once,
         a_gone_endpoint_is_disabled_once,
         a_gone_endpoint_that_was_repaired_stays_enabled,

@@ -156,6 +156,12 @@ impl StoreError {
     pub fn is_about_data(&self) -> bool {
         matches!(self, Self::Refused { source, .. } if db::is_about_data(source))
     }
+
+    /// Whether a row was to be inserted that is there already.
+    pub(crate) fn is_duplicate(&self) -> bool {
+        matches!(self, Self::Refused { source: sqlx::Error::Database(error), .. }
+            if error.is_unique_violation())
+    }
 }
 
 /// How to open a store.

@@ -1,24 +1,26 @@
 //! The results of attempts: one transaction a batch.
 
+mod insert;
+
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::cipher::Cipher;
 use super::db::{Answer, Batch, ColumnKind, Kind, Param, Transaction, join};
 use super::endpoints::next_version;
 use super::events::insert_events;
-use super::notifications::read_each;
-use super::rows::{attempt_columns, delivery_columns, notification_columns};
+use super::rows::delivery_columns;
 use super::{Store, StoreError, round, rows};
 use crate::domain::attempt::Attempt;
 use crate::domain::delivery::{Delivery, Status};
 use crate::domain::endpoint::{Endpoint, EndpointStatus};
 use crate::domain::event::Event;
-use crate::domain::id::{DeliveryId, EndpointId, NotificationId, TenantId};
+use crate::domain::id::{DeliveryId, EndpointId};
 use crate::domain::notification::Notification;
 use crate::domain::round::RoundContent;
 use crate::domain::time::Timestamp;
+use insert::{Expected, New, insert_attempts, insert_new, insert_notifications};
 
 /// One change of one delivery.
 #[derive(Debug, Clone)]
@@ -92,6 +94,24 @@ impl Store {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
+        // Intake has looked up the ids of all messages, so what is new is new in nearly every
+        // batch.
+        match self.record_as(batch, now, Expected::New).await {
+            // Some of it is there: another worker was first, or the notification has other
+            // deliveries. Nothing of the batch was written, and this time the rows are sorted out.
+            Err(error) if error.is_duplicate() => {
+                self.record_as(batch, now, Expected::PerhapsThere).await
+            }
+            recorded => recorded,
+        }
+    }
+
+    async fn record_as(
+        &self,
+        batch: &[Record],
+        now: Timestamp,
+        expected: Expected,
+    ) -> Result<Vec<Recorded>, StoreError> {
         // In the order of their ids, so that two batches never wait for each other in a circle.
         let mut records: BTreeMap<DeliveryId, &Record> = BTreeMap::new();
         let firsts: Vec<bool> = batch
@@ -112,12 +132,12 @@ impl Store {
             mut kept,
             conflicts,
             inserted,
-        } = insert_new(tx.as_mut(), &records, self).await?;
+        } = insert_new(tx.as_mut(), &records, self, expected).await?;
         kept.extend(update_known(tx.as_mut(), &records, cipher).await?);
         // From here on only what was changed: a stale record must not leave an attempt or an event
         // behind.
         records.retain(|id, _| kept.contains(id));
-        insert_attempts(tx.as_mut(), records.values().copied()).await?;
+        insert_attempts(tx.as_mut(), records.values().copied(), expected).await?;
         let mut events: Vec<&Event> = records
             .values()
             .filter_map(|record| record.event.as_ref())
@@ -158,166 +178,13 @@ impl Store {
         }
         let mut tx = self.driver.begin().await?;
         let each = notifications.iter().map(|notification| (notification, 0));
-        let inserted = insert_notifications(tx.as_mut(), each).await?;
+        let inserted = insert_notifications(tx.as_mut(), each, Expected::PerhapsThere).await?;
         tx.commit().await?;
         Ok(notifications
             .iter()
             .map(|notification| inserted.stands_for_another(notification))
             .collect())
     }
-}
-
-/// What was new in a batch.
-#[derive(Default)]
-struct New<'a> {
-    /// The deliveries that were not there.
-    kept: HashSet<DeliveryId>,
-    /// Deliveries of notifications whose ids stand for others: nothing of them was written.
-    conflicts: HashSet<DeliveryId>,
-    /// The notifications of several deliveries that were not there.
-    inserted: Vec<&'a Arc<Notification>>,
-}
-
-async fn insert_new<'a>(
-    tx: &mut dyn Transaction,
-    records: &BTreeMap<DeliveryId, &'a Record>,
-    store: &Store,
-) -> Result<New<'a>, StoreError> {
-    const SQL: &str = concat!(
-        "-- deliveries.insert_batch
-        INSERT INTO deliveries (",
-        delivery_columns!(insert),
-        ")
-        SELECT ",
-        delivery_columns!(inserted),
-        " FROM {rows} WHERE true
-        ON CONFLICT DO NOTHING RETURNING id"
-    );
-    let new: Vec<(&'a Record, &'a Arc<Notification>, u32)> = records
-        .values()
-        .filter_map(|record| match &record.before {
-            Before::New {
-                notification,
-                fan_out,
-            } => Some((*record, notification, *fan_out)),
-            Before::Known { .. } => None,
-        })
-        .collect();
-    // Of many deliveries only the first batch brings the notification: each would send its payload
-    // once more.
-    let first_seen = new
-        .iter()
-        .filter(|(_, notification, fan_out)| *fan_out <= 1 || !store.kept.has(notification));
-    let notifications =
-        insert_notifications(tx, first_seen.map(|(_, it, fan_out)| (*it, *fan_out))).await?;
-    // Ids that stand for another notification are found before anything is inserted for them: their
-    // deliveries would deliver the wrong payload.
-    let conflicts: HashSet<DeliveryId> = new
-        .iter()
-        .filter(|(_, notification, _)| notifications.stands_for_another(notification))
-        .map(|(record, ..)| record.delivery.id)
-        .collect();
-    let free = new
-        .iter()
-        .filter(|(record, ..)| !conflicts.contains(&record.delivery.id));
-    let deliveries = rows::delivery_batch(free.map(|(Record { delivery, kept, .. }, ..)| {
-        let kept = kept
-            .as_ref()
-            // What is kept serves the further attempts of a round. A delivery that is finished by
-            // its first attempt has none.
-            .filter(|_| delivery.state.status() == Status::Pending);
-        (
-            delivery,
-            round::param(store.cipher.as_deref(), delivery, kept),
-        )
-    }));
-    let kept = delivery_ids(tx.run_batch(SQL, deliveries).await?)?;
-    let several = notifications
-        .inserted
-        .into_iter()
-        .filter(|(_, fan_out)| *fan_out > 1);
-    Ok(New {
-        kept,
-        conflicts,
-        inserted: several.map(|(notification, _)| notification).collect(),
-    })
-}
-
-/// The outcome of inserting notifications.
-struct Notifications<'a> {
-    inserted: Vec<(&'a Arc<Notification>, u32)>,
-    /// By tenant and id: what was there already, as far as it can be read, and what came first in
-    /// this batch.
-    there: HashMap<(TenantId, NotificationId), Notification>,
-}
-
-impl Notifications<'_> {
-    fn stands_for_another(&self, notification: &Notification) -> bool {
-        let name = (notification.tenant.clone(), notification.id.clone());
-        // The same notification again (a redelivered message) is not a conflict: only what differs
-        // is.
-        self.there
-            .get(&name)
-            .is_some_and(|first| first.differs_in(notification).is_some())
-    }
-}
-
-async fn insert_notifications<'a>(
-    tx: &mut dyn Transaction,
-    notifications: impl Iterator<Item = (&'a Arc<Notification>, u32)>,
-) -> Result<Notifications<'a>, StoreError> {
-    const SQL: &str = concat!(
-        "-- notifications.insert_batch
-        INSERT INTO notifications (",
-        notification_columns!(insert),
-        ")
-        SELECT ",
-        notification_columns!(inserted),
-        " FROM {rows} WHERE true
-        ON CONFLICT DO NOTHING RETURNING tenant, id"
-    );
-    // Sorted by tenant and id, for the order of locks: two batches that insert the same
-    // notifications must not wait for each other in a circle.
-    let mut each: BTreeMap<(&TenantId, &NotificationId), (&'a Arc<Notification>, u32)> =
-        BTreeMap::new();
-    let mut there = HashMap::new();
-    for (notification, fan_out) in notifications {
-        let first = each
-            .entry((&notification.tenant, &notification.id))
-            .or_insert((notification, fan_out));
-        // Two of one id in this batch: the first is inserted, and the second is compared with it as
-        // if it had been in the store.
-        if !Arc::ptr_eq(first.0, notification) {
-            there.insert(
-                (notification.tenant.clone(), notification.id.clone()),
-                first.0.as_ref().clone(),
-            );
-        }
-    }
-    let mut names = HashSet::new();
-    for row in tx
-        .run_batch(SQL, rows::notification_batch(each.values().copied()))
-        .await?
-        .rows
-    {
-        let mut row = row.reader("notifications");
-        names.insert((row.text()?, row.text()?));
-    }
-    let new = |it: &Notification| {
-        names.contains(&(it.tenant.as_str().to_owned(), it.id.as_str().to_owned()))
-    };
-    let (inserted, known): (Vec<_>, Vec<_>) = each
-        .into_values()
-        .partition(|(notification, _)| new(notification));
-    if !known.is_empty() {
-        let names = known
-            .iter()
-            .map(|(notification, _)| (&notification.tenant, &notification.id))
-            .collect();
-        let first = read_each(tx, &names).await?.into_iter();
-        there.extend(first.map(|it| ((it.tenant.clone(), it.id.clone()), it)));
-    }
-    Ok(Notifications { inserted, there })
 }
 
 async fn update_known(
@@ -408,26 +275,6 @@ fn delivery_ids(answer: Answer) -> Result<HashSet<DeliveryId>, StoreError> {
         .into_iter()
         .map(|row| row.reader("deliveries").uuid().map(DeliveryId))
         .collect()
-}
-
-async fn insert_attempts(
-    tx: &mut dyn Transaction,
-    records: impl Iterator<Item = &Record>,
-) -> Result<(), StoreError> {
-    const SQL: &str = concat!(
-        "-- attempts.insert_batch
-        INSERT INTO attempts (",
-        attempt_columns!(insert),
-        ")
-        SELECT ",
-        attempt_columns!(inserted),
-        " FROM {rows} WHERE true
-        ON CONFLICT DO NOTHING"
-    );
-    let attempts =
-        records.filter_map(|record| Some((record.delivery.id, record.attempt.as_ref()?)));
-    tx.run_batch(SQL, rows::attempt_batch(attempts)).await?;
-    Ok(())
 }
 
 /// Disables those endpoints that are enabled and as they were when they were called; returns their

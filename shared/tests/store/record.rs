@@ -123,6 +123,77 @@ pub(crate) async fn a_known_delivery_changes_only_from_the_state_it_was_read_in(
     );
 }
 
+/// A batch of which some is in the store already, and of which an id belongs to another
+/// notification: the rest is kept, and each once.
+pub(crate) async fn what_is_there_is_sorted_out_of_a_batch(bench: &Bench) {
+    let store = &bench.store;
+    let attempted = |notification: &Arc<Notification>| {
+        let mut record = new(notification, "ep_1", failed(5));
+        record.attempt = Some(attempt(1));
+        record.delivery.attempt_count = 1;
+        record
+    };
+    put(store, "n-2", "ep_1", delivered(1)).await;
+    put(store, "n-3", "ep_2", delivered(1)).await;
+    let other = Arc::new(Notification {
+        payload: RawJson::parse("\"another\"".to_owned()).unwrap(),
+        ..(*notification("n-3")).clone()
+    });
+    let batch = [
+        attempted(&notification("n-1")),
+        attempted(&notification("n-2")),
+        attempted(&other),
+        attempted(&notification("n-4")),
+    ];
+    let answers = [
+        Recorded::Kept,
+        Recorded::Stale,
+        Recorded::Conflict,
+        Recorded::Kept,
+    ];
+    assert_eq!(store.record(&batch, at(5)).await.unwrap(), answers);
+    let mut attempts = Vec::new();
+    for record in &batch {
+        let found = store.delivery(record.delivery.id).await.unwrap();
+        attempts.push(found.map(|(_, attempts)| attempts.len()));
+    }
+    assert_eq!(attempts, [Some(1), Some(0), None, Some(1)]);
+    let events = store
+        .events(&EventFilter::default(), &PageRequest::default())
+        .await
+        .unwrap();
+    assert_eq!(events.items.len(), 2);
+    assert_eq!(store.accounting(at(6)).await.unwrap().problem_count, 0);
+}
+
+/// More than goes into one statement.
+pub(crate) async fn batches_of_megabytes_are_kept_whole(bench: &Bench) {
+    let record = |n| {
+        let text = format!("\"{}\"", "x".repeat(400_000));
+        let large = Arc::new(Notification {
+            payload: RawJson::parse(text).unwrap(),
+            ..(*notification(&format!("n-{n}"))).clone()
+        });
+        new(&large, "ep_1", delivered(1))
+    };
+    let batch: Vec<Record> = (0..9).map(record).collect();
+    let answers = bench.store.record(&batch, at(1)).await.unwrap();
+    assert_eq!(answers, [Recorded::Kept; 9]);
+    for record in &batch {
+        let Before::New { notification, .. } = &record.before else {
+            panic!("a new delivery");
+        };
+        let (read, deliveries) = bench
+            .store
+            .notification(Some(&notification.tenant), &notification.id)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(read, **notification);
+        assert_eq!(deliveries.len(), 1);
+    }
+}
+
 pub(crate) async fn the_second_change_in_a_batch_is_stale(bench: &Bench) {
     let notification = notification("n-1");
     let batch = [
