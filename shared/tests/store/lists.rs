@@ -473,16 +473,29 @@ pub(crate) async fn scans_use_their_indexes(bench: &Bench) {
             "deliveries_finished",
         ),
     ] {
-        let plan = bench
-            .sql(&format!(
-                "{explain} SELECT id, last_error FROM deliveries WHERE {query}"
-            ))
-            .await
-            .join("\n");
-        assert!(plan.contains(index), "{query}:\n{plan}");
-        assert!(
-            !plan.contains("Sort") && !plan.contains("TEMP B-TREE"),
-            "{query}:\n{plan}"
-        );
+        let query = format!("SELECT id, last_error FROM deliveries WHERE {query}");
+        check_plan(bench, explain, &query, index).await;
     }
+    // A notification by its id alone.
+    for (query, index) in [
+        (
+            "SELECT d.tenant FROM deliveries d WHERE d.notification_id = 'n-1'",
+            "deliveries_by_notification",
+        ),
+        (
+            "SELECT u.tenant FROM notifications u WHERE u.id = 'n-1' AND u.fan_out = 0",
+            "notifications_unmatched_by_id",
+        ),
+    ] {
+        check_plan(bench, explain, query, index).await;
+    }
+}
+
+async fn check_plan(bench: &Bench, explain: &str, query: &str, index: &str) {
+    let plan = bench.sql(&format!("{explain} {query}")).await.join("\n");
+    assert!(plan.contains(index), "{query}:\n{plan}");
+    assert!(
+        !plan.contains("Sort") && !plan.contains("TEMP B-TREE"),
+        "{query}:\n{plan}"
+    );
 }

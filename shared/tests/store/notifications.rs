@@ -66,6 +66,8 @@ pub(crate) async fn an_id_stands_for_one_notification(bench: &Bench) {
         store.record_unmatched(&[other(&unmatched)]).await.unwrap(),
         [true]
     );
+    let found = store.notification(None, &unmatched.id).await.unwrap();
+    assert_eq!(found, Some((unmatched.as_ref().clone(), vec![])));
     assert_eq!(
         store
             .record_unmatched(std::slice::from_ref(&unmatched))
