@@ -73,6 +73,27 @@ impl Directory {
     }
 }
 
+impl Directory {
+    /// Those of the endpoints that there are, whoever owns them. What is known here is believed
+    /// for a second.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub(super) async fn find_all<'a>(
+        &self,
+        store: &Store,
+        ids: impl Iterator<Item = &'a EndpointId>,
+    ) -> Result<Vec<Arc<Endpoint>>, Problem> {
+        let mut known = self.0.lock().await;
+        if known.read_at.is_none_or(|at| at.elapsed() >= TRUST) {
+            known.refresh(store).await?;
+        }
+        Ok(ids
+            .filter_map(|id| known.endpoints.get(id).cloned())
+            .collect())
+    }
+}
+
 impl Known {
     fn of(&self, tenant: &TenantId, id: &EndpointId) -> Option<Arc<Endpoint>> {
         self.endpoints

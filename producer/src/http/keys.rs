@@ -13,6 +13,7 @@ use posthaste_shared::domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::http::auth::Admin;
+use crate::http::callers::Caller;
 use crate::http::callers::key_cache::new_key;
 use crate::http::problem::{Code, Problem};
 use crate::http::request::extract::{Id, JsonBytes};
@@ -130,10 +131,19 @@ pub(super) async fn list(
     State(api): State<Arc<Api>>,
     Admin(caller): Admin,
 ) -> Result<Json<KeysView>, Problem> {
+    list_all(&api, &caller).await.map(Json)
+}
+
+/// Lists all API keys, without the keys themselves.
+///
+/// # Errors
+/// The caller may not manage or is bound to a tenant; the store failed.
+pub async fn list_all(api: &Api, caller: &Caller) -> Result<KeysView, Problem> {
+    caller.must(Scope::Admin)?;
     caller.must_be_unbound()?;
-    Ok(Json(KeysView {
+    Ok(KeysView {
         items: api.store.keys().await?,
-    }))
+    })
 }
 
 /// Revoke an API key

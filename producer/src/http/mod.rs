@@ -4,6 +4,7 @@
 mod auth;
 mod callers;
 mod circle;
+mod console_links;
 mod dead_letters;
 mod deliveries;
 mod directory;
@@ -18,19 +19,36 @@ mod request;
 pub mod resolver;
 mod router;
 mod routes;
+pub mod sign_in;
 mod state;
 mod tenant_limits;
 mod webhooks;
 mod wire_format_list;
 pub mod wire_formats;
 
+pub use callers::Caller;
 pub use callers::key_cache::{hash_key, new_key};
 pub use openapi::openapi;
-pub use router::router;
+pub use router::{identified, router};
 pub use state::{Api, ApiParts, ApiSettings};
+
+/// What the API does, for whoever serves it in another form than JSON: the web console. Each takes
+/// the caller and checks what this one may do, so nobody gets around the rules of the API.
+pub mod operations {
+    pub use super::dead_letters::{look as dead_letters, move_back as redrive};
+    pub use super::deliveries::operations as deliveries;
+    pub use super::endpoints::operations as endpoints;
+    pub use super::events::{EventQuery, list_page as events};
+    pub use super::keys::list_all as keys;
+    pub use super::notifications::find as notification;
+    pub use super::notifications::list::{NotificationQuery, list_page as notifications};
+    pub use super::problem::request_id::current as request_id;
+    pub use super::request::extract::read_query;
+}
 
 /// Bodies of requests and answers, for clients of the API.
 pub mod body {
+    pub use super::console_links::ConsoleLink;
     pub use super::dead_letters::{DeadLettersView, RedriveRequest, RedriveView};
     pub use super::deliveries::explain::{DeliveryExplanation, NotificationExplanation};
     pub use super::deliveries::replay::ReplayPreview;

@@ -40,6 +40,11 @@ pub fn router(api: Arc<Api>) -> Router {
     if api.tracer.is_on() {
         router = router.layer(from_fn_with_state(Arc::clone(&api), trace::serve));
     }
+    identified(router).with_state(api)
+}
+
+/// Gives each request of `router` an id: in its answer, in problems and on its lines of the log.
+pub fn identified<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
     router
         .layer(from_fn(request_id::with_id))
         .layer(PropagateRequestIdLayer::new(request_id::X_REQUEST_ID))
@@ -49,7 +54,6 @@ pub fn router(api: Arc<Api>) -> Router {
         ))
         // Outermost, before anything takes over an id that could forge a line of the log.
         .layer(from_fn(request_id::refuse_odd))
-        .with_state(api)
 }
 
 async fn unknown_route(method: Method, uri: Uri) -> Problem {

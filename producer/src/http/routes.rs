@@ -13,7 +13,7 @@ use crate::http::endpoints::{self, actions, put};
 use crate::http::notifications::{self, batch};
 use crate::http::problem::{FieldProblem, ProblemBody};
 use crate::http::state::Api;
-use crate::http::{events, keys, wire_format_list};
+use crate::http::{console_links, events, keys, wire_format_list};
 
 /// What the document says of the API as a whole.
 #[derive(OpenApi)]
@@ -76,5 +76,6 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(redrives::cancel))
         .routes(routes!(keys::create, keys::list))
         .routes(routes!(keys::revoke))
+        .routes(routes!(console_links::create))
         .routes(routes!(wire_format_list::list))
 }

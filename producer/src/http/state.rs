@@ -6,6 +6,7 @@ use std::time::Duration;
 use posthaste_shared::broker::Broker;
 use posthaste_shared::clock::Clock;
 use posthaste_shared::domain::secret::Secret;
+use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::egress::EgressPolicy;
 use posthaste_shared::services::Services;
 use posthaste_shared::store::Store;
@@ -126,5 +127,11 @@ impl Api {
             directory,
             tenants,
         })
+    }
+
+    /// The time now, by the clock that the API was given.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 }

@@ -12,7 +12,7 @@ use super::value::{InvalidValue, amqp_urls, parse_bool, tenant_weights};
 use super::values::{Values, choice};
 use super::{
     API_KEY_FILE, ApiConfig, BrokerConfig, BrokerKind, ClientCertificate, ClientConfig, Config,
-    ConfigError, DatabaseConfig, LogConfig, LogFormat, MASTER_KEY_FILE, WorkerConfig,
+    ConfigError, ConsoleMode, DatabaseConfig, LogConfig, LogFormat, MASTER_KEY_FILE, WorkerConfig,
 };
 use crate::domain::secret::Secret;
 use crate::egress::EgressPolicy;
@@ -190,6 +190,12 @@ impl Values {
             tenant_max_endpoints: self.limit("tenant_max_endpoints")?,
             tenant_max_pending: self.limit("tenant_max_pending")?,
             tenant_max_streams: self.limit("tenant_max_streams")?,
+            console: match self.require("console", choice("console"))? {
+                "read-only" => ConsoleMode::ReadOnly,
+                "off" => ConsoleMode::Off,
+                _ => ConsoleMode::On,
+            },
+            console_url: self.optional("console_url", browser_url)?,
         };
         if api.max_connections_per_client > api.max_connections {
             return Err(self.invalid(
@@ -285,6 +291,29 @@ impl Values {
             resource,
         }))
     }
+}
+
+/// An address of which the browser may have a session's cookie: nobody else reads on the way.
+fn browser_url(text: &str) -> Result<Url, InvalidValue> {
+    let is_loopback = |url: &Url| match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    Url::parse(text)
+        .ok()
+        .filter(|url| matches!(url.path(), "" | "/") && url.query().is_none())
+        .filter(|url| match url.scheme() {
+            "https" => url.has_host(),
+            "http" => is_loopback(url),
+            _ => false,
+        })
+        .ok_or_else(|| {
+            InvalidValue(
+                "must be https://HOST without a path, or http on a loopback address".to_owned(),
+            )
+        })
 }
 
 fn address(text: &str) -> Result<SocketAddr, InvalidValue> {

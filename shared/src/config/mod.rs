@@ -143,6 +143,21 @@ pub struct ApiConfig {
     pub tenant_max_pending: Option<u64>,
     /// The most event streams of one tenant in this process. `None`: no limit.
     pub tenant_max_streams: Option<usize>,
+    /// Whether the web console is served, and what may be done in it.
+    pub console: ConsoleMode,
+    /// The address of the API in browsers. `None`: a loopback address.
+    pub console_url: Option<Url>,
+}
+
+/// Whether the web console is served, and what may be done in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConsoleMode {
+    /// It is served, and does what the API key may do.
+    On,
+    /// It is served, and nobody changes anything in it.
+    ReadOnly,
+    /// It is not served.
+    Off,
 }
 
 /// The worker's own settings.

@@ -7,6 +7,7 @@
 pub mod accounting;
 pub mod cipher;
 pub mod claims;
+pub mod console_sessions;
 mod db;
 pub mod deliveries;
 pub mod endpoints;

@@ -105,7 +105,20 @@ impl Keys {
         clock: &dyn Clock,
         key: &str,
     ) -> Result<Caller, Problem> {
-        let hash = hash_key(key);
+        self.look_up_hash(store, clock, hash_key(key)).await
+    }
+
+    /// [`Keys::look_up`] of a key that is known by its hash alone, as a session of the console
+    /// knows it.
+    ///
+    /// # Errors
+    /// Those of [`Keys::look_up`].
+    pub(in crate::http) async fn look_up_hash(
+        &self,
+        store: &Store,
+        clock: &dyn Clock,
+        hash: [u8; 32],
+    ) -> Result<Caller, Problem> {
         // Hashes are compared, and in constant time: how long it takes says nothing about the key.
         if let Some((admin, caller)) = &self.admin
             && bool::from(admin.ct_eq(&hash))

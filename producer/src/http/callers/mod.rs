@@ -10,9 +10,9 @@ use posthaste_shared::domain::time::Timestamp;
 
 use crate::http::problem::{Code, Problem};
 
-/// Who sent a request: the holder of an API key.
+/// Who sent a request: the holder of an API key. Only a key that works makes one.
 #[derive(Debug, Clone)]
-pub(in crate::http) struct Caller(Arc<ApiKey>);
+pub struct Caller(Arc<ApiKey>);
 
 impl Caller {
     /// Whoever holds this key.
@@ -36,12 +36,52 @@ impl Caller {
     }
 
     /// The API key as the store has it.
-    pub(in crate::http) fn key(&self) -> &ApiKey {
+    #[must_use]
+    pub fn key(&self) -> &ApiKey {
         &self.0
     }
 
+    /// The same caller without the right to change anything: of the scope `admin` only `read` is
+    /// left.
+    #[must_use]
+    pub fn looking_only(&self) -> Self {
+        let mut key = (*self.0).clone();
+        let may_read = key.allows(Scope::Read);
+        key.scopes = may_read.then_some(Scope::Read).into_iter().collect();
+        Self::of(key)
+    }
+
+    /// Whether the caller may do what `scope` names.
+    #[must_use]
+    pub fn may(&self, scope: Scope) -> bool {
+        self.0.allows(scope)
+    }
+
+    /// Refuses a caller who may not do what `scope` names.
+    ///
+    /// # Errors
+    /// `missing_scope`.
+    pub(in crate::http) fn must(&self, scope: Scope) -> Result<(), Problem> {
+        if self.may(scope) {
+            return Ok(());
+        }
+        // Named, since whoever is refused can seldom look the key up.
+        let held: Vec<&str> = self.0.scopes.iter().map(|held| held.as_str()).collect();
+        let detail = format!(
+            "this needs the scope {}; the API key has {}",
+            scope.as_str(),
+            if held.is_empty() {
+                "none".to_owned()
+            } else {
+                held.join(", ")
+            }
+        );
+        Err(Problem::new(Code::MissingScope, detail))
+    }
+
     /// The tenant that the key is bound to.
-    pub(in crate::http) fn bound_to(&self) -> Option<&TenantId> {
+    #[must_use]
+    pub fn bound_to(&self) -> Option<&TenantId> {
         self.0.tenant.as_ref()
     }
 

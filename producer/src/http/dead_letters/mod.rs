@@ -8,9 +8,11 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use posthaste_shared::broker::{DeadLetter, Redriven};
+use posthaste_shared::domain::key::Scope;
 use serde::{Deserialize, Serialize};
 
 use crate::http::auth::Admin;
+use crate::http::callers::Caller;
 use crate::http::problem::{Code, Problem};
 use crate::http::request::extract::{JsonBytes, Params};
 use crate::http::request::json::parse;
@@ -53,8 +55,21 @@ pub(super) async fn list(
     Admin(caller): Admin,
     Params(query): Params<DeadLetterQuery>,
 ) -> Result<Json<DeadLettersView>, Problem> {
+    look(&api, &caller, query.limit).await.map(Json)
+}
+
+/// Looks at the oldest dead letters, up to `limit` (1 to 1,000, by default 50).
+///
+/// # Errors
+/// The caller may not manage or is bound to a tenant; the limit is wrong; the broker failed.
+pub async fn look(
+    api: &Api,
+    caller: &Caller,
+    limit: Option<u32>,
+) -> Result<DeadLettersView, Problem> {
+    caller.must(Scope::Admin)?;
     caller.must_be_unbound()?;
-    let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
+    let limit = limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_DEAD_LETTERS).contains(&limit) {
         return Err(Problem::field(
             Code::InvalidQuery,
@@ -62,9 +77,9 @@ pub(super) async fn list(
             format!("must be 1 to {MAX_DEAD_LETTERS}"),
         ));
     }
-    Ok(Json(DeadLettersView {
+    Ok(DeadLettersView {
         items: api.broker.dead_letters(limit).await?,
-    }))
+    })
 }
 
 /// Which dead letters to put back on the work queue: `ids`, or `all` (up to 1,000 a request).
@@ -102,8 +117,20 @@ pub(super) async fn redrive(
     Admin(caller): Admin,
     JsonBytes(body): JsonBytes,
 ) -> Result<Json<RedriveView>, Problem> {
+    move_back(&api, &caller, &parse(&body)?).await.map(Json)
+}
+
+/// Puts dead letters back on the work queue.
+///
+/// # Errors
+/// The caller may not manage or is bound to a tenant; the request is wrong; the broker failed.
+pub async fn move_back(
+    api: &Api,
+    caller: &Caller,
+    request: &RedriveRequest,
+) -> Result<RedriveView, Problem> {
+    caller.must(Scope::Admin)?;
     caller.must_be_unbound()?;
-    let request: RedriveRequest = parse(&body)?;
     let ids = match (&request.ids, request.all) {
         (Some(ids), false) if !ids.is_empty() && ids.len() <= MAX_DEAD_LETTERS as usize => {
             Some(ids.as_slice())
@@ -125,8 +152,8 @@ pub(super) async fn redrive(
         }
     };
     let Redriven { moved, undecodable } = api.broker.redrive(ids, MAX_DEAD_LETTERS).await?;
-    Ok(Json(RedriveView {
+    Ok(RedriveView {
         redriven: moved,
         undecodable,
-    }))
+    })
 }

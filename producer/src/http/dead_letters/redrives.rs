@@ -66,6 +66,7 @@ pub(in crate::http) async fn list(
         |redrive| redrive,
     )
     .await
+    .map(Json)
 }
 
 /// Show how far a redrive is

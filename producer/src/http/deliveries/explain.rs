@@ -10,13 +10,14 @@ use posthaste_shared::domain::delivery::{Delivery, DeliveryState, FailureReason,
 use posthaste_shared::domain::endpoint::{DisabledReason, Endpoint, EndpointStatus};
 use posthaste_shared::domain::health::EndpointHealth;
 use posthaste_shared::domain::id::{DeliveryId, NotificationId};
+use posthaste_shared::domain::key::Scope;
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::domain::view::{AttemptView, DeliveryView, EndpointView};
 use serde::{Deserialize, Serialize};
 
 use crate::http::auth::Reader;
 use crate::http::callers::Caller;
-use crate::http::deliveries;
+use crate::http::deliveries::operations as deliveries;
 use crate::http::notifications::{TenantQuery, unknown};
 use crate::http::problem::Problem;
 use crate::http::request::extract::{Id, Params};
@@ -69,8 +70,21 @@ pub(in crate::http) async fn delivery(
     Reader(caller): Reader,
     Id(id): Id<DeliveryId>,
 ) -> Result<Json<DeliveryExplanation>, Problem> {
-    let (delivery, attempts) = deliveries::find(&api, &caller, id).await?;
-    Ok(Json(explanation(&api, &delivery, &attempts).await?))
+    explain(&api, &caller, id).await.map(Json)
+}
+
+/// Explains why a delivery is where it is.
+///
+/// # Errors
+/// The caller may not read; there is no such delivery for this caller; the store failed.
+pub async fn explain(
+    api: &Api,
+    caller: &Caller,
+    id: DeliveryId,
+) -> Result<DeliveryExplanation, Problem> {
+    caller.must(Scope::Read)?;
+    let (delivery, attempts) = deliveries::find(api, caller, id).await?;
+    explanation(api, &delivery, &attempts).await
 }
 
 /// Explain why a notification is where it is

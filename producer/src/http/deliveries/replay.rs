@@ -151,6 +151,7 @@ pub(in crate::http) async fn list(
         |replay| replay,
     )
     .await
+    .map(Json)
 }
 
 /// Show how far a replay is

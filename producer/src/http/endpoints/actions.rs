@@ -19,9 +19,10 @@ use serde::{Deserialize, Serialize};
 use crate::enqueue::accept;
 use crate::http::auth::Admin;
 use crate::http::callers::Caller;
-use crate::http::endpoints::edit::{edit, find, switch};
+use crate::http::endpoints::edit::{edit, find};
 use crate::http::endpoints::input::DEFAULT_OVERLAP_SECONDS;
 use crate::http::endpoints::name::{EndpointName, EndpointTenant, IfMatch, shown};
+use crate::http::endpoints::operations;
 use crate::http::problem::{Code, Problem};
 use crate::http::request::extract::JsonBytes;
 use crate::http::request::json::parse_or_default;
@@ -77,11 +78,7 @@ async fn switched(
     name: &EndpointName,
     enabled: bool,
 ) -> Result<Response, Problem> {
-    let endpoint = edit(api, caller, name, |endpoint| {
-        switch(endpoint, enabled);
-        Ok(())
-    })
-    .await?;
+    let endpoint = operations::switched(api, caller, name, enabled).await?;
     Ok(shown(
         StatusCode::OK,
         &endpoint,

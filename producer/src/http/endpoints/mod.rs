@@ -6,6 +6,7 @@ mod create;
 mod edit;
 pub(super) mod input;
 mod name;
+pub mod operations;
 pub(super) mod put;
 
 use std::sync::Arc;
@@ -14,10 +15,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
-use posthaste_shared::domain::id::{EndpointId, TenantId};
+use posthaste_shared::domain::id::EndpointId;
 use posthaste_shared::domain::view::EndpointView;
-use posthaste_shared::store::endpoints::EndpointFilter;
-use serde::Deserialize;
 
 use crate::http::auth::{Admin, Reader};
 use crate::http::endpoints::check::{check, check_called_urls, check_scripts, check_url, no_url};
@@ -26,10 +25,11 @@ use crate::http::endpoints::edit::{TRIES, edit, edit_conflict, find, not_inserte
 use crate::http::endpoints::input::CreatedEndpoint;
 use crate::http::endpoints::input::{EndpointDraft, EndpointPatch};
 use crate::http::endpoints::name::{EndpointName, EndpointTenant, IfMatch, shown, tag};
+use crate::http::endpoints::operations::EndpointQuery;
 use crate::http::problem::{Code, Problem};
 use crate::http::request::extract::{JsonBytes, Params};
 use crate::http::request::json::parse;
-use crate::http::request::page::{self, PageView};
+use crate::http::request::page::PageView;
 use crate::http::state::Api;
 
 /// Create a new endpoint
@@ -94,22 +94,6 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, headers, Json(view)).into_response())
 }
 
-/// Which endpoints to list.
-#[derive(Debug, Deserialize, utoipa::IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct EndpointQuery {
-    /// The tenant that owns them. Default: the key's tenant, else every tenant.
-    tenant: Option<TenantId>,
-    /// Only enabled endpoints (`true`) or only disabled ones (`false`). Default: both.
-    enabled: Option<bool>,
-    /// The most endpoints on a page, 1 to 500. Default 50.
-    #[param(minimum = 1, maximum = 500)]
-    limit: Option<u32>,
-    /// The `next_cursor` of the page before.
-    cursor: Option<String>,
-}
-
 /// List endpoints, the oldest first
 #[utoipa::path(
     get, path = "/v1/endpoints", tag = "endpoints", operation_id = "list_endpoints",
@@ -121,30 +105,7 @@ pub(super) async fn list(
     Reader(caller): Reader,
     Params(query): Params<EndpointQuery>,
 ) -> Result<Json<PageView<EndpointView>>, Problem> {
-    let filter = EndpointFilter {
-        tenant: caller.tenant(query.tenant.as_ref())?,
-        enabled: query.enabled,
-    };
-    let now = api.clock.now();
-    let Json(mut page) = page::list(
-        query.limit,
-        query.cursor.as_deref(),
-        async |page| api.store.endpoints(&filter, &page).await,
-        |endpoint| EndpointView::of(&endpoint, now),
-    )
-    .await?;
-    // One question for the whole page.
-    let ids = page.items.iter().map(|endpoint| &endpoint.id);
-    let mut health = api.store.endpoints_health(ids, now).await?;
-    page.items = page
-        .items
-        .into_iter()
-        .map(|endpoint| {
-            let health = health.remove(&endpoint.id);
-            endpoint.with(health)
-        })
-        .collect();
-    Ok(Json(page))
+    operations::list(&api, &caller, query).await.map(Json)
 }
 
 /// Show an endpoint, without its secrets
@@ -162,14 +123,8 @@ pub(super) async fn show(
     Reader(caller): Reader,
     name: EndpointName,
 ) -> Result<Response, Problem> {
-    let endpoint = find(&api, &caller, &name).await?;
-    let now = api.clock.now();
-    let health = api.store.endpoint_health(&endpoint.id, now).await?;
-    Ok(shown(
-        StatusCode::OK,
-        &endpoint,
-        EndpointView::of(&endpoint, now).with(health),
-    ))
+    let (endpoint, view) = operations::find_shown(&api, &caller, &name).await?;
+    Ok(shown(StatusCode::OK, &endpoint, view))
 }
 
 /// Change members of an endpoint

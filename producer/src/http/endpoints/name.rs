@@ -80,6 +80,15 @@ impl FromRequestParts<Arc<Api>> for EndpointName {
 }
 
 impl EndpointName {
+    /// The endpoint with this id or uid, in any state.
+    pub(in crate::http) const fn of(text: EndpointId) -> Self {
+        Self {
+            text,
+            tenant: None,
+            precondition: Precondition::Any,
+        }
+    }
+
     /// The uid; an error when it is an id that Posthaste made.
     pub(in crate::http) fn uid(&self) -> Result<EndpointUid, Problem> {
         if self.text.as_str().starts_with(OWN_PREFIX) {

@@ -13,6 +13,7 @@ use futures::stream::{self, Stream, StreamExt};
 use http::HeaderMap;
 use posthaste_shared::domain::event::{Event, EventType};
 use posthaste_shared::domain::id::TenantId;
+use posthaste_shared::domain::key::Scope;
 use posthaste_shared::domain::raw_json::RawJson;
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::store::StoreError;
@@ -21,6 +22,7 @@ use posthaste_shared::store::several::Several;
 use serde::Deserialize;
 
 use crate::http::auth::{Reader, still_works};
+use crate::http::callers::Caller;
 use crate::http::events::cloud_event::CloudEvent;
 use crate::http::problem::{Code, Problem};
 use crate::http::request::extract::Params;
@@ -36,25 +38,25 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const BATCH: u32 = 100;
 
 /// Which events to list.
-#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[derive(Debug, Clone, Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct EventQuery {
+pub struct EventQuery {
     /// The tenant that they belong to. Default: the key's tenant, else every tenant.
-    tenant: Option<TenantId>,
+    pub tenant: Option<TenantId>,
     /// Their type: one, or several with commas between them.
     #[serde(rename = "type", default)]
     #[param(value_type = Vec<EventType>, required = false, style = Form, explode = false)]
-    kind: Several<EventType>,
+    pub kind: Several<EventType>,
     /// Only events at this time or later.
-    since: Option<Timestamp>,
+    pub since: Option<Timestamp>,
     /// Only events before this time.
-    until: Option<Timestamp>,
+    pub until: Option<Timestamp>,
     /// The most events on a page, 1 to 500. Default 50.
     #[param(minimum = 1, maximum = 500)]
-    limit: Option<u32>,
+    pub limit: Option<u32>,
     /// The `next_cursor` of the page before.
-    cursor: Option<String>,
+    pub cursor: Option<String>,
 }
 
 /// List events, the newest first
@@ -68,6 +70,19 @@ pub(super) async fn list(
     Reader(caller): Reader,
     Params(query): Params<EventQuery>,
 ) -> Result<Json<PageView<RawJson>>, Problem> {
+    list_page(&api, &caller, query).await.map(Json)
+}
+
+/// Lists events as CloudEvents, the newest first.
+///
+/// # Errors
+/// The caller may not read or is bound to another tenant; the query is wrong; the store failed.
+pub async fn list_page(
+    api: &Api,
+    caller: &Caller,
+    query: EventQuery,
+) -> Result<PageView<RawJson>, Problem> {
+    caller.must(Scope::Read)?;
     let filter = EventFilter {
         tenant: caller.tenant(query.tenant.as_ref())?,
         kind: query.kind,

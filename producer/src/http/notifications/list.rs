@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use posthaste_shared::domain::id::{EndpointId, NotificationId, NotificationType, TenantId};
+use posthaste_shared::domain::key::Scope;
 use posthaste_shared::domain::notification::Priority;
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::store::notification_list::{Listed, NotificationFilter};
@@ -13,36 +14,37 @@ use posthaste_shared::store::several::Several;
 use serde::{Deserialize, Serialize};
 
 use crate::http::auth::Reader;
+use crate::http::callers::Caller;
 use crate::http::problem::Problem;
 use crate::http::request::extract::Params;
 use crate::http::request::page::{self, PageView};
 use crate::http::state::Api;
 
 /// Which notifications to list.
-#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[derive(Debug, Clone, Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(in crate::http) struct NotificationQuery {
+pub struct NotificationQuery {
     /// The tenant that they belong to. Default: the key's tenant, else all.
-    tenant: Option<TenantId>,
+    pub tenant: Option<TenantId>,
     /// Their type: one, or several with commas between them.
     #[serde(rename = "type", default)]
     #[param(value_type = Vec<NotificationType>, required = false, style = Form, explode = false)]
-    kind: Several<NotificationType>,
+    pub kind: Several<NotificationType>,
     /// The one endpoint that they were enqueued for.
-    endpoint_id: Option<EndpointId>,
+    pub endpoint_id: Option<EndpointId>,
     /// `true`: only those without a delivery, as no endpoint subscribed to them. `false`: only the
     /// others.
-    unmatched: Option<bool>,
+    pub unmatched: Option<bool>,
     /// Accepted at this time or later.
-    since: Option<Timestamp>,
+    pub since: Option<Timestamp>,
     /// Accepted before this time.
-    until: Option<Timestamp>,
+    pub until: Option<Timestamp>,
     /// The most notifications on a page, 1 to 500. Default 50.
     #[param(minimum = 1, maximum = 500)]
-    limit: Option<u32>,
+    pub limit: Option<u32>,
     /// The `next_cursor` of the page before.
-    cursor: Option<String>,
+    pub cursor: Option<String>,
 }
 
 /// A notification in a list: without its payload and its deliveries.
@@ -107,6 +109,19 @@ pub(in crate::http) async fn list(
     Reader(caller): Reader,
     Params(query): Params<NotificationQuery>,
 ) -> Result<Json<PageView<NotificationSummary>>, Problem> {
+    list_page(&api, &caller, query).await.map(Json)
+}
+
+/// Lists notifications that a worker has taken up, the newest first.
+///
+/// # Errors
+/// The caller may not read or is bound to another tenant; the query is wrong; the store failed.
+pub async fn list_page(
+    api: &Api,
+    caller: &Caller,
+    query: NotificationQuery,
+) -> Result<PageView<NotificationSummary>, Problem> {
+    caller.must(Scope::Read)?;
     let filter = NotificationFilter {
         tenant: caller.tenant(query.tenant.as_ref())?,
         kind: query.kind,

@@ -10,11 +10,13 @@ use axum::Json;
 use axum::extract::State;
 use http::{HeaderMap, StatusCode};
 use posthaste_shared::domain::id::{NotificationId, TenantId};
+use posthaste_shared::domain::key::Scope;
 use posthaste_shared::domain::notification::NotificationDraft;
 use posthaste_shared::domain::view::NotificationView;
 use serde::Deserialize;
 
 use crate::http::auth::{Enqueuer, Reader};
+use crate::http::callers::Caller;
 use crate::http::notifications::intake::{AcceptedView, Carried, Item, take_in};
 use crate::http::problem::{Code, Problem};
 use crate::http::request::extract::{Id, JsonBytes, Params};
@@ -119,11 +121,26 @@ pub(super) async fn show(
     Id(id): Id<NotificationId>,
     Params(query): Params<TenantQuery>,
 ) -> Result<Json<NotificationView>, Problem> {
-    let tenant = caller.tenant(query.tenant.as_ref())?;
-    match api.store.notification(tenant.as_ref(), &id).await? {
-        Some((notification, deliveries)) => {
-            Ok(Json(NotificationView::of(&notification, &deliveries)))
-        }
+    find(&api, &caller, &id, query.tenant.as_ref())
+        .await
+        .map(Json)
+}
+
+/// Shows a notification with its deliveries; `tenant` is needed where several have the id.
+///
+/// # Errors
+/// The caller may not read or is bound to another tenant; there is no such notification for this
+/// caller; the store failed.
+pub async fn find(
+    api: &Api,
+    caller: &Caller,
+    id: &NotificationId,
+    tenant: Option<&TenantId>,
+) -> Result<NotificationView, Problem> {
+    caller.must(Scope::Read)?;
+    let tenant = caller.tenant(tenant)?;
+    match api.store.notification(tenant.as_ref(), id).await? {
+        Some((notification, deliveries)) => Ok(NotificationView::of(&notification, &deliveries)),
         None => Err(unknown()),
     }
 }

@@ -2,7 +2,7 @@
 //! a stable `code`. Our own faults are logged here, once, and shown without their inside.
 
 pub(super) mod log_gate;
-pub(super) mod request_id;
+pub mod request_id;
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -100,7 +100,9 @@ macro_rules! codes {
                 }
             }
 
-            const fn title(self) -> &'static str {
+            /// The kind of problem, in a few words.
+            #[must_use]
+            pub const fn title(self) -> &'static str {
                 match self { $(Self::$name => $title,)* }
             }
         }
@@ -132,6 +134,8 @@ codes! {
     /// The tenant has as many pending deliveries as it may have.
     BacklogLimit = "backlog_limit", TOO_MANY_REQUESTS, "The tenant has as many pending deliveries \
         as it may have";
+    /// Too many sign-ins to the console failed lately.
+    TooManySignIns = "too_many_sign_ins", TOO_MANY_REQUESTS, "Too many sign-ins failed";
     /// The tenant has as many event streams open as it may have.
     StreamLimit = "stream_limit", TOO_MANY_REQUESTS, "The tenant has as many event streams open \
         as it may have";

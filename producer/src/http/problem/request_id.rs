@@ -20,7 +20,8 @@ tokio::task_local! {
 }
 
 /// The id of the request that is being handled.
-pub(in crate::http) fn current() -> Option<String> {
+#[must_use]
+pub fn current() -> Option<String> {
     CURRENT.try_with(Clone::clone).ok()
 }
 

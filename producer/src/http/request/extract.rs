@@ -144,41 +144,45 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Api>> for Params<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _api: &Arc<Api>) -> Result<Self, Problem> {
-        // A parameter that comes several times has several values, as if they stood in one with
-        // commas.
-        let mut joined: Vec<(String, String)> = Vec::new();
-        for (name, value) in
-            url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
-        {
-            match joined.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, values)) => *values = format!("{values},{value}"),
-                None => joined.push((name.into_owned(), value.into_owned())),
-            }
-        }
-        let text = url::form_urlencoded::Serializer::new(String::new())
-            .extend_pairs(joined)
-            .finish();
-        let plain: Uri = format!("/?{text}")
-            .parse()
-            .map_err(|_| Problem::new(Code::InvalidQuery, "the query is too long"))?;
-        let query: Result<Query<T>, QueryRejection> = Query::try_from_uri(&plain);
-        query
-            .map(|Query(params)| Self(params))
-            .map_err(|rejection| {
-                let text = rejection.body_text();
-                let reason = text
-                    .strip_prefix("Failed to deserialize query string: ")
-                    .unwrap_or(&text);
-                // serde puts the name of the parameter before the first colon, if it knows one.
-                match reason.split_once(": ") {
-                    Some((name, rest)) if !name.contains(' ') => Problem::new(
-                        Code::InvalidQuery,
-                        format!("{name} {}", reading::problem(rest)),
-                    ),
-                    _ => Problem::new(Code::InvalidQuery, reason),
-                }
-            })
+        read_query(parts.uri.query().unwrap_or_default()).map(Self)
     }
+}
+
+/// Reads a query string as `T`, unknown parameters refused by `T`.
+///
+/// # Errors
+/// `invalid_query`, with the parameter that is wrong.
+pub fn read_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
+    // A parameter that comes several times has several values, as if they stood in one with
+    // commas.
+    let mut joined: Vec<(String, String)> = Vec::new();
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        match joined.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, values)) => *values = format!("{values},{value}"),
+            None => joined.push((name.into_owned(), value.into_owned())),
+        }
+    }
+    let text = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(joined)
+        .finish();
+    let plain: Uri = format!("/?{text}")
+        .parse()
+        .map_err(|_| Problem::new(Code::InvalidQuery, "the query is too long"))?;
+    let query: Result<Query<T>, QueryRejection> = Query::try_from_uri(&plain);
+    query.map(|Query(params)| params).map_err(|rejection| {
+        let text = rejection.body_text();
+        let reason = text
+            .strip_prefix("Failed to deserialize query string: ")
+            .unwrap_or(&text);
+        // serde puts the name of the parameter before the first colon, if it knows one.
+        match reason.split_once(": ") {
+            Some((name, rest)) if !name.contains(' ') => Problem::new(
+                Code::InvalidQuery,
+                format!("{name} {}", reading::problem(rest)),
+            ),
+            _ => Problem::new(Code::InvalidQuery, reason),
+        }
+    })
 }
 
 /// The `{id}` of the path. A text that cannot be an id is the id of nothing: 404.

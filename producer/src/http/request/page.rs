@@ -1,6 +1,5 @@
 //! Pages of lists.
 
-use axum::Json;
 use posthaste_shared::store::StoreError;
 use posthaste_shared::store::page::{Cursor, DEFAULT_LIMIT, MAX_LIMIT, Page, PageRequest};
 use serde::{Deserialize, Serialize};
@@ -26,15 +25,15 @@ pub(in crate::http) async fn list<S, T, F>(
     cursor: Option<&str>,
     read: impl FnOnce(PageRequest) -> F,
     show: impl FnMut(S) -> T,
-) -> Result<Json<PageView<T>>, Problem>
+) -> Result<PageView<T>, Problem>
 where
     F: Future<Output = Result<Page<S>, StoreError>>,
 {
     let found = read(page_request(limit, cursor)?).await?;
-    Ok(Json(PageView {
+    Ok(PageView {
         items: found.items.into_iter().map(show).collect(),
         next_cursor: found.next_cursor.map(|cursor| cursor.encode()),
-    }))
+    })
 }
 
 fn page_request(limit: Option<u32>, cursor: Option<&str>) -> Result<PageRequest, Problem> {

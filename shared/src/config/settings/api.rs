@@ -153,4 +153,22 @@ pub(super) const SETTINGS: &[Setting] = &[
          count as those of one more tenant. 0: no limit.",
     )
     .default("64"),
+    Setting::new(
+        "console",
+        "POSTHASTE_CONSOLE",
+        Kind::Choice(&["on", "read-only", "off"]),
+        UsedBy::Api,
+        "Whether `api` and `up` serve the [web console](console.md) at `/console`. With \
+         `read-only` nobody changes anything in it, whatever their API key may do.",
+    )
+    .default("on"),
+    Setting::new(
+        "console_url",
+        "POSTHASTE_CONSOLE_URL",
+        Kind::Url,
+        UsedBy::Api,
+        "The address of the API in browsers, where a proxy stands in front of it, such as \
+         `https://posthaste.example`. Must be `https`, or `http` on a loopback address. Default: \
+         people can sign in to the console on loopback addresses alone.",
+    ),
 ];

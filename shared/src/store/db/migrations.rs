@@ -31,6 +31,7 @@ pub(super) static SQLITE: LazyLock<Migrator> = LazyLock::new(|| {
         "0011_master_key",
         "0012_key_expiry_and_hops",
         "0013_agreement_of_workers",
+        "0014_console",
         "0015_fewer_index_entries",
     })
 });
@@ -49,6 +50,7 @@ pub(super) static POSTGRES: LazyLock<Migrator> = LazyLock::new(|| {
         "0011_master_key",
         "0012_key_expiry_and_hops",
         "0013_agreement_of_workers",
+        "0014_console",
         "0015_fewer_index_entries",
     })
 });
