@@ -6,8 +6,8 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
-    api, asyncapi, bench, dead, delivery, doctor, endpoint, event, explain, health, key, listen,
-    migrate, notification, openapi, reconcile, replay, send, shell, up, worker,
+    api, asyncapi, bench, console, dead, delivery, doctor, endpoint, event, explain, health, key,
+    listen, migrate, notification, openapi, reconcile, replay, send, shell, up, worker,
 };
 use crate::examples;
 use crate::failure::Done;
@@ -48,6 +48,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Say why a notification or delivery is where it is
     Explain(explain::ExplainArgs),
+    /// Print a link that signs in to the web console
+    Console(console::ConsoleArgs),
     /// Look at the dead-letter queue and re-drive it
     Dead(dead::DeadArgs),
     /// Look at events, or follow them
@@ -86,6 +88,7 @@ const GROUPS: &[(&str, &[&str])] = &[
             "delivery",
             "replay",
             "explain",
+            "console",
         ],
     ),
     (
@@ -213,6 +216,7 @@ impl Cli {
             Command::Delivery(args) => delivery::run(&global, args).await,
             Command::Replay(args) => replay::run(&global, args).await,
             Command::Explain(args) => explain::run(&global, args).await,
+            Command::Console(args) => console::run(&global, args).await,
             Command::Dead(args) => dead::run(&global, args).await,
             Command::Event(args) => event::run(&global, args).await,
             Command::Key(args) => key::run(&global, args).await,

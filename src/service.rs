@@ -11,11 +11,12 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
+use posthaste_console::{Console, Mode};
 use posthaste_producer::http::{Api, ApiParts, ApiSettings};
 use posthaste_shared::backoff::Reconnect;
 use posthaste_shared::broker::Consuming;
 use posthaste_shared::clock::{Clock, SystemClock};
-use posthaste_shared::config::{BrokerKind, Config};
+use posthaste_shared::config::{BrokerKind, Config, ConsoleMode};
 use posthaste_shared::redrive::Redriver;
 use posthaste_shared::services::Services;
 use posthaste_shared::store::cipher::CipherError;
@@ -99,7 +100,7 @@ impl Node {
         &self,
         config: &Config,
         shutdown: CancellationToken,
-    ) -> Result<Router, Failure> {
+    ) -> Result<Arc<Api>, Failure> {
         // For `endpoint test`, which sends from the process that serves the API: it may have no
         // worker.
         let sender = Sender::with_resolver(config.egress.clone(), &config.resolver)?;
@@ -129,7 +130,7 @@ impl Node {
                 ..ApiSettings::default()
             },
         };
-        Ok(posthaste_producer::http::router(Api::new(parts)))
+        Ok(Api::new(parts))
     }
 
     /// Starts a worker. Not with a master key that does not fit: it would pass over every endpoint
@@ -286,6 +287,8 @@ async fn check_key(config: &Config, store: &Store) -> Result<(), StoreError> {
 pub(crate) struct Servers {
     /// Where the API is.
     pub(crate) address: SocketAddr,
+    /// The API itself, for the process that serves it.
+    pub(crate) api: Arc<Api>,
     /// The API's server and, where they have an address of their own, that of health and metrics.
     pub(crate) tasks: Vec<JoinHandle<()>>,
 }
@@ -300,10 +303,14 @@ pub(crate) async fn serve_api(
     // start.
     let listener = listen("--listen", config.listen).await?;
     let address = listener.local_addr()?;
-    let mut api = node.api(config, shutdown.clone())?;
+    let api = node.api(config, shutdown.clone())?;
+    let mut router = posthaste_producer::http::router(Arc::clone(&api));
+    if let Some(console) = console(config, &api) {
+        router = router.merge(console);
+    }
     let mut tasks = Vec::new();
     match config.metrics_listen {
-        None => api = node.operations().merge(api),
+        None => router = node.operations().merge(router),
         Some(own) => {
             let own = listen("--metrics-listen", own).await?;
             tracing::info!("health and metrics are at http://{}", own.local_addr()?);
@@ -323,12 +330,31 @@ pub(crate) async fn serve_api(
     };
     tasks.push(serve(
         listener,
-        api,
+        router,
         limits.within_open_files(),
         shutdown.clone(),
     ));
     tracing::info!("listening on http://{address}");
-    Ok(Servers { address, tasks })
+    Ok(Servers {
+        address,
+        api,
+        tasks,
+    })
+}
+
+/// The web console of this API, unless it is off.
+fn console(config: &Config, api: &Arc<Api>) -> Option<Router> {
+    let mode = match config.api.console {
+        ConsoleMode::On => Mode::On,
+        ConsoleMode::ReadOnly => Mode::ReadOnly,
+        ConsoleMode::Off => return None,
+    };
+    let settings = posthaste_console::Settings {
+        mode,
+        url: config.api.console_url.clone(),
+    };
+    let console = Console::new(Arc::clone(api), settings);
+    Some(posthaste_console::router(console))
 }
 
 /// Whether accepted work would be safe and, where there is a worker, whether it gets work: store

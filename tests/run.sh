@@ -40,6 +40,7 @@ tests/services.sh have postgres || missing+=(postgresql)
 command -v python3 >/dev/null && python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
 command -v npm >/dev/null || missing+=(nodejs npm)
 command -v prometheus >/dev/null && command -v promtool >/dev/null || missing+=(prometheus)
+command -v chromium >/dev/null || missing+=(chromium)
 command -v pgrep >/dev/null || missing+=(procps)
 command -v cc >/dev/null || missing+=(gcc libc6-dev)
 [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"

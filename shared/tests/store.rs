@@ -13,6 +13,8 @@ mod away;
 mod bench;
 #[path = "store/changes.rs"]
 mod changes;
+#[path = "store/console.rs"]
+mod console;
 #[path = "store/endpoints.rs"]
 mod endpoints;
 #[path = "store/health.rs"]
@@ -144,6 +146,10 @@ conformance!(
         idempotency_keys_stand_for_one_notification,
         old_deliveries_are_removed,
         the_accounting_finds_what_is_wrong,
+    ],
+    console: [
+        sessions_are_known_by_the_hash_of_their_id,
+        a_link_is_used_once,
     ],
     partitions: [
         a_newer_schema_says_which_programs_it_serves,

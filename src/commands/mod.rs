@@ -3,6 +3,7 @@
 pub(crate) mod api;
 pub(crate) mod asyncapi;
 pub(crate) mod bench;
+pub(crate) mod console;
 pub(crate) mod dead;
 pub(crate) mod delivery;
 pub(crate) mod demo;

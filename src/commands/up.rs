@@ -1,14 +1,14 @@
 //! `posthaste up`: API, worker and scheduler in one process.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use posthaste_producer::http::new_key;
-use posthaste_shared::config::{Config, Profile};
+use posthaste_producer::http::{hash_key, new_key, sign_in};
+use posthaste_shared::config::{Config, ConsoleMode, Profile};
 use posthaste_shared::domain::id::KeyId;
 use posthaste_shared::domain::key::{ApiKey, Scope};
 use posthaste_shared::domain::secret::Secret;
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::commands::demo;
 use crate::failure::{Done, Failure};
 use crate::global::{Global, ServiceFlags};
+use crate::output::Output;
 use crate::service::{self, Node, Schema};
 use crate::systemd;
 
@@ -81,6 +82,7 @@ pub(crate) async fn run(global: &Global, args: UpArgs) -> Done {
             path.display()
         ))?;
     }
+    sign_in_link(&config, &servers, output).await?;
     {
         let stopped = service::until_signal_or_failure(&mut worker);
         tokio::pin!(stopped);
@@ -107,6 +109,38 @@ pub(crate) async fn run(global: &Global, args: UpArgs) -> Done {
     service::stop_server(redriver, Duration::from_secs(5)).await;
     node.close().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a link that signs in to the console once, where somebody is there to follow it: not into
+/// files and journals, which others read.
+async fn sign_in_link(
+    config: &Config,
+    servers: &service::Servers,
+    output: Output,
+) -> Result<(), Failure> {
+    if config.api.console == ConsoleMode::Off || !std::io::stdout().is_terminal() || output.json {
+        return Ok(());
+    }
+    // The key that the commands use, too. Without one there is nobody to sign in.
+    let Ok(key) = std::fs::read_to_string(config.api_key_path()) else {
+        return Ok(());
+    };
+    // What is wrong with the store is in the log, and no reason to stop.
+    if let Ok(link) = sign_in::new_link(&servers.api, &hash_key(key.trim())).await {
+        let address = match &config.api.console_url {
+            Some(url) => url.as_str().trim_end_matches('/').to_owned(),
+            // An address that stands for all of them is none to go to, and the console wants loopback.
+            None if servers.address.ip().is_unspecified() => {
+                format!("http://127.0.0.1:{}", servers.address.port())
+            }
+            None => format!("http://{}", servers.address),
+        };
+        output.line(format_args!(
+            "Console, signs in once within 10 minutes: {address}{}",
+            link.path
+        ))?;
+    }
+    Ok(())
 }
 
 /// For this user alone: it holds keys.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::ConnectInfo;
 use axum::http::{HeaderValue, Request, Response, header};
 use axum::response::IntoResponse;
 use hyper::body::{Frame, Incoming, SizeHint};
@@ -46,11 +47,16 @@ pub(super) async fn run(
     limits: Limits,
     shutdown: CancellationToken,
 ) {
+    // Of a socket that is gone already nobody reads the answer.
+    let peer = stream.peer_addr().ok().map(ConnectInfo);
     let activity = Arc::clone(&seat.activity);
     let purpose = seat.purpose;
     let io = TokioIo::new(Socket::new(stream, Arc::clone(&activity)));
     let requests = Arc::clone(&activity);
-    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
         // Counted before the router sees it: from here on the connection has a request, and does
         // not give way to another one.
         let under_way = UnderWay::new(Arc::clone(&requests));

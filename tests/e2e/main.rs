@@ -19,6 +19,7 @@ mod client_key;
 mod cloudevents;
 mod commands;
 mod connections;
+mod console;
 mod deliver;
 mod demo;
 mod doc_examples;

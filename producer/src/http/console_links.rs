@@ -5,23 +5,12 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use http::{HeaderMap, StatusCode};
-use posthaste_shared::domain::time::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use crate::http::auth::{Reader, bearer};
 use crate::http::callers::key_cache::hash_key;
 use crate::http::problem::Problem;
-use crate::http::sign_in;
+use crate::http::sign_in::{self, ConsoleLink};
 use crate::http::state::Api;
-
-/// A link that signs in to the web console once.
-#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct ConsoleLink {
-    /// The path of the link with its token, below the address of the API.
-    pub path: String,
-    /// When the link stops working, used or not.
-    pub expires_at: Timestamp,
-}
 
 /// Create a link that signs in to the console
 ///

@@ -48,7 +48,6 @@ pub mod operations {
 
 /// Bodies of requests and answers, for clients of the API.
 pub mod body {
-    pub use super::console_links::ConsoleLink;
     pub use super::dead_letters::{DeadLettersView, RedriveRequest, RedriveView};
     pub use super::deliveries::explain::{DeliveryExplanation, NotificationExplanation};
     pub use super::deliveries::replay::ReplayPreview;
@@ -60,5 +59,6 @@ pub mod body {
     pub use super::notifications::intake::AcceptedView;
     pub use super::notifications::list::NotificationSummary;
     pub use super::request::page::PageView;
+    pub use super::sign_in::ConsoleLink;
     pub use super::wire_format_list::WireFormatsView;
 }

@@ -14,12 +14,12 @@ use posthaste_shared::domain::secret::Secret;
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::store::console_sessions::ConsoleSession;
 use rand::Rng as _;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use crate::http::callers::Caller;
 use crate::http::callers::key_cache::hash_key;
-use crate::http::console_links::ConsoleLink;
 use crate::http::problem::{Code, Problem};
 use crate::http::state::Api;
 
@@ -69,6 +69,15 @@ pub enum Use {
     Person,
     /// A page that is open refreshes itself, which keeps no session alive.
     Refresh,
+}
+
+/// A link that signs in to the web console once.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ConsoleLink {
+    /// The path of the link with its token, below the address of the API.
+    pub path: String,
+    /// When the link stops working, used or not.
+    pub expires_at: Timestamp,
 }
 
 /// Signs in with an API key. Returns the new session's id, for the browser alone.

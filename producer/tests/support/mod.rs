@@ -95,7 +95,16 @@ impl TestApi {
         Self::start_with(ApiSettings::default(), None).await
     }
 
-    pub async fn start_with(mut settings: ApiSettings, broker: Option<Arc<dyn Broker>>) -> Self {
+    pub async fn start_with(settings: ApiSettings, broker: Option<Arc<dyn Broker>>) -> Self {
+        Self::start_serving(settings, broker, router).await
+    }
+
+    /// Serves what `serve` makes of the API.
+    pub async fn start_serving(
+        mut settings: ApiSettings,
+        broker: Option<Arc<dyn Broker>>,
+        serve: impl FnOnce(Arc<Api>) -> axum::Router,
+    ) -> Self {
         let files = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", files.path().join("test.db").display());
         let master_key = Some(Secret::new(
@@ -137,8 +146,9 @@ impl TestApi {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address: SocketAddr = listener.local_addr().unwrap();
         let ended = shutdown.clone().cancelled_owned();
+        let router = serve(api);
         tokio::spawn(async move {
-            axum::serve(listener, router(api))
+            axum::serve(listener, router)
                 .with_graceful_shutdown(ended)
                 .await
         });

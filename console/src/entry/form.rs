@@ -1,0 +1,57 @@
+//! A form that somebody sent. It needs the session's cookie, to come from a page of the console, and
+//! that page's token: each of the three alone is not enough.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, FromRequestParts as _, Request};
+use axum::response::Response;
+use posthaste_producer::http::problem::{Code, Problem};
+
+use crate::entry::origin;
+use crate::entry::visitor::Visitor;
+use crate::parts::layout;
+use crate::parts::query::Query;
+use crate::state::Console;
+
+/// The longest form. The longest field is a key or an id.
+const MAX_BYTES: usize = 16 * 1024;
+/// The field that carries the session's token.
+pub(crate) const TOKEN: &str = crate::parts::frame::TOKEN;
+
+/// A form of somebody who is signed in, from one of our pages.
+pub(crate) struct Form {
+    /// Who sent it.
+    pub(crate) visitor: Visitor,
+}
+
+impl FromRequest<Arc<Console>> for Form {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, console: &Arc<Console>) -> Result<Self, Response> {
+        let (mut parts, body) = request.into_parts();
+        let visitor = Visitor::from_request_parts(&mut parts, console).await?;
+        let refused = |detail: &str| {
+            let problem = Problem::new(Code::OtherTenant, detail);
+            layout::failed(Some(&visitor.frame), &problem)
+        };
+        if !origin::is_own(console, &parts.uri, &parts.headers) {
+            return Err(refused("this form was sent by a page of another site"));
+        }
+        let fields = fields(Request::from_parts(parts, body)).await;
+        let token = fields.as_ref().and_then(|fields| fields.get(TOKEN));
+        if !token.is_some_and(|token| visitor.made(token)) {
+            return Err(refused(
+                "this form is from before you signed in: reload the page and send it again",
+            ));
+        }
+        Ok(Self { visitor })
+    }
+}
+
+/// The fields of a form; `None` when it is too long or cannot be read.
+pub(crate) async fn fields(request: Request) -> Option<Query> {
+    let bytes = axum::body::to_bytes(request.into_body(), MAX_BYTES)
+        .await
+        .ok()?;
+    Some(Query::parse(std::str::from_utf8(&bytes).ok()?))
+}

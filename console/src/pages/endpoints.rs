@@ -1,0 +1,126 @@
+//! `/console/endpoints`: which receivers are sick.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use maud::{Markup, html};
+use posthaste_producer::http::operations::{endpoints, read_query};
+use posthaste_shared::domain::view::EndpointView;
+
+use crate::entry::visitor::Visitor;
+use crate::pages::ask;
+use crate::parts::frame::{Frame, Section};
+use crate::parts::layout::{self, page};
+use crate::parts::query::{Query, segment};
+use crate::parts::text::{address, cut, strange};
+use crate::parts::time::at;
+use crate::parts::{chip, list};
+use crate::state::Console;
+
+const PATH: &str = "/console/endpoints";
+
+/// The list.
+pub(crate) async fn show(
+    State(console): State<Arc<Console>>,
+    visitor: Visitor,
+) -> Result<Response, Response> {
+    let frame = visitor.at(Section::Endpoints);
+    let query = &visitor.query;
+    let asked = read_query(&query.without(&["notice"]).text())
+        .map_err(|problem| layout::failed(Some(&frame), &problem))?;
+    let found = ask(
+        &console,
+        &frame,
+        endpoints::list(&console.api, &visitor.caller, asked),
+    )
+    .await?;
+    let base = query.without(&["cursor", "notice", "enabled"]);
+    let body = html! {
+        div.headline {
+            h1 { "Endpoints" }
+            ul.saved aria-label="Views" {
+                (choice(query, "all", None, &base))
+                (choice(query, "enabled", Some("true"), &base))
+                (choice(query, "disabled", Some("false"), &base))
+            }
+        }
+        @if found.items.is_empty() {
+            div.empty { (nothing(query, &base)) }
+        } @else {
+            (table(&frame, &found.items))
+        }
+        (list::pager(PATH, query, found.next_cursor.as_deref()))
+    };
+    Ok(page(&frame, "Endpoints", &body))
+}
+
+fn choice(query: &Query, name: &str, value: Option<&str>, base: &Query) -> Markup {
+    let is_chosen = query.get("enabled") == value;
+    let to = value.map_or_else(|| base.clone(), |value| base.with("enabled", value));
+    html! {
+        li { a href={ (PATH) (to) } aria-current=[is_chosen.then_some("true")] { (name) } }
+    }
+}
+
+fn nothing(query: &Query, base: &Query) -> Markup {
+    html! {
+        @if query.get("enabled").is_some() || query.get("cursor").is_some() {
+            p { "No endpoint is in this state." }
+            p { a href={ (PATH) (base) } { "Show all" } }
+        } @else {
+            p { "There are no endpoints yet." }
+            pre tabindex="0" { "posthaste endpoint create https://hooks.example/orders" }
+        }
+    }
+}
+
+fn table(frame: &Frame, items: &[EndpointView]) -> Markup {
+    html! {
+        div.scroll tabindex="0" role="region" aria-label="Endpoints" {
+            table.rows {
+                thead {
+                    tr {
+                        th scope="col" { "State" }
+                        th.wide scope="col" { "URL" }
+                        th scope="col" { "Tenant" }
+                        th scope="col" { "Format" }
+                        th.wide scope="col" { "Types" }
+                        th.wide scope="col" { "Description" }
+                        th scope="col" { "Changed" }
+                    }
+                }
+                tbody { @for endpoint in items { (row(frame, endpoint)) } }
+            }
+        }
+    }
+}
+
+fn row(frame: &Frame, endpoint: &EndpointView) -> Markup {
+    let id = endpoint.id.as_str();
+    html! {
+        tr id={ "e-" (segment(id)) } data-row {
+            td data-label="State" { (chip::endpoint(endpoint)) }
+            td.wide data-label="URL" {
+                a href=(frame.link(&format!("{PATH}/{}", segment(id)))) {
+                    (cut(address(&endpoint.url)))
+                }
+            }
+            td data-label="Tenant" { (strange(endpoint.tenant.as_str())) }
+            td data-label="Format" { (endpoint.wire_format.as_str()) }
+            td.wide data-label="Types" { (cut(&types(endpoint))) }
+            td.wide data-label="Description" { (cut(&endpoint.description)) }
+            td data-label="Changed" { (at(endpoint.updated_at)) }
+        }
+    }
+}
+
+/// The types that an endpoint takes, in a line.
+pub(crate) fn types(endpoint: &EndpointView) -> String {
+    let patterns = &endpoint.subscription.types;
+    if patterns.is_empty() {
+        return "all".to_owned();
+    }
+    let texts: Vec<String> = patterns.iter().cloned().map(String::from).collect();
+    texts.join(", ")
+}

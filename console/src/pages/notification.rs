@@ -1,0 +1,95 @@
+//! `/console/notifications/{tenant}/{id}`: whether it came in, and who got it.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use maud::{Markup, html};
+use posthaste_producer::http::operations::{endpoints, notification};
+use posthaste_producer::http::problem::Problem;
+use posthaste_shared::domain::id::{NotificationId, TenantId};
+use posthaste_shared::domain::notification::Priority;
+use posthaste_shared::domain::view::NotificationView;
+
+use crate::entry::visitor::Visitor;
+use crate::pages::{ask, deliveries};
+use crate::parts::frame::{Frame, Section};
+use crate::parts::json;
+use crate::parts::layout::page;
+use crate::parts::query::segment;
+use crate::parts::text::{copy, strange, whole_id};
+use crate::parts::time::{at, at_or};
+use crate::state::Console;
+
+/// The most deliveries that are listed on the page.
+const MOST: usize = 200;
+
+/// The page.
+pub(crate) async fn show(
+    State(console): State<Arc<Console>>,
+    Path((tenant, id)): Path<(String, String)>,
+    visitor: Visitor,
+) -> Result<Response, Response> {
+    let frame = visitor.at(Section::Notifications);
+    let (found, urls) = ask(&console, &frame, async {
+        let unknown = || Problem::not_found("notification");
+        let tenant = TenantId::parse(&tenant).map_err(|_| unknown())?;
+        let id = NotificationId::parse(&id).map_err(|_| unknown())?;
+        let found = notification(&console.api, &visitor.caller, &id, Some(&tenant)).await?;
+        let ids = found
+            .deliveries
+            .iter()
+            .map(|delivery| &delivery.endpoint_id);
+        let urls = endpoints::urls(&console.api, &visitor.caller, ids).await?;
+        Ok((found, urls))
+    })
+    .await?;
+    let shown = &found.deliveries[..found.deliveries.len().min(MOST)];
+    let body = html! {
+        h1 { (strange(found.kind.as_str())) " " span.muted { (strange(found.id.as_str())) } }
+        (facts(&frame, &found))
+        h2 { "Deliveries" }
+        @if shown.is_empty() {
+            p.said { "It matched nothing: when a worker took it up, no enabled endpoint's \
+                subscription took its type." }
+        } @else {
+            (deliveries::table(&frame, shown, &urls))
+        }
+        @if shown.len() < found.deliveries.len() {
+            p.muted { "These are the first " (shown.len()) " of " (found.deliveries.len()) "." }
+        }
+        h2 { "Payload" }
+        (json::pretty(found.payload.as_str()))
+        p { (copy(found.payload.as_str(), "Copy the payload")) }
+        @if let Some(recipient) = &found.recipient {
+            h2 { "Recipient" } (json::pretty(recipient.as_str()))
+        }
+        @if let Some(overrides) = &found.overrides {
+            h2 { "Overrides" } (json::pretty(overrides.as_str()))
+        }
+    };
+    Ok(page(&frame, &format!("Notification {}", found.id), &body))
+}
+
+fn facts(frame: &Frame, found: &NotificationView) -> Markup {
+    html! {
+        dl.facts {
+            div { dt { "Notification" } dd { (whole_id(found.id.as_str())) } }
+            div { dt { "Tenant" } dd { (strange(found.tenant.as_str())) } }
+            div { dt { "For" } dd {
+                @match &found.endpoint_id {
+                    Some(id) => {
+                        a href=(frame.link(&format!("/console/endpoints/{}", segment(id.as_str())))) {
+                            (strange(id.as_str()))
+                        }
+                    },
+                    None => "all that subscribe",
+                }
+            } }
+            div { dt { "Accepted" } dd { (at(found.accepted_at)) } }
+            div { dt { "Not before" } dd { (at_or(found.deliver_at, "at once")) } }
+            div { dt { "Expires" } dd { (at_or(found.expires_at, "never")) } }
+            @if found.priority == Priority::High { div { dt { "Priority" } dd { "high" } } }
+        }
+    }
+}

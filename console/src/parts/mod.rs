@@ -1,0 +1,14 @@
+//! What pages are made of: functions from views to HTML.
+
+pub(crate) mod actions;
+pub(crate) mod attempts;
+pub(crate) mod chip;
+pub(crate) mod frame;
+pub(crate) mod json;
+pub(crate) mod layout;
+pub(crate) mod list;
+pub(crate) mod notice;
+pub(crate) mod query;
+pub(crate) mod sign_in;
+pub(crate) mod text;
+pub(crate) mod time;

@@ -1,0 +1,174 @@
+//! All routes of the console, and what each needs.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn;
+use axum::response::Response;
+use axum::routing::{MethodRouter, get, post};
+use posthaste_producer::http::identified;
+use posthaste_producer::http::problem::{Code, Problem};
+
+use crate::assets;
+use crate::entry::visitor::Visitor;
+use crate::entry::{headers, login};
+use crate::pages::{
+    dead_letters, deliveries, delivery, endpoint, endpoints, events, go, keys, notification,
+    notifications,
+};
+use crate::parts::layout;
+use crate::state::Console;
+
+/// What somebody needs for a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing: it is the way in, or a file of the program.
+    Nothing,
+    /// To be signed in, and no more.
+    SignIn,
+    /// A key that may look.
+    Read,
+    /// A key that may manage.
+    Admin,
+    /// A key that may manage and is bound to no tenant.
+    UnboundAdmin,
+}
+
+/// A route of the console.
+#[derive(Debug, Clone, Copy)]
+pub struct Route {
+    /// The HTTP method: `GET` or `POST`.
+    pub method: &'static str,
+    /// The path, with its parameters in braces.
+    pub path: &'static str,
+    /// What somebody needs for it.
+    pub needs: Needs,
+}
+
+type Handler = MethodRouter<Arc<Console>>;
+
+/// The one list from which the router is made, so that no route is without its row.
+fn all() -> Vec<(Route, Handler)> {
+    let row = |method, path, needs, handler| {
+        let route = Route {
+            method,
+            path,
+            needs,
+        };
+        (route, handler)
+    };
+    let page = |path, needs, handler| row("GET", path, needs, handler);
+    let action = |path, needs, handler| row("POST", path, needs, handler);
+    vec![
+        page("/console", Needs::Nothing, get(login::home)),
+        page(
+            "/console/assets/{hash}/{name}",
+            Needs::Nothing,
+            get(assets::serve),
+        ),
+        page("/console/login", Needs::Nothing, get(login::ask)),
+        action("/console/login", Needs::Nothing, post(login::sign_in)),
+        page("/console/link", Needs::Nothing, get(login::ask_link)),
+        action("/console/link", Needs::Nothing, post(login::use_link)),
+        action("/console/logout", Needs::SignIn, post(login::sign_out)),
+        page("/console/go", Needs::Read, get(go::show)),
+        page("/console/deliveries", Needs::Read, get(deliveries::show)),
+        page("/console/deliveries/{id}", Needs::Read, get(delivery::show)),
+        page(
+            "/console/deliveries/{id}/retry",
+            Needs::Admin,
+            get(delivery::ask_retry),
+        ),
+        action(
+            "/console/deliveries/{id}/retry",
+            Needs::Admin,
+            post(delivery::retry),
+        ),
+        page(
+            "/console/deliveries/{id}/cancel",
+            Needs::Admin,
+            get(delivery::ask_cancel),
+        ),
+        action(
+            "/console/deliveries/{id}/cancel",
+            Needs::Admin,
+            post(delivery::cancel),
+        ),
+        page(
+            "/console/notifications",
+            Needs::Read,
+            get(notifications::show),
+        ),
+        page(
+            "/console/notifications/{tenant}/{id}",
+            Needs::Read,
+            get(notification::show),
+        ),
+        page("/console/endpoints", Needs::Read, get(endpoints::show)),
+        page("/console/endpoints/{id}", Needs::Read, get(endpoint::show)),
+        action(
+            "/console/endpoints/{id}/test",
+            Needs::Admin,
+            post(endpoint::test),
+        ),
+        action(
+            "/console/endpoints/{id}/enable",
+            Needs::Admin,
+            post(endpoint::enable),
+        ),
+        page(
+            "/console/endpoints/{id}/disable",
+            Needs::Admin,
+            get(endpoint::ask_disable),
+        ),
+        action(
+            "/console/endpoints/{id}/disable",
+            Needs::Admin,
+            post(endpoint::disable),
+        ),
+        page("/console/events", Needs::Read, get(events::show)),
+        page(
+            "/console/dead-letters",
+            Needs::UnboundAdmin,
+            get(dead_letters::show),
+        ),
+        page(
+            "/console/dead-letters/redrive",
+            Needs::UnboundAdmin,
+            get(dead_letters::ask_redrive),
+        ),
+        action(
+            "/console/dead-letters/redrive",
+            Needs::UnboundAdmin,
+            post(dead_letters::redrive),
+        ),
+        page("/console/keys", Needs::UnboundAdmin, get(keys::show)),
+        page("/console/{*path}", Needs::SignIn, get(unknown)),
+    ]
+}
+
+/// Every route, with what it needs.
+#[must_use]
+pub fn table() -> Vec<Route> {
+    all().into_iter().map(|(route, _)| route).collect()
+}
+
+/// The console's routes, all below `/console`.
+pub fn router(console: Arc<Console>) -> Router {
+    let router = all()
+        .into_iter()
+        .fold(Router::new(), |router, (route, handler)| {
+            router.route(route.path, handler)
+        });
+    let router = router
+        // Forms are read with a limit of their own.
+        .layer(DefaultBodyLimit::disable())
+        .layer(from_fn(headers::add));
+    identified(router).with_state(console)
+}
+
+async fn unknown(visitor: Visitor) -> Response {
+    let problem = Problem::new(Code::UnknownRoute, "the console has no such page");
+    layout::failed(Some(&visitor.frame), &problem)
+}

@@ -1,0 +1,197 @@
+//! Every page in its states.
+
+use posthaste_console::Mode;
+use posthaste_shared::domain::delivery::{DeliveryState, FailureReason};
+use posthaste_shared::domain::key::Scope;
+use serde_json::json;
+
+use crate::browser::{Browser, start};
+use crate::html::check;
+use crate::things::{HOSTILE, recorded, states};
+
+/// The most bytes of a page, without compression.
+const PAGE: usize = 80 * 1024;
+
+#[tokio::test]
+async fn every_page_in_every_state_is_html_without_code_or_style() {
+    let api = start(Mode::On).await;
+    let empty = Browser::with(&api, &[Scope::Admin], None).await;
+    let lists = [
+        "/console/deliveries",
+        "/console/notifications",
+        "/console/endpoints",
+        "/console/events",
+        "/console/dead-letters",
+        "/console/keys",
+    ];
+    for path in lists {
+        let page = empty.get(path).await;
+        assert_eq!(page.status, 200, "{path}");
+        check(path, &page);
+    }
+    let mut paths: Vec<String> = Vec::new();
+    for (at, state) in states(api.clock.now()).into_iter().enumerate() {
+        let id = recorded(&api, "acme", &format!("n-{at}"), state).await;
+        paths.push(format!("/console/deliveries/{id}"));
+        paths.push(format!("/console/deliveries/{id}/cancel"));
+        paths.push(format!("/console/deliveries/{id}/retry"));
+        paths.push(format!("/console/notifications/acme/n-{at}"));
+    }
+    let body = json!({
+        "url": "https://hooks.example/%3Cscript%3E?a=%22%3E", "wire_format": "standard",
+        "tenant": "acme", "description": HOSTILE.replace('\0', ""), "enabled": false,
+        "headers": { "x-a": "<script>alert(1)</script>" },
+    });
+    let made = api.call("POST", "/v1/endpoints", body).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let endpoint = made.body["id"].as_str().unwrap();
+    paths.push(format!("/console/endpoints/{endpoint}"));
+    paths.push(format!("/console/endpoints/{endpoint}/disable"));
+    paths.extend(lists.map(str::to_owned));
+    let odd = "%22%3E%3Cscript%3Ealert(1)%3C/script%3E";
+    paths.extend([
+        "/console/deliveries?status=failed,expired&hold=breaker&window=all&tenant=acme".to_owned(),
+        format!("/console/deliveries?notification_id={odd}&tenant=acme"),
+        "/console/endpoints?enabled=false".to_owned(),
+        "/console/notifications?unmatched=true".to_owned(),
+    ]);
+    for path in &paths {
+        let page = empty.get(path).await;
+        assert_eq!(page.status, 200, "{path}: {}", page.html);
+        check(path, &page);
+        assert!(!page.html.contains("<script>alert"), "{path}");
+        assert!(!page.html.contains('\u{202e}'), "{path}");
+        assert!(page.html.len() <= PAGE, "{path}: {}", page.html.len());
+    }
+    let refused = [
+        (format!("/console/deliveries?status={odd}"), 422),
+        ("/console/deliveries?cursor=x".to_owned(), 422),
+        (format!("/console/deliveries?tenant={odd}"), 422),
+        (format!("/console/go?id={odd}"), 404),
+        (format!("/console/{odd}"), 404),
+        ("/console/deliveries/nothing".to_owned(), 404),
+    ];
+    for (path, status) in refused {
+        let page = empty.get(&path).await;
+        assert_eq!(page.status, status, "{path}: {}", page.html);
+        check(&path, &page);
+        assert!(!page.html.contains("<script>alert"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_list_stays_within_its_budget_and_leads_to_the_older_ones() {
+    let api = start(Mode::On).await;
+    let endpoint = api.endpoint("acme").await;
+    for at in 0..60 {
+        let reason = FailureReason::RetriesExhausted;
+        let now = api.clock.now();
+        let state = DeliveryState::Failed { at: now, reason };
+        let error = "the endpoint answered 503 Service Unavailable";
+        crate::things::recorded_at(&api, "acme", &format!("n-{at}"), state, &endpoint, error).await;
+    }
+    let browser = Browser::with(&api, &[Scope::Read], None).await;
+    let page = browser.get("/console/deliveries").await;
+    check("the list", &page);
+    assert_eq!(page.html.matches("<tr id=").count(), 50);
+    assert!(page.html.len() <= PAGE, "{}", page.html.len());
+    let next = page
+        .html
+        .split("rel=\"next\" href=\"")
+        .nth(1)
+        .expect("older ones");
+    let next = next.split('"').next().unwrap().replace("&amp;", "&");
+    let older = browser.get(&next).await;
+    assert_eq!(older.html.matches("<tr id=").count(), 10);
+    assert!(older.html.contains("rel=\"first\"") && !older.html.contains("rel=\"next\""));
+}
+
+#[tokio::test]
+async fn an_open_page_asks_for_its_main_part_and_gets_it_only_when_it_changed() {
+    let api = start(Mode::On).await;
+    let browser = Browser::with(&api, &[Scope::Read], None).await;
+    let part = |tag: Option<String>| {
+        let request = browser.request("GET", "/console/deliveries");
+        let request = request.header("posthaste-part", "main");
+        match tag {
+            Some(tag) => request.header("if-none-match", tag),
+            None => request,
+        }
+    };
+    let first = browser.send(part(None)).await;
+    assert!(first.html.starts_with("<main") && first.html.ends_with("</main>"));
+    let tag = first.headers["etag"].to_str().unwrap().to_owned();
+    assert_eq!(browser.send(part(Some(tag.clone()))).await.status, 304);
+    let now = api.clock.now();
+    recorded(&api, "acme", "n-1", DeliveryState::Delivered { at: now }).await;
+    let second = browser.send(part(Some(tag))).await;
+    assert_eq!(second.status, 200);
+    assert!(second.html.contains("delivered"));
+    let nobody = Browser::new(&api);
+    let request = nobody
+        .request("GET", "/console/deliveries")
+        .header("posthaste-part", "main");
+    assert_eq!(nobody.send(request).await.status, 401);
+}
+
+#[tokio::test]
+async fn files_are_kept_for_ever_under_their_hash_and_within_their_budgets() {
+    let api = start(Mode::On).await;
+    let nobody = Browser::new(&api);
+    let page = nobody.get("/console/login").await;
+    check("sign in", &page);
+    let mut sizes = Vec::new();
+    for part in page.html.split("=\"/console/assets/").skip(1) {
+        let path = format!("/console/assets/{}", part.split('"').next().unwrap());
+        let file = nobody.get(&path).await;
+        assert_eq!(file.status, 200, "{path}");
+        let cached = file.headers["cache-control"].to_str().unwrap();
+        assert!(cached.contains("immutable"), "{path}: {cached}");
+        assert_eq!(file.headers["x-content-type-options"], "nosniff");
+        sizes.push((path.rsplit('/').next().unwrap().to_owned(), file.html.len()));
+    }
+    let size = |name: &str| sizes.iter().find(|(file, _)| file == name).unwrap().1;
+    assert!(size("console.css") <= 32 * 1024, "{sizes:?}");
+    assert!(size("console.js") <= 24 * 1024, "{sizes:?}");
+    assert!(
+        size("console.js") + size("idiomorph.js") <= 36 * 1024,
+        "{sizes:?}"
+    );
+    let other = nobody
+        .get("/console/assets/0000000000000000/console.css")
+        .await;
+    assert_eq!(other.status, 404);
+}
+
+#[tokio::test]
+async fn going_to_an_id_finds_whatever_has_it() {
+    let api = start(Mode::On).await;
+    let now = api.clock.now();
+    let id = recorded(
+        &api,
+        "acme",
+        "order/1",
+        DeliveryState::Delivered { at: now },
+    )
+    .await;
+    let endpoint = api.endpoint("acme").await;
+    let browser = Browser::with(&api, &[Scope::Read], None).await;
+    for (id, path) in [
+        (id.to_string(), format!("/console/deliveries/{id}")),
+        (
+            "order%2F1".to_owned(),
+            "/console/notifications/acme/order%2F1".to_owned(),
+        ),
+        (
+            endpoint.clone(),
+            format!("/console/endpoints/{}", endpoint.replace('_', "%5F")),
+        ),
+    ] {
+        let page = browser.get(&format!("/console/go?id={id}")).await;
+        assert_eq!((page.status, page.location()), (303, path.as_str()));
+        assert_eq!(browser.get(&path).await.status, 200, "{path}");
+    }
+    let other = Browser::with(&api, &[Scope::Read], Some("other")).await;
+    let page = other.get(&format!("/console/go?id={endpoint}")).await;
+    assert_eq!(page.status, 404, "another tenant's looks like none");
+}

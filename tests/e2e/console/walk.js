@@ -1,0 +1,217 @@
+// Walks through the console as people do. What it is told comes as JSON on stdin; it ends with 1 and
+// says what was wrong.
+"use strict";
+const fs = require("node:fs");
+const path = require("node:path");
+const { chromium } = require("playwright-core");
+const axe = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
+
+const told = JSON.parse(fs.readFileSync(0, "utf8"));
+const { url, things } = told;
+const wrong = [];
+const check = (holds, what) => { if (!holds) wrong.push(what); };
+
+async function signIn(page, next) {
+  await page.goto(`${url}/console/login?next=${encodeURIComponent(next)}`);
+  await page.fill("#key", told.key);
+  await page.click("button[type=submit]");
+  await page.waitForURL(`${url}${next}`);
+}
+
+// What must never happen on any page.
+function watch(page) {
+  page.on("pageerror", (error) => wrong.push(`${page.url()}: ${error}`));
+  page.on("console", (message) => {
+    const text = message.text();
+    // An answer that says no is what some steps ask for.
+    const expected = /Failed to load resource/.test(text);
+    if (["error", "warning"].includes(message.type()) && !expected) wrong.push(`${page.url()}: ${text}`);
+  });
+  page.on("dialog", (dialog) => { wrong.push(`${page.url()}: a script ran`); dialog.dismiss(); });
+  page.on("request", (request) => {
+    if (!request.url().startsWith(`${url}/console`)) wrong.push(`${page.url()} asks ${request.url()}`);
+  });
+}
+
+// Every page, in light and dark, at three widths.
+async function look(browser) {
+  const pages = {
+    deliveries: "/console/deliveries",
+    filtered: "/console/deliveries?status=failed&type=order.paid",
+    nothing: "/console/deliveries?type=no.such",
+    failed: `/console/deliveries/${things.failed}`,
+    scheduled: `/console/deliveries/${things.scheduled}`,
+    hostile: `/console/deliveries/${things.hostile}`,
+    cancel: `/console/deliveries/${things.scheduled}/cancel`,
+    notifications: "/console/notifications",
+    notification: "/console/notifications/acme/order-1030",
+    unmatched: "/console/notifications/none/alone-1",
+    endpoints: "/console/endpoints",
+    endpoint: `/console/endpoints/${things.endpoint}`,
+    strange: `/console/endpoints/${things.strange}`,
+    disable: `/console/endpoints/${things.endpoint}/disable`,
+    events: "/console/events",
+    letters: "/console/dead-letters",
+    keys: "/console/keys",
+    unknown: "/console/no-such-page",
+    login: "/console/login",
+  };
+  for (const scheme of ["light", "dark"]) {
+    // The policy lets no foreign script in, so axe comes by the debugger's way.
+    const context = await browser.newContext({ colorScheme: scheme });
+    const page = await context.newPage();
+    watch(page);
+    await signIn(page, "/console/deliveries");
+    for (const [name, where] of Object.entries(pages)) {
+      await page.goto(url + where);
+      for (const width of [1280, 560, 320]) {
+        await page.setViewportSize({ width, height: width === 1280 ? 760 : 800 });
+        const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+        check(wide <= width, `${name} at ${width}, ${scheme}: scrolls sideways, ${wide}`);
+        await page.evaluate(axe);
+        const found = await page.evaluate(async () => {
+          const result = await window.axe.run(document, { resultTypes: ["violations"] });
+          return result.violations.flatMap((rule) => rule.nodes.map((node) =>
+            `${rule.id}: ${node.target.join(" ")}: ${node.failureSummary}`));
+        });
+        for (const one of found) wrong.push(`${name} at ${width}, ${scheme}: ${one}`);
+        if (told.screenshots) {
+          const file = path.join(told.screenshots, `${name}-${width}-${scheme}.png`);
+          await page.screenshot({ path: file, fullPage: width !== 1280 });
+        }
+      }
+      check((await page.title()).endsWith("Posthaste"), `${name}: ${await page.title()}`);
+    }
+    await context.close();
+  }
+}
+
+// Without a script everything is read and done all the same.
+async function withoutScript(browser) {
+  const context = await browser.newContext({ javaScriptEnabled: false });
+  const page = await context.newPage();
+  await page.goto(url + told.link);
+  await page.click("button[type=submit]");
+  await page.waitForURL(`${url}/console/deliveries`);
+  check((await page.locator(".tools").isVisible()) === false, "tools that need a script are hidden");
+  await page.click("#filters summary");
+  await page.check("input[name=status][value=failed]");
+  await page.click("#filters button");
+  await page.waitForURL(/status=failed/);
+  const rows = await page.locator("tr[data-row]").count();
+  check(rows === 3, `three failed: ${rows}`);
+  await page.click("tr[data-row] td a >> nth=0");
+  await page.waitForURL(/\/console\/deliveries\//);
+  await page.goto(`${url}/console/deliveries/${things.parked}`);
+  await page.click("text=Cancel …");
+  await page.click("text=Cancel it");
+  await page.waitForURL(/notice=cancelled/);
+  check(await page.locator(".notice").isVisible(), "it says what was done");
+  check((await page.locator("h1 .chip").textContent()).includes("cancelled"), "it is cancelled");
+  await page.goto(url + told.link);
+  await page.click("button[type=submit]");
+  check((await page.textContent("body")).includes("used already"), "a link signs in once");
+  await context.close();
+}
+
+// An open page follows what happens, without a reload; keys lead everywhere.
+async function fresh(browser) {
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  watch(page);
+  await signIn(page, `/console/deliveries/${things.refused}`);
+  await page.selectOption("#live", "2");
+  await page.evaluate(() => { window.sameDocument = true; });
+  const answer = await context.request.post(`${url}/v1/deliveries/${things.refused}/retry`, {
+    headers: { authorization: `Bearer ${told.key}` },
+  });
+  check(answer.ok(), "it is sent again");
+  await page.waitForFunction(() => document.querySelectorAll(".attempts tbody tr").length === 2,
+    null, { timeout: 30_000 });
+  check(await page.evaluate(() => window.sameDocument), "the page was not loaded again");
+  await page.selectOption("#live", "0");
+  await page.evaluate(() => document.activeElement.blur());
+
+  await page.keyboard.press("g");
+  await page.keyboard.press("d");
+  await page.waitForURL(/\/console\/deliveries$/);
+  await page.keyboard.press("j");
+  await page.keyboard.press("j");
+  const second = await page.locator("tr[data-row]").nth(1).getAttribute("class");
+  check(second === "here", "j goes to the next row");
+  await page.keyboard.press("Enter");
+  await page.waitForURL(/\/console\/deliveries\/[0-9a-f-]{36}$/);
+  await page.keyboard.press("/");
+  await page.keyboard.type("order-1030");
+  await page.keyboard.press("Enter");
+  await page.waitForURL(/\/console\/notifications\/acme\/order/);
+  await page.keyboard.press("?");
+  check(await page.locator("#help").isVisible(), "? opens the help");
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("t");
+  check(await page.evaluate(() => document.documentElement.dataset.theme) === "light", "t: light");
+  await page.keyboard.press("t");
+  check(await page.evaluate(() => document.documentElement.dataset.theme) === "dark", "t: dark");
+
+  // The test of an endpoint, and both ways of its switch.
+  await page.goto(`${url}/console/endpoints/${things.endpoint}`);
+  await page.click("text=Send a test");
+  await page.waitForSelector("text=One request was sent");
+  await page.click("text=Back to the endpoint");
+  await page.click("text=Disable …");
+  await page.click("text=Disable it");
+  await page.waitForSelector("h1 .chip:has-text('disabled')");
+  await page.click("form[action$='/enable'] button");
+  await page.waitForSelector("h1 .chip:has-text('disabled')", { state: "detached" });
+
+  // After signing out, Back shows nothing.
+  await page.goto(`${url}/console/deliveries`);
+  await page.click("text=Sign out");
+  await page.waitForURL(/\/console\/login/);
+  await page.goBack();
+  await page.waitForURL(/\/console\/login/);
+  check(await page.locator("#key").isVisible(), "Back asks to sign in");
+  await context.close();
+}
+
+// A link from another site opens the page although the cookie is strict.
+async function fromElsewhere(browser) {
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  await signIn(page, "/console/deliveries");
+  await page.goto("data:text/html,<a id=a>x</a>");
+  await page.evaluate((where) => { document.querySelector("#a").href = where; },
+    `${url}/console/deliveries/${things.failed}`);
+  await page.click("#a");
+  await page.waitForSelector("h1 .chip", { timeout: 30_000 });
+  check(page.url().endsWith(things.failed), `it opens: ${page.url()}`);
+  // And nobody frames it.
+  await page.goto(`data:text/html,<iframe src="${url}/console/login"></iframe>`);
+  await page.waitForTimeout(0);
+  const framed = page.frames().find((frame) => frame !== page.mainFrame());
+  const inside = framed ? await framed.evaluate(() => document.querySelector("#key") !== null)
+    .catch(() => false) : false;
+  check(!inside, "it is in no frame");
+  await context.close();
+}
+
+(async () => {
+  // As root, as in a container, Chromium's own sandbox cannot start.
+  const browser = await chromium.launch({
+    executablePath: told.chromium,
+    args: process.getuid() === 0 ? ["--no-sandbox"] : [],
+  });
+  for (const walk of [withoutScript, look, fresh, fromElsewhere]) {
+    try {
+      await walk(browser);
+    } catch (error) {
+      wrong.push(`${walk.name}: ${error.stack}`);
+    }
+  }
+  await browser.close();
+  if (wrong.length) {
+    console.error(wrong.join("\n"));
+    process.exit(1);
+  }
+  console.log("every step was walked");
+})();
