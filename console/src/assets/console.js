@@ -26,7 +26,7 @@
     if (name === "system") document.documentElement.removeAttribute("data-theme");
     else document.documentElement.setAttribute("data-theme", name);
     const button = $("#theme");
-    if (button) button.textContent = name[0].toUpperCase() + name.slice(1);
+    if (button) button.textContent = `Theme: ${name}`;
   }
   function nextTheme() {
     const name = themes[(themes.indexOf(kept.get("theme") || "system") + 1) % themes.length];

@@ -15,7 +15,7 @@ use crate::entry::visitor::Visitor;
 use crate::pages::{ask, operation_query};
 use crate::parts::chip;
 use crate::parts::frame::{Frame, Section};
-use crate::parts::layout::page;
+use crate::parts::layout::{failed, page};
 use crate::parts::list::{self, boxes, field};
 use crate::parts::query::{Query, segment};
 use crate::parts::text::{address, cut, short_id, strange};
@@ -42,7 +42,8 @@ pub(crate) async fn show(
     visitor: Visitor,
 ) -> Result<Response, Response> {
     let frame = visitor.at(Section::Deliveries);
-    let asked = operation_query(&frame, &visitor.query, console.now().as_micros())?;
+    let asked = operation_query(&visitor.query, console.now().as_micros())
+        .map_err(|problem| failed(Some(&frame), &problem))?;
     let (found, urls) = ask(&console, &frame, async {
         let found = deliveries::list(&console.api, &visitor.caller, asked).await?;
         let ids = found.items.iter().map(|delivery| &delivery.endpoint_id);

@@ -119,7 +119,7 @@ fn facts(frame: &Frame, found: &DeliveryExplanation) -> Markup {
             } }
             div { dt { "Endpoint" } dd {
                 @if found.endpoint.is_some() {
-                    a href=(frame.link(&endpoint)) { (strange(delivery.endpoint_id.as_str())) }
+                    a.id href=(frame.link(&endpoint)) { (strange(delivery.endpoint_id.as_str())) }
                 } @else { (strange(delivery.endpoint_id.as_str())) }
                 " " span.muted { (delivery.wire_format.as_str()) }
             } }

@@ -13,6 +13,7 @@ use posthaste_producer::http::problem::Problem;
 use posthaste_producer::http::wire_formats::TestReport;
 use posthaste_shared::domain::endpoint::DisabledReason;
 use posthaste_shared::domain::id::EndpointId;
+use posthaste_shared::domain::retry::RetryPolicy;
 use posthaste_shared::domain::view::{DeliveryView, EndpointView};
 
 use crate::entry::form::Form;
@@ -128,6 +129,7 @@ fn facts(endpoint: &EndpointView) -> Markup {
             @if let Some(rate) = endpoint.rate_limit_per_second {
                 div { dt { "Rate" } dd { "up to " (rate) " a second" } }
             }
+            div { dt { "Retries" } dd { (retry(&endpoint.retry)) } }
             div { dt { "Secret" } dd {
                 @if !endpoint.has_secret { "none" }
                 @else if endpoint.retiring_secrets == 0 { "one" }
@@ -162,17 +164,37 @@ fn deliveries_of(frame: &Frame, endpoint: &EndpointView, recent: &[DeliveryView]
 }
 
 fn settings(endpoint: &EndpointView) -> Markup {
-    let shown = |map: &serde_json::Map<String, serde_json::Value>| {
+    let shown = |name: &str, map: &serde_json::Map<String, serde_json::Value>| {
         let text = serde_json::to_string(map).unwrap_or_default();
-        html! { @if map.is_empty() { p.muted { "None." } } @else { (json::pretty(&text)) } }
+        html! { @if !map.is_empty() { section.pane { h2 { (name) } (json::pretty(&text)) } } }
     };
-    let retry = serde_json::to_string(&endpoint.retry).unwrap_or_default();
     html! {
         div.panes {
-            section.pane { h2 { "Settings" } (shown(&endpoint.settings)) }
-            section.pane { h2 { "Headers" } (shown(&endpoint.headers)) }
-            section.pane { h2 { "Retry" } (json::pretty(&retry)) }
+            (shown("Settings", &endpoint.settings))
+            (shown("Headers", &endpoint.headers))
         }
+    }
+}
+
+/// How often and when a failed attempt is tried again, in a line.
+fn retry(policy: &RetryPolicy) -> String {
+    let seconds = |ms: u64| milliseconds(ms as f64);
+    let when = match &policy.delays_ms {
+        Some(delays) => {
+            let delays: Vec<String> = delays.iter().copied().map(seconds).collect();
+            format!("after {}", delays.join(", "))
+        }
+        None => format!(
+            "after {}, each {} times later, at most {}",
+            seconds(policy.initial_delay_ms),
+            policy.multiplier,
+            seconds(policy.max_delay_ms)
+        ),
+    };
+    match policy.max_retries {
+        0 => "never".to_owned(),
+        1 => format!("once, {when}"),
+        most => format!("{most} times, {when}"),
     }
 }
 
@@ -254,7 +276,7 @@ pub(crate) async fn test(
     };
     let (endpoint, report) = act(&visitor, &format!("test endpoint {id}"), work).await?;
     let body = html! {
-        h1 { "Test of " (strange(address(&endpoint.url))) }
+        div.headline { h1 { "Test of " (strange(address(&endpoint.url))) } }
         p.said dir="auto" { (plain(&report.verdict)) }
         p.muted { "One request was sent, in " (milliseconds(report.duration_ms)) ". It is not \
             recorded and not tried again." }

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use crate::entry::visitor::Visitor;
 use crate::pages::{ask, operation_query};
 use crate::parts::frame::{Frame, Section};
-use crate::parts::layout::page;
+use crate::parts::layout::{failed, page};
 use crate::parts::list;
 use crate::parts::query::segment;
 use crate::parts::text::{cut, strange};
@@ -54,7 +54,8 @@ pub(crate) async fn show(
     visitor: Visitor,
 ) -> Result<Response, Response> {
     let frame = visitor.at(Section::Events);
-    let asked = operation_query(&frame, &visitor.query, console.now().as_micros())?;
+    let asked = operation_query(&visitor.query, console.now().as_micros())
+        .map_err(|problem| failed(Some(&frame), &problem))?;
     let found = ask(
         &console,
         &frame,
@@ -120,7 +121,7 @@ fn row(frame: &Frame, head: &Head) -> Markup {
         tr id={ "v-" (segment(&head.id)) } data-row {
             td data-label="Time" { (at(head.time)) }
             td data-label="Type" { (strange(&head.kind)) }
-            td data-label="About" { a href=(frame.link(&about)) { (cut(&head.subject)) } }
+            td data-label="About" { a.id href=(frame.link(&about)) { (cut(&head.subject)) } }
             td data-label="Tenant" { (strange(&head.tenant)) }
             td.wide data-label="Error" { @if let Some(error) = error { (cut(error)) } }
         }

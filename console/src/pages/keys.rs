@@ -28,7 +28,7 @@ pub(crate) async fn show(
     let now = console.now();
     let own = &visitor.caller.key().id;
     let body = html! {
-        h1 { "API keys" }
+        div.headline { h1 { "API keys" } }
         div.scroll tabindex="0" role="region" aria-label="API keys" {
             table.rows {
                 thead {

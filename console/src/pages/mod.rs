@@ -79,11 +79,13 @@ pub(crate) fn done(frame: &Frame, path: &str, notice: &str) -> Response {
 
 /// The query of an operation from that of a page: without what only the page knows, and from the
 /// beginning of the window that was chosen.
+///
+/// # Errors
+/// `invalid_query`, with the parameter that is wrong.
 pub(crate) fn operation_query<T: DeserializeOwned>(
-    frame: &Frame,
     query: &Query,
     now_micros: i64,
-) -> Result<T, Response> {
+) -> Result<T, Problem> {
     let mut asked = query.without(&["window", "notice"]);
     if asked.get("since").is_none()
         && let (_, _, Some(seconds)) = list::window(query)
@@ -93,5 +95,5 @@ pub(crate) fn operation_query<T: DeserializeOwned>(
         let since = posthaste_shared::domain::time::Timestamp::from_micros(micros);
         asked = asked.with("since", &since.to_string());
     }
-    read_query(&asked.text()).map_err(|problem| layout::failed(Some(frame), &problem))
+    read_query(&asked.text())
 }

@@ -46,7 +46,9 @@ pub(crate) async fn show(
     .await?;
     let shown = &found.deliveries[..found.deliveries.len().min(MOST)];
     let body = html! {
-        h1 { (strange(found.kind.as_str())) " " span.muted { (strange(found.id.as_str())) } }
+        div.headline {
+            h1 { (strange(found.kind.as_str())) " " span.muted { (strange(found.id.as_str())) } }
+        }
         (facts(&frame, &found))
         h2 { "Deliveries" }
         @if shown.is_empty() {
@@ -79,7 +81,7 @@ fn facts(frame: &Frame, found: &NotificationView) -> Markup {
             div { dt { "For" } dd {
                 @match &found.endpoint_id {
                     Some(id) => {
-                        a href=(frame.link(&format!("/console/endpoints/{}", segment(id.as_str())))) {
+                        a.id href=(frame.link(&format!("/console/endpoints/{}", segment(id.as_str())))) {
                             (strange(id.as_str()))
                         }
                     },

@@ -12,7 +12,7 @@ use crate::entry::visitor::Visitor;
 use crate::pages::{ask, operation_query};
 use crate::parts::chip::chip;
 use crate::parts::frame::{Frame, Section};
-use crate::parts::layout::page;
+use crate::parts::layout::{failed, page};
 use crate::parts::list::{self, field};
 use crate::parts::query::{Query, segment};
 use crate::parts::text::{cut, strange};
@@ -35,7 +35,8 @@ pub(crate) async fn show(
     visitor: Visitor,
 ) -> Result<Response, Response> {
     let frame = visitor.at(Section::Notifications);
-    let asked = operation_query(&frame, &visitor.query, console.now().as_micros())?;
+    let asked = operation_query(&visitor.query, console.now().as_micros())
+        .map_err(|problem| failed(Some(&frame), &problem))?;
     let found = ask(
         &console,
         &frame,

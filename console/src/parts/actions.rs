@@ -23,7 +23,7 @@ pub(crate) fn question(frame: &Frame, action: &str, label: &str) -> Markup {
 /// The question itself: what happens, in words, and the way back.
 pub(crate) fn confirm(frame: &Frame, ask: &Confirm<'_>) -> Markup {
     html! {
-        h1 { (ask.title) }
+        div.headline { h1 { (ask.title) } }
         (ask.words)
         div.actions {
             form.action method="post" action=(frame.link(ask.action)) {

@@ -72,7 +72,7 @@ fn named(phases: &Phases) -> [(&'static str, Option<f64>); 5] {
 fn legend() -> Markup {
     html! {
         span.legend {
-            @for (name, _) in named(&Phases::default()) {
+            @for name in named(&Phases::default()).map(|(name, _)| name).into_iter().chain(["other"]) {
                 span { svg width="8" height="8" aria-hidden="true" {
                     rect class={ "phase-" (name) } width="8" height="8" {}
                 } " " (name) " " }
@@ -92,6 +92,12 @@ fn waterfall(phases: &Phases, duration_ms: f64, longest_ms: f64) -> Markup {
         bars.push((name, left, width));
         words.push(format!("{name} {}", milliseconds(ms)));
         left += width;
+    }
+    // What is in no phase, such as waiting for a connection.
+    let rest = duration_ms / longest_ms * WIDTH - left;
+    if !bars.is_empty() && rest > NARROWEST {
+        bars.push(("other", left, rest));
+        words.push(format!("other {}", milliseconds(rest / WIDTH * longest_ms)));
     }
     // Where no phase is known, as of a request that was blocked, the whole is one bar.
     if bars.is_empty() {
@@ -121,8 +127,8 @@ pub(crate) fn panes(attempt: &AttemptView) -> Markup {
             section.pane {
                 h2 { "Request of attempt " (attempt.number) }
                 (headers(&attempt.request_headers))
-                p.muted { "The body of a request is not stored. By worker "
-                    (strange(&attempt.worker)) "." }
+                p.muted { "Sent by the worker " (strange(&attempt.worker)) ". The body of a request \
+                    is not stored." }
             }
             section.pane {
                 h2 { "Answer to attempt " (attempt.number) }

@@ -59,7 +59,7 @@ pub(crate) fn whole_id(id: &str) -> Markup {
 /// A button that copies a text; hidden where no script runs.
 pub(crate) fn copy(text: &str, label: &str) -> Markup {
     html! {
-        button.copy type="button" data-copy=(text) aria-label=(label) title=(label) hidden { "⧉" }
+        button.copy type="button" data-copy=(text) title=(label) hidden { "copy" }
     }
 }
 

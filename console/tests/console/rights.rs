@@ -188,10 +188,7 @@ async fn what_somebody_may_not_do_is_not_on_the_page() {
     );
     let list = Browser::with(&api, &[Scope::Read], Some("other")).await;
     let page = list.get("/console/deliveries?window=all").await;
-    assert!(
-        !page.html.contains("order.paid"),
-        "nothing of another tenant"
-    );
+    assert!(!page.html.contains("<tr id="), "nothing of another tenant");
     let page = list.get("/console/deliveries?tenant=acme").await;
     assert_eq!(page.status, 403);
 }
