@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use support::{ADMIN_KEY, TestApi, answer};
 
 /// Every route with the scope that it needs.
-const ROUTES: [(&str, &str, Scope); 36] = [
+const ROUTES: [(&str, &str, Scope); 37] = [
     ("get", "/v1/notifications", Scope::Read),
     ("put", "/v1/endpoints/{id}", Scope::Admin),
     ("post", "/v1/notifications", Scope::Enqueue),
@@ -46,6 +46,7 @@ const ROUTES: [(&str, &str, Scope); 36] = [
     ("get", "/v1/keys", Scope::Admin),
     ("post", "/v1/keys", Scope::Admin),
     ("delete", "/v1/keys/{id}", Scope::Admin),
+    ("post", "/v1/console-links", Scope::Read),
     ("get", "/v1/wire-formats", Scope::Read),
 ];
 

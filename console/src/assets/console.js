@@ -51,7 +51,8 @@
     }
     for (const time of document.querySelectorAll("time[datetime]")) {
       const date = new Date(time.dateTime);
-      if (!Number.isNaN(date.getTime())) time.textContent = written(date, local);
+      if (!Number.isNaN(date.getTime())) time.textContent = written(date, local)
+        .slice("short" in time.dataset ? 5 : 0);
     }
   }
   function nextZone() {

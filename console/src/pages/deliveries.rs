@@ -19,7 +19,7 @@ use crate::parts::layout::{failed, page};
 use crate::parts::list::{self, boxes, field};
 use crate::parts::query::{Query, segment};
 use crate::parts::text::{address, cut, short_id, strange};
-use crate::parts::time::at;
+use crate::parts::time::in_list;
 use crate::state::Console;
 
 const PATH: &str = "/console/deliveries";
@@ -143,7 +143,7 @@ fn row(frame: &Frame, delivery: &DeliveryView, urls: &HashMap<EndpointId, String
     let endpoint = &delivery.endpoint_id;
     html! {
         tr id={ "d-" (id) } data-row {
-            td data-label="Accepted" { (at(delivery.created_at)) }
+            td data-label="Accepted" { (in_list(delivery.created_at)) }
             td data-label="Status" { (chip::delivery(delivery)) }
             td data-label="Delivery" {
                 a href=(frame.link(&format!("{PATH}/{id}"))) { (short_id(&id)) }
@@ -159,10 +159,17 @@ fn row(frame: &Frame, delivery: &DeliveryView, urls: &HashMap<EndpointId, String
             }
             td.number data-label="Tries" { (delivery.attempt_count) }
             td.wide data-label="Last error" {
-                @if let Some(error) = &delivery.last_error { (cut(error)) }
+                @if let Some(error) = &delivery.last_error { (cut(in_short(error))) }
             }
         }
     }
+}
+
+/// An error without the beginning that most of them have, so that what differs is seen.
+fn in_short(error: &str) -> &str {
+    error
+        .strip_prefix("the endpoint answered ")
+        .unwrap_or(error)
 }
 
 fn nothing_yet() -> Markup {

@@ -14,7 +14,7 @@ use crate::parts::frame::{Frame, Section};
 use crate::parts::layout::{self, page};
 use crate::parts::query::{Query, segment};
 use crate::parts::text::{address, cut, strange};
-use crate::parts::time::at;
+use crate::parts::time::in_list;
 use crate::parts::{chip, list};
 use crate::state::Console;
 
@@ -110,7 +110,7 @@ fn row(frame: &Frame, endpoint: &EndpointView) -> Markup {
             td data-label="Format" { (endpoint.wire_format.as_str()) }
             td.wide data-label="Types" { (cut(&types(endpoint))) }
             td.wide data-label="Description" { (cut(&endpoint.description)) }
-            td data-label="Changed" { (at(endpoint.updated_at)) }
+            td data-label="Changed" { (in_list(endpoint.updated_at)) }
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::parts::layout::{failed, page};
 use crate::parts::list;
 use crate::parts::query::segment;
 use crate::parts::text::{cut, strange};
-use crate::parts::time::at;
+use crate::parts::time::in_list;
 use crate::state::Console;
 
 const PATH: &str = "/console/events";
@@ -119,7 +119,7 @@ fn row(frame: &Frame, head: &Head) -> Markup {
         .or(head.data.last_error.as_deref());
     html! {
         tr id={ "v-" (segment(&head.id)) } data-row {
-            td data-label="Time" { (at(head.time)) }
+            td data-label="Time" { (in_list(head.time)) }
             td data-label="Type" { (strange(&head.kind)) }
             td data-label="About" { a.id href=(frame.link(&about)) { (cut(&head.subject)) } }
             td data-label="Tenant" { (strange(&head.tenant)) }

@@ -16,7 +16,7 @@ use crate::parts::layout::{failed, page};
 use crate::parts::list::{self, field};
 use crate::parts::query::{Query, segment};
 use crate::parts::text::{cut, strange};
-use crate::parts::time::{at, at_or};
+use crate::parts::time::{at_or, in_list};
 use crate::state::Console;
 
 const PATH: &str = "/console/notifications";
@@ -105,7 +105,7 @@ fn row(frame: &Frame, item: &NotificationSummary) -> Markup {
     );
     html! {
         tr id={ "n-" (segment(item.tenant.as_str())) "-" (segment(item.id.as_str())) } data-row {
-            td data-label="Accepted" { (at(item.accepted_at)) }
+            td data-label="Accepted" { (in_list(item.accepted_at)) }
             td data-label="Deliveries" {
                 @if item.deliveries == 0 { (chip("late", "!", "matched nothing")) }
                 @else { (item.deliveries) }

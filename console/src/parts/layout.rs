@@ -190,7 +190,7 @@ fn top(frame: &Frame) -> Markup {
             }
             span.who {
                 span title=(plain(&frame.who)) { (strange(&frame.who)) }
-                " · " (frame.rights)
+                span { " · " (frame.rights) }
                 @if let Some(ends_at) = frame.ends_at { span #ends data-ends=(ends_at) {} }
             }
             form method="post" action="/console/logout" {

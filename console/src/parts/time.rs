@@ -8,6 +8,13 @@ pub(crate) fn at(time: Timestamp) -> Markup {
     html! { time datetime=(time) title=(time) { (written(time)) } }
 }
 
+/// A time in a list: without its year, which all of them have in common.
+pub(crate) fn in_list(time: Timestamp) -> Markup {
+    let whole = written(time);
+    let shown = whole.get(5..).unwrap_or(&whole);
+    html! { time datetime=(time) title=(time) data-short { (shown) } }
+}
+
 /// A time, or what stands for none.
 pub(crate) fn at_or(time: Option<Timestamp>, none: &str) -> Markup {
     html! { @match time { Some(time) => (at(time)), None => span.muted { (none) } } }

@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
+use crate::support::cli::Cli;
 use crate::support::{Api, Backend, Place, Process, Receiver, eventually, required};
 
 /// All pages in all forms, on a machine that is busy.
@@ -53,6 +54,39 @@ async fn every_page_works_in_a_browser() {
     let told = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{told}\n{said}\n{}", up.log());
     assert!(told.contains("every step was walked"), "{told}");
+}
+
+#[tokio::test]
+async fn the_command_prints_a_link_that_signs_in() {
+    let cli = Cli::start(Backend::EmbeddedSqlite).await;
+    let url = cli.ok(&["console"]).await;
+    let (address, token) = url.trim().split_once("?token=").expect("a link");
+    assert_eq!(address, format!("{}/console/link", cli.up.url));
+    let client = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .expect("a client");
+    let request = client
+        .post(address)
+        .header("sec-fetch-site", "same-origin")
+        .body(format!("token={token}"));
+    let answer = request.send().await.expect("an answer");
+    assert_eq!(answer.status(), 303);
+    assert!(answer.headers().contains_key("set-cookie"));
+    let told = cli.json(&["console"]).await;
+    assert!(
+        told["url"].is_string() && told["expires_at"].is_string(),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn it_can_be_off() {
+    let place = Place::new(Backend::EmbeddedSqlite).await;
+    let off = [("POSTHASTE_CONSOLE", "off")];
+    let up = Process::start_with(&place, &["up", "--listen", "127.0.0.1:0"], &off).await;
+    let answer = reqwest::get(format!("{}/console/login", up.url)).await;
+    assert_eq!(answer.expect("an answer").status(), 404);
 }
 
 /// The vendored library is the published one, byte for byte.

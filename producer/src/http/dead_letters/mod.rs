@@ -117,6 +117,8 @@ pub(super) async fn redrive(
     Admin(caller): Admin,
     JsonBytes(body): JsonBytes,
 ) -> Result<Json<RedriveView>, Problem> {
+    // Before the body: whoever may not redrive learns nothing about how.
+    caller.must_be_unbound()?;
     move_back(&api, &caller, &parse(&body)?).await.map(Json)
 }
 
