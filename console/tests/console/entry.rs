@@ -3,8 +3,11 @@
 use std::time::{Duration, Instant};
 
 use posthaste_console::Mode;
+use posthaste_producer::http::hash_key;
 use posthaste_shared::domain::delivery::{DeliveryState, FailureReason};
+use posthaste_shared::domain::id::KeyId;
 use posthaste_shared::domain::key::Scope;
+use posthaste_shared::store::console_sessions::ConsoleSession;
 use serde_json::Value;
 
 use crate::browser::{Browser, start};
@@ -254,6 +257,54 @@ async fn a_revoked_key_ends_its_sessions() {
         assert!(Instant::now() < end, "within 5 s");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+#[tokio::test]
+async fn a_session_ends_by_itself() {
+    let api = start(Mode::On).await;
+    let key = api.key(&[Scope::Read], None).await;
+    let minutes = |minutes: u64| api.clock.now().before(Duration::from_secs(60 * minutes));
+    let session = async |id: &str, created: u64, used: u64| {
+        let session = ConsoleSession {
+            key_id: KeyId::parse("key_1").unwrap(),
+            key_hash: hash_key(&key),
+            look_only: false,
+            created_at: minutes(created),
+            used_at: minutes(used),
+        };
+        api.store
+            .insert_console_session(&hash_key(id), &session)
+            .await
+            .unwrap();
+        let mut browser = Browser::new(&api);
+        browser.cookie = Some(id.to_owned());
+        browser
+    };
+    let used = async |id: &str| {
+        let session = api.store.console_session(&hash_key(id)).await.unwrap();
+        session.unwrap().used_at
+    };
+    for (id, created, last, status) in [
+        ("in-use", 11 * 60, 50, 200),
+        ("idle", 90, 61, 303),
+        ("old", 12 * 60 + 1, 1, 303),
+    ] {
+        let browser = session(id, created, last).await;
+        assert_eq!(
+            browser.get("/console/deliveries").await.status,
+            status,
+            "{id}"
+        );
+    }
+    assert!(used("in-use").await > minutes(1), "somebody opened a page");
+    // A page that refreshes itself keeps no session alive.
+    let browser = session("open", 60, 30).await;
+    let part = browser.request("GET", "/console/deliveries");
+    let page = browser.send(part.header("posthaste-part", "main")).await;
+    assert_eq!(page.status, 200);
+    assert!(used("open").await < minutes(29));
+    assert_eq!(browser.get("/console/deliveries").await.status, 200);
+    assert!(used("open").await > minutes(1));
 }
 
 #[tokio::test]

@@ -2,6 +2,26 @@
 
 use crate::browser::Page;
 
+/// Everything that pages write is escaped: what could let text through as it is, is used nowhere.
+#[test]
+fn nothing_is_written_without_being_escaped() {
+    let mut folders = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut seen = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                seen += 1;
+                let code = std::fs::read_to_string(&path).unwrap();
+                assert!(!code.contains("PreEscaped"), "{}", path.display());
+            }
+        }
+    }
+    assert!(seen > 20, "{seen}");
+}
+
 const VOID: [&str; 5] = ["meta", "link", "input", "br", "hr"];
 
 /// Panics where a page is not as it must be.
