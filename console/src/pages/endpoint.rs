@@ -185,7 +185,7 @@ fn retry(policy: &RetryPolicy) -> String {
             format!("after {}", delays.join(", "))
         }
         None => format!(
-            "after {}, each {} times later, at most {}",
+            "the first after {}, each next after {} times as long, up to {}",
             seconds(policy.initial_delay_ms),
             policy.multiplier,
             seconds(policy.max_delay_ms)
@@ -193,8 +193,7 @@ fn retry(policy: &RetryPolicy) -> String {
     };
     match policy.max_retries {
         0 => "never".to_owned(),
-        1 => format!("once, {when}"),
-        most => format!("{most} times, {when}"),
+        most => format!("up to {most}: {when}"),
     }
 }
 

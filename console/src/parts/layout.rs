@@ -165,7 +165,7 @@ fn top(frame: &Frame) -> Markup {
                 form.tenant method="get" action="" role="search" aria-label="Tenant" {
                     label for="tenant" { "Tenant" }
                     input #tenant name="tenant" size="12" autocomplete="off" spellcheck="false"
-                        value=[frame.tenant.as_deref()] placeholder="all";
+                        value=[frame.tenant.as_deref()] placeholder="all tenants";
                 }
             } @else {
                 span.tenant { span.muted { "Tenant " }

@@ -37,7 +37,8 @@ pub(crate) fn milliseconds(ms: f64) -> String {
         _ if ms < 10.0 => format!("{ms:.1} ms"),
         _ if ms < 1_000.0 => format!("{ms:.0} ms"),
         _ if ms < 60_000.0 => format!("{:.1} s", ms / 1_000.0),
-        _ => format!("{:.1} min", ms / 60_000.0),
+        _ if ms < 3_600_000.0 => format!("{:.0} min", ms / 60_000.0),
+        _ => format!("{:.1} h", ms / 3_600_000.0),
     }
 }
 
