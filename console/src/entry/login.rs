@@ -92,7 +92,9 @@ async fn enter(
     // There is no session yet whose token a form could carry: another site must not sign somebody
     // in as somebody else, so the page that sent it is what counts.
     if !origin::is_own(console, request.uri(), request.headers()) {
-        page.error = Some("This form was sent by a page of another site.".to_owned());
+        let why = "This form was not sent by a page at the console's own address. Behind a proxy, \
+                   the setting console_url must have the address that is in the browser.";
+        page.error = Some(why.to_owned());
         return login_page(StatusCode::FORBIDDEN, &page);
     }
     if let Some(wait) = console.flood.wait(address) {

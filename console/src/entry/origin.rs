@@ -1,6 +1,6 @@
 //! Where the console is for the browser, and whether a request comes from one of its own pages.
 
-use http::{HeaderMap, Uri, header};
+use http::{HeaderMap, HeaderValue, Uri, header};
 
 use crate::state::Console;
 
@@ -22,20 +22,25 @@ pub(crate) fn scheme(console: &Console, uri: &Uri, headers: &HeaderMap) -> Optio
     }
 }
 
-/// Whether a form was sent by a page of the console. Browsers say so in `Sec-Fetch-Site`; those
-/// that do not, name the page's origin.
+/// Whether a form was sent by a page of the console: `Sec-Fetch-Site` and `Origin` say so, or the
+/// one of them that the browser sends.
+///
+/// Both, where there are both: a proxy that nobody told us of, and that passes on a loopback address
+/// as the host, shows in the origin. Without that, a key would come over plain HTTP from elsewhere.
 pub(crate) fn is_own(console: &Console, uri: &Uri, headers: &HeaderMap) -> bool {
-    if let Some(site) = headers.get("sec-fetch-site") {
-        return site == "same-origin";
-    }
+    let site = headers.get("sec-fetch-site");
+    let origin = headers.get(header::ORIGIN);
     let own = match &console.settings.url {
         Some(url) => Some(url.origin().ascii_serialization()),
         None => host(uri, headers).map(|host| format!("http://{host}")),
     };
-    let origin = headers
-        .get(header::ORIGIN)
-        .and_then(|value| value.to_str().ok());
-    origin.is_some() && origin.map(str::to_ascii_lowercase) == own
+    let is_own_origin = |origin: &HeaderValue| {
+        let named = origin.to_str().ok().map(str::to_ascii_lowercase);
+        named.is_some() && named == own
+    };
+    (site.is_some() || origin.is_some())
+        && site.is_none_or(|site| site == "same-origin")
+        && origin.is_none_or(is_own_origin)
 }
 
 /// Whether a page of another site led here.

@@ -65,7 +65,7 @@ async fn signing_in_leads_to_where_somebody_wanted_to_go() {
         ("cache-control", "no-store"),
         ("x-content-type-options", "nosniff"),
         ("x-frame-options", "DENY"),
-        ("referrer-policy", "no-referrer"),
+        ("referrer-policy", "same-origin"),
         ("cross-origin-opener-policy", "same-origin"),
         ("cross-origin-resource-policy", "same-origin"),
     ] {
@@ -141,6 +141,12 @@ async fn a_form_needs_cookie_origin_and_token() {
         assert_eq!(page.status, 403, "{header}: {value}");
         check(value, &page);
     }
+    // A proxy that passes on a loopback address as the host: the origin says otherwise.
+    let request = browser.request("POST", &retry).form(&form);
+    let request = request
+        .header("sec-fetch-site", "same-origin")
+        .header("origin", "https://posthaste.example");
+    assert_eq!(browser.send(request).await.status, 403);
     let query = format!("{retry}?form_token={token}");
     assert_eq!(browser.get(&query).await.status, 200);
     assert_eq!(status(&api, &path).await, "failed");

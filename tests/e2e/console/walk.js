@@ -187,7 +187,6 @@ async function fromElsewhere(browser) {
   check(page.url().endsWith(things.failed), `it opens: ${page.url()}`);
   // And nobody frames it.
   await page.goto(`data:text/html,<iframe src="${url}/console/login"></iframe>`);
-  await page.waitForTimeout(0);
   const framed = page.frames().find((frame) => frame !== page.mainFrame());
   const inside = framed ? await framed.evaluate(() => document.querySelector("#key") !== null)
     .catch(() => false) : false;
