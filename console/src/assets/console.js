@@ -200,6 +200,7 @@
     "[": () => follow(".pager [rel=first]"),
     "]": () => follow(".pager [rel=next]"),
     r: () => follow(".headline form[action*='/retry'] button, .headline a[href*='/retry']"),
+    c: () => follow(".headline a[href*='/cancel']"),
     y: toId,
     Y: () => copy(location.href, "the link"),
     z: nextZone,
@@ -238,12 +239,19 @@
   });
   // A second click does nothing more.
   document.addEventListener("submit", (event) => {
-    if (event.target.method !== "post") return;
+    if (event.target.method !== "post") {
+      // Filters that are not set are not in the address that somebody copies.
+      for (const field of event.target.elements) {
+        if (field.name && field.value === "") field.disabled = true;
+      }
+      return;
+    }
     if (event.target.dataset.sent) return event.preventDefault();
     event.target.dataset.sent = "1";
   });
   addEventListener("pageshow", () => {
     for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
+    for (const field of document.querySelectorAll("form :disabled")) field.disabled = false;
   });
   document.addEventListener("visibilitychange", () => (document.hidden ? plan() : refreshSoon()));
   function refreshSoon() {

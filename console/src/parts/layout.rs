@@ -237,7 +237,7 @@ const KEYS: [(&str, &str); 11] = [
     ("j k", "next and previous row"),
     ("Enter", "open the row"),
     ("[ ]", "newest and older"),
-    ("r", "retry the delivery"),
+    ("r c", "retry the delivery, cancel it"),
     ("y Y", "copy the id, copy the link"),
     ("z t", "time zone, theme"),
     ("p", "pause refreshing"),

@@ -141,6 +141,17 @@ async function fresh(browser) {
   check(second === "here", "j goes to the next row");
   await page.keyboard.press("Enter");
   await page.waitForURL(/\/console\/deliveries\/[0-9a-f-]{36}$/);
+  // What is not set does not stand in the address.
+  await page.goto(`${url}/console/deliveries`);
+  await page.keyboard.press("f");
+  await page.fill("#f-type", "order.paid");
+  await page.keyboard.press("Enter");
+  await page.waitForURL(`${url}/console/deliveries?type=order.paid&window=24h`);
+  await page.goto(`${url}/console/deliveries/${things.scheduled}`);
+  await page.keyboard.press("c");
+  await page.waitForURL(/\/cancel$/);
+  await page.click("text=Back");
+  await page.waitForURL(new RegExp(`${things.scheduled}$`));
   await page.keyboard.press("/");
   await page.keyboard.type("order-1030");
   await page.keyboard.press("Enter");
