@@ -1,6 +1,6 @@
 //! A worker that is told to stop finishes what it can and leaves the rest to others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -126,4 +126,46 @@ async fn a_worker_that_is_killed_loses_nothing() {
         async || (api.all_deliveries("&status=delivered").await.len() == 100).then_some(()),
     );
     all.await;
+}
+
+/// At full speed results are committed by the hundred, and runs of messages are acknowledged at
+/// once: what was in flight at the kill is delivered again, and nothing that was not recorded was
+/// acknowledged.
+#[tokio::test]
+async fn a_worker_that_is_killed_at_full_speed_loses_nothing() {
+    const COUNT: usize = 2_000;
+    let place = Place::new(Backend::RabbitPostgres).await;
+    let receiver = Receiver::start().await;
+    assert!(
+        process::run(&place, &["migrate"], &[], None)
+            .await
+            .status
+            .success()
+    );
+    let api_process = Process::start(&place, &["api"]).await;
+    let api = Api::of(&api_process);
+    let endpoint = api
+        .endpoint(&receiver.url("/ok"), json!({"max_in_flight": 500}))
+        .await;
+    let item = |n: usize| json!({"type": "test.sent", "payload": n, "endpoint_id": endpoint["id"]});
+    for half in [0..COUNT / 2, COUNT / 2..COUNT] {
+        api.post("/v1/notifications/batch", half.map(item).collect())
+            .await;
+    }
+    let first = Process::start(&place, &["worker"]).await;
+    receiver.wait_for("/ok", COUNT / 4).await;
+    first.kill().await;
+    let _second = Process::start(&place, &["worker"]).await;
+    let all = crate::support::within(
+        Duration::from_secs(180),
+        "everything is delivered",
+        async || (api.all_deliveries("&status=delivered").await.len() == COUNT).then_some(()),
+    );
+    all.await;
+    let ids: BTreeSet<String> = receiver
+        .requests("/ok")
+        .iter()
+        .map(|request| request.header("webhook-id").to_owned())
+        .collect();
+    assert_eq!(ids.len(), COUNT);
 }
