@@ -93,6 +93,22 @@ async fn healthy_endpoints_beside_sick_ones_are_counted_apart() {
 }
 
 #[tokio::test]
+async fn what_waits_behind_a_slow_endpoint_is_timed() {
+    let place = Place::new(Backend::EmbeddedSqlite).await;
+    let load = "behind-slow --messages 60 --behind 20 --endpoints 3 --delay 20ms";
+    let arguments: Vec<&str> = load.split_whitespace().collect();
+    let report = bench(&place, &arguments).await;
+    let run = &report["runs"][0];
+    assert_eq!((number(run, "/delivered"), number(run, "/lost")), (80, 0));
+    let behind = &run["behind"];
+    assert!(
+        behind["others_done_seconds"].as_f64().unwrap() > 0.0
+            && behind["slow_per_second"].as_f64().unwrap() > 0.0,
+        "{behind}"
+    );
+}
+
+#[tokio::test]
 async fn wrong_use_is_refused_before_anything_starts() {
     let place = Place::new(Backend::EmbeddedSqlite).await;
     for (line, why) in [
@@ -102,6 +118,8 @@ async fn wrong_use_is_refused_before_anything_starts() {
         ("steady --rate 1000000 --duration 1h", "10,000,000"),
         ("outage --outage 1m --duration 30s", "--outage"),
         ("accept --workers 2", "--workers"),
+        ("backlog --behind 5", "--behind has no meaning in backlog"),
+        ("behind-slow --endpoints 1", "--endpoints must be 2 or more"),
         ("backlog --duration 3s", "without --rate"),
         ("fan-out --tenants 2", "--tenants"),
         ("backlog --against /nonexistent", "No such file"),

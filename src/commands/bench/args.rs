@@ -48,7 +48,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_enum, value_name = "HOW")]
     pub(super) arrivals: Option<Arrivals>,
     /// Endpoints that notifications go to in turn, 1 to 10,000, the sick ones included [default:
-    /// 100; 1 in backlog and limits; 10 in parked]
+    /// 100; 1 in backlog and limits; 10 in parked; 11 in behind-slow]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(super) endpoints: Option<u32>,
     /// Tenants that the endpoints belong to in turn, 1 to 10,000
@@ -98,10 +98,16 @@ pub(crate) struct BenchArgs {
     /// sick-neighbours, parked: before each run one with none sick, or none parked, and compare
     #[arg(long, help_heading = "Options of one scenario")]
     pub(super) control: bool,
-    /// slow, and the sickness `slow`: how long receivers take to answer [default: 200ms; 4s]
+    /// slow, behind-slow, and the sickness `slow`: how long receivers take to answer [default:
+    /// 200ms; 50ms; 4s]
     #[arg(long, value_name = "DURATION", help_heading = "Options of one scenario",
           value_parser = when::duration)]
     pub(super) delay: Option<Duration>,
+    /// behind-slow: notifications for the other endpoints, enqueued after all of the slow one's
+    /// [default: 1000]
+    #[arg(long, value_name = "N", help_heading = "Options of one scenario",
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(super) behind: Option<u32>,
     /// outage: how long the receiver is down, in the middle [default: a third of the duration]
     #[arg(long, value_name = "DURATION", help_heading = "Options of one scenario",
           value_parser = when::duration)]
@@ -170,6 +176,8 @@ pub(super) enum Scenario {
     SickNeighbours,
     /// A backlog for receivers that take their time to answer
     Slow,
+    /// A backlog for one slow endpoint, and behind it in the queue a few notifications for others
+    BehindSlow,
     /// A steady rate; in the middle the receiver is down for a while
     Outage,
     /// Accepting notifications alone, as fast as the API can, without a worker

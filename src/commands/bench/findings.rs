@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use super::load::{Load, histogram};
 use super::plan::Plan;
 use super::receiver::book::{Record, UNKNOWN};
-use super::report::{Latency, Recovery, Run, Windows};
+use super::report::{Behind, Latency, Recovery, Run, Windows};
 use crate::failure::Failure;
 
 /// A window, in nanoseconds.
@@ -117,6 +117,27 @@ pub(super) fn windows(records: &[Record], limit: u32) -> Windows {
         per_second,
         over_limit: over,
     }
+}
+
+/// When those behind a slow endpoint had theirs, counted from `started`, and how fast it was served
+/// itself.
+pub(super) fn behind(plan: &Plan, records: &[Record], started: u64) -> Option<Behind> {
+    let (slow, others): (Vec<&Record>, Vec<&Record>) = records
+        .iter()
+        .partition(|record| plan.is_in_front(record.endpoint));
+    let last = others.last()?.at;
+    let rate = |of: &[&Record]| match of {
+        [first, .., last] if last.at > first.at => {
+            (of.len() - 1) as f64 * 1e9 / (last.at - first.at) as f64
+        }
+        _ => 0.0,
+    };
+    let meanwhile = slow.partition_point(|record| record.at <= last);
+    Some(Behind {
+        others_done_seconds: last.saturating_sub(started) as f64 / 1e9,
+        slow_per_second: rate(&slow),
+        slow_meanwhile_per_second: rate(&slow[..meanwhile]),
+    })
 }
 
 /// What came after the receiver was up again.

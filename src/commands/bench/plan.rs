@@ -50,6 +50,8 @@ pub(super) struct Plan {
     pub(super) control: bool,
     #[serde(serialize_with = "milliseconds", rename = "delay_ms")]
     pub(super) delay: Duration,
+    /// The last notifications, which go to the others when all of the slow endpoint's are enqueued.
+    pub(super) behind: u32,
     #[serde(serialize_with = "milliseconds", rename = "outage_ms")]
     pub(super) outage: Duration,
     pub(super) batch: u32,
@@ -84,7 +86,8 @@ impl Plan {
     /// Flags that do not fit together: wrong use.
     pub(super) fn of(args: &BenchArgs) -> Result<Self, Failure> {
         use Scenario::{
-            Accept, Backlog, FanOut, Limits, Outage, Parked, SickNeighbours, Slow, Steady,
+            Accept, Backlog, BehindSlow, FanOut, Limits, Outage, Parked, SickNeighbours, Slow,
+            Steady,
         };
         let scenario = args.scenario;
         refuse_strangers(args)?;
@@ -97,6 +100,11 @@ impl Plan {
         };
         refuse_times(args, rate.is_some())?;
         let limit = (scenario == Limits).then_some(args.limit.unwrap_or(50));
+        let behind = if scenario == BehindSlow {
+            args.behind.unwrap_or(1_000)
+        } else {
+            0
+        };
         let messages = match (args.messages, rate, limit) {
             (Some(messages), ..) => f64::from(messages),
             (None, Some(rate), _) => rate * (warm_up + duration).as_secs_f64(),
@@ -104,7 +112,7 @@ impl Plan {
             (None, None, None) if scenario == FanOut => 200.0,
             (None, None, None) if scenario == Accept => 2_000_000.0,
             (None, None, None) => 20_000.0,
-        };
+        } + f64::from(behind);
         if !(1.0..=MOST).contains(&messages) {
             return Err(Failure::wrong_use(format!(
                 "this would be {messages:.0} notifications: choose --rate and --duration so that \
@@ -114,6 +122,7 @@ impl Plan {
         let endpoints = args.endpoints.unwrap_or(match scenario {
             Backlog | Limits | Accept => 1,
             Parked => 10,
+            BehindSlow => 11,
             Steady | FanOut | SickNeighbours | Slow | Outage => 100,
         });
         let sick = if scenario == SickNeighbours {
@@ -128,7 +137,16 @@ impl Plan {
             )));
         }
         let sickness = (sick > 0).then_some(args.sickness.unwrap_or(Sickness::Hang));
-        let usual_delay = if scenario == Slow { 200 } else { 4_000 };
+        if scenario == BehindSlow && endpoints < 2 {
+            return Err(Failure::wrong_use(
+                "--endpoints must be 2 or more in behind-slow: a slow one, and others behind it",
+            ));
+        }
+        let usual_delay = match scenario {
+            Slow => 200,
+            BehindSlow => 50,
+            _ => 4_000,
+        };
         let outage = if scenario == Outage {
             args.outage.unwrap_or(duration / 3)
         } else {
@@ -165,6 +183,7 @@ impl Plan {
             sick_tenant: args.sick_tenant,
             control: args.control,
             delay: args.delay.unwrap_or(Duration::from_millis(usual_delay)),
+            behind,
             outage,
             batch: args.batch.unwrap_or(1),
             connections: args.connections.unwrap_or(64),
@@ -220,6 +239,11 @@ impl Plan {
         self.sickness.is_some() && endpoint >= self.healthy()
     }
 
+    /// Whether the endpoint is the one that all others wait behind.
+    pub(super) fn is_in_front(&self, endpoint: u32) -> bool {
+        self.scenario == Scenario::BehindSlow && endpoint == self.endpoints - 1
+    }
+
     /// How the receiver answers.
     pub(super) const fn orders(&self) -> Orders {
         let healthy = match self.scenario {
@@ -234,11 +258,16 @@ impl Plan {
             Some(Sickness::Slow) => Manner::After(self.delay),
             Some(Sickness::Throttle) => Manner::Status(429, Some(5)),
             Some(Sickness::Half) => Manner::Half,
+            None if matches!(self.scenario, Scenario::BehindSlow) => Manner::After(self.delay),
             Some(Sickness::Down | Sickness::Refused | Sickness::Unresolvable) | None => {
                 Manner::Close
             }
         };
-        Orders { healthy, sick }
+        Orders {
+            healthy,
+            sick,
+            sick_count: self.behind > 0,
+        }
     }
 
     /// The whole load: which endpoint each notification is for, and when it is due.
@@ -247,6 +276,10 @@ impl Plan {
         let healthy: Vec<u32> = (0..self.healthy()).collect();
         let sick: Vec<u32> = (self.healthy()..self.endpoints).collect();
         let (mut first, mut second) = match self.sick_share {
+            _ if self.behind > 0 => (
+                Round::new(healthy[..healthy.len() - 1].to_vec()),
+                Round::new(vec![self.endpoints - 1]),
+            ),
             Some(_) if self.sick > 0 => (Round::new(healthy), Round::new(sick)),
             _ => (
                 Round::new((0..self.endpoints).collect()),
@@ -256,7 +289,7 @@ impl Plan {
         let share = self.sick_share.unwrap_or(0.0);
         let gap = self.rate_per_second.map_or(0.0, |rate| 1e9 / rate);
         let (mut due, mut owed) = (0.0, 0.0);
-        let shots = (0..self.messages).map(|_| {
+        let shots = (0..self.messages).map(|number| {
             let at = due as u64;
             due += match self.arrivals {
                 Arrivals::Even => gap,
@@ -266,6 +299,8 @@ impl Plan {
             owed += share;
             let endpoint = if self.fans_out() {
                 ALL
+            } else if number + self.behind < self.messages && self.behind > 0 {
+                second.next(&mut chance)
             } else if owed >= 1.0 && self.sick > 0 {
                 owed -= 1.0;
                 second.next(&mut chance)
@@ -314,7 +349,7 @@ fn program(path: &Path) -> Result<PathBuf, Failure> {
 
 /// Options that only some scenarios have.
 fn refuse_strangers(args: &BenchArgs) -> Result<(), Failure> {
-    use Scenario::{Accept, Backlog, Limits, Outage, Parked, SickNeighbours, Slow};
+    use Scenario::{Accept, Backlog, BehindSlow, Limits, Outage, Parked, SickNeighbours, Slow};
     let sick = &[SickNeighbours][..];
     let options = [
         ("--sick", args.sick.is_some(), sick),
@@ -322,7 +357,12 @@ fn refuse_strangers(args: &BenchArgs) -> Result<(), Failure> {
         ("--sick-share", args.sick_share.is_some(), sick),
         ("--sick-tenant", args.sick_tenant, sick),
         ("--control", args.control, &[SickNeighbours, Parked]),
-        ("--delay", args.delay.is_some(), &[Slow, SickNeighbours]),
+        (
+            "--delay",
+            args.delay.is_some(),
+            &[Slow, SickNeighbours, BehindSlow],
+        ),
+        ("--behind", args.behind.is_some(), &[BehindSlow]),
         ("--outage", args.outage.is_some(), &[Outage]),
         ("--batch", args.batch.is_some(), &[Accept]),
         ("--connections", args.connections.is_some(), &[Accept]),

@@ -138,6 +138,18 @@ fn print_run(output: Output, plan: &Plan, run: &Run) -> Result<(), Failure> {
             ),
         ));
     }
+    if let Some(behind) = &run.behind {
+        facts.push((
+            "behind the slow one",
+            format!(
+                "the others had theirs after {:.2} s; the slow one {:.0}/s meanwhile, {:.0}/s in \
+                 all",
+                behind.others_done_seconds,
+                behind.slow_meanwhile_per_second,
+                behind.slow_per_second
+            ),
+        ));
+    }
     facts.push(("machine", format!("{:.0} % busy", run.machine_cpu_percent)));
     facts.push(("at its limit", run.saturated.join("\n")));
     output.facts(&facts)?;

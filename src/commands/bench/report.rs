@@ -88,6 +88,7 @@ pub(super) struct Run {
     pub(super) behind_at_end: Option<u64>,
     pub(super) windows: Option<Windows>,
     pub(super) recovery: Option<Recovery>,
+    pub(super) behind: Option<Behind>,
     /// The books of `posthaste reconcile` at the end.
     pub(super) accounting: Value,
     /// What was at its limit.
@@ -140,6 +141,17 @@ pub(super) struct Recovery {
     pub(super) requests_per_100_ms: Vec<u64>,
 }
 
+/// A slow endpoint, and those behind it in the queue.
+#[derive(Debug, Serialize)]
+pub(super) struct Behind {
+    /// When the last of those behind it had arrived, in seconds from when the workers were started.
+    pub(super) others_done_seconds: f64,
+    /// Requests of the slow one in each second, from its first to its last.
+    pub(super) slow_per_second: f64,
+    /// The same until those behind it were done.
+    pub(super) slow_meanwhile_per_second: f64,
+}
+
 impl Latency {
     /// Of a histogram in microseconds; `None` when it is empty.
     pub(super) fn of(histogram: &Histogram<u64>) -> Option<Self> {
@@ -158,7 +170,7 @@ impl Latency {
 /// The figures that are compared over runs.
 pub(super) fn summarise(runs: &[Run], controls: &[Run]) -> Vec<Summary> {
     type Figure = fn(&Run) -> Option<f64>;
-    let figures: [(&str, Figure); 9] = [
+    let figures: [(&str, Figure); 12] = [
         ("deliveries/s", |run| {
             (run.delivered > 0).then_some(run.deliveries_per_second)
         }),
@@ -174,6 +186,16 @@ pub(super) fn summarise(runs: &[Run], controls: &[Run]) -> Vec<Summary> {
         }),
         ("accepted to arrival p99 ms", |run| {
             run.accepted_to_arrival.map(|time| time.p99_ms)
+        }),
+        ("others behind done s", |run| {
+            run.behind.as_ref().map(|behind| behind.others_done_seconds)
+        }),
+        ("slow one in front /s", |run| {
+            run.behind.as_ref().map(|behind| behind.slow_per_second)
+        }),
+        ("slow one meanwhile /s", |run| {
+            let behind = run.behind.as_ref();
+            behind.map(|behind| behind.slow_meanwhile_per_second)
         }),
         ("CPU us each, what delivers", |run| {
             Some(cpu_each(run, |name| !is_other(name)))

@@ -55,6 +55,8 @@ struct Stage<'a> {
     workers: Vec<Process>,
     started: u32,
     up_at: Option<u64>,
+    /// When the workers of a backlog were started.
+    delivering_at: u64,
 }
 
 /// Makes one run.
@@ -97,6 +99,7 @@ async fn play(
         workers: Vec::new(),
         started: 0,
         up_at: None,
+        delivering_at: 0,
         receiver,
     };
     stage.start_front().await?;
@@ -167,6 +170,7 @@ impl Stage<'_> {
         let mut targets = Vec::new();
         for index in 0..plan.endpoints {
             let url = match plan.sickness.filter(|_| plan.is_sick(index)) {
+                None if plan.is_in_front(index) => format!("http://{}/{index}", addresses.sick),
                 None => format!("http://{}/{index}", addresses.healthy),
                 Some(Sickness::Refused) => format!("http://{}/{index}", addresses.refusing),
                 Some(Sickness::Unresolvable) => {
@@ -298,6 +302,7 @@ impl Stage<'_> {
         self.meter.restart();
         let wal = self.place.wal_bytes().await;
         let begun = Instant::now();
+        self.delivering_at = clock::now();
         let loading = if self.is_backlog() {
             self.start_workers().await?;
             None
@@ -461,6 +466,9 @@ impl Stage<'_> {
         }
         if let Some(limit) = plan.limit_per_second {
             run.windows = Some(findings::windows(&records, limit));
+        }
+        if plan.behind > 0 {
+            run.behind = findings::behind(plan, &records, self.delivering_at);
         }
         run.recovery = self.up_at.map(|up| findings::recovery(&records, up));
         let each = if plan.scenario == Scenario::Accept {

@@ -53,6 +53,8 @@ pub(super) struct Orders {
     pub(super) healthy: Manner,
     /// Of the endpoints that are sick.
     pub(super) sick: Manner,
+    /// The bench waits for the deliveries of these, too.
+    pub(super) sick_count: bool,
 }
 
 /// Where it receives.
@@ -76,7 +78,7 @@ pub(super) async fn run(orders: &str) -> Done {
     let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
     let book = Arc::new(Book::default());
     let mut healthy = Server::start(loopback, orders.healthy, true, Arc::clone(&book))?;
-    let sick = Server::start(loopback, orders.sick, false, Arc::clone(&book))?;
+    let sick = Server::start(loopback, orders.sick, orders.sick_count, Arc::clone(&book))?;
     // Bound but not listening: connections are refused, and the port is not given to others.
     let refusing = TcpSocket::new_v4()?;
     refusing.bind(loopback)?;
