@@ -1,10 +1,8 @@
 //! Nothing unreadable blocks the queue.
 
-use lapin::BasicProperties;
-use lapin::options::BasicPublishOptions;
 use serde_json::{Value, json};
 
-use crate::support::{Api, Backend, Place, Process, Receiver, eventually, process};
+use crate::support::{Api, Backend, Place, Process, Receiver, eventually, process, stranger};
 
 #[tokio::test]
 async fn garbage_is_set_aside_with_its_reason_and_the_rest_is_delivered() {
@@ -40,31 +38,8 @@ async fn garbage_is_set_aside_with_its_reason_and_the_rest_is_delivered() {
         ("good-1", good("good-1").into_bytes()),
         ("good-2", good("good-2").into_bytes()),
     ];
-    let connection =
-        lapin::Connection::connect(&place.broker_url, lapin::ConnectionProperties::default())
-            .await
-            .unwrap();
-    let channel = connection.create_channel().await.unwrap();
-    for (id, body) in &bodies {
-        let exchange = format!("{}.notifications", place.prefix);
-        let properties = BasicProperties::default()
-            .with_message_id((*id).into())
-            .with_delivery_mode(2);
-        let options = BasicPublishOptions {
-            mandatory: true,
-            ..BasicPublishOptions::default()
-        };
-        channel
-            .basic_publish(
-                exchange.into(),
-                "notification".into(),
-                options,
-                body,
-                properties,
-            )
-            .await
-            .unwrap();
-    }
+    let messages = bodies.iter().map(|(id, body)| (Some(*id), body.to_vec()));
+    stranger::publish(&place, messages).await;
     api.finished("good-1", 1).await;
     api.finished("good-2", 1).await;
     let nowhere = api.finished("nowhere", 1).await.remove(0);

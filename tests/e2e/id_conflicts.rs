@@ -1,12 +1,10 @@
 //! Another notification under an id that was used: it is refused, or visible, and never goes away
 //! in silence.
 
-use lapin::BasicProperties;
-use lapin::options::BasicPublishOptions;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{Api, Backend, Place, Process, Receiver, eventually, process};
+use crate::support::{Api, Backend, Place, Process, Receiver, eventually, process, stranger};
 
 fn body(id: &str, endpoint: &Value, n: u32) -> Value {
     json!({
@@ -16,31 +14,10 @@ fn body(id: &str, endpoint: &Value, n: u32) -> Value {
 }
 
 async fn publish(place: &Place, bodies: &[Value]) {
-    let connection =
-        lapin::Connection::connect(&place.broker_url, lapin::ConnectionProperties::default())
-            .await
-            .unwrap();
-    let channel = connection.create_channel().await.unwrap();
-    for body in bodies {
-        let exchange = format!("{}.notifications", place.prefix);
-        let options = BasicPublishOptions {
-            mandatory: true,
-            ..BasicPublishOptions::default()
-        };
-        let properties = BasicProperties::default().with_delivery_mode(2);
-        let bytes = body.to_string();
-        channel
-            .basic_publish(
-                exchange.into(),
-                "notification".into(),
-                options,
-                bytes.as_bytes(),
-                properties,
-            )
-            .await
-            .unwrap();
-    }
-    connection.close(200, "done".into()).await.unwrap();
+    let bodies = bodies
+        .iter()
+        .map(|body| (None, body.to_string().into_bytes()));
+    stranger::publish(place, bodies).await;
 }
 
 /// What retention does to idempotency keys, at once.

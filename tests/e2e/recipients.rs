@@ -3,12 +3,10 @@
 
 use std::collections::HashSet;
 
-use lapin::BasicProperties;
-use lapin::options::BasicPublishOptions;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{Api, Backend, Place, Process, Receiver, eventually};
+use crate::support::{Api, Backend, Place, Process, Receiver, eventually, stranger};
 
 fn tokens(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("token-{number}")).collect()
@@ -40,28 +38,7 @@ fn group(id: &str, endpoint: &Value, count: usize) -> Value {
 }
 
 async fn publish(place: &Place, body: &Value) {
-    let connection =
-        lapin::Connection::connect(&place.broker_url, lapin::ConnectionProperties::default())
-            .await
-            .unwrap();
-    let channel = connection.create_channel().await.unwrap();
-    let exchange = format!("{}.notifications", place.prefix);
-    let options = BasicPublishOptions {
-        mandatory: true,
-        ..BasicPublishOptions::default()
-    };
-    let properties = BasicProperties::default().with_delivery_mode(2);
-    channel
-        .basic_publish(
-            exchange.into(),
-            "notification".into(),
-            options,
-            body.to_string().as_bytes(),
-            properties,
-        )
-        .await
-        .unwrap();
-    connection.close(200, "done".into()).await.unwrap();
+    stranger::publish(place, [(None, body.to_string().into_bytes())]).await;
 }
 
 #[tokio::test]

@@ -1,13 +1,11 @@
 //! What others say comes out on an operator's terminal as text, never as something that a terminal
 //! obeys.
 
-use lapin::BasicProperties;
-use lapin::options::BasicPublishOptions;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use crate::support::cli::Cli;
-use crate::support::{Api, Backend, DEADLINE, Receiver, eventually, process};
+use crate::support::{Api, Backend, DEADLINE, Receiver, eventually, process, stranger};
 
 /// Sets the window's title, clears the screen, goes back to the line's beginning, turns the text's
 /// direction, and sends a control sequence in its one-character form.
@@ -84,36 +82,10 @@ async fn answers_of_receivers_and_texts_of_tenants_are_shown_as_text() {
 #[tokio::test]
 async fn messages_of_amqp_clients_are_shown_as_text() {
     let cli = Cli::start(Backend::RabbitPostgres).await;
-    let connection = lapin::Connection::connect(
-        &cli.place.broker_url,
-        lapin::ConnectionProperties::default(),
-    )
-    .await
-    .unwrap();
-    let channel = connection.create_channel().await.unwrap();
-    let exchange = format!("{}.notifications", cli.place.prefix);
-    let properties = BasicProperties::default()
-        .with_message_id(HOSTILE.into())
-        .with_delivery_mode(2);
-    let options = BasicPublishOptions {
-        mandatory: true,
-        ..BasicPublishOptions::default()
-    };
     let body = json!({"type": "a", "payload": 1, HOSTILE: 1})
         .to_string()
         .replace("\\u001b", "\u{1b}");
-    channel
-        .basic_publish(
-            exchange.into(),
-            "notification".into(),
-            options,
-            body.as_bytes(),
-            properties,
-        )
-        .await
-        .unwrap()
-        .await
-        .unwrap();
+    stranger::publish(&cli.place, [(Some(HOSTILE), body.into_bytes())]).await;
     let letter = eventually("a dead letter", async || {
         let dead: Value = cli.json(&["dead", "list"]).await;
         dead["items"]

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::id_of;
 use crate::support::cli::{Cli, Said};
-use crate::support::{Api, Backend, Place, Process, eventually, process};
+use crate::support::{Api, Backend, Place, Process, eventually, process, stranger};
 
 #[tokio::test]
 async fn dead_letters_are_listed_shown_and_redriven() {
@@ -247,28 +247,5 @@ async fn confirm_many(place: &Place, exchange: &str, key: &str, count: usize, bo
 }
 
 async fn publish(place: &Place, id: &str, body: &[u8]) {
-    let connection =
-        lapin::Connection::connect(&place.broker_url, lapin::ConnectionProperties::default())
-            .await
-            .expect("RabbitMQ");
-    let channel = connection.create_channel().await.expect("a channel");
-    let properties = BasicProperties::default()
-        .with_message_id(id.into())
-        .with_delivery_mode(2);
-    let exchange = format!("{}.notifications", place.prefix);
-    let options = BasicPublishOptions {
-        mandatory: true,
-        ..BasicPublishOptions::default()
-    };
-    let sent = channel
-        .basic_publish(
-            exchange.into(),
-            "notification".into(),
-            options,
-            body,
-            properties,
-        )
-        .await;
-    sent.expect("published");
-    connection.close(200, "done".into()).await.expect("closed");
+    stranger::publish(place, [(Some(id), body.to_vec())]).await;
 }

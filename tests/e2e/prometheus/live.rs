@@ -5,15 +5,15 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use lapin::BasicProperties;
-use lapin::options::BasicPublishOptions;
 use serde_json::json;
 
 use super::dashboards;
 use super::queries::{Query, panel_queries, rule_queries};
 use crate::support::prometheus::{Prometheus, Series};
 use crate::support::promql::{Named, named};
-use crate::support::{Api, Backend, Place, Process, Receiver, eventually, process, within};
+use crate::support::{
+    Api, Backend, Place, Process, Receiver, eventually, process, stranger, within,
+};
 
 /// The alert whose metrics are not Posthaste's but node_exporter's, which does not run here.
 /// promtool's tests are the ones that show it at work.
@@ -125,25 +125,7 @@ async fn load(place: &Place, process: &Process, receiver: &Receiver, done: &Atom
 
 /// Publishes what cannot be read.
 async fn bury(place: &Place) {
-    let connection =
-        lapin::Connection::connect(&place.broker_url, lapin::ConnectionProperties::default())
-            .await
-            .unwrap();
-    let channel = connection.create_channel().await.unwrap();
-    let exchange = format!("{}.notifications", place.prefix);
-    let options = BasicPublishOptions::default();
-    let properties = BasicProperties::default();
-    channel
-        .basic_publish(
-            exchange.into(),
-            "notification".into(),
-            options,
-            b"garbage",
-            properties,
-        )
-        .await
-        .unwrap();
-    connection.close(200, "done".into()).await.unwrap();
+    stranger::publish(place, [(None, b"garbage".to_vec())]).await;
 }
 
 /// What each query returns, once each returns a number. It fails at once on a query that does not

@@ -12,6 +12,7 @@ pub mod promql;
 pub mod receiver;
 pub mod relay;
 pub mod slow_receiver;
+pub mod stranger;
 
 use std::time::{Duration, Instant};
 
