@@ -1,5 +1,5 @@
-//! What admission agrees on with the other workers: its share of each endpoint's `max_in_flight`, and
-//! its turns under rate limits. The loops that ask the store are in `background::agreement`.
+//! What admission agrees on with the other workers: its share of each endpoint's `max_in_flight`,
+//! and its turns under rate limits. The loops that ask the store are in `background::agreement`.
 
 use std::time::Duration;
 
@@ -44,13 +44,13 @@ impl Admission {
         self.lock().policy.demands(now)
     }
 
-    /// The store answered just now: `turns` are this worker's, of those that were `asked` for. What
-    /// it did not get is asked for again.
+    /// The store answered just now: `turns`, in the order of their endpoints' ids, are this
+    /// worker's, of those that were `asked` for. What it did not get is asked for again.
     pub fn give_turns(&self, asked: &[TurnDemand], turns: &[Turns]) {
         for demand in asked {
-            let given = turns.iter().find(|one| one.endpoint == demand.endpoint);
+            let given = turns.binary_search_by(|one| one.endpoint.cmp(&demand.endpoint));
             self.change(|state, now, out| {
-                let run = given.map(|turns| Run {
+                let run = given.ok().map(|at| &turns[at]).map(|turns| Run {
                     first: now + turns.first_in,
                     spacing: turns.spacing,
                     count: turns.count,

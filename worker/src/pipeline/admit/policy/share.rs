@@ -9,6 +9,7 @@ use posthaste_shared::domain::members::{Acknowledged, Members};
 use posthaste_shared::store::turns::TurnDemand;
 
 use super::{Decision, Policy, TRIES};
+use crate::pipeline::admit::lane::Lane;
 use crate::pipeline::admit::pace::Run;
 use crate::pipeline::admit::terms::Moment;
 
@@ -33,8 +34,13 @@ impl<W> Policy<W> {
         now: Moment,
         out: &mut Vec<Decision<W>>,
     ) {
+        let seen = self.standing.members().map(|members| members.epoch);
+        let changed = seen != Some(members.epoch);
         self.standing.see(members, asked, lease);
-        let keys: Vec<usize> = self.lanes.iter().map(|(key, _)| key).collect();
+        // Mostly nothing changed since the last beat. Then thousands of endpoints have the shares
+        // that they had, and only those are looked at that somebody else may still be using.
+        let concerned = |(key, lane): (usize, &Lane<W>)| (changed || !lane.settled).then_some(key);
+        let keys: Vec<usize> = self.lanes.iter().filter_map(concerned).collect();
         for key in keys {
             self.share(key);
             let lane = &self.lanes[key];
@@ -43,6 +49,7 @@ impl<W> Policy<W> {
             }
             self.offer(key);
         }
+        // What waited for the lease to be renewed is in its rings, and goes now.
         let tries = self.lanes.len().max(TRIES);
         self.pump(now, tries, out);
     }
