@@ -127,6 +127,7 @@ impl Node {
                 tenant_max_endpoints: config.api.tenant_max_endpoints,
                 tenant_max_pending: config.api.tenant_max_pending,
                 tenant_max_streams: config.api.tenant_max_streams,
+                console: config.api.console != ConsoleMode::Off,
                 ..ApiSettings::default()
             },
         };
@@ -171,8 +172,8 @@ impl Node {
                 retention: config.worker.retention,
                 idempotency_retention: config.worker.idempotency_retention,
                 disable_after: config.worker.disable_after,
-                disabled_max_age: config.worker.disabled_max_age,
             },
+            disabled_max_age: config.worker.disabled_max_age,
             egress: config.egress.clone(),
             compiler: self.compiler.clone(),
             resolver: config.resolver.clone(),

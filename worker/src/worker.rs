@@ -65,6 +65,9 @@ pub struct WorkerSettings {
     pub events: EventSettings,
     /// How long data is kept, and how long an endpoint may fail before it is disabled.
     pub maintenance: MaintenanceSettings,
+    /// The age at which a delivery for a disabled endpoint expires. Default none: it waits until it
+    /// expires by itself.
+    pub disabled_max_age: Option<Duration>,
     /// Which addresses may be called.
     pub egress: EgressPolicy,
     /// What compiles scripts. Default: threads of this process, which is for tests.
@@ -86,6 +89,7 @@ impl Default for WorkerSettings {
             limits: Limits::default(),
             events: EventSettings::default(),
             maintenance: MaintenanceSettings::default(),
+            disabled_max_age: None,
             egress: EgressPolicy::default(),
             compiler: Compiler::in_threads(),
             resolver: Resolver::new(&[]),
@@ -192,6 +196,7 @@ impl Worker {
             stopping: stopping.clone(),
             pipeline: Arc::clone(&pipeline),
             turn: AtomicUsize::new(0),
+            disabled_max_age: settings.disabled_max_age,
         };
         let relay = Relay {
             services: services.clone(),

@@ -114,10 +114,7 @@ async fn with_hash(api: &Api, key_hash: [u8; 32], look_only: bool) -> Result<Sec
         ));
     }
     let now = api.clock.now();
-    // Here and not by a task of its own: sign-ins are seldom, and what is removed was made by them.
-    api.store
-        .remove_old_sign_ins(now.before(LIFETIME), now.before(LINK_LIFETIME))
-        .await?;
+    remove_old(api, now).await?;
     // Always a new one: an id that somebody planted in the browser is never taken over.
     let id = random();
     let session = ConsoleSession {
@@ -183,6 +180,7 @@ pub async fn out(api: &Api, id: &str) -> Result<(), Problem> {
 pub async fn new_link(api: &Api, key_hash: &[u8; 32]) -> Result<ConsoleLink, Problem> {
     let token = random();
     let now = api.clock.now();
+    remove_old(api, now).await?;
     api.store
         .insert_console_link(&hash_key(&token), key_hash, now)
         .await?;
@@ -190,6 +188,13 @@ pub async fn new_link(api: &Api, key_hash: &[u8; 32]) -> Result<ConsoleLink, Pro
         path: format!("{LINK_PATH}{token}"),
         expires_at: now.after(LINK_LIFETIME),
     })
+}
+
+/// Removes what is of no use any more. Here and not by a task of its own: sign-ins and links are
+/// seldom, and what is removed was made by them.
+async fn remove_old(api: &Api, now: Timestamp) -> Result<(), Problem> {
+    let old = (now.before(LIFETIME), now.before(LINK_LIFETIME));
+    Ok(api.store.remove_old_sign_ins(old.0, old.1).await?)
 }
 
 async fn caller(api: &Api, key_hash: [u8; 32]) -> Result<Caller, Problem> {

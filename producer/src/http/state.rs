@@ -40,6 +40,8 @@ pub struct ApiSettings {
     pub tenant_max_pending: Option<u64>,
     /// The most event streams of one tenant in this process. Default none: no limit.
     pub tenant_max_streams: Option<usize>,
+    /// Whether the web console is served beside the API. Default true.
+    pub console: bool,
 }
 
 impl Default for ApiSettings {
@@ -53,6 +55,7 @@ impl Default for ApiSettings {
             tenant_max_endpoints: None,
             tenant_max_pending: None,
             tenant_max_streams: None,
+            console: true,
         }
     }
 }

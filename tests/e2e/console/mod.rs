@@ -1,12 +1,13 @@
 //! The web console in a browser (Chromium): every page in light and dark and in three widths, with
 //! axe-core; without a script; by keyboard; and what a policy, a script or a sign-out must not let
-//! through. `walk.js` does it; `POSTHASTE_TEST_SCREENSHOTS` names a directory that gets a picture of
-//! each page.
+//! through. `walk.js` does it; `POSTHASTE_TEST_SCREENSHOTS` names a directory that gets a picture
+//! of each page.
 
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt as _;
@@ -87,6 +88,12 @@ async fn it_can_be_off() {
     let up = Process::start_with(&place, &["up", "--listen", "127.0.0.1:0"], &off).await;
     let answer = reqwest::get(format!("{}/console/login", up.url)).await;
     assert_eq!(answer.expect("an answer").status(), 404);
+    // Nor does anybody get a link that leads to nothing.
+    let api = Api::of(&up);
+    let (status, problem) = api.call(Method::POST, "/v1/console-links", None).await;
+    assert_eq!(status, 404);
+    let told = problem["detail"].as_str().unwrap_or_default();
+    assert!(told.contains("its setting console is off"), "{problem}");
 }
 
 /// The vendored library is the published one, byte for byte.

@@ -25,8 +25,6 @@ const REPLAYS: Duration = Duration::from_millis(500);
 /// A replay goes on while fewer deliveries than this are due: it must not hold up other work, and a
 /// cancelled one should not have everything in line already.
 const REPLAY_AHEAD: u32 = 5_000;
-/// How often work that waited for too long for a disabled endpoint is looked for.
-const DISABLED: Duration = Duration::from_secs(5);
 /// How often what is too old is looked for.
 const RETENTION: Duration = Duration::from_secs(60);
 /// The least pause between two steps of removing.
@@ -50,9 +48,6 @@ pub struct MaintenanceSettings {
     pub idempotency_retention: Duration,
     /// How long all attempts at an endpoint may fail before it is disabled. Default 5 days.
     pub disable_after: Duration,
-    /// The age at which a delivery for a disabled endpoint expires. Default none: it waits until
-    /// it expires by itself.
-    pub disabled_max_age: Option<Duration>,
 }
 
 impl Default for MaintenanceSettings {
@@ -62,7 +57,6 @@ impl Default for MaintenanceSettings {
             retention: 30 * day,
             idempotency_retention: day,
             disable_after: 5 * day,
-            disabled_max_age: None,
         }
     }
 }
@@ -92,7 +86,6 @@ impl Maintenance {
             self.run_gauges(),
             self.run_health(),
             self.run_replays(),
-            self.run_disabled(),
             self.run_retention(),
             self.run_partitions()
         );
@@ -119,34 +112,6 @@ impl Maintenance {
     async fn run_replays(&self) {
         every(&self.stopping, REPLAYS, || async {
             self.note("replays", self.replays().await);
-        })
-        .await;
-    }
-
-    async fn run_disabled(&self) {
-        let Some(age) = self.settings.disabled_max_age else {
-            return;
-        };
-        until_stopped(&self.stopping, || async {
-            let now = self.services.clock.now();
-            let expired = self
-                .services
-                .store
-                .expire_disabled(now.before(age), now, STEP);
-            let expired = expired.await.map(|expired| {
-                for delivery in &expired {
-                    self.services
-                        .metrics
-                        .finished(delivery.wire_format, delivery.state.status());
-                }
-                expired.len()
-            });
-            if matches!(expired, Ok(1..)) {
-                self.wake.events();
-            }
-            let all = matches!(expired, Ok(count) if count == STEP as usize);
-            self.note("deliveries of disabled endpoints", expired.map(drop));
-            if all { RETENTION_PAUSE } else { DISABLED }
         })
         .await;
     }
@@ -280,15 +245,13 @@ impl Maintenance {
     }
 
     async fn replays(&self) -> Result<(), StoreError> {
+        let Services { store, clock, .. } = &self.services;
         while !self.stopping.is_cancelled()
             // Asked before each step, which makes up to 500 deliveries due.
-            && self.services.store.due(self.services.clock.now(), REPLAY_AHEAD).await? < u64::from(REPLAY_AHEAD)
-            && self.services.store
-                .step_replay(self.services.clock.now(), STEP)
-                .await?
-                .is_some()
+            && store.due(clock.now(), REPLAY_AHEAD).await? < u64::from(REPLAY_AHEAD)
+            && store.step_replay(clock.now(), STEP).await?.is_some()
         {
-            self.wake.due(self.services.clock.now());
+            self.wake.due(clock.now());
             tokio::task::yield_now().await;
         }
         Ok(())

@@ -5,15 +5,17 @@
 //!    due first, up to 500 at a time and no more than admission can use. Looked for when this
 //!    worker has recorded something that is due earlier, and every 250 ms for what others recorded;
 //!    after a step that found work, 20 ms later. Deliveries that have expired are finished first.
-//! 2. **Parked** (`run_parked`): every 200 ms, or less often where looking takes long, for each enabled endpoint as many as it has room
-//!    for, the oldest first, beginning with another endpoint each time. Leases that this worker
-//!    dropped without a result are released before.
+//! 2. **Parked** (`run_parked`): every 200 ms, or less often where looking takes long, for each
+//!    enabled endpoint as many as it has room for, the oldest first, beginning with another
+//!    endpoint each time. Leases that this worker dropped without a result are released before.
 //! 3. **Orphans** (`run_orphans`): every second, pending deliveries of deleted endpoints fail
 //!    (`endpoint_deleted`), up to 500 at a time.
-//! 4. **Lease**: the endpoint's timeout and 10 s more. It lets another worker take over from one
+//! 4. **Disabled** (`run_disabled`): every 5 s, where `disabled_max_age` is set, what has waited
+//!    for longer for a disabled endpoint expires, up to 500 at a time.
+//! 5. **Lease**: the endpoint's timeout and 10 s more. It lets another worker take over from one
 //!    that died. It does not prove that the first is dead: a slow worker may still send. Then both
 //!    send, and the first result that is recorded counts.
-//! 5. **The store is down**: tried again after a second.
+//! 6. **The store is down**: tried again after a second.
 //!
 //! Each wait of a pending delivery in the store (`release` makes it a `retry` that is due now):
 //!
@@ -68,6 +70,8 @@ const PARKED_SHARE: u32 = 20;
 const PARKED_MOST: Duration = Duration::from_secs(2);
 /// How often deliveries of deleted endpoints are looked for.
 const ORPHANS: Duration = Duration::from_secs(1);
+/// How often work that waited for too long for a disabled endpoint is looked for.
+const DISABLED: Duration = Duration::from_secs(5);
 /// How long after an error the store is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// The most deliveries taken in one step.
@@ -87,14 +91,21 @@ pub struct Scheduler {
     pub stopping: CancellationToken,
     /// Where the next look at parked deliveries begins.
     pub turn: AtomicUsize,
+    /// The age at which a delivery for a disabled endpoint expires; `None`: it does not by that.
+    pub disabled_max_age: Option<Duration>,
 }
 
 impl Scheduler {
     /// Looks after all of it until told to stop.
     pub async fn run(&self) {
-        // Three loops that do not wait for each other: a long look at parked deliveries must not
-        // delay retries.
-        tokio::join!(self.run_due(), self.run_parked(), self.run_orphans());
+        // Loops that do not wait for each other: a long look at parked deliveries must not delay
+        // retries.
+        tokio::join!(
+            self.run_due(),
+            self.run_parked(),
+            self.run_orphans(),
+            self.run_disabled()
+        );
     }
 
     /// Looks after due retries, schedules and expiries until told to stop.
@@ -144,6 +155,28 @@ impl Scheduler {
                     }
                 }
                 Err(error) => self.failed("deliveries of deleted endpoints", &error),
+            }
+        })
+        .await;
+    }
+
+    /// Expires what has waited for too long for a disabled endpoint, until told to stop.
+    async fn run_disabled(&self) {
+        let Some(age) = self.disabled_max_age else {
+            return;
+        };
+        until_stopped(&self.stopping, || async {
+            let now = self.pipeline.services.clock.now();
+            match self.store.expire_disabled(now.before(age), now, STEP).await {
+                Ok(expired) => {
+                    self.ended(&expired);
+                    if expired.len() == STEP as usize {
+                        PAUSE
+                    } else {
+                        DISABLED
+                    }
+                }
+                Err(error) => self.failed("deliveries of disabled endpoints", &error),
             }
         })
         .await;

@@ -1,16 +1,16 @@
-//! What happens to a delivery whose handling panics. The clock panics, as that is what a test may
-//! put in another's place; all the rest is real.
+//! What happens to a delivery whose handling panics, and how results are recorded. The clock
+//! panics, as that is what a test may put in another's place; all the rest is real.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use posthaste_shared::broker::embedded::{EmbeddedBroker, EmbeddedOptions};
 use posthaste_shared::broker::{Consumer, DeadReason, Message};
 use posthaste_shared::clock::{Clock, ManualClock};
 use posthaste_shared::domain::delivery::{Delivery, DeliveryState, FailureReason, Wait};
 use posthaste_shared::domain::endpoint::Endpoint;
-use posthaste_shared::domain::id::DeliveryId;
+use posthaste_shared::domain::id::{DeliveryId, NotificationId};
 use posthaste_shared::domain::notification::Notification;
 use posthaste_shared::domain::secret::Secret;
 use posthaste_shared::domain::time::Timestamp;
@@ -34,7 +34,7 @@ use super::conclude::{self, EventSettings};
 use super::deliver::Pipeline;
 use super::health::Health;
 use super::job::{AckHandle, InFlight, Job, PendingMessage};
-use super::record::{RecordingParts, recorder};
+use super::record::{Finished, RecordingParts, recorder};
 use super::reports::Reports;
 use super::room::Room;
 use super::wake::Wake;
@@ -261,4 +261,35 @@ async fn a_delivery_from_the_store_whose_handling_panics_fails_as_our_own_fault(
     );
     assert!(attempts.is_empty(), "{attempts:?}");
     assert!(failed.last_error.unwrap().contains("panicked"));
+}
+
+#[tokio::test]
+async fn results_that_end_one_after_the_other_share_commits() {
+    const MANY: usize = 40;
+    let bench = bench().await;
+    let endpoint = fixtures::endpoint(WireFormat::Raw, json!({}));
+    let begun = Instant::now();
+    for number in 0..MANY {
+        let mut notification = fixtures::notification("order.paid", json!({"order": number}));
+        notification.id = NotificationId::parse(&format!("n-{number}")).unwrap();
+        let before = Before::New {
+            notification: Arc::new(notification.clone()),
+            fan_out: 1,
+        };
+        let delivery = delivery(&notification, &endpoint);
+        let state = DeliveryState::Delivered { at: NOW };
+        let record = conclude::untried(delivery, before, state, None);
+        let ack = AckHandle::Nobody;
+        let finished = Finished { record, ack };
+        bench.pipeline.recorder.put(finished).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    drop(bench.pipeline);
+    bench.recording.await.unwrap();
+    let rows = &bench.services.metrics.store_batch_rows;
+    assert_eq!(rows.get_sample_sum() as usize, MANY);
+    // However fast the store commits: one each 10 ms, the first, and the last.
+    let most = begun.elapsed().as_millis() as u64 / 10 + 2;
+    let commits = rows.get_sample_count();
+    assert!(commits <= most, "{commits} commits, {most} at the most");
 }
