@@ -1,5 +1,7 @@
 //! One run: everything is started, measured, counted and removed.
 
+mod park;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Progress;
-use super::args::{ParkedBy, Scenario, Sickness};
+use super::args::{Scenario, Sickness};
 use super::calls::Metrics;
 use super::children::{self, Process};
 use super::clock::{self, nanos};
@@ -18,7 +20,7 @@ use super::findings;
 use super::load::{KIND, Load, Target, tenant};
 use super::meter::Meter;
 use super::place::{Place, Servers};
-use super::plan::{Plan, Shot};
+use super::plan::Plan;
 use super::remote::Receiver;
 use super::report::{Latency, Run};
 use crate::failure::Failure;
@@ -29,8 +31,6 @@ const LOOK: Duration = Duration::from_millis(50);
 const MEMORY_EACH: u32 = 20;
 /// How long workers may take to record what has arrived.
 const RECORDING: Duration = Duration::from_secs(10);
-/// Dead endpoints that parked deliveries are for.
-const DEAD: u32 = 10;
 /// The tenant of sick endpoints that have one of their own.
 const SICK_TENANT: &str = "bench-sick";
 
@@ -217,53 +217,6 @@ impl Stage<'_> {
             id: crate::output::text(endpoint, "id"),
             tenant: crate::output::text(&draft, "tenant"),
         })
-    }
-
-    /// Enqueues deliveries for dead endpoints and lets a worker find out that they have to wait.
-    async fn park(&mut self) -> Result<(), Failure> {
-        let mut dead = Vec::new();
-        for _ in 0..DEAD {
-            let draft = json!({
-                "url": format!("http://{}/dead", self.receiver.addresses.refusing),
-                "tenant": tenant(0), "wire_format": "standard",
-                "enabled": self.plan.parked_by != ParkedBy::Disabled,
-                "retry": {"initial_delay_ms": 3_600_000, "max_delay_ms": 3_600_000},
-            });
-            dead.push(self.create_endpoint(draft).await?);
-        }
-        let shots = (0..self.plan.parked)
-            .map(|number| Shot {
-                at: 0,
-                endpoint: number % DEAD,
-            })
-            .collect();
-        let load = Load::new(self.plan, shots, dead)?;
-        let caller = self.front()?.caller.clone();
-        Arc::clone(&load).all_at_once(caller).await;
-        let role = if self.is_together() { "up" } else { "worker" };
-        let worker = Process::start(self.place, "parking", &[role]).await?;
-        let deadline = Instant::now() + self.plan.deadline;
-        loop {
-            let metrics = worker.caller.metrics().await;
-            let waiting = ["state=\"parked\"", "state=\"scheduled\""]
-                .iter()
-                .map(|state| metrics.sum("posthaste_deliveries_pending", &[state]))
-                .sum::<f64>();
-            let in_flight = metrics.sum("posthaste_deliveries_in_flight", &[]);
-            if waiting >= f64::from(self.plan.parked) && in_flight < 0.5 {
-                break;
-            }
-            if Instant::now() > deadline {
-                return Err(Failure::new(format!(
-                    "only {waiting} of {} deliveries were parked in time",
-                    self.plan.parked
-                ))
-                .hint("allow more time with --deadline, or park fewer with --parked"));
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-        worker.kill().await;
-        Ok(())
     }
 
     /// Enqueues the load, lets it be delivered, and counts.

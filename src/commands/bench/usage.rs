@@ -260,7 +260,8 @@ mod tests {
     #[test]
     fn only_listening_sockets_of_the_port_count() {
         let text = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   \
-                    uid  timeout inode\n   0: 0100007F:1538 00000000:0000 0A 0:0 00:0 0 0 0 77 1\n   \
+                    uid  timeout inode\n   \
+                    0: 0100007F:1538 00000000:0000 0A 0:0 00:0 0 0 0 77 1\n   \
                     1: 0100007F:1538 0100007F:9999 01 0:0 00:0 0 0 0 78 1\n";
         assert_eq!(listening(text, 5_432), ["77"]);
         assert!(listening(text, 5_433).is_empty());
