@@ -24,8 +24,8 @@ use failure::Failure;
 use posthaste_worker::script::{COMPILE_COMMAND, compile_for_parent};
 
 /// In the place of the C library's allocator: what is allocated for a delivery is freed by another
-/// thread as often as not, which mimalloc does without a lock. Measured in a backlog through RabbitMQ
-/// and Postgres: 120 µs of processor time for each delivery instead of 128.
+/// thread as often as not, which mimalloc does without a lock. Measured in a backlog through
+/// RabbitMQ and Postgres: 120 µs of processor time for each delivery instead of 128.
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -2,8 +2,8 @@
 //! broker and telemetry. Knows nothing of HTTP servers or of delivering.
 //!
 //! Imports point one way, which a test holds (`tests/imports.rs`), from the bottom up: `backoff`,
-//! `error` ← `repeat`, `domain` (types without IO) ← `clock`, `tls`, `egress`, `resolver` ← `config` ←
-//! `telemetry` ← `store` ← `broker` ← `services` ← `redrive`.
+//! `error` ← `repeat`, `domain` (types without IO) ← `clock`, `tls`, `egress`, `resolver` ←
+//! `config` ← `telemetry` ← `store` ← `broker` ← `services` ← `redrive`.
 
 pub mod backoff;
 pub mod broker;

@@ -129,7 +129,8 @@ async fn sign_in_link(
     if let Ok(link) = sign_in::new_link(&servers.api, &hash_key(key.trim())).await {
         let address = match &config.api.console_url {
             Some(url) => url.as_str().trim_end_matches('/').to_owned(),
-            // An address that stands for all of them is none to go to, and the console wants loopback.
+            // An address that stands for all of them is none to go to, and the console wants
+            // loopback.
             None if servers.address.ip().is_unspecified() => {
                 format!("http://127.0.0.1:{}", servers.address.port())
             }

@@ -1,5 +1,5 @@
-//! An endpoint that fails is left alone, and so is one that asks for a pause: its work waits, uses up
-//! no attempt, and is sent once it answers again.
+//! An endpoint that fails is left alone, and so is one that asks for a pause: its work waits, uses
+//! up no attempt, and is sent once it answers again.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! `max_in_flight` and `rate_limit_per_second` hold over all workers, also while workers come, go and
-//! are killed.
+//! `max_in_flight` and `rate_limit_per_second` hold over all workers, also while workers come, go
+//! and are killed.
 
 use std::time::Duration;
 

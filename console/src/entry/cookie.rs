@@ -1,5 +1,6 @@
 //! The cookie that names a session. Over TLS it has the prefix `__Host-`, which browsers take only
-//! with `Secure`, for the whole host and from nowhere else; on loopback there is no TLS, so neither.
+//! with `Secure`, for the whole host and from nowhere else; on loopback there is no TLS, so
+//! neither.
 
 use http::{HeaderMap, HeaderValue, header};
 

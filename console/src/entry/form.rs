@@ -1,5 +1,5 @@
-//! A form that somebody sent. It needs the session's cookie, to come from a page of the console, and
-//! that page's token: each of the three alone is not enough.
+//! A form that somebody sent. It needs the session's cookie, to come from a page of the console,
+//! and that page's token: each of the three alone is not enough.
 
 use std::sync::Arc;
 

@@ -25,8 +25,9 @@ pub(crate) fn scheme(console: &Console, uri: &Uri, headers: &HeaderMap) -> Optio
 /// Whether a form was sent by a page of the console: `Sec-Fetch-Site` and `Origin` say so, or the
 /// one of them that the browser sends.
 ///
-/// Both, where there are both: a proxy that nobody told us of, and that passes on a loopback address
-/// as the host, shows in the origin. Without that, a key would come over plain HTTP from elsewhere.
+/// Both, where there are both: a proxy that nobody told us of, and that passes on a loopback
+/// address as the host, shows in the origin. Without that, a key would come over plain HTTP from
+/// elsewhere.
 pub(crate) fn is_own(console: &Console, uri: &Uri, headers: &HeaderMap) -> bool {
     let site = headers.get("sec-fetch-site");
     let origin = headers.get(header::ORIGIN);

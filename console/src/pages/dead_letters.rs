@@ -1,5 +1,5 @@
-//! `/console/dead-letters`: what nobody could read. Not refreshed by itself: on RabbitMQ, to look at
-//! them takes them off the queue and puts them back.
+//! `/console/dead-letters`: what nobody could read. Not refreshed by itself: on RabbitMQ, to look
+//! at them takes them off the queue and puts them back.
 
 use std::sync::Arc;
 
@@ -43,7 +43,9 @@ pub(crate) async fn show(
         div.headline {
             h1 { "Dead letters" }
             @if !found.items.is_empty() {
-                div.actions { (actions::question(&frame, &format!("{PATH}/redrive"), "Redrive all …")) }
+                div.actions {
+                    (actions::question(&frame, &format!("{PATH}/redrive"), "Redrive all …"))
+                }
             }
         }
         @if found.items.is_empty() { p.said { "There are none: all that came could be read." } }

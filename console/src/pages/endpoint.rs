@@ -281,7 +281,8 @@ pub(crate) async fn test(
             recorded and not tried again." }
         (report_panes(&report))
         div.actions {
-            (actions::button(&frame, &format!("{}/test", path(&endpoint.id)), "Send another", false))
+            @let again = format!("{}/test", path(&endpoint.id));
+            (actions::button(&frame, &again, "Send another", false))
             a.button href=(frame.link(&path(&endpoint.id))) { "Back to the endpoint" }
         }
     };

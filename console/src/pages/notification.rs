@@ -81,7 +81,8 @@ fn facts(frame: &Frame, found: &NotificationView) -> Markup {
             div { dt { "For" } dd {
                 @match &found.endpoint_id {
                     Some(id) => {
-                        a.id href=(frame.link(&format!("/console/endpoints/{}", segment(id.as_str())))) {
+                        @let page = format!("/console/endpoints/{}", segment(id.as_str()));
+                        a.id href=(frame.link(&page)) {
                             (strange(id.as_str()))
                         }
                     },

@@ -41,13 +41,16 @@ pub(crate) fn table(path: &str, query: &Query, attempts: &[AttemptView], chosen:
                     @for attempt in attempts {
                         tr aria-selected=[(attempt.number == chosen).then_some("true")]
                             data-row {
-                            td { a href={ (path) (query.with("attempt", &attempt.number.to_string())) "#attempt" }
+                            @let shown = query.with("attempt", &attempt.number.to_string());
+                            td { a href={ (path) (shown) "#attempt" }
                                 aria-label={ "Attempt " (attempt.number) } { (attempt.number) } }
                             @if several { td { (attempt.round) } }
                             td { (at(attempt.started_at)) }
                             td { (chip::attempt(attempt)) }
                             td.number { (milliseconds(attempt.duration_ms)) }
-                            td.wide { (waterfall(&attempt.phases_ms, attempt.duration_ms, longest)) }
+                            td.wide {
+                                (waterfall(&attempt.phases_ms, attempt.duration_ms, longest))
+                            }
                             td { @if let Some(address) = &attempt.resolved_address {
                                 span.id { (strange(address)) }
                             } }
@@ -72,7 +75,8 @@ fn named(phases: &Phases) -> [(&'static str, Option<f64>); 5] {
 fn legend() -> Markup {
     html! {
         span.legend {
-            @for name in named(&Phases::default()).map(|(name, _)| name).into_iter().chain(["other"]) {
+            @let names = named(&Phases::default()).map(|(name, _)| name);
+            @for name in names.into_iter().chain(["other"]) {
                 span { svg width="8" height="8" aria-hidden="true" {
                     rect class={ "phase-" (name) } width="8" height="8" {}
                 } " " (name) " " }
@@ -127,8 +131,10 @@ pub(crate) fn panes(attempt: &AttemptView) -> Markup {
             section.pane {
                 h2 { "Request of attempt " (attempt.number) }
                 (headers(&attempt.request_headers))
-                p.muted { "Sent by the worker " (strange(&attempt.worker)) ". The body of a request \
-                    is not stored." }
+                p.muted {
+                    "Sent by the worker " (strange(&attempt.worker)) ". The body of a request is \
+                    not stored."
+                }
             }
             section.pane {
                 h2 { "Answer to attempt " (attempt.number) }

@@ -135,8 +135,8 @@ mod tests {
     fn it_is_laid_out_and_each_digit_stays() {
         assert_eq!(
             text(r#"{"b":1.10,"a":[true,{}],"c":"x\"y","d":12345678901234567890}"#),
-            "{\n  \"b\": 1.10,\n  \"a\": [\n    true,\n    {}\n  ],\n  \"c\": \"x\\\"y\",\n  \"d\": \
-             12345678901234567890\n}"
+            "{\n  \"b\": 1.10,\n  \"a\": [\n    true,\n    {}\n  ],\n  \"c\": \"x\\\"y\",\n  \
+             \"d\": 12345678901234567890\n}"
         );
         assert_eq!(text("[]"), "[]");
         assert_eq!(text(r#""</pre><script>""#), "\"</pre><script>\"");

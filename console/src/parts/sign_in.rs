@@ -36,8 +36,8 @@ pub(crate) fn login_page(status: StatusCode, page: &LoginPage) -> Response {
                 button.primary type="submit" { "Sign in" }
             }
             p.muted {
-                "Or run " code { "posthaste console" } " where the program is installed: it makes a \
-                link that signs in once."
+                "Or run " code { "posthaste console" } " where the program is installed: it makes \
+                a link that signs in once."
             }
         }
     };

@@ -1,5 +1,5 @@
-//! What a browser does: it keeps the cookie, says where a request comes from, and follows nothing by
-//! itself, so that tests see each answer.
+//! What a browser does: it keeps the cookie, says where a request comes from, and follows nothing
+//! by itself, so that tests see each answer.
 
 use std::sync::Arc;
 

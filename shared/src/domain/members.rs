@@ -23,9 +23,10 @@
 //! each use its share in a membership of its own: one of these memberships gives all of them at
 //! least what they use, and its shares add up to the limit.
 //!
-//! What it cannot promise: a worker that cannot renew its lease, as it is frozen or cut off from the
-//! store, may still have requests in flight when the lease has ended, beside those that the others
-//! start in its place. A killed worker has none. A worker that was started again is another one.
+//! What it cannot promise: a worker that cannot renew its lease, as it is frozen or cut off from
+//! the store, may still have requests in flight when the lease has ended, beside those that the
+//! others start in its place. A killed worker has none. A worker that was started again is another
+//! one.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -230,8 +230,8 @@ impl NotificationDraft {
             recipient: self.recipient,
             overrides: self.overrides,
             accepted_at: at,
-            // A time that has passed means at once. Kept, the wait in the queue would be counted from
-            // before the notification was accepted.
+            // A time that has passed means at once. Kept, the wait in the queue would be counted
+            // from before the notification was accepted.
             deliver_at: deliver_at.filter(|deliver| *deliver > at),
             expires_at,
             priority: self.priority.unwrap_or_default(),

@@ -122,8 +122,8 @@ impl Store {
         self.finish_found((SQL, now), limit, &state, now).await
     }
 
-    /// Puts the pending deliveries that the query finds, with the time that it takes as `$1`, into a
-    /// final state, with their events.
+    /// Puts the pending deliveries that the query finds, with the time that it takes as `$1`, into
+    /// a final state, with their events.
     async fn finish_found(
         &self,
         query: (&'static str, Timestamp),

@@ -173,8 +173,8 @@ impl Store {
         Ok((row.total()?, row.total()?))
     }
 
-    /// Removes what is kept of endpoints that nothing keeps from being called since `before`, and of
-    /// deleted ones, at most `limit` of them; returns how many. For maintenance, with a `before`
+    /// Removes what is kept of endpoints that nothing keeps from being called since `before`, and
+    /// of deleted ones, at most `limit` of them; returns how many. For maintenance, with a `before`
     /// that workers have followed for sure, such as ten minutes ago.
     ///
     /// # Errors

@@ -39,8 +39,8 @@ pub struct Turns {
     pub count: u32,
 }
 
-/// The turn after all that are reserved, in whole microseconds: rounded up, so that no rounding adds
-/// up to more than the limit.
+/// The turn after all that are reserved, in whole microseconds: rounded up, so that no rounding
+/// adds up to more than the limit.
 macro_rules! next {
     () => {
         "(t.first_turn + (t.turns * t.spacing_ns + 999) / 1000)"

@@ -99,8 +99,8 @@ impl Store {
         rows.map(|row| member(&mut row.reader("workers"))).collect()
     }
 
-    /// The time by the clock that all workers share: the server's, or on SQLite the machine's, which
-    /// is `now`.
+    /// The time by the clock that all workers share: the server's, or on SQLite the machine's,
+    /// which is `now`.
     async fn clock_of_database(&self, now: Timestamp) -> Result<Timestamp, StoreError> {
         match self.driver.kind() {
             DatabaseKind::Postgres => self.server_time().await,

@@ -22,7 +22,8 @@ async fn take(store: &Store, endpoint: &str, rate: f64, turns: u32) -> Turns {
     taken.remove(0)
 }
 
-/// Whether it is that long, or less by what the test may have taken so far: Postgres' clock goes on.
+/// Whether it is that long, or less by what the test may have taken so far: Postgres' clock goes
+/// on.
 fn is_about(first_in: Duration, seconds: f64) -> bool {
     (seconds - 5.0..=seconds + 0.001).contains(&first_in.as_secs_f64())
 }

@@ -6,8 +6,9 @@ use lapin::{BasicProperties, Connection, ConnectionProperties};
 
 use super::Place;
 
-/// Publishes bodies, each under its message id if it has one, and returns once RabbitMQ has confirmed
-/// all of them: a quorum queue may lose what is not confirmed when the connection is closed.
+/// Publishes bodies, each under its message id if it has one, and returns once RabbitMQ has
+/// confirmed all of them: a quorum queue may lose what is not confirmed when the connection is
+/// closed.
 pub async fn publish<'a>(
     place: &Place,
     messages: impl IntoIterator<Item = (Option<&'a str>, Vec<u8>)>,

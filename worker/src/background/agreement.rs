@@ -1,12 +1,13 @@
-//! What the workers agree on through the store, so that the limits of endpoints hold over all of them.
+//! What the workers agree on through the store, so that the limits of endpoints hold over all of
+//! them.
 //!
-//! 1. **Beat.** Every second the worker renews its lease of 5 s and learns who else is alive; by that
-//!    its shares of `max_in_flight` are counted ([`posthaste_shared::domain::members`]). Every
+//! 1. **Beat.** Every second the worker renews its lease of 5 s and learns who else is alive; by
+//!    that its shares of `max_in_flight` are counted ([`posthaste_shared::domain::members`]). Every
 //!    150 ms while somebody waits for it, or it for somebody: after a worker joined or left.
-//! 2. **Turns.** What waits under a rate limit has its next turns reserved, for all endpoints in one
-//!    statement, at most one every 5 ms.
-//! 3. **The store is down.** A worker whose lease has ended starts nothing: others may have divided its
-//!    share. What waits for a turn waits on. Both are tried again, every 500 ms.
+//! 2. **Turns.** What waits under a rate limit has its next turns reserved, for all endpoints in
+//!    one statement, at most one every 5 ms.
+//! 3. **The store is down.** A worker whose lease has ended starts nothing: others may have divided
+//!    its share. What waits for a turn waits on. Both are tried again, every 500 ms.
 //! 4. **The end.** The worker beats until nothing of it is in flight any more, and then leaves, so
 //!    that nobody waits for its lease to end. Whoever is killed is missed after 5 s.
 
@@ -112,8 +113,8 @@ impl Agreement {
     }
 }
 
-/// Gives the worker's share to the others, at once instead of when its lease ends. To be called when
-/// nothing of it is in flight any more and it does not beat any more.
+/// Gives the worker's share to the others, at once instead of when its lease ends. To be called
+/// when nothing of it is in flight any more and it does not beat any more.
 pub async fn leave(services: &Services, worker: WorkerId) {
     // An error, or no answer: its lease ends by itself.
     if let Ok(Err(error)) = tokio::time::timeout(LEAVE, services.store.leave(worker)).await {

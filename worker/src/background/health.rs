@@ -1,11 +1,11 @@
 //! What workers know of endpoints' health, in both directions.
 //!
-//! 1. **Out.** Breakers that open or close here and pauses that endpoints ask for go to the store, up
-//!    to 100 at a time: it makes an event of each change, however many workers report it.
+//! 1. **Out.** Breakers that open or close here and pauses that endpoints ask for go to the store,
+//!    up to 100 at a time: it makes an event of each change, however many workers report it.
 //! 2. **In.** Every 500 ms the changes that other workers reported are read: an endpoint that asked
 //!    one worker for a pause gets it from all, and one that failed for one worker is called by the
-//!    others only once its breaker lets a probe through, beginning slowly. One that answers again, or
-//!    that somebody enabled or gave another URL, is called at once, beginning slowly as well.
+//!    others only once its breaker lets a probe through, beginning slowly. One that answers again,
+//!    or that somebody enabled or gave another URL, is called at once, beginning slowly as well.
 //! 3. **The store is down.** Reports wait and are tried again after a second.
 
 use std::time::Duration;

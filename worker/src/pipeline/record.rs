@@ -47,9 +47,9 @@ use crate::pipeline::wake::Wake;
 /// The most results in one transaction. 200 to 500 rows a transaction is where Postgres and SQLite
 /// both stop getting cheaper by the row.
 const MAX_BATCH: usize = 500;
-/// The least time between the beginnings of two transactions. At 500 results a second it makes five of
-/// them share a commit; without it Postgres spends more on commits of one or two rows each than on
-/// all the rest of a delivery.
+/// The least time between the beginnings of two transactions. At 500 results a second it makes five
+/// of them share a commit; without it Postgres spends more on commits of one or two rows each than
+/// on all the rest of a delivery.
 const GATHER: Duration = Duration::from_millis(10);
 /// Results that may wait for the store before deliveries are held up.
 const QUEUE: usize = 4 * MAX_BATCH;

@@ -21,8 +21,8 @@ impl Reports {
     /// Hands over a report. Never waits: a delivery must not stand still for it.
     pub fn put(&self, change: HealthChange) {
         if let Err(error) = self.0.try_send(change) {
-            // The store has been away for long. This worker keeps to what it knows all the same; the
-            // others will find out for themselves.
+            // The store has been away for long. This worker keeps to what it knows all the same;
+            // the others will find out for themselves.
             tracing::debug!(%error, "a report of an endpoint's health is dropped");
         }
     }

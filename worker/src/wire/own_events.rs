@@ -1,6 +1,6 @@
 //! Posthaste's own events in a form that a wire format has for them, such as httpSMS's
-//! `message.send.failed` for a delivery that failed. The relay creates them beside the event itself,
-//! and only endpoints of that wire format get them.
+//! `message.send.failed` for a delivery that failed. The relay creates them beside the event
+//! itself, and only endpoints of that wire format get them.
 
 use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::event::EventType;

@@ -23,11 +23,11 @@ use crate::http::problem::Problem;
 use crate::http::request::extract::{Id, Params};
 use crate::http::state::Api;
 
-/// How far the deliveries before a parked one are counted: bounded, because one answer may have fifty
-/// of them.
+/// How far the deliveries before a parked one are counted: bounded, because one answer may have
+/// fifty of them.
 const MAX_COUNTED: u32 = 10_000;
-/// The most deliveries of a notification that are explained in one answer: each costs up to five visits
-/// to the store.
+/// The most deliveries of a notification that are explained in one answer: each costs up to five
+/// visits to the store.
 const MAX_EXPLAINED: usize = 50;
 
 /// Why a delivery is where it is.

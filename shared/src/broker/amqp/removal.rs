@@ -8,8 +8,8 @@ use super::{AmqpBroker, PATIENCE};
 use crate::broker::BrokerError;
 
 impl AmqpBroker {
-    /// Deletes the queues, with the messages in them, and the exchanges of this broker's prefix, and
-    /// the queue of this name. What is not there is not an error.
+    /// Deletes the queues, with the messages in them, and the exchanges of this broker's prefix,
+    /// and the queue of this name. What is not there is not an error.
     ///
     /// # Errors
     /// [`BrokerError`].

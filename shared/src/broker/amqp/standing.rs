@@ -18,9 +18,9 @@ use crate::broker::Consuming;
 
 /// How long after the last message, or the last look, a consumer looks at its queue.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// How long a consumer may get nothing before it subscribes again without a further reason. Looked at
-/// every [`LOOK_EVERY`], so a consumer that the queue counts and does not serve is back within 15 s,
-/// half of what is promised: on a busy machine RabbitMQ's answers take seconds, too.
+/// How long a consumer may get nothing before it subscribes again without a further reason. Looked
+/// at every [`LOOK_EVERY`], so a consumer that the queue counts and does not serve is back within
+/// 15 s, half of what is promised: on a busy machine RabbitMQ's answers take seconds, too.
 const RENEW_AFTER: Duration = Duration::from_secs(10);
 /// How long whoever asks waits for the consumer to look.
 const ANSWER: Duration = Duration::from_millis(1500);

@@ -32,8 +32,8 @@ fn share(me: u128, of: &BTreeSet<u128>, at: &EndpointId, limit: u32) -> u32 {
     members(me, of).share(at, limit)
 }
 
-/// How many requests a worker may have in flight at the endpoint: its share, while its lease runs and
-/// it is ready.
+/// How many requests a worker may have in flight at the endpoint: its share, while its lease runs
+/// and it is ready.
 fn allowance(standing: &Standing, at: &EndpointId, limit: u32, now: Duration) -> u32 {
     let members = standing.members().filter(|_| standing.holds(now));
     members
@@ -47,7 +47,9 @@ fn workers() -> impl Strategy<Value = BTreeSet<u128>> {
 
 proptest! {
     #[test]
-    fn shares_are_equal_and_add_up_to_the_limit(of in workers(), at in 0..1_000_u32, limit in 0..200_u32) {
+    fn shares_are_equal_and_add_up_to_the_limit(
+        of in workers(), at in 0..1_000_u32, limit in 0..200_u32,
+    ) {
         let at = endpoint(at);
         let shares: Vec<u32> = of.iter().map(|me| share(*me, &of, &at, limit)).collect();
         prop_assert_eq!(shares.iter().sum::<u32>(), limit);
@@ -84,9 +86,11 @@ proptest! {
         let (one, two): (BTreeSet<_>, BTreeSet<_>) = (&stay | &some, &stay | &others);
         let both = one.intersection(&two);
         let differences: Vec<i64> = both
-            .map(|me| i64::from(share(*me, &one, &at, limit)) - i64::from(share(*me, &two, &at, limit)))
+            .map(|me| [&one, &two].map(|of| i64::from(share(*me, of, &at, limit))))
+            .map(|[in_one, in_two]| in_one - in_two)
             .collect();
-        prop_assert!(differences.iter().all(|by| *by >= 0) || differences.iter().all(|by| *by <= 0));
+        let (more, less) = (|by: &i64| *by >= 0, |by: &i64| *by <= 0);
+        prop_assert!(differences.iter().all(more) || differences.iter().all(less));
     }
 }
 

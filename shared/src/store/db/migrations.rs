@@ -1,6 +1,6 @@
-//! The migrations, in the program. Listed by hand and not read by `sqlx::migrate!`: its macro compiles
-//! both database drivers a second time, for the compiler's own use, which is a tenth of a first
-//! build. A test compares the list with the folders.
+//! The migrations, in the program. Listed by hand and not read by `sqlx::migrate!`: its macro
+//! compiles both database drivers a second time, for the compiler's own use, which is a tenth of a
+//! first build. A test compares the list with the folders.
 
 use std::sync::LazyLock;
 

@@ -1,4 +1,5 @@
-//! An endpoint as it is stored: its columns, and in one of them, encrypted, all that is confidential.
+//! An endpoint as it is stored: its columns, and in one of them, encrypted, all that is
+//! confidential.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Admission: how fast each endpoint is called, and how a sick one is kept from harming the others.
-//! In memory, for one worker. The policy is pure ([`policy`]), and this file is its shell: it brings
-//! the time along, and wakes those whose time has come.
+//! In memory, for one worker. The policy is pure ([`policy`]), and this file is its shell: it
+//! brings the time along, and wakes those whose time has come.
 //!
 //! Three things are shared: **slots** (requests in flight, 1,024 by default), the **window** (the
 //! messages that the worker holds, twice the slots) and the store. A delivery holds a slot while
@@ -12,37 +12,38 @@
 //! 1. **Disabled.** A disabled endpoint gets no request: parked (`disabled`).
 //! 2. **Paused.** An endpoint that asked for a pause by `Retry-After` gets none until it is over:
 //!    parked (`retry_after`). One whose script could not be run gets none for a second (`scripts`).
-//! 3. **Breaker.** An endpoint that fails gets a probe now and then ([`breaker`]), the oldest that is
-//!    parked: everything else is parked (`breaker`).
-//! 4. **Limit.** An endpoint has at most its `max_in_flight` requests under way over all workers, of
-//!    which each worker has a share ([`posthaste_shared::domain::members`]), and no more than it
+//! 3. **Breaker.** An endpoint that fails gets a probe now and then ([`breaker`]), the oldest that
+//!    is parked: everything else is parked (`breaker`).
+//! 4. **Limit.** An endpoint has at most its `max_in_flight` requests under way over all workers,
+//!    of which each worker has a share ([`posthaste_shared::domain::members`]), and no more than it
 //!    answers well (`limit`). Fresh work of an endpoint that has parked work gets half of it, so
 //!    that the older work is not overtaken without end. A worker that has just joined waits, up to
 //!    5 s, until the others have given up its share; one whose share is 0 parks (`max_in_flight`).
 //! 5. **Rate.** Requests of an endpoint with a rate limit, its own or one that the receiver asked
 //!    for, are spaced evenly, over all workers: each reserves its turns in the store (`pace`).
-//! 6. **Shares.** A tenant gets no more than eight times as many slots as are free, or as many as its
-//!    weight times that: alone it comes to rest at eight ninths of the slots, however many of its
-//!    endpoints hang. `tenant_max_in_flight` bounds it further. Of what its tenant may have an
-//!    endpoint gets no more than is left above a reserve of a quarter: k endpoints that hang come to
-//!    rest at an equal share each, and as much again stays free above the reserve. Of the reserve an
-//!    endpoint may use an eighth of what is left, so it takes very many sick endpoints to use it up.
-//! 7. **Line.** What may not go now waits in its endpoint's line if its turn will come within 2 s, by
-//!    how long the endpoint's requests take and how many of them there may be: an endpoint that
+//! 6. **Shares.** A tenant gets no more than eight times as many slots as are free, or as many as
+//!    its weight times that: alone it comes to rest at eight ninths of the slots, however many of
+//!    its endpoints hang. `tenant_max_in_flight` bounds it further. Of what its tenant may have an
+//!    endpoint gets no more than is left above a reserve of a quarter: k endpoints that hang come
+//!    to rest at an equal share each, and as much again stays free above the reserve. Of the
+//!    reserve an endpoint may use an eighth of what is left, so it takes very many sick endpoints
+//!    to use it up.
+//! 7. **Line.** What may not go now waits in its endpoint's line if its turn will come within 2 s,
+//!    by how long the endpoint's requests take and how many of them there may be: an endpoint that
 //!    moves is not parked. If it would take longer it is parked at once (`max_in_flight`,
 //!    `rate_limit`, `tenant`, `slots`), and what has waited for 2 s after all is parked then. Where
 //!    every slot is taken work waits for up to 5 s, because parking it would bring nobody forward.
-//! 8. **Window.** While half of the window waits in line, endpoints that complete less than an eighth
-//!    of what the worker completes may make their work wait for 250 ms only.
-//! 9. **Turns.** A slot that becomes free goes to the tenant that had the fewest by its weight, within
-//!    it to its endpoints in turn, within an endpoint to `high` priority before `normal` (except for
-//!    every fourth turn), and to work from the broker and from the store alternately.
+//! 8. **Window.** While half of the window waits in line, endpoints that complete less than an
+//!    eighth of what the worker completes may make their work wait for 250 ms only.
+//! 9. **Turns.** A slot that becomes free goes to the tenant that had the fewest by its weight,
+//!    within it to its endpoints in turn, within an endpoint to `high` priority before `normal`
+//!    (except for every fourth turn), and to work from the broker and from the store alternately.
 //!
 //! No wait is longer than until the delivery expires, and each ends when the worker stops.
 //!
 //! | a delivery | comes in by | goes on by | after a crash |
 //! | --- | --- | --- | --- |
-//! | is in line | `admit` | an event that makes room, or time | redelivered, or due when its lease ends |
+//! | is in line | `admit` | room, or time | redelivered, or due when its lease ends |
 //! | has a slot | `Go` | the end of its exchange | the same; its request may go out twice |
 //! | is parked | `Hold` | the scheduler, by `room` | it stays parked in the store |
 
@@ -288,8 +289,8 @@ impl Admission {
         });
     }
 
-    /// Ends a pause and closes the breaker: another worker found that the endpoint answers again, or
-    /// somebody changed it.
+    /// Ends a pause and closes the breaker: another worker found that the endpoint answers again,
+    /// or somebody changed it.
     pub fn resume(&self, endpoint: &EndpointId) {
         self.change(|state, now, out| state.policy.resume(endpoint, now, out));
     }

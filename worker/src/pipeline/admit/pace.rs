@@ -2,11 +2,11 @@
 //!
 //! 1. **Spaced.** Requests are spaced evenly: a limit of 50/s is one every 20 ms, and never 50 at
 //!    once.
-//! 2. **Reserved.** The limit holds over all workers: turns come from the store, some at a time. Enough
-//!    for what waits, or for what came in of late, and for half a second at the most. Turns that a
-//!    killed worker had reserved are lost, and nothing else.
-//! 3. **Missed.** A turn that nobody used is gone, so that no burst makes up for a pause. One that the
-//!    worker was too busy to use may be made up for within [`CATCH_UP`].
+//! 2. **Reserved.** The limit holds over all workers: turns come from the store, some at a time.
+//!    Enough for what waits, or for what came in of late, and for half a second at the most. Turns
+//!    that a killed worker had reserved are lost, and nothing else.
+//! 3. **Missed.** A turn that nobody used is gone, so that no burst makes up for a pause. One that
+//!    the worker was too busy to use may be made up for within [`CATCH_UP`].
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Who a notification is for: one user, or the members of a group, each with a delivery of their own.
+//! Who a notification is for: one user, or the members of a group, each with a delivery of their
+//! own.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -4,7 +4,8 @@ use super::super::Row;
 use crate::store::StoreError;
 use crate::store::fitness::Finding;
 
-/// What [`Properties`] are read from. `reset_val` is what the server says, without what `durably` sets.
+/// What [`Properties`] are read from. `reset_val` is what the server says, without what `durably`
+/// sets.
 pub(super) const PROPERTIES: &str = "-- database.properties
     SELECT current_database()::text, current_setting('server_encoding'),
         current_setting('client_encoding'), current_setting('server_version_num')::bigint,

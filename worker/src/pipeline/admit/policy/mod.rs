@@ -123,8 +123,8 @@ impl<W> Policy<W> {
             return Arrival::Park(hold);
         }
         if lane.backlogged && !lane.breaker.is_closed() && from != From::Store {
-            // The probe is the oldest that waits, or a steady stream of fresh work would come before
-            // it each time.
+            // The probe is the oldest that waits, or a steady stream of fresh work would come
+            // before it each time.
             return Arrival::Park(Hold::Breaker);
         }
         let block = self.block(key, from, now);
@@ -418,8 +418,8 @@ impl<W> Policy<W> {
         let lane = &mut self.lanes[key];
         if lane.paused.is_none_or(|(before, _)| before < until) {
             lane.paused = Some((until, why));
-            // What waits meanwhile must not fall on the endpoint all at once. A script that found no
-            // place says nothing about its endpoint.
+            // What waits meanwhile must not fall on the endpoint all at once. A script that found
+            // no place says nothing about its endpoint.
             if why != Hold::Scripts {
                 lane.limit.slow_start(now);
             }

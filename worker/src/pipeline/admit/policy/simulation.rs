@@ -480,8 +480,8 @@ impl World {
         if let Some(limit) = self.rules.tenant_limit {
             assert!(self.tenants.values().all(|in_flight| *in_flight <= limit));
         }
-        // While its tenant has room, an endpoint without a request under way whose rate is not limited
-        // never waits.
+        // While its tenant has room, an endpoint without a request under way whose rate is not
+        // limited never waits.
         {
             for (index, from, since) in self.in_line.values() {
                 let model = &self.models[*index];

@@ -1,4 +1,5 @@
-//! The settings of `novu-sms`, named as in Novu's integration form, and what can be wrong with them.
+//! The settings of `novu-sms`, named as in Novu's integration form, and what can be wrong with
+//! them.
 
 use posthaste_shared::domain::header::{name_problem, value_problem};
 use schemars::JsonSchema;

@@ -122,8 +122,8 @@ impl Desk {
         self.now = until;
     }
 
-    /// Takes note of decisions, and gives out turns that are wanted as a store would that nobody else
-    /// asks, from the last one on.
+    /// Takes note of decisions, and gives out turns that are wanted as a store would that nobody
+    /// else asks, from the last one on.
     fn keep(&mut self, mut out: Vec<Decision<u32>>) {
         for demand in self.policy.demands(self.now) {
             let spacing = Duration::from_secs_f64(1.0 / demand.rate_per_second);
