@@ -17,6 +17,8 @@ mod changes;
 mod console;
 #[path = "store/endpoints.rs"]
 mod endpoints;
+#[path = "store/first_attempt.rs"]
+mod first_attempt;
 #[path = "store/health.rs"]
 mod health;
 #[path = "store/kept.rs"]
@@ -89,6 +91,10 @@ conformance!(
         everything_reads_back_as_it_was,
         large_batches_are_kept_whole,
         zero_characters_do_no_harm,
+    ],
+    first_attempt: [
+        the_attempt_that_finishes_a_delivery_lies_in_its_row,
+        a_later_round_adds_to_the_attempt_in_the_row,
     ],
     notifications: [
         an_id_stands_for_one_notification,

@@ -207,7 +207,8 @@ const TOTALS: &str = "-- accounting.totals
     SELECT (SELECT count(*) FROM notifications),
         (SELECT count(*) FROM notifications WHERE fan_out = 0),
         (SELECT CAST(COALESCE(sum(fan_out), 0) AS BIGINT) FROM notifications),
-        (SELECT count(*) FROM attempts),
+        (SELECT count(*) FROM attempts)
+            + (SELECT count(*) FROM deliveries WHERE first_attempt IS NOT NULL),
         (SELECT count(*) FROM events),
         (SELECT count(*) FROM events WHERE published_at IS NULL)";
 const BY_STATUS: &str = "-- accounting.by_status
@@ -223,7 +224,9 @@ const ATTEMPT_COUNTS: &str = "-- accounting.attempt_counts
     SELECT count(*) OVER (), CAST(NULL AS TEXT), f.id
     FROM (SELECT d.id FROM deliveries d LEFT JOIN attempts a ON a.delivery_id = d.id
             AND a.started_at >= d.created_at - 600000000 -- partitions::CLOCK_SLACK
-        GROUP BY d.id, d.attempt_count HAVING count(a.number) <> d.attempt_count) AS f
+        GROUP BY d.id, d.attempt_count, d.first_attempt IS NULL
+        HAVING count(a.number) + CASE WHEN d.first_attempt IS NULL THEN 0 ELSE 1 END
+            <> d.attempt_count) AS f
     LIMIT 100";
 const LOST_LEASES: &str = "-- accounting.lost_leases
     SELECT count(*) OVER (), CAST(NULL AS TEXT), d.id FROM deliveries d

@@ -10,7 +10,7 @@ use super::partitions::CLOCK_SLACK;
 use super::query::Query;
 use super::record::{Change, update};
 use super::rows::{attempt_columns, delivery_columns};
-use super::{Store, StoreError, rows};
+use super::{Store, StoreError, first_attempt, rows};
 use crate::domain::attempt::Attempt;
 use crate::domain::delivery::{Delivery, DeliveryState, Status, Wait};
 use crate::domain::id::{DeliveryId, TenantId};
@@ -74,7 +74,7 @@ impl Store {
         const SQL: &str = concat!(
             "-- deliveries.get\nSELECT ",
             delivery_columns!(),
-            " FROM deliveries d WHERE d.id = $1"
+            ", d.first_attempt FROM deliveries d WHERE d.id = $1"
         );
         const ATTEMPTS: &str = concat!(
             "-- attempts.of_delivery\nSELECT ",
@@ -85,7 +85,9 @@ impl Store {
         let Some(row) = answer.rows.into_iter().next() else {
             return Ok(None);
         };
-        let delivery = rows::delivery(&mut row.reader("deliveries"))?;
+        let mut row = row.reader("deliveries");
+        let delivery = rows::delivery(&mut row)?;
+        let first = first_attempt::read(&mut row)?;
         let since = delivery.created_at.before(CLOCK_SLACK);
         let attempts = self
             .driver
@@ -94,6 +96,7 @@ impl Store {
             .rows
             .into_iter();
         let attempts = attempts.map(|row| rows::attempt(&mut row.reader("attempts")));
+        let attempts = first.map(Ok).into_iter().chain(attempts);
         Ok(Some((delivery, attempts.collect::<Result<_, _>>()?)))
     }
 

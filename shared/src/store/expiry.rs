@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 
+use uuid::Uuid;
+
 use super::db::{Batch, Kind, Param, Transaction};
 use super::events::insert_events;
 use super::partitions::CLOCK_SLACK;
 use super::record::{Change, update};
 use super::rows::{attempt_columns, delivery_columns};
 use super::unreadable::{MAX_PASSES, Unreadable, put_aside};
-use super::{Store, StoreError, rows};
+use super::{Store, StoreError, first_attempt, rows};
 use crate::domain::attempt::Attempt;
 use crate::domain::delivery::{Delivery, DeliveryState, FailureReason, Status};
 use crate::domain::id::DeliveryId;
@@ -209,15 +211,23 @@ async fn last_attempts(
         FROM {rows} JOIN attempts a ON a.delivery_id = u.key AND a.number = u.number
             AND a.started_at >= u.since"
     );
+    const FIRST: &str = "-- deliveries.first_attempts
+        SELECT d.id, d.first_attempt FROM {rows} JOIN deliveries d ON d.id = u.key
+        WHERE d.first_attempt IS NOT NULL";
     let mut batch = Batch::new(&[
         ("key", Kind::Uuid),
         ("number", Kind::Int),
         ("since", Kind::Int),
     ]);
+    let mut finished_once = Batch::new(&[("key", Kind::Uuid)]);
     for delivery in deliveries
         .iter()
         .filter(|delivery| delivery.attempt_count > 0)
     {
+        if delivery.attempt_count == 1 && delivery.round > 1 {
+            // Its first attempt finished it, and it was replayed.
+            finished_once.push([Param::uuid(delivery.id.0)]);
+        }
         let since = delivery.created_at.before(CLOCK_SLACK);
         batch.push([
             Param::uuid(delivery.id.0),
@@ -226,14 +236,22 @@ async fn last_attempts(
         ]);
     }
     let mut attempts = HashMap::new();
+    // An event without its last attempt is better than none.
+    let mut keep = |id: Uuid, attempt: Result<Option<Attempt>, StoreError>| match attempt {
+        Ok(Some(attempt)) => drop(attempts.insert(DeliveryId(id), attempt)),
+        Ok(None) => {}
+        Err(error) => unreadable.tell("last attempt of delivery", &id, &error),
+    };
     for row in tx.run_batch(SQL, batch).await?.rows {
         let mut row = row.reader("attempts");
         let id = row.uuid()?;
-        // An event without its last attempt is better than none.
-        match rows::attempt(&mut row) {
-            Ok(attempt) => drop(attempts.insert(DeliveryId(id), attempt)),
-            Err(error) => unreadable.tell("last attempt of delivery", &id, &error),
-        }
+        keep(id, rows::attempt(&mut row).map(Some));
+    }
+    for row in tx.run_batch(FIRST, finished_once).await?.rows {
+        let mut row = row.reader("deliveries");
+        let id = row.uuid()?;
+        row.named(id);
+        keep(id, first_attempt::read(&mut row));
     }
     Ok(attempts)
 }

@@ -13,6 +13,7 @@ pub mod deliveries;
 pub mod endpoints;
 pub mod events;
 mod expiry;
+mod first_attempt;
 pub mod fitness;
 pub mod health;
 mod id_conflicts;

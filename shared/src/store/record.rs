@@ -11,7 +11,7 @@ use super::db::{Answer, Batch, ColumnKind, Kind, Param, Transaction, join};
 use super::endpoints::next_version;
 use super::events::insert_events;
 use super::rows::delivery_columns;
-use super::{Store, StoreError, round, rows};
+use super::{Store, StoreError, first_attempt, round, rows};
 use crate::domain::attempt::Attempt;
 use crate::domain::delivery::{Delivery, Status};
 use crate::domain::endpoint::{Endpoint, EndpointStatus};
@@ -38,6 +38,17 @@ pub struct Record {
     pub event: Option<Event>,
     /// Disables the endpoint too, if it is enabled (410 Gone).
     pub disable: Option<DisableEndpoint>,
+}
+
+impl Record {
+    /// The attempt that is kept in the row of the delivery, which is new with it.
+    fn first_attempt(&self) -> Option<&Attempt> {
+        let inside = |attempt: &&Attempt| first_attempt::is_inside(&self.delivery, attempt);
+        match self.before {
+            Before::New { .. } => self.attempt.as_ref().filter(inside),
+            Before::Known { .. } => None,
+        }
+    }
 }
 
 /// What must hold before a change.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::StoreError;
 use super::db::{Batch, ColumnKind, Kind, Param, Reader};
+use super::{StoreError, first_attempt};
 use crate::domain::attempt::{Attempt, AttemptError, AttemptResult};
 use crate::domain::delivery::{Delivery, DeliveryState, FailureReason, Hold, Status, Wait};
 use crate::domain::event::{Event, EventType};
@@ -72,7 +72,7 @@ columns!(delivery_columns, "d", DELIVERY:
         "round" Int, "attempt_count" Int, "round_base" Int, "provider_message_id" Text,
         "provider_message_date" Text, "provider_error_code" Text, "last_error" Text,
     ]
-    written ["kept" Bytes]
+    written ["kept" Bytes, "first_attempt" Text, "first_status_code" Int]
 );
 
 // As [`notification`] reads them, and [`notification_batch`] writes them.
@@ -99,9 +99,12 @@ columns!(attempt_columns, "a", ATTEMPT:
 );
 pub(super) use {attempt_columns, delivery_columns, notification_columns};
 
-/// The columns of a delivery that a change writes: the end of [`DELIVERY`], from its status on.
+/// The columns of a delivery that a change writes: those of [`DELIVERY`] from its status on, up to
+/// what is kept.
 pub(super) const DELIVERY_CHANGES: &[ColumnKind] =
-    DELIVERY.split_at(DELIVERY.len() - CHANGES - KEPT).1;
+    DELIVERY.split_at(FIXED).1.split_at(CHANGES + KEPT).0;
+/// How many columns never change.
+const FIXED: usize = 10;
 /// How many columns a change writes, and with what is kept, one more.
 const CHANGES: usize = 13;
 const KEPT: usize = 1;
@@ -206,11 +209,14 @@ fn state_params(state: &DeliveryState) -> [Param; 6] {
     ]
 }
 
-/// Deliveries to insert, each with what is kept for its round.
-pub(super) fn delivery_batch<'a>(deliveries: impl Iterator<Item = (&'a Delivery, Param)>) -> Batch {
+/// Deliveries to insert, each with what is kept for its round, and with the attempt that finished
+/// it, if its first did.
+pub(super) fn delivery_batch<'a>(
+    deliveries: impl Iterator<Item = (&'a Delivery, Param, Option<&'a Attempt>)>,
+) -> Batch {
     let mut batch = Batch::new(DELIVERY);
-    for (delivery, kept) in deliveries {
-        let fixed = [
+    for (delivery, kept, first_attempt) in deliveries {
+        let fixed: [Param; FIXED] = [
             Param::uuid(delivery.id.0),
             Param::text(delivery.notification_id.as_str()),
             Param::text(delivery.tenant.as_str()),
@@ -226,7 +232,8 @@ pub(super) fn delivery_batch<'a>(deliveries: impl Iterator<Item = (&'a Delivery,
             fixed
                 .into_iter()
                 .chain(change_params(delivery))
-                .chain([kept]),
+                .chain([kept])
+                .chain(first_attempt::params(first_attempt)),
         );
     }
     batch

@@ -8,7 +8,7 @@ use posthaste_shared::domain::attempt::Attempt;
 use posthaste_shared::domain::delivery::{Delivery, DeliveryState};
 use posthaste_shared::domain::notification::Notification;
 use posthaste_shared::domain::time::Timestamp;
-use posthaste_shared::store::record::Recorded;
+use posthaste_shared::store::record::{Before, Record, Recorded};
 use posthaste_shared::store::{Migrated, Store, StoreError};
 use sqlx::Connection as _;
 use sqlx::migrate::Migrator;
@@ -19,14 +19,15 @@ use super::bench::{Bench, at, attempt, delivered, new, newest_version, notificat
 const DAY: i64 = 86_400;
 
 /// A notification that was accepted on such a day, counted from the tests' beginning of time, and
-/// its delivery with one attempt.
+/// its delivery with one attempt, after which it waited: otherwise the attempt would lie in its
+/// row.
 async fn put(store: &Store, id: &str, day: i64, state: DeliveryState) -> Delivery {
     let accepted_at = at(day * DAY);
     let notification = Arc::new(Notification {
         accepted_at,
         ..(*notification(id)).clone()
     });
-    let mut record = new(&notification, "ep_1", state);
+    let mut record = new(&notification, "ep_1", retry(day * DAY + 2));
     record.delivery.attempt_count = 1;
     record.attempt = Some(Attempt {
         started_at: at(day * DAY + 1),
@@ -36,7 +37,21 @@ async fn put(store: &Store, id: &str, day: i64, state: DeliveryState) -> Deliver
         store.record(&[record.clone()], at(0)).await.unwrap(),
         [Recorded::Kept]
     );
-    record.delivery
+    let then = Record {
+        delivery: Delivery {
+            state,
+            ..record.delivery
+        },
+        before: Before::Known {
+            round: 1,
+            attempt_count: 1,
+        },
+        attempt: None,
+        ..record
+    };
+    let kept = store.record(std::slice::from_ref(&then), at(0)).await;
+    assert_eq!(kept.unwrap(), [Recorded::Kept]);
+    then.delivery
 }
 
 async fn tables(bench: &Bench) -> Vec<String> {
@@ -159,7 +174,7 @@ pub(crate) async fn a_name_that_comes_again_has_its_own_attempts(bench: &Bench) 
         accepted_at: at(DAY / 2),
         ..(*notification("again")).clone()
     });
-    let mut record = new(&second, "ep_1", delivered(DAY / 2));
+    let mut record = new(&second, "ep_1", retry(DAY));
     record.delivery.attempt_count = 1;
     record.attempt = Some(Attempt {
         started_at: at(DAY / 2),
@@ -212,6 +227,8 @@ pub(crate) async fn what_was_there_before_becomes_a_partition(bench: &Bench) {
     // This program writes columns that came later; those of that time did not.
     for column in [
         "deliveries ADD COLUMN kept BYTEA",
+        "deliveries ADD COLUMN first_attempt TEXT",
+        "deliveries ADD COLUMN first_status_code BIGINT",
         "notifications ADD COLUMN hops BIGINT NOT NULL DEFAULT 0",
     ] {
         bench.sql(&format!("ALTER TABLE {column}")).await;
@@ -220,6 +237,8 @@ pub(crate) async fn what_was_there_before_becomes_a_partition(bench: &Bench) {
     let pending = put(store, "pending", 0, retry(9 * DAY)).await;
     for column in [
         "deliveries DROP COLUMN kept",
+        "deliveries DROP COLUMN first_attempt",
+        "deliveries DROP COLUMN first_status_code",
         "notifications DROP COLUMN hops",
     ] {
         bench.sql(&format!("ALTER TABLE {column}")).await;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_death_signal};
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
@@ -21,6 +21,8 @@ const SELF: &str = "/proc/self/exe";
 pub(super) const CHILD: &str = "bench-child";
 /// How long a process may take until it is ready.
 const START: Duration = Duration::from_secs(60);
+/// How long one may take to end what it does.
+const STOP: Duration = Duration::from_secs(60);
 /// How often it is asked.
 const POLL: Duration = Duration::from_millis(20);
 /// How much of a log is shown of a process that failed, in lines.
@@ -129,6 +131,26 @@ impl Process {
             name: self.name.clone(),
             pid: self.pid,
             server: false,
+        }
+    }
+
+    /// Ends it as a supervisor would, so that it gives back nothing that it has recorded.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub(super) async fn stop(mut self) -> Result<(), Failure> {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            // An error: it has ended already.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        match tokio::time::timeout(STOP, self.child.wait()).await {
+            Ok(ended) => Ok(ended.map(drop)?),
+            Err(_) => Err(Failure::new(format!(
+                "{} did not end within {} s of SIGTERM",
+                self.name,
+                STOP.as_secs()
+            ))),
         }
     }
 

@@ -33,6 +33,7 @@ pub(super) static SQLITE: LazyLock<Migrator> = LazyLock::new(|| {
         "0013_agreement_of_workers",
         "0014_console",
         "0015_fewer_index_entries",
+        "0016_first_attempt",
     })
 });
 
@@ -52,6 +53,7 @@ pub(super) static POSTGRES: LazyLock<Migrator> = LazyLock::new(|| {
         "0013_agreement_of_workers",
         "0014_console",
         "0015_fewer_index_entries",
+        "0016_first_attempt",
     })
 });
 

@@ -6,6 +6,7 @@ pub(super) mod postgres;
 pub(super) mod row;
 pub(super) mod sqlite;
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -97,11 +98,11 @@ pub(super) enum Kind {
 impl Param {
     /// Text. Postgres cannot hold U+0000, so that becomes U+FFFD in both databases.
     pub(super) fn text(text: impl AsRef<str>) -> Self {
-        Self::Text(Some(clean(text.as_ref())))
+        Self::Text(Some(clean(text.as_ref()).into_owned()))
     }
 
     pub(super) fn text_opt(text: Option<impl AsRef<str>>) -> Self {
-        Self::Text(text.map(|text| clean(text.as_ref())))
+        Self::Text(text.map(|text| clean(text.as_ref()).into_owned()))
     }
 
     pub(super) const fn int(number: i64) -> Self {
@@ -149,11 +150,12 @@ impl Param {
     }
 }
 
-fn clean(text: &str) -> String {
+/// Text as [`Param::text`] keeps it.
+pub(super) fn clean(text: &str) -> Cow<'_, str> {
     if text.contains('\0') {
-        text.replace('\0', "\u{FFFD}")
+        text.replace('\0', "\u{FFFD}").into()
     } else {
-        text.to_owned()
+        text.into()
     }
 }
 

@@ -122,15 +122,16 @@ impl DeliveryFilter {
             query.and_any("d.hold", &self.hold, |hold| Param::text(hold.as_str()));
         }
         if !self.status_code.is_any() {
-            query.and(
-                "EXISTS (SELECT 1 FROM attempts a WHERE a.delivery_id = d.id AND a.number = \
+            let code = |code: &StatusCode| Param::int(i64::from(code.number()));
+            query.and("(d.attempt_count = 1", []);
+            query.and_any("d.first_status_code", &self.status_code, code);
+            query.end(
+                " OR EXISTS (SELECT 1 FROM attempts a WHERE a.delivery_id = d.id AND a.number = \
                        d.attempt_count",
                 [],
             );
-            query.and_any("a.status_code", &self.status_code, |code| {
-                Param::int(i64::from(code.number()))
-            });
-            query.end(")", []);
+            query.and_any("a.status_code", &self.status_code, code);
+            query.end("))", []);
         }
     }
 }

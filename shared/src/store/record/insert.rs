@@ -91,7 +91,8 @@ pub(super) async fn insert_new<'a>(
             .map(|(record, ..)| *record)
             .filter(|record| !conflicts.contains(&record.delivery.id))
     };
-    let deliveries = rows::delivery_batch(free().map(|Record { delivery, kept, .. }| {
+    let deliveries = rows::delivery_batch(free().map(|record| {
+        let Record { delivery, kept, .. } = record;
         let kept = kept
             .as_ref()
             // What is kept serves the further attempts of a round. A delivery that is finished by
@@ -100,6 +101,7 @@ pub(super) async fn insert_new<'a>(
         (
             delivery,
             round::param(store.cipher.as_deref(), delivery, kept),
+            record.first_attempt(),
         )
     }));
     let kept = match expected {
@@ -240,7 +242,7 @@ async fn insert_absent<'a>(
     Ok((inserted, there.collect()))
 }
 
-/// Inserts the attempts of those records that have one.
+/// Inserts the attempts of those records that have one outside of their delivery's row.
 pub(super) async fn insert_attempts(
     tx: &mut dyn Transaction,
     records: impl Iterator<Item = &Record>,
@@ -263,8 +265,9 @@ pub(super) async fn insert_attempts(
         " FROM {rows} WHERE true
         ON CONFLICT DO NOTHING"
     );
-    let attempts =
-        records.filter_map(|record| Some((record.delivery.id, record.attempt.as_ref()?)));
+    let attempts = records
+        .filter(|record| record.first_attempt().is_none())
+        .filter_map(|record| Some((record.delivery.id, record.attempt.as_ref()?)));
     let sql = match expected {
         Expected::New => NEW,
         Expected::PerhapsThere => PERHAPS_THERE,

@@ -59,7 +59,8 @@ impl Stage<'_> {
             }
             tokio::time::sleep(LOOK).await;
         }
-        worker.kill().await;
-        Ok(())
+        // Not killed: what it has not acknowledged would come back, to be sorted out as known
+        // beside the load.
+        worker.stop().await
     }
 }
