@@ -64,6 +64,11 @@ pub(crate) async fn see_through(
     Ok((job, code))
 }
 
+/// Parses a job's id.
+pub(crate) fn job_id(text: &str) -> Result<Uuid, &'static str> {
+    Uuid::parse_str(text).map_err(|_| "must be a job's id, a UUID: `list` shows them")
+}
+
 /// Cancels a job for a command, and prints how far it got.
 ///
 /// # Errors

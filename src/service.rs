@@ -1,5 +1,5 @@
-//! What the commands that go on running share: opening store and broker, health and metrics,
-//! serving, and ending on a signal.
+//! What the commands that go on running share: opening store and broker, health and metrics, and
+//! serving.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -19,7 +19,6 @@ use posthaste_shared::clock::{Clock, SystemClock};
 use posthaste_shared::config::{BrokerKind, Config, ConsoleMode};
 use posthaste_shared::redrive::Redriver;
 use posthaste_shared::services::Services;
-use posthaste_shared::store::cipher::CipherError;
 use posthaste_shared::store::endpoints::EndpointFilter;
 use posthaste_shared::store::page::PageRequest;
 use posthaste_shared::store::{Store, StoreError};
@@ -32,15 +31,15 @@ use posthaste_worker::pipeline::conclude::EventSettings;
 use posthaste_worker::pipeline::decode::Limits;
 use posthaste_worker::script::Compiler;
 use posthaste_worker::send::Sender;
-use posthaste_worker::worker::{Stopped, Worker, WorkerSettings};
+use posthaste_worker::worker::{Worker, WorkerSettings};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::connect;
 use crate::failure::Failure;
 use crate::serving::{self, serve};
 use crate::wire_formats::WorkerWireFormats;
+use crate::{connect, master_key};
 
 /// How long closing connections may take.
 const CLOSE: Duration = Duration::from_secs(7);
@@ -261,7 +260,7 @@ async fn open_store(config: &Config, schema: Schema) -> Result<Store, Failure> {
         };
         // A store that goes away between the two checks begins again with the schema.
         let fits = match fits {
-            Ok(()) => check_key(config, &store).await,
+            Ok(()) => master_key::check(config, &store).await,
             Err(error) => Err(error),
         };
         match fits {
@@ -273,15 +272,6 @@ async fn open_store(config: &Config, schema: Schema) -> Result<Store, Failure> {
             Err(error) => return Err(error.into()),
         }
     }
-}
-
-/// A service with another master key than the others', or with none where there are secrets, would
-/// store what nobody else can read, and fail whatever needs a secret.
-async fn check_key(config: &Config, store: &Store) -> Result<(), StoreError> {
-    if config.master_key.is_none() && store.needs_master_key().await? {
-        return Err(CipherError::NoKey.into());
-    }
-    store.check_master_key().await
 }
 
 /// What serves the API.
@@ -409,66 +399,6 @@ pub(crate) async fn listen(setting: &str, address: SocketAddr) -> Result<TcpList
             "choose another address with {setting}, or stop the program that uses this one"
         ))
     })
-}
-
-/// Returns at SIGTERM or SIGINT. From then on a second one ends the process at once.
-pub(crate) async fn until_signal() -> Result<(), Failure> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    crate::systemd::stopping();
-    tracing::info!("stopping; a second signal stops at once");
-    // Once tokio has a handler for a signal, the default action does not come back: without
-    // somebody who waits, a second Ctrl-C would be swallowed.
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        // 128 + SIGINT, as shells report it.
-        std::process::exit(130);
-    });
-    Ok(())
-}
-
-/// Returns at SIGTERM or SIGINT; an error when the worker ended by itself before.
-pub(crate) async fn until_signal_or_failure(worker: &mut Worker) -> Result<(), Failure> {
-    tokio::select! {
-        told = until_signal() => told,
-        () = worker.failed() => {
-            let failure = Failure::new("a part of the worker ended by itself; the log above says \
-                                        why");
-            Err(failure.hint("nothing is lost: start it again, and please report this as a bug of \
-                              Posthaste"))
-        }
-    }
-}
-
-/// Ends a worker and says how it went.
-pub(crate) async fn stop_worker(worker: Worker, grace: Duration) {
-    match worker.stop(grace).await {
-        Stopped::Drained => tracing::info!("stopped; everything in flight was finished"),
-        Stopped::CutOff(count) => {
-            tracing::warn!(
-                count,
-                "stopped; deliveries were cut off after the grace period and are attempted again"
-            );
-        }
-    }
-}
-
-/// Waits for a server to end its last requests, or another task of the process its last step, but
-/// not for long.
-pub(crate) async fn stop_server(server: JoinHandle<()>, grace: Duration) {
-    // Dropping a handle lets its task go on, so a server that does not end has to be aborted.
-    let abort = server.abort_handle();
-    if tokio::time::timeout(grace, server).await.is_err() {
-        abort.abort();
-    }
 }
 
 /// A worker's name: host and process, enough to tell workers apart.

@@ -17,10 +17,12 @@ const LAYERS: [(&str, &[&[&str]]); 5] = [
             &["main"],
             &["cli"],
             &["commands", "examples"],
-            &["service", "job", "global"],
+            &["ending", "job", "global"],
+            &["service"],
             &[
                 "client",
                 "connect",
+                "master_key",
                 "serving",
                 "systemd",
                 "wire_formats",

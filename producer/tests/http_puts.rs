@@ -329,7 +329,25 @@ async fn filters_take_several_values() {
             .await;
         assert_eq!(listed.status, 200, "{query}: {listed:?}");
     }
+    let wanted = json!({ "url": "https://hooks.example/a", "wire_format": "standard" });
+    let put = api.call("PUT", "/v1/endpoints/billing", wanted).await;
+    let id = put.body["id"].as_str().unwrap();
+    let sent = json!({ "type": "a", "payload": 1, "endpoint_id": "billing" });
+    let sent = api.call("POST", "/v1/notifications", sent).await;
+    assert_eq!(sent.status, 202, "{sent:?}");
+    for named in ["billing", id] {
+        for list in ["deliveries", "notifications"] {
+            let path = format!("/v1/{list}?endpoint_id={named}");
+            let listed = api.call("GET", &path, Value::Null).await;
+            assert_eq!(listed.status, 200, "{path}: {listed:?}");
+        }
+        let filter = json!({ "endpoint_id": named, "status": "failed" });
+        let path = "/v1/deliveries/replay?dry_run=true";
+        let would = api.call("POST", path, filter).await;
+        assert_eq!(would.status, 200, "{would:?}");
+    }
     for query in [
+        "endpoint_id=nobody",
         "status=failed,lost",
         "reason=none",
         "status_code=5xx",

@@ -1,12 +1,12 @@
 //! `posthaste api`: the HTTP API alone.
 
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 use posthaste_shared::config::Profile;
 use tokio_util::sync::CancellationToken;
 
+use crate::ending;
 use crate::failure::Done;
 use crate::global::{Global, ServiceFlags};
 use crate::service::{self, Node, Schema};
@@ -39,12 +39,12 @@ pub(crate) async fn run(global: &Global, args: ApiArgs) -> Done {
     let servers = service::serve_api(&node, &config, &shutdown).await?;
     let redriver = node.start_redriver(shutdown.clone());
     let _ready = systemd::ready();
-    service::until_signal().await?;
+    let end = ending::until_told(&config, &node).await?;
     shutdown.cancel();
     for server in servers.tasks {
-        service::stop_server(server, config.shutdown_grace).await;
+        ending::stop_server(server, config.shutdown_grace).await;
     }
-    service::stop_server(redriver, Duration::from_secs(5)).await;
+    ending::stop_server(redriver, Duration::from_secs(5)).await;
     node.close().await;
-    Ok(ExitCode::SUCCESS)
+    end.done()
 }

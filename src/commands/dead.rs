@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::client::Client;
 use crate::failure::{Done, Failure};
 use crate::global::{ClientFlags, Global};
-use crate::job::{self, Kind, number};
+use crate::job::{self, Kind, job_id, number};
 use crate::output::{Output, age, count, fixed, items, text, time, wrapped};
 
 /// The most dead letters that the API shows or moves in one request.
@@ -90,11 +90,13 @@ enum RedrivesCommand {
     /// Show how far a redrive is
     Show {
         /// The id of the redrive
+        #[arg(value_parser = job_id)]
         id: Uuid,
     },
     /// Stop a redrive: the letters that it has not come to stay where they are
     Cancel {
         /// The id of the redrive
+        #[arg(value_parser = job_id)]
         id: Uuid,
     },
 }

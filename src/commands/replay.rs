@@ -16,7 +16,7 @@ use crate::client::Client;
 use crate::commands::delivery::Filter;
 use crate::failure::{Done, Failure};
 use crate::global::{ClientFlags, Global};
-use crate::job::{self, Kind, number};
+use crate::job::{self, Kind, job_id, number};
 use crate::output::{self, Output, age, count, fixed, items, text, time, wrapped};
 
 /// More deliveries than this are sent again only after a question.
@@ -79,11 +79,13 @@ enum ReplayCommand {
     /// Show how far a replay is
     Show {
         /// The id of the replay, a UUID
+        #[arg(value_parser = job_id)]
         id: Uuid,
     },
     /// Stop a replay: what it has not come to is not sent again
     Cancel {
         /// The id of the replay, a UUID
+        #[arg(value_parser = job_id)]
         id: Uuid,
     },
 }

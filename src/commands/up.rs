@@ -3,7 +3,6 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
@@ -15,6 +14,7 @@ use posthaste_shared::domain::secret::Secret;
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::demo;
+use crate::ending;
 use crate::failure::{Done, Failure};
 use crate::global::{Global, ServiceFlags};
 use crate::output::Output;
@@ -83,32 +83,32 @@ pub(crate) async fn run(global: &Global, args: UpArgs) -> Done {
         ))?;
     }
     sign_in_link(&config, &servers, output).await?;
-    {
-        let stopped = service::until_signal_or_failure(&mut worker);
-        tokio::pin!(stopped);
+    let end = {
+        let told = ending::until_told_or_failure(&config, &node, &mut worker);
+        tokio::pin!(told);
         if args.demo {
             tokio::select! {
                 shown = demo::run(&node, &config, servers.address, output) => {
                     // The receivers live as long as this does.
                     let _receivers = shown?;
-                    stopped.await?;
+                    told.await?
                 }
-                early = &mut stopped => early?,
+                early = &mut told => early?,
             }
         } else {
-            stopped.await?;
+            told.await?
         }
-    }
+    };
 
     // The worker before the API: `endpoint test` and health checks answer while it drains.
-    service::stop_worker(worker, config.shutdown_grace).await;
+    ending::stop_worker(worker, config.shutdown_grace).await;
     shutdown.cancel();
     for server in servers.tasks {
-        service::stop_server(server, config.shutdown_grace).await;
+        ending::stop_server(server, config.shutdown_grace).await;
     }
-    service::stop_server(redriver, Duration::from_secs(5)).await;
+    ending::stop_server(redriver, Duration::from_secs(5)).await;
     node.close().await;
-    Ok(ExitCode::SUCCESS)
+    end.done()
 }
 
 /// Prints a link that signs in to the console once, where somebody is there to follow it: not into

@@ -1,12 +1,12 @@
 //! `posthaste worker`: a delivery worker alone.
 
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 use posthaste_shared::config::Profile;
 use tokio_util::sync::CancellationToken;
 
+use crate::ending;
 use crate::failure::Done;
 use crate::global::{Global, ServiceFlags};
 use crate::service::{self, Node, Schema};
@@ -48,11 +48,11 @@ pub(crate) async fn run(global: &Global, args: WorkerArgs) -> Done {
     let mut worker = node.start_worker(&config, service::worker_name()).await?;
     let redriver = node.start_redriver(shutdown.clone());
     let _ready = systemd::ready();
-    service::until_signal_or_failure(&mut worker).await?;
-    service::stop_worker(worker, config.shutdown_grace).await;
+    let end = ending::until_told_or_failure(&config, &node, &mut worker).await?;
+    ending::stop_worker(worker, config.shutdown_grace).await;
     shutdown.cancel();
-    service::stop_server(server, Duration::from_secs(1)).await;
-    service::stop_server(redriver, Duration::from_secs(5)).await;
+    ending::stop_server(server, Duration::from_secs(1)).await;
+    ending::stop_server(redriver, Duration::from_secs(5)).await;
     node.close().await;
-    Ok(ExitCode::SUCCESS)
+    end.done()
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use posthaste_shared::domain::endpoint::Endpoint;
-use posthaste_shared::domain::id::{EndpointId, TenantId};
+use posthaste_shared::domain::id::{EndpointId, EndpointUid, TenantId};
 use posthaste_shared::store::endpoints::EndpointChange;
 use posthaste_shared::store::{Store, StoreError};
 use tokio::sync::Mutex;
@@ -27,14 +27,16 @@ struct Known {
     read_at: Option<Instant>,
     failed_at: Option<Instant>,
     endpoints: HashMap<EndpointId, Arc<Endpoint>>,
+    /// The ids of those that have a uid.
+    by_uid: HashMap<(TenantId, EndpointUid), EndpointId>,
     /// Those that are there and cannot be read by this process.
     unreadable: HashSet<EndpointId>,
 }
 
 impl Directory {
-    /// The endpoint, if `tenant` has it, as of a request that came at `asked_at`. One that is known
-    /// here is believed for a second, and longer while the store is away. One that is not is looked
-    /// for in the store, once for all items of a request.
+    /// The endpoint of that id or uid, if `tenant` has it, as of a request that came at `asked_at`.
+    /// One that is known here is believed for a second, and longer while the store is away. One
+    /// that is not is looked for in the store, once for all items of a request.
     ///
     /// # Errors
     /// The store failed and the endpoint is not known here, or this process cannot read it.
@@ -96,10 +98,12 @@ impl Directory {
 
 impl Known {
     fn of(&self, tenant: &TenantId, id: &EndpointId) -> Option<Arc<Endpoint>> {
-        self.endpoints
-            .get(id)
-            .filter(|endpoint| endpoint.tenant == *tenant)
-            .cloned()
+        let found = self.endpoints.get(id).or_else(|| {
+            let uid = EndpointUid::parse(id.as_str()).ok()?;
+            let id = self.by_uid.get(&(tenant.clone(), uid))?;
+            self.endpoints.get(id)
+        });
+        found.filter(|endpoint| endpoint.tenant == *tenant).cloned()
     }
 
     /// Of an endpoint that never could be read it is not known whose it is.
@@ -123,11 +127,16 @@ impl Known {
                 match change {
                     EndpointChange::Saved(endpoint) => {
                         self.unreadable.remove(&endpoint.id);
+                        if let Some(uid) = &endpoint.uid {
+                            let name = (endpoint.tenant.clone(), uid.clone());
+                            self.by_uid.insert(name, endpoint.id.clone());
+                        }
                         self.endpoints
                             .insert(endpoint.id.clone(), Arc::new(*endpoint));
                     }
                     EndpointChange::Deleted(id) => {
                         self.endpoints.remove(&id);
+                        self.by_uid.retain(|_, named| *named != id);
                         self.unreadable.remove(&id);
                     }
                     // Whose it is has not changed.

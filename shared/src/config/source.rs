@@ -127,8 +127,13 @@ fn from_flag(inputs: &Inputs, setting: &Setting) -> Option<Raw> {
     let (_, text) = inputs.flags.iter().find(|(key, _)| *key == setting.key)?;
     Some(Raw {
         text: text.clone(),
-        source: Source::Flag(format!("--{}", setting.key.replace('_', "-"))),
+        source: Source::Flag(format!("--{}", flag(setting.key))),
     })
+}
+
+/// The flag of a setting: in the commands that have it, it is plain whose it is.
+fn flag(key: &str) -> String {
+    key.trim_start_matches("worker_").replace('_', "-")
 }
 
 /// An empty variable counts as not set, as compose files and shells leave such behind; but not

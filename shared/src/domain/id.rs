@@ -222,9 +222,12 @@ impl fmt::Display for DeliveryId {
 }
 
 impl std::str::FromStr for DeliveryId {
-    type Err = uuid::Error;
-    fn from_str(text: &str) -> Result<Self, uuid::Error> {
-        Uuid::parse_str(text).map(Self)
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        Uuid::parse_str(text).map(Self).map_err(|_| InvalidId {
+            what: "a delivery's id",
+            rule: "a UUID, such as 0192f0c1-7d3a-5c1e-9f00-3b2a1c4d5e6f, whole",
+        })
     }
 }
 

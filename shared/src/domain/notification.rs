@@ -184,14 +184,20 @@ impl NotificationDraft {
     pub fn accept(self, acceptance: Acceptance) -> Result<Notification, InvalidDraft> {
         let at = acceptance.at;
         let deliver_at = absolute(
-            "deliver_at",
+            (
+                "deliver_at",
+                "says the same as deliver_at, which was given too: give one of the two",
+            ),
             self.deliver_at,
             "delay_seconds",
             self.delay_seconds,
             at,
         )?;
         let expires_at = absolute(
-            "expires_at",
+            (
+                "expires_at",
+                "says the same as expires_at, which was given too: give one of the two",
+            ),
             self.expires_at,
             "ttl_seconds",
             self.ttl_seconds,
@@ -317,7 +323,7 @@ impl Notification {
 }
 
 fn absolute(
-    at_field: &'static str,
+    (at_field, both): (&'static str, &'static str),
     at: Option<Timestamp>,
     seconds_field: &'static str,
     seconds: Option<f64>,
@@ -327,8 +333,7 @@ fn absolute(
         (Some(_), Some(_)) => {
             return Err(InvalidDraft {
                 field: seconds_field,
-                problem: "says the same as the absolute time that was given too: give one of the \
-                          two",
+                problem: both,
             });
         }
         (Some(at), None) => at,

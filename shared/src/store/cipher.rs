@@ -108,11 +108,6 @@ impl Cipher {
         })
     }
 
-    /// Whether there are two keys.
-    pub(super) fn is_changing(&self) -> bool {
-        self.keys.len() > 1
-    }
-
     /// A check value of the key that encrypts now.
     pub(super) fn check_value(&self) -> Vec<u8> {
         self.seal(CHECK.0, CHECK.1)

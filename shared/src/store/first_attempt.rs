@@ -67,7 +67,7 @@ pub(super) fn params(attempt: Option<&Attempt>) -> [Param; 2] {
         console: attempt.console.as_deref().map(clean),
     };
     let code = attempt.status_code.map(i64::from);
-    [super::rows::json_param(&stored), Param::Int(code)]
+    [Param::json(&stored), Param::Int(code)]
 }
 
 /// Reads the column `first_attempt`.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::db::{Answer, Batch, Kind, Param, Reader, Transaction};
 use super::events::insert_events;
-use super::{Store, StoreError, rows};
+use super::{Store, StoreError};
 use crate::domain::endpoint::{DisabledReason, EndpointStatus};
 use crate::domain::event::{EndpointSummary, Event, HealthNews};
 use crate::domain::health::{Effect, EndpointHealth, HealthChange, Unhealthy};
@@ -292,7 +292,7 @@ async fn save(
             Param::time_opt(unhealthy.map(|unhealthy| unhealthy.open_until)),
             Param::count(unhealthy.map_or(0, |unhealthy| unhealthy.failures)),
             Param::text_opt(unhealthy.map(|unhealthy| &unhealthy.last_error)),
-            rows::json_param(&unhealthy.map_or(&[][..], |unhealthy| unhealthy.types.as_slice())),
+            Param::json(&unhealthy.map_or(&[][..], |unhealthy| unhealthy.types.as_slice())),
             Param::time_opt(health.paused_until),
             Param::time(now),
             Param::int(version),

@@ -1,11 +1,12 @@
 //! The store's master key: which one it is, and changing it while everything runs.
 //!
 //! The table `master_key` has one row with a check value, encrypted with the key that encrypts.
-//! Every process that has a key looks at it when it starts. A process with two keys
-//! (`POSTHASTE_MASTER_KEY` and `…_PREVIOUS`) encrypts with the one that opens the check value, and
-//! looks again before it writes, at most every [`LOOK_EVERY`]. So the change is: give every process
-//! both keys; encrypt the check value with the new one; encrypt everything again, as often as it
-//! takes until nothing is left of the old key; take the old key away.
+//! Every process that has a key looks at it when it starts, and again before it encrypts something,
+//! at most every [`LOOK_EVERY`]. A process with two keys (`POSTHASTE_MASTER_KEY` and `…_PREVIOUS`)
+//! encrypts with the one that opens the check value; one that has no such key encrypts nothing, and
+//! ends. So the change is: give every process both keys; encrypt the check value with the new one;
+//! encrypt everything again, as often as it takes until nothing is left of the old key; take the
+//! old key away.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -18,7 +19,7 @@ use super::db::Param;
 use super::{Store, StoreError, round};
 use crate::domain::id::DeliveryId;
 
-/// How old what a process with two keys knows of the check value may be when it encrypts something.
+/// How old what a process knows of the check value may be when it encrypts something.
 pub const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// After the check value has changed, so long may things still be written with the old key:
 /// [`LOOK_EVERY`], and a transaction that began before.
@@ -26,7 +27,7 @@ pub const SETTLED_AFTER: Duration = Duration::from_secs(10);
 /// Rows that are looked at in one step.
 const STEP: u32 = 200;
 
-/// When a process with two keys last looked at the check value.
+/// When a process last looked at the check value.
 #[derive(Debug, Default)]
 pub(super) struct Looked(Mutex<Option<Instant>>);
 
@@ -178,12 +179,13 @@ impl Store {
         }
     }
 
-    /// The cipher, for encrypting something now.
+    /// The cipher, for encrypting something now. [`CipherError::NotOfStore`] where the key was
+    /// changed and this process was not given the new one.
     pub(super) async fn cipher_to_write(&self) -> Result<Option<&Cipher>, StoreError> {
         let Some(cipher) = self.cipher.as_deref() else {
             return Ok(None);
         };
-        if cipher.is_changing() && self.looked.is_due() {
+        if self.looked.is_due() {
             if let Some(value) = self.check_value().await? {
                 cipher.adopt(&value)?;
             }

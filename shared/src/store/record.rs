@@ -6,7 +6,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use super::cipher::Cipher;
+use super::cipher::{Cipher, CipherError};
 use super::db::{Answer, Batch, ColumnKind, Kind, Param, Transaction, join};
 use super::endpoints::next_version;
 use super::events::insert_events;
@@ -137,13 +137,18 @@ impl Store {
             .collect();
         // Before the transaction: it may have to read the store, and must not wait for a second
         // connection while it holds one.
-        let cipher = self.cipher_to_write().await?;
+        let cipher = match self.cipher_to_write().await {
+            // The key was changed, and this process ends. Until then results are kept as ever, but
+            // nothing that only the old key opens.
+            Err(StoreError::Cipher(CipherError::NotOfStore)) => None,
+            cipher => cipher?,
+        };
         let mut tx = self.driver.begin().await?;
         let New {
             mut kept,
             conflicts,
             inserted,
-        } = insert_new(tx.as_mut(), &records, self, expected).await?;
+        } = insert_new(tx.as_mut(), &records, (self, cipher), expected).await?;
         kept.extend(update_known(tx.as_mut(), &records, cipher).await?);
         // From here on only what was changed: a stale record must not leave an attempt or an event
         // behind.

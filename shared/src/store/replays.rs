@@ -130,7 +130,7 @@ impl Store {
         let total = Param::int(i64::try_from(total).unwrap_or(i64::MAX));
         let params = vec![
             Param::uuid(replay.id),
-            rows::json_param(filter),
+            Param::json(filter),
             Param::time(now),
             total,
         ];

@@ -328,14 +328,14 @@ pub(super) fn attempt_batch<'a>(
             Param::count(attempt.round),
             Param::time(attempt.started_at),
             Param::int(i64::try_from(attempt.duration.as_micros()).unwrap_or(i64::MAX)),
-            json_param(&attempt.phases),
+            Param::json(&attempt.phases),
             Param::text(attempt.result.as_str()),
             Param::Int(attempt.status_code.map(i64::from)),
             Param::text_opt(attempt.error.as_ref().map(|error| &error.code)),
             Param::text_opt(attempt.error.as_ref().map(|error| &error.text)),
             Param::text_opt(attempt.response_body.as_ref()),
             Param::text_opt(attempt.resolved_address.as_ref()),
-            json_param(&attempt.request_headers),
+            Param::json(&attempt.request_headers),
             Param::text(&attempt.worker),
             Param::text_opt(attempt.console.as_ref()),
             Param::uuid(delivery.0),
@@ -363,16 +363,6 @@ pub(super) fn outcome_event(delivery: &Delivery, last_attempt: Option<&Attempt>)
         Origin::Producer => Event::of_outcome(delivery, last_attempt),
         Origin::Event => None,
     }
-}
-
-/// A value of our own types as JSON.
-pub(super) fn json_param<T: serde::Serialize>(value: &T) -> Param {
-    #[expect(
-        clippy::expect_used,
-        reason = "structs and lists of texts and numbers always serialise"
-    )]
-    let text = serde_json::to_string(value).expect("JSON of our own types");
-    Param::text(text)
 }
 
 fn raw_json(row: &mut Reader) -> Result<RawJson, StoreError> {

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::db::{Answer, Param, Reader, Transaction};
-use super::{DatabaseKind, Store, StoreError, rows};
+use super::{DatabaseKind, Store, StoreError};
 use crate::domain::members::{Acknowledged, Member, Members, WorkerId};
 use crate::domain::time::Timestamp;
 
@@ -119,7 +119,7 @@ impl Store {
             Param::uuid(beat.worker.0),
             Param::time(now.after(beat.lease)),
             Param::int(beat.acknowledged.epoch),
-            rows::json_param(&beat.acknowledged.except),
+            Param::json(&beat.acknowledged.except),
             Param::time(now),
         ];
         let row = self
@@ -164,7 +164,7 @@ impl Store {
             Param::text(beat.name),
             Param::int(next),
             Param::int(acknowledged),
-            rows::json_param(&beat.acknowledged.except),
+            Param::json(&beat.acknowledged.except),
             Param::time(now.after(beat.lease)),
         ];
         let joined = tx.run(JOIN, params).await?.affected;

@@ -70,6 +70,8 @@ mod tests {
             None
         );
         assert!(log_filter::problem_of("posthaste=loud").is_some());
+        assert!(log_filter::problem_of("verbose").is_some());
+        assert!(log_filter::problem_of("info,posthaste").is_some());
         assert!(log_filter::problem_of("a=b=c").is_some());
     }
 }

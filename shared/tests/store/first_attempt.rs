@@ -59,7 +59,7 @@ pub(crate) async fn the_attempt_that_finishes_a_delivery_lies_in_its_row(bench: 
     let bare = put(store, "n-2", delivered(2), least.clone()).await;
     // It waits for a second attempt, so its first is a row like those that follow.
     let waiting = put(store, "n-3", retry(9), all.clone()).await;
-    assert_eq!(attempts(store, &full).await, [all.clone()]);
+    assert_eq!(attempts(store, &full).await, std::slice::from_ref(&all));
     assert_eq!(attempts(store, &bare).await, [least]);
     assert_eq!(attempts(store, &waiting).await, [all]);
     let rows = "SELECT CAST(count(*) AS TEXT) FROM attempts";

@@ -233,8 +233,12 @@ pub(crate) async fn what_was_there_before_becomes_a_partition(bench: &Bench) {
     ] {
         bench.sql(&format!("ALTER TABLE {column}")).await;
     }
+    bench
+        .sql("CREATE TABLE master_key (id BIGINT PRIMARY KEY, check_value BYTEA)")
+        .await;
     let old = put(store, "old", 0, delivered(2)).await;
     let pending = put(store, "pending", 0, retry(9 * DAY)).await;
+    bench.sql("DROP TABLE master_key").await;
     for column in [
         "deliveries DROP COLUMN kept",
         "deliveries DROP COLUMN first_attempt",

@@ -162,6 +162,11 @@ async fn secrets(config: &Config, store: &Store) -> Check {
     };
     match store.endpoints(&EndpointFilter::default(), &page).await {
         Err(error) => Check::fail("secrets", chain(&error), remedy),
+        Ok(_) if config.master_key.is_none() && has_secrets(store).await => Check::fail(
+            "secrets",
+            "there is no master key, and the store has secrets that are encrypted with one",
+            remedy,
+        ),
         Ok(_) if config.master_key.is_none() => Check::warn(
             "secrets",
             "there is no master key, and no endpoint's secret is stored yet",
@@ -194,6 +199,11 @@ async fn secrets(config: &Config, store: &Store) -> Check {
             )
         }
     }
+}
+
+/// Whether something is encrypted in the store; an error of the store shows in the other checks.
+async fn has_secrets(store: &Store) -> bool {
+    store.needs_master_key().await.unwrap_or(false)
 }
 
 fn opened(egress: &EgressPolicy) -> &'static str {

@@ -26,12 +26,16 @@ use crate::output::{self, Output};
 /// A batch is sent when it has so many bytes, however few notifications: well under the API's
 /// default bound.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// How long one outage is waited for, unless it was said.
+const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// Sends notifications and counts the results.
 pub(super) struct Sender {
     target: Target,
     output: Output,
     max_wait: Duration,
+    /// Whether somebody who was never there is waited for.
+    patient: bool,
     quiet: bool,
     bar: ProgressBar,
     accepted: u64,
@@ -53,11 +57,17 @@ struct Settled {
 }
 
 impl Sender {
-    pub(super) fn new(target: Target, output: Output, max_wait: Duration, quiet: bool) -> Self {
+    pub(super) fn new(
+        target: Target,
+        output: Output,
+        max_wait: Option<Duration>,
+        quiet: bool,
+    ) -> Self {
         Self {
             target,
             output,
-            max_wait,
+            max_wait: max_wait.unwrap_or(MAX_WAIT),
+            patient: max_wait.is_some(),
             quiet,
             bar: ProgressBar::hidden(),
             accepted: 0,
@@ -229,8 +239,9 @@ impl Sender {
                     retry_after,
                 });
             }
-            // Nobody was ever there: waiting would only hide a wrong address.
-            Err(ApiError::Unreachable(failure)) if self.accepted > 0 => {
+            // Nobody was ever there: unless it was asked for, waiting would only hide a wrong
+            // address.
+            Err(ApiError::Unreachable(failure)) if self.patient || self.accepted > 0 => {
                 return Ok(Settled {
                     waiting: items,
                     why: failure.message().to_owned(),

@@ -56,9 +56,10 @@ pub(crate) struct SendArgs {
     /// Publish straight to the broker, without the API
     #[arg(long)]
     broker: bool,
-    /// How long to keep trying while the API or the broker cannot be reached
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = when::duration)]
-    max_wait: Duration,
+    /// How long to keep trying while the API or the broker cannot be reached [default: 30s, but an
+    /// API that was never reached is not waited for]
+    #[arg(long, value_name = "DURATION", value_parser = when::duration)]
+    max_wait: Option<Duration>,
     /// How many notifications to send in a request, 1 to 1000
     #[arg(
         long,

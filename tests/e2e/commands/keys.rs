@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::id_of;
 use crate::support::cli::{Cli, Said};
-use crate::support::{Api, Backend, Place, Process, eventually, process};
+use crate::support::{Api, Backend, DEADLINE, Place, Process, Receiver, eventually, process};
 
 #[tokio::test]
 async fn keys_do_what_their_scopes_say() {
@@ -109,4 +109,47 @@ async fn an_api_without_the_right_master_key_says_so() {
             );
         }
     }
+}
+
+/// Whoever forgets to give a process the new key first: it must not go on with the old one, and
+/// neither read nothing nor write what the others cannot read.
+#[tokio::test]
+async fn a_process_that_was_not_given_the_new_master_key_ends() {
+    let place = Place::new(Backend::RabbitPostgres).await;
+    let migrated = process::run(&place, &["migrate"], &[], None).await;
+    assert!(migrated.status.success(), "{migrated:?}");
+    let api = Process::start(&place, &["api"]).await;
+    let worker = Process::start(&place, &["worker"]).await;
+    let receiver = Receiver::start().await;
+    let calls = Api::of(&api);
+    calls.endpoint(&receiver.url("/ok"), json!({})).await;
+    let keys = [
+        (
+            "POSTHASTE_MASTER_KEY",
+            "the-new-master-key-0123456789abcdef",
+        ),
+        (
+            "POSTHASTE_MASTER_KEY_PREVIOUS",
+            "a-master-key-for-tests-0123456789abcdef",
+        ),
+    ];
+    let rotated: Said = process::run(&place, &["key", "rotate-master"], &keys, None)
+        .await
+        .into();
+    assert_eq!(rotated.code, 0, "{rotated:?}");
+    for mut left_behind in [api, worker] {
+        let status = left_behind.ended(DEADLINE).await;
+        let log = left_behind.log();
+        assert_eq!(status.code(), Some(1), "{log}");
+        assert!(log.contains("has the old one alone: it stopped"), "{log}");
+    }
+    // With the new key they find everything as it was.
+    let api = Process::start_with(&place, &["api"], &keys[..1]).await;
+    let _worker = Process::start_with(&place, &["worker"], &keys[..1]).await;
+    let calls = Api::of(&api);
+    let id = calls
+        .post("/v1/notifications", json!({"type": "a", "payload": 1}))
+        .await;
+    let id = id["id"].as_str().expect("an id");
+    assert_eq!(calls.finished(id, 1).await[0]["status"], "delivered");
 }

@@ -167,6 +167,10 @@ async fn answers(prometheus: &Prometheus, queries: &[Query]) -> Vec<Vec<Series>>
     found.into_values().collect()
 }
 
+/// How long it may take until a metric shows what happened. The gauges of the store are counted
+/// again after a hundred times as long as counting them took, and on a busy machine that is long.
+const SEEN: Duration = Duration::from_secs(120);
+
 /// Prometheus has seen each kind of trouble that [`load`] makes.
 async fn wait_for_load(prometheus: &Prometheus) {
     let results = ["2xx", "4xx", "5xx", "timeout", "network"]
@@ -185,7 +189,7 @@ async fn wait_for_load(prometheus: &Prometheus) {
         .chain(outcomes)
         .chain(others.map(str::to_owned))
     {
-        within(Duration::from_secs(20), &selector, async || {
+        within(SEEN, &selector, async || {
             let sum = prometheus
                 .query(&format!("sum(posthaste_{selector})"))
                 .await
@@ -194,7 +198,7 @@ async fn wait_for_load(prometheus: &Prometheus) {
         })
         .await;
     }
-    within(Duration::from_secs(20), "one worker", async || {
+    within(SEEN, "one worker", async || {
         let count = prometheus.query("posthaste:workers:count").await.unwrap();
         count
             .first()

@@ -234,16 +234,19 @@ mod tests {
     #[tokio::test]
     async fn compiling_goes_on_without_the_one_who_asked_and_a_refusal_is_kept() {
         let engine = engine();
-        let busy = engine
-            .script(&tenant(), "export default () => 3", Instant::now())
-            .await;
-        assert!(matches!(busy, Err(Uncompiled::Busy(_))), "{busy:?}");
-        assert!(
-            engine
-                .script(&tenant(), "export default () => 3", soon())
-                .await
-                .is_ok()
-        );
+        // One that is through before anybody has looked is as well; not all of them are.
+        let mut asked = 0;
+        let source = loop {
+            asked += 1;
+            assert!(asked < 100, "nothing is ever compiled for nobody");
+            let source = format!("export default () => {asked}");
+            match engine.script(&tenant(), &source, Instant::now()).await {
+                Err(Uncompiled::Busy(_)) => break source,
+                other => assert!(other.is_ok(), "{other:?}"),
+            }
+        };
+        let compiled = engine.script(&tenant(), &source, soon()).await;
+        assert!(compiled.is_ok(), "{compiled:?}");
         for _ in 0..2 {
             let refused = engine.script(&tenant(), "export default 1", soon()).await;
             assert!(
@@ -251,7 +254,7 @@ mod tests {
                 "{refused:?}"
             );
         }
-        assert_eq!(engine.kept(|kept| kept.sources.len()), 2);
+        assert_eq!(engine.kept(|kept| kept.sources.len()), asked + 1);
     }
 
     #[test]

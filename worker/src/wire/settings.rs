@@ -51,8 +51,16 @@ const COMMON: [&str; 3] = ["webhook_id", "traceparent", "transform"];
 /// # Errors
 /// The member and what is wrong with it.
 pub fn settings<T: DeserializeOwned>(endpoint: &Endpoint) -> Result<T, RenderError> {
-    read_settings(&endpoint.confidential.settings, |name| {
-        !COMMON.contains(&name)
+    let own = |name: &str| !COMMON.contains(&name);
+    read_settings(&endpoint.confidential.settings, own).map_err(|mut error: RenderError| {
+        // serde knows the names of the wire format alone.
+        if error.member.matches('.').count() == 1 && error.problem.starts_with("is not known") {
+            let [first, second, last] = COMMON;
+            error.problem.push_str(&format!(
+                "; every wire format also has `{first}`, `{second}` and `{last}`"
+            ));
+        }
+        error
     })
 }
 

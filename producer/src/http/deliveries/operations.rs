@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 use crate::http::callers::Caller;
 pub use crate::http::deliveries::explain::explain;
+use crate::http::endpoints::name;
 use crate::http::problem::{Code, Problem};
 use crate::http::request::page::{self, PageView};
 use crate::http::state::Api;
@@ -40,7 +41,7 @@ pub struct DeliveryQuery {
     #[serde(default)]
     #[param(value_type = Vec<Hold>, required = false, style = Form, explode = false)]
     pub hold: Several<Hold>,
-    /// The endpoints that they are for: one, or several.
+    /// The endpoints that they are for, by id or uid: one, or several.
     #[serde(default)]
     #[param(value_type = Vec<EndpointId>, required = false, style = Form, explode = false)]
     pub endpoint_id: Several<EndpointId>,
@@ -73,13 +74,14 @@ pub async fn list(
     query: DeliveryQuery,
 ) -> Result<PageView<DeliveryView>, Problem> {
     caller.must(Scope::Read)?;
+    let tenant = caller.tenant(query.tenant.as_ref())?;
     let filter = DeliveryFilter {
-        tenant: caller.tenant(query.tenant.as_ref())?,
+        endpoint_id: name::ids(api, caller, tenant.as_ref(), query.endpoint_id).await?,
+        tenant,
         status: query.status,
         reason: query.reason,
         status_code: query.status_code,
         hold: query.hold,
-        endpoint_id: query.endpoint_id,
         notification_id: query.notification_id,
         kind: query.kind,
         since: query.since,

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::http::auth::{Admin, Reader};
 use crate::http::callers::Caller;
+use crate::http::endpoints::name;
 use crate::http::problem::{Code, Problem};
 use crate::http::request::extract::{Id, JsonBytes, Params};
 use crate::http::request::json::parse;
@@ -97,6 +98,8 @@ pub(in crate::http) async fn start(
     let mut filter: DeliveryFilter = parse(&body)?;
     check(&filter)?;
     filter.tenant = caller.tenant(filter.tenant.as_ref())?;
+    filter.endpoint_id =
+        name::ids(&api, &caller, filter.tenant.as_ref(), filter.endpoint_id).await?;
     let now = api.clock.now();
     if query.dry_run {
         let Matching {

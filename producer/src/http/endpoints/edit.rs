@@ -109,7 +109,9 @@ pub(super) fn not_inserted(error: StoreError) -> Problem {
     match error {
         StoreError::Taken { id, .. } => Problem::new(
             Code::UidTaken,
-            format!("another endpoint of the tenant has the uid {id}: PUT updates it"),
+            format!(
+                "another endpoint of the tenant has the uid {id}: PUT (--or-update) updates it"
+            ),
         ),
         StoreError::Full { most, .. } => {
             let detail =

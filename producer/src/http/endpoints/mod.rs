@@ -5,7 +5,7 @@ mod check;
 mod create;
 mod edit;
 pub(super) mod input;
-mod name;
+pub(in crate::http) mod name;
 pub mod operations;
 pub(super) mod put;
 

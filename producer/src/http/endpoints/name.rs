@@ -9,6 +9,7 @@ use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
 use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::id::{EndpointId, EndpointUid, TenantId};
+use posthaste_shared::store::several::Several;
 use serde::{Deserialize, Serialize};
 
 use crate::http::callers::Caller;
@@ -115,6 +116,38 @@ impl EndpointName {
         // all.
         Ok(found.filter(|endpoint| caller.sees(&endpoint.tenant)))
     }
+}
+
+/// The ids of endpoints that a filter names by id or uid.
+///
+/// # Errors
+/// `invalid_query` for a uid that no endpoint has which the caller may see; the store failed.
+pub(in crate::http) async fn ids(
+    api: &Api,
+    caller: &Caller,
+    tenant: Option<&TenantId>,
+    named: Several<EndpointId>,
+) -> Result<Several<EndpointId>, Problem> {
+    let mut ids = Vec::new();
+    for text in named.values() {
+        // Of deleted endpoints, too: their deliveries are still there.
+        if text.as_str().starts_with(OWN_PREFIX) {
+            ids.push(text.clone());
+            continue;
+        }
+        let name = EndpointName {
+            tenant: tenant.cloned(),
+            ..EndpointName::of(text.clone())
+        };
+        match name.look_up(api, caller).await? {
+            Some(endpoint) => ids.push(endpoint.id),
+            None => {
+                let problem = format!("{text} is neither the id nor the uid of an endpoint");
+                return Err(Problem::field(Code::InvalidQuery, "endpoint_id", problem));
+            }
+        }
+    }
+    Ok(ids.into())
 }
 
 impl Precondition {

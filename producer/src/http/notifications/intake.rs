@@ -169,7 +169,11 @@ async fn check(
             .find(&api.store, &tenant, id, asked_at)
             .await?
         {
-            Some(endpoint) => Some(endpoint),
+            Some(endpoint) => {
+                // Where it was named by its uid: that may belong to another one tomorrow.
+                draft.endpoint_id = Some(endpoint.id.clone());
+                Some(endpoint)
+            }
             None => {
                 let problem = format!("does not name an endpoint of the tenant {tenant}");
                 return Err(Problem::field(

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::http::auth::Reader;
 use crate::http::callers::Caller;
+use crate::http::endpoints::name;
 use crate::http::problem::Problem;
 use crate::http::request::extract::Params;
 use crate::http::request::page::{self, PageView};
@@ -31,7 +32,7 @@ pub struct NotificationQuery {
     #[serde(rename = "type", default)]
     #[param(value_type = Vec<NotificationType>, required = false, style = Form, explode = false)]
     pub kind: Several<NotificationType>,
-    /// The one endpoint that they were enqueued for.
+    /// The one endpoint that they were enqueued for, by id or uid.
     pub endpoint_id: Option<EndpointId>,
     /// `true`: only those without a delivery, as no endpoint subscribed to them. `false`: only the
     /// others.
@@ -122,10 +123,13 @@ pub async fn list_page(
     query: NotificationQuery,
 ) -> Result<PageView<NotificationSummary>, Problem> {
     caller.must(Scope::Read)?;
+    let tenant = caller.tenant(query.tenant.as_ref())?;
+    let named = query.endpoint_id.into();
+    let endpoint = name::ids(api, caller, tenant.as_ref(), named).await?;
     let filter = NotificationFilter {
-        tenant: caller.tenant(query.tenant.as_ref())?,
+        tenant,
         kind: query.kind,
-        endpoint_id: query.endpoint_id,
+        endpoint_id: endpoint.values().first().cloned(),
         unmatched: query.unmatched,
         since: query.since,
         until: query.until,

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection::{Link, Session};
 use super::inbox::Inbox;
 use super::open::{Open, Order, STOP_TIMEOUT};
-use super::standing::{LOOK_EVERY, Sight, Standing, Verdict, judge};
+use super::standing::{LOOK_EVERY, SETTLE, Sight, Standing, Verdict, judge};
 use super::topology::Names;
 use crate::backoff::Reconnect;
 use crate::broker::{Acker, BrokerError, Consumer, Incoming, Tag};
@@ -280,10 +280,17 @@ impl Attendant {
         for message in channels.renew(fresh).await {
             self.inbox.push(message);
         }
-        let counted = channels.open.counts().await?.consumers;
+        let mut counted = channels.open.counts().await?.consumers;
         // The old subscription was taken off and the new one put on. More than before: the old one
-        // was not there.
-        let why = if counted > queue.consumers {
+        // was not there. Or another worker was just about to do the same, and had both for a
+        // moment: so it is counted once more before anybody is alarmed.
+        let mut forgotten = sight.is_doubtful() && counted > queue.consumers;
+        if forgotten {
+            tokio::time::sleep(SETTLE).await;
+            counted = channels.open.counts().await?.consumers;
+            forgotten = counted > queue.consumers;
+        }
+        let why = if forgotten {
             Resubscribed::Forgotten
         } else {
             Resubscribed::Precaution

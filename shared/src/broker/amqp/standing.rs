@@ -22,6 +22,8 @@ pub(super) const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// at every [`LOOK_EVERY`], so a consumer that the queue counts and does not serve is back within
 /// 15 s, half of what is promised: on a busy machine RabbitMQ's answers take seconds, too.
 const RENEW_AFTER: Duration = Duration::from_secs(10);
+/// How long two subscriptions of a worker that renews its own may be counted side by side.
+pub(super) const SETTLE: Duration = Duration::from_millis(500);
 /// How long whoever asks waits for the consumer to look.
 const ANSWER: Duration = Duration::from_millis(1500);
 
@@ -45,19 +47,32 @@ pub(super) enum Verdict {
     Renew,
 }
 
+impl Sight {
+    /// Whether something suggests that the queue has forgotten the consumer.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.has_lost_some() || self.is_passed_over()
+    }
+
+    fn has_lost_some(&self) -> bool {
+        self.queue.consumers < self.counted
+    }
+
+    fn is_passed_over(&self) -> bool {
+        self.queue.ready > 0 && self.quiet_for >= LOOK_EVERY
+    }
+}
+
 /// Whether to subscribe again. What is held stays held, so it may become as much as twice the
 /// prefetch.
 pub(super) fn judge(sight: Sight) -> Verdict {
     let prefetch = u64::from(sight.prefetch);
-    let fewer = sight.queue.consumers < sight.counted;
-    let passed_over = sight.queue.ready > 0 && sight.quiet_for >= LOOK_EVERY;
     let quiet = sight.quiet_for >= RENEW_AFTER;
-    let renew = if fewer {
+    let renew = if sight.has_lost_some() {
         // Perhaps this one is not among those that are left, and then what it holds is gone from
         // the queue.
         sight.outstanding < 2 * prefetch
     } else {
-        sight.outstanding < prefetch && (passed_over || quiet)
+        sight.outstanding < prefetch && (sight.is_passed_over() || quiet)
     };
     if renew { Verdict::Renew } else { Verdict::Keep }
 }

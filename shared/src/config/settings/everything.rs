@@ -133,11 +133,12 @@ pub(super) const SETTINGS: &[Setting] = &[
         UsedBy::Everything,
         "What is logged: a level (`error`, `warn`, `info`, `debug`, `trace`), or levels for \
          parts (`info,posthaste_worker=debug`). Logs go to stderr. By default the libraries \
-         underneath log from `warn` on.",
+         underneath log from `warn` on, and the AMQP client nothing: what counts of it is said \
+         by Posthaste.",
     )
     .or_env("RUST_LOG")
     .default(DEFAULT_LOG)
-    .except(&[(Profile::Tool, "warn,lapin::channels=off")]),
+    .except(&[(Profile::Tool, "warn,lapin=off")]),
     Setting::new(
         "log_format",
         "POSTHASTE_LOG_FORMAT",

@@ -179,9 +179,10 @@ const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
 
 /// What `log` is by default: our own messages from `info` on, the libraries' from `warn` on. lapin
-/// calls every channel that is closed an error; what counts of it, the broker's adapter logs.
-pub const DEFAULT_LOG: &str = "info,lapin=warn,lapin::channels=off,sqlx=warn,hyper=warn,\
-    hyper_util=warn,h2=warn,reqwest=warn,rustls=warn";
+/// calls every connection and channel that is closed an error, several times; what counts of it,
+/// the broker's adapter logs.
+pub const DEFAULT_LOG: &str = "info,lapin=off,sqlx=warn,hyper=warn,hyper_util=warn,h2=warn,\
+    reqwest=warn,rustls=warn";
 
 /// All settings, chapter by chapter.
 pub const SETTINGS: &[Setting] = &all();

@@ -139,6 +139,16 @@ impl Param {
 }
 
 impl Param {
+    /// A value of our own types as JSON.
+    pub(super) fn json<T: serde::Serialize>(value: &T) -> Self {
+        #[expect(
+            clippy::expect_used,
+            reason = "structs and lists of texts and numbers always serialise"
+        )]
+        let text = serde_json::to_string(value).expect("JSON of our own types");
+        Self::text(text)
+    }
+
     /// Bytes that it takes on the wire.
     fn size(&self) -> usize {
         4 + match self {

@@ -10,7 +10,7 @@ use crate::domain::id::{EndpointId, EndpointUid, TenantId};
 use crate::domain::wire_format::WireFormat;
 use crate::store::cipher::CipherError;
 use crate::store::db::{Answer, Param, Reader, Row};
-use crate::store::{Store, StoreError, rows};
+use crate::store::{Store, StoreError};
 
 impl Store {
     /// The members that are written, in the order of the statements; `created_at` or `version`
@@ -32,10 +32,10 @@ impl Store {
             Param::text(endpoint.url.as_str()),
             Param::text(endpoint.wire_format.as_str()),
             Param::text(&endpoint.description),
-            rows::json_param(&endpoint.subscription),
+            Param::json(&endpoint.subscription),
             Param::bytes(cipher.seal(endpoint.id.as_str(), &plain)),
             Param::int(i64::try_from(endpoint.timeout.as_millis()).unwrap_or(i64::MAX)),
-            rows::json_param(&endpoint.retry),
+            Param::json(&endpoint.retry),
             Param::count(endpoint.max_in_flight),
             Param::Real(endpoint.rate_limit_per_second),
             Param::text(status),

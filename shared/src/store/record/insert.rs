@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use super::super::cipher::Cipher;
 use super::super::db::Transaction;
 use super::super::notifications::read_each;
 use super::super::rows::{attempt_columns, delivery_columns, notification_columns};
@@ -42,7 +43,7 @@ pub(super) struct New<'a> {
 pub(super) async fn insert_new<'a>(
     tx: &mut dyn Transaction,
     records: &BTreeMap<DeliveryId, &'a Record>,
-    store: &Store,
+    (store, cipher): (&Store, Option<&Cipher>),
     expected: Expected,
 ) -> Result<New<'a>, StoreError> {
     const NEW: &str = concat!(
@@ -100,7 +101,7 @@ pub(super) async fn insert_new<'a>(
             .filter(|_| delivery.state.status() == Status::Pending);
         (
             delivery,
-            round::param(store.cipher.as_deref(), delivery, kept),
+            round::param(cipher, delivery, kept),
             record.first_attempt(),
         )
     }));
