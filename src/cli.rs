@@ -10,7 +10,7 @@ use crate::commands::{
     listen, migrate, notification, openapi, reconcile, replay, send, shell, up, worker,
 };
 use crate::examples;
-use crate::failure::Done;
+use crate::failure::{Done, Failure};
 use crate::global::{Global, ServiceFlags};
 
 /// A durable delivery queue for webhooks
@@ -116,7 +116,24 @@ pub(crate) fn parse() -> Cli {
     let cli = command
         .try_get_matches_from_mut(std::env::args_os())
         .and_then(|matches| Cli::from_arg_matches(&matches));
-    cli.unwrap_or_else(|error| with_tip(error.format(&mut command)).exit())
+    cli.unwrap_or_else(|error| {
+        let error = with_tip(error.format(&mut command));
+        // Help and the version are no errors, and are text in any case.
+        if error.use_stderr() && std::env::args_os().any(|it| it == "--json") {
+            let _ = wrong_use(&error).report(true);
+            std::process::exit(error.exit_code());
+        }
+        error.exit()
+    })
+}
+
+/// A parser's error as one of ours: its first paragraph, and what it suggests.
+fn wrong_use(error: &clap::Error) -> Failure {
+    let text = error.to_string();
+    let mut paragraphs = text.split("\n\n").map(str::trim);
+    let message = paragraphs.next().unwrap_or_default();
+    let failure = Failure::wrong_use(message.trim_start_matches("error: "));
+    failure.hint(paragraphs.collect::<Vec<_>>().join("\n"))
 }
 
 /// Commands that others have, and where to find the same here. What is spelt like one of ours is

@@ -194,8 +194,12 @@ impl Global {
         };
         let key = match source(config, "api_key") {
             Some(key) if is_brought_along(key) => key,
-            // What `up` made is for an API on this machine, wherever that listens.
-            Some(key @ Source::DataDirectory(_)) if !is_loopback(&config.client.api_url) => key,
+            // What `up` made beside the file is for an API on this machine, wherever that listens.
+            Some(key @ Source::DataDirectory(made))
+                if !(is_loopback(&config.client.api_url) && lies_beside(made, file)) =>
+            {
+                key
+            }
             _ => return Ok(()),
         };
         let file = file.display();
@@ -252,6 +256,15 @@ impl Global {
 fn source<'a>(config: &'a Config, key: &str) -> Option<&'a Source> {
     let setting = config.effective().iter().find(|one| one.key == key);
     setting.map(|one| &one.source)
+}
+
+/// Whether `path` is in the directory of `file`, or beneath it. Where it really is counts: a link
+/// beside the file may lead to somebody else's.
+fn lies_beside(path: &Path, file: &Path) -> bool {
+    let directory = file.canonicalize();
+    let directory = directory.as_deref().ok().and_then(Path::parent);
+    let path = path.canonicalize();
+    directory.is_some_and(|directory| path.is_ok_and(|path| path.starts_with(directory)))
 }
 
 /// Whether a value came with the command, and not with the file in the working directory.

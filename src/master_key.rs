@@ -5,8 +5,9 @@ use posthaste_shared::store::cipher::CipherError;
 use posthaste_shared::store::master_key::LOOK_EVERY;
 use posthaste_shared::store::{Store, StoreError};
 
-/// Refuses a key that is not the store's. A service with another master key than the others', or with none where there are secrets, would
-/// store what nobody else can read, and fail whatever needs a secret.
+/// Refuses a key that is not the store's. A service with another master key than the others', or
+/// with none where there are secrets, would store what nobody else can read, and fail whatever
+/// needs a secret.
 pub(crate) async fn check(config: &Config, store: &Store) -> Result<(), StoreError> {
     if config.master_key.is_none() && store.needs_master_key().await? {
         return Err(CipherError::NoKey.into());

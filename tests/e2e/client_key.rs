@@ -100,6 +100,45 @@ async fn a_file_in_the_working_directory_does_not_send_a_key_elsewhere() {
         "{said}"
     );
 
+    // Not to this machine either, where the directory is not the file's own: whoever named it, a
+    // link included.
+    let (others, kept) = {
+        let others = tempfile::TempDir::new().unwrap();
+        std::fs::write(others.path().join("api-key"), &key).unwrap();
+        let kept = others.path().to_str().unwrap().to_owned();
+        (others, kept)
+    };
+    let link = cli.place.dir.path().join("link");
+    std::os::unix::fs::symlink(others.path(), &link).unwrap();
+    let named = format!("api_url = \"{elsewhere}\"\ndata_dir = \"{kept}\"\n");
+    let linked = format!("api_url = \"{elsewhere}\"\ndata_dir = \"link\"\n");
+    let alone = format!("api_url = \"{elsewhere}\"\n");
+    for (text, arguments, variable) in [
+        (&named, &["endpoint", "list"][..], None),
+        (&linked, &["endpoint", "list"][..], None),
+        (&alone, &["endpoint", "list"][..], Some(&kept)),
+        (&alone, &["endpoint", "list", "--data-dir", &kept][..], None),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let mut command = crate::support::process::command(&cli.place, arguments);
+        command
+            .env_remove("POSTHASTE_API_URL")
+            .env_remove("POSTHASTE_API_KEY");
+        if let Some(directory) = variable {
+            command.env("POSTHASTE_DATA_DIR", directory);
+        }
+        let output = tokio::task::spawn_blocking(move || command.output());
+        let output = output.await.unwrap().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{text} {arguments:?}: {said}"
+        );
+        assert!(said.contains("it is not sent there"), "{said}");
+    }
+    assert_eq!(caught.load(Ordering::SeqCst), 0, "nothing went there");
+
     // Who names the file, or the URL, means it.
     std::fs::write(&file, format!("api_url = \"{}\"\n", cli.up.url)).unwrap();
     let (code, said) = run(&["endpoint", "list", "--config", "posthaste.toml"]).await;

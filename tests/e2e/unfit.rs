@@ -1,6 +1,7 @@
 //! A database that no promise can be kept on is refused by every process that opens it, with the
 //! reason.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgPool};
 use tempfile::TempDir;
@@ -112,6 +113,49 @@ async fn a_database_that_cannot_be_written_to_is_refused_by_every_process() {
         &["default_transaction_read_only", "ALTER DATABASE"],
     )
     .await;
+    database.drop_it().await;
+}
+
+/// Such as a managed server whose disk is nearly full.
+#[tokio::test]
+async fn a_database_that_is_read_only_for_a_while_is_said_to_be_and_comes_back() {
+    let database = Database::new("ENCODING 'UTF8'").await;
+    let place = database.place();
+    let up = Process::start(&place, &["up"]).await;
+    let api = Api::of(&up);
+    let post = async || {
+        let body = json!({"type": "a", "payload": 1});
+        let path = "/v1/notifications";
+        api.call(Method::POST, path, Some(body)).await.0.as_u16()
+    };
+    let ready = async || api.call(Method::GET, "/readyz", None).await.0.as_u16();
+    assert_eq!((post().await, ready().await), (202, 200));
+    let name = &database.name;
+    database
+        .run(&format!(
+            "ALTER DATABASE {name} SET default_transaction_read_only = on"
+        ))
+        .await;
+    // What is open already keeps its settings.
+    database
+        .run(&format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+        ))
+        .await;
+    eventually("it is said", async || {
+        (post().await == 503 && ready().await == 503).then_some(())
+    })
+    .await;
+    database
+        .run(&format!(
+            "ALTER DATABASE {name} RESET default_transaction_read_only"
+        ))
+        .await;
+    eventually("it goes on by itself", async || {
+        (post().await == 202 && ready().await == 200).then_some(())
+    })
+    .await;
+    drop(up);
     database.drop_it().await;
 }
 

@@ -5,11 +5,12 @@ mod filter;
 use uuid::Uuid;
 
 use super::db::{Answer, Param, Transaction};
-use super::page::{Cursor, Page, PageRequest};
+use super::page::{Page, PageRequest};
 use super::partitions::CLOCK_SLACK;
 use super::query::Query;
 use super::record::{Change, update};
 use super::rows::{attempt_columns, delivery_columns};
+use super::unreadable::List;
 use super::{Store, StoreError, first_attempt, rows};
 use crate::domain::attempt::Attempt;
 use crate::domain::delivery::{Delivery, DeliveryState, Status, Wait};
@@ -109,6 +110,12 @@ impl Store {
         filter: &DeliveryFilter,
         page: &PageRequest,
     ) -> Result<Page<Delivery>, StoreError> {
+        const LIST: List = List {
+            what: "delivery",
+            table: "deliveries",
+            time: "created_at",
+            id: &["id"],
+        };
         let mut query = Query::new(concat!(
             "-- deliveries.list\nSELECT ",
             delivery_columns!(),
@@ -126,16 +133,8 @@ impl Store {
             " ORDER BY d.created_at DESC, d.id DESC LIMIT ?",
             [Param::int(page.fetch())],
         );
-        let deliveries = self.readable(
-            ("delivery", "deliveries"),
-            query.read(self).await?,
-            rows::delivery,
-        );
-        let cursor = |delivery: &Delivery| Cursor {
-            micros: delivery.created_at.as_micros(),
-            id: delivery.id.to_string(),
-        };
-        Ok(Page::of_readable(deliveries, page, cursor))
+        let deliveries = self.readable(&LIST, query.read(self).await?, rows::delivery);
+        Ok(Page::of_readable(deliveries, page))
     }
 
     /// Cancels a pending delivery that is not under a running lease.

@@ -2,8 +2,9 @@
 
 use super::db::{Batch, Kind, Param, Transaction};
 use super::events::{insert_events, version};
-use super::page::{Cursor, Page, PageRequest};
+use super::page::{Page, PageRequest};
 use super::query::Query;
+use super::unreadable::List;
 use super::{Store, StoreError};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event::Event;
@@ -240,6 +241,12 @@ impl Store {
         filter: &EndpointFilter,
         page: &PageRequest,
     ) -> Result<Page<Endpoint>, StoreError> {
+        const LIST: List = List {
+            what: "endpoint",
+            table: "endpoints",
+            time: "created_at",
+            id: &["id"],
+        };
         let mut query = Query::new(concat!(
             "-- endpoints.list\nSELECT ",
             columns!(),
@@ -266,15 +273,11 @@ impl Store {
             " ORDER BY e.created_at, e.id LIMIT ?",
             [Param::int(page.fetch())],
         );
-        let endpoints = self.readable(("endpoint", "endpoints"), query.read(self).await?, |row| {
+        let endpoints = self.readable(&LIST, query.read(self).await?, |row| {
             let id = row.word(|text| EndpointId::parse(text).ok())?;
             self.read_endpoint(id, row)
         });
-        let cursor = |endpoint: &Endpoint| Cursor {
-            micros: endpoint.created_at.as_micros(),
-            id: endpoint.id.as_str().to_owned(),
-        };
-        Ok(Page::of_readable(endpoints, page, cursor))
+        Ok(Page::of_readable(endpoints, page))
     }
 
     /// Saves all members, if nobody changed it since `endpoint.version`, with the event in the same

@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use super::db::{Answer, Batch, Kind, Param, Transaction};
-use super::page::{Cursor, Page, PageRequest};
+use super::page::{Page, PageRequest};
 use super::query::Query;
 use super::several::Several;
+use super::unreadable::List;
 use super::{Store, StoreError, rows};
 use crate::domain::event::{Event, EventType};
 use crate::domain::id::{EventId, TenantId};
@@ -86,6 +87,12 @@ impl Store {
         filter: &EventFilter,
         page: &PageRequest,
     ) -> Result<Page<Event>, StoreError> {
+        const LIST: List = List {
+            what: "event",
+            table: "events",
+            time: "at",
+            id: &["id"],
+        };
         let mut query = Query::new(
             "-- events.list\nSELECT e.id, e.type, e.tenant, e.at, e.body FROM events e WHERE true",
         );
@@ -101,11 +108,8 @@ impl Store {
             " ORDER BY e.at DESC, e.id DESC LIMIT ?",
             [Param::int(page.fetch())],
         );
-        let events = self.readable(("event", "events"), query.read(self).await?, rows::event);
-        Ok(Page::of_readable(events, page, |event| Cursor {
-            micros: event.at.as_micros(),
-            id: event.id.to_string(),
-        }))
+        let events = self.readable(&LIST, query.read(self).await?, rows::event);
+        Ok(Page::of_readable(events, page))
     }
 
     /// Up to `limit` events that were written after the event of that sequence number, in the order

@@ -1,10 +1,11 @@
 //! Lists of notifications.
 
 use super::db::Param;
-use super::page::{Cursor, Page, PageRequest};
+use super::page::{Page, PageRequest};
 use super::query::Query;
 use super::rows::notification_columns;
 use super::several::Several;
+use super::unreadable::List;
 use super::{Store, StoreError, rows};
 use crate::domain::id::{EndpointId, NotificationType, TenantId};
 use crate::domain::notification::Notification;
@@ -46,6 +47,12 @@ impl Store {
         filter: &NotificationFilter,
         page: &PageRequest,
     ) -> Result<Page<Listed>, StoreError> {
+        const LIST: List = List {
+            what: "notification",
+            table: "notifications",
+            time: "accepted_at",
+            id: &["tenant", "id"],
+        };
         let mut query = Query::new(concat!(
             "-- notifications.list\nSELECT n.fan_out, ",
             notification_columns!(),
@@ -89,21 +96,13 @@ impl Store {
             " ORDER BY n.accepted_at DESC, n.tenant DESC, n.id DESC LIMIT ?",
             [Param::int(page.fetch())],
         );
-        let listed = self.readable(
-            ("notification", "notifications"),
-            query.read(self).await?,
-            |row| {
-                let fan_out = row.count()?;
-                Ok(Listed {
-                    notification: rows::notification(row)?,
-                    fan_out,
-                })
-            },
-        );
-        let cursor = |listed: &Listed| Cursor {
-            micros: listed.notification.accepted_at.as_micros(),
-            id: format!("{} {}", listed.notification.tenant, listed.notification.id),
-        };
-        Ok(Page::of_readable(listed, page, cursor))
+        let listed = self.readable(&LIST, query.read(self).await?, |row| {
+            let fan_out = row.count()?;
+            Ok(Listed {
+                notification: rows::notification(row)?,
+                fan_out,
+            })
+        });
+        Ok(Page::of_readable(listed, page))
     }
 }

@@ -4,6 +4,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::unreadable::Placed;
+
 /// Items of a page when nobody says how many.
 pub const DEFAULT_LIMIT: u32 = 50;
 /// The most items of a page.
@@ -93,21 +95,19 @@ impl PageRequest {
 }
 
 impl<T> Page<T> {
-    /// [`Self::of`] where rows that cannot be read (`None`) are left out, so that one of them fails
-    /// no list. The next page begins after the last row that can be read.
-    pub(super) fn of_readable(
-        mut rows: Vec<Option<T>>,
-        request: &PageRequest,
-        cursor: impl Fn(&T) -> Cursor,
-    ) -> Self {
+    /// [`Self::of`] where rows that cannot be read are left out, so that they neither fail a list
+    /// nor end it. The next page begins after the last row of this one, readable or not.
+    pub(super) fn of_readable(mut rows: Vec<Placed<T>>, request: &PageRequest) -> Self {
         let size = request.size() as usize;
         // One row more than the page was asked for: whether there is a next page is known without a
         // second query.
         let more = rows.len() > size;
         rows.truncate(size);
-        let items: Vec<T> = rows.into_iter().flatten().collect();
-        let next_cursor = if more { items.last().map(cursor) } else { None };
-        Self { items, next_cursor }
+        let last = rows.iter().rev().find_map(|row| row.place.clone());
+        Self {
+            items: rows.into_iter().filter_map(|row| row.item).collect(),
+            next_cursor: last.filter(|_| more),
+        }
     }
 
     /// Makes the page of the rows that [`PageRequest::fetch`] asked for.

@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::db::{Param, Reader};
-use super::page::{Cursor, Page, PageRequest};
+use super::page::{Page, PageRequest};
 use super::query::Query;
 use super::replays::JobCancelled;
+use super::unreadable::List;
 use super::{Store, StoreError};
 use crate::domain::dead_letter::Redriven;
 use crate::domain::id::uuid_v7;
@@ -142,6 +143,12 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn redrives(&self, page: &PageRequest) -> Result<Page<Redrive>, StoreError> {
+        const LIST: List = List {
+            what: "redrive",
+            table: "redrives",
+            time: "created_at",
+            id: &["id"],
+        };
         let mut query = Query::new(concat!(
             "-- redrives.list\nSELECT ",
             columns!(),
@@ -158,12 +165,8 @@ impl Store {
             " ORDER BY d.created_at DESC, d.id DESC LIMIT ?",
             [Param::int(page.fetch())],
         );
-        let redrives = self.readable(("redrive", "redrives"), query.read(self).await?, read);
-        let cursor = |redrive: &Redrive| Cursor {
-            micros: redrive.created_at.as_micros(),
-            id: redrive.id.to_string(),
-        };
-        Ok(Page::of_readable(redrives, page, cursor))
+        let redrives = self.readable(&LIST, query.read(self).await?, read);
+        Ok(Page::of_readable(redrives, page))
     }
 
     /// Leases the running redrive that was asked for first, of those that nobody works on, until

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::db::row::Value;
 use super::db::{Answer, Reader, Row, Transaction};
 use super::leases::hold;
+use super::page::Cursor;
 use super::{Store, StoreError};
 use crate::domain::id::DeliveryId;
 use crate::domain::time::Timestamp;
@@ -41,22 +43,63 @@ impl Unreadable {
 }
 
 impl Store {
-    /// The rows of a list as `read` reads them; `None` for one that it cannot read, which is
-    /// logged.
+    /// The rows of a list as `read` reads them; one that it cannot read is logged.
     pub(super) fn readable<T>(
         &self,
-        (what, table): (&str, &'static str),
+        list: &List,
         answer: Answer,
         read: impl Fn(&mut Reader) -> Result<T, StoreError>,
-    ) -> Vec<Option<T>> {
-        let one = |row: Row| match read(&mut row.reader(table)) {
-            Ok(item) => Some(item),
-            Err(error) => {
-                self.unreadable.tell(what, &"of a list", &error);
-                None
-            }
+    ) -> Vec<Placed<T>> {
+        let one = |row: Row| {
+            let place = list.place(&row);
+            let item = match read(&mut row.reader(list.table)) {
+                Ok(item) => Some(item),
+                Err(error) => {
+                    let id = place.as_ref().map_or("", |place| place.id.as_str());
+                    self.unreadable.tell(list.what, &id, &error);
+                    None
+                }
+            };
+            Placed { item, place }
         };
         answer.rows.into_iter().map(one).collect()
+    }
+}
+
+/// A list of the API.
+pub(super) struct List {
+    /// What is in it, for the log.
+    pub(super) what: &'static str,
+    pub(super) table: &'static str,
+    /// The column of the time that it is ordered by.
+    pub(super) time: &'static str,
+    /// The columns of the id that it is ordered by within a time.
+    pub(super) id: &'static [&'static str],
+}
+
+/// A row of a list.
+pub(super) struct Placed<T> {
+    /// `None` where it cannot be read.
+    pub(super) item: Option<T>,
+    /// Where it is, which can be read nearly always.
+    pub(super) place: Option<Cursor>,
+}
+
+impl List {
+    fn place(&self, row: &Row) -> Option<Cursor> {
+        let Some(Value::Int(micros)) = row.value(self.time) else {
+            return None;
+        };
+        let id = self.id.iter().map(|column| match row.value(column)? {
+            Value::Text(text) => Some(text.clone()),
+            Value::Uuid(id) => Some(id.to_string()),
+            Value::Bytes(bytes) => Some(Uuid::from_slice(bytes).ok()?.to_string()),
+            _ => None,
+        });
+        Some(Cursor {
+            micros: *micros,
+            id: id.collect::<Option<Vec<_>>>()?.join(" "),
+        })
     }
 }
 

@@ -40,6 +40,9 @@ pub fn init(log: &LogConfig) -> Result<(), LoggingError> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // Else it would print that it cannot print, and panic over that: with a full disk behind
+        // stderr, say.
+        .log_internal_errors(false)
         .with_ansi(colours);
     let started = match log.format {
         LogFormat::Text => builder.finish().with(filter_fn(is_harmless)).try_init(),

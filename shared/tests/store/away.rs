@@ -1,13 +1,14 @@
-//! A Postgres that takes connections and falls silent.
+//! Databases that fall silent, and that end what was begun.
 
 use std::time::Duration;
 
 use posthaste_shared::domain::id::TenantId;
 use posthaste_shared::domain::secret::Secret;
+use posthaste_shared::store::record::Recorded;
 use posthaste_shared::store::{Store, StoreOptions};
 use tokio::time::Instant;
 
-use super::bench::{Bench, on_postgres};
+use super::bench::{Bench, at, new, notification, on_postgres, retry};
 use super::proxy::Proxy;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -53,6 +54,30 @@ async fn a_silent_server_holds_up_reads_and_closing_for_a_short_time_only() {
             "{:?}",
             closing.elapsed()
         );
+    })
+    .await;
+}
+
+/// As with a full disk, where SQLite ends the transaction before anybody asks it to.
+#[tokio::test]
+async fn a_transaction_that_sqlite_ends_by_itself_is_the_last_of_no_connection() {
+    super::bench::on_sqlite(async |bench: &Bench| {
+        let store = &bench.store;
+        bench
+            .sql(
+                "CREATE TRIGGER full BEFORE INSERT ON deliveries
+                BEGIN SELECT RAISE(ROLLBACK, 'no room'); END",
+            )
+            .await;
+        let record = new(&notification("n-1"), "ep_1", retry(1));
+        for _ in 0..3 {
+            let refused = store.record(std::slice::from_ref(&record), at(0)).await;
+            let refused = format!("{:?}", refused.unwrap_err());
+            assert!(refused.contains("no room"), "{refused}");
+        }
+        bench.sql("DROP TRIGGER full").await;
+        let kept = store.record(std::slice::from_ref(&record), at(0)).await;
+        assert_eq!(kept.unwrap(), [Recorded::Kept]);
     })
     .await;
 }

@@ -244,6 +244,22 @@ pub(crate) async fn an_unreadable_endpoint_leaves_the_others_usable(bench: &Benc
             .collect::<Vec<_>>(),
         ["ep_1"]
     );
+    // Nor does it end one: pages of nothing else lead on, too.
+    let mut page = PageRequest {
+        limit: 1,
+        cursor: None,
+    };
+    let mut pages = Vec::new();
+    loop {
+        let found = other.endpoints(&EndpointFilter::default(), &page).await;
+        let found = found.unwrap();
+        pages.push(found.items.len());
+        page.cursor = found.next_cursor;
+        if page.cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(pages, [0, 1, 0]);
 
     let all = ["ep_1", "ep_2", "ep_3"].map(endpoint_id);
     store

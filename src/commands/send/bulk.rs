@@ -176,7 +176,8 @@ impl Sender {
              have been accepted",
             output::count(self.accepted, "notification"),
             self.rejected,
-            self.line
+            // Before the first was sent: from the beginning.
+            self.line.max(1)
         );
         Failure::interrupted(message).hint(
             "send the file again from that line; with ids of your own, sending all of it \

@@ -1,12 +1,31 @@
 //! Takes the secrets that a request carried out of what is kept of its answer: some endpoints echo
 //! what they got, as it was or encoded.
+//!
+//! 1. **Escaped.** The text is read as its reader would, however often it was escaped
+//!    ([`Plain`]): JSON in JSON, HTML in JSON, any percent-encoding. Quotes, backslashes, control
+//!    characters and upper case do not count, so neither do quoting by a shell, SQL or Python and
+//!    UTF-16.
+//! 2. **Encoded.** Letters and digits alone are looked through for the secret in hex, base32 and
+//!    base64, also in the midst of a longer text, and for base64 of base64.
+//! 3. **Cut.** A secret of 16 bytes or more is found by one half of it, and taken out as far as it
+//!    goes.
+
+mod plain;
+
+use std::ops::Range;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use plain::Plain;
 use posthaste_shared::domain::view::REDACTED;
 
 /// The shortest secret that is redacted, in bytes: a shorter one could not be told from other text.
 const SHORTEST: usize = 6;
+/// A secret of so many bytes is recognised by half of it.
+const HALVED: usize = 16;
+/// The most bytes that a byte of a secret takes where it is echoed: `\\\\u0026amp;`, or UTF-16 in
+/// base64 of base64.
+const WIDEST: usize = 16;
 
 /// The secrets of one request.
 #[derive(Debug, Clone, Default)]
@@ -46,102 +65,92 @@ impl Secrets {
     /// The first `most` bytes of the text, without the secrets in them. One that goes on behind
     /// them is taken out as well: nothing of it is left.
     pub(crate) fn redact(&self, text: &str, most: usize) -> String {
-        let patterns = self.patterns();
+        let longest = self.0.iter().map(String::len).max().unwrap_or(0);
+        let looked = most.saturating_add(longest.saturating_mul(WIDEST));
         let mut redacted = String::with_capacity(text.len().min(most));
         let mut at = 0;
-        loop {
-            let rest = &text[at..];
-            let next = patterns
-                .iter()
-                .filter_map(|pattern| Some((rest.find(pattern.as_str())?, pattern.len())));
-            // The first; of several at one place the longest.
-            let found = next.min_by_key(|(start, length)| (*start, std::cmp::Reverse(*length)));
-            match found.filter(|(start, _)| at + start < most) {
-                Some((start, length)) => {
-                    redacted.push_str(&rest[..start]);
-                    redacted.push_str(REDACTED);
-                    at += start + length;
-                }
-                None => {
-                    redacted.push_str(&rest[..rest.floor_char_boundary(most.saturating_sub(at))]);
-                    return redacted;
-                }
+        for found in self.found(&text[..text.floor_char_boundary(looked)]) {
+            if found.start >= most {
+                break;
             }
+            redacted.push_str(&text[at..found.start]);
+            redacted.push_str(REDACTED);
+            at = found.end;
         }
+        redacted.push_str(&text[at..text.floor_char_boundary(most.max(at))]);
+        redacted
     }
 
-    /// Every way in which the secrets may stand in a text.
-    fn patterns(&self) -> Vec<String> {
-        let mut patterns: Vec<String> =
-            self.0.iter().flat_map(|secret| encodings(secret)).collect();
-        patterns.retain(|pattern| pattern.len() >= SHORTEST);
-        patterns.sort_unstable();
-        patterns.dedup();
-        patterns
+    /// Where secrets are, in order and apart from each other.
+    fn found(&self, text: &str) -> Vec<Range<usize>> {
+        if self.0.is_empty() || text.len() < SHORTEST {
+            return Vec::new();
+        }
+        let escaped = Plain::of(text);
+        let encoded = escaped.letters();
+        let mut all = Vec::new();
+        for secret in &self.0 {
+            let plain = Plain::of(secret);
+            let pattern = plain.bytes();
+            if pattern.len() >= HALVED {
+                escaped.find_part(pattern, pattern.len() / 2, &mut all);
+            } else if pattern.len() >= SHORTEST {
+                escaped.find(pattern, &mut all);
+            }
+            for pattern in encodings(secret) {
+                encoded.find(&pattern, &mut all);
+            }
+        }
+        all.sort_unstable_by_key(|range| (range.start, range.end));
+        let mut apart: Vec<Range<usize>> = Vec::new();
+        for range in all {
+            match apart.last_mut() {
+                Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+                _ => apart.push(range),
+            }
+        }
+        apart
     }
 }
 
-/// A secret as it is, in JSON, in HTML, in a URL, in hex and in base64, there also in the midst of
-/// a longer text.
-fn encodings(secret: &str) -> Vec<String> {
-    let json = serde_json::Value::from(secret).to_string();
-    let json = json[1..json.len() - 1].to_owned();
-    let html = secret
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;");
-    let query: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
-    let path = query.replace('+', "%20");
-    let lower_path = lower_escapes(&path);
-    let hex = hex::encode(secret);
-    let mut all = vec![
-        secret.to_owned(),
-        json,
-        html,
-        query,
-        path,
-        lower_path,
-        hex.to_uppercase(),
-        hex,
-    ];
-    for before in 0..3 {
-        let shifted = [&vec![0; before], secret.as_bytes()].concat();
-        for text in [
-            STANDARD_NO_PAD.encode(&shifted),
-            URL_SAFE_NO_PAD.encode(&shifted),
-        ] {
-            // Digits that have bits of what stands before or behind are not this secret's own.
-            let first = (before * 8).div_ceil(6);
-            let last = (shifted.len() * 8) / 6;
-            all.extend(text.get(first..last).map(str::to_owned));
-        }
+/// The letters and digits, in lower case, of a secret in hex, base32, base64 and base64 of base64;
+/// in base32 and base64 also where it stands in the midst of a longer text.
+fn encodings(secret: &str) -> Vec<Vec<u8>> {
+    let mut all = vec![hex::encode(secret)];
+    all.extend(shifted(secret.as_bytes(), BASE32));
+    for inner in shifted(secret.as_bytes(), BASE64) {
+        all.extend(shifted(inner.as_bytes(), BASE64));
+        all.push(inner);
     }
+    let letters = |text: String| {
+        let letters = text.bytes().filter(u8::is_ascii_alphanumeric);
+        letters.map(|it| it.to_ascii_lowercase()).collect()
+    };
+    let mut all: Vec<Vec<u8>> = all.into_iter().map(letters).collect();
+    all.retain(|pattern| pattern.len() > SHORTEST);
     all
 }
 
-/// The text with its percent escapes in lower case: `%2f` in place of `%2F`.
-fn lower_escapes(text: &str) -> String {
-    let mut left = 0;
-    text.chars()
-        .map(|character| {
-            if character == '%' {
-                left = 2;
-                return character;
-            }
-            let escaped = left > 0;
-            left = usize::saturating_sub(left, 1);
-            if escaped {
-                character.to_ascii_lowercase()
-            } else {
-                character
-            }
-        })
-        .collect()
+/// How bytes become digits: bytes in a group, bits in a digit, and the encoder.
+type Base = (usize, usize, fn(&[u8]) -> String);
+const BASE32: Base = (5, 5, |bytes| data_encoding::BASE32_NOPAD.encode(bytes));
+const BASE64: Base = (3, 6, |bytes| STANDARD_NO_PAD.encode(bytes));
+
+/// The digits that are the text's own, wherever in a group it begins.
+fn shifted(text: &[u8], (group, bits, encode): Base) -> impl Iterator<Item = String> {
+    (0..group).filter_map(move |before| {
+        let digits = encode(&[&vec![0; before], text].concat());
+        // Digits that have bits of what stands before or behind are not its own.
+        let first = (before * 8).div_ceil(bits);
+        let last = ((before + text.len()) * 8) / bits;
+        digits.get(first..last).map(str::to_owned)
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
     use super::*;
 
     const ALL: usize = 1 << 20;
@@ -182,6 +191,74 @@ mod tests {
                 "{echo}: {shown}"
             );
         }
+    }
+
+    /// As the languages and formats of receivers write it.
+    #[test]
+    fn a_token_is_taken_out_in_every_common_encoding() {
+        let token = "kR7/2nT9x+Qw/e4Lm8Zp1'cVbA<5s\"&z==";
+        let secrets = of_header(&format!("Bearer {token}"));
+        let percent = |keep: &str| -> String {
+            let byte = |byte: u8| match char::from(byte) {
+                it if keep.contains(it) || it.is_ascii_alphanumeric() => it.to_string(),
+                it => format!("%{:02X}", it as u32),
+            };
+            token.bytes().map(byte).collect()
+        };
+        let each = |write: fn(u8) -> String| token.bytes().map(write).collect::<String>();
+        let json = serde_json::Value::from(token).to_string();
+        let php = json.replace('/', "\\/");
+        let go = json
+            .replace('&', "\\u0026")
+            .replace('<', "\\u003c")
+            .replace('+', "\\u002B");
+        let in_json = serde_json::Value::from(go.clone()).to_string();
+        let html = token
+            .replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('"', "&#34;");
+        let html = html.replace('\'', "&#x27;").replace('/', "&#47;");
+        let html_in_json = serde_json::Value::from(html.clone())
+            .to_string()
+            .replace('&', "\\u0026");
+        let base64 = STANDARD.encode(token);
+        for echo in [
+            php,
+            go,
+            serde_json::Value::from(in_json.clone()).to_string(),
+            in_json,
+            html.clone(),
+            html_in_json,
+            html.replace('&', "&amp;"),
+            percent("/"),
+            percent("-_.~!*'();/?:@&=+$,#"),
+            percent("").replace('%', "%25"),
+            each(|byte| format!("%{byte:02x}")),
+            each(|byte| format!("\\x{byte:02x}")),
+            each(|byte| format!("{byte:02x}:")),
+            each(|byte| format!("0x{byte:02X}, ")).replace("0x", ""),
+            each(|byte| format!("{}\0", char::from(byte))),
+            token.replace('\'', "'\\''"),
+            token.replace('\'', "''"),
+            format!("'{}'", token.replace('\'', "\\'")),
+            STANDARD.encode(&base64),
+            STANDARD.encode(format!("x{base64}")),
+            data_encoding::BASE32.encode(token.as_bytes()),
+            data_encoding::BASE32.encode(format!("key={token}").as_bytes()),
+            token.to_uppercase(),
+            token.to_lowercase(),
+            token[..token.len() - 2].to_owned(),
+            token[3..].to_owned(),
+        ] {
+            let shown = secrets.redact(&format!("before {echo} after"), ALL);
+            let left = shown.replace(REDACTED, "");
+            assert!(
+                shown.contains(REDACTED) && left.len() < "before  after".len() + echo.len() / 3,
+                "{echo}: {shown}"
+            );
+        }
+        let harmless = "{\"error\":\"no such order: kR7\",\"at\":\"2026-11-28T10:00:00Z\"}";
+        assert_eq!(secrets.redact(harmless, ALL), harmless);
     }
 
     #[test]

@@ -39,12 +39,16 @@ impl SignedRequest {
         &self.url
     }
 
-    /// Where it goes as it may be shown: without the values in its query, any of which may be
-    /// secret.
+    /// Where it goes as it may be shown: without a name and a password, and without the values in
+    /// its query, any of which may be secret.
     #[must_use]
     pub fn shown_url(&self) -> String {
-        if self.url.query().is_none() {
-            return self.url.to_string();
+        let mut shown = self.url.clone();
+        // An error: it can have none.
+        let _ = shown.set_username("");
+        let _ = shown.set_password(None);
+        if shown.query().is_none() {
+            return shown.to_string();
         }
         // Names are kept: they tell an operator which parameters were sent.
         let names: Vec<String> = self
@@ -52,7 +56,6 @@ impl SignedRequest {
             .query_pairs()
             .map(|(name, _)| name.into_owned())
             .collect();
-        let mut shown = self.url.clone();
         shown
             .query_pairs_mut()
             .clear()

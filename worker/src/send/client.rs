@@ -188,6 +188,11 @@ fn http(idle_per_host: usize, connector: Connector) -> Http {
         .pool_max_idle_per_host(idle_per_host)
         // As Go and most others write them on HTTP/1.1: X-Event-Type. Their case has no meaning.
         .http1_title_case_headers(true)
+        // What the status says counts, also where a line of the head is amiss: a folded one (RFC
+        // 9112, section 5.2, wants it read), a space before the colon, or one that is no header.
+        .http1_allow_obsolete_multiline_headers_in_responses(true)
+        .http1_allow_spaces_after_header_name_in_responses(true)
+        .http1_ignore_invalid_headers_in_responses(true)
         .http1_max_headers(MAX_HEADERS)
         .http1_max_buf_size(MAX_HEAD_BYTES)
         .http2_max_header_list_size(u32::try_from(MAX_HEAD_BYTES).unwrap_or(u32::MAX))

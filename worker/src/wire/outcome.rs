@@ -68,7 +68,8 @@ impl Outcome {
         self
     }
 
-    /// The same, with what the endpoint said changed: its error's text and the provider's code.
+    /// The same, with what the endpoint said changed: its error's text, the provider's code, id and
+    /// date.
     #[must_use]
     pub fn reworded(mut self, change: impl Fn(&str) -> String) -> Self {
         if let Self::Refused {
@@ -85,7 +86,15 @@ impl Outcome {
             error.text = change(&error.text);
             // The provider's code is text of the receiver's as well, and may echo what `change` is
             // there to take out.
-            *provider_error_code = provider_error_code.as_deref().map(change);
+            *provider_error_code = provider_error_code.as_deref().map(&change);
+        } else if let Self::Accepted {
+            provider_message_id,
+            provider_message_date,
+        } = &mut self
+        {
+            for text in [provider_message_id, provider_message_date] {
+                *text = text.as_deref().map(&change);
+            }
         }
         self
     }

@@ -5,6 +5,7 @@ mod migrations;
 pub(super) mod postgres;
 pub(super) mod row;
 pub(super) mod sqlite;
+mod writes;
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -51,6 +52,8 @@ pub(super) trait Driver: Send + Sync {
     async fn schema_version(&self) -> Result<i64, StoreError>;
     /// The version that this program needs.
     fn needed_version(&self) -> i64;
+    /// Whether the last write was refused for something that reading does not show.
+    fn writes_are_refused(&self) -> bool;
     async fn server_time(&self) -> Result<Timestamp, StoreError>;
     /// Why there was no connection in time, as far as that can be found out soon.
     async fn no_connection(&self) -> sqlx::Error {

@@ -10,6 +10,7 @@ use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{Connection as _, Postgres};
 
+use super::writes::Writes;
 use super::{Answer, Batch, DatabaseKind, Driver, Param, Transaction, failed, in_time, migrations};
 use crate::domain::time::Timestamp;
 use crate::store::fitness::Finding;
@@ -37,6 +38,7 @@ const MIGRATION_PAUSE: Duration = Duration::from_millis(250);
 /// A pool of connections to a Postgres server.
 pub(in crate::store) struct PostgresDriver {
     pool: PgPool,
+    writes: Writes,
 }
 
 impl PostgresDriver {
@@ -50,8 +52,16 @@ impl PostgresDriver {
         let connect = connect
             .application_name("posthaste")
             .statement_cache_capacity(500);
+        let writes = Writes::default();
+        let refused = writes.clone();
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections.max(2))
+            // One on which nothing can be written goes: another may have other settings, or lead to
+            // another server.
+            .before_acquire(move |_, about| {
+                let outlived = refused.has_outlived(about.age);
+                Box::pin(async move { Ok(!outlived) })
+            })
             .acquire_timeout(options.acquire_timeout)
             .max_lifetime(Duration::from_secs(30 * 60))
             // On each new connection, since it is a setting of the session: after a failover
@@ -60,7 +70,7 @@ impl PostgresDriver {
             // Lazily: a process starts while the database is down, and reports so by its health
             // checks.
             .connect_lazy_with(connect);
-        Ok(Self { pool })
+        Ok(Self { pool, writes })
     }
 
     async fn connection(
@@ -109,7 +119,8 @@ impl Driver for PostgresDriver {
 
     async fn write(&self, sql: &str, params: Vec<Param>) -> Result<Answer, StoreError> {
         let mut connection = self.connection(sql).await?;
-        in_time(DEADLINE, run(&mut connection, sql, params)).await
+        let answer = in_time(DEADLINE, run(&mut connection, sql, params)).await;
+        self.writes.end(answer)
     }
 
     async fn begin(&self) -> Result<Box<dyn Transaction>, StoreError> {
@@ -123,7 +134,10 @@ impl Driver for PostgresDriver {
             }
         };
         let transaction = in_time(DEADLINE, begin).await?;
-        Ok(Box::new(PostgresTransaction(transaction)))
+        Ok(Box::new(PostgresTransaction {
+            transaction,
+            writes: self.writes.clone(),
+        }))
     }
 
     async fn migrate(&self) -> Result<(), StoreError> {
@@ -187,6 +201,10 @@ impl Driver for PostgresDriver {
 
     fn needed_version(&self) -> i64 {
         migrations::newest(&migrations::POSTGRES)
+    }
+
+    fn writes_are_refused(&self) -> bool {
+        self.writes.are_refused()
     }
 
     async fn server_time(&self) -> Result<Timestamp, StoreError> {
@@ -261,25 +279,32 @@ fn is_deadlock(error: &MigrateError) -> bool {
         .is_some_and(|code| code == "40P01")
 }
 
-struct PostgresTransaction(sqlx::Transaction<'static, Postgres>);
+struct PostgresTransaction {
+    transaction: sqlx::Transaction<'static, Postgres>,
+    writes: Writes,
+}
 
 #[async_trait]
 impl Transaction for PostgresTransaction {
     async fn run(&mut self, sql: &str, params: Vec<Param>) -> Result<Answer, StoreError> {
-        in_time(DEADLINE, run(&mut self.0, sql, params)).await
+        let answer = in_time(DEADLINE, run(&mut self.transaction, sql, params)).await;
+        self.writes.step(answer)
     }
 
     async fn run_batch(&mut self, sql: &'static str, batch: Batch) -> Result<Answer, StoreError> {
-        in_time(DEADLINE, run_batch(&mut self.0, sql, batch)).await
+        let answer = in_time(DEADLINE, run_batch(&mut self.transaction, sql, batch)).await;
+        self.writes.step(answer)
     }
 
     async fn commit(self: Box<Self>) -> Result<(), StoreError> {
-        in_time(DEADLINE, async {
-            self.0
-                .commit()
-                .await
-                .map_err(|error| failed("-- commit", error))
-        })
-        .await
+        let Self {
+            transaction,
+            writes,
+        } = *self;
+        let commit = async {
+            let committed = transaction.commit().await;
+            committed.map_err(|error| failed("-- commit", error))
+        };
+        writes.end(in_time(DEADLINE, commit).await)
     }
 }

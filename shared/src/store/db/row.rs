@@ -29,6 +29,12 @@ pub(in crate::store) struct Row {
 }
 
 impl Row {
+    /// The value of the first column of that name.
+    pub(in crate::store) fn value(&self, column: &str) -> Option<&Value> {
+        let index = self.columns.iter().position(|name| **name == *column)?;
+        self.values.get(index)
+    }
+
     /// Reads the values one after another. `table` is for the error when one is not as it should
     /// be.
     pub(in crate::store) fn reader(self, table: &'static str) -> Reader {

@@ -12,9 +12,13 @@ use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
     SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
-use sqlx::{AssertSqlSafe, Column as _, Either, Row as _, Sqlite, TypeInfo as _, ValueRef as _};
+use sqlx::{
+    AssertSqlSafe, Column as _, Connection as _, Either, Row as _, Sqlite, TypeInfo as _,
+    ValueRef as _,
+};
 
 use super::row::{Columns, Value};
+use super::writes::Writes;
 use super::{Answer, Batch, DatabaseKind, Driver, Param, Row, Transaction, failed, migrations};
 use crate::domain::time::Timestamp;
 use crate::store::fitness::Finding;
@@ -34,6 +38,7 @@ const CHUNKS: [usize; 5] = [256, 64, 16, 4, 1];
 pub(in crate::store) struct SqliteDriver {
     writer: SqlitePool,
     readers: SqlitePool,
+    writes: Writes,
     texts: Texts,
     path: PathBuf,
 }
@@ -64,6 +69,11 @@ impl SqliteDriver {
         // SQLite has one writer at a time. With one connection, waiting for it is a queue in this
         // process; with several, all but one would poll the file's lock.
         let writer = pool(1)
+            // SQLite ends a transaction by itself when the disk is full, and then sqlx's count of
+            // open transactions is wrong for ever: that connection begins none any more.
+            .before_acquire(|connection, _| {
+                Box::pin(async move { Ok(!connection.is_in_transaction()) })
+            })
             .connect_with(connect.clone())
             .await
             .map_err(|error| failed("-- open", error))?;
@@ -73,6 +83,7 @@ impl SqliteDriver {
         Ok(Self {
             writer,
             readers,
+            writes: Writes::default(),
             texts: Texts::default(),
             path,
         })
@@ -148,16 +159,17 @@ impl Driver for SqliteDriver {
             .acquire()
             .await
             .map_err(|error| failed(sql, error))?;
-        run(&mut connection, sql, params).await
+        self.writes.end(run(&mut connection, sql, params).await)
     }
 
     async fn begin(&self) -> Result<Box<dyn Transaction>, StoreError> {
         // IMMEDIATE: waits here for other processes; a transaction that begins by reading could not
         // wait later.
         let begun = self.writer.begin_with("BEGIN IMMEDIATE").await;
-        let transaction = begun.map_err(|error| failed("-- begin", error))?;
+        let begun = begun.map_err(|error| failed("-- begin", error));
         Ok(Box::new(SqliteTransaction {
-            transaction,
+            transaction: self.writes.step(begun)?,
+            writes: self.writes.clone(),
             texts: self.texts.clone(),
         }))
     }
@@ -219,6 +231,10 @@ impl Driver for SqliteDriver {
         migrations::newest(&migrations::SQLITE)
     }
 
+    fn writes_are_refused(&self) -> bool {
+        self.writes.are_refused()
+    }
+
     async fn server_time(&self) -> Result<Timestamp, StoreError> {
         const SQL: &str =
             "-- server.time\nSELECT CAST(round(unixepoch('subsec') * 1000000.0) AS INTEGER)";
@@ -277,24 +293,26 @@ fn file_system_of<'a>(path: &Path, mounts: &'a str) -> Option<&'a str> {
 
 struct SqliteTransaction {
     transaction: sqlx::Transaction<'static, Sqlite>,
+    writes: Writes,
     texts: Texts,
 }
 
 #[async_trait]
 impl Transaction for SqliteTransaction {
     async fn run(&mut self, sql: &str, params: Vec<Param>) -> Result<Answer, StoreError> {
-        run(&mut self.transaction, sql, params).await
+        let answer = run(&mut self.transaction, sql, params).await;
+        self.writes.step(answer)
     }
 
     async fn run_batch(&mut self, sql: &'static str, batch: Batch) -> Result<Answer, StoreError> {
-        run_batch(&mut self.transaction, &self.texts, sql, batch).await
+        let answer = run_batch(&mut self.transaction, &self.texts, sql, batch).await;
+        self.writes.step(answer)
     }
 
     async fn commit(self: Box<Self>) -> Result<(), StoreError> {
-        self.transaction
-            .commit()
-            .await
-            .map_err(|error| failed("-- commit", error))
+        let committed = self.transaction.commit().await;
+        self.writes
+            .end(committed.map_err(|error| failed("-- commit", error)))
     }
 }
 

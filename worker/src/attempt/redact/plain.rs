@@ -1,0 +1,172 @@
+//! A text as it reads once all escapes are undone, with the place of each byte in the original.
+
+use std::ops::Range;
+
+/// How often a text may have been escaped one way within another.
+const LAYERS: usize = 4;
+
+/// The longest name of an HTML entity that is looked for, with `#x`.
+const ENTITY: usize = 9;
+
+/// A text without its escapes, quotes, backslashes and control characters, in lower case.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Plain {
+    bytes: Vec<u8>,
+    /// Where each byte is in the original.
+    places: Vec<Range<usize>>,
+}
+
+impl Plain {
+    pub(super) fn of(text: &str) -> Self {
+        let mut plain = Self {
+            bytes: text.bytes().collect(),
+            places: (0..text.len()).map(|at| at..at + 1).collect(),
+        };
+        for _ in 0..LAYERS {
+            let less = plain.unescaped();
+            if less.bytes.len() == plain.bytes.len() {
+                break;
+            }
+            plain = less;
+        }
+        plain.canonical(text)
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Its ASCII letters and digits alone.
+    pub(super) fn letters(&self) -> Self {
+        let mut letters = Self::default();
+        for (byte, place) in self.bytes.iter().zip(&self.places) {
+            if byte.is_ascii_alphanumeric() {
+                letters.push(*byte, place.clone());
+            }
+        }
+        letters
+    }
+
+    /// Adds where the pattern is.
+    pub(super) fn find(&self, pattern: &[u8], found: &mut Vec<Range<usize>>) {
+        self.each(pattern, |at| found.push(self.place(at..at + pattern.len())));
+    }
+
+    /// Adds where the pattern is, or its first or last `least` bytes and what goes on from them.
+    pub(super) fn find_part(&self, pattern: &[u8], least: usize, found: &mut Vec<Range<usize>>) {
+        let (first, _) = pattern.split_at(least);
+        let (before, last) = pattern.split_at(pattern.len() - least);
+        self.each(first, |at| {
+            let rest = self.bytes[at..].iter().zip(pattern);
+            let length = rest.take_while(|(one, other)| one == other).count();
+            found.push(self.place(at..at + length));
+        });
+        self.each(last, |at| {
+            let ahead = self.bytes[..at].iter().rev().zip(before.iter().rev());
+            let length = ahead.take_while(|(one, other)| one == other).count();
+            let blank = |at: &usize| self.bytes.get(*at).is_none_or(|byte| *byte != b'+');
+            // A space before it is not the secret's, whatever stood before it in the header.
+            let start = (at - length..at).find(blank).unwrap_or(at);
+            found.push(self.place(start..at + least));
+        });
+    }
+
+    fn each(&self, pattern: &[u8], mut take: impl FnMut(usize)) {
+        let mut at = 0;
+        while let Some(next) = memchr::memmem::find(&self.bytes[at..], pattern) {
+            take(at + next);
+            at += next + 1;
+        }
+    }
+
+    /// Where these bytes are in the original; `bytes` is not empty.
+    fn place(&self, bytes: Range<usize>) -> Range<usize> {
+        self.places[bytes.start].start..self.places[bytes.end - 1].end
+    }
+
+    fn push(&mut self, byte: u8, place: Range<usize>) {
+        self.bytes.push(byte);
+        self.places.push(place);
+    }
+
+    /// With one layer of escapes less.
+    fn unescaped(&self) -> Self {
+        let mut less = Self::default();
+        let mut at = 0;
+        while let Some(rest) = self.bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            let (written, length) = escape(rest).unwrap_or((Written::Byte(rest[0]), 1));
+            let place = self.place(at..at + length);
+            match written {
+                Written::Byte(byte) => less.push(byte, place),
+                Written::Character(character) => {
+                    let mut text = [0; 4];
+                    for byte in character.encode_utf8(&mut text).bytes() {
+                        less.push(byte, place.clone());
+                    }
+                }
+            }
+            at += length;
+        }
+        less
+    }
+
+    /// Without what is written in different ways.
+    fn canonical(self, text: &str) -> Self {
+        let mut canonical = Self::default();
+        for (byte, place) in self.bytes.into_iter().zip(self.places) {
+            match byte {
+                b'\\' | b'\'' | b'"' | b'`' | 0..0x20 | 0x7f => {}
+                // As forms write it.
+                b' ' => canonical.push(b'+', place),
+                byte => canonical.push(byte.to_ascii_lowercase(), place),
+            }
+        }
+        // Never in the midst of a character of the original.
+        for place in &mut canonical.places {
+            let end = (place.end..=text.len()).find(|at| text.is_char_boundary(*at));
+            *place = text.floor_char_boundary(place.start)..end.unwrap_or(text.len());
+        }
+        canonical
+    }
+}
+
+/// What an escape stands for.
+enum Written {
+    Byte(u8),
+    Character(char),
+}
+
+/// What an escape at the beginning stands for, and the escape's length.
+fn escape(text: &[u8]) -> Option<(Written, usize)> {
+    let number = |digits: &[u8], radix| {
+        let digits = std::str::from_utf8(digits).ok()?;
+        u32::from_str_radix(digits, radix).ok()
+    };
+    let character = |digits, radix| {
+        let character = char::from_u32(number(digits, radix)?)?;
+        Some(Written::Character(character))
+    };
+    match text {
+        [b'%', digits @ ..] => {
+            let byte = u8::try_from(number(digits.get(..2)?, 16)?).ok()?;
+            Some((Written::Byte(byte), 3))
+        }
+        [b'\\', b'u', digits @ ..] => Some((character(digits.get(..4)?, 16)?, 6)),
+        [b'\\', b'x', digits @ ..] => Some((character(digits.get(..2)?, 16)?, 4)),
+        [b'&', rest @ ..] => {
+            let end = rest.iter().take(ENTITY).position(|byte| *byte == b';')?;
+            let written = match rest.get(..end)? {
+                b"amp" => Written::Byte(b'&'),
+                b"lt" => Written::Byte(b'<'),
+                b"gt" => Written::Byte(b'>'),
+                b"quot" => Written::Byte(b'"'),
+                b"apos" => Written::Byte(b'\''),
+                [b'#', b'x' | b'X', digits @ ..] => character(digits, 16)?,
+                [b'#', digits @ ..] => character(digits, 10)?,
+                _ => return None,
+            };
+            Some((written, end + 2))
+        }
+        _ => None,
+    }
+}
