@@ -155,3 +155,18 @@ pub enum Verdict {
     /// No further attempt: the delivery expired during this one.
     Expire,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_the_endpoint_said_can_be_changed() {
+        let accepted = Outcome::Accepted {
+            provider_message_id: Some("its id".to_owned()),
+            provider_message_date: Some("its date".to_owned()),
+        };
+        let shown = accepted.reworded(|text| text.replace("its", "[redacted]"));
+        assert!(!format!("{shown:?}").contains("its"), "{shown:?}");
+    }
+}

@@ -96,3 +96,19 @@ async fn old_and_odd_answers_are_read() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_line_that_is_amiss_does_not_take_the_status_with_it() {
+    for line in ["X-A: b\r\n c", "X A : b", "X-A : b", ": b", "no colon"] {
+        for status in [200, 410] {
+            let answer = format!("HTTP/1.1 {status} So\r\n{line}\r\nContent-Length: 2\r\n\r\nok");
+            let reply = result_of(answer).await;
+            let reply = reply.unwrap_or_else(|error| panic!("{line:?}: {error:?}"));
+            assert_eq!(
+                (reply.status, &reply.body[..]),
+                (status, &b"ok"[..]),
+                "{line:?}"
+            );
+        }
+    }
+}
