@@ -15,7 +15,7 @@ use crate::entry::visitor::Visitor;
 use crate::entry::{headers, login};
 use crate::pages::{
     dead_letters, deliveries, delivery, endpoint, endpoints, events, go, keys, notification,
-    notifications,
+    notifications, overview,
 };
 use crate::parts::layout;
 use crate::state::Console;
@@ -73,6 +73,7 @@ fn all() -> Vec<(Route, Handler)> {
         action("/console/link", Needs::Nothing, post(login::use_link)),
         action("/console/logout", Needs::SignIn, post(login::sign_out)),
         page("/console/go", Needs::Read, get(go::show)),
+        page("/console/overview", Needs::Read, get(overview::show)),
         page("/console/deliveries", Needs::Read, get(deliveries::show)),
         page("/console/deliveries/{id}", Needs::Read, get(delivery::show)),
         page(

@@ -18,7 +18,7 @@ use crate::parts::sign_in::{LoginPage, link_page, login_page};
 use crate::state::Console;
 
 /// Where somebody goes who did not say where.
-const HOME: &str = "/console/deliveries";
+const HOME: &str = "/console/overview";
 
 /// Asks for a key.
 pub(crate) async fn ask(State(console): State<Arc<Console>>, request: Request) -> Response {
@@ -167,7 +167,7 @@ fn client(request: &Request) -> IpAddr {
         .map_or(IpAddr::from([0, 0, 0, 0]), |ConnectInfo(peer)| peer.ip())
 }
 
-/// What is behind the console's address: the list that everybody starts with.
+/// What is behind the console's address: the page that everybody starts with.
 pub(crate) async fn home(headers: HeaderMap) -> Response {
     // By a page and not by a redirect where a link from another site led here: the cookie would not
     // come with the redirect either.

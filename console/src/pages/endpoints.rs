@@ -70,7 +70,7 @@ fn nothing(query: &Query, base: &Query) -> Markup {
             p { a href={ (PATH) (base) } { "Show all" } }
         } @else {
             p { "There are no endpoints yet." }
-            pre tabindex="0" { "posthaste endpoint create https://hooks.example/orders" }
+            pre tabindex="0" { "posthaste endpoint add --url https://hooks.example/orders" }
         }
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod go;
 pub(crate) mod keys;
 pub(crate) mod notification;
 pub(crate) mod notifications;
+pub(crate) mod overview;
 
 use std::time::Duration;
 

@@ -2,6 +2,8 @@
 
 use posthaste_shared::domain::time::Timestamp;
 
+use super::query::Query;
+
 /// The header by which an open page asks for its own main part.
 pub(crate) const PART: &str = "posthaste-part";
 /// The field of every form that carries the session's token.
@@ -10,6 +12,8 @@ pub(crate) const TOKEN: &str = "form_token";
 /// The parts of the console, as in its navigation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Section {
+    /// Whether all is well.
+    Overview,
     /// Deliveries, and one of them.
     Deliveries,
     /// Notifications, and one of them.
@@ -30,6 +34,7 @@ impl Section {
     /// Those that a visitor may open: of each its path, its name and the key that goes to it.
     pub(crate) fn all(frame: &Frame) -> Vec<(Self, &'static str, &'static str, &'static str)> {
         let mut all = vec![
+            (Self::Overview, "/console/overview", "Overview", "o"),
             (Self::Deliveries, "/console/deliveries", "Deliveries", "d"),
             (
                 Self::Notifications,
@@ -84,12 +89,14 @@ pub(crate) struct Frame {
 impl Frame {
     /// A path of the console with the tenant that is looked at.
     pub(crate) fn link(&self, path: &str) -> String {
+        self.link_with(path, &Query::default())
+    }
+
+    /// The same with more in its query.
+    pub(crate) fn link_with(&self, path: &str, query: &Query) -> String {
         match (&self.tenant, self.is_bound) {
-            (Some(tenant), false) => {
-                let query = super::query::Query::default().with("tenant", tenant);
-                format!("{path}{query}")
-            }
-            _ => path.to_owned(),
+            (Some(tenant), false) => format!("{path}{}", query.with("tenant", tenant)),
+            _ => format!("{path}{query}"),
         }
     }
 }

@@ -160,7 +160,7 @@ fn top(frame: &Frame) -> Markup {
                 summary { "Menu" }
                 nav aria-label="Menu" { (links(frame)) }
             }
-            a.brand href=(frame.link("/console/deliveries")) { "Posthaste" }
+            a.brand href=(frame.link("/console/overview")) { "Posthaste" }
             @if !frame.is_bound {
                 form.tenant method="get" action="" role="search" aria-label="Tenant" {
                     label for="tenant" { "Tenant" }
@@ -231,8 +231,8 @@ const KEYS: [(&str, &str); 11] = [
     ("/", "go to an id"),
     ("f", "filters"),
     (
-        "g then d n e v l k",
-        "deliveries, notifications, endpoints, events, dead letters, keys",
+        "g then o d n e v l k",
+        "overview, deliveries, notifications, endpoints, events, dead letters, keys",
     ),
     ("j k", "next and previous row"),
     ("Enter", "open the row"),

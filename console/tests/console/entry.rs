@@ -73,7 +73,7 @@ async fn signing_in_leads_to_where_somebody_wanted_to_go() {
     }
     let evil = ("next", "//evil.example");
     let page = browser.post("/console/login", &[("key", &key), evil]).await;
-    assert_eq!(page.location(), "/console/deliveries");
+    assert_eq!(page.location(), "/console/overview");
 }
 
 #[tokio::test]

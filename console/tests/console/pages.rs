@@ -2,6 +2,8 @@
 
 use posthaste_console::Mode;
 use posthaste_shared::domain::delivery::{DeliveryState, FailureReason};
+use posthaste_shared::domain::health::HealthChange;
+use posthaste_shared::domain::id::EndpointId;
 use posthaste_shared::domain::key::Scope;
 use serde_json::json;
 
@@ -17,6 +19,7 @@ async fn every_page_in_every_state_is_html_without_code_or_style() {
     let api = start(Mode::On).await;
     let empty = Browser::with(&api, &[Scope::Admin], None).await;
     let lists = [
+        "/console/overview",
         "/console/deliveries",
         "/console/notifications",
         "/console/endpoints",
@@ -47,6 +50,15 @@ async fn every_page_in_every_state_is_html_without_code_or_style() {
     let endpoint = made.body["id"].as_str().unwrap();
     paths.push(format!("/console/endpoints/{endpoint}"));
     paths.push(format!("/console/endpoints/{endpoint}/disable"));
+    let opened = HealthChange::Opened {
+        endpoint: EndpointId::parse(&api.endpoint("acme").await).unwrap(),
+        until: api.clock.now(),
+        failures: 7,
+        last_error: HOSTILE.replace('\0', ""),
+        types: vec![],
+    };
+    let now = api.clock.now();
+    api.store.report_health(&[opened], None, now).await.unwrap();
     paths.extend(lists.map(str::to_owned));
     let odd = "%22%3E%3Cscript%3Ealert(1)%3C/script%3E";
     paths.extend([
@@ -205,4 +217,53 @@ async fn going_to_an_id_finds_whatever_has_it() {
     let other = Browser::with(&api, &[Scope::Read], Some("other")).await;
     let page = other.get(&format!("/console/go?id={endpoint}")).await;
     assert_eq!(page.status, 404, "another tenant's looks like none");
+}
+
+#[tokio::test]
+async fn the_overview_says_what_needs_somebody() {
+    let api = start(Mode::On).await;
+    let browser = Browser::with(&api, &[Scope::Admin], None).await;
+    let page = browser.get("/console/overview").await;
+    assert!(page.html.contains("No worker is alive"), "{}", page.html);
+    assert!(
+        page.html.contains("One thing needs somebody"),
+        "{}",
+        page.html
+    );
+    let now = api.clock.now();
+    let reason = FailureReason::Rejected;
+    let id = recorded(
+        &api,
+        "acme",
+        "n-1",
+        DeliveryState::Failed { at: now, reason },
+    )
+    .await;
+    let delivery = api.store.delivery(id).await.unwrap().unwrap().0;
+    let opened = HealthChange::Opened {
+        endpoint: delivery.endpoint_id,
+        until: now,
+        failures: 7,
+        last_error: "503 Service Unavailable".to_owned(),
+        types: vec![],
+    };
+    api.store.report_health(&[opened], None, now).await.unwrap();
+    let page = browser.get("/console/overview").await;
+    check("the overview", &page);
+    for part in [
+        "2 things need somebody",
+        "fails since",
+        "503 Service Unavailable",
+        "rejected",
+    ] {
+        assert!(page.html.contains(part), "{part}: {}", page.html);
+    }
+    // A tenant's own key sees nothing of the whole.
+    let bound = Browser::with(&api, &[Scope::Read], Some("bolt")).await;
+    let page = bound.get("/console/overview").await;
+    check("the overview of a tenant", &page);
+    for part in ["All is well", "Nothing."] {
+        assert!(page.html.contains(part), "{part}: {}", page.html);
+    }
+    assert!(!page.html.contains("Work queue"), "{}", page.html);
 }

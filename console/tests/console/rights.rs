@@ -35,7 +35,8 @@ fn about(route: &Route) -> About {
         "/console" | "/console/login" | "/console/link" | "/console/assets/{hash}/{name}" => {
             About::TheWayIn
         }
-        "/console/deliveries"
+        "/console/overview"
+        | "/console/deliveries"
         | "/console/notifications"
         | "/console/endpoints"
         | "/console/events"

@@ -10,10 +10,12 @@ mod deliveries;
 mod directory;
 mod endpoints;
 mod events;
+mod installation;
 mod keys;
 mod notifications;
 mod once_only;
 mod openapi;
+mod overview;
 pub mod problem;
 mod request;
 pub mod resolver;
@@ -42,6 +44,7 @@ pub mod operations {
     pub use super::keys::list_all as keys;
     pub use super::notifications::find as notification;
     pub use super::notifications::list::{NotificationQuery, list_page as notifications};
+    pub use super::overview::{FailuresQuery, OverviewQuery, find as overview, group as failures};
     pub use super::problem::request_id::current as request_id;
     pub use super::request::extract::read_query;
 }
@@ -54,10 +57,12 @@ pub mod body {
     pub use super::endpoints::actions::{RotateRequest, RotatedSecret, TestEndpointRequest};
     pub use super::endpoints::input::{CreatedEndpoint, EndpointDraft, EndpointPatch};
     pub use super::events::cloud_event::{CloudEvent, CloudEventData, EventEndpoint};
+    pub use super::installation::{InstallationView, Reachable};
     pub use super::keys::{CreatedKey, KeyDraft, KeysView};
     pub use super::notifications::batch::{BatchItem, BatchView};
     pub use super::notifications::intake::AcceptedView;
     pub use super::notifications::list::NotificationSummary;
+    pub use super::overview::{FailuresView, OverviewView};
     pub use super::request::page::PageView;
     pub use super::sign_in::ConsoleLink;
     pub use super::wire_format_list::WireFormatsView;

@@ -13,7 +13,7 @@ use crate::http::endpoints::{self, actions, put};
 use crate::http::notifications::{self, batch};
 use crate::http::problem::{FieldProblem, ProblemBody};
 use crate::http::state::Api;
-use crate::http::{console_links, events, keys, wire_format_list};
+use crate::http::{console_links, events, keys, overview, wire_format_list};
 
 /// What the document says of the API as a whole.
 #[derive(OpenApi)]
@@ -47,6 +47,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(batch::enqueue_batch))
         .routes(routes!(notifications::show))
         .routes(routes!(explain::notification))
+        .routes(routes!(overview::show))
+        .routes(routes!(overview::failures))
         .routes(routes!(deliveries::list))
         .routes(routes!(replay::start))
         .routes(routes!(deliveries::show))

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http::callers::key_cache::Keys;
 use crate::http::directory::Directory;
+use crate::http::installation::LastLook;
 use crate::http::resolver::Resolve;
 use crate::http::tenant_limits::TenantLimits;
 use crate::http::wire_formats::WireFormats;
@@ -91,6 +92,7 @@ pub struct Api {
     pub(super) keys: Keys,
     pub(super) directory: Directory,
     pub(super) tenants: TenantLimits,
+    pub(super) last_look: LastLook,
 }
 
 impl Api {
@@ -129,6 +131,7 @@ impl Api {
             keys,
             directory,
             tenants,
+            last_look: LastLook::default(),
         })
     }
 

@@ -14,6 +14,7 @@ pub mod key;
 pub mod members;
 pub mod message;
 pub mod notification;
+pub mod overview;
 pub mod raw_json;
 pub mod reading;
 pub mod retry;

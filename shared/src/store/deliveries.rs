@@ -5,12 +5,11 @@ mod filter;
 use uuid::Uuid;
 
 use super::db::{Answer, Param, Transaction};
-use super::page::{Page, PageRequest};
+use super::page::{List, Page, PageRequest};
 use super::partitions::CLOCK_SLACK;
 use super::query::Query;
 use super::record::{Change, update};
 use super::rows::{attempt_columns, delivery_columns};
-use super::unreadable::List;
 use super::{Store, StoreError, first_attempt, rows};
 use crate::domain::attempt::Attempt;
 use crate::domain::delivery::{Delivery, DeliveryState, Status, Wait};

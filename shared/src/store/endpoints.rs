@@ -2,9 +2,8 @@
 
 use super::db::{Batch, Kind, Param, Transaction};
 use super::events::{insert_events, version};
-use super::page::{Page, PageRequest};
+use super::page::{List, Page, PageRequest};
 use super::query::Query;
-use super::unreadable::List;
 use super::{Store, StoreError};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event::Event;

@@ -6,10 +6,9 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use super::db::{Answer, Batch, Kind, Param, Transaction};
-use super::page::{Page, PageRequest};
+use super::page::{List, Page, PageRequest};
 use super::query::Query;
 use super::several::Several;
-use super::unreadable::List;
 use super::{Store, StoreError, rows};
 use crate::domain::event::{Event, EventType};
 use crate::domain::id::{EventId, TenantId};

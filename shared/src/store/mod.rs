@@ -26,6 +26,7 @@ pub mod master_key;
 pub mod notification_list;
 pub mod notifications;
 pub mod outage;
+pub mod overview;
 pub mod page;
 mod partitions;
 mod query;

@@ -1,11 +1,10 @@
 //! Lists of notifications.
 
 use super::db::Param;
-use super::page::{Page, PageRequest};
+use super::page::{List, Page, PageRequest};
 use super::query::Query;
 use super::rows::notification_columns;
 use super::several::Several;
-use super::unreadable::List;
 use super::{Store, StoreError, rows};
 use crate::domain::id::{EndpointId, NotificationType, TenantId};
 use crate::domain::notification::Notification;

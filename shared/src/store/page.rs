@@ -3,8 +3,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use uuid::Uuid;
 
-use super::unreadable::Placed;
+use super::db::Row;
+use super::db::row::Value;
 
 /// Items of a page when nobody says how many.
 pub const DEFAULT_LIMIT: u32 = 50;
@@ -79,6 +81,44 @@ impl Cursor {
         let mut bytes = self.micros.to_be_bytes().to_vec();
         bytes.extend_from_slice(self.id.as_bytes());
         URL_SAFE_NO_PAD.encode(bytes)
+    }
+}
+
+/// A list of the API.
+pub(super) struct List {
+    /// What is in it, for the log.
+    pub(super) what: &'static str,
+    pub(super) table: &'static str,
+    /// The column of the time that it is ordered by.
+    pub(super) time: &'static str,
+    /// The columns of the id that it is ordered by within a time.
+    pub(super) id: &'static [&'static str],
+}
+
+/// A row of a list.
+pub(super) struct Placed<T> {
+    /// `None` where it cannot be read.
+    pub(super) item: Option<T>,
+    /// Where it is, which can be read nearly always.
+    pub(super) place: Option<Cursor>,
+}
+
+impl List {
+    /// Where a row is; `None` where even that cannot be read.
+    pub(super) fn place(&self, row: &Row) -> Option<Cursor> {
+        let Some(Value::Int(micros)) = row.value(self.time) else {
+            return None;
+        };
+        let id = self.id.iter().map(|column| match row.value(column)? {
+            Value::Text(text) => Some(text.clone()),
+            Value::Uuid(id) => Some(id.to_string()),
+            Value::Bytes(bytes) => Some(Uuid::from_slice(bytes).ok()?.to_string()),
+            _ => None,
+        });
+        Some(Cursor {
+            micros: *micros,
+            id: id.collect::<Option<Vec<_>>>()?.join(" "),
+        })
     }
 }
 

@@ -5,10 +5,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::db::{Param, Reader};
-use super::page::{Page, PageRequest};
+use super::page::{List, Page, PageRequest};
 use super::query::Query;
 use super::replays::JobCancelled;
-use super::unreadable::List;
 use super::{Store, StoreError};
 use crate::domain::dead_letter::Redriven;
 use crate::domain::id::uuid_v7;

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::db::row::Value;
 use super::db::{Answer, Reader, Row, Transaction};
 use super::leases::hold;
-use super::page::Cursor;
+use super::page::{List, Placed};
 use super::{Store, StoreError};
 use crate::domain::id::DeliveryId;
 use crate::domain::time::Timestamp;
@@ -63,43 +62,6 @@ impl Store {
             Placed { item, place }
         };
         answer.rows.into_iter().map(one).collect()
-    }
-}
-
-/// A list of the API.
-pub(super) struct List {
-    /// What is in it, for the log.
-    pub(super) what: &'static str,
-    pub(super) table: &'static str,
-    /// The column of the time that it is ordered by.
-    pub(super) time: &'static str,
-    /// The columns of the id that it is ordered by within a time.
-    pub(super) id: &'static [&'static str],
-}
-
-/// A row of a list.
-pub(super) struct Placed<T> {
-    /// `None` where it cannot be read.
-    pub(super) item: Option<T>,
-    /// Where it is, which can be read nearly always.
-    pub(super) place: Option<Cursor>,
-}
-
-impl List {
-    fn place(&self, row: &Row) -> Option<Cursor> {
-        let Some(Value::Int(micros)) = row.value(self.time) else {
-            return None;
-        };
-        let id = self.id.iter().map(|column| match row.value(column)? {
-            Value::Text(text) => Some(text.clone()),
-            Value::Uuid(id) => Some(id.to_string()),
-            Value::Bytes(bytes) => Some(Uuid::from_slice(bytes).ok()?.to_string()),
-            _ => None,
-        });
-        Some(Cursor {
-            micros: *micros,
-            id: id.collect::<Option<Vec<_>>>()?.join(" "),
-        })
     }
 }
 

@@ -36,6 +36,7 @@ function watch(page) {
 // Every page, in light and dark, at three widths.
 async function look(browser) {
   const pages = {
+    overview: "/console/overview",
     deliveries: "/console/deliveries",
     filtered: "/console/deliveries?status=failed&type=order.paid",
     nothing: "/console/deliveries?type=no.such",
@@ -92,6 +93,9 @@ async function withoutScript(browser) {
   const page = await context.newPage();
   await page.goto(url + told.link);
   await page.click("button[type=submit]");
+  await page.waitForURL(`${url}/console/overview`);
+  check((await page.textContent(".said")).includes("somebody"), "the disabled endpoint needs somebody");
+  await page.click("nav.rail >> text=Deliveries");
   await page.waitForURL(`${url}/console/deliveries`);
   check((await page.locator(".tools").isVisible()) === false, "tools that need a script are hidden");
   await page.click("#filters summary");
