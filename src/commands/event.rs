@@ -14,7 +14,7 @@ use crate::client::{ApiError, Client};
 use crate::failure::{Done, Failure};
 use crate::flags::word;
 use crate::global::{ClientFlags, Global};
-use crate::output::{self, Output, age, fixed, items, text, wrapped};
+use crate::output::{self, Output, age, fixed, items, text, time, wrapped};
 use crate::when;
 
 /// The API sends something at least every 15 s; after this long without anything the connection is
@@ -115,7 +115,10 @@ async fn list(output: Output, client: &Client, args: &ListArgs) -> Done {
                 fixed("subject"),
                 wrapped("what"),
             ],
-            items(&page).iter().map(row).collect(),
+            items(&page)
+                .iter()
+                .map(|event| row(event, age(event, "time")))
+                .collect(),
         )?;
     }
     Ok(ExitCode::SUCCESS)
@@ -215,7 +218,9 @@ impl Tail {
             return Ok(self.output.line(&event.data)?);
         }
         let event: Value = serde_json::from_str(&event.data)?;
-        Ok(self.output.line(row(&event).join("  "))?)
+        // Each is new when it is printed: when it happened says more than how long ago.
+        let row = row(&event, time(&event, "time"));
+        Ok(self.output.line(row.join("  "))?)
     }
 }
 
@@ -260,9 +265,10 @@ impl Lines {
     }
 }
 
-fn row(event: &Value) -> Vec<String> {
+fn row(event: &Value, when: String) -> Vec<String> {
     let why = [
         "data.delivery.last_error",
+        "data.delivery.reason",
         "data.endpoint.disabled_reason",
         "data.last_error",
         "data.delivery.status",
@@ -271,11 +277,18 @@ fn row(event: &Value) -> Vec<String> {
         .into_iter()
         .map(|path| text(event, path))
         .find(|text| !text.is_empty());
+    let kind = text(event, "type");
+    // The error of an endpoint that answers again is what it had until then.
+    let before = if kind == EventType::EndpointRecovered.as_str() {
+        "before: "
+    } else {
+        ""
+    };
     vec![
-        age(event, "time"),
-        text(event, "type"),
+        when,
+        kind,
         text(event, "subject"),
-        why.unwrap_or_default(),
+        why.map(|why| format!("{before}{why}")).unwrap_or_default(),
     ]
 }
 

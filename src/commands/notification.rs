@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use posthaste_shared::domain::id::{EndpointId, NotificationId, NotificationType, TenantId};
+use posthaste_shared::domain::raw_json::RawJson;
 use posthaste_shared::domain::time::Timestamp;
+use posthaste_shared::domain::view::NotificationView;
 use serde_json::Value;
 
 use crate::client::Client;
@@ -70,12 +72,8 @@ pub(crate) async fn run(global: &Global, args: NotificationArgs) -> Done {
         NotificationCommand::List(args) => list(output, &client, &args).await?,
         NotificationCommand::Show { id, tenant } => {
             let tenant = [("tenant", tenant.map(|tenant| tenant.to_string()))];
-            show(
-                output,
-                &client
-                    .get(&["v1", "notifications", id.as_str()], &tenant)
-                    .await?,
-            )?;
+            let path = ["v1", "notifications", id.as_str()];
+            show(output, client.get(&path, &tenant).await?)?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -121,10 +119,18 @@ async fn list(output: Output, client: &Client, args: &ListArgs) -> Result<(), Fa
     Ok(output.table(&columns, found.iter().map(row).collect())?)
 }
 
-fn show(output: Output, notification: &Value) -> Result<(), Failure> {
+fn show(output: Output, mut view: NotificationView) -> Result<(), Failure> {
     if output.json {
-        return Ok(output.document(notification)?);
+        return Ok(output.document(&view)?);
     }
+    // The payload is shown as its sender wrote it. What lies deeper than our parser goes is taken
+    // out before the rest is read.
+    let payload = view.payload.as_str().to_owned();
+    for deep in [&mut view.recipient, &mut view.overrides] {
+        *deep = None;
+    }
+    view.payload = RawJson::null();
+    let notification = &serde_json::to_value(&view).unwrap_or_default();
     output.facts(&[
         ("notification", text(notification, "id")),
         ("type", text(notification, "type")),
@@ -133,7 +139,7 @@ fn show(output: Output, notification: &Value) -> Result<(), Failure> {
         ("accepted", time(notification, "accepted_at")),
         ("not before", time(notification, "deliver_at")),
         ("expires", time(notification, "expires_at")),
-        ("payload", text(notification, "payload")),
+        ("payload", payload),
     ])?;
     let deliveries = notification
         .get("deliveries")

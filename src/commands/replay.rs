@@ -283,8 +283,13 @@ fn row(replay: &Value) -> Vec<String> {
 
 fn filter(replay: &Value) -> String {
     let members = replay.get("filter").and_then(Value::as_object);
-    let member =
-        |(name, value): (&String, &Value)| format!("{name}={}", value.as_str().unwrap_or_default());
+    let member = |(name, value): (&String, &Value)| {
+        let values = match value {
+            Value::Array(values) => values.iter().map(word).collect::<Vec<_>>().join(","),
+            one => word(one),
+        };
+        format!("{name}={values}")
+    };
     members
         .into_iter()
         .flatten()
@@ -293,10 +298,22 @@ fn filter(replay: &Value) -> String {
         .join(" ")
 }
 
+fn word(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_filter_is_shown_with_all_its_values() {
+        let replay = json!({"filter": {"status": ["failed", "expired"], "status_code": 503}});
+        assert_eq!(filter(&replay), "status=failed,expired status_code=503");
+    }
 
     #[test]
     fn many_and_old_deliveries_are_asked_about() {

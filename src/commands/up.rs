@@ -14,6 +14,7 @@ use posthaste_shared::domain::secret::Secret;
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::demo;
+use crate::connect;
 use crate::ending;
 use crate::failure::{Done, Failure};
 use crate::global::{Global, ServiceFlags};
@@ -49,7 +50,7 @@ pub(crate) async fn run(global: &Global, args: UpArgs) -> Done {
     let mut config = global.start_without(Profile::Up, flags, quiet)?;
     make_data_dir(&config.data_dir)?;
     // Before the store is opened, which refuses another key than its own.
-    config.master_key = Some(master_key(&config)?);
+    config.master_key = Some(master_key(&config).await?);
     let node = Node::open(&config, Schema::Migrate, "up").await?;
     // Before anything answers: whoever waits until this is ready finds the key then.
     let first_key = first_key(&node, &config).await?;
@@ -76,11 +77,18 @@ pub(crate) async fn run(global: &Global, args: UpArgs) -> Done {
             "(it is also in {}, where the commands find it)",
             path.display()
         ))?;
-    } else if path.exists() {
-        output.line(format_args!(
-            "API key: in {}, where the commands find it",
-            path.display()
-        ))?;
+    } else if let Ok(key) = std::fs::read_to_string(&path) {
+        let path = path.display();
+        if is_valid(&node, key.trim()).await {
+            output.line(format_args!(
+                "API key: in {path}, where the commands find it"
+            ))?;
+        } else {
+            output.line(format_args!(
+                "The API key in {path} is not valid any more: `posthaste key create` makes one, \
+                 for POSTHASTE_API_KEY or that file"
+            ))?;
+        }
     }
     sign_in_link(&config, &servers, output).await?;
     let end = {
@@ -160,7 +168,7 @@ fn make_data_dir(dir: &Path) -> Result<(), Failure> {
 }
 
 /// The master key: the configured one, else that in the data directory, else a new one left there.
-fn master_key(config: &Config) -> Result<Secret, Failure> {
+async fn master_key(config: &Config) -> Result<Secret, Failure> {
     if let Some(key) = &config.master_key {
         return Ok(key.clone());
     }
@@ -168,6 +176,7 @@ fn master_key(config: &Config) -> Result<Secret, Failure> {
     match std::fs::read_to_string(&path) {
         Ok(text) => Ok(Secret::new(text.trim())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            refuse_new_key(config, &path).await?;
             let (key, _) = new_key();
             write_private(&path, key.expose())?;
             Ok(key)
@@ -177,6 +186,26 @@ fn master_key(config: &Config) -> Result<Secret, Failure> {
             path.display()
         ))),
     }
+}
+
+/// A store that has secrets has a key already, and a new one would not be it: somebody restored the
+/// database without the file beside it.
+async fn refuse_new_key(config: &Config, path: &Path) -> Result<(), Failure> {
+    let store = connect::store(config).await?;
+    // An error: it has no table for it, or cannot be reached and is waited for later.
+    let has_key = store.needs_master_key().await.unwrap_or(false);
+    store.close().await;
+    if !has_key {
+        return Ok(());
+    }
+    let path = path.display();
+    Err(Failure::new(format!(
+        "the store's secrets are encrypted with a master key, and {path} is not there"
+    ))
+    .hint(
+        "put that file back from the backup of the data directory, or set POSTHASTE_MASTER_KEY to \
+         what was in it",
+    ))
 }
 
 /// Creates the first API key of a store that has none, and leaves it in the data directory.
@@ -207,6 +236,16 @@ async fn first_key(node: &Node, config: &Config) -> Result<Option<Secret>, Failu
     write_private(&config.api_key_path(), key.expose())?;
     node.services.store.insert_key(&info, &hash).await?;
     Ok(Some(key))
+}
+
+/// Whether the key is one of the store's, neither revoked nor expired.
+async fn is_valid(node: &Node, key: &str) -> bool {
+    let found = node.services.store.key_by_hash(&hash_key(key)).await;
+    let now = node.services.clock.now();
+    // What is wrong with the store is in the log.
+    !matches!(found, Ok(found) if found.as_ref().is_none_or(|key| {
+        key.revoked_at.is_some() || key.expires_at.is_some_and(|at| at <= now)
+    }))
 }
 
 /// Writes a file that only this user can read, in place of whatever has its name: an older file

@@ -117,13 +117,19 @@ fn row(frame: &Frame, head: &Head) -> Markup {
     let error = of_delivery
         .and_then(|delivery| delivery.last_error.as_deref())
         .or(head.data.last_error.as_deref());
+    // The error of an endpoint that answers again is what it had until then.
+    let is_past = head.kind == EventType::EndpointRecovered.as_str();
     html! {
         tr id={ "v-" (segment(&head.id)) } data-row {
             td data-label="Time" { (in_list(head.time)) }
             td data-label="Type" { (strange(&head.kind)) }
             td data-label="About" { a.id href=(frame.link(&about)) { (cut(&head.subject)) } }
             td data-label="Tenant" { (strange(&head.tenant)) }
-            td.wide data-label="Error" { @if let Some(error) = error { (cut(error)) } }
+            td.wide data-label="Error" {
+                @if let Some(error) = error {
+                    @if is_past { (cut(&format!("before: {error}"))) } @else { (cut(error)) }
+                }
+            }
         }
     }
 }

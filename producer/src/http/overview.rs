@@ -1,5 +1,5 @@
-//! `/v1/overview` and `/v1/failures`: whether all is well, and if not, what is wrong. From counts
-//! that cost the same however much is stored, taken at most every 5 s in a process.
+//! `/v1/overview` and `/v1/failures`: whether all is well, and if not, what is wrong. What it costs
+//! grows with what is pending, not with what is finished, and is looked at once in 5 s at most.
 
 use std::sync::Arc;
 
@@ -46,8 +46,8 @@ pub struct OverviewQuery {
 
 /// Show whether all is well
 ///
-/// What waits, who works and which endpoints fail: the same cost however much is stored. A key that
-/// is bound to a tenant gets that tenant's endpoints alone.
+/// What waits, who works and which endpoints fail. A key that is bound to a tenant gets that
+/// tenant's endpoints alone.
 #[utoipa::path(
     get, path = "/v1/overview", tag = "operations", operation_id = "overview",
     params(OverviewQuery),

@@ -27,6 +27,12 @@ impl RawJson {
         RawValue::from_string(text).map(Self::new)
     }
 
+    /// `null`.
+    #[must_use]
+    pub fn null() -> Self {
+        Self::new(RawValue::NULL.to_owned())
+    }
+
     /// The value as JSON text.
     ///
     /// # Errors

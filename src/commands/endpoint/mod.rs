@@ -132,10 +132,11 @@ struct SetArgs {
 struct TestArgs {
     /// The id of the endpoint, ep_…, or its uid
     id: EndpointId,
-    /// The test notification's type [default: the wire format's sample]
+    /// The test notification's type; goes with --payload [default: the wire format's sample]
     #[arg(long = "type", value_name = "TYPE", requires = "payload")]
     kind: Option<String>,
-    /// The test notification's payload: JSON, or @FILE [default: the wire format's sample]
+    /// The test notification's payload: JSON, or @FILE; goes with --type [default: the wire
+    /// format's sample]
     #[arg(long, value_name = "JSON", requires = "kind")]
     payload: Option<String>,
     /// The test notification's recipient: JSON, or @FILE

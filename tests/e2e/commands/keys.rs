@@ -1,6 +1,8 @@
 //! API keys, and the master key.
 
-use serde_json::json;
+use std::path::Path;
+
+use serde_json::{Value, json};
 
 use super::id_of;
 use crate::support::cli::{Cli, Said};
@@ -152,4 +154,49 @@ async fn a_process_that_was_not_given_the_new_master_key_ends() {
         .await;
     let id = id["id"].as_str().expect("an id");
     assert_eq!(calls.finished(id, 1).await[0]["status"], "delivered");
+}
+
+/// What `up` keeps in its data directory, and what it says when that is gone or of no use.
+#[tokio::test]
+async fn up_makes_no_second_master_key_and_names_a_key_that_is_revoked() {
+    let place = Place::new(Backend::EmbeddedSqlite).await;
+    let data = place.dir.path().join("data");
+    let data = data.to_str().expect("a path");
+    let arguments = ["up", "--data-dir", data];
+    // Without those that the tests give to all processes.
+    let own = [("POSTHASTE_MASTER_KEY", ""), ("POSTHASTE_ADMIN_KEY", "")];
+    let up = Process::start_with(&place, &arguments, &own).await;
+    up.logs("API key, shown this once").await;
+    let key_file = Path::new(data).join("api-key");
+    let key = std::fs::read_to_string(&key_file).expect("the first key");
+    let as_first = [
+        ("POSTHASTE_MASTER_KEY", ""),
+        ("POSTHASTE_DATA_DIR", data),
+        ("POSTHASTE_API_KEY", key.trim()),
+        ("POSTHASTE_API_URL", &up.url),
+    ];
+    let run = async |arguments: &[&str]| {
+        let said: Said = process::run(&place, arguments, &as_first, None)
+            .await
+            .into();
+        assert_eq!(said.code, 0, "{said:?}");
+        said.out
+    };
+    run(&["endpoint", "add", "--url", "http://127.0.0.1:9/"]).await;
+    let keys: Value = serde_json::from_str(&run(&["key", "list", "--json"]).await).expect("JSON");
+    run(&["key", "create", "--name", "second"]).await;
+    run(&["key", "revoke", id_of(&keys["items"][0])]).await;
+    assert!(up.stop().await.success());
+
+    let up = Process::start_with(&place, &arguments, &own).await;
+    up.logs("is not valid any more").await;
+    assert!(up.stop().await.success());
+
+    // A database that was restored without the file beside it.
+    let file = Path::new(data).join("master-key");
+    std::fs::remove_file(&file).expect("the master key");
+    let said: Said = process::run(&place, &arguments, &own, None).await.into();
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("master-key is not there"), "{said:?}");
+    assert!(!file.exists(), "it made no other");
 }
