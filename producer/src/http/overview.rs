@@ -51,7 +51,7 @@ pub struct OverviewQuery {
 #[utoipa::path(
     get, path = "/v1/overview", tag = "operations", operation_id = "overview",
     params(OverviewQuery),
-    responses((status = 200, description = "How everything is", body = OverviewView))
+    responses((status = 200, description = "How the installation and endpoints are", body = OverviewView))
 )]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
@@ -110,7 +110,7 @@ pub struct FailuresQuery {
 /// Groups of failures, the largest first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FailuresView {
-    /// The groups.
+    /// The groups, the largest first.
     pub items: Vec<FailureGroup>,
 }
 
@@ -120,7 +120,7 @@ pub struct FailuresView {
 #[utoipa::path(
     get, path = "/v1/failures", tag = "deliveries", operation_id = "list_failures",
     params(FailuresQuery),
-    responses((status = 200, description = "The largest groups", body = FailuresView))
+    responses((status = 200, description = "The largest groups of failures", body = FailuresView))
 )]
 pub(super) async fn failures(
     State(api): State<Arc<Api>>,

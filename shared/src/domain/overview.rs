@@ -9,7 +9,7 @@ use super::time::Timestamp;
 /// An endpoint whose circuit breaker is open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FailingEndpoint {
-    /// The endpoint's id.
+    /// The id of the endpoint, `ep_…`.
     pub endpoint_id: EndpointId,
     /// The tenant that owns it.
     pub tenant: TenantId,
