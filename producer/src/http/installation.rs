@@ -43,7 +43,7 @@ pub struct InstallationView {
     pub endpoints_disabled: u64,
 }
 
-/// Whether something answers.
+/// Whether a server answers in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reachable {

@@ -24,7 +24,7 @@ const FAILING: u32 = 20;
 const GROUPS: u32 = 100;
 const DEFAULT_GROUPS: u32 = 20;
 
-/// How everything is.
+/// How the installation and its endpoints are.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct OverviewView {
     /// When this was looked at: up to 5 s ago.
