@@ -15,7 +15,7 @@ use crate::entry::visitor::Visitor;
 use crate::entry::{headers, login};
 use crate::pages::{
     dead_letters, deliveries, delivery, endpoint, endpoints, events, go, keys, notification,
-    notifications, overview,
+    notifications, overview, replays,
 };
 use crate::parts::layout;
 use crate::state::Console;
@@ -95,6 +95,15 @@ fn all() -> Vec<(Route, Handler)> {
             "/console/deliveries/{id}/cancel",
             Needs::Admin,
             post(delivery::cancel),
+        ),
+        page("/console/replays", Needs::Read, get(replays::show)),
+        action("/console/replays", Needs::Admin, post(replays::begin)),
+        page("/console/replays/new", Needs::Admin, get(replays::ask_all)),
+        page("/console/replays/{id}", Needs::Read, get(replays::one)),
+        action(
+            "/console/replays/{id}/cancel",
+            Needs::Admin,
+            post(replays::stop),
         ),
         page(
             "/console/notifications",

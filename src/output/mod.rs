@@ -38,8 +38,15 @@ impl Output {
     /// Text, parts of which may have colours.
     pub(crate) fn show(self, text: &Styled) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
-        writeln!(stdout, "{}", text.0)?;
-        stdout.flush()
+        let written = writeln!(stdout, "{}", text.0).and_then(|()| stdout.flush());
+        // Of the same kind, so that whoever has seen enough (`| head`) is still told from a full
+        // disk.
+        written.map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("standard output cannot be written to: {error}"),
+            )
+        })
     }
 
     /// One JSON document, indented on a terminal's behalf.

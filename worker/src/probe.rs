@@ -148,11 +148,15 @@ fn report(endpoint: &Endpoint, finished: FinishedAttempt) -> Probe {
             // By its name, since it is the receiver's header: `Set-Cookie` may come back to whoever
             // may read endpoints, but not with a session in it.
             let value = if looks_secret(name.as_str()) {
-                REDACTED.into()
+                REDACTED.to_owned()
             } else {
-                String::from_utf8_lossy(value.as_bytes())
+                let text = String::from_utf8_lossy(value.as_bytes());
+                match &finished.request {
+                    Some(request) => request.without_secrets(&text),
+                    None => text.into_owned(),
+                }
             };
-            (name.to_string(), value.into_owned())
+            (name.to_string(), value)
         };
         ProbeResponse {
             status: reply.status,

@@ -22,6 +22,8 @@ pub(crate) const TOKEN: &str = crate::parts::frame::TOKEN;
 pub(crate) struct Form {
     /// Who sent it.
     pub(crate) visitor: Visitor,
+    /// What stands in it.
+    pub(crate) fields: Query,
 }
 
 impl FromRequest<Arc<Console>> for Form {
@@ -38,13 +40,13 @@ impl FromRequest<Arc<Console>> for Form {
             return Err(refused("this form was sent by a page of another site"));
         }
         let fields = fields(Request::from_parts(parts, body)).await;
-        let token = fields.as_ref().and_then(|fields| fields.get(TOKEN));
-        if !token.is_some_and(|token| visitor.made(token)) {
-            return Err(refused(
+        let made_here = |fields: &Query| fields.get(TOKEN).is_some_and(|it| visitor.made(it));
+        match fields.filter(made_here) {
+            Some(fields) => Ok(Self { visitor, fields }),
+            None => Err(refused(
                 "this form is from before you signed in: reload the page and send it again",
-            ));
+            )),
         }
-        Ok(Self { visitor })
     }
 }
 

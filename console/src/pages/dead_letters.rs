@@ -93,6 +93,7 @@ pub(crate) async fn ask_redrive(
         words,
         action: &format!("{PATH}/redrive"),
         label: "Redrive all",
+        count: None,
         back: PATH,
     };
     let body = actions::confirm(&frame, &confirm);

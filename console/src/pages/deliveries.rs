@@ -12,7 +12,7 @@ use posthaste_shared::domain::id::EndpointId;
 use posthaste_shared::domain::view::DeliveryView;
 
 use crate::entry::visitor::Visitor;
-use crate::pages::{ask, operation_query};
+use crate::pages::{ask, operation_query, replays};
 use crate::parts::chip;
 use crate::parts::frame::{Frame, Section};
 use crate::parts::layout::{failed, page};
@@ -58,6 +58,7 @@ pub(crate) async fn show(
             h1 { "Deliveries" }
             (list::chips(PATH, &set))
             (saved(query))
+            @if !found.items.is_empty() { (replays::link(&frame, query, &set)) }
         }
         (list::filter_form(PATH, query, &fields(query)))
         @if found.items.is_empty() {

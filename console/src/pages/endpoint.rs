@@ -223,6 +223,7 @@ pub(crate) async fn ask_disable(
         words,
         action: &format!("{path}/disable"),
         label: "Disable it",
+        count: None,
         back: &path,
     };
     let body = actions::confirm(&frame, &confirm);

@@ -11,6 +11,7 @@ pub(crate) mod keys;
 pub(crate) mod notification;
 pub(crate) mod notifications;
 pub(crate) mod overview;
+pub(crate) mod replays;
 
 use std::time::Duration;
 

@@ -28,7 +28,14 @@ pub(crate) fn confirm(frame: &Frame, ask: &Confirm<'_>) -> Markup {
         div.actions {
             form.action method="post" action=(frame.link(ask.action)) {
                 (token(frame))
-                button.primary type="submit" autofocus { (ask.label) }
+                @if let Some(count) = ask.count {
+                    label for="count" { "To go on, type how many: " b { (count) } }
+                    " "
+                    input #count name="count" inputmode="numeric" autocomplete="off" size="9"
+                        required pattern=(count);
+                    " "
+                }
+                button.primary type="submit" autofocus[ask.count.is_none()] { (ask.label) }
             }
             a.button href=(frame.link(ask.back)) { "Back" }
         }
@@ -45,6 +52,8 @@ pub(crate) struct Confirm<'a> {
     pub(crate) action: &'a str,
     /// What the button says.
     pub(crate) label: &'a str,
+    /// The number that has to be typed, where it concerns many.
+    pub(crate) count: Option<u64>,
     /// Where the way back leads.
     pub(crate) back: &'a str,
 }

@@ -20,6 +20,8 @@ pub(crate) enum Section {
     Notifications,
     /// Endpoints, and one of them.
     Endpoints,
+    /// What is or was sent again, all that matched a filter.
+    Replays,
     /// What Posthaste reported.
     Events,
     /// What nobody could read.
@@ -44,6 +46,7 @@ impl Section {
             ),
             (Self::Endpoints, "/console/endpoints", "Endpoints", "e"),
             (Self::Events, "/console/events", "Events", "v"),
+            (Self::Replays, "/console/replays", "Replays", "r"),
         ];
         // They belong to no tenant.
         if frame.may_manage && !frame.is_bound {
@@ -87,7 +90,7 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// A path of the console with the tenant that is looked at.
+    /// A path of the console with the tenant that is looked at. One that has a query has it there.
     pub(crate) fn link(&self, path: &str) -> String {
         self.link_with(path, &Query::default())
     }
@@ -95,7 +98,9 @@ impl Frame {
     /// The same with more in its query.
     pub(crate) fn link_with(&self, path: &str, query: &Query) -> String {
         match (&self.tenant, self.is_bound) {
-            (Some(tenant), false) => format!("{path}{}", query.with("tenant", tenant)),
+            (Some(tenant), false) if !path.contains('?') => {
+                format!("{path}{}", query.with("tenant", tenant))
+            }
             _ => format!("{path}{query}"),
         }
     }

@@ -231,8 +231,8 @@ const KEYS: [(&str, &str); 11] = [
     ("/", "go to an id"),
     ("f", "filters"),
     (
-        "g then o d n e v l k",
-        "overview, deliveries, notifications, endpoints, events, dead letters, keys",
+        "g then o d n e v r l k",
+        "overview, deliveries, notifications, endpoints, events, replays, dead letters, keys",
     ),
     ("j k", "next and previous row"),
     ("Enter", "open the row"),

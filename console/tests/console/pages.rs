@@ -24,6 +24,7 @@ async fn every_page_in_every_state_is_html_without_code_or_style() {
         "/console/notifications",
         "/console/endpoints",
         "/console/events",
+        "/console/replays",
         "/console/dead-letters",
         "/console/keys",
     ];
@@ -60,6 +61,14 @@ async fn every_page_in_every_state_is_html_without_code_or_style() {
     let now = api.clock.now();
     api.store.report_health(&[opened], None, now).await.unwrap();
     paths.extend(lists.map(str::to_owned));
+    let all = json!({ "type": "order.paid", "status": ["failed", "expired"] });
+    let begun = api.call("POST", "/v1/deliveries/replay", all).await;
+    paths.push(format!(
+        "/console/replays/{}",
+        begun.body["id"].as_str().unwrap()
+    ));
+    paths.push("/console/replays/new?status=failed".to_owned());
+    paths.push("/console/replays/new?status=failed&type=no.such&tenant=acme".to_owned());
     let odd = "%22%3E%3Cscript%3Ealert(1)%3C/script%3E";
     paths.extend([
         "/console/deliveries?status=failed,expired&hold=breaker&window=all&tenant=acme".to_owned(),
@@ -80,6 +89,9 @@ async fn every_page_in_every_state_is_html_without_code_or_style() {
         ("/console/deliveries?cursor=x".to_owned(), 422),
         (format!("/console/deliveries?tenant={odd}"), 422),
         (format!("/console/go?id={odd}"), 404),
+        ("/console/replays/new?window=all".to_owned(), 422),
+        ("/console/replays/new?status=pending".to_owned(), 422),
+        ("/console/replays/nothing".to_owned(), 404),
         (format!("/console/{odd}"), 404),
         ("/console/deliveries/nothing".to_owned(), 404),
     ];
@@ -266,4 +278,63 @@ async fn the_overview_says_what_needs_somebody() {
         assert!(page.html.contains(part), "{part}: {}", page.html);
     }
     assert!(!page.html.contains("Work queue"), "{}", page.html);
+}
+
+#[tokio::test]
+async fn all_that_match_are_sent_again_as_a_job_that_can_be_stopped() {
+    let api = start(Mode::On).await;
+    let endpoint = api.endpoint("acme").await;
+    for at in 0..3 {
+        let now = api.clock.now();
+        let reason = FailureReason::Rejected;
+        let state = DeliveryState::Failed { at: now, reason };
+        crate::things::recorded_at(&api, "acme", &format!("n-{at}"), state, &endpoint, "no").await;
+    }
+    let browser = Browser::with(&api, &[Scope::Admin], None).await;
+    let list = browser
+        .get("/console/deliveries?status=failed&tenant=acme")
+        .await;
+    let link = "/console/replays/new?status=failed&amp;tenant=acme";
+    assert!(list.html.contains(link), "{}", list.html);
+    let asked = browser
+        .get("/console/replays/new?status=failed&tenant=acme")
+        .await;
+    check("the question", &asked);
+    assert!(
+        asked.html.contains("Send 3 deliveries again?"),
+        "{}",
+        asked.html
+    );
+    // What is asked about is what is sent: the window does not move with the clock.
+    let action = asked
+        .html
+        .split("action=\"/console/replays?")
+        .nth(1)
+        .expect("the form");
+    let action = action.split('"').next().unwrap().replace("&amp;", "&");
+    assert!(
+        action.contains("since=") && action.contains("tenant=acme"),
+        "{action}"
+    );
+    let begun = browser.act(&format!("/console/replays?{action}")).await;
+    assert_eq!(begun.status, 303, "{}", begun.html);
+    let path = begun.location().to_owned();
+    let page = browser.get(&path).await;
+    check("the job", &page);
+    for part in ["running", "0 of 3", "tenant acme"] {
+        assert!(page.html.contains(part), "{part}: {}", page.html);
+    }
+    let id = path.split(['/', '?']).nth(3).unwrap();
+    let stopped = browser.act(&format!("/console/replays/{id}/cancel")).await;
+    assert_eq!(stopped.status, 303, "{}", stopped.html);
+    let page = browser.get(&path).await;
+    assert!(
+        page.html.contains("cancelled") && !page.html.contains("Stop"),
+        "{}",
+        page.html
+    );
+    // Whoever only looks is not even asked.
+    let reader = Browser::with(&api, &[Scope::Read], None).await;
+    let list = reader.get("/console/deliveries?status=failed").await;
+    assert!(!list.html.contains("Replay all"), "{}", list.html);
 }

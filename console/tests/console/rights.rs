@@ -40,12 +40,16 @@ fn about(route: &Route) -> About {
         | "/console/notifications"
         | "/console/endpoints"
         | "/console/events"
+        | "/console/replays"
+        | "/console/replays/new"
         | "/console/logout" => About::Lists,
         "/console/go"
         | "/console/deliveries/{id}"
         | "/console/deliveries/{id}/retry"
         | "/console/deliveries/{id}/cancel"
         | "/console/notifications/{tenant}/{id}"
+        | "/console/replays/{id}"
+        | "/console/replays/{id}/cancel"
         | "/console/endpoints/{id}"
         | "/console/endpoints/{id}/test"
         | "/console/endpoints/{id}/enable"
@@ -105,10 +109,20 @@ async fn path(api: &TestApi, route: &Route, at: usize) -> String {
     } else {
         delivery.clone()
     };
+    let id = if route.path.starts_with("/console/replays/{id}") {
+        let all = serde_json::json!({ "tenant": "acme", "status": "failed" });
+        let begun = api.call("POST", "/v1/deliveries/replay", all).await;
+        begun.body["id"].as_str().expect("a replay").to_owned()
+    } else {
+        id
+    };
     let path = match route.path {
         "/console/go" => format!("/console/go?id={delivery}"),
         "/console/notifications/{tenant}/{id}" => format!("/console/notifications/acme/{name}"),
         "/console/{*path}" => "/console/nothing".to_owned(),
+        "/console/replays" | "/console/replays/new" if route.needs == Needs::Admin => {
+            format!("{}?status=failed&window=all", route.path)
+        }
         "/console/assets/{hash}/{name}" => "/console/assets/0/console.css".to_owned(),
         other => other.replace("{id}", &id),
     };

@@ -39,6 +39,7 @@ pub use state::{Api, ApiParts, ApiSettings};
 pub mod operations {
     pub use super::dead_letters::{look as dead_letters, move_back as redrive};
     pub use super::deliveries::operations as deliveries;
+    pub use super::deliveries::replay as replays;
     pub use super::endpoints::operations as endpoints;
     pub use super::events::{EventQuery, list_page as events};
     pub use super::keys::list_all as keys;
@@ -66,4 +67,6 @@ pub mod body {
     pub use super::request::page::PageView;
     pub use super::sign_in::ConsoleLink;
     pub use super::wire_format_list::WireFormatsView;
+    pub use posthaste_shared::store::deliveries::DeliveryFilter;
+    pub use posthaste_shared::store::replays::{Replay, ReplayState};
 }

@@ -51,7 +51,11 @@ pub struct OverviewQuery {
 #[utoipa::path(
     get, path = "/v1/overview", tag = "operations", operation_id = "overview",
     params(OverviewQuery),
-    responses((status = 200, description = "How the installation and endpoints are", body = OverviewView))
+    responses((
+        status = 200,
+        description = "How the installation and endpoints are",
+        body = OverviewView,
+    ))
 )]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,

@@ -315,6 +315,10 @@ impl Store {
         const READ: &str = "-- ping\nSELECT 1";
         const WRITE: &str = "-- ping.write
             UPDATE versions SET value = value WHERE name = 'oldest_program'";
+        if self.driver.disk_was_full() {
+            let full = std::io::Error::new(std::io::ErrorKind::StorageFull, "its disk is full");
+            return Err(StoreError::Unavailable(sqlx::Error::Io(full)));
+        }
         let ping = async {
             // Only where the last write was refused: whoever looks every second should not write
             // every second.

@@ -52,6 +52,8 @@ async function look(browser) {
     strange: `/console/endpoints/${things.strange}`,
     disable: `/console/endpoints/${things.endpoint}/disable`,
     events: "/console/events",
+    replays: "/console/replays",
+    again: "/console/replays/new?status=failed&window=all",
     letters: "/console/dead-letters",
     keys: "/console/keys",
     unknown: "/console/no-such-page",
@@ -104,6 +106,11 @@ async function withoutScript(browser) {
   await page.waitForURL(/status=failed/);
   const rows = await page.locator("tr[data-row]").count();
   check(rows === 3, `three failed: ${rows}`);
+  await page.click("text=Replay all that match");
+  await page.waitForURL(/replays\/new\?status=failed/);
+  check((await page.textContent("h1")) === "Send 3 deliveries again?", "it asks how many");
+  await page.click("text=Back");
+  await page.waitForURL(/deliveries\?status=failed/);
   await page.click("tr[data-row] td a >> nth=0");
   await page.waitForURL(/\/console\/deliveries\//);
   await page.goto(`${url}/console/deliveries/${things.parked}`);

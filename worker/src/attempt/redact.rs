@@ -27,6 +27,17 @@ const HALVED: usize = 16;
 /// base64 of base64.
 const WIDEST: usize = 16;
 
+/// What stands between the parts of a header's value: of cookies, parameters and JSON.
+const SEPARATORS: &[char] = &[' ', ',', ';', '=', '"', '{', '}', ':', '&'];
+/// The shortest part of a header's value that is taken for a secret by itself, in bytes.
+const SHORTEST_PART: usize = 10;
+
+/// Whether a part of a header's value looks like a secret and not like a word.
+fn is_random(part: &str) -> bool {
+    let has = |kind: fn(&u8) -> bool| part.bytes().any(|byte| kind(&byte));
+    part.len() >= SHORTEST_PART && has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic)
+}
+
 /// The secrets of one request.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Secrets(Vec<String>);
@@ -39,10 +50,21 @@ impl Secrets {
         }
     }
 
-    /// The value of a header: as a whole, without the scheme before it, and what Basic
-    /// authentication has in it.
+    /// A signing secret, with and without its prefix (`whsec_`).
+    pub(crate) fn add_signing(&mut self, secret: &str) {
+        self.add(secret);
+        if let Some((_, key)) = secret.split_once('_') {
+            self.add(key);
+        }
+    }
+
+    /// The value of a header: as a whole, without the scheme before it, what Basic authentication
+    /// has in it, and what stands between separators, as a session does in a cookie.
     pub(crate) fn add_header(&mut self, value: &str) {
         self.add(value);
+        for part in value.split(SEPARATORS).filter(|part| is_random(part)) {
+            self.add(part);
+        }
         let Some((scheme, rest)) = value.split_once(' ') else {
             return;
         };
@@ -259,6 +281,27 @@ mod tests {
         }
         let harmless = "{\"error\":\"no such order: kR7\",\"at\":\"2026-11-28T10:00:00Z\"}";
         assert_eq!(secrets.redact(harmless, ALL), harmless);
+    }
+
+    #[test]
+    fn a_secret_within_a_header_is_taken_out_by_itself() {
+        for header in [
+            "theme=dark; lang=en-GB; consent=yes; sid=Q8sd7Fh2Kp5W",
+            "Custom user=\"anna\", realm=\"example\", key=\"Q8sd7Fh2Kp5W\"",
+            "client=shop-frontend;secret=Q8sd7Fh2Kp5W",
+            "{\"client\":\"shop-frontend\",\"secret\":\"Q8sd7Fh2Kp5W\"}",
+        ] {
+            let secrets = of_header(header);
+            let shown = secrets.redact("your session is Q8sd7Fh2Kp5W, anna of shop", ALL);
+            assert_eq!(
+                shown, "your session is [redacted], anna of shop",
+                "{header}"
+            );
+        }
+        let mut signing = Secrets::default();
+        signing.add_signing("whsec_KCkqMfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+        let shown = signing.redact("key KCkqMfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw is wrong", ALL);
+        assert_eq!(shown, "key [redacted] is wrong");
     }
 
     #[test]

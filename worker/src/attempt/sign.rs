@@ -135,7 +135,12 @@ pub fn sign(
         .chain(fixed)
         .chain(added)
         .chain(proof);
-    SignedRequest::new(Method::POST, url, headers, rendered.body)
+    let mut request = SignedRequest::new(Method::POST, url, headers, rendered.body)?;
+    // It was not sent; a receiver has it all the same, and may say which one it checked with.
+    for signing in &subject.endpoint.confidential.secrets {
+        request.secrets.add_signing(signing.secret.expose());
+    }
+    Ok(request)
 }
 
 /// The request that goes out before a delivery's own.

@@ -2,7 +2,7 @@
 
 pub(super) mod explain;
 pub mod operations;
-pub(super) mod replay;
+pub mod replay;
 
 use std::sync::Arc;
 

@@ -64,6 +64,23 @@ pub struct DeliveryQuery {
     pub cursor: Option<String>,
 }
 
+impl From<DeliveryQuery> for DeliveryFilter {
+    fn from(query: DeliveryQuery) -> Self {
+        Self {
+            tenant: query.tenant,
+            status: query.status,
+            reason: query.reason,
+            status_code: query.status_code,
+            hold: query.hold,
+            endpoint_id: query.endpoint_id,
+            notification_id: query.notification_id,
+            kind: query.kind,
+            since: query.since,
+            until: query.until,
+        }
+    }
+}
+
 /// Lists deliveries, the newest first.
 ///
 /// # Errors
@@ -74,22 +91,13 @@ pub async fn list(
     query: DeliveryQuery,
 ) -> Result<PageView<DeliveryView>, Problem> {
     caller.must(Scope::Read)?;
-    let tenant = caller.tenant(query.tenant.as_ref())?;
-    let filter = DeliveryFilter {
-        endpoint_id: name::ids(api, caller, tenant.as_ref(), query.endpoint_id).await?,
-        tenant,
-        status: query.status,
-        reason: query.reason,
-        status_code: query.status_code,
-        hold: query.hold,
-        notification_id: query.notification_id,
-        kind: query.kind,
-        since: query.since,
-        until: query.until,
-    };
+    let (limit, cursor) = (query.limit, query.cursor.clone());
+    let mut filter = DeliveryFilter::from(query);
+    filter.tenant = caller.tenant(filter.tenant.as_ref())?;
+    filter.endpoint_id = name::ids(api, caller, filter.tenant.as_ref(), filter.endpoint_id).await?;
     page::list(
-        query.limit,
-        query.cursor.as_deref(),
+        limit,
+        cursor.as_deref(),
         async |page| api.store.deliveries(&filter, &page).await,
         |delivery| DeliveryView::from(&delivery),
     )

@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 use posthaste_shared::domain::delivery::Status;
+use posthaste_shared::domain::key::Scope;
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::store::deliveries::DeliveryFilter;
 use posthaste_shared::store::replays::{JobCancelled, Matching, Replay};
@@ -95,26 +96,11 @@ pub(in crate::http) async fn start(
     Params(query): Params<StartQuery>,
     JsonBytes(body): JsonBytes,
 ) -> Result<Response, Problem> {
-    let mut filter: DeliveryFilter = parse(&body)?;
-    check(&filter)?;
-    filter.tenant = caller.tenant(filter.tenant.as_ref())?;
-    filter.endpoint_id =
-        name::ids(&api, &caller, filter.tenant.as_ref(), filter.endpoint_id).await?;
-    let now = api.clock.now();
+    let filter: DeliveryFilter = parse(&body)?;
     if query.dry_run {
-        let Matching {
-            count,
-            oldest,
-            newest,
-        } = api.store.matching_deliveries(&filter, now).await?;
-        return Ok(Json(ReplayPreview {
-            matched: count,
-            oldest,
-            newest,
-        })
-        .into_response());
+        return Ok(Json(preview(&api, &caller, filter).await?).into_response());
     }
-    let replay = api.store.create_replay(&filter, now).await?;
+    let replay = begin(&api, &caller, filter).await?;
     let location = format!("/v1/replays/{}", replay.id);
     Ok((
         StatusCode::ACCEPTED,
@@ -124,16 +110,62 @@ pub(in crate::http) async fn start(
         .into_response())
 }
 
+/// Says what a replay with this filter would look at.
+///
+/// # Errors
+/// The caller may not manage or is bound to another tenant; the filter is wrong; the store failed.
+pub async fn preview(
+    api: &Api,
+    caller: &Caller,
+    filter: DeliveryFilter,
+) -> Result<ReplayPreview, Problem> {
+    let filter = checked(api, caller, filter).await?;
+    let Matching {
+        count,
+        oldest,
+        newest,
+    } = api
+        .store
+        .matching_deliveries(&filter, api.clock.now())
+        .await?;
+    Ok(ReplayPreview {
+        matched: count,
+        oldest,
+        newest,
+    })
+}
+
+/// Begins a replay of all deliveries that match the filter.
+///
+/// # Errors
+/// As [`preview`].
+pub async fn begin(api: &Api, caller: &Caller, filter: DeliveryFilter) -> Result<Replay, Problem> {
+    let filter = checked(api, caller, filter).await?;
+    Ok(api.store.create_replay(&filter, api.clock.now()).await?)
+}
+
+async fn checked(
+    api: &Api,
+    caller: &Caller,
+    mut filter: DeliveryFilter,
+) -> Result<DeliveryFilter, Problem> {
+    caller.must(Scope::Admin)?;
+    check(&filter)?;
+    filter.tenant = caller.tenant(filter.tenant.as_ref())?;
+    filter.endpoint_id = name::ids(api, caller, filter.tenant.as_ref(), filter.endpoint_id).await?;
+    Ok(filter)
+}
+
 /// Which page of a list of jobs.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(in crate::http) struct JobsQuery {
+pub struct JobsQuery {
     /// The most items, 1 to 500. Default 50.
     #[param(minimum = 1, maximum = 500)]
-    pub(in crate::http) limit: Option<u32>,
+    pub limit: Option<u32>,
     /// The `next_cursor` of the page before.
-    pub(in crate::http) cursor: Option<String>,
+    pub cursor: Option<String>,
 }
 
 /// List replays, the newest first
@@ -147,6 +179,19 @@ pub(in crate::http) async fn list(
     Reader(caller): Reader,
     Params(query): Params<JobsQuery>,
 ) -> Result<Json<PageView<Replay>>, Problem> {
+    list_page(&api, &caller, query).await.map(Json)
+}
+
+/// Lists replays, the newest first: those of the key's tenant, where it is bound to one.
+///
+/// # Errors
+/// The caller may not read; the query is wrong; the store failed.
+pub async fn list_page(
+    api: &Api,
+    caller: &Caller,
+    query: JobsQuery,
+) -> Result<PageView<Replay>, Problem> {
+    caller.must(Scope::Read)?;
     page::list(
         query.limit,
         query.cursor.as_deref(),
@@ -154,7 +199,6 @@ pub(in crate::http) async fn list(
         |replay| replay,
     )
     .await
-    .map(Json)
 }
 
 /// Show how far a replay is
@@ -168,7 +212,7 @@ pub(in crate::http) async fn show(
     Reader(caller): Reader,
     Id(id): Id<Uuid>,
 ) -> Result<Json<Replay>, Problem> {
-    seen(&api, &caller, id).await.map(Json)
+    find(&api, &caller, id).await.map(Json)
 }
 
 /// Cancel a running replay
@@ -185,9 +229,19 @@ pub(in crate::http) async fn cancel(
     Admin(caller): Admin,
     Id(id): Id<Uuid>,
 ) -> Result<Json<Replay>, Problem> {
-    seen(&api, &caller, id).await?;
+    stop(&api, &caller, id).await.map(Json)
+}
+
+/// Cancels a running replay.
+///
+/// # Errors
+/// The caller may not manage; there is no such replay for this caller, or it is not running; the
+/// store failed.
+pub async fn stop(api: &Api, caller: &Caller, id: Uuid) -> Result<Replay, Problem> {
+    caller.must(Scope::Admin)?;
+    find(api, caller, id).await?;
     match api.store.cancel_replay(id, api.clock.now()).await? {
-        JobCancelled::Done => seen(&api, &caller, id).await.map(Json),
+        JobCancelled::Done => find(api, caller, id).await,
         JobCancelled::NotRunning => Err(Problem::new(
             Code::WrongState,
             "the replay is finished already, or was cancelled before",
@@ -195,9 +249,13 @@ pub(in crate::http) async fn cancel(
     }
 }
 
-/// A replay that exists for this caller: a key that is bound to a tenant starts replays of that
-/// tenant alone, and sees no others.
-async fn seen(api: &Api, caller: &Caller, id: Uuid) -> Result<Replay, Problem> {
+/// Shows how far a replay is. A key that is bound to a tenant starts replays of that tenant alone,
+/// and sees no others.
+///
+/// # Errors
+/// The caller may not read; there is no such replay for this caller; the store failed.
+pub async fn find(api: &Api, caller: &Caller, id: Uuid) -> Result<Replay, Problem> {
+    caller.must(Scope::Read)?;
     let replay = api.store.replay(id).await?;
     let seen = replay.filter(|replay| {
         caller.bound_to().is_none() || replay.filter.tenant.as_ref() == caller.bound_to()

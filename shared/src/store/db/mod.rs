@@ -54,6 +54,8 @@ pub(super) trait Driver: Send + Sync {
     fn needed_version(&self) -> i64;
     /// Whether the last write was refused for something that reading does not show.
     fn writes_are_refused(&self) -> bool;
+    /// Whether the disk was found full within the last seconds.
+    fn disk_was_full(&self) -> bool;
     async fn server_time(&self) -> Result<Timestamp, StoreError>;
     /// Why there was no connection in time, as far as that can be found out soon.
     async fn no_connection(&self) -> sqlx::Error {

@@ -207,6 +207,10 @@ impl Driver for PostgresDriver {
         self.writes.are_refused()
     }
 
+    fn disk_was_full(&self) -> bool {
+        self.writes.found_full()
+    }
+
     async fn server_time(&self) -> Result<Timestamp, StoreError> {
         const SQL: &str =
             "-- server.time\nSELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";

@@ -235,6 +235,10 @@ impl Driver for SqliteDriver {
         self.writes.are_refused()
     }
 
+    fn disk_was_full(&self) -> bool {
+        self.writes.found_full()
+    }
+
     async fn server_time(&self) -> Result<Timestamp, StoreError> {
         const SQL: &str =
             "-- server.time\nSELECT CAST(round(unixepoch('subsec') * 1000000.0) AS INTEGER)";

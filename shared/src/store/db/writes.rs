@@ -18,7 +18,13 @@ struct State {
     refused_at: Option<Instant>,
     /// Whether none went through since.
     refused: bool,
+    /// When the disk was last found full.
+    full_at: Option<Instant>,
 }
+
+/// How long a disk that was found full is said to be: a small write may still find room where the
+/// next larger one does not.
+const FULL_FOR: Duration = Duration::from_secs(10);
 
 impl Writes {
     /// Takes note of a step of a write that does not yet say that the write is through.
@@ -27,7 +33,11 @@ impl Writes {
             && is_refusal(error)
         {
             let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            (state.refused_at, state.refused) = (Some(Instant::now()), true);
+            let now = Some(Instant::now());
+            (state.refused_at, state.refused) = (now, true);
+            if is_full(error) {
+                state.full_at = now;
+            }
         }
         result
     }
@@ -49,12 +59,27 @@ impl Writes {
             .refused
     }
 
+    /// Whether the disk was found full a moment ago.
+    pub(super) fn found_full(&self) -> bool {
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.full_at.is_some_and(|at| at.elapsed() < FULL_FOR)
+    }
+
     /// Whether a connection of this age is older than the last refusal: what the server's settings
     /// were when it was opened goes on counting for it, such as that everything is read-only.
     pub(super) fn has_outlived(&self, age: Duration) -> bool {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.refused_at.is_some_and(|at| at.elapsed() < age)
     }
+}
+
+/// Whether this says that the disk is full.
+fn is_full(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| match code.len() {
+        5 => code == "53100",
+        _ => code.parse::<u32>().is_ok_and(|code| code & 0xff == 13),
+    })
 }
 
 /// Whether this says that nothing can be written, while reading may go well.
