@@ -44,8 +44,12 @@ pub(crate) async fn show(
         @if found.items.is_empty() {
             div.empty {
                 p { "Nothing was sent again yet." }
-                p { "Filter the deliveries by what they have in common, and replay all that match." }
-                p { a href=(frame.link("/console/deliveries?status=failed")) { "Failed deliveries" } }
+                p {
+                    "Filter the deliveries by what they have in common, and replay all that match."
+                }
+                p {
+                    a href=(frame.link("/console/deliveries?status=failed")) { "Failed deliveries" }
+                }
             }
         } @else {
             (table(&frame, &found.items))
