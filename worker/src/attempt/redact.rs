@@ -31,6 +31,11 @@ const WIDEST: usize = 16;
 const SEPARATORS: &[char] = &[' ', ',', ';', '=', '"', '{', '}', ':', '&'];
 /// The shortest part of a header's value that is taken for a secret by itself, in bytes.
 const SHORTEST_PART: usize = 10;
+/// The most such parts of one request: each is looked for in every answer.
+const MOST_PARTS: usize = 32;
+/// A secret of more bytes is followed no further than one of so many, where it begins before the
+/// cut and goes on behind it in an encoding.
+const FOLLOWED: usize = 1024;
 
 /// Whether a part of a header's value looks like a secret and not like a word.
 fn is_random(part: &str) -> bool {
@@ -40,13 +45,17 @@ fn is_random(part: &str) -> bool {
 
 /// The secrets of one request.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Secrets(Vec<String>);
+pub(crate) struct Secrets {
+    all: Vec<String>,
+    /// How many of them are parts of headers' values.
+    parts: usize,
+}
 
 impl Secrets {
     /// Adds a secret; one of fewer than 6 bytes is left out, because it would match ordinary text.
     pub(crate) fn add(&mut self, secret: &str) {
         if secret.len() >= SHORTEST {
-            self.0.push(secret.to_owned());
+            self.all.push(secret.to_owned());
         }
     }
 
@@ -62,8 +71,11 @@ impl Secrets {
     /// has in it, and what stands between separators, as a session does in a cookie.
     pub(crate) fn add_header(&mut self, value: &str) {
         self.add(value);
-        for part in value.split(SEPARATORS).filter(|part| is_random(part)) {
+        let room = MOST_PARTS - self.parts;
+        let parts = value.split(SEPARATORS).filter(|part| is_random(part));
+        for part in parts.take(room) {
             self.add(part);
+            self.parts += 1;
         }
         let Some((scheme, rest)) = value.split_once(' ') else {
             return;
@@ -87,8 +99,9 @@ impl Secrets {
     /// The first `most` bytes of the text, without the secrets in them. One that goes on behind
     /// them is taken out as well: nothing of it is left.
     pub(crate) fn redact(&self, text: &str, most: usize) -> String {
-        let longest = self.0.iter().map(String::len).max().unwrap_or(0);
-        let looked = most.saturating_add(longest.saturating_mul(WIDEST));
+        let longest = self.all.iter().map(String::len).max().unwrap_or(0);
+        let behind = longest + longest.min(FOLLOWED) * WIDEST;
+        let looked = most.saturating_add(behind);
         let mut redacted = String::with_capacity(text.len().min(most));
         let mut at = 0;
         for found in self.found(&text[..text.floor_char_boundary(looked)]) {
@@ -105,13 +118,13 @@ impl Secrets {
 
     /// Where secrets are, in order and apart from each other.
     fn found(&self, text: &str) -> Vec<Range<usize>> {
-        if self.0.is_empty() || text.len() < SHORTEST {
+        if self.all.is_empty() || text.len() < SHORTEST {
             return Vec::new();
         }
         let escaped = Plain::of(text);
         let encoded = escaped.letters();
         let mut all = Vec::new();
-        for secret in &self.0 {
+        for secret in &self.all {
             let plain = Plain::of(secret);
             let pattern = plain.bytes();
             if pattern.len() >= HALVED {
@@ -302,6 +315,20 @@ mod tests {
         signing.add_signing("whsec_KCkqMfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
         let shown = signing.redact("key KCkqMfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw is wrong", ALL);
         assert_eq!(shown, "key [redacted] is wrong");
+    }
+
+    #[test]
+    fn what_a_header_costs_is_bounded() {
+        let many: String = (0..1_000).map(|at| format!("part{at:08};")).collect();
+        let secrets = of_header(&many);
+        assert!(secrets.all.len() <= MOST_PARTS + 2, "{}", secrets.all.len());
+        // Each place of the text is looked at once, however often the secret's half is there.
+        let secrets = of_header(&"a".repeat(8_000));
+        let mut found = Vec::new();
+        let text = Plain::of(&"a".repeat(100_000));
+        text.find_part(&[b'a'; 8_000], 4_000, &mut found);
+        assert!(found.len() <= 2 * 100_000 / 4_000, "{}", found.len());
+        assert_eq!(secrets.redact(&"a".repeat(100_000), 4_096), REDACTED);
     }
 
     #[test]

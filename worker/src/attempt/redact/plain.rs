@@ -49,7 +49,11 @@ impl Plain {
 
     /// Adds where the pattern is.
     pub(super) fn find(&self, pattern: &[u8], found: &mut Vec<Range<usize>>) {
-        self.each(pattern, |at| found.push(self.place(at..at + pattern.len())));
+        self.each(pattern, |at| {
+            let end = at + pattern.len();
+            found.push(self.place(at..end));
+            end
+        });
     }
 
     /// Adds where the pattern is, or its first or last `least` bytes and what goes on from them.
@@ -60,6 +64,7 @@ impl Plain {
             let rest = self.bytes[at..].iter().zip(pattern);
             let length = rest.take_while(|(one, other)| one == other).count();
             found.push(self.place(at..at + length));
+            at + length
         });
         self.each(last, |at| {
             let ahead = self.bytes[..at].iter().rev().zip(before.iter().rev());
@@ -68,14 +73,17 @@ impl Plain {
             // A space before it is not the secret's, whatever stood before it in the header.
             let start = (at - length..at).find(blank).unwrap_or(at);
             found.push(self.place(start..at + least));
+            at + least
         });
     }
 
-    fn each(&self, pattern: &[u8], mut take: impl FnMut(usize)) {
+    /// Calls `take` for each place of the pattern; it answers from where to look on, so that no
+    /// byte is taken twice.
+    fn each(&self, pattern: &[u8], mut take: impl FnMut(usize) -> usize) {
+        let finder = memchr::memmem::Finder::new(pattern);
         let mut at = 0;
-        while let Some(next) = memchr::memmem::find(&self.bytes[at..], pattern) {
-            take(at + next);
-            at += next + 1;
+        while let Some(next) = finder.find(&self.bytes[at..]) {
+            at = take(at + next);
         }
     }
 
