@@ -1,9 +1,10 @@
 //! Flags: the words that some take, and problems of the API in terms of flags. The API names
 //! members; whoever typed flags wants to hear of flags.
 
+use std::ops::{Bound, RangeBounds};
 use std::time::Duration;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValuesParser, StringValueParser, TypedValueParser};
 
 use crate::output::short;
 
@@ -15,6 +16,24 @@ pub(crate) fn word<T: Clone + Send + Sync + 'static>(
     // The words are checked first, so the second error is only for a word that `parse` lacks.
     PossibleValuesParser::new(words)
         .try_map(move |word| parse(&word).ok_or_else(|| format!("{word} is not known")))
+}
+
+/// Parses a flag that takes a whole number; its error says which ones.
+pub(crate) fn whole<T>(range: impl RangeBounds<u64>) -> impl TypedValueParser<Value = T>
+where
+    T: TryFrom<u64> + Clone + Send + Sync + 'static,
+{
+    let bounds = (range.start_bound().cloned(), range.end_bound().cloned());
+    let words = match bounds {
+        (Bound::Included(least), Bound::Included(most)) => format!("from {least} to {most}"),
+        (Bound::Included(least), _) => format!("of {least} or more"),
+        _ => "of 0 or more".to_owned(),
+    };
+    StringValueParser::new().try_map(move |text| {
+        let number = text.parse().ok().filter(|number| bounds.contains(number));
+        let number = number.and_then(|number| T::try_from(number).ok());
+        number.ok_or_else(|| format!("it must be a whole number {words}"))
+    })
 }
 
 /// Members of the API and the flags that set them, where they are not called the same.

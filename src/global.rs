@@ -104,6 +104,12 @@ impl ClientFlags {
                     path.display()
                 ))
             })?;
+            if key.trim().is_empty() {
+                return Err(Failure::wrong_use(format!(
+                    "--api-key-file: {} is empty",
+                    path.display()
+                )));
+            }
             flags.push(("api_key", key.trim().to_owned()));
         }
         Ok(flags)

@@ -148,6 +148,11 @@ impl EgressPolicy {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(Refusal::Credentials);
         }
+        if url.port() == Some(0) {
+            return Err(Refusal::InvalidUrl(
+                "nothing can listen on port 0".to_owned(),
+            ));
+        }
         match url.host() {
             None => Err(Refusal::InvalidUrl("it has no host".to_owned())),
             Some(Host::Ipv4(address)) => self.check_address(None, IpAddr::V4(address)),

@@ -40,7 +40,7 @@ enum DeadCommand {
     /// List dead letters, the oldest first
     List {
         /// The most dead letters to list, 1 to 1000
-        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        #[arg(long, default_value_t = 50, value_parser = crate::flags::whole::<u32>(1..=1000))]
         limit: u32,
     },
     /// Show one dead letter with the beginning of its body
@@ -84,7 +84,7 @@ enum RedrivesCommand {
     /// List redrives, the newest first
     List {
         /// The most redrives to list, 1 to 500
-        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
+        #[arg(long, default_value_t = 50, value_parser = crate::flags::whole::<u32>(1..=500))]
         limit: u32,
     },
     /// Show how far a redrive is

@@ -78,7 +78,7 @@ struct ListArgs {
     #[arg(long, value_name = "TIME", value_parser = when::past)]
     since: Option<Timestamp>,
     /// The most events to list, 1 to 500
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
+    #[arg(long, default_value_t = 50, value_parser = crate::flags::whole::<u32>(1..=500))]
     limit: u32,
 }
 

@@ -60,7 +60,7 @@ struct ListArgs {
     #[arg(long, value_name = "TIME", value_parser = when::past)]
     until: Option<Timestamp>,
     /// The most notifications to list
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 50, value_parser = crate::flags::whole::<u32>(1..))]
     limit: u32,
 }
 

@@ -73,7 +73,7 @@ enum ReplayCommand {
     /// List replays, the newest first
     List {
         /// The most replays to list, 1 to 500
-        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
+        #[arg(long, default_value_t = 50, value_parser = crate::flags::whole::<u32>(1..=500))]
         limit: u32,
     },
     /// Show how far a replay is

@@ -142,6 +142,17 @@ async fn sending_says_when_nobody_subscribes() {
         "{said:?}"
     );
     let lost = said.out.trim().to_owned();
+    let lines = "{\"type\":\"a.b\",\"payload\":1}\n{\"type\":\"a.b\",\"payload\":2}\n\
+        {\"type\":\"a.c\",\"payload\":3}\n";
+    let of_file = cli.run_with(&["send", "-"], &[], Some(lines)).await;
+    assert!(
+        of_file.code == 0
+            && of_file
+                .err
+                .contains("no endpoint subscribes to a.b (2 notifications)")
+            && of_file.err.contains("no endpoint subscribes to a.c,"),
+        "{of_file:?}"
+    );
     let unmatched = eventually("the unmatched notification", async || {
         let page = cli
             .json(&[

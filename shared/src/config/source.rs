@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::ConfigError;
@@ -133,6 +134,10 @@ fn from_flag(inputs: &Inputs, setting: &Setting) -> Option<Raw> {
 
 /// The flag of a setting: in the commands that have it, it is plain whose it is.
 fn flag(key: &str) -> String {
+    // A key on a command line is in the list of processes, so the flag names a file.
+    if key == "api_key" {
+        return "api-key-file".to_owned();
+    }
     key.trim_start_matches("worker_").replace('_', "-")
 }
 
@@ -159,7 +164,12 @@ fn from_environment(inputs: &Inputs, setting: &Setting) -> Result<Option<Raw>, C
         })),
         (None, Some(path)) => {
             let path = PathBuf::from(path);
-            let text = read_value(&path).map_err(|source| ConfigError::ValueFile {
+            let text = if setting.secret {
+                read_secret(&path)
+            } else {
+                read_value(&path)
+            };
+            let text = text.map_err(|source| ConfigError::ValueFile {
                 variable: file_variable.clone(),
                 path: path.clone(),
                 source,
@@ -187,6 +197,16 @@ pub(super) fn read_value(path: &Path) -> std::io::Result<String> {
     // Editors and `echo` end a file with a line break, and nobody means it to be part of a key.
     // Other spaces may be.
     Ok(text.trim_end_matches(['\n', '\r']).to_owned())
+}
+
+/// As [`read_value`]. An empty file is an error: a secret that was lost is not one that nobody set.
+pub(super) fn read_secret(path: &Path) -> std::io::Result<String> {
+    let text = read_value(path)?;
+    if text.trim().is_empty() {
+        let problem = "it is empty: put its content back, or delete it";
+        return Err(std::io::Error::new(ErrorKind::InvalidData, problem));
+    }
+    Ok(text)
 }
 
 fn read_file(inputs: &Inputs) -> Result<BTreeMap<&'static str, Raw>, ConfigError> {

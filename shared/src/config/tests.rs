@@ -133,6 +133,26 @@ fn a_value_may_come_from_a_file() {
 }
 
 #[test]
+fn an_empty_file_of_a_secret_is_not_taken_for_none() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), MASTER_KEY_FILE, "\n");
+    let path = directory.path().join(MASTER_KEY_FILE);
+    for variable in ["POSTHASTE_MASTER_KEY_FILE", "POSTHASTE_DATA_DIR"] {
+        let value = match variable {
+            "POSTHASTE_DATA_DIR" => directory.path(),
+            _ => &path,
+        };
+        let inputs = inputs(&[(variable, value.to_str().unwrap())]);
+        let error = Config::load(Profile::Tool, &inputs).unwrap_err();
+        let text = crate::error::chain(&error);
+        assert!(
+            text.contains(path.to_str().unwrap()) && text.contains("it is empty"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn what_up_left_in_the_data_directory_is_found() {
     let directory = tempfile::tempdir().unwrap();
     write(

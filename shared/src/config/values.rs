@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::settings::{self, Kind};
-use super::source::{Raw, Source, read_value};
+use super::source::{Raw, Source, read_secret};
 use super::value::{InvalidValue, parse_bytes, parse_duration, show_bytes, show_seconds};
 use super::{ConfigError, DATABASE_FILE};
 use crate::domain::secret::Secret;
@@ -39,7 +39,7 @@ impl Values {
             return Ok(());
         }
         let source = Source::DataDirectory(path.to_owned());
-        match read_value(path) {
+        match read_secret(path) {
             Ok(text) => drop(self.0.insert(key, Raw { text, source })),
             // Belongs to another user: whoever needs the value hears that it is missing.
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {}

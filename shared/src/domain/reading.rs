@@ -1,7 +1,11 @@
 //! What serde says of a value that it cannot read, for people: what the value must be in JSON's
 //! words, not in Rust's.
 
+mod objects;
+
 use std::borrow::Cow;
+
+pub use objects::Objects;
 
 /// A rule for a member, such as `must be a number, not "5"`, from serde's message, with or without
 /// its position.
@@ -46,15 +50,16 @@ pub fn problem(message: &str) -> String {
     }
 }
 
-/// The path of the member that the message is about. serde names a missing member in its message
-/// alone, not in the path, which is `.` for the whole.
+/// The path of the member that the message is about. serde names one that is missing or there twice
+/// in its message alone, not in the path, which is `.` for the whole.
 #[must_use]
 pub fn member(path: &str, message: &str) -> String {
     let path = if path == "." { "" } else { path };
-    let missing = message
-        .strip_prefix("missing field `")
+    let named = ["missing field `", "duplicate field `"]
+        .iter()
+        .find_map(|words| message.strip_prefix(words))
         .and_then(|rest| rest.split_once('`'));
-    match missing {
+    match named {
         Some((name, _)) if path.is_empty() => name.to_owned(),
         Some((name, _)) => format!("{path}.{name}"),
         None => path.to_owned(),

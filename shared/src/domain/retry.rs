@@ -22,7 +22,7 @@ pub const MAX_RETRIES: u32 = 100;
 /// A kind of failure that may be retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 pub enum RetryOn {
-    /// Any status from 500 to 599.
+    /// Any status of 500 or more: some load balancers send statuses above 599.
     #[serde(rename = "5xx")]
     ServerError,
     /// 408 Request Timeout: the server gave up waiting for the request.
@@ -60,7 +60,7 @@ impl RetryOn {
             408 => Some(Self::RequestTimeout),
             425 => Some(Self::TooEarly),
             429 => Some(Self::TooManyRequests),
-            500..=599 => Some(Self::ServerError),
+            500.. => Some(Self::ServerError),
             _ => None,
         }
     }

@@ -287,8 +287,8 @@ impl Metrics {
             broker_resubscriptions: counters(
                 "posthaste_broker_resubscriptions_total",
                 "Subscriptions to the work queue renewed on an open connection: forgotten, \
-                 because RabbitMQ did \
-                 not know the consumer any more, or as a precaution",
+                 because RabbitMQ did not know the consumer any more or kept its messages from it, \
+                 or as a precaution",
                 &["reason"],
             ),
             queue_messages: gauges(

@@ -31,7 +31,7 @@ pub(crate) struct BenchArgs {
     pub(super) scenario: Scenario,
     /// How many notifications are enqueued, 1 to 10,000,000 [default: 20000; with a rate: as many
     /// as fit in the duration]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    #[arg(long, value_name = "N", value_parser = crate::flags::whole::<u32>(1..=10_000_000))]
     pub(super) messages: Option<u32>,
     /// Notifications enqueued per second, by a schedule that is fixed beforehand, 0.1 to 1000000
     /// [default: 500 in steady, sick-neighbours and outage; otherwise as fast as possible]
@@ -49,26 +49,26 @@ pub(crate) struct BenchArgs {
     pub(super) arrivals: Option<Arrivals>,
     /// Endpoints that notifications go to in turn, 1 to 10,000, the sick ones included [default:
     /// 100; 1 in backlog and limits; 10 in parked; 11 in behind-slow]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", value_parser = crate::flags::whole::<u32>(1..=10_000))]
     pub(super) endpoints: Option<u32>,
     /// Tenants that the endpoints belong to in turn, 1 to 10,000
     #[arg(long, value_name = "N", default_value_t = 1,
-          value_parser = clap::value_parser!(u32).range(1..=10_000))]
+          value_parser = crate::flags::whole::<u32>(1..=10_000))]
     pub(super) tenants: u32,
     /// Size of each payload, 32 to 1,000,000 bytes
     #[arg(long, value_name = "BYTES", default_value_t = 1_000,
-          value_parser = clap::value_parser!(u32).range(32..=1_000_000))]
+          value_parser = crate::flags::whole::<u32>(32..=1_000_000))]
     pub(super) payload: u32,
     /// Worker processes, 1 to 64 [default: 1; 3 in limits]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    #[arg(long, value_name = "N", value_parser = crate::flags::whole::<u32>(1..=64))]
     pub(super) workers: Option<u32>,
     /// The endpoints' `max_in_flight` [default: Posthaste's own]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = crate::flags::whole::<u32>(1..))]
     pub(super) max_in_flight: Option<u32>,
     /// How often everything is repeated, 1 to 100, each time from the beginning; prints minimum,
     /// median and maximum
     #[arg(long, value_name = "N", default_value_t = 1,
-          value_parser = clap::value_parser!(u32).range(1..=100))]
+          value_parser = crate::flags::whole::<u32>(1..=100))]
     pub(super) runs: u32,
     /// Where the order of endpoints and the payloads come from: the same number, the same load
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
@@ -90,7 +90,7 @@ pub(crate) struct BenchArgs {
     /// sick-neighbours: percent of the notifications that go to them, 0 to 99 [default: their share
     /// of the endpoints]
     #[arg(long, value_name = "PERCENT", help_heading = "Options of one scenario",
-          value_parser = clap::value_parser!(u8).range(0..=99))]
+          value_parser = crate::flags::whole::<u8>(0..=99))]
     pub(super) sick_share: Option<u8>,
     /// sick-neighbours: they belong to a tenant of their own
     #[arg(long, help_heading = "Options of one scenario")]
@@ -106,7 +106,7 @@ pub(crate) struct BenchArgs {
     /// behind-slow: notifications for the other endpoints, enqueued after all of the slow one's
     /// [default: 1000]
     #[arg(long, value_name = "N", help_heading = "Options of one scenario",
-          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+          value_parser = crate::flags::whole::<u32>(1..=1_000_000))]
     pub(super) behind: Option<u32>,
     /// outage: how long the receiver is down, in the middle [default: a third of the duration]
     #[arg(long, value_name = "DURATION", help_heading = "Options of one scenario",
@@ -114,19 +114,19 @@ pub(crate) struct BenchArgs {
     pub(super) outage: Option<Duration>,
     /// accept: notifications in each request, 1 to 1000 [default: 1]
     #[arg(long, value_name = "N", help_heading = "Options of one scenario",
-          value_parser = clap::value_parser!(u32).range(1..=1_000))]
+          value_parser = crate::flags::whole::<u32>(1..=1_000))]
     pub(super) batch: Option<u32>,
     /// accept: requests that are open at the same time, 1 to 512 [default: 64]
     #[arg(long, value_name = "N", help_heading = "Options of one scenario",
-          value_parser = clap::value_parser!(u32).range(1..=512))]
+          value_parser = crate::flags::whole::<u32>(1..=512))]
     pub(super) connections: Option<u32>,
     /// limits: the endpoint's `rate_limit_per_second`, 1 to 10000 [default: 50]
     #[arg(long, value_name = "PER_SECOND", help_heading = "Options of one scenario",
-          value_parser = clap::value_parser!(u32).range(1..=10_000))]
+          value_parser = crate::flags::whole::<u32>(1..=10_000))]
     pub(super) limit: Option<u32>,
     /// parked: deliveries that wait for dead endpoints before the load begins [default: 10000]
     #[arg(long, value_name = "N", help_heading = "Options of one scenario",
-          value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+          value_parser = crate::flags::whole::<u32>(1..=10_000_000))]
     pub(super) parked: Option<u32>,
     /// parked: whether their endpoints are disabled or refuse connections [default: disabled]
     #[arg(

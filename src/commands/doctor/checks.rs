@@ -156,49 +156,81 @@ async fn secrets(config: &Config, store: &Store) -> Check {
     if let Err(error) = store.check_master_key().await {
         return Check::fail("secrets", chain(&error), remedy);
     }
-    let page = PageRequest {
+    let found = match all_endpoints(store).await {
+        Ok(found) => found,
+        Err(error) => return Check::fail("secrets", chain(&error), remedy),
+    };
+    if config.master_key.is_none() {
+        return if has_secrets(store).await {
+            let problem =
+                "there is no master key, and the store has secrets that are encrypted with one";
+            Check::fail("secrets", problem, remedy)
+        } else {
+            Check::warn(
+                "secrets",
+                "there is no master key, and no endpoint's secret is stored yet",
+                "set POSTHASTE_MASTER_KEY (`openssl rand -base64 32`), the same for every process",
+            )
+        };
+    }
+    let detail = match found.readable.len() {
+        1 => "1 endpoint can be read".to_owned(),
+        count => format!("{count} endpoints can be read"),
+    };
+    if found.unreadable > 0 {
+        let detail = format!("{detail}; {} cannot", found.unreadable);
+        let remedy = "see the log for their ids. A row that another master key wrote is read again \
+                      with POSTHASTE_MASTER_KEY_PREVIOUS; one of a newer version, after the \
+                      upgrade; any other, delete it and create the endpoint again";
+        return Check::fail("secrets", detail, remedy);
+    }
+    let may_be_called = |endpoint: &&Endpoint| {
+        let called = wire::of(endpoint.wire_format).called_urls(endpoint);
+        let own = endpoint.wire_format.has_url().then_some(&endpoint.url);
+        own.into_iter()
+            .chain(called.iter().map(|(_, url)| url))
+            .all(|url| config.egress.check_url(url).is_ok())
+    };
+    let refused = found.readable.len() - found.readable.iter().filter(may_be_called).count();
+    if refused == 0 {
+        return Check::ok("secrets", detail);
+    }
+    let remedy = format!(
+        "{}; `up` allows more by default than `api` and `worker`",
+        opened(&config.egress)
+    );
+    Check::warn(
+        "egress",
+        format!("{detail}; {refused} of them may not be called under this policy"),
+        remedy,
+    )
+}
+
+struct AllEndpoints {
+    readable: Vec<Endpoint>,
+    unreadable: u64,
+}
+
+async fn all_endpoints(store: &Store) -> Result<AllEndpoints, StoreError> {
+    let (enabled, disabled) = store.endpoint_counts().await?;
+    let mut readable = Vec::new();
+    let mut page = PageRequest {
         limit: 500,
         cursor: None,
     };
-    match store.endpoints(&EndpointFilter::default(), &page).await {
-        Err(error) => Check::fail("secrets", chain(&error), remedy),
-        Ok(_) if config.master_key.is_none() && has_secrets(store).await => Check::fail(
-            "secrets",
-            "there is no master key, and the store has secrets that are encrypted with one",
-            remedy,
-        ),
-        Ok(_) if config.master_key.is_none() => Check::warn(
-            "secrets",
-            "there is no master key, and no endpoint's secret is stored yet",
-            "set POSTHASTE_MASTER_KEY (`openssl rand -base64 32`), the same for every process",
-        ),
-        Ok(found) => {
-            let may_be_called = |endpoint: &&Endpoint| {
-                let called = wire::of(endpoint.wire_format).called_urls(endpoint);
-                let own = endpoint.wire_format.has_url().then_some(&endpoint.url);
-                own.into_iter()
-                    .chain(called.iter().map(|(_, url)| url))
-                    .all(|url| config.egress.check_url(url).is_ok())
-            };
-            let refused = found.items.len() - found.items.iter().filter(may_be_called).count();
-            let detail = match found.items.len() {
-                1 => "1 endpoint can be read".to_owned(),
-                count => format!("{count} endpoints can be read"),
-            };
-            if refused == 0 {
-                return Check::ok("secrets", detail);
-            }
-            let remedy = format!(
-                "{}; `up` allows more by default than `api` and `worker`",
-                opened(&config.egress)
-            );
-            Check::warn(
-                "egress",
-                format!("{detail}; {refused} of them may not be called under this policy"),
-                remedy,
-            )
+    loop {
+        let found = store.endpoints(&EndpointFilter::default(), &page).await?;
+        readable.extend(found.items);
+        page.cursor = found.next_cursor;
+        if page.cursor.is_none() {
+            break;
         }
     }
+    let unreadable = (enabled + disabled).saturating_sub(readable.len() as u64);
+    Ok(AllEndpoints {
+        readable,
+        unreadable,
+    })
 }
 
 /// Whether something is encrypted in the store; an error of the store shows in the other checks.

@@ -67,7 +67,7 @@ pub(crate) struct ListenArgs {
     )]
     format: Format,
     /// HTTP status of the answers, 200 to 599
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u16).range(200..=599))]
+    #[arg(long, default_value_t = 200, value_parser = crate::flags::whole::<u16>(200..=599))]
     status: u16,
     /// Fail the first N requests (with --status if that is a failure, else 503) and take those
     /// after them
@@ -97,7 +97,7 @@ pub(crate) struct ListenArgs {
         long,
         value_name = "N",
         requires = "consent",
-        value_parser = clap::value_parser!(u32).range(1..)
+        value_parser = crate::flags::whole::<u32>(1..)
     )]
     consent_rate: Option<u32>,
     /// Print counts once a second instead of requests

@@ -10,11 +10,11 @@ use posthaste_shared::backoff::Reconnect;
 use posthaste_shared::clock::{Clock as _, SystemClock};
 use posthaste_shared::domain::id::NotificationId;
 use posthaste_shared::domain::notification::NotificationDraft;
-use posthaste_shared::domain::reading;
+use posthaste_shared::domain::reading::{self, Objects};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::audience;
+use super::audience::Audience;
 use super::lines::{Line, Lines, count};
 use super::target::{Answer, Item, Target};
 use crate::client::ApiError;
@@ -37,6 +37,7 @@ pub(super) struct Sender {
     /// Whether somebody who was never there is waited for.
     patient: bool,
     quiet: bool,
+    audience: Audience,
     bar: ProgressBar,
     accepted: u64,
     rejected: u64,
@@ -69,6 +70,7 @@ impl Sender {
             max_wait: max_wait.unwrap_or(MAX_WAIT),
             patient: max_wait.is_some(),
             quiet,
+            audience: Audience::default(),
             bar: ProgressBar::hidden(),
             accepted: 0,
             rejected: 0,
@@ -95,17 +97,14 @@ impl Sender {
     pub(super) async fn one(&mut self, draft: NotificationDraft) -> Result<(), Failure> {
         // The id is chosen here, so that a try whose answer got lost can be repeated.
         let draft = named(draft);
-        self.batch(vec![Item {
-            line: 0,
-            draft: draft.clone(),
-        }])
-        .await?;
-        if let (Target::Api(client), true) = (&self.target, self.accepted > 0 && !self.quiet)
-            && let Some(warning) = audience::warning(client, &draft).await
-        {
-            self.tell(&warning)?;
-        }
-        Ok(())
+        self.batch(vec![Item { line: 0, draft }]).await?;
+        self.warn()
+    }
+
+    /// Says which of the accepted ones nobody gets.
+    fn warn(&self) -> Result<(), Failure> {
+        let warnings = self.audience.warnings();
+        warnings.iter().try_for_each(|warning| self.tell(warning))
     }
 
     /// Sends every line of a file.
@@ -132,6 +131,7 @@ impl Sender {
         };
         all?;
         self.bar.finish_and_clear();
+        self.warn()?;
         if self.rejected > 0 {
             return self.tell(&format!(
                 "accepted {}, refused {}",
@@ -251,10 +251,10 @@ impl Sender {
             }
             Err(error) => return Err(error.into()),
         };
-        self.settle(items, answers)
+        self.settle(items, answers).await
     }
 
-    fn settle(&mut self, items: Vec<Item>, answers: Vec<Answer>) -> Result<Settled, Failure> {
+    async fn settle(&mut self, items: Vec<Item>, answers: Vec<Answer>) -> Result<Settled, Failure> {
         let mut settled = Settled::default();
         let mut page = String::new();
         for (item, answer) in items.into_iter().zip(answers) {
@@ -265,6 +265,9 @@ impl Sender {
                 } => {
                     self.accepted += 1;
                     self.bar.inc(1);
+                    if let (Target::Api(client), false) = (&self.target, self.quiet) {
+                        self.audience.add(client, &item.draft).await;
+                    }
                     let _ = writeln!(page, "{}", self.show(&item, &accepted_at, deduplicated));
                 }
                 Answer::Rejected { code, why } => {
@@ -372,7 +375,7 @@ fn read(line: Line) -> Result<(NotificationDraft, usize), String> {
     let mut reader = serde_json::Deserializer::from_slice(&text);
     // What serde says of the position counts within the line, so only the column is of use.
     let column = |said: String| said.replace(" at line 1 column ", " at column ");
-    let draft: NotificationDraft = serde_path_to_error::deserialize(&mut reader)
+    let draft: NotificationDraft = serde_path_to_error::deserialize(Objects(&mut reader))
         .map_err(|error| column(reading::sentence(&error.path().to_string(), error.inner())))?;
     // A second object on the line would be lost without a word.
     reader.end().map_err(|error| column(error.to_string()))?;

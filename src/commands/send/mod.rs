@@ -65,7 +65,7 @@ pub(crate) struct SendArgs {
         long,
         value_name = "N",
         default_value_t = 500,
-        value_parser = clap::value_parser!(u16).range(1..=1000)
+        value_parser = crate::flags::whole::<u16>(1..=1000)
     )]
     batch: u16,
     /// W3C trace context that the notifications belong to [default: the variable TRACEPARENT, if it

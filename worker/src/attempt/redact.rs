@@ -7,10 +7,13 @@
 //!    UTF-16.
 //! 2. **Encoded.** Letters and digits alone are looked through for the secret in hex, base32 and
 //!    base64, also in the midst of a longer text, and for base64 of base64.
-//! 3. **Cut.** A secret of 16 bytes or more is found by one half of it, and taken out as far as it
+//! 3. **Wrapped.** What may be base64, or a list of the numbers of bytes, is decoded and looked
+//!    through in the same way ([`wrapped`]): base64 of escaped text, of hex, or three times over.
+//! 4. **Cut.** A secret of 16 bytes or more is found by one half of it, and taken out as far as it
 //!    goes.
 
 mod plain;
+mod wrapped;
 
 use std::ops::Range;
 
@@ -33,6 +36,8 @@ const SEPARATORS: &[char] = &[' ', ',', ';', '=', '"', '{', '}', ':', '&'];
 const SHORTEST_PART: usize = 10;
 /// The most such parts of one request: each is looked for in every answer.
 const MOST_PARTS: usize = 32;
+/// How many wrappings more are undone within one.
+const WRAPPINGS: usize = 2;
 /// A secret of more bytes is followed no further than one of so many, where it begins before the
 /// cut and goes on behind it in an encoding.
 const FOLLOWED: usize = 1024;
@@ -118,6 +123,39 @@ impl Secrets {
 
     /// Where secrets are, in order and apart from each other.
     fn found(&self, text: &str) -> Vec<Range<usize>> {
+        let mut all = self.written(text);
+        for wrapped in wrapped::all(text) {
+            if wrapped
+                .readings
+                .iter()
+                .any(|text| self.is_within(text, WRAPPINGS))
+            {
+                all.push(wrapped.place);
+            }
+        }
+        all.sort_unstable_by_key(|range| (range.start, range.end));
+        let mut apart: Vec<Range<usize>> = Vec::new();
+        for range in all {
+            match apart.last_mut() {
+                Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+                _ => apart.push(range),
+            }
+        }
+        apart
+    }
+
+    /// Whether a secret is in a text that was decoded, or in what it wraps in its turn.
+    fn is_within(&self, text: &str, deeper: usize) -> bool {
+        let wraps = |wrapped: wrapped::Wrapped| {
+            // What was wrapped as a whole begins where the text does.
+            let first = wrapped.readings.first();
+            first.is_some_and(|text| self.is_within(text, deeper - 1))
+        };
+        !self.written(text).is_empty() || (deeper > 0 && wrapped::all(text).into_iter().any(wraps))
+    }
+
+    /// Where secrets are written, in any order.
+    fn written(&self, text: &str) -> Vec<Range<usize>> {
         if self.all.is_empty() || text.len() < SHORTEST {
             return Vec::new();
         }
@@ -136,15 +174,7 @@ impl Secrets {
                 encoded.find(&pattern, &mut all);
             }
         }
-        all.sort_unstable_by_key(|range| (range.start, range.end));
-        let mut apart: Vec<Range<usize>> = Vec::new();
-        for range in all {
-            match apart.last_mut() {
-                Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
-                _ => apart.push(range),
-            }
-        }
-        apart
+        all
     }
 }
 
@@ -258,6 +288,7 @@ mod tests {
             .replace('&', "\\u0026");
         let base64 = STANDARD.encode(token);
         for echo in [
+            STANDARD.encode(&php),
             php,
             go,
             serde_json::Value::from(in_json.clone()).to_string(),
@@ -280,6 +311,19 @@ mod tests {
             STANDARD.encode(format!("x{base64}")),
             data_encoding::BASE32.encode(token.as_bytes()),
             data_encoding::BASE32.encode(format!("key={token}").as_bytes()),
+            STANDARD.encode(STANDARD.encode(&base64)),
+            STANDARD.encode(percent("")),
+            STANDARD.encode(hex::encode(token)),
+            format!("x{}", STANDARD.encode(hex::encode_upper(token))),
+            URL_SAFE_NO_PAD.encode(format!("{{\"sent\":{json}}}")),
+            hex::encode(&base64),
+            each(|byte| format!("{byte},")),
+            format!("[{}]", each(|byte| format!("{byte}, "))),
+            each(|byte| format!("\\{byte:03o}")),
+            each(|byte| format!("\\u{{{byte:x}}}")),
+            each(|byte| format!("&#{byte}")),
+            each(|byte| format!("&#x{byte:x};")),
+            html.replace("&amp;", "&amp").replace("&lt;", "&lt"),
             token.to_uppercase(),
             token.to_lowercase(),
             token[..token.len() - 2].to_owned(),

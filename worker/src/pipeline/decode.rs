@@ -4,7 +4,7 @@ use posthaste_shared::broker::{DeadReason, Incoming, Message};
 use posthaste_shared::domain::event::check_type;
 use posthaste_shared::domain::id::{NotificationId, TenantId, uuid_v7};
 use posthaste_shared::domain::notification::{Acceptance, Notification, NotificationDraft};
-use posthaste_shared::domain::reading;
+use posthaste_shared::domain::reading::{self, Objects};
 use posthaste_shared::domain::time::Timestamp;
 
 /// Bounds on the messages that a worker takes; what exceeds one goes to the dead-letter queue.
@@ -69,7 +69,7 @@ pub fn decode(incoming: &Incoming, limits: Limits, now: Timestamp) -> Decoded {
 fn read(message: &Message, now: Timestamp) -> Result<Decoded, String> {
     let mut reader = serde_json::Deserializer::from_slice(&message.body);
     let draft: NotificationDraft =
-        serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        serde_path_to_error::deserialize(Objects(&mut reader)).map_err(|error| {
             let path = error.path().to_string();
             format!(
                 "not a notification: {}",

@@ -8,7 +8,7 @@ use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::hops::{self, Hops};
 use posthaste_shared::domain::notification::Notification;
 use posthaste_shared::domain::raw_json::RawJson;
-use posthaste_shared::domain::reading;
+use posthaste_shared::domain::reading::{self, Objects};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::de::value::MapDeserializer;
@@ -73,7 +73,7 @@ fn read_settings<T: DeserializeOwned>(
         .filter(|(name, _)| wanted(name))
         .map(|(name, value)| (name.as_str(), value));
     let reader: MapDeserializer<'_, _, serde_json::Error> = MapDeserializer::new(members);
-    serde_path_to_error::deserialize(reader).map_err(|error| refused("settings", &error))
+    serde_path_to_error::deserialize(Objects(reader)).map_err(|error| refused("settings", &error))
 }
 
 /// What is wrong with the settings that all wire formats have.
@@ -224,7 +224,7 @@ where
 /// The member and what is wrong with it.
 pub fn read<T: DeserializeOwned>(member: &str, json: &RawJson) -> Result<T, RenderError> {
     let mut reader = serde_json::Deserializer::from_str(json.as_str());
-    serde_path_to_error::deserialize(&mut reader).map_err(|error| refused(member, &error))
+    serde_path_to_error::deserialize(Objects(&mut reader)).map_err(|error| refused(member, &error))
 }
 
 /// `serde_json` says where in the text; that is of no use to somebody who sent it in something

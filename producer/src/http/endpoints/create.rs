@@ -7,7 +7,7 @@ use posthaste_shared::domain::endpoint::{
     Confidential, DEFAULT_MAX_IN_FLIGHT, DEFAULT_TIMEOUT_MS, Endpoint, SigningSecret,
 };
 use posthaste_shared::domain::id::{EndpointId, TenantId};
-use posthaste_shared::domain::reading;
+use posthaste_shared::domain::reading::{self, Objects};
 use posthaste_shared::domain::retry::RetryPolicy;
 use posthaste_shared::domain::secret::Secret;
 use posthaste_shared::domain::time::Timestamp;
@@ -212,7 +212,7 @@ fn merged<T: Serialize + DeserializeOwned + Default>(
             value => drop(whole.insert(name, value)),
         }
     }
-    serde_path_to_error::deserialize(Value::Object(whole)).map_err(|error| {
+    serde_path_to_error::deserialize(Objects(Value::Object(whole))).map_err(|error| {
         let message = error.inner().to_string();
         let path = match reading::member(&error.path().to_string(), &message).as_str() {
             "" => field.to_owned(),

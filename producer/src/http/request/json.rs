@@ -1,6 +1,6 @@
 //! Reading JSON with answers that help: where the syntax is wrong (400), or which member is (422).
 
-use posthaste_shared::domain::reading;
+use posthaste_shared::domain::reading::{self, Objects};
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
@@ -12,14 +12,10 @@ use crate::http::problem::{Code, FieldProblem, Problem};
 /// # Errors
 /// `invalid_json` with line and column, or `invalid` with the member.
 pub(in crate::http) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    // serde would take an array for a struct, its items for the members in order.
-    if bytes.trim_ascii_start().first() == Some(&b'[') {
-        return Err(Problem::fields(
-            Code::Invalid,
-            vec![FieldProblem::new("", "must be a JSON object, not an array")],
-        ));
-    }
-    serde_json::from_slice(bytes).map_err(|error| explain::<T>(bytes, &error))
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    T::deserialize(Objects(&mut reader))
+        .and_then(|read| reader.end().map(|()| read))
+        .map_err(|error| explain::<T>(bytes, &error))
 }
 
 /// Reads `bytes` as `T`, or as `T::default()` when there are none or they are `null`.
@@ -48,7 +44,7 @@ pub(in crate::http) fn explain<T: DeserializeOwned>(
         Category::Data => {
             // Keeping the path costs time, so only what is wrong already is read with it.
             let mut reader = serde_json::Deserializer::from_slice(bytes);
-            let path = match serde_path_to_error::deserialize::<_, T>(&mut reader) {
+            let path = match serde_path_to_error::deserialize::<_, T>(Objects(&mut reader)) {
                 // Not to be expected of a text that failed before; then the body as a whole is
                 // named.
                 Ok(_) => String::new(),

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection::{Link, Session};
 use super::inbox::Inbox;
 use super::open::{Open, Order, STOP_TIMEOUT};
-use super::standing::{LOOK_EVERY, SETTLE, Sight, Standing, Verdict, judge};
+use super::standing::{CAME_BACK, LOOK_EVERY, SETTLE, Sight, Standing, Verdict, judge};
 use super::topology::Names;
 use crate::backoff::Reconnect;
 use crate::broker::{Acker, BrokerError, Consumer, Incoming, Tag};
@@ -71,6 +71,15 @@ struct Channels {
     last_message: Instant,
     /// When to look at the queue, if no message comes.
     next_look: Instant,
+    /// The last renewal as a precaution, until a message comes.
+    renewed: Option<Renewed>,
+}
+
+/// A renewal of a subscription that the queue counted.
+struct Renewed {
+    at: Instant,
+    /// The queue had messages, and this consumer room for them.
+    passed_over: bool,
 }
 
 impl AmqpConsumer {
@@ -222,8 +231,11 @@ impl Attendant {
                 },
                 incoming = channels.open.next() => match incoming {
                     Ok(incoming) => {
-                        channels.heard();
+                        let came_back = channels.heard(&incoming);
                         incoming.into_iter().for_each(|message| self.inbox.push(message));
+                        if came_back {
+                            self.was_deaf();
+                        }
                     }
                     Err(error) => break Left::Lost(error),
                 },
@@ -290,21 +302,34 @@ impl Attendant {
             counted = channels.open.counts().await?.consumers;
             forgotten = counted > queue.consumers;
         }
-        let why = if forgotten {
-            Resubscribed::Forgotten
-        } else {
-            Resubscribed::Precaution
-        };
-        if why == Resubscribed::Forgotten {
+        if forgotten {
             tracing::warn!(
                 consumers = counted,
                 "the work queue did not know this consumer any more (was it deleted and declared \
                  again?): subscribed again"
             );
+            self.around.metrics.resubscribed(Resubscribed::Forgotten);
+        } else {
+            self.around.metrics.resubscribed(Resubscribed::Precaution);
+            // Of a consumer that has gone messages come back to the others, too.
+            if queue.consumers >= sight.counted {
+                channels.renewed = Some(Renewed {
+                    at: Instant::now(),
+                    passed_over: sight.is_passed_over(),
+                });
+            }
         }
-        self.around.metrics.resubscribed(why);
         self.standing.seen(counted);
         Ok(())
+    }
+
+    /// The subscription before this one was counted by the queue, and its messages never came.
+    fn was_deaf(&self) {
+        tracing::warn!(
+            "the work queue counted this consumer, and messages for it did not arrive (was it \
+             deleted and declared again?): subscribed again, and they came"
+        );
+        self.around.metrics.resubscribed(Resubscribed::Forgotten);
     }
 
     /// This order and those that wait behind it.
@@ -349,12 +374,21 @@ impl Channels {
             draining: Vec::new(),
             last_message: now,
             next_look: now + LOOK_EVERY,
+            renewed: None,
         }
     }
 
-    fn heard(&mut self) {
+    /// Messages have come. Returns whether the subscription before this one was deaf: they come at
+    /// once, after the queue kept them from it, or handed them to it in vain. Those RabbitMQ hands
+    /// out again once its channel is closed.
+    fn heard(&mut self, messages: &[Incoming]) -> bool {
         self.last_message = Instant::now();
         self.next_look = self.last_message + LOOK_EVERY;
+        let again = messages.iter().any(|message| message.delivery_count > 0);
+        self.renewed.take().is_some_and(|renewed| {
+            renewed.at.elapsed() < CAME_BACK
+                && (renewed.passed_over || (again && self.draining.is_empty()))
+        })
     }
 
     fn outstanding(&self) -> u64 {

@@ -24,6 +24,9 @@ pub(super) const LOOK_EVERY: Duration = Duration::from_secs(5);
 const RENEW_AFTER: Duration = Duration::from_secs(10);
 /// How long two subscriptions of a worker that renews its own may be counted side by side.
 pub(super) const SETTLE: Duration = Duration::from_millis(500);
+/// How soon after a renewal messages are taken for those that the subscription before should have
+/// got. RabbitMQ hands them out within milliseconds; on a busy machine it takes longer.
+pub(super) const CAME_BACK: Duration = Duration::from_secs(2);
 /// How long whoever asks waits for the consumer to look.
 const ANSWER: Duration = Duration::from_millis(1500);
 
@@ -57,7 +60,8 @@ impl Sight {
         self.queue.consumers < self.counted
     }
 
-    fn is_passed_over(&self) -> bool {
+    /// Whether the queue has messages that this consumer does not get.
+    pub(super) fn is_passed_over(&self) -> bool {
         self.queue.ready > 0 && self.quiet_for >= LOOK_EVERY
     }
 }

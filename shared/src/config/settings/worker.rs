@@ -35,7 +35,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         UsedBy::Worker,
         "The most attempts that each worker has in flight for one tenant, over all its \
          endpoints. What exceeds it waits, parked in the store if that takes longer, and uses up \
-         no attempt. 0: no limit except `worker_slots`.",
+         no attempt. A single endpoint gets about half of it; the rest is kept for the \
+         tenant's other endpoints. 0: no limit except `worker_slots`.",
     )
     .default("0"),
     Setting::new(

@@ -5,8 +5,27 @@ use std::ops::Range;
 /// How often a text may have been escaped one way within another.
 const LAYERS: usize = 4;
 
-/// The longest name of an HTML entity that is looked for, with `#x`.
+/// The longest name of an HTML entity that is looked for.
 const ENTITY: usize = 9;
+/// The most digits of a character's number.
+const CODE_POINT: usize = 8;
+/// The entities that are read without their semicolon, too.
+const OPEN_ENTITIES: &[(&[u8], u8)] = &[
+    (b"amp", b'&'),
+    (b"lt", b'<'),
+    (b"gt", b'>'),
+    (b"quot", b'"'),
+];
+const ENTITIES: &[(&[u8], u8)] = &[
+    (b"apos", b'\''),
+    (b"sol", b'/'),
+    (b"plus", b'+'),
+    (b"equals", b'='),
+    (b"lowbar", b'_'),
+    (b"period", b'.'),
+    (b"colon", b':'),
+    (b"commat", b'@'),
+];
 
 /// A text without its escapes, quotes, backslashes and control characters, in lower case.
 #[derive(Debug, Clone, Default)]
@@ -159,28 +178,42 @@ fn escape(text: &[u8]) -> Option<(Written, usize)> {
             let byte = u8::try_from(number(digits.get(..2)?, 16)?).ok()?;
             Some((Written::Byte(byte), 3))
         }
+        [b'\\', b'u', b'{', rest @ ..] => {
+            let end = rest
+                .iter()
+                .take(CODE_POINT)
+                .position(|byte| *byte == b'}')?;
+            Some((character(rest.get(..end)?, 16)?, end + 4))
+        }
         [b'\\', b'u', digits @ ..] => Some((character(digits.get(..4)?, 16)?, 6)),
         [b'\\', b'x', digits @ ..] => Some((character(digits.get(..2)?, 16)?, 4)),
-        [b'&', rest @ ..] => {
-            let end = rest.iter().take(ENTITY).position(|byte| *byte == b';')?;
-            let written = match rest.get(..end)? {
-                b"amp" => Written::Byte(b'&'),
-                b"lt" => Written::Byte(b'<'),
-                b"gt" => Written::Byte(b'>'),
-                b"quot" => Written::Byte(b'"'),
-                b"apos" => Written::Byte(b'\''),
-                b"sol" => Written::Byte(b'/'),
-                b"plus" => Written::Byte(b'+'),
-                b"equals" => Written::Byte(b'='),
-                b"lowbar" => Written::Byte(b'_'),
-                b"period" => Written::Byte(b'.'),
-                b"colon" => Written::Byte(b':'),
-                b"commat" => Written::Byte(b'@'),
-                [b'#', b'x' | b'X', digits @ ..] => character(digits, 16)?,
-                [b'#', digits @ ..] => character(digits, 10)?,
-                _ => return None,
+        [b'\\', digits @ ..] => {
+            let byte = u8::try_from(number(digits.get(..3)?, 8)?).ok()?;
+            Some((Written::Byte(byte), 4))
+        }
+        [b'&', b'#', rest @ ..] => {
+            let (radix, mark, digits) = match rest {
+                [b'x' | b'X', digits @ ..] => (16, 3, digits),
+                digits => (10, 2, digits),
             };
-            Some((written, end + 2))
+            let is_digit = |byte: &&u8| char::from(**byte).is_digit(radix);
+            let end = digits.iter().take(CODE_POINT).take_while(is_digit).count();
+            // Readers of HTML take one without its semicolon, too.
+            let closed = usize::from(digits.get(end) == Some(&b';'));
+            Some((character(&digits[..end], radix)?, mark + end + closed))
+        }
+        [b'&', rest @ ..] => {
+            let is_name = |byte: &&u8| byte.is_ascii_alphabetic();
+            let end = rest.iter().take(ENTITY).take_while(is_name).count();
+            let closed = rest.get(end) == Some(&b';');
+            if !closed {
+                let open = |(name, _): &&(&[u8], u8)| rest.starts_with(name);
+                let (name, byte) = OPEN_ENTITIES.iter().find(open)?;
+                return Some((Written::Byte(*byte), name.len() + 1));
+            }
+            let named = |(name, _): &&(&[u8], u8)| *name == &rest[..end];
+            let (_, byte) = OPEN_ENTITIES.iter().chain(ENTITIES).find(named)?;
+            Some((Written::Byte(*byte), end + 2))
         }
         _ => None,
     }

@@ -3,6 +3,13 @@
 
 const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 const REDIRECTS = ["follow", "manual", "error"];
+// What would be asked for in vain. The other options of browsers and Deno are about caches, cookies and pages, which
+// are not there: leaving them out changes nothing.
+const UNKEPT = {
+  client: "requests are made by the worker's own client: certificates, proxies and pools are its settings",
+  integrity: "the answer is not compared with a digest: compare it with crypto.subtle.digest",
+  duplex: "a body is sent whole before the answer is read: leave out duplex, or set it to \"half\"",
+};
 
 class Request extends Body {
   constructor(input, init = {}) {
@@ -12,6 +19,10 @@ class Request extends Body {
     this.url = from === null ? requestUrl(input) : from.url;
     this.method = requestMethod(options.method ?? from?.method ?? "GET");
     this.redirect = options.redirect ?? from?.redirect ?? "follow";
+    for (const [name, why] of Object.entries(UNKEPT)) {
+      const asked = options[name] ?? "";
+      if (asked !== "" && !(name === "duplex" && asked === "half")) throw new TypeError(`Request: ${name}: ${why}`);
+    }
     if (!REDIRECTS.includes(this.redirect)) throw new TypeError(`Request: redirect is one of ${REDIRECTS.join(", ")}`);
     this.signal = requestSignal(options.signal === undefined ? from?.signal : options.signal);
     this.headers = new Headers(options.headers ?? from?.headers);

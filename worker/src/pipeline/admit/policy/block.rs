@@ -57,7 +57,16 @@ impl<W> Policy<W> {
         // endpoint gets an eighth of what is left.
         let all = tenant.in_flight + more;
         let above_reserve = more.saturating_sub(all / RESERVE);
-        (lane.in_flight >= above_reserve.max(more.div_ceil(OF_RESERVE))).then_some(Block::Share)
+        if lane.in_flight < above_reserve.max(more.div_ceil(OF_RESERVE)) {
+            return None;
+        }
+        // Of what the tenant's limit allows, or of what the slots leave it.
+        let by_limit = self.rules.tenant_limit.is_some_and(|limit| all >= limit);
+        Some(if by_limit {
+            Block::TenantShare
+        } else {
+            Block::Share
+        })
     }
 
     /// How long one more delivery would wait.
@@ -71,7 +80,7 @@ impl<W> Policy<W> {
         let lane = &mut self.lanes[key];
         let ahead = u32::try_from(lane.line.ahead(from) + 1).unwrap_or(u32::MAX);
         let mut limit = match block {
-            Block::Share | Block::Tenant => lane.in_flight.max(1),
+            Block::Share | Block::TenantShare | Block::Tenant => lane.in_flight.max(1),
             _ => lane.limit(now).max(1),
         };
         if lane.backlogged && from != From::Store {
@@ -114,6 +123,7 @@ impl<W> Policy<W> {
         match block {
             Block::Own | Block::Unsettled => Hold::MaxInFlight,
             Block::Turn => Hold::RateLimit,
+            Block::TenantShare => Hold::Tenant,
             Block::Tenant if self.rules.tenant_limit.is_some() => Hold::Tenant,
             Block::Slots | Block::Share | Block::Tenant => Hold::Slots,
         }

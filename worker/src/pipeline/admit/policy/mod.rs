@@ -403,7 +403,9 @@ impl<W> Policy<W> {
         match block {
             Block::Own => {}
             Block::Turn => self.await_turn(key, now),
-            Block::Unsettled | Block::Slots | Block::Share | Block::Tenant => self.offer(key),
+            Block::Unsettled | Block::Slots | Block::Share | Block::TenantShare | Block::Tenant => {
+                self.offer(key)
+            }
         }
         Arrival::Line(key, ticket)
     }

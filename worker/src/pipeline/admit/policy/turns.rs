@@ -73,9 +73,13 @@ impl<W> Policy<W> {
                 // Its own requests offer it again when they end.
                 Some(Block::Own) => {}
                 Some(Block::Turn) => self.await_turn(key, now),
-                Some(Block::Unsettled | Block::Slots | Block::Share | Block::Tenant) => {
-                    in_vain.push(key);
-                }
+                Some(
+                    Block::Unsettled
+                    | Block::Slots
+                    | Block::Share
+                    | Block::TenantShare
+                    | Block::Tenant,
+                ) => in_vain.push(key),
             }
             let ring = &self.tenants[index].ring;
             match block {

@@ -83,6 +83,8 @@ pub(super) enum Block {
     Slots,
     /// It has its share of the slots.
     Share,
+    /// It has its share of what its tenant's limit allows.
+    TenantShare,
     /// Its tenant has what it may have.
     Tenant,
 }

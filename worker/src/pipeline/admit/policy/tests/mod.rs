@@ -418,6 +418,23 @@ fn work_waits_longer_where_every_slot_is_taken() {
 }
 
 #[test]
+fn what_waits_for_a_tenants_limit_says_so() {
+    let mut desk = Desk::new(Rules {
+        tenant_limit: Some(10),
+        ..Rules::of_slots(1_000)
+    });
+    let mut in_flight = 0;
+    while matches!(desk.ask("a", 100, From::Broker, in_flight), Arrival::Go(_)) {
+        in_flight += 1;
+    }
+    // The rest is kept for the tenant's other endpoints.
+    assert!((4..10).contains(&in_flight), "{in_flight}");
+    desk.pass(ms(60_000));
+    assert!(!desk.parked.is_empty());
+    assert!(desk.parked.iter().all(|(_, hold)| *hold == Hold::Tenant));
+}
+
+#[test]
 fn a_limit_for_tenants_holds_over_all_endpoints() {
     let mut desk = Desk::new(Rules {
         tenant_limit: Some(3),
