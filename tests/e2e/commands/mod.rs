@@ -2,6 +2,7 @@
 
 mod dead;
 mod deliveries;
+mod doctor;
 mod endpoints;
 mod keys;
 
@@ -91,6 +92,18 @@ async fn wrong_use_and_a_missing_api_are_explained() {
             !said.trim().is_empty() && !said.contains("panicked"),
             "{wrong:?}: {said}"
         );
+    }
+    for (wrong, says) in [
+        (
+            vec!["delivery", "list", "--limit", "0", "--json"],
+            "it must be a whole number",
+        ),
+        (vec!["send", "--json"], "--type"),
+    ] {
+        let said = cli.fails(2, &wrong).await;
+        let object: Value = serde_json::from_str(&said).expect("an object on a line");
+        assert_eq!(object["code"], "wrong_use", "{object}");
+        assert!(object["error"].to_string().contains(says), "{object}");
     }
     let nobody = ["endpoint", "list", "--api-url", "http://127.0.0.1:1"];
     let said = cli.fails(1, &nobody).await;
