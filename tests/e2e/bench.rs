@@ -123,7 +123,7 @@ async fn wrong_use_is_refused_before_anything_starts() {
         ("backlog --duration 3s", "without --rate"),
         ("fan-out --tenants 2", "--tenants"),
         ("backlog --against /nonexistent", "No such file"),
-        ("--payload 3", "32..=1000000"),
+        ("--payload 3", "a whole number from 32 to 1000000"),
         ("juggle", "possible values"),
     ] {
         let mut arguments = vec!["bench"];
