@@ -14,8 +14,8 @@ use crate::assets;
 use crate::entry::visitor::Visitor;
 use crate::entry::{headers, login};
 use crate::pages::{
-    dead_letters, deliveries, delivery, endpoint, endpoints, events, go, keys, notification,
-    notifications, overview, replays,
+    dead_letters, deliveries, delivery, endpoint, endpoint_form, endpoint_secret, endpoints,
+    events, go, key_form, keys, notification, notifications, overview, replays,
 };
 use crate::parts::layout;
 use crate::state::Console;
@@ -137,6 +137,46 @@ fn all() -> Vec<(Route, Handler)> {
             Needs::Admin,
             post(endpoint::disable),
         ),
+        page(
+            "/console/endpoints/new",
+            Needs::Admin,
+            get(endpoint_form::ask_new),
+        ),
+        action(
+            "/console/endpoints",
+            Needs::Admin,
+            post(endpoint_form::create),
+        ),
+        page(
+            "/console/endpoints/{id}/settings",
+            Needs::Admin,
+            get(endpoint_form::ask_change),
+        ),
+        action(
+            "/console/endpoints/{id}/settings",
+            Needs::Admin,
+            post(endpoint_form::change),
+        ),
+        page(
+            "/console/endpoints/{id}/secret",
+            Needs::Admin,
+            get(endpoint_secret::ask_rotate),
+        ),
+        action(
+            "/console/endpoints/{id}/secret",
+            Needs::Admin,
+            post(endpoint_secret::rotate),
+        ),
+        page(
+            "/console/endpoints/{id}/delete",
+            Needs::Admin,
+            get(endpoint_secret::ask_delete),
+        ),
+        action(
+            "/console/endpoints/{id}/delete",
+            Needs::Admin,
+            post(endpoint_secret::delete),
+        ),
         page("/console/events", Needs::Read, get(events::show)),
         page(
             "/console/dead-letters",
@@ -154,6 +194,22 @@ fn all() -> Vec<(Route, Handler)> {
             post(dead_letters::redrive),
         ),
         page("/console/keys", Needs::UnboundAdmin, get(keys::show)),
+        page(
+            "/console/keys/new",
+            Needs::UnboundAdmin,
+            get(key_form::ask_new),
+        ),
+        action("/console/keys", Needs::UnboundAdmin, post(key_form::create)),
+        page(
+            "/console/keys/{id}/revoke",
+            Needs::UnboundAdmin,
+            get(key_form::ask_revoke),
+        ),
+        action(
+            "/console/keys/{id}/revoke",
+            Needs::UnboundAdmin,
+            post(key_form::revoke),
+        ),
         page("/console/{*path}", Needs::SignIn, get(unknown)),
     ]
 }

@@ -13,8 +13,9 @@ use crate::parts::layout;
 use crate::parts::query::Query;
 use crate::state::Console;
 
-/// The longest form. The longest field is a key or an id.
-const MAX_BYTES: usize = 16 * 1024;
+/// The longest form. The longest field is a script of 100 KiB, each byte of which may be three
+/// here.
+const MAX_BYTES: usize = 512 * 1024;
 /// The field that carries the session's token.
 pub(crate) const TOKEN: &str = crate::parts::frame::TOKEN;
 

@@ -93,7 +93,7 @@ pub(crate) async fn ask_redrive(
         words,
         action: &format!("{PATH}/redrive"),
         label: "Redrive all",
-        count: None,
+        typed: None,
         back: PATH,
     };
     let body = actions::confirm(&frame, &confirm);

@@ -218,7 +218,7 @@ async fn question(
         words,
         action: &format!("{path}/{action}"),
         label,
-        count: None,
+        typed: None,
         back: &path,
     };
     let body = actions::confirm(&frame, &confirm);

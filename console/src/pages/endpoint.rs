@@ -19,7 +19,7 @@ use posthaste_shared::domain::view::{DeliveryView, EndpointView};
 use crate::entry::form::Form;
 use crate::entry::visitor::Visitor;
 use crate::pages::endpoints::types;
-use crate::pages::{act, ask, delivery, done};
+use crate::pages::{act, ask, done, must_manage};
 use crate::parts::attempts::{headers, looks_like_json};
 use crate::parts::frame::{Frame, Section};
 use crate::parts::layout::{self, page, still};
@@ -74,6 +74,11 @@ fn heading(frame: &Frame, endpoint: &EndpointView) -> Markup {
                     } @else {
                         (actions::button(frame, &format!("{path}/enable"), "Enable", true))
                     }
+                    a.button href=(frame.link(&format!("{path}/settings"))) { "Settings" }
+                    @if endpoint.has_secret {
+                        (actions::question(frame, &format!("{path}/secret"), "New secret …"))
+                    }
+                    (actions::question(frame, &format!("{path}/delete"), "Delete …"))
                 }
             }
         }
@@ -110,7 +115,7 @@ fn state(endpoint: &EndpointView) -> String {
     sentences.join(" ")
 }
 
-fn facts(endpoint: &EndpointView) -> Markup {
+pub(super) fn facts(endpoint: &EndpointView) -> Markup {
     html! {
         dl.facts {
             div { dt { "Endpoint" } dd { (whole_id(endpoint.id.as_str())) } }
@@ -205,12 +210,10 @@ pub(crate) async fn ask_disable(
 ) -> Result<Response, Response> {
     let frame = visitor.at(Section::Endpoints);
     let endpoint = ask(&console, &frame, async {
-        endpoints::show(&console.api, &visitor.caller, &parse(&id)?).await
+        let endpoint = endpoints::show(&console.api, &visitor.caller, &parse(&id)?).await?;
+        must_manage(&frame).map(|()| endpoint)
     })
     .await?;
-    if !frame.may_manage {
-        return Err(layout::failed(Some(&frame), &delivery::read_only()));
-    }
     let path = path(&endpoint.id);
     let title = "Disable this endpoint?";
     let words = html! {
@@ -223,7 +226,7 @@ pub(crate) async fn ask_disable(
         words,
         action: &format!("{path}/disable"),
         label: "Disable it",
-        count: None,
+        typed: None,
         back: &path,
     };
     let body = actions::confirm(&frame, &confirm);
@@ -334,10 +337,10 @@ fn body(text: &str) -> Markup {
     }
 }
 
-fn parse(id: &str) -> Result<EndpointId, Problem> {
+pub(super) fn parse(id: &str) -> Result<EndpointId, Problem> {
     EndpointId::parse(id).map_err(|_| Problem::not_found("endpoint"))
 }
 
-fn path(id: &EndpointId) -> String {
+pub(super) fn path(id: &EndpointId) -> String {
     format!("/console/endpoints/{}", segment(id.as_str()))
 }

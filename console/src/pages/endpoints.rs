@@ -44,6 +44,11 @@ pub(crate) async fn show(
                 (choice(query, "enabled", Some("true"), &base))
                 (choice(query, "disabled", Some("false"), &base))
             }
+            @if frame.may_manage {
+                div.actions {
+                    a.button href=(frame.link("/console/endpoints/new")) { "New endpoint …" }
+                }
+            }
         }
         @if found.items.is_empty() {
             div.empty { (nothing(query, &base)) }

@@ -12,7 +12,7 @@ use posthaste_shared::domain::time::Timestamp;
 use crate::entry::visitor::Visitor;
 use crate::pages::ask;
 use crate::parts::chip::chip;
-use crate::parts::frame::Section;
+use crate::parts::frame::{Frame, Section};
 use crate::parts::layout::page;
 use crate::parts::text::{cut, strange};
 use crate::parts::time::{at, at_or};
@@ -28,7 +28,10 @@ pub(crate) async fn show(
     let now = console.now();
     let own = &visitor.caller.key().id;
     let body = html! {
-        div.headline { h1 { "API keys" } }
+        div.headline {
+            h1 { "API keys" }
+            div.actions { a.button href=(frame.link("/console/keys/new")) { "New key …" } }
+        }
         div.scroll tabindex="0" role="region" aria-label="API keys" {
             table.rows {
                 thead {
@@ -40,16 +43,17 @@ pub(crate) async fn show(
                         th scope="col" { "Tenant" }
                         th scope="col" { "Last used" }
                         th scope="col" { "Created" }
+                        th scope="col" { span.label { "Actions" } }
                     }
                 }
-                tbody { @for key in &found.items { (row(key, now, key.id == *own)) } }
+                tbody { @for key in &found.items { (row(&frame, key, now, key.id == *own)) } }
             }
         }
     };
     Ok(page(&frame, "API keys", &body))
 }
 
-fn row(key: &ApiKey, now: Timestamp, is_own: bool) -> Markup {
+fn row(frame: &Frame, key: &ApiKey, now: Timestamp, is_own: bool) -> Markup {
     let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
     html! {
         tr id={ "k-" (key.id) } data-row {
@@ -73,6 +77,13 @@ fn row(key: &ApiKey, now: Timestamp, is_own: bool) -> Markup {
             }
             td data-label="Last used" { (at_or(key.last_used_at, "never")) }
             td data-label="Created" { (at(key.created_at)) }
+            td data-label="Actions" {
+                @if key.unusable(now).is_none() {
+                    a href=(frame.link(&format!("/console/keys/{}/revoke", key.id))) {
+                        "Revoke …"
+                    }
+                }
+            }
         }
     }
 }

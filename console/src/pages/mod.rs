@@ -4,9 +4,12 @@ pub(crate) mod dead_letters;
 pub(crate) mod deliveries;
 pub(crate) mod delivery;
 pub(crate) mod endpoint;
+pub(crate) mod endpoint_form;
+pub(crate) mod endpoint_secret;
 pub(crate) mod endpoints;
 pub(crate) mod events;
 pub(crate) mod go;
+pub(crate) mod key_form;
 pub(crate) mod keys;
 pub(crate) mod notification;
 pub(crate) mod notifications;
@@ -50,12 +53,33 @@ pub(crate) async fn ask<T>(
     }
 }
 
-/// Changes something, and leaves one line in the log that says who did it.
+/// Refuses whoever may only look.
+pub(crate) fn must_manage(frame: &Frame) -> Result<(), Problem> {
+    if frame.may_manage {
+        Ok(())
+    } else {
+        Err(delivery::read_only())
+    }
+}
+
+/// Changes something, and leaves one line in the log that says who did it. What was refused is a
+/// page.
 pub(crate) async fn act<T>(
     visitor: &Visitor,
     what: &str,
     work: impl Future<Output = Result<T, Problem>>,
 ) -> Result<T, Response> {
+    acting(visitor, what, work)
+        .await
+        .map_err(|problem| layout::failed(Some(&visitor.frame), &problem))
+}
+
+/// [`act`], for a form that says itself what was refused.
+pub(crate) async fn acting<T>(
+    visitor: &Visitor,
+    what: &str,
+    work: impl Future<Output = Result<T, Problem>>,
+) -> Result<T, Problem> {
     let done = work.await;
     let key = visitor.caller.key();
     let status = done
@@ -67,7 +91,7 @@ pub(crate) async fn act<T>(
         http.status = status,
         "console: {what}"
     );
-    done.map_err(|problem| layout::failed(Some(&visitor.frame), &problem))
+    done
 }
 
 /// Back to a page, which says what was done.

@@ -201,7 +201,10 @@ pub(crate) async fn ask_all(
         words: what_happens(&said, &found),
         action: &format!("{PATH}{fixed}"),
         label: "Send again",
-        count: (found.matched > MANY).then_some(found.matched),
+        typed: (found.matched > MANY).then(|| actions::Typed {
+            what: "how many",
+            value: found.matched.to_string(),
+        }),
         back: &back,
     };
     let body = actions::confirm(&frame, &confirm);
@@ -240,7 +243,7 @@ pub(crate) async fn begin(
     let what = format!("replay of {}", words(&filter));
     let typed = form
         .fields
-        .get("count")
+        .get(actions::TYPED)
         .and_then(|text| text.trim().parse::<u64>().ok());
     let work = async {
         let found = replays::preview(&console.api, &visitor.caller, filter.clone()).await?;

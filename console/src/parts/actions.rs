@@ -28,18 +28,28 @@ pub(crate) fn confirm(frame: &Frame, ask: &Confirm<'_>) -> Markup {
         div.actions {
             form.action method="post" action=(frame.link(ask.action)) {
                 (token(frame))
-                @if let Some(count) = ask.count {
-                    label for="count" { "To go on, type how many: " b { (count) } }
+                @if let Some(typed) = &ask.typed {
+                    label for="typed" { "To go on, type " (typed.what) ": " b { (typed.value) } }
                     " "
-                    input #count name="count" inputmode="numeric" autocomplete="off" size="9"
-                        required pattern=(count);
+                    input #typed name=(TYPED) autocomplete="off" spellcheck="false"
+                        size=(typed.value.len().max(9)) required;
                     " "
                 }
-                button.primary type="submit" autofocus[ask.count.is_none()] { (ask.label) }
+                button.primary type="submit" autofocus[ask.typed.is_none()] { (ask.label) }
             }
             a.button href=(frame.link(ask.back)) { "Back" }
         }
     }
+}
+
+/// The field with what was typed.
+pub(crate) const TYPED: &str = "typed";
+
+/// What somebody types who has read the question.
+pub(crate) struct Typed {
+    /// What it is, such as `how many`.
+    pub(crate) what: &'static str,
+    pub(crate) value: String,
 }
 
 /// A question before something is done.
@@ -52,8 +62,8 @@ pub(crate) struct Confirm<'a> {
     pub(crate) action: &'a str,
     /// What the button says.
     pub(crate) label: &'a str,
-    /// The number that has to be typed, where it concerns many.
-    pub(crate) count: Option<u64>,
+    /// What has to be typed, where it concerns many or cannot be undone.
+    pub(crate) typed: Option<Typed>,
     /// Where the way back leads.
     pub(crate) back: &'a str,
 }

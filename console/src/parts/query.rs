@@ -53,6 +53,17 @@ impl Query {
         query
     }
 
+    /// The same with one more value of a parameter.
+    pub(crate) fn and(mut self, name: &str, value: &str) -> Self {
+        self.0.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The names of its parameters.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
     /// The same with one value less of a parameter that has several.
     pub(crate) fn without_value(&self, name: &str, value: &str) -> Self {
         let others: Vec<&str> = self.words(name).filter(|word| *word != value).collect();

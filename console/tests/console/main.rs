@@ -11,6 +11,7 @@ mod support;
 
 mod browser;
 mod entry;
+mod forms;
 mod html;
 mod pages;
 mod rights;

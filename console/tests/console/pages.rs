@@ -50,7 +50,16 @@ async fn every_page_in_every_state_is_html_without_code_or_style() {
     assert_eq!(made.status, 201, "{made:?}");
     let endpoint = made.body["id"].as_str().unwrap();
     paths.push(format!("/console/endpoints/{endpoint}"));
-    paths.push(format!("/console/endpoints/{endpoint}/disable"));
+    for question in ["disable", "settings", "secret", "delete"] {
+        paths.push(format!("/console/endpoints/{endpoint}/{question}"));
+    }
+    paths.push("/console/endpoints/new".to_owned());
+    paths.push("/console/keys/new".to_owned());
+    let formats = api.call("GET", "/v1/wire-formats", json!(null)).await;
+    for format in formats.body["items"].as_array().unwrap() {
+        let name = format["name"].as_str().unwrap();
+        paths.push(format!("/console/endpoints/new?wire_format={name}"));
+    }
     let opened = HealthChange::Opened {
         endpoint: EndpointId::parse(&api.endpoint("acme").await).unwrap(),
         until: api.clock.now(),
@@ -103,10 +112,10 @@ async fn every_page_in_every_state_is_html_without_code_or_style() {
     }
 }
 
-/// A page without what scripts copy, which is the text as it is and is not seen.
+/// A page without what scripts copy and what fields have in them, which is the text as it is.
 fn without_copies(html: &str) -> String {
     let mut shown = html.to_owned();
-    for attribute in [" data-copy=\"", " data-id=\""] {
+    for attribute in [" data-copy=\"", " data-id=\"", " value=\""] {
         let mut parts = shown.split(attribute);
         let first = parts.next().unwrap_or_default().to_owned();
         shown = parts.fold(first, |shown, part| shown + part.split_once('"').unwrap().1);

@@ -42,6 +42,7 @@ fn about(route: &Route) -> About {
         | "/console/events"
         | "/console/replays"
         | "/console/replays/new"
+        | "/console/endpoints/new"
         | "/console/logout" => About::Lists,
         "/console/go"
         | "/console/deliveries/{id}"
@@ -51,20 +52,39 @@ fn about(route: &Route) -> About {
         | "/console/replays/{id}"
         | "/console/replays/{id}/cancel"
         | "/console/endpoints/{id}"
+        | "/console/endpoints/{id}/settings"
+        | "/console/endpoints/{id}/secret"
+        | "/console/endpoints/{id}/delete"
         | "/console/endpoints/{id}/test"
         | "/console/endpoints/{id}/enable"
         | "/console/endpoints/{id}/disable" => About::OneOfAcme,
-        "/console/dead-letters" | "/console/dead-letters/redrive" | "/console/keys" => {
-            About::EveryTenant
-        }
+        "/console/dead-letters"
+        | "/console/dead-letters/redrive"
+        | "/console/keys"
+        | "/console/keys/new"
+        | "/console/keys/{id}/revoke" => About::EveryTenant,
         "/console/{*path}" => About::Nothing,
         other => panic!("{other} has no row in the matrix of rights: give it one"),
     }
 }
 
+/// Whether the action needs fields.
+fn is_form(route: &Route) -> bool {
+    route.method == "POST"
+        && matches!(
+            route.path,
+            "/console/endpoints"
+                | "/console/keys"
+                | "/console/endpoints/{id}/settings"
+                | "/console/endpoints/{id}/delete"
+        )
+}
+
 /// The answer that somebody must get: what was asked for, or one of the refusals.
 fn expected(route: &Route, who: Who, tenant: Option<&str>) -> &'static [u16] {
     const DONE: &[u16] = &[200, 303];
+    // Empty forms are sent here.
+    const TAKEN: &[u16] = &[200, 303, 412, 422];
     let about = about(route);
     if about == About::TheWayIn {
         return if route.method == "GET" {
@@ -87,6 +107,7 @@ fn expected(route: &Route, who: Who, tenant: Option<&str>) -> &'static [u16] {
         About::Nothing => &[404],
         // Whoever may not act at all learns nothing of whether it is there.
         About::OneOfAcme if tenant == Some("other") => &[403, 404],
+        _ if allowed && is_form(route) => TAKEN,
         _ if allowed => DONE,
         _ => &[403],
     }
@@ -113,6 +134,13 @@ async fn path(api: &TestApi, route: &Route, at: usize) -> String {
         let all = serde_json::json!({ "tenant": "acme", "status": "failed" });
         let begun = api.call("POST", "/v1/deliveries/replay", all).await;
         begun.body["id"].as_str().expect("a replay").to_owned()
+    } else {
+        id
+    };
+    let id = if route.path.starts_with("/console/keys/{id}") {
+        let draft = serde_json::json!({ "name": name, "scopes": ["read"] });
+        let made = api.call("POST", "/v1/keys", draft).await;
+        made.body["id"].as_str().expect("a key").to_owned()
     } else {
         id
     };

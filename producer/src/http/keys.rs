@@ -69,13 +69,23 @@ pub(super) async fn create(
     Admin(caller): Admin,
     JsonBytes(body): JsonBytes,
 ) -> Result<(StatusCode, Json<CreatedKey>), Problem> {
+    let created = add(&api, &caller, parse(&body)?).await?;
+    Ok((StatusCode::CREATED, Json(created)))
+}
+
+/// Creates an API key.
+///
+/// # Errors
+/// The caller may not manage or is bound to a tenant; the draft is wrong; the store failed.
+pub async fn add(api: &Api, caller: &Caller, draft: KeyDraft) -> Result<CreatedKey, Problem> {
+    caller.must(Scope::Admin)?;
     caller.must_be_unbound()?;
     let KeyDraft {
         name,
         tenant,
         mut scopes,
         expires_at,
-    } = parse(&body)?;
+    } = draft;
     let length = name.chars().count();
     if !(1..=MAX_NAME).contains(&length) {
         return Err(Problem::field(
@@ -115,7 +125,7 @@ pub(super) async fn create(
         revoked_at: None,
     };
     api.store.insert_key(&info, &hash).await?;
-    Ok((StatusCode::CREATED, Json(CreatedKey { info, key })))
+    Ok(CreatedKey { info, key })
 }
 
 /// List all API keys
@@ -160,11 +170,21 @@ pub(super) async fn revoke(
     Admin(caller): Admin,
     Id(id): Id<KeyId>,
 ) -> Result<StatusCode, Problem> {
+    end(&api, &caller, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Revokes an API key.
+///
+/// # Errors
+/// The caller may not manage or is bound to a tenant; no such key works; the store failed.
+pub async fn end(api: &Api, caller: &Caller, id: &KeyId) -> Result<(), Problem> {
+    caller.must(Scope::Admin)?;
     caller.must_be_unbound()?;
-    if !api.store.revoke_key(&id, api.clock.now()).await? {
+    if !api.store.revoke_key(id, api.clock.now()).await? {
         return Err(Problem::not_found("key that still works"));
     }
     // Here at once; other processes believe it for a second.
-    api.keys.forget_id(&id);
-    Ok(StatusCode::NO_CONTENT)
+    api.keys.forget_id(id);
+    Ok(())
 }

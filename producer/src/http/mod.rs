@@ -42,12 +42,14 @@ pub mod operations {
     pub use super::deliveries::replay as replays;
     pub use super::endpoints::operations as endpoints;
     pub use super::events::{EventQuery, list_page as events};
-    pub use super::keys::list_all as keys;
+    pub use super::keys::{add as create_key, end as revoke_key, list_all as keys};
     pub use super::notifications::find as notification;
     pub use super::notifications::list::{NotificationQuery, list_page as notifications};
     pub use super::overview::{FailuresQuery, OverviewQuery, find as overview, group as failures};
     pub use super::problem::request_id::current as request_id;
     pub use super::request::extract::read_query;
+    pub use super::request::json::parse as read_body;
+    pub use super::wire_format_list::all as wire_formats;
 }
 
 /// Bodies of requests and answers, for clients of the API.

@@ -27,7 +27,11 @@ pub struct WireFormatsView {
     ))
 )]
 pub(in crate::http) async fn list(State(api): State<Arc<Api>>, _: Reader) -> Json<WireFormatsView> {
-    Json(WireFormatsView {
-        items: api.wire_formats.catalogue(),
-    })
+    Json(WireFormatsView { items: all(&api) })
+}
+
+/// Every wire format, with its schemas and an example.
+#[must_use]
+pub fn all(api: &Api) -> Vec<WireFormatInfo> {
+    api.wire_formats.catalogue()
 }

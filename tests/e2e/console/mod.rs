@@ -176,6 +176,7 @@ async fn fill(api: &Api, receiver: &Receiver) -> Value {
         "parked": delivery("order-1043").await,
         "endpoint": failing["id"],
         "strange": strange["id"],
+        "receiver": receiver.url("/ok"),
         "off": off["id"],
     })
 }

@@ -51,6 +51,12 @@ async function look(browser) {
     endpoint: `/console/endpoints/${things.endpoint}`,
     strange: `/console/endpoints/${things.strange}`,
     disable: `/console/endpoints/${things.endpoint}/disable`,
+    choose: "/console/endpoints/new",
+    newEndpoint: "/console/endpoints/new?wire_format=cloudevents",
+    settings: `/console/endpoints/${things.endpoint}/settings`,
+    secret: `/console/endpoints/${things.endpoint}/secret`,
+    delete: `/console/endpoints/${things.strange}/delete`,
+    newKey: "/console/keys/new",
     events: "/console/events",
     replays: "/console/replays",
     again: "/console/replays/new?status=failed&window=all",
@@ -119,10 +125,51 @@ async function withoutScript(browser) {
   await page.waitForURL(/notice=cancelled/);
   check(await page.locator(".notice").isVisible(), "it says what was done");
   check((await page.locator("h1 .chip").textContent()).includes("cancelled"), "it is cancelled");
+  await formsWithoutScript(page);
   await page.goto(url + told.link);
   await page.click("button[type=submit]");
   check((await page.textContent("body")).includes("used already"), "a link signs in once");
   await context.close();
+}
+
+// Forms say at their fields what is wrong, keep what was typed, and show a secret once.
+async function formsWithoutScript(page) {
+  const field = (name) => `[id="f-${name}"]`;
+  await page.goto(`${url}/console/endpoints`);
+  await page.click("text=New endpoint …");
+  await page.click("main >> text=cloudevents");
+  await page.fill(field("url"), things.receiver);
+  await page.fill(field("tenant"), "forms");
+  await page.selectOption(field("settings.mode"), "binary");
+  await page.fill(field("settings.transform"), "export default (n) => {\n  return 1 +;\n}");
+  await page.fill(field("headers"), "X-From: console");
+  await page.click("text=Create");
+  const said = await page.textContent("main");
+  check(/transform.*line 2/s.test(said), `the script's mistake has its line: ${said}`);
+  check(await page.inputValue(field("settings.mode")) === "binary", "what was chosen stays");
+  await page.fill(field("settings.transform"),
+    "export default (n) => ({\n  payload: { was: n.payload },\n})");
+  await page.click("text=Create");
+  await page.waitForSelector("code.secret, h1 .chip");
+  await page.goto(`${url}/console/endpoints?tenant=forms`);
+  await page.click("tr[data-row] td a >> nth=0");
+  await page.click("main >> text=Settings >> nth=0");
+  check(await page.inputValue(field("settings.mode")) === "binary", "its settings are shown");
+  await page.fill(field("timeout_ms"), "9000");
+  await page.click("text=Save");
+  await page.waitForURL(/notice=saved/);
+  check((await page.textContent("dl.facts")).includes("9"), "it is saved");
+  await page.goto(`${url}/console/keys`);
+  await page.click("text=New key …");
+  await page.fill(field("name"), "from the console");
+  await page.click("text=Create");
+  const key = await page.textContent("code.secret");
+  check(key.startsWith("ph_"), "the key is shown once");
+  await page.click("text=To the keys");
+  check(!(await page.content()).includes(key), "and not again");
+  await page.click("tr:has-text('from the console') >> text=Revoke …");
+  await page.click("text=Revoke it");
+  await page.waitForURL(/notice=revoked/);
 }
 
 // An open page follows what happens, without a reload; keys lead everywhere.

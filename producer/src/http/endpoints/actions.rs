@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 use posthaste_shared::domain::id::EndpointId;
+use posthaste_shared::domain::key::Scope;
 use posthaste_shared::domain::notification::NotificationDraft;
 use posthaste_shared::domain::secret::Secret;
 use posthaste_shared::domain::time::Timestamp;
@@ -136,6 +137,17 @@ pub(in crate::http) async fn rotate_secret(
     JsonBytes(body): JsonBytes,
 ) -> Result<Json<RotatedSecret>, Problem> {
     let request: RotateRequest = parse_or_default(&body)?;
+    rotated(&api, &caller, &name, request).await.map(Json)
+}
+
+/// The new secret of an endpoint, and the endpoint with it.
+pub(in crate::http) async fn rotated(
+    api: &Api,
+    caller: &Caller,
+    name: &EndpointName,
+    request: RotateRequest,
+) -> Result<RotatedSecret, Problem> {
+    caller.must(Scope::Admin)?;
     let overlap = request.overlap_seconds.unwrap_or(DEFAULT_OVERLAP_SECONDS);
     if overlap > MAX_OVERLAP_SECONDS {
         return Err(Problem::field(
@@ -145,7 +157,7 @@ pub(in crate::http) async fn rotate_secret(
         ));
     }
     // Read first, since what a secret looks like depends on the wire format.
-    let found = find(&api, &caller, &name).await?;
+    let found = find(api, caller, name).await?;
     let format = found.wire_format;
     let (secret, shown) = match request.secret {
         Some(own) => {
@@ -171,7 +183,7 @@ pub(in crate::http) async fn rotate_secret(
     };
     let now = api.clock.now();
     let retires_at = now.after(Duration::from_secs(overlap));
-    let endpoint = edit(&api, &caller, &name, |endpoint| {
+    let endpoint = edit(api, caller, name, |endpoint| {
         endpoint
             .confidential
             .rotate(secret.clone(), now, retires_at);
@@ -179,11 +191,11 @@ pub(in crate::http) async fn rotate_secret(
     })
     .await?;
     let endpoint = EndpointView::of(&endpoint, now);
-    Ok(Json(RotatedSecret {
+    Ok(RotatedSecret {
         secret: shown,
         old_secret_retires_at: retires_at,
         endpoint,
-    }))
+    })
 }
 
 /// What to send to the endpoint.

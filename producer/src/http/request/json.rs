@@ -11,7 +11,7 @@ use crate::http::problem::{Code, FieldProblem, Problem};
 ///
 /// # Errors
 /// `invalid_json` with line and column, or `invalid` with the member.
-pub(in crate::http) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     T::deserialize(Objects(&mut reader))
         .and_then(|read| reader.end().map(|()| read))
