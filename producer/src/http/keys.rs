@@ -69,6 +69,8 @@ pub(super) async fn create(
     Admin(caller): Admin,
     JsonBytes(body): JsonBytes,
 ) -> Result<(StatusCode, Json<CreatedKey>), Problem> {
+    // Before the body is read: what it must be is nothing to whoever may not create one.
+    caller.must_be_unbound()?;
     let created = add(&api, &caller, parse(&body)?).await?;
     Ok((StatusCode::CREATED, Json(created)))
 }

@@ -57,8 +57,10 @@ pub mod body {
     pub use super::dead_letters::{DeadLettersView, RedriveRequest, RedriveView};
     pub use super::deliveries::explain::{DeliveryExplanation, NotificationExplanation};
     pub use super::deliveries::replay::ReplayPreview;
-    pub use super::endpoints::actions::{RotateRequest, RotatedSecret, TestEndpointRequest};
-    pub use super::endpoints::input::{CreatedEndpoint, EndpointDraft, EndpointPatch};
+    pub use super::endpoints::actions::TestEndpointRequest;
+    pub use super::endpoints::input::{
+        CreatedEndpoint, EndpointDraft, EndpointPatch, RotateRequest, RotatedSecret,
+    };
     pub use super::events::cloud_event::{CloudEvent, CloudEventData, EventEndpoint};
     pub use super::installation::{InstallationView, Reachable};
     pub use super::keys::{CreatedKey, KeyDraft, KeysView};

@@ -6,6 +6,7 @@ use posthaste_shared::domain::id::{EndpointUid, TenantId};
 use posthaste_shared::domain::retry::RetryPolicy;
 use posthaste_shared::domain::secret::Secret;
 use posthaste_shared::domain::subscription::Subscription;
+use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::domain::view::EndpointView;
 use posthaste_shared::domain::whole;
 use posthaste_shared::domain::wire_format::WireFormat;
@@ -178,4 +179,33 @@ pub struct CreatedEndpoint {
     /// The signing secret, shown only this once, and only if Posthaste generated it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<Secret>,
+}
+
+/// How to rotate the signing secret of an endpoint.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RotateRequest {
+    /// How long the old secret keeps signing beside the new one, in seconds, 0 to 2,592,000 (30
+    /// days). Default 86,400 (a day).
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "whole::option"
+    )]
+    #[schema(maximum = 2_592_000)]
+    pub overlap_seconds: Option<u64>,
+    /// The new secret. Default: one that is generated, and shown once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Secret>,
+}
+
+/// The result of rotating the signing secret of an endpoint.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct RotatedSecret {
+    /// The new secret, shown only this once, and only if Posthaste generated it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Secret>,
+    /// When the old secret stops signing.
+    pub old_secret_retires_at: Timestamp,
+    /// The endpoint as it is now.
+    pub endpoint: EndpointView,
 }

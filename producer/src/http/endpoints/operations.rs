@@ -2,6 +2,7 @@
 //! the pages of the console. Each checks what the caller may do.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::id::{EndpointId, TenantId};
@@ -11,16 +12,21 @@ use posthaste_shared::store::endpoints::EndpointFilter;
 use serde::Deserialize;
 
 use crate::http::callers::Caller;
-use crate::http::endpoints::actions::{RotateRequest, RotatedSecret, rotated};
 use crate::http::endpoints::check::{check, check_called_urls, check_scripts, check_url, no_url};
 use crate::http::endpoints::create::{apply, make};
 use crate::http::endpoints::edit::{TRIES, edit, edit_conflict, find, not_inserted, switch};
-use crate::http::endpoints::input::{CreatedEndpoint, EndpointDraft, EndpointPatch};
+use crate::http::endpoints::input::{
+    CreatedEndpoint, DEFAULT_OVERLAP_SECONDS, EndpointDraft, EndpointPatch, RotateRequest,
+    RotatedSecret,
+};
 use crate::http::endpoints::name::{EndpointName, Precondition};
 use crate::http::problem::{Code, Problem};
 use crate::http::request::page::{self, PageView};
 use crate::http::state::Api;
 use crate::http::wire_formats::TestReport;
+
+/// The longest that an old secret may sign on: 30 days.
+const MAX_OVERLAP_SECONDS: u64 = 30 * 24 * 3600;
 
 /// Which endpoints to list.
 #[derive(Debug, Clone, Default, Deserialize, utoipa::IntoParams)]
@@ -308,6 +314,64 @@ pub async fn rotate(
     request: RotateRequest,
 ) -> Result<RotatedSecret, Problem> {
     rotated(api, caller, &EndpointName::of(id.clone()), request).await
+}
+
+/// The new secret of an endpoint, and the endpoint with it.
+pub(super) async fn rotated(
+    api: &Api,
+    caller: &Caller,
+    name: &EndpointName,
+    request: RotateRequest,
+) -> Result<RotatedSecret, Problem> {
+    caller.must(Scope::Admin)?;
+    let overlap = request.overlap_seconds.unwrap_or(DEFAULT_OVERLAP_SECONDS);
+    if overlap > MAX_OVERLAP_SECONDS {
+        return Err(Problem::field(
+            Code::Invalid,
+            "overlap_seconds",
+            format!("must be 0 to {MAX_OVERLAP_SECONDS}"),
+        ));
+    }
+    // Read first, since what a secret looks like depends on the wire format.
+    let found = find(api, caller, name).await?;
+    let format = found.wire_format;
+    let (secret, shown) = match request.secret {
+        Some(own) => {
+            let refused = |problem: String| Problem::field(Code::Invalid, "secret", problem);
+            api.wire_formats
+                .check_secret(format, &own)
+                .map_err(refused)?;
+            (own, None)
+        }
+        None => match api
+            .wire_formats
+            .new_secret(format, &found.confidential.settings)
+        {
+            Some(made) => (made.clone(), Some(made)),
+            None => {
+                return Err(Problem::field(
+                    Code::Invalid,
+                    "wire_format",
+                    format!("{format} does not sign"),
+                ));
+            }
+        },
+    };
+    let now = api.clock.now();
+    let retires_at = now.after(Duration::from_secs(overlap));
+    let endpoint = edit(api, caller, name, |endpoint| {
+        endpoint
+            .confidential
+            .rotate(secret.clone(), now, retires_at);
+        Ok(())
+    })
+    .await?;
+    let endpoint = EndpointView::of(&endpoint, now);
+    Ok(RotatedSecret {
+        secret: shown,
+        old_secret_retires_at: retires_at,
+        endpoint,
+    })
 }
 
 /// Sends the example of its wire format to an endpoint, once. Nothing is queued or recorded.
