@@ -14,6 +14,7 @@ use posthaste_shared::domain::id::DeliveryId;
 use crate::entry::form::Form;
 use crate::entry::visitor::Visitor;
 use crate::pages::{act, ask, done};
+use crate::parts::commands::commands;
 use crate::parts::frame::{Frame, Section};
 use crate::parts::layout::{self, page, still};
 use crate::parts::query::segment;
@@ -59,8 +60,14 @@ pub(crate) async fn show(
         @for attempt in found.attempts.iter().filter(|attempt| attempt.number == chosen) {
             (attempts::panes(attempt))
         }
+        (on_the_command_line(&found))
     };
     Ok(page(&frame, &format!("Delivery {}", short(&found)), &body))
+}
+
+fn on_the_command_line(found: &DeliveryExplanation) -> Markup {
+    let id = found.delivery.id.to_string();
+    commands(&format!("/v1/deliveries/{id}/explain"), &["explain", &id])
 }
 
 fn heading(frame: &Frame, found: &DeliveryExplanation) -> Markup {

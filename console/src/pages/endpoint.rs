@@ -21,6 +21,7 @@ use crate::entry::visitor::Visitor;
 use crate::pages::endpoints::types;
 use crate::pages::{act, ask, done, must_manage};
 use crate::parts::attempts::{headers, looks_like_json};
+use crate::parts::commands::commands;
 use crate::parts::frame::{Frame, Section};
 use crate::parts::layout::{self, page, still};
 use crate::parts::query::{Query, segment};
@@ -56,6 +57,8 @@ pub(crate) async fn show(
         (facts(&endpoint))
         (deliveries_of(&frame, &endpoint, &recent))
         (settings(&endpoint))
+        @let id = endpoint.id.as_str();
+        (commands(&format!("/v1/endpoints/{}", segment(id)), &["endpoint", "show", id]))
     };
     let title = format!("Endpoint {}", address(&endpoint.url));
     Ok(page(&frame, &title, &body))

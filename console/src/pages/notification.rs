@@ -13,6 +13,7 @@ use posthaste_shared::domain::view::NotificationView;
 
 use crate::entry::visitor::Visitor;
 use crate::pages::{ask, deliveries};
+use crate::parts::commands::commands;
 use crate::parts::frame::{Frame, Section};
 use crate::parts::json;
 use crate::parts::layout::page;
@@ -69,8 +70,21 @@ pub(crate) async fn show(
         @if let Some(overrides) = &found.overrides {
             h2 { "Overrides" } (json::pretty(overrides.as_str()))
         }
+        (on_the_command_line(&found))
     };
     Ok(page(&frame, &format!("Notification {}", found.id), &body))
+}
+
+fn on_the_command_line(found: &NotificationView) -> Markup {
+    let (tenant, id) = (found.tenant.as_str(), found.id.as_str());
+    let tenant_flag = format!("--tenant={tenant}");
+    let path = format!(
+        "/v1/notifications/{}?tenant={}",
+        segment(id),
+        segment(tenant)
+    );
+    // Behind `--` an id that looks like a flag is an id.
+    commands(&path, &["notification", "show", &tenant_flag, "--", id])
 }
 
 fn facts(frame: &Frame, found: &NotificationView) -> Markup {

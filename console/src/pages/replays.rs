@@ -15,6 +15,7 @@ use posthaste_producer::http::problem::{Code, Problem};
 use crate::entry::form::Form;
 use crate::entry::visitor::Visitor;
 use crate::pages::{act, ask, operation_query};
+use crate::parts::commands::commands;
 use crate::parts::frame::{Frame, Section};
 use crate::parts::layout::{failed, page, still};
 use crate::parts::list::{self, Set};
@@ -172,6 +173,8 @@ pub(crate) async fn one(
             div { dt { "Asked for" } dd { (at(replay.created_at)) } }
             div { dt { "Finished" } dd { (at_or(replay.finished_at, "not yet")) } }
         }
+        @let id = replay.id.to_string();
+        (commands(&format!("/v1/replays/{id}"), &["replay", "show", &id]))
     };
     Ok(page(&frame, "Replay", &body))
 }

@@ -3,6 +3,7 @@
 pub(crate) mod actions;
 pub(crate) mod attempts;
 pub(crate) mod chip;
+pub(crate) mod commands;
 pub(crate) mod endpoint_fields;
 pub(crate) mod fields;
 pub(crate) mod frame;

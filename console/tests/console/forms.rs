@@ -153,6 +153,8 @@ async fn an_endpoint_is_created_changed_and_deleted() {
 
     let id = made["id"].as_str().unwrap();
     let path = format!("/console/endpoints/{id}");
+    let page = browser.get(&path).await;
+    assert!(page.html.contains(&format!("posthaste endpoint show {id}")));
     let settings = format!("{path}/settings");
     let page = browser.get(&settings).await;
     check("settings", &page);
