@@ -309,14 +309,14 @@ fn back(redriven: u64) -> String {
 /// Warns of letters that will become dead letters again.
 fn warn(undecodable: u64) -> Result<(), Failure> {
     if undecodable > 0 {
-        let (them, they) = if undecodable == 1 {
-            ("it is", "becomes a dead letter")
+        let (them, they, read) = if undecodable == 1 {
+            ("it is", "becomes a dead letter", "it")
         } else {
-            ("they are", "become dead letters")
+            ("they are", "become dead letters", "them")
         };
         job::say(&format!(
             "warning: {undecodable} of them cannot be decoded: {them} not a notification in JSON \
-             and {they} again, unless a newer worker can read it (see: posthaste dead list)"
+             and {they} again, unless a newer worker can read {read} (see: posthaste dead list)"
         ))?;
     }
     Ok(())

@@ -46,7 +46,7 @@ const KIND: Kind = Kind {
     after_help = "Examples:
   posthaste replay --status failed --since 2h --dry-run
   posthaste replay --status failed --since 2h
-  posthaste replay --endpoint ep_0192… --status expired --no-wait
+  posthaste replay --endpoint ep_0192… --status failed --no-wait
   posthaste replay list
   posthaste replay cancel 0192f0c4-…"
 )]
@@ -238,8 +238,9 @@ fn sum(replay: &Value) -> String {
     let left = number(replay, "skipped");
     match text(replay, "state").as_str() {
         "done" => format!(
-            "Looked at {}: sent again {again}, left alone {left}.",
-            count(looked, "delivery")
+            "Looked at {}: sent again {again}, left alone {left}{}.",
+            count(looked, "delivery"),
+            why_left(left)
         ),
         "cancelled" => format!(
             "Replay {} is cancelled. It had looked at {looked} of {}: sent again {again}, left \
@@ -249,6 +250,14 @@ fn sum(replay: &Value) -> String {
             count(number(replay, "total").max(looked), "delivery")
         ),
         _ => begun_text(replay),
+    }
+}
+
+/// Why some were left alone.
+const fn why_left(left: u64) -> &'static str {
+    match left {
+        0 => "",
+        _ => " (pending, expired, or their endpoint is gone)",
     }
 }
 

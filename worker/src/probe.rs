@@ -140,7 +140,10 @@ fn report(endpoint: &Endpoint, finished: FinishedAttempt) -> Probe {
             "it would have failed: the endpoint's transform leaves nothing that can be sent"
                 .to_owned(),
         ),
-        Verdict::GiveUp(reason) => (reason.as_str(), "it would have failed for good".to_owned()),
+        Verdict::GiveUp(reason) => (
+            reason.as_str(),
+            "it would have failed at once, without a retry".to_owned(),
+        ),
         Verdict::Expire => ("expired", "it would have expired".to_owned()),
     };
     let response = finished.reply.as_ref().map(|reply| {

@@ -106,7 +106,7 @@ fn fields(query: &Query) -> Markup {
         (boxes(query, "reason", "Why it failed", &reasons))
         (boxes(query, "hold", "What it is parked by", &holds))
         (field(query, "type", "Type", "order.paid"))
-        (field(query, "status_code", "Last answer", "503"))
+        (field(query, "status_code", "Last status code", "503"))
         (field(query, "endpoint_id", "Endpoint", "ep_…"))
         (field(query, "notification_id", "Notification", "order-1042"))
         (list::window_field(query))

@@ -96,7 +96,10 @@ fn state(endpoint: &EndpointView) -> String {
             Some(DisabledReason::Failing) => "because all its attempts failed for too long",
             Some(DisabledReason::Manual) | None => "by hand",
         };
-        return format!("It was disabled {why}. What comes for it waits until it is enabled.");
+        return format!(
+            "It was disabled {why}. What names it waits until it is enabled; new notifications \
+             that only match its subscription are not delivered to it, not even later."
+        );
     }
     let Some(health) = &endpoint.health else {
         return "It is enabled, and nothing keeps it from being called.".to_owned();
@@ -123,7 +126,7 @@ pub(super) fn facts(endpoint: &EndpointView) -> Markup {
         dl.facts {
             div { dt { "Endpoint" } dd { (whole_id(endpoint.id.as_str())) } }
             @if let Some(uid) = &endpoint.uid {
-                div { dt { "Own id" } dd { (whole_id(uid.as_str())) } }
+                div { dt { "Uid" } dd { (whole_id(uid.as_str())) } }
             }
             div { dt { "URL" } dd dir="auto" { (plain(&endpoint.url)) } }
             div { dt { "Tenant" } dd { (strange(endpoint.tenant.as_str())) } }
@@ -133,15 +136,15 @@ pub(super) fn facts(endpoint: &EndpointView) -> Markup {
                 div { dt { "Description" } dd dir="auto" { (plain(&endpoint.description)) } }
             }
             div { dt { "Timeout" } dd { (milliseconds(endpoint.timeout_ms as f64)) } }
-            div { dt { "At once" } dd { "up to " (endpoint.max_in_flight) } }
+            div { dt { "Max in flight" } dd { (endpoint.max_in_flight) } }
             @if let Some(rate) = endpoint.rate_limit_per_second {
                 div { dt { "Rate" } dd { "up to " (rate) " a second" } }
             }
             div { dt { "Retries" } dd { (retry(&endpoint.retry)) } }
             div { dt { "Secret" } dd {
                 @if !endpoint.has_secret { "none" }
-                @else if endpoint.retiring_secrets == 0 { "one" }
-                @else { "one, and " (endpoint.retiring_secrets) " older that still sign" }
+                @else if endpoint.retiring_secrets == 0 { "set" }
+                @else { "set, and " (endpoint.retiring_secrets) " older that still sign" }
             } }
             div { dt { "Created" } dd { (at(endpoint.created_at)) } }
             div { dt { "Changed" } dd { (at(endpoint.updated_at)) } }
@@ -220,8 +223,11 @@ pub(crate) async fn ask_disable(
     let path = path(&endpoint.id);
     let title = "Disable this endpoint?";
     let words = html! {
-        p { "Nothing is sent to " b { (strange(address(&endpoint.url))) } " any more. What comes \
-            for it waits, and is sent when it is enabled again; what expires meanwhile is not." }
+        p { "Nothing is sent to " b { (strange(address(&endpoint.url))) } " any more. Its \
+            pending deliveries wait, as does what names it, and are sent when it is enabled again; \
+            what expires meanwhile is not." }
+        p { b { "New notifications that only match its subscription are not delivered to it, not \
+            even later." } }
         (facts(&endpoint))
     };
     let confirm = actions::Confirm {
@@ -283,7 +289,7 @@ pub(crate) async fn test(
     let (endpoint, report) = act(&visitor, &format!("test endpoint {id}"), work).await?;
     let body = html! {
         div.headline { h1 { "Test of " (strange(address(&endpoint.url))) } }
-        p.said dir="auto" { (plain(&report.verdict)) }
+        p.said dir="auto" { (plain(&layout::sentence(&report.verdict))) }
         p.muted { "One request was sent, in " (milliseconds(report.duration_ms)) ". It is not \
             recorded and not tried again." }
         (report_panes(&report))

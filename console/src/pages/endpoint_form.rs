@@ -96,7 +96,7 @@ fn form_of_new(frame: &Frame, format: &WireFormatInfo, fields: Fields<'_>) -> Ma
             }
             (fields.line(Field {
                 name: "uid",
-                label: "Own id",
+                label: "Uid",
                 help: "An id of your choice, unique in the tenant, by which requests can name it. \
                        It cannot be changed later.",
             }, "text"))

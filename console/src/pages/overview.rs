@@ -66,8 +66,8 @@ pub(crate) async fn show(
 fn sentence(needs: usize) -> String {
     match needs {
         0 => "All is well.".to_owned(),
-        1 => "One thing needs somebody; everything else is well.".to_owned(),
-        several => format!("{several} things need somebody; everything else is well."),
+        1 => "One thing needs attention; everything else is well.".to_owned(),
+        several => format!("{several} things need attention; everything else is well."),
     }
 }
 
@@ -144,7 +144,7 @@ fn numbers(all: &InstallationView) -> Markup {
             (tile("Workers", &number(all.workers), None))
             (tile("Work queue", &queue, None))
             (tile("Due or in flight", &number(all.ready), Some(PENDING)))
-            (tile("For later", &number(all.scheduled), None))
+            (tile("Scheduled", &number(all.scheduled), None))
             (tile("Parked", &number(all.parked), None))
             (tile("Endpoints", &number(all.endpoints_enabled), Some("/console/endpoints")))
         }

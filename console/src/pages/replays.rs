@@ -66,7 +66,7 @@ fn table(frame: &Frame, items: &[Replay]) -> Markup {
             table.rows {
                 thead { tr {
                     th scope="col" { "State" }
-                    th scope="col" { "Asked for" }
+                    th scope="col" { "Started" }
                     th.wide scope="col" { "Filter" }
                     th.number scope="col" { "Matched" }
                     th.number scope="col" { "Sent again" }
@@ -76,7 +76,7 @@ fn table(frame: &Frame, items: &[Replay]) -> Markup {
                 tbody { @for replay in items {
                     tr id={ "r-" (replay.id) } data-row {
                         td data-label="State" { (state(replay)) }
-                        td data-label="Asked for" { (in_list(replay.created_at)) }
+                        td data-label="Started" { (in_list(replay.created_at)) }
                         td.wide data-label="Filter" {
                             a href=(frame.link(&format!("{PATH}/{}", replay.id))) {
                                 (cut(&words(&replay.filter)))
@@ -162,7 +162,7 @@ pub(crate) async fn one(
         }
         dl.facts {
             div { dt { "Replay" } dd { (whole_id(&replay.id.to_string())) } }
-            div { dt { "Looked at" } dd { (of_all(&replay)) } }
+            div { dt { "Matched" } dd { (of_all(&replay)) } }
             div { dt { "Sent again" } dd { (number(replay.replayed)) } }
             div { dt { "Left alone" } dd {
                 (number(replay.skipped))
@@ -170,7 +170,7 @@ pub(crate) async fn one(
                     span.muted { ": expired, pending, or their endpoint is gone" }
                 }
             } }
-            div { dt { "Asked for" } dd { (at(replay.created_at)) } }
+            div { dt { "Started" } dd { (at(replay.created_at)) } }
             div { dt { "Finished" } dd { (at_or(replay.finished_at, "not yet")) } }
         }
         @let id = replay.id.to_string();
@@ -219,7 +219,7 @@ fn what_happens(said: &str, found: &ReplayPreview) -> Markup {
         p.said dir="auto" { (strange(said)) }
         p {
             "Each that is finished begins a new round of attempts, with the same "
-            code { "webhook-id" } ": a receiver that keeps these ids knows it again. Pending and \
+            code { "webhook-id" } ": a receiver that keeps these ids recognises it. Pending and \
             expired ones, and those of deleted endpoints, are left alone."
         }
         @if let (Some(oldest), Some(newest)) = (found.oldest, found.newest) {
@@ -247,7 +247,7 @@ pub(crate) async fn begin(
     let typed = form
         .fields
         .get(actions::TYPED)
-        .and_then(|text| text.trim().parse::<u64>().ok());
+        .and_then(|text| text.replace([',', ' '], "").parse::<u64>().ok());
     let work = async {
         let found = replays::preview(&console.api, &visitor.caller, filter.clone()).await?;
         if found.matched > MANY && typed != Some(found.matched) {

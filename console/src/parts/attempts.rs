@@ -151,6 +151,7 @@ pub(crate) fn panes(attempt: &AttemptView) -> Markup {
                         @if looks_like_json(body) { (json::pretty(body)) } @else { (block(body)) }
                         p { (copy(body, "Copy the answer")) }
                     },
+                    None if attempt.status_code.is_some() => p.muted { "The answer has no body." },
                     None => p.muted { "There is no answer." },
                 }
                 @if let Some(console) = &attempt.console {

@@ -43,10 +43,10 @@ pub(crate) fn common(format: &WireFormatInfo, fields: Fields<'_>) -> Markup {
             legend { "Limits" }
             (fields.line(field("timeout_ms", "Timeout in ms",
                 "For one attempt as a whole, 1,000 to 60,000. Default 5,000."), "number"))
-            (fields.line(field("max_in_flight", "Requests at once",
-                "Over all workers, 1 to 10,000. Default 32."), "number"))
-            (fields.line(field("rate_limit_per_second", "Requests a second",
-                "Over all workers. Default: no limit."), "text"))
+            (fields.line(field("max_in_flight", "Max in flight",
+                "The most requests at once, over all workers, 1 to 10,000. Default 32."), "number"))
+            (fields.line(field("rate_limit_per_second", "Rate limit",
+                "The most requests a second, over all workers. Default: none."), "text"))
         }
         fieldset {
             legend { "Retries" }

@@ -10,7 +10,7 @@ const NOTICES: [(&str, &str); 10] = [
     ),
     (
         "disabled",
-        "The endpoint is disabled: what comes for it waits.",
+        "The endpoint is disabled: what is pending for it waits.",
     ),
     ("created", "The endpoint is there."),
     ("saved", "The settings are saved."),

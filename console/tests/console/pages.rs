@@ -244,7 +244,7 @@ async fn the_overview_says_what_needs_somebody() {
     let page = browser.get("/console/overview").await;
     assert!(page.html.contains("No worker is alive"), "{}", page.html);
     assert!(
-        page.html.contains("One thing needs somebody"),
+        page.html.contains("One thing needs attention"),
         "{}",
         page.html
     );
@@ -269,7 +269,7 @@ async fn the_overview_says_what_needs_somebody() {
     let page = browser.get("/console/overview").await;
     check("the overview", &page);
     for part in [
-        "2 things need somebody",
+        "2 things need attention",
         "fails since",
         "503 Service Unavailable",
         "rejected",

@@ -11,6 +11,8 @@ use tokio::time::Instant;
 
 /// How long a look at the installation is good for.
 const FRESH: Duration = Duration::from_secs(5);
+/// A look is done at most once in so many times as long as it took: 2 % of one connection.
+const SHARE: u32 = 50;
 /// How long the broker may take to say how long its queues are.
 const DEPTHS: Duration = Duration::from_secs(2);
 
@@ -56,10 +58,25 @@ pub enum Reachable {
 /// The last look at the installation. Whoever comes while another looks waits for what that one
 /// sees.
 #[derive(Default)]
-pub(super) struct LastLook(Mutex<Option<(Instant, Timestamp, InstallationView)>>);
+pub(super) struct LastLook(Mutex<Option<Look>>);
+
+struct Look {
+    ended: Instant,
+    /// How long it took.
+    took: Duration,
+    at: Timestamp,
+    seen: InstallationView,
+}
+
+/// How long a look that took so long is believed: what waits is counted row by row, and with a
+/// million deliveries parked a look every 5 s would be felt.
+fn believed_for(took: Duration) -> Duration {
+    FRESH.max(took * SHARE)
+}
 
 impl LastLook {
-    /// The installation as it is, or was up to 5 s ago, and when.
+    /// The installation as it is, or was up to 5 s ago, and when; longer ago where a look takes
+    /// more than a tenth of a second.
     ///
     /// # Errors
     /// The store failed.
@@ -70,13 +87,19 @@ impl LastLook {
         now: Timestamp,
     ) -> Result<(Timestamp, InstallationView), StoreError> {
         let mut last = self.0.lock().await;
-        if let Some((looked, at, seen)) = &*last
-            && looked.elapsed() < FRESH
+        if let Some(look) = &*last
+            && look.ended.elapsed() < believed_for(look.took)
         {
-            return Ok((*at, seen.clone()));
+            return Ok((look.at, look.seen.clone()));
         }
+        let began = Instant::now();
         let seen = look(store, broker, now).await?;
-        *last = Some((Instant::now(), now, seen.clone()));
+        *last = Some(Look {
+            ended: Instant::now(),
+            took: began.elapsed(),
+            at: now,
+            seen: seen.clone(),
+        });
         Ok((now, seen))
     }
 }
@@ -116,4 +139,16 @@ async fn look(
         endpoints_enabled,
         endpoints_disabled,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_that_takes_long_is_believed_for_longer() {
+        assert_eq!(believed_for(Duration::from_millis(20)), FRESH);
+        let slow = Duration::from_millis(600);
+        assert_eq!(believed_for(slow), Duration::from_secs(30));
+    }
 }

@@ -27,7 +27,8 @@ const DEFAULT_GROUPS: u32 = 20;
 /// How the installation and its endpoints are.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct OverviewView {
-    /// When this was looked at: up to 5 s ago.
+    /// When this was looked at: up to 5 s ago, or longer where counting takes more than a tenth of
+    /// a second.
     pub at: Timestamp,
     /// The installation as a whole; null for a key that is bound to a tenant.
     pub installation: Option<InstallationView>,

@@ -208,10 +208,14 @@ impl NotificationDraft {
         if let (Some(deliver), Some(expires)) = (deliver_at, expires_at)
             && deliver >= expires
         {
-            return Err(InvalidDraft {
-                field: "expires_at",
-                problem: "must be later than deliver_at",
-            });
+            // In the words of whoever wrote it.
+            let (field, problem) = match (self.ttl_seconds, self.delay_seconds) {
+                (Some(_), Some(_)) => ("ttl_seconds", "must be more than delay_seconds"),
+                (Some(_), None) => ("ttl_seconds", "must end later than deliver_at"),
+                (None, Some(_)) => ("expires_at", "must be later than delay_seconds from now"),
+                (None, None) => ("expires_at", "must be later than deliver_at"),
+            };
+            return Err(InvalidDraft { field, problem });
         }
         // Everybody takes these two out of a URL's path, however they are encoded: such an id could
         // be enqueued, and never looked at.
@@ -456,7 +460,7 @@ mod tests {
         );
         assert_eq!(
             field(r#"{"type":"a","payload":1,"delay_seconds":9,"ttl_seconds":3}"#),
-            "expires_at"
+            "ttl_seconds"
         );
         assert_eq!(
             field(r#"{"type":"a","payload":1,"recipient":[]}"#),

@@ -50,7 +50,7 @@ pub enum TypePattern {
 
 /// A text that is not a pattern.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is neither a type (message.phone.received), a prefix (message.*) nor *")]
+#[error("{0:?} is neither a type (order.paid), a prefix (order.*) nor *")]
 pub struct InvalidPattern(String);
 
 impl utoipa::PartialSchema for TypePattern {

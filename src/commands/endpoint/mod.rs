@@ -51,7 +51,10 @@ enum EndpointCommand {
         /// The id of the endpoint, ep_…, or its uid
         id: EndpointId,
     },
-    /// Stop calling an endpoint; deliveries to it wait until they expire or it is enabled
+    /// Stop calling an endpoint: its deliveries wait until they expire or it is enabled
+    ///
+    /// So do new notifications that name it. Those that only match its subscription are not
+    /// delivered to it, not even later.
     Disable {
         /// The id of the endpoint, ep_…, or its uid
         id: EndpointId,

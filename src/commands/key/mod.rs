@@ -119,7 +119,7 @@ async fn create(global: &Global, args: CreateArgs) -> Done {
     } else {
         output.line(key.expose())?;
         eprintln_quietly(&format!(
-            "This is key {}. It is shown this once; only its hash is kept.",
+            "Created {}. The key above is shown only now; only its hash is kept.",
             info.id
         ));
     }

@@ -180,9 +180,14 @@ async fn deliveries_are_looked_at_and_sent_again() {
         .await;
     assert_eq!(would["matched"], 1, "{would}");
     assert!(
-        cli.ok(&["replay", "--status", "expired", "--dry-run"])
+        cli.ok(&["replay", "--type", "no.such", "--dry-run"])
             .await
             .starts_with("0 deliveries match.")
+    );
+    assert!(
+        cli.fails(1, &["replay", "--status", "expired", "--dry-run"])
+            .await
+            .contains("enqueue it again")
     );
     let id = id_of(&replayed);
     assert!(cli.ok(&["replay", "list"]).await.contains(id));

@@ -102,7 +102,7 @@ async function withoutScript(browser) {
   await page.goto(url + told.link);
   await page.click("button[type=submit]");
   await page.waitForURL(`${url}/console/overview`);
-  check((await page.textContent(".said")).includes("somebody"), "the disabled endpoint needs somebody");
+  check((await page.textContent(".said")).includes("attention"), "the disabled endpoint needs attention");
   await page.click("nav.rail >> text=Deliveries");
   await page.waitForURL(`${url}/console/deliveries`);
   check((await page.locator(".tools").isVisible()) === false, "tools that need a script are hidden");

@@ -33,6 +33,13 @@ fn check(filter: &DeliveryFilter) -> Result<(), Problem> {
             "must not be pending: pending deliveries are sent without a replay",
         ));
     }
+    if filter.status.values() == [Status::Expired] {
+        return Err(Problem::field(
+            Code::Invalid,
+            "status",
+            "must not be expired alone: what has expired is not sent again; enqueue it again",
+        ));
+    }
     let everything = DeliveryFilter {
         tenant: filter.tenant.clone(),
         ..DeliveryFilter::default()

@@ -84,7 +84,11 @@ pub(in crate::http) async fn put(
             done => return done,
         }
         // An id of ours that is not there is not created.
-        name.uid()?;
+        name.uid().map_err(|_| {
+            let detail = "there is no such endpoint; to create one by PUT, name it by a uid of \
+                          your own: 1 to 64 letters, digits, _ or -, and not ep_ in front";
+            Problem::new(Code::NotFound, detail)
+        })?;
     }
     Err(edit_conflict())
 }

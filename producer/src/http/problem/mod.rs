@@ -158,8 +158,8 @@ codes! {
     /// The key was used for another request.
     IdempotencyConflict = "idempotency_conflict", CONFLICT, "The key was used for another \
         request";
-    /// The delivery's state does not allow it.
-    WrongState = "wrong_state", CONFLICT, "The delivery's state does not allow this";
+    /// Its state does not allow it, such as a delivery's or a replay's.
+    WrongState = "wrong_state", CONFLICT, "Its state does not allow this";
     /// Others changed the same thing again and again meanwhile.
     EditConflict = "edit_conflict", CONFLICT, "Somebody else changed it at the same time";
     /// Another endpoint of the tenant has the uid.
