@@ -110,6 +110,12 @@ impl ClientFlags {
                     path.display()
                 )));
             }
+            if !key.trim().chars().all(|c| c.is_ascii_graphic()) {
+                return Err(Failure::wrong_use(format!(
+                    "--api-key-file: {} must have one API key in it and nothing else",
+                    path.display()
+                )));
+            }
             flags.push(("api_key", key.trim().to_owned()));
         }
         Ok(flags)

@@ -294,6 +294,19 @@ async fn a_batch_may_be_lines() {
         );
         assert_eq!(done.body["items"][1]["error"]["code"], "invalid_json");
     }
+    let first_is_wrong = "[\"t\",1]\n{\"type\":\"a\",\"payload\":3}";
+    let done = api
+        .post_text(
+            "/v1/notifications/batch",
+            "application/x-ndjson",
+            first_is_wrong,
+        )
+        .await;
+    assert_eq!(
+        (&done.body["accepted"], &done.body["rejected"]),
+        (&json!(1), &json!(1)),
+        "{done:?}"
+    );
     let empty = api
         .post_text("/v1/notifications/batch", "application/x-ndjson", "")
         .await;

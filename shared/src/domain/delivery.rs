@@ -144,7 +144,8 @@ pub enum Hold {
     RateLimit,
     /// All slots of the worker were taken.
     Slots,
-    /// The tenant has as many requests in flight as `tenant_max_in_flight` allows.
+    /// The tenant has as many requests in flight as `tenant_max_in_flight` allows, or this endpoint
+    /// its share of them.
     Tenant,
     /// The endpoint's script could not be run: its tenant, or all tenants together, run as many as
     /// they may, or it is still being compiled.

@@ -35,7 +35,7 @@ impl Unreadable {
             told.clear();
         }
         if told.insert(format!("{what} {id}: {error}")) {
-            tracing::error!(id, %error, "a {what} cannot be read and is passed over: \
+            tracing::error!(id, %error, "{what} cannot be read and is passed over: \
                 {}", remedy(error));
         }
     }

@@ -80,8 +80,8 @@ impl Audience {
             };
             if missed.disabled {
                 format!(
-                    "warning: the endpoints{of} that subscribe to {kind} are disabled{count}: \
-                     nothing is sent before one is enabled"
+                    "warning: the endpoints{of} that subscribe to {kind} are disabled{count}, so \
+                     it is delivered to no one, also once they are enabled again"
                 )
             } else {
                 format!(

@@ -6,16 +6,21 @@
 //!    characters and upper case do not count, so neither do quoting by a shell, SQL or Python and
 //!    UTF-16.
 //! 2. **Encoded.** Letters and digits alone are looked through for the secret in hex, base32 and
-//!    base64, also in the midst of a longer text, and for base64 of base64.
-//! 3. **Wrapped.** What may be base64, or a list of the numbers of bytes, is decoded and looked
-//!    through in the same way ([`wrapped`]): base64 of escaped text, of hex, or three times over.
+//!    base64, also in the midst of a longer text.
+//! 3. **Wrapped.** All that may be base64, hex or a list of the numbers of bytes is decoded into
+//!    one text that is looked through in the same way ([`wrapped`]): base64 of escaped text, of
+//!    hex, or three times over.
 //! 4. **Cut.** A secret of 16 bytes or more is found by one half of it, and taken out as far as it
 //!    goes.
+//!
+//! A tenant chooses the secrets and answers what it likes, so what this costs is bounded: each byte
+//! that is kept is looked at some twenty times for each secret, whatever it is.
 
 mod plain;
 mod wrapped;
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
@@ -36,11 +41,11 @@ const SEPARATORS: &[char] = &[' ', ',', ';', '=', '"', '{', '}', ':', '&'];
 const SHORTEST_PART: usize = 10;
 /// The most such parts of one request: each is looked for in every answer.
 const MOST_PARTS: usize = 32;
-/// How many wrappings more are undone within one.
-const WRAPPINGS: usize = 2;
+/// How many wrappings are undone, one within another.
+const WRAPPINGS: usize = 3;
 /// A secret of more bytes is followed no further than one of so many, where it begins before the
 /// cut and goes on behind it in an encoding.
-const FOLLOWED: usize = 1024;
+const FOLLOWED: usize = 256;
 
 /// Whether a part of a header's value looks like a secret and not like a word.
 fn is_random(part: &str) -> bool {
@@ -54,13 +59,25 @@ pub(crate) struct Secrets {
     all: Vec<String>,
     /// How many of them are parts of headers' values.
     parts: usize,
+    /// What is looked for, made when the first text is looked through.
+    patterns: OnceLock<Vec<Patterns>>,
+}
+
+/// What a secret looks like.
+#[derive(Debug, Clone)]
+struct Patterns {
+    /// As it is, once it is canonical.
+    plain: Vec<u8>,
+    /// The letters and digits of its encodings.
+    encoded: Vec<Vec<u8>>,
 }
 
 impl Secrets {
     /// Adds a secret; one of fewer than 6 bytes is left out, because it would match ordinary text.
     pub(crate) fn add(&mut self, secret: &str) {
-        if secret.len() >= SHORTEST {
+        if secret.len() >= SHORTEST && !self.all.iter().any(|known| known == secret) {
             self.all.push(secret.to_owned());
+            self.patterns = OnceLock::new();
         }
     }
 
@@ -123,15 +140,19 @@ impl Secrets {
 
     /// Where secrets are, in order and apart from each other.
     fn found(&self, text: &str) -> Vec<Range<usize>> {
-        let mut all = self.written(text);
-        for wrapped in wrapped::all(text) {
-            if wrapped
-                .readings
-                .iter()
-                .any(|text| self.is_within(text, WRAPPINGS))
-            {
-                all.push(wrapped.place);
+        if self.all.is_empty() || text.len() < SHORTEST {
+            return Vec::new();
+        }
+        let mut all = Vec::new();
+        let mut layer = Plain::of(text).read();
+        self.search(&layer.canonical(text), &mut all);
+        for depth in 0..WRAPPINGS {
+            // Only the outermost can begin anywhere: what was wrapped as a whole begins with it.
+            layer = wrapped::within(&layer, depth == 0).read();
+            if layer.bytes().is_empty() {
+                break;
             }
+            self.search(&layer.canonical(text), &mut all);
         }
         all.sort_unstable_by_key(|range| (range.start, range.end));
         let mut apart: Vec<Range<usize>> = Vec::new();
@@ -144,49 +165,41 @@ impl Secrets {
         apart
     }
 
-    /// Whether a secret is in a text that was decoded, or in what it wraps in its turn.
-    fn is_within(&self, text: &str, deeper: usize) -> bool {
-        let wraps = |wrapped: wrapped::Wrapped| {
-            // What was wrapped as a whole begins where the text does.
-            let first = wrapped.readings.first();
-            first.is_some_and(|text| self.is_within(text, deeper - 1))
-        };
-        !self.written(text).is_empty() || (deeper > 0 && wrapped::all(text).into_iter().any(wraps))
-    }
-
-    /// Where secrets are written, in any order.
-    fn written(&self, text: &str) -> Vec<Range<usize>> {
-        if self.all.is_empty() || text.len() < SHORTEST {
-            return Vec::new();
-        }
-        let escaped = Plain::of(text);
-        let encoded = escaped.letters();
-        let mut all = Vec::new();
-        for secret in &self.all {
-            let plain = Plain::of(secret);
-            let pattern = plain.bytes();
-            if pattern.len() >= HALVED {
-                escaped.find_part(pattern, pattern.len() / 2, &mut all);
-            } else if pattern.len() >= SHORTEST {
-                escaped.find(pattern, &mut all);
+    /// Adds where secrets are written.
+    fn search(&self, text: &Plain, all: &mut Vec<Range<usize>>) {
+        let letters = text.letters();
+        let patterns = self
+            .patterns
+            .get_or_init(|| self.all.iter().map(|secret| Patterns::of(secret)).collect());
+        for Patterns { plain, encoded } in patterns {
+            if plain.len() >= HALVED {
+                text.find_part(plain, plain.len() / 2, all);
+            } else if plain.len() >= SHORTEST {
+                text.find(plain, all);
             }
-            for pattern in encodings(secret) {
-                encoded.find(&pattern, &mut all);
+            for pattern in encoded {
+                letters.find(pattern, all);
             }
         }
-        all
     }
 }
 
-/// The letters and digits, in lower case, of a secret in hex, base32, base64 and base64 of base64;
-/// in base32 and base64 also where it stands in the midst of a longer text.
+impl Patterns {
+    fn of(secret: &str) -> Self {
+        let plain = Plain::of(secret).read().canonical(secret);
+        Self {
+            plain: plain.bytes().to_vec(),
+            encoded: encodings(secret),
+        }
+    }
+}
+
+/// The letters and digits, in lower case, of a secret in hex, base32 and base64, in the latter two
+/// also where it stands in the midst of a longer text.
 fn encodings(secret: &str) -> Vec<Vec<u8>> {
     let mut all = vec![hex::encode(secret)];
     all.extend(shifted(secret.as_bytes(), BASE32));
-    for inner in shifted(secret.as_bytes(), BASE64) {
-        all.extend(shifted(inner.as_bytes(), BASE64));
-        all.push(inner);
-    }
+    all.extend(shifted(secret.as_bytes(), BASE64));
     let letters = |text: String| {
         let letters = text.bytes().filter(u8::is_ascii_alphanumeric);
         letters.map(|it| it.to_ascii_lowercase()).collect()
@@ -258,6 +271,16 @@ mod tests {
         }
     }
 
+    /// As MIME breaks it.
+    fn in_lines(text: &str) -> String {
+        let lines: Vec<&str> = text
+            .as_bytes()
+            .chunks(20)
+            .map(|line| std::str::from_utf8(line).unwrap())
+            .collect();
+        lines.join("\r\n")
+    }
+
     /// As the languages and formats of receivers write it.
     #[test]
     fn a_token_is_taken_out_in_every_common_encoding() {
@@ -287,6 +310,8 @@ mod tests {
             .to_string()
             .replace('&', "\\u0026");
         let base64 = STANDARD.encode(token);
+        let number = |(at, byte): (usize, u8)| format!("\"{at}\":{byte},");
+        let numbered: String = token.bytes().enumerate().map(number).collect();
         for echo in [
             STANDARD.encode(&php),
             php,
@@ -319,6 +344,17 @@ mod tests {
             hex::encode(&base64),
             each(|byte| format!("{byte},")),
             format!("[{}]", each(|byte| format!("{byte}, "))),
+            each(|byte| format!("0x{byte:x}, ")),
+            each(|byte| format!("{byte}\r\n")),
+            each(|byte| format!("{byte};\t")),
+            serde_json::Value::from(each(|byte| format!("{byte},\n  "))).to_string(),
+            format!("{{{numbered}}}"),
+            in_lines(&STANDARD.encode(percent(""))),
+            in_lines(&STANDARD.encode(STANDARD.encode(&base64))),
+            each(|byte| format!("\\U{byte:08x}")),
+            each(|byte| format!("%u{byte:04x}")),
+            each(|byte| format!("\\x{{{byte:x}}}")),
+            each(|byte| format!("&#{byte:09};")),
             each(|byte| format!("\\{byte:03o}")),
             each(|byte| format!("\\u{{{byte:x}}}")),
             each(|byte| format!("&#{byte}")),
@@ -373,6 +409,30 @@ mod tests {
         text.find_part(&[b'a'; 8_000], 4_000, &mut found);
         assert!(found.len() <= 2 * 100_000 / 4_000, "{}", found.len());
         assert_eq!(secrets.redact(&"a".repeat(100_000), 4_096), REDACTED);
+    }
+
+    /// Whatever an answer is made of. Counted in bytes looked at and not in seconds, which a busy
+    /// machine has many of.
+    #[test]
+    fn what_an_answer_costs_is_bounded() {
+        for piece in [
+            "abcdefghij ",
+            "{\"id\":1234567890,\"status\":\"failed\"},",
+            "aB3dEf9hIj ",
+            "0123456789",
+            "12, 255, ",
+            "%25u0041&amp;",
+            "deadbeef00",
+        ] {
+            let text = piece.repeat(65_536 / piece.len());
+            let mut layer = Plain::of(&text).read();
+            let mut looked = layer.bytes().len();
+            for depth in 0..WRAPPINGS {
+                layer = wrapped::within(&layer, depth == 0).read();
+                looked += layer.bytes().len();
+            }
+            assert!(looked <= 20 * text.len(), "{piece}: {looked}");
+        }
     }
 
     #[test]

@@ -14,6 +14,9 @@ use crate::send::{Outgoing, Reading};
 use crate::wire::settings::common_headers;
 use crate::wire::{self, Header, Preflight, RenderError, Rendered, Subject};
 
+/// The most of a message that is kept, in bytes: what an answer or a script says of a failure.
+const LONGEST_TEXT: usize = 16 * 1024;
+
 /// A request that is ready to be sent.
 #[derive(Debug, Clone)]
 pub struct SignedRequest {
@@ -88,11 +91,11 @@ impl SignedRequest {
         }
     }
 
-    /// An answer's text without the secrets that this request carried: some endpoints echo what
-    /// they got.
+    /// An answer's text, up to 16 KiB of it, without the secrets that this request carried: some
+    /// endpoints echo what they got.
     #[must_use]
     pub fn without_secrets(&self, text: &str) -> String {
-        self.secrets.redact(text, usize::MAX)
+        self.secrets.redact(text, LONGEST_TEXT)
     }
 
     /// The first `most` bytes of an answer's text, without the secrets.

@@ -326,8 +326,8 @@ fn parked(why: Hold, endpoint: Option<&Endpoint>, queue: &Queue, now: Timestamp)
         }
         (Hold::Tenant, _) => {
             format!(
-                "It waits: its tenant has as many requests in flight as the setting \
-                 tenant_max_in_flight allows: {before} for this endpoint."
+                "It waits: this endpoint has its share of the requests in flight that the setting \
+                 tenant_max_in_flight allows its tenant: {before} for it."
             )
         }
         (Hold::Scripts, _) => {

@@ -110,23 +110,27 @@ fn read_item(text: &[u8], max_bytes: usize) -> Result<NotificationDraft, Problem
     parse(text)
 }
 
-/// The texts of the items. A body that begins with an object is NDJSON, whatever it calls itself.
+/// The texts of the items. A body that begins with an object is NDJSON, whatever it calls itself;
+/// one that is an array is an array.
 fn split(body: &[u8], ndjson: bool) -> Result<Vec<&[u8]>, Problem> {
+    let lines = || {
+        let lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+        lines.filter(|line| !line.is_empty()).collect()
+    };
     let first = body.trim_ascii_start().first();
     if first == Some(&b'{') || (ndjson && first != Some(&b'[')) {
-        return Ok(body
-            .split(|byte| *byte == b'\n')
-            .map(<[u8]>::trim_ascii)
-            .filter(|line| !line.is_empty())
-            .collect());
+        return Ok(lines());
     }
     // Items stay texts at first, so that one with a wrong member does not fail the array.
-    let items: Vec<&RawValue> = serde_json::from_slice(body)
-        .map_err(|error| explain::<Vec<Box<RawValue>>>(body, &error))?;
-    Ok(items
-        .into_iter()
-        .map(|item| item.get().as_bytes())
-        .collect())
+    match serde_json::from_slice::<Vec<&RawValue>>(body) {
+        Ok(items) => Ok(items
+            .into_iter()
+            .map(|item| item.get().as_bytes())
+            .collect()),
+        // Lines, of which the first is wrong by itself.
+        Err(_) if ndjson => Ok(lines()),
+        Err(error) => Err(explain::<Vec<Box<RawValue>>>(body, &error)),
+    }
 }
 
 /// 202 with a result for each; 503 when the broker or the store was away for all that could be

@@ -1,14 +1,16 @@
-//! Reads objects as objects alone. serde takes a list for a struct as well, its items for the
-//! members in order: `"retry": [3]` would be a policy that nobody wrote down.
+//! Reads objects as objects alone, and words as strings. serde takes a list for a struct as well,
+//! its items for the members in order, and an object for a word: `"retry": [3]` would be a policy
+//! that nobody wrote down, and `{"high": null}` a priority.
 
 use std::fmt;
 
+use serde::de::value::StrDeserializer;
 use serde::de::{
-    DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, Unexpected,
-    VariantAccess, Visitor,
+    DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, Unexpected, Visitor,
 };
 
-/// A deserializer, or a part of one, whose structs are read from objects alone, at any depth.
+/// A deserializer, or a part of one, whose structs are read from objects alone and whose
+/// enumerations, which must have words without anything in them, from strings alone, at any depth.
 ///
 /// What serde keeps aside before it reads it, such as the members of an untagged enum, is read as
 /// serde does.
@@ -100,11 +102,11 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Objects<D> {
 
     fn deserialize_enum<V: Visitor<'de>>(
         self,
-        name: &'static str,
-        variants: &'static [&'static str],
+        _: &'static str,
+        _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Self::Error> {
-        self.0.deserialize_enum(name, variants, guest(visitor))
+        self.0.deserialize_any(Word(visitor))
     }
 
     fn is_human_readable(&self) -> bool {
@@ -166,7 +168,22 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Guest<V> {
     }
 
     fn visit_enum<A: EnumAccess<'de>>(self, variant: A) -> Result<Self::Value, A::Error> {
-        self.inner.visit_enum(Objects(variant))
+        self.inner.visit_enum(variant)
+    }
+}
+
+/// A visitor of an enumeration: a word and nothing else.
+struct Word<V>(V);
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for Word<V> {
+    type Value = V::Value;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a string")
+    }
+
+    fn visit_str<E: Error>(self, word: &str) -> Result<Self::Value, E> {
+        self.0.visit_enum(StrDeserializer::new(word))
     }
 }
 
@@ -215,50 +232,6 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Objects<A> {
     }
 }
 
-impl<'de, A: EnumAccess<'de>> EnumAccess<'de> for Objects<A> {
-    type Error = A::Error;
-    type Variant = Objects<A::Variant>;
-
-    fn variant_seed<S: DeserializeSeed<'de>>(
-        self,
-        seed: S,
-    ) -> Result<(S::Value, Self::Variant), Self::Error> {
-        let (name, variant) = self.0.variant_seed(seed)?;
-        Ok((name, Objects(variant)))
-    }
-}
-
-impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Objects<A> {
-    type Error = A::Error;
-
-    fn unit_variant(self) -> Result<(), Self::Error> {
-        self.0.unit_variant()
-    }
-
-    fn newtype_variant_seed<S: DeserializeSeed<'de>>(
-        self,
-        seed: S,
-    ) -> Result<S::Value, Self::Error> {
-        self.0.newtype_variant_seed(Objects(seed))
-    }
-
-    fn tuple_variant<V: Visitor<'de>>(
-        self,
-        length: usize,
-        visitor: V,
-    ) -> Result<V::Value, Self::Error> {
-        self.0.tuple_variant(length, guest(visitor))
-    }
-
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Self::Error> {
-        self.0.struct_variant(fields, object(visitor))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde::Deserialize;
@@ -294,6 +267,21 @@ mod tests {
         }
         let draft = r#"[null, "a.b", {"order": 1}]"#;
         assert_eq!(read::<NotificationDraft>(draft).map(drop), wrong);
+    }
+
+    #[test]
+    fn a_word_is_a_string() {
+        for (word, given) in [
+            ("[\"high\"]", "a list"),
+            ("{\"high\": null}", "an object"),
+            ("5", "5"),
+        ] {
+            let draft = format!(r#"{{"type": "a.b", "payload": 1, "priority": {word}}}"#);
+            let said = read::<NotificationDraft>(&draft).map(drop);
+            assert_eq!(said, Err(format!("must be a string, not {given}")));
+        }
+        let draft = r#"{"type": "a.b", "payload": 1, "priority": "high"}"#;
+        assert!(read::<NotificationDraft>(draft).is_ok());
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! A text as it reads once all escapes are undone, with the place of each byte in the original.
+//! A text as it reads once all escapes are undone, with the place of each byte in the original: so
+//! what is found in it can be taken out there.
 
 use std::ops::Range;
 
@@ -7,8 +8,8 @@ const LAYERS: usize = 4;
 
 /// The longest name of an HTML entity that is looked for.
 const ENTITY: usize = 9;
-/// The most digits of a character's number.
-const CODE_POINT: usize = 8;
+/// The most digits of a character's number, with zeros in front.
+const CODE_POINT: usize = 16;
 /// The entities that are read without their semicolon, too.
 const OPEN_ENTITIES: &[(&[u8], u8)] = &[
     (b"amp", b'&'),
@@ -25,9 +26,32 @@ const ENTITIES: &[(&[u8], u8)] = &[
     (b"period", b'.'),
     (b"colon", b':'),
     (b"commat", b'@'),
+    (b"excl", b'!'),
+    (b"num", b'#'),
+    (b"dollar", b'$'),
+    (b"percnt", b'%'),
+    (b"lpar", b'('),
+    (b"rpar", b')'),
+    (b"ast", b'*'),
+    (b"midast", b'*'),
+    (b"comma", b','),
+    (b"semi", b';'),
+    (b"quest", b'?'),
+    (b"lsqb", b'['),
+    (b"lbrack", b'['),
+    (b"rsqb", b']'),
+    (b"rbrack", b']'),
+    (b"Hat", b'^'),
+    (b"grave", b'`'),
+    (b"lcub", b'{'),
+    (b"lbrace", b'{'),
+    (b"verbar", b'|'),
+    (b"vert", b'|'),
+    (b"rcub", b'}'),
+    (b"rbrace", b'}'),
 ];
 
-/// A text without its escapes, quotes, backslashes and control characters, in lower case.
+/// Bytes, with the place of each in the text that they come from.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Plain {
     bytes: Vec<u8>,
@@ -36,11 +60,17 @@ pub(super) struct Plain {
 }
 
 impl Plain {
+    /// A text as it is.
     pub(super) fn of(text: &str) -> Self {
-        let mut plain = Self {
+        Self {
             bytes: text.bytes().collect(),
             places: (0..text.len()).map(|at| at..at + 1).collect(),
-        };
+        }
+    }
+
+    /// As it reads once all escapes are undone.
+    pub(super) fn read(self) -> Self {
+        let mut plain = self;
         for _ in 0..LAYERS {
             let less = plain.unescaped();
             if less.bytes.len() == plain.bytes.len() {
@@ -48,7 +78,7 @@ impl Plain {
             }
             plain = less;
         }
-        plain.canonical(text)
+        plain
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -107,11 +137,11 @@ impl Plain {
     }
 
     /// Where these bytes are in the original; `bytes` is not empty.
-    fn place(&self, bytes: Range<usize>) -> Range<usize> {
+    pub(super) fn place(&self, bytes: Range<usize>) -> Range<usize> {
         self.places[bytes.start].start..self.places[bytes.end - 1].end
     }
 
-    fn push(&mut self, byte: u8, place: Range<usize>) {
+    pub(super) fn push(&mut self, byte: u8, place: Range<usize>) {
         self.bytes.push(byte);
         self.places.push(place);
     }
@@ -137,11 +167,13 @@ impl Plain {
         less
     }
 
-    /// Without what is written in different ways.
-    fn canonical(self, text: &str) -> Self {
+    /// Without quotes, backslashes and control characters, in lower case: what is written in
+    /// different ways. `text`: the original.
+    pub(super) fn canonical(&self, text: &str) -> Self {
         let mut canonical = Self::default();
-        for (byte, place) in self.bytes.into_iter().zip(self.places) {
-            match byte {
+        for (byte, place) in self.bytes.iter().zip(&self.places) {
+            let place = place.clone();
+            match *byte {
                 b'\\' | b'\'' | b'"' | b'`' | 0..0x20 | 0x7f => {}
                 // As forms write it.
                 b' ' => canonical.push(b'+', place),
@@ -174,11 +206,14 @@ fn escape(text: &[u8]) -> Option<(Written, usize)> {
         Some(Written::Character(character))
     };
     match text {
+        // As JavaScript's `escape` writes it.
+        [b'%', b'u', digits @ ..] => Some((character(digits.get(..4)?, 16)?, 6)),
         [b'%', digits @ ..] => {
             let byte = u8::try_from(number(digits.get(..2)?, 16)?).ok()?;
             Some((Written::Byte(byte), 3))
         }
-        [b'\\', b'u', b'{', rest @ ..] => {
+        [b'\\', b'U', digits @ ..] => Some((character(digits.get(..8)?, 16)?, 10)),
+        [b'\\', b'u' | b'x', b'{', rest @ ..] => {
             let end = rest
                 .iter()
                 .take(CODE_POINT)
@@ -187,6 +222,7 @@ fn escape(text: &[u8]) -> Option<(Written, usize)> {
         }
         [b'\\', b'u', digits @ ..] => Some((character(digits.get(..4)?, 16)?, 6)),
         [b'\\', b'x', digits @ ..] => Some((character(digits.get(..2)?, 16)?, 4)),
+        [b'\\', b'n' | b'r' | b't', ..] => Some((Written::Byte(b'\n'), 2)),
         [b'\\', digits @ ..] => {
             let byte = u8::try_from(number(digits.get(..3)?, 8)?).ok()?;
             Some((Written::Byte(byte), 4))

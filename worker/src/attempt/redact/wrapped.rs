@@ -7,11 +7,19 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-/// The fewest characters or numbers that are worth a look: 6 bytes, the shortest secret, are 8
-/// digits of base64.
-const FEWEST: usize = 6;
+use super::plain::Plain;
+
+/// The fewest digits of base64 that are worth a look: those of 6 bytes, the shortest secret.
+const FEWEST_DIGITS: usize = 8;
+/// The fewest digits of hex, and the fewest numbers.
+const FEWEST_HEX: usize = 12;
+const FEWEST_NUMBERS: usize = 6;
 /// Digits of base64 in a group; a part may begin anywhere in one.
 const GROUP: usize = 4;
+/// The most that stands between two numbers of a list.
+const GAP: usize = 6;
+/// What stands between parts that have nothing to do with each other. It is in no text.
+const APART: u8 = 0xff;
 
 /// Reads what encoders write, and what was cut: padding or none, and bits that are left over.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -21,86 +29,124 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// A part of a text, and what it may stand for: the likeliest first.
-pub(super) struct Wrapped {
-    pub(super) place: Range<usize>,
-    pub(super) readings: Vec<String>,
-}
-
-/// Every such part.
-pub(super) fn all(text: &str) -> Vec<Wrapped> {
-    let mut all = runs(text, is_digit, base64);
-    all.extend(runs(text, is_digit, hex));
-    all.extend(runs(text, is_of_list, numbers));
-    all
-}
-
-/// What stands for a digit of base64, or is in the midst of them: the backslash of `\\/`.
-const fn is_digit(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_' | b'\\')
-}
-
-const fn is_of_list(byte: u8) -> bool {
-    byte.is_ascii_digit() || matches!(byte, b',' | b' ' | b'\n')
-}
-
-fn runs(text: &str, of: fn(u8) -> bool, read: fn(&str) -> Vec<String>) -> Vec<Wrapped> {
-    let mut all = Vec::new();
-    let mut at = 0;
-    while let Some(first) = text.bytes().skip(at).position(of) {
-        let start = at + first;
-        let length = text
-            .bytes()
-            .skip(start)
-            .take_while(|byte| of(*byte))
-            .count();
-        at = start + length;
-        let place = start..at;
-        let readings = read(&text[place.clone()]);
-        if !readings.is_empty() {
-            all.push(Wrapped { place, readings });
+/// All that such parts stand for, one behind the other; the place of each byte is that of its whole
+/// part. `anywhere`: whether base64 may begin within a part, behind what does not belong to it.
+pub(super) fn within(text: &Plain, anywhere: bool) -> Plain {
+    let bytes = text.bytes();
+    let mut inner = Plain::default();
+    let mut add = |decoded: Vec<u8>, part: Range<usize>| {
+        let place = text.place(part);
+        for byte in decoded.into_iter().chain([APART]) {
+            inner.push(byte, place.clone());
+        }
+    };
+    for part in runs(bytes, is_digit) {
+        let run = &bytes[part.clone()];
+        let offsets = if anywhere { GROUP } else { 1 };
+        for decoded in base64(run, offsets) {
+            add(decoded, part.clone());
+        }
+        if let Some(decoded) = hex(run) {
+            add(decoded, part.clone());
         }
     }
-    all
+    for list in lists(bytes) {
+        let part = list[0].1.start..list[list.len() - 1].1.end;
+        let values = || list.iter().map(|(value, _)| *value);
+        add(values().collect(), part.clone());
+        // With the number of each before it, as in an object that was an array.
+        if list.len() >= 2 * FEWEST_NUMBERS {
+            add(values().step_by(2).collect(), part.clone());
+            add(values().skip(1).step_by(2).collect(), part);
+        }
+    }
+    inner
 }
 
-/// As base64, with each digit of a group for the first one.
-fn base64(run: &str) -> Vec<String> {
-    let digits = run.bytes().filter(|byte| *byte != b'\\');
-    let digits: Vec<u8> = digits
+/// What stands for a digit of base64, or is in the midst of them.
+const fn is_digit(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_') || is_between(byte)
+}
+
+/// What stands in the midst of digits: the ends of lines, and the backslash of `\/`.
+const fn is_between(byte: u8) -> bool {
+    matches!(byte, b'\r' | b'\n' | b'\\')
+}
+
+fn runs(bytes: &[u8], of: fn(u8) -> bool) -> impl Iterator<Item = Range<usize>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let start = at + bytes[at..].iter().position(|byte| of(*byte))?;
+        let length = bytes[start..].iter().take_while(|byte| of(**byte)).count();
+        at = start + length;
+        Some(start..at)
+    })
+}
+
+/// As base64, with each of the first digits for the first one of a group.
+fn base64(run: &[u8], offsets: usize) -> Vec<Vec<u8>> {
+    let digits: Vec<u8> = run
+        .iter()
+        .filter(|byte| !is_between(**byte))
         .map(|byte| match byte {
             b'-' => b'+',
             b'_' => b'/',
-            byte => byte,
+            byte => *byte,
         })
         .collect();
+    // Words and numbers are no base64, which has capitals, digits and other letters in any order.
+    let rest = digits.get(1..).unwrap_or_default();
+    let is_mixed = rest
+        .iter()
+        .any(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+        && rest.iter().any(u8::is_ascii_alphabetic);
+    if !is_mixed {
+        return Vec::new();
+    }
     let from = |first: usize| {
-        let digits = digits.get(first..).filter(|rest| rest.len() > FEWEST)?;
+        let digits = digits
+            .get(first..)
+            .filter(|rest| rest.len() >= FEWEST_DIGITS)?;
         // One digit over is less than a byte.
         let whole = digits.len() - usize::from(digits.len() % GROUP == 1);
-        let bytes = BASE64.decode(&digits[..whole]).ok()?;
-        Some(String::from_utf8_lossy(&bytes).into_owned())
+        BASE64.decode(&digits[..whole]).ok()
     };
-    (0..GROUP).filter_map(from).collect()
+    (0..offsets).filter_map(from).collect()
 }
 
-fn hex(run: &str) -> Vec<String> {
+fn hex(run: &[u8]) -> Option<Vec<u8>> {
     let even = run.len() - run.len() % 2;
-    let bytes = (run.len() > FEWEST).then(|| hex::decode(&run[..even]).ok());
-    let text = bytes
-        .flatten()
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    text.into_iter().collect()
+    (run.len() >= FEWEST_HEX).then(|| ::hex::decode(&run[..even]).ok())?
 }
 
-fn numbers(run: &str) -> Vec<String> {
-    let numbers = run
-        .split([',', ' ', '\n'])
-        .filter(|number| !number.is_empty());
-    // Any other number ends nothing: it stands for a byte that is in no text.
-    let bytes: Vec<u8> = numbers
-        .map(|number| number.parse().unwrap_or(u8::MAX))
-        .collect();
-    let text = (bytes.len() >= FEWEST).then(|| String::from_utf8_lossy(&bytes).into_owned());
-    text.into_iter().collect()
+/// A number of a byte, and where it is.
+type Number = (u8, Range<usize>);
+
+/// Numbers of bytes, decimal or in hex with `0x`, with little between them.
+fn lists(bytes: &[u8]) -> Vec<Vec<Number>> {
+    let mut all: Vec<Vec<Number>> = Vec::new();
+    let mut list: Vec<Number> = Vec::new();
+    for part in runs(bytes, |byte| byte.is_ascii_alphanumeric()) {
+        let follows = list
+            .last()
+            .is_some_and(|(_, last)| part.start - last.end <= GAP);
+        let value = number(&bytes[part.clone()]);
+        if (value.is_none() || !follows) && !list.is_empty() {
+            all.push(std::mem::take(&mut list));
+        }
+        if let Some(value) = value {
+            list.push((value, part));
+        }
+    }
+    all.push(list);
+    all.retain(|list| list.len() >= FEWEST_NUMBERS);
+    all
+}
+
+fn number(word: &[u8]) -> Option<u8> {
+    let text = std::str::from_utf8(word).ok()?;
+    match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => u8::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    }
 }
