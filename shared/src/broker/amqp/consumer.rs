@@ -330,6 +330,9 @@ impl Attendant {
              deleted and declared again?): subscribed again, and they came"
         );
         self.around.metrics.resubscribed(Resubscribed::Forgotten);
+        // The queue's count may still have the deaf one in it. Taken for others that went away, it
+        // would hide the next time.
+        self.standing.seen(0);
     }
 
     /// This order and those that wait behind it.

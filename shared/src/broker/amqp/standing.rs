@@ -26,7 +26,7 @@ const RENEW_AFTER: Duration = Duration::from_secs(10);
 pub(super) const SETTLE: Duration = Duration::from_millis(500);
 /// How soon after a renewal messages are taken for those that the subscription before should have
 /// got. RabbitMQ hands them out within milliseconds; on a busy machine it takes longer.
-pub(super) const CAME_BACK: Duration = Duration::from_secs(2);
+pub(super) const CAME_BACK: Duration = Duration::from_secs(5);
 /// How long whoever asks waits for the consumer to look.
 const ANSWER: Duration = Duration::from_millis(1500);
 
