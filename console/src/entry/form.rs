@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequest, FromRequestParts as _, Request};
 use axum::response::Response;
-use posthaste_producer::http::problem::{Code, Problem};
 
 use crate::entry::origin;
 use crate::entry::visitor::Visitor;
@@ -33,19 +32,16 @@ impl FromRequest<Arc<Console>> for Form {
     async fn from_request(request: Request, console: &Arc<Console>) -> Result<Self, Response> {
         let (mut parts, body) = request.into_parts();
         let visitor = Visitor::from_request_parts(&mut parts, console).await?;
-        let refused = |detail: &str| {
-            let problem = Problem::new(Code::OtherTenant, detail);
-            layout::failed(Some(&visitor.frame), &problem)
-        };
+        let refused = |why: &str| layout::refused(&visitor.frame, why);
         if !origin::is_own(console, &parts.uri, &parts.headers) {
-            return Err(refused("this form was sent by a page of another site"));
+            return Err(refused("It was sent by a page of another site."));
         }
         let fields = fields(Request::from_parts(parts, body)).await;
         let made_here = |fields: &Query| fields.get(TOKEN).is_some_and(|it| visitor.made(it));
         match fields.filter(made_here) {
             Some(fields) => Ok(Self { visitor, fields }),
             None => Err(refused(
-                "this form is from before you signed in: reload the page and send it again",
+                "It is from before you signed in: reload the page and send it again.",
             )),
         }
     }

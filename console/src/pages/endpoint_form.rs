@@ -25,7 +25,7 @@ use crate::parts::fields::{Field, Fields};
 use crate::parts::frame::{Frame, Section};
 use crate::parts::layout::{failed, still, token};
 use crate::parts::query::Query;
-use crate::parts::text::{address, copy, strange};
+use crate::parts::text::{self, address, strange};
 use crate::state::Console;
 
 const PATH: &str = "/console/endpoints";
@@ -166,7 +166,7 @@ fn shown_once(frame: &Frame, made: &CreatedEndpoint) -> Response {
         div.headline { h1 { "The endpoint is there" } }
         p { "Requests to " b { (strange(address(&made.endpoint.url))) } " are signed with this \
             secret. It is shown only now: hand it to the receiver." }
-        p { code.secret { (secret.expose()) } " " (copy(secret.expose(), "Copy the secret")) }
+        (text::secret(secret, "Copy the secret"))
         div.actions {
             (actions::button(frame, &format!("{path}/test"), "Send a test", false))
             a.button href=(frame.link(&path)) { "To the endpoint" }

@@ -20,7 +20,7 @@ use crate::parts::fields::{Field, Fields};
 use crate::parts::frame::{Frame, Section};
 use crate::parts::layout::{still, token};
 use crate::parts::query::Query;
-use crate::parts::text::{address, copy, strange};
+use crate::parts::text::{self, address, strange};
 use crate::parts::time::at;
 use crate::state::Console;
 
@@ -129,7 +129,7 @@ pub(crate) async fn rotate(
         div.headline { h1 { "The new secret" } }
         p { "It is shown only now: hand it to the receiver of "
             b { (strange(address(&rotated.endpoint.url))) } "." }
-        p { code.secret { (secret.expose()) } " " (copy(secret.expose(), "Copy the secret")) }
+        (text::secret(secret, "Copy the secret"))
         p { "The old one signs until " (at(rotated.old_secret_retires_at)) "." }
         div.actions { a.button href=(frame.link(&path)) { "To the endpoint" } }
     };

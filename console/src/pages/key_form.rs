@@ -22,7 +22,7 @@ use crate::parts::fields::{Choice, Field, Fields};
 use crate::parts::frame::{Frame, Section};
 use crate::parts::layout::{still, token};
 use crate::parts::query::Query;
-use crate::parts::text::{copy, strange};
+use crate::parts::text::{self, strange};
 use crate::parts::time::{at, at_or};
 use crate::state::Console;
 
@@ -125,7 +125,7 @@ pub(crate) async fn create(
     let body = html! {
         div.headline { h1 { "The new key" } }
         p { "It is shown only now. Give it to " b { (strange(&made.info.name)) } "." }
-        p { code.secret { (made.key.expose()) } " " (copy(made.key.expose(), "Copy the key")) }
+        (text::secret(&made.key, "Copy the key"))
         div.actions { a.button href=(frame.link(PATH)) { "To the keys" } }
     };
     Ok(still(&frame, StatusCode::OK, "New key", &body))

@@ -62,6 +62,17 @@ pub(crate) fn failed(frame: Option<&Frame>, problem: &Problem) -> Response {
     }
 }
 
+/// Why a form is not taken, whatever is in it.
+pub(crate) fn refused(frame: &Frame, why: &str) -> Response {
+    let title = "The form is refused";
+    let body = html! {
+        h1 { (title) }
+        p.said { (why) }
+        p { "Nothing was done." }
+    };
+    still(frame, StatusCode::FORBIDDEN, title, &body)
+}
+
 /// For somebody whose session ended before they sent a form.
 pub(crate) fn signed_out() -> Response {
     let body = html! {

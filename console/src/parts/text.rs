@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use maud::{Markup, html};
+use posthaste_shared::domain::secret::Secret;
 
 /// A text with what is invisible or turns the direction written as `\u{202e}`. Line breaks and tabs
 /// stay.
@@ -64,6 +65,11 @@ pub(crate) fn copy(text: &str, label: &str) -> Markup {
     html! {
         button.copy type="button" data-copy=(text) title=(label) hidden { "copy" }
     }
+}
+
+/// A secret that is shown this once.
+pub(crate) fn secret(secret: &Secret, label: &str) -> Markup {
+    html! { p { code.secret { (secret.expose()) } " " (copy(secret.expose(), label)) } }
 }
 
 /// The host and path of a URL: what tells endpoints apart.

@@ -15,13 +15,17 @@ use crate::output::{self, items, text};
 
 /// The most warnings; what else nobody gets is counted in the last one.
 const MOST: usize = 10;
+/// The most tenants whose endpoints are asked for and kept; of others nothing is said.
+const MOST_TENANTS: usize = 100;
 
 /// Who gets what was sent, by the endpoints that there were when their tenant came first.
 #[derive(Default)]
 pub(super) struct Audience {
     tenants: BTreeMap<Option<TenantId>, Option<Vec<EndpointView>>>,
-    /// What nobody gets, by tenant and type.
+    /// What nobody gets, by tenant and type: the first [`MOST`].
     missed: BTreeMap<(Option<TenantId>, String), Missed>,
+    /// How many notifications of other types nobody gets.
+    others: u64,
 }
 
 #[derive(Default)]
@@ -41,6 +45,9 @@ impl Audience {
         }
         let tenant = draft.tenant.clone();
         if !self.tenants.contains_key(&tenant) {
+            if self.tenants.len() >= MOST_TENANTS {
+                return;
+            }
             let found = endpoints(client, tenant.as_ref()).await;
             self.tenants.insert(tenant.clone(), found);
         }
@@ -62,6 +69,10 @@ impl Audience {
             found => found.is_some(),
         };
         let key = (tenant, notification.kind.to_string());
+        if self.missed.len() >= MOST && !self.missed.contains_key(&key) {
+            self.others += 1;
+            return;
+        }
         let missed = self.missed.entry(key).or_default();
         missed.notifications += 1;
         missed.disabled |= disabled;
@@ -90,13 +101,11 @@ impl Audience {
                 )
             }
         };
-        let mut all: Vec<String> = self.missed.iter().take(MOST).map(one).collect();
-        if self.missed.len() > MOST {
-            let rest = self.missed.values().skip(MOST);
-            let rest = rest.map(|missed| missed.notifications).sum();
+        let mut all: Vec<String> = self.missed.iter().map(one).collect();
+        if self.others > 0 {
             all.push(format!(
                 "warning: nobody gets {} of other types, either",
-                output::count(rest, "notification")
+                output::count(self.others, "notification")
             ));
         }
         all
