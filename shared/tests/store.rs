@@ -31,6 +31,8 @@ mod master_key;
 mod notifications;
 #[path = "store/partitions.rs"]
 mod partitions;
+#[path = "store/plans.rs"]
+mod plans;
 #[allow(dead_code, reason = "the broker's tests need more of it")]
 #[path = "broker/proxy.rs"]
 mod proxy;

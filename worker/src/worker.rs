@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use posthaste_shared::broker::BrokerError;
@@ -195,7 +194,6 @@ impl Worker {
             wake: wake.clone(),
             stopping: stopping.clone(),
             pipeline: Arc::clone(&pipeline),
-            turn: AtomicUsize::new(0),
             disabled_max_age: settings.disabled_max_age,
         };
         let relay = Relay {

@@ -64,61 +64,30 @@ impl Store {
         margin: Duration,
         limit: u32,
     ) -> Result<Vec<Claimed>, StoreError> {
-        const SQL: &str = concat!(
-            "-- claims.due
-            SELECT ",
-            claimed_first!(),
-            delivery_columns!(),
-            ", d.kept FROM ",
-            claimed_tables!(),
-            "
-            WHERE d.due_at IS NOT NULL AND d.due_at <= $1
-                AND (d.expires_at IS NULL OR d.expires_at > $1)
-            ORDER BY d.due_at LIMIT $2 {skip_locked}"
-        );
-        // SKIP LOCKED (in `{skip_locked}`) lets several workers claim side by side: each passes
-        // over what another is just taking, and none waits.
-        self.claim(
-            SQL,
-            |left| vec![Param::time(now), Param::count(left)],
-            Lease { now, margin },
-            limit,
-        )
-        .await
+        let all = Look {
+            parked_for: None,
+            left: limit,
+        };
+        self.claim(vec![all], Lease { now, margin }).await
     }
 
-    /// Takes up to `limit` parked deliveries of one endpoint, the oldest first. Never one that has
-    /// expired. Leases and what cannot be read: as with [`Store::claim_due`].
+    /// Takes parked deliveries of endpoints, up to so many of each, the oldest first. Never one
+    /// that has expired. Leases and what cannot be read: as with [`Store::claim_due`].
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn claim_parked(
         &self,
-        endpoint: &EndpointId,
+        of: &[(EndpointId, u32)],
         now: Timestamp,
         margin: Duration,
-        limit: u32,
     ) -> Result<Vec<Claimed>, StoreError> {
-        const SQL: &str = concat!(
-            "-- claims.parked
-            SELECT ",
-            claimed_first!(),
-            delivery_columns!(),
-            ", d.kept FROM ",
-            claimed_tables!(),
-            "
-            WHERE d.wait = 'parked' AND d.endpoint_id = $3
-                AND (d.expires_at IS NULL OR d.expires_at > $1)
-            ORDER BY d.created_at, d.id LIMIT $2 {skip_locked}"
-        );
-        let params = |left| {
-            vec![
-                Param::time(now),
-                Param::count(left),
-                Param::text(endpoint.as_str()),
-            ]
+        let look = |(endpoint, limit): &(EndpointId, u32)| Look {
+            parked_for: Some(endpoint.clone()),
+            left: *limit,
         };
-        self.claim(SQL, params, Lease { now, margin }, limit).await
+        let looks = of.iter().map(look).collect();
+        self.claim(looks, Lease { now, margin }).await
     }
 
     /// The endpoints that have parked deliveries. One index probe for each, however many are
@@ -130,10 +99,12 @@ impl Store {
         // From one endpoint to the next in the index, past all the rows between.
         const SQL: &str = "-- claims.endpoints_with_parked
             WITH RECURSIVE held(endpoint_id) AS (
-                SELECT min(endpoint_id) FROM deliveries WHERE wait = 'parked'
+                SELECT (SELECT d.endpoint_id FROM deliveries d
+                        WHERE d.wait = 'parked' ORDER BY d.endpoint_id LIMIT 1)
                 UNION ALL
-                SELECT (SELECT min(d.endpoint_id) FROM deliveries d
-                        WHERE d.wait = 'parked' AND d.endpoint_id > held.endpoint_id)
+                SELECT (SELECT d.endpoint_id FROM deliveries d
+                        WHERE d.wait = 'parked' AND d.endpoint_id > held.endpoint_id
+                        ORDER BY d.endpoint_id LIMIT 1)
                 FROM held WHERE held.endpoint_id IS NOT NULL
             )
             SELECT endpoint_id FROM held WHERE endpoint_id IS NOT NULL";
@@ -204,32 +175,28 @@ impl Store {
         Ok(times.into_iter().flatten().min())
     }
 
-    /// Takes the deliveries that the query finds; `params` are its parameters for a number of rows.
-    async fn claim(
-        &self,
-        sql: &'static str,
-        params: impl Fn(u32) -> Vec<Param>,
-        lease: Lease,
-        limit: u32,
-    ) -> Result<Vec<Claimed>, StoreError> {
+    /// Takes the deliveries that `looks` find, all in one transaction: one commit for a few of each
+    /// of a hundred endpoints.
+    async fn claim(&self, mut looks: Vec<Look>, lease: Lease) -> Result<Vec<Claimed>, StoreError> {
         let mut tx = self.driver.begin().await?;
         let mut claimed: Vec<Claimed> = Vec::new();
         for _ in 0..MAX_PASSES {
-            let left = limit.saturating_sub(u32::try_from(claimed.len()).unwrap_or(u32::MAX));
-            let answer = tx.run(sql, params(left)).await?;
-            let mut found = Vec::with_capacity(answer.rows.len());
+            let mut found = Vec::new();
             let mut unreadable = Vec::new();
-            for row in answer.rows {
-                let mut row = row.reader("deliveries");
-                // Read ahead of the delivery itself, so that a row whose delivery cannot be read
-                // still has its id, and can be put aside.
-                let until = lease.until(&mut row)?;
-                let id = row.uuid()?;
-                match Found::read(&mut row, until, self.cipher.as_deref()) {
-                    Ok(one) => found.push(one),
-                    Err(error) => {
-                        self.unreadable.tell("delivery", &id, &error);
-                        unreadable.push(id);
+            for look in &looks {
+                let answer = tx.run(look.sql(), look.params(lease.now)).await?;
+                for row in answer.rows {
+                    let mut row = row.reader("deliveries");
+                    // Read ahead of the delivery itself, so that a row whose delivery cannot be
+                    // read still has its id, and can be put aside.
+                    let until = lease.until(&mut row)?;
+                    let id = row.uuid()?;
+                    match Found::read(&mut row, until, self.cipher.as_deref()) {
+                        Ok(one) => found.push(one),
+                        Err(error) => {
+                            self.unreadable.tell("delivery", &id, &error);
+                            unreadable.push(id);
+                        }
                     }
                 }
             }
@@ -243,9 +210,10 @@ impl Store {
             )
             .await?;
             put_aside(tx.as_mut(), &unreadable, lease.now).await?;
-            claimed.append(&mut taken);
             // Others may be waiting behind those that cannot be read.
-            if unreadable.is_empty() || claimed.len() >= limit as usize {
+            looks.retain_mut(|look| look.is_worth_another(&taken));
+            claimed.append(&mut taken);
+            if unreadable.is_empty() || looks.is_empty() {
                 break;
             }
         }
@@ -316,6 +284,75 @@ impl Store {
             }
         }
         Ok((claimed, without))
+    }
+}
+
+/// What is looked for.
+#[derive(Debug)]
+struct Look {
+    /// What is parked for this endpoint; `None`: what is due, whomever it is for.
+    parked_for: Option<EndpointId>,
+    /// How many more are wanted.
+    left: u32,
+}
+
+impl Look {
+    // SKIP LOCKED (in `{skip_locked}`) lets several workers claim side by side: each passes over
+    // what another is just taking, and none waits.
+    const DUE: &str = concat!(
+        "-- claims.due
+            SELECT ",
+        claimed_first!(),
+        delivery_columns!(),
+        ", d.kept FROM ",
+        claimed_tables!(),
+        "
+            WHERE d.due_at IS NOT NULL AND d.due_at <= $1
+                AND (d.expires_at IS NULL OR d.expires_at > $1)
+            ORDER BY d.due_at LIMIT $2 {skip_locked}"
+    );
+    const PARKED: &str = concat!(
+        "-- claims.parked
+            SELECT ",
+        claimed_first!(),
+        delivery_columns!(),
+        ", d.kept FROM ",
+        claimed_tables!(),
+        "
+            WHERE d.wait = 'parked' AND d.endpoint_id = $3
+                AND (d.expires_at IS NULL OR d.expires_at > $1)
+            ORDER BY d.created_at, d.id LIMIT $2 {skip_locked}"
+    );
+
+    const fn sql(&self) -> &'static str {
+        match self.parked_for {
+            None => Self::DUE,
+            Some(_) => Self::PARKED,
+        }
+    }
+
+    fn params(&self, now: Timestamp) -> Vec<Param> {
+        let mut params = vec![Param::time(now), Param::count(self.left)];
+        params.extend(
+            self.parked_for
+                .iter()
+                .map(|endpoint| Param::text(endpoint.as_str())),
+        );
+        params
+    }
+
+    /// Subtracts what was taken; whether more is wanted.
+    fn is_worth_another(&mut self, taken: &[Claimed]) -> bool {
+        let is_mine = |one: &&Claimed| {
+            self.parked_for
+                .as_ref()
+                .is_none_or(|endpoint| *endpoint == one.delivery.endpoint_id)
+        };
+        let mine = taken.iter().filter(is_mine).count();
+        self.left = self
+            .left
+            .saturating_sub(u32::try_from(mine).unwrap_or(u32::MAX));
+        self.left > 0
     }
 }
 

@@ -104,7 +104,7 @@ pub(crate) async fn what_a_round_began_with_is_kept_until_it_ends(bench: &Bench)
         [Recorded::Kept]
     );
     let parked = store
-        .claim_parked(&delivery.endpoint_id, at(3), MARGIN, 10)
+        .claim_parked(&[(delivery.endpoint_id.clone(), 10)], at(3), MARGIN)
         .await
         .unwrap()
         .remove(0);

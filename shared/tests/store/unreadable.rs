@@ -75,7 +75,7 @@ pub(crate) async fn what_is_parked_behind_unreadable_deliveries_is_claimed(bench
     put(store, "good", "ep_1", parked()).await;
     spoil(bench).await;
     let claimed = store
-        .claim_parked(&endpoint_id("ep_1"), at(3), MARGIN, 1)
+        .claim_parked(&[(endpoint_id("ep_1"), 1)], at(3), MARGIN)
         .await
         .unwrap();
     assert_eq!(
@@ -87,7 +87,7 @@ pub(crate) async fn what_is_parked_behind_unreadable_deliveries_is_claimed(bench
     );
     assert!(
         store
-            .claim_parked(&endpoint_id("ep_1"), at(3), MARGIN, 9)
+            .claim_parked(&[(endpoint_id("ep_1"), 9)], at(3), MARGIN)
             .await
             .unwrap()
             .is_empty()

@@ -103,7 +103,7 @@ pub(crate) async fn a_lease_is_as_long_as_the_endpoints_timeout(bench: &Bench) {
     let mut claimed = store.claim_due(at(2), MARGIN, 9).await.unwrap();
     claimed.extend(
         store
-            .claim_parked(&endpoint_id("ep_quick"), at(2), MARGIN, 9)
+            .claim_parked(&[(endpoint_id("ep_quick"), 9)], at(2), MARGIN)
             .await
             .unwrap(),
     );
@@ -259,7 +259,7 @@ pub(crate) async fn parked_deliveries_wait_for_their_endpoint(bench: &Bench) {
     held.sort();
     assert_eq!(held, [endpoint_id("ep_1"), endpoint_id("ep_2")]);
     let claimed = store
-        .claim_parked(&endpoint_id("ep_2"), at(5), MARGIN, 2)
+        .claim_parked(&[(endpoint_id("ep_2"), 2)], at(5), MARGIN)
         .await
         .unwrap();
     assert_eq!(
@@ -272,7 +272,7 @@ pub(crate) async fn parked_deliveries_wait_for_their_endpoint(bench: &Bench) {
     assert_eq!(claimed[0].delivery.state, parked());
     assert_eq!(
         store
-            .claim_parked(&endpoint_id("ep_2"), at(5), MARGIN, 9)
+            .claim_parked(&[(endpoint_id("ep_2"), 9)], at(5), MARGIN)
             .await
             .unwrap()
             .len(),

@@ -6,5 +6,6 @@
 pub mod agreement;
 pub mod health;
 pub mod maintenance;
+pub mod parked;
 pub mod relay;
 pub mod scheduler;

@@ -5,9 +5,7 @@
 //!    due first, up to 500 at a time and no more than admission can use. Looked for when this
 //!    worker has recorded something that is due earlier, and every 250 ms for what others recorded;
 //!    after a step that found work, 20 ms later. Deliveries that have expired are finished first.
-//! 2. **Parked** (`run_parked`): every 200 ms, or less often where looking takes long, for each
-//!    enabled endpoint as many as it has room for, the oldest first, beginning with another
-//!    endpoint each time. Leases that this worker dropped without a result are released before.
+//! 2. **Parked** (`run_parked`): [`super::parked`] has its rules.
 //! 3. **Orphans** (`run_orphans`): every second, pending deliveries of deleted endpoints fail
 //!    (`endpoint_deleted`), up to 500 at a time.
 //! 4. **Disabled** (`run_disabled`): every 5 s, where `disabled_max_age` is set, what has waited
@@ -32,18 +30,14 @@
 //! message.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use posthaste_shared::domain::delivery::{Delivery, DeliveryState, FailureReason, Hold};
-use posthaste_shared::domain::endpoint::Endpoint;
-use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::repeat::{until_stopped, until_stopped_or_woken};
 use posthaste_shared::store::claims::Claimed;
 use posthaste_shared::store::outage::away;
 use posthaste_shared::store::record::Before;
 use posthaste_shared::store::{Store, StoreError};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::conclude;
@@ -56,18 +50,11 @@ use crate::pipeline::wake::Wake;
 /// How much longer than its endpoint's timeout the lease of a claimed delivery lasts: the wait for
 /// admission (at most 5 s, `SLOT_PATIENCE`) and the time to record. Then another worker takes the
 /// delivery, should this one have died.
-const LEASE_MARGIN: Duration = Duration::from_secs(10);
+pub(super) const LEASE_MARGIN: Duration = Duration::from_secs(10);
 /// How often the store is asked for what other processes recorded.
 const POLL: Duration = Duration::from_millis(250);
 /// The shortest pause between two looks.
-const PAUSE: Duration = Duration::from_millis(20);
-/// How often parked deliveries are looked at.
-const PARKED: Duration = Duration::from_millis(200);
-/// The pause between two looks in vain is at least this many times as long as a look took, up to
-/// [`PARKED_MOST`].
-const PARKED_SHARE: u32 = 20;
-/// The longest pause between two looks.
-const PARKED_MOST: Duration = Duration::from_secs(2);
+pub(super) const PAUSE: Duration = Duration::from_millis(20);
 /// How often deliveries of deleted endpoints are looked for.
 const ORPHANS: Duration = Duration::from_secs(1);
 /// How often work that waited for too long for a disabled endpoint is looked for.
@@ -75,7 +62,7 @@ const DISABLED: Duration = Duration::from_secs(5);
 /// How long after an error the store is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// The most deliveries taken in one step.
-const STEP: u32 = 500;
+pub(super) const STEP: u32 = 500;
 
 /// A worker's sense of time.
 pub struct Scheduler {
@@ -89,8 +76,6 @@ pub struct Scheduler {
     pub wake: Wake,
     /// Cancelled when the worker stops; every loop returns after its current step.
     pub stopping: CancellationToken,
-    /// Where the next look at parked deliveries begins.
-    pub turn: AtomicUsize,
     /// The age at which a delivery for a disabled endpoint expires; `None`: it does not by that.
     pub disabled_max_age: Option<Duration>,
 }
@@ -121,21 +106,6 @@ impl Scheduler {
                 Ok(done) if done > 0 => PAUSE,
                 Ok(_) => self.until_next().await,
                 Err(error) => self.failed("due deliveries", &error),
-            }
-        })
-        .await;
-    }
-
-    /// Looks after parked deliveries until told to stop.
-    pub async fn run_parked(&self) {
-        until_stopped(&self.stopping, || async {
-            let begun = Instant::now();
-            match self.parked_step().await {
-                // A look at thousands of endpoints with parked work takes longer than at none, and
-                // must not keep the store busy.
-                Ok(0) => PARKED.max(begun.elapsed() * PARKED_SHARE).min(PARKED_MOST),
-                Ok(_) => PAUSE,
-                Err(error) => self.failed("parked deliveries", &error),
             }
         })
         .await;
@@ -211,72 +181,8 @@ impl Scheduler {
         Ok(expired.len() + taken)
     }
 
-    /// One look at parked deliveries: takes as many for each endpoint as it has room for. Returns
-    /// how many deliveries it moved.
-    ///
-    /// # Errors
-    /// When the store cannot be asked.
-    pub async fn parked_step(&self) -> Result<usize, StoreError> {
-        let now = self.pipeline.services.clock.now();
-        // Leases that were dropped without a result are released first: left alone they would end
-        // only after the timeout of the endpoint and the margin.
-        let abandoned = self.pipeline.in_flight.abandoned();
-        if !abandoned.is_empty()
-            && let Err(error) = self.store.release(&abandoned, now).await
-        {
-            self.pipeline.in_flight.abandon(abandoned);
-            return Err(error);
-        }
-        let parked = self.store.endpoints_with_parked().await?;
-        // Another worker may have emptied a backlog that this one has seen.
-        self.pipeline.admission.keep_backlogs(&parked);
-        if parked.is_empty() {
-            return Ok(0);
-        }
-        let endpoints = self.endpoints.refresh().await?;
-        let mut moved = 0;
-        let worth = self.pipeline.admission.worth_taking();
-        // Beginning with another each time: there may not be room for all.
-        let first = self.turn.fetch_add(1, Ordering::Relaxed) % parked.len();
-        for id in parked[first..].iter().chain(&parked[..first]) {
-            let Some(endpoint) = endpoints.get(id).filter(|endpoint| endpoint.is_enabled()) else {
-                continue;
-            };
-            moved += self
-                .release_parked(&endpoint, &endpoints, now, worth.saturating_sub(moved))
-                .await?;
-        }
-        Ok(moved)
-    }
-
-    async fn release_parked(
-        &self,
-        endpoint: &Endpoint,
-        endpoints: &EndpointSet,
-        now: Timestamp,
-        most: usize,
-    ) -> Result<usize, StoreError> {
-        let admission = &self.pipeline.admission;
-        admission.note_backlog(&endpoint.id, true);
-        let room = u32::try_from(admission.room(endpoint).min(most))
-            .unwrap_or(u32::MAX)
-            .min(STEP);
-        if room == 0 {
-            return Ok(0);
-        }
-        let claimed = self
-            .store
-            .claim_parked(&endpoint.id, now, LEASE_MARGIN, room)
-            .await?;
-        let taken = claimed.len();
-        // Fewer than there was room for means that no more are parked.
-        admission.note_backlog(&endpoint.id, taken == room as usize);
-        self.begin(claimed, endpoints).await;
-        Ok(taken)
-    }
-
     /// Starts what was claimed. What has no endpoint any more is left to `fail_orphans`.
-    async fn begin(&self, claimed: Vec<Claimed>, endpoints: &EndpointSet) {
+    pub(super) async fn begin(&self, claimed: Vec<Claimed>, endpoints: &EndpointSet) {
         for Claimed {
             delivery,
             notification,
@@ -356,7 +262,7 @@ impl Scheduler {
             .clamp(PAUSE, POLL)
     }
 
-    fn failed(&self, what: &str, error: &StoreError) -> Duration {
+    pub(super) fn failed(&self, what: &str, error: &StoreError) -> Duration {
         away(&self.pipeline.services.metrics, what, error);
         AGAIN
     }

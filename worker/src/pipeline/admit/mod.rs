@@ -269,10 +269,11 @@ impl Admission {
         self.lock().policy.worth_taking()
     }
 
-    /// How many deliveries it is worth taking out of the store for the endpoint now.
+    /// How many deliveries it is worth taking out of the store for the endpoint now, while `taken`
+    /// are being taken for others of its tenant.
     #[must_use]
-    pub fn room(&self, endpoint: &Endpoint) -> usize {
-        self.lock().policy.room(&terms(endpoint), self.now())
+    pub fn room(&self, endpoint: &Endpoint, taken: usize) -> usize {
+        self.lock().policy.room(&terms(endpoint), taken, self.now())
     }
 
     /// From now on the endpoint gets at most `rate` requests a second, because the receiver said

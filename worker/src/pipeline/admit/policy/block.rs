@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use posthaste_shared::domain::delivery::Hold;
 
-use super::{Block, Policy};
+use super::{Block, Policy, Tenant};
 use crate::pipeline::admit::terms::{From, Moment, PATIENCE, PRESSED_PATIENCE, SLOT_PATIENCE};
 
 /// This part of a tenant's slots is a reserve, of which no endpoint gets much.
@@ -40,15 +40,9 @@ impl<W> Policy<W> {
         if free == 0 {
             return Some(Block::Slots);
         }
-        // What its tenant may still have: `in_flight + more` is to be `share * (free - more)`.
+        let in_flight = lane.in_flight;
         let tenant = &self.tenants[lane.tenant];
-        let share = TENANT_SHARE * tenant.weight;
-        let more = (share * free as f64 - tenant.in_flight as f64) / (1.0 + share);
-        // Rounded up: while any slot is free, a tenant without requests may have at least one.
-        let mut more = more.max(0.0).ceil() as usize;
-        if let Some(limit) = self.rules.tenant_limit {
-            more = more.min(limit.saturating_sub(tenant.in_flight));
-        }
+        let more = self.left(tenant);
         if more == 0 {
             return Some(Block::Tenant);
         }
@@ -57,7 +51,7 @@ impl<W> Policy<W> {
         // endpoint gets an eighth of what is left.
         let all = tenant.in_flight + more;
         let above_reserve = more.saturating_sub(all / RESERVE);
-        if lane.in_flight < above_reserve.max(more.div_ceil(OF_RESERVE)) {
+        if in_flight < above_reserve.max(more.div_ceil(OF_RESERVE)) {
             return None;
         }
         // Of what the tenant's limit allows, or of what the slots leave it.
@@ -67,6 +61,18 @@ impl<W> Policy<W> {
         } else {
             Block::Share
         })
+    }
+
+    /// How many more requests the tenant may have.
+    pub(super) fn left(&self, tenant: &Tenant) -> usize {
+        let free = self.rules.slots - self.in_flight;
+        // `in_flight + more` is to be `share * (free - more)`.
+        let share = TENANT_SHARE * tenant.weight;
+        let more = (share * free as f64 - tenant.in_flight as f64) / (1.0 + share);
+        // Rounded up: while any slot is free, a tenant without requests may have at least one.
+        let more = more.max(0.0).ceil() as usize;
+        let limit = self.rules.tenant_limit.unwrap_or(usize::MAX);
+        more.min(limit.saturating_sub(tenant.in_flight))
     }
 
     /// How long one more delivery would wait.

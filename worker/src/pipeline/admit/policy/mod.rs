@@ -38,6 +38,8 @@ struct Tenant {
     id: TenantId,
     weight: f64,
     in_flight: usize,
+    /// Its deliveries out of the store that wait in line.
+    waiting_stored: usize,
     /// Lanes that are its own.
     lanes: usize,
     /// Those of its lanes that wait for something shared, in turn.
@@ -197,7 +199,7 @@ impl<W> Policy<W> {
     pub fn withdraw(&mut self, key: usize, from: From, ticket: u64) -> Option<W> {
         let lane = self.lanes.get_mut(key)?;
         let waiter = lane.line.remove(from, ticket)?;
-        self.uncount(from);
+        self.uncount(key, from);
         Some(waiter.whom)
     }
 
@@ -288,6 +290,9 @@ impl<W> Policy<W> {
         }
         self.waiting_fresh = 0;
         self.waiting_stored = 0;
+        for (_, tenant) in &mut self.tenants {
+            tenant.waiting_stored = 0;
+        }
         all
     }
 
@@ -341,6 +346,7 @@ impl<W> Policy<W> {
                     id: terms.tenant.clone(),
                     weight: weight.unwrap_or(1.0).clamp(0.01, 100.0),
                     in_flight: 0,
+                    waiting_stored: 0,
                     lanes: 0,
                     ring: VecDeque::new(),
                     time: self.time,
@@ -398,7 +404,7 @@ impl<W> Policy<W> {
         if self.waiting_fresh + self.waiting_stored == 0 {
             self.looked = now;
         }
-        self.count(from);
+        self.count(key, from);
         self.lined.insert(key);
         match block {
             Block::Own => {}
@@ -429,17 +435,23 @@ impl<W> Policy<W> {
         self.park_line(key, why, out);
     }
 
-    const fn count(&mut self, from: From) {
+    fn count(&mut self, key: usize, from: From) {
         match from {
             From::Broker | From::BrokerFirst => self.waiting_fresh += 1,
-            From::Store => self.waiting_stored += 1,
+            From::Store => {
+                self.waiting_stored += 1;
+                self.tenants[self.lanes[key].tenant].waiting_stored += 1;
+            }
         }
     }
 
-    const fn uncount(&mut self, from: From) {
+    fn uncount(&mut self, key: usize, from: From) {
         match from {
             From::Broker | From::BrokerFirst => self.waiting_fresh -= 1,
-            From::Store => self.waiting_stored -= 1,
+            From::Store => {
+                self.waiting_stored -= 1;
+                self.tenants[self.lanes[key].tenant].waiting_stored -= 1;
+            }
         }
     }
 }

@@ -445,7 +445,7 @@ impl World {
             self.policy.note_backlog(&id, true);
             let room = self
                 .policy
-                .room(&terms(model), self.now)
+                .room(&terms(model), 0, self.now)
                 .min(worth)
                 .min(500);
             let taken: Vec<u64> = {

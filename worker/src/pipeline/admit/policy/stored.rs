@@ -8,8 +8,8 @@ use posthaste_shared::domain::id::EndpointId;
 use super::{Policy, Terms};
 use crate::pipeline::admit::terms::Moment;
 
-/// This part of the slots, beyond those that are free, is worth taking out of the store at once: it
-/// waits in line.
+/// This part of the slots, or of those that a tenant may have, is worth taking out of the store
+/// beyond those that are free: it waits in line.
 const IN_LINE: usize = 8;
 /// For how long work that is taken out of the store is to keep its endpoint busy.
 const AHEAD: Duration = Duration::from_millis(500);
@@ -26,8 +26,22 @@ impl<W> Policy<W> {
     }
 
     /// How many parked deliveries of the endpoint it is worth taking out of the store: as many as
-    /// keep it busy for the next half second.
-    pub fn room(&mut self, terms: &Terms<'_>, now: Moment) -> usize {
+    /// keep it busy for the next half second, and no more than its tenant has slots for, of which
+    /// `taken` are being taken already.
+    pub fn room(&mut self, terms: &Terms<'_>, taken: usize, now: Moment) -> usize {
+        let of_endpoint = self.room_of_endpoint(terms, now);
+        if of_endpoint == 0 {
+            return 0;
+        }
+        // What is taken out and finds that its tenant has its share is parked again: two writes for
+        // nothing, again and again while a tenant has more hanging endpoints than slots.
+        let tenant = &self.tenants[self.by_tenant[terms.tenant]];
+        let left = self.left(tenant);
+        let in_line = (tenant.in_flight + left).div_ceil(IN_LINE);
+        of_endpoint.min((left + in_line).saturating_sub(tenant.waiting_stored + taken))
+    }
+
+    fn room_of_endpoint(&mut self, terms: &Terms<'_>, now: Moment) -> usize {
         let known = self.by_endpoint.contains_key(terms.endpoint);
         let key = self.lane(terms, now);
         if !known {

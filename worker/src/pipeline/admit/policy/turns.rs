@@ -116,7 +116,7 @@ impl<W> Policy<W> {
         let Some((from, waiter)) = self.lanes[key].line.pop(fresh_may) else {
             return Some(Block::Own);
         };
-        self.uncount(from);
+        self.uncount(key, from);
         self.begin(key, now);
         out.push(Decision::Go(waiter.whom, key));
         None
@@ -165,7 +165,7 @@ impl<W> Policy<W> {
                 continue;
             };
             while let Some(waiter) = self.lanes[key].line.pop_older(from, since) {
-                self.uncount(from);
+                self.uncount(key, from);
                 out.push(Decision::Park(waiter.whom, why));
             }
         }
@@ -173,7 +173,7 @@ impl<W> Policy<W> {
 
     pub(super) fn park_line(&mut self, key: usize, why: Hold, out: &mut Vec<Decision<W>>) {
         while let Some((from, waiter)) = self.lanes[key].line.pop(true) {
-            self.uncount(from);
+            self.uncount(key, from);
             out.push(Decision::Park(waiter.whom, why));
         }
     }

@@ -94,13 +94,17 @@ impl Desk {
     }
 
     fn room(&mut self, name: &str, max_in_flight: usize) -> usize {
+        self.room_beside(name, max_in_flight, 0)
+    }
+
+    fn room_beside(&mut self, name: &str, max_in_flight: usize, taken: usize) -> usize {
         let terms = Terms {
             endpoint: &EndpointId::parse(name).unwrap(),
             tenant: &TenantId::parse("t").unwrap(),
             max_in_flight,
             rate: None,
         };
-        self.policy.room(&terms, self.now)
+        self.policy.room(&terms, taken, self.now)
     }
 
     fn end(&mut self, lane: usize, end: End) -> Option<Change> {
@@ -279,6 +283,39 @@ fn a_tenant_with_a_thousand_hanging_endpoints_leaves_slots_for_the_others() {
         let arrival = desk.ask_of("other", "healthy", 200, None, From::Broker, number);
         assert!(matches!(arrival, Arrival::Go(_)), "{number}: {arrival:?}");
     }
+}
+
+#[test]
+fn nothing_is_taken_out_of_the_store_for_a_tenant_that_has_its_share() {
+    let mut desk = Desk::new(Rules::of_slots(1024));
+    let mut under_way = Vec::new();
+    for n in 0..1_000 {
+        if let Arrival::Go(lane) = desk.ask(&format!("hangs-{n}"), 32, From::Broker, n) {
+            under_way.push(lane);
+        }
+    }
+    // An eighth of its share may wait in line for what becomes free.
+    let in_line = under_way.len().div_ceil(8);
+    let mut taken = 0;
+    for n in 0..1_000 {
+        taken += desk.room_beside(&format!("idle-{n}"), 32, taken);
+    }
+    assert_eq!(taken, in_line);
+    for n in 0..in_line {
+        let name = format!("idle-{n}");
+        let arrival = desk.ask(&name, 32, From::Store, 2_000);
+        assert!(matches!(arrival, Arrival::Line(..)), "{arrival:?}");
+    }
+    assert_eq!(desk.room("idle-999", 32), 0);
+    // Another may be taken when one of them goes, after the fresh work that lined up before.
+    for lane in under_way {
+        if desk.went.iter().any(|(number, _)| *number == 2_000) {
+            break;
+        }
+        assert_eq!(desk.room("idle-999", 32), 0);
+        desk.end(lane, OK);
+    }
+    assert!(desk.room("idle-999", 32) > 0);
 }
 
 #[test]

@@ -143,7 +143,7 @@ fn what_waits_for_turns_goes_by_those_that_are_this_workers() {
         desk.see(membership(workers), Duration::MAX);
         // Known, so that it does not begin slowly.
         desk.ask("other", 1000, From::Broker, 0);
-        desk.policy.room(&terms, desk.now)
+        desk.policy.room(&terms, 0, desk.now)
     };
     assert_eq!((of(1), of(5)), (25, 5));
 }
