@@ -49,6 +49,12 @@ fn without_password(text: &str) -> String {
             REDACTED.to_owned()
         };
     };
+    // A password with `/`, `?` or `#` that was not escaped: what is left of it stands behind what
+    // passes for the host then, before an `@`.
+    let behind = url.as_str().get(url[..url::Position::AfterPort].len()..);
+    if url.scheme() != "sqlite" && behind.is_some_and(|rest| rest.contains('@')) {
+        return REDACTED.to_owned();
+    }
     if url.password().is_some() && url.set_password(Some("redacted")).is_err() {
         return REDACTED.to_owned();
     }

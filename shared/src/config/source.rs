@@ -209,6 +209,16 @@ pub(super) fn read_secret(path: &Path) -> std::io::Result<String> {
     Ok(text)
 }
 
+/// What is wrong with the file and in which line. Not in the words of the error itself, which shows
+/// the line: a password or a key may stand there.
+fn in_words(text: &str, error: &toml::de::Error) -> String {
+    let problem = error.message();
+    match error.span().and_then(|span| text.get(..span.start)) {
+        Some(before) => format!("line {}: {problem}", before.matches('\n').count() + 1),
+        None => problem.to_owned(),
+    }
+}
+
 fn read_file(inputs: &Inputs) -> Result<BTreeMap<&'static str, Raw>, ConfigError> {
     let Some(path) = config_path(inputs) else {
         return Ok(BTreeMap::new());
@@ -220,7 +230,7 @@ fn read_file(inputs: &Inputs) -> Result<BTreeMap<&'static str, Raw>, ConfigError
     let text = std::fs::read_to_string(&path).map_err(|error| unreadable(error.to_string()))?;
     let table: toml::Table = text
         .parse()
-        .map_err(|error: toml::de::Error| unreadable(error.to_string()))?;
+        .map_err(|error: toml::de::Error| unreadable(in_words(&text, &error)))?;
     let mut values = BTreeMap::new();
     for (key, value) in &table {
         match value {

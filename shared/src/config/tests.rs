@@ -260,11 +260,15 @@ fn unknown_keys_are_refused_with_the_nearest_known_one() {
         ("listen = {a = {b = 1}}", "there is no setting"),
         ("listen = 2020-01-01", "not a TOML datetime"),
         ("listen = ", "cannot be read"),
+        // Said without the line itself, which may hold a secret.
+        ("\nadmin_key = hunter2", "line 2: "),
+        ("database_url = \"postgres://u:hunter2@h/d", "line 1: "),
     ] {
         let mut inputs = inputs(&[]);
         inputs.file = Some(write(directory.path(), "p.toml", text));
         let problem = problem(&inputs);
         assert!(problem.contains(expected), "{text}: {problem}");
+        assert!(!problem.contains("hunter2"), "{problem}");
     }
     let typo = inputs(&[
         ("POSTHASTE_DATABSE_URL", "x"),
@@ -340,6 +344,24 @@ fn secrets_are_shown_nowhere() {
         "postgres://u:redacted@db/p?sslpassword=redacted"
     );
     assert_eq!(shown(&config, "master_key").shown, "[redacted]");
+    for unescaped in [
+        "postgres://u:12/hunter2@db/p",
+        "postgres://u:12?hunter2@db/p",
+        "postgres://u:12#hunter2@db/p",
+        "postgres://u/:hunter2@db",
+    ] {
+        let url = inputs(&[("POSTHASTE_DATABASE_URL", unescaped)]);
+        match Config::load(Profile::Api, &url) {
+            Ok(config) => assert_eq!(shown(&config, "database_url").shown, "[redacted]"),
+            Err(error) => assert!(!error.to_string().contains("hunter2"), "{error}"),
+        }
+    }
+    let file = inputs(&[("POSTHASTE_DATABASE_URL", "sqlite:///data/a@b.db")]);
+    let of_file = Config::load(Profile::Up, &file).unwrap();
+    assert_eq!(
+        shown(&of_file, "database_url").shown,
+        "sqlite:///data/a@b.db"
+    );
 }
 
 #[test]

@@ -219,11 +219,8 @@ impl NotificationDraft {
         }
         // Everybody takes these two out of a URL's path, however they are encoded: such an id could
         // be enqueued, and never looked at.
-        if self
-            .id
-            .as_ref()
-            .is_some_and(|id| matches!(id.as_str(), "." | ".."))
-        {
+        let id = self.id.unwrap_or(acceptance.id);
+        if matches!(id.as_str(), "." | "..") {
             return Err(InvalidDraft {
                 field: "id",
                 problem: "must not be \".\" or \"..\": no URL can name these",
@@ -232,7 +229,7 @@ impl NotificationDraft {
         object("recipient", self.recipient.as_ref())?;
         object("overrides", self.overrides.as_ref())?;
         Ok(Notification {
-            id: self.id.unwrap_or(acceptance.id),
+            id,
             tenant: self.tenant.unwrap_or(acceptance.tenant),
             kind: self.kind,
             target: self.endpoint_id,

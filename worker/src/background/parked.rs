@@ -1,11 +1,11 @@
 //! Takes parked deliveries out of the store when their endpoints have room for them.
 //!
-//! 1. **Finding** which endpoints have parked deliveries: every 200 ms, or less often where it takes
-//!    long, up to every 2 s. Between two finds this worker goes by the last one.
+//! 1. **Finding** which endpoints have parked deliveries: every 200 ms, or less often where it
+//!    takes long, up to every 2 s. Between two finds this worker goes by the last one.
 //! 2. **Taking**: for each enabled endpoint as many as it and its tenant have room for, the oldest
 //!    first, beginning with another endpoint each time, up to 100 endpoints in a transaction. Again
-//!    after 20 ms if there were more than could be taken at once, else after 100 ms: room is counted
-//!    for half a second ahead.
+//!    after 20 ms if there were more than could be taken at once, else after 100 ms: room is
+//!    counted for half a second ahead.
 //! 3. **Emptied**: an endpoint of which fewer were found than there was room for has none left, and
 //!    is not asked for again before the next find.
 //! 4. **Leases** that this worker dropped without a result are released before each look.

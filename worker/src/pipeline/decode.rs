@@ -106,9 +106,14 @@ fn read(message: &Message, now: Timestamp) -> Result<Decoded, String> {
     };
     check_type(&draft.kind, message.origin)
         .map_err(|error| format!("not a notification: {error}"))?;
-    let notification = draft
-        .accept(acceptance)
-        .map_err(|error| format!("not a notification: {error}"))?;
+    let of_properties = draft.id.is_none();
+    let notification = draft.accept(acceptance).map_err(|error| {
+        if of_properties && error.field == "id" {
+            format!("message_id {}", error.problem)
+        } else {
+            format!("not a notification: {error}")
+        }
+    })?;
     Ok(Decoded::Work(Box::new(notification)))
 }
 
@@ -117,6 +122,22 @@ mod tests {
     use posthaste_shared::broker::Tag;
 
     use super::*;
+
+    #[test]
+    fn ids_that_no_url_can_name_are_refused_wherever_they_stand() {
+        let body = |id: &str| format!(r#"{{{id}"type":"a.b","payload":{{}}}}"#);
+        for (body, id, named) in [
+            (body(""), Some("."), "message_id must not be"),
+            (body(""), Some(".."), "message_id must not be"),
+            (body(r#""id":".","#), None, "id must not be"),
+            (body(r#""id":"..","#), Some("n"), "id must not be"),
+        ] {
+            let Decoded::Unreadable(DeadReason::Undecodable, detail) = decoded(&body, id) else {
+                panic!("{body}")
+            };
+            assert!(detail.contains(named), "{detail}");
+        }
+    }
 
     #[test]
     fn types_of_posthastes_own_events_are_its_own() {

@@ -95,9 +95,11 @@ fn error(status: u16) -> AttemptError {
 /// or neither.
 pub(super) fn retry_after(reply: &Reply, now: Timestamp) -> Option<Duration> {
     let text = reply.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    // Seconds first: no HTTP date consists of digits alone.
-    if let Ok(seconds) = text.parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
+    // Seconds first: no HTTP date consists of digits alone. Digits and nothing else, where Rust's
+    // own reader takes a sign; and more of them than a number holds ask for a very long time, not
+    // for none.
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
     let date = httpdate::parse_http_date(text).ok()?;
     let since_epoch = date.duration_since(std::time::UNIX_EPOCH).ok()?;
@@ -169,7 +171,12 @@ mod tests {
             Some(Duration::from_secs(60))
         );
         assert_eq!(asked("Wed, 31 Dec 2025 00:00:00 GMT"), Some(Duration::ZERO));
-        assert_eq!(asked("soon"), None);
+        for neither in ["soon", "+3", "-3", "3.0", ""] {
+            assert_eq!(asked(neither), None, "{neither:?}");
+        }
+        // More than a number holds: for a very long time, and not for none.
+        let longest = Some(Duration::from_secs(u64::MAX));
+        assert_eq!(asked("99999999999999999999"), longest);
     }
 
     #[test]

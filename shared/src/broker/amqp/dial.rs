@@ -5,16 +5,15 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_rs::TokioRuntime;
-use async_rs::traits::Reactor;
+use async_rs::Runtime;
 use futures::{AsyncReadExt as _, AsyncWriteExt as _};
-use lapin::tcp::{AMQPUriTcpExt as _, RustlsConnector};
 use lapin::types::parsing::parse_field_table;
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::uri::{AMQPScheme, AMQPUri};
+use lapin::uri::AMQPUri;
 use lapin::{AsyncTcpStream, Connection, ConnectionProperties};
 
 use super::options::Target;
+use super::stream::{self, Kit, NodeStream};
 
 /// The bound for the socket with TLS, and for the AMQP handshake.
 const STEP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -27,8 +26,6 @@ const START_HEADER: usize = 6;
 /// RabbitMQ's `connection.start` has some 500 bytes.
 const LONGEST_START: usize = 64 * 1024;
 
-type Stream = AsyncTcpStream<<async_rs::Tokio as Reactor>::TcpStream>;
-
 /// Opens an AMQP connection.
 ///
 /// A server that takes the socket and then says nothing makes this fail with `TimedOut`; the thread
@@ -36,12 +33,11 @@ type Stream = AsyncTcpStream<<async_rs::Tokio as Reactor>::TcpStream>;
 pub(super) async fn connect(target: &Arc<Target>, node: &AMQPUri) -> lapin::Result<Connection> {
     let properties = ConnectionProperties::default().with_connection_name("posthaste".into());
     let dialled = Arc::clone(target);
-    let open = async move |uri: AMQPUri, runtime: TokioRuntime| {
-        open_stream(&dialled, &uri, &runtime)
-            .await
-            .map_err(Into::into)
+    let open = async move |uri: AMQPUri, _: Runtime<Kit>| {
+        let stream = open_stream(&dialled, &uri).await?;
+        Ok(AsyncTcpStream::Plain(stream))
     };
-    let runtime = lapin::runtime::default_runtime()?;
+    let runtime = Kit::current();
     // Twice the bound of one step: the stream (socket and TLS) and the AMQP handshake follow each
     // other in here, and `open_stream` bounds only the first.
     let handshake = Connection::connector(node.clone(), runtime, open, properties);
@@ -53,8 +49,7 @@ pub(super) async fn connect(target: &Arc<Target>, node: &AMQPUri) -> lapin::Resu
 /// What the server says of itself (`product`, `version`, …) when a client knocks, without logging
 /// in.
 pub(super) async fn greet(target: &Target, node: &AMQPUri) -> io::Result<Vec<(String, String)>> {
-    let runtime = TokioRuntime::tokio_current();
-    let mut stream = open_stream(target, node, &runtime).await?;
+    let mut stream = open_stream(target, node).await?;
     let start = within(async {
         stream.write_all(PROTOCOL_HEADER).await?;
         stream.flush().await?;
@@ -76,26 +71,13 @@ pub(super) async fn greet(target: &Target, node: &AMQPUri) -> io::Result<Vec<(St
         .unwrap_or_default())
 }
 
-async fn open_stream(
-    target: &Target,
-    node: &AMQPUri,
-    runtime: &TokioRuntime,
-) -> io::Result<Stream> {
-    let mut plain = node.clone();
-    // TLS is added here and not by lapin, which would not know the target's own authorities and
-    // client certificate.
-    plain.scheme = AMQPScheme::AMQP;
-    within(async {
-        let stream = plain.connect_async(runtime).await?;
-        match &target.tls {
-            Some(tls) => {
-                stream
-                    .into_rustls(&RustlsConnector::from(tls.clone()), &plain.authority.host)
-                    .await
-            }
-            None => Ok(stream),
-        }
-    })
+async fn open_stream(target: &Target, node: &AMQPUri) -> io::Result<NodeStream> {
+    let authority = &node.authority;
+    within(stream::connect(
+        &authority.host,
+        authority.port,
+        target.tls.as_ref(),
+    ))
     .await
 }
 

@@ -18,6 +18,7 @@ mod removal;
 mod settling;
 mod side_channel;
 mod standing;
+mod stream;
 mod tls;
 mod topology;
 
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::join_all;
+use lapin::BasicProperties;
 use lapin::types::ShortString;
 use lapin::uri::{AMQPScheme, AMQPUri};
 use tokio::time::timeout;
@@ -38,6 +40,7 @@ use self::connection::{Link, close_channel};
 use self::consumer::{AmqpConsumer, Surroundings};
 pub use self::options::AmqpOptions;
 use self::options::{Target, address};
+use self::origin::OriginKeys;
 use self::publisher::{Outgoing, Publisher};
 use self::side_channel::{Counts, counts};
 use self::standing::Standing;
@@ -46,6 +49,18 @@ use super::{Broker, BrokerError, Consumer, Consuming, DeadLetter, DeadReason, Me
 use crate::clock::Clock;
 use crate::domain::event::Event;
 use crate::telemetry::metrics::Metrics;
+
+/// What a message with these properties is to a worker, published by anybody, and how often the
+/// broker says that it came before. Without the installation's keys nothing proves that it is of
+/// Posthaste's own.
+#[must_use]
+pub fn received(properties: &BasicProperties, body: Vec<u8>) -> (Message, u32) {
+    let nobodys = OriginKeys::default();
+    (
+        properties::read(properties, body, &nobodys),
+        properties::delivery_count(properties),
+    )
+}
 
 /// The bound of a `ping`: connection and one round trip.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
