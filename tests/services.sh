@@ -4,6 +4,9 @@
 #
 #   tests/services.sh rabbitmq|postgres start DIR   (DIR: a new directory, or that of an earlier instance)
 #   tests/services.sh rabbitmq|postgres stop  DIR
+#   tests/services.sh rabbitmq|postgres kill  DIR   (SIGKILL: `start` brings back what was on the disk)
+#   tests/services.sh rabbitmq|postgres signal DIR STOP|CONT
+#   tests/services.sh rabbitmq ctl DIR ARGUMENT ... (rabbitmqctl on this instance)
 #   tests/services.sh have rabbitmq|postgres        (exit 0 when its programs are installed)
 #
 # `start` returns when the server answers; its port stands in DIR/port and stays the same. `stop` keeps DIR.
@@ -133,12 +136,58 @@ postgres_stop() {
   as_postgres "$bin/pg_ctl" -D "$dir/data" -w -t 60 -m immediate stop >/dev/null 2>&1 || true
 }
 
+# The server's processes: the first, and those that it started.
+processes() {
+  local pid
+  case $1 in
+    rabbitmq) pid=$(cat "$2/pid") ;;
+    postgres) pid=$(head -n 1 "$2/data/postmaster.pid") ;;
+  esac
+  echo "$pid"
+  pgrep -P "$pid" || true
+}
+
+server_kill() {
+  local all
+  all=$(processes "$1" "$2")
+  # shellcheck disable=SC2086 # one word for each
+  kill -KILL $all 2>/dev/null || true
+  for pid in $all; do
+    for _ in $(seq 1 400); do
+      kill -0 "$pid" 2>/dev/null || break
+      sleep 0.05
+    done
+  done
+  if [ "$1" = rabbitmq ]; then rm -f "$2/pid"; fi
+}
+
+server_signal() {
+  local all
+  # The first before it is asked for the others: frozen, it starts no more.
+  all=$(processes "$1" "$2")
+  kill "-$3" "${all%%$'\n'*}"
+  all=$(processes "$1" "$2")
+  # shellcheck disable=SC2086 # one word for each; one may have ended meanwhile
+  kill "-$3" $all 2>/dev/null || true
+}
+
+rabbitmq_ctl() {
+  local dir=$1 bin
+  shift
+  bin=$(rabbitmq_home)
+  rabbitmq_env "$dir"
+  "$bin/rabbitmqctl" -q "$@"
+}
+
 case "${1:-} ${2:-}" in
   "rabbitmq start") rabbitmq_start "$3" ;;
   "rabbitmq stop") rabbitmq_stop "$3" ;;
   "postgres start") postgres_start "$3" ;;
   "postgres stop") postgres_stop "$3" ;;
+  "rabbitmq kill" | "postgres kill") server_kill "$1" "$3" ;;
+  "rabbitmq signal" | "postgres signal") server_signal "$1" "$3" "$4" ;;
+  "rabbitmq ctl") rabbitmq_ctl "${@:3}" ;;
   "have rabbitmq") rabbitmq_home >/dev/null ;;
   "have postgres") postgres_bin >/dev/null ;;
-  *) sed -n '2,11p' "$0" >&2; exit 2 ;;
+  *) sed -n '2,14p' "$0" >&2; exit 2 ;;
 esac

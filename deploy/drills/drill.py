@@ -220,6 +220,8 @@ class Receiver(asyncio.Protocol):
             self.under_way = self.peak = 0
             # (when it was answered, webhook-id, status)
             self.answers = []
+            # The ids in the payloads of what was answered with 200.
+            self.names = set()
 
         def answered(self):
             return len(self.answers)
@@ -269,27 +271,30 @@ class Receiver(asyncio.Protocol):
             total = end + 4 + (int(length.group(1)) if length else 0)
             if len(self.data) < total:
                 return
+            name = re.search(rb'"id": *"([^"]+)"', self.data[end:total])
             self.data = self.data[total:]
             webhook = re.search(r"(?i)\r\nwebhook-id: *(\S+)", head)
-            self.begin(head.split(" ", 2)[1], webhook.group(1) if webhook else "")
+            self.begin(head.split(" ", 2)[1], webhook.group(1) if webhook else "", name.group(1).decode() if name else "")
 
-    def begin(self, path, webhook):
+    def begin(self, path, webhook, name):
         state = self.state
         self.open += 1
         state.under_way += 1
         state.peak = max(state.peak, state.under_way)
         if state.delay:
-            asyncio.get_running_loop().call_later(state.delay, self.answer, path, webhook)
+            asyncio.get_running_loop().call_later(state.delay, self.answer, path, webhook, name)
         else:
-            self.answer(path, webhook)
+            self.answer(path, webhook, name)
 
-    def answer(self, path, webhook):
+    def answer(self, path, webhook, name):
         if self.transport is None:
             return
         self.open -= 1
         self.state.under_way -= 1
         down = any(path.startswith(prefix) for prefix in self.state.down)
         status = b"503 Service Unavailable" if down else b"200 OK"
+        if not down:
+            self.state.names.add(name)
         self.state.answers.append((time.monotonic(), webhook, int(status[:3])))
         close = b"Connection: close\r\n" if self.state.closing else b""
         self.transport.write(b"HTTP/1.1 " + status + b"\r\n" + close + b"Content-Length: 0\r\n\r\n")
@@ -325,7 +330,8 @@ class Load(threading.Thread):
             sent = max(sent, int((time.monotonic() - begun) * self.rate) - 100)
 
     def item(self, number):
-        return {"id": f"{self.prefix}-{number}", "type": "drill", "payload": {"n": number},
+        name = f"{self.prefix}-{number}"
+        return {"id": name, "type": "drill", "payload": {"n": number, "id": name},
                 "endpoint_id": self.endpoints[number % len(self.endpoints)]}
 
     def enqueue(self, batch):

@@ -93,9 +93,13 @@ impl Scheduler {
     /// Takes what there is room for. Whether that was all: `false` where the bound of one look left
     /// some.
     async fn take(&self, backlogs: &mut Backlogs) -> Result<bool, StoreError> {
-        let endpoints = self.endpoints.refresh().await?;
         let admission = &self.pipeline.admission;
         let mut worth = admission.worth_taking();
+        if worth == 0 {
+            // Every slot is taken, and enough is in line for the next.
+            return Ok(true);
+        }
+        let endpoints = self.endpoints.refresh().await?;
         let mut of_tenant: HashMap<TenantId, usize> = HashMap::new();
         let mut wanted = Wanted::default();
         let mut is_all = true;
@@ -113,6 +117,9 @@ impl Scheduler {
             let room = admission.room(&endpoint, *taken);
             let most = room.min(worth).min(STEP as usize);
             is_all &= most == room;
+            if worth == 0 {
+                break;
+            }
             let Some(most) = u32::try_from(most).ok().filter(|most| *most > 0) else {
                 continue;
             };

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lapin::uri::{AMQPScheme, AMQPUri};
 use rustls::ClientConfig;
+use url::Host;
 
 use super::origin::OriginKeys;
 use super::tls;
@@ -128,7 +129,12 @@ impl Target {
 
 /// Host and port as one text; no user and no password.
 pub(super) fn address(node: &AMQPUri) -> String {
-    format!("{}:{}", node.authority.host, node.authority.port)
+    let (host, port) = (&node.authority.host, node.authority.port);
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
 }
 
 /// One URL or several; never none.
@@ -175,6 +181,10 @@ fn parse_url(url: &str) -> Result<AMQPUri, BrokerError> {
              special)",
         )
     })?;
+    // Its parser takes names alone from a URL, and has localhost in the place of an address.
+    if let Some(Host::Ipv6(address)) = parsed.host() {
+        uri.authority.host = address.to_string();
+    }
     if uri.vhost.is_empty() {
         uri.vhost = "/".to_owned();
     }
@@ -244,6 +254,15 @@ mod tests {
             assert!(matches!(error, BrokerError::Configuration(_)), "{error}");
             assert!(!error.to_string().contains("hunter2"), "{error}");
         }
+    }
+
+    #[test]
+    fn an_address_of_ipv6_is_called_and_not_localhost() {
+        let target = check("amqp://u:p@[2001:db8::1]:5673/v").unwrap();
+        assert_eq!(target.nodes[0].authority.host, "2001:db8::1");
+        assert_eq!(target.addresses(), "[2001:db8::1]:5673");
+        let four = check("amqp://192.0.2.1").unwrap();
+        assert_eq!(four.addresses(), "192.0.2.1:5672");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What lapin runs on: tokio, with sockets that may have TLS on them.
 //!
-//! TLS is put on here and not by lapin, which would not know the target's own authorities and client
-//! certificate, and whose way to rustls brings a reader of PKCS #12 with it: thirty libraries that
-//! nobody here calls.
+//! TLS is put on here and not by lapin, which would not know the target's own authorities and
+//! client certificate, and whose way to rustls brings a reader of PKCS #12 with it: 26 libraries
+//! that nobody here calls.
 
 use std::future::Future;
 use std::io::{self, Read, Write};

@@ -9,7 +9,7 @@ use super::{Target, parts};
 
 pub(super) const TARGET: Target = Target {
     name: "config",
-    about: "posthaste.toml and the environment: read, or refused with a reason that names no secret",
+    about: "posthaste.toml and the environment: read, or refused without showing a secret",
     run,
     tokens: &[
         "POSTHASTE_DATABASE_URL=",

@@ -29,25 +29,29 @@ impl<W> Policy<W> {
     /// keep it busy for the next half second, and no more than its tenant has slots for, of which
     /// `taken` are being taken already.
     pub fn room(&mut self, terms: &Terms<'_>, taken: usize, now: Moment) -> usize {
-        let of_endpoint = self.room_of_endpoint(terms, now);
-        if of_endpoint == 0 {
-            return 0;
-        }
+        let key = self.known_lane(terms, now);
+        let of_endpoint = self.room_of_endpoint(key, now);
         // What is taken out and finds that its tenant has its share is parked again: two writes for
         // nothing, again and again while a tenant has more hanging endpoints than slots.
-        let tenant = &self.tenants[self.by_tenant[terms.tenant]];
+        let tenant = &self.tenants[self.lanes[key].tenant];
         let left = self.left(tenant);
-        let in_line = (tenant.in_flight + left).div_ceil(IN_LINE);
+        // One at the least: while others have every slot, a tenant that has none must be in line
+        // for the next.
+        let in_line = (tenant.in_flight + left).div_ceil(IN_LINE).max(1);
         of_endpoint.min((left + in_line).saturating_sub(tenant.waiting_stored + taken))
     }
 
-    fn room_of_endpoint(&mut self, terms: &Terms<'_>, now: Moment) -> usize {
+    fn known_lane(&mut self, terms: &Terms<'_>, now: Moment) -> usize {
         let known = self.by_endpoint.contains_key(terms.endpoint);
         let key = self.lane(terms, now);
         if !known {
             // Nothing is known of it, and work has piled up: it may have been away.
             self.lanes[key].limit.slow_start(now);
         }
+        key
+    }
+
+    fn room_of_endpoint(&mut self, key: usize, now: Moment) -> usize {
         let workers = self.workers();
         let standing = self.standing.holds(now);
         let lane = &mut self.lanes[key];

@@ -319,6 +319,23 @@ fn nothing_is_taken_out_of_the_store_for_a_tenant_that_has_its_share() {
 }
 
 #[test]
+fn a_tenant_without_a_slot_gets_into_line_while_others_have_them_all() {
+    let mut desk = Desk::new(Rules::of_slots(8));
+    let mut under_way = Vec::new();
+    for n in 0..100 {
+        let (tenant, name) = (format!("busy-{n}"), format!("endpoint-{n}"));
+        if let Arrival::Go(lane) = desk.ask_of(&tenant, &name, 32, None, From::Broker, n) {
+            under_way.push(lane);
+        }
+    }
+    assert_eq!(under_way.len(), 8);
+    assert_eq!(desk.room("parked", 32), 1);
+    let arrival = desk.ask("parked", 32, From::Store, 1_000);
+    assert!(matches!(arrival, Arrival::Line(..)), "{arrival:?}");
+    assert_eq!(desk.room("parked", 32), 0);
+}
+
+#[test]
 fn tenants_get_slots_by_their_weights() {
     let weights = [(TenantId::parse("heavy").unwrap(), 3.0)];
     let mut desk = Desk::new(Rules {
