@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ending;
 use crate::failure::Done;
+use crate::flags::whole;
 use crate::global::{Global, ServiceFlags};
 use crate::service::{self, Node, Schema};
 use crate::serving::{Limits, serve};
@@ -20,7 +21,7 @@ pub(crate) struct WorkerArgs {
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<String>,
     /// The most attempts under way at once [default: 1024]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=65_536))]
     pub(crate) slots: Option<u32>,
     #[command(flatten)]
     pub(crate) service: ServiceFlags,

@@ -1,13 +1,16 @@
 //! A notification: what a producer enqueues. [`NotificationDraft`] is what producers write (HTTP
 //! body and AMQP message alike); [`Notification`] is what it becomes once checked and accepted.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::hops::Hops;
 use super::id::{EndpointId, NotificationId, NotificationType, TenantId};
 use super::raw_json::RawJson;
+use super::reading::Objects;
 use super::time::Timestamp;
 
 /// The most seconds of `delay_seconds` and `ttl_seconds`, some 7,900 years: what lies so far ahead
@@ -359,14 +362,23 @@ fn absolute(
     Ok(Some(time))
 }
 
+/// Checks a member that we look into, other than the payload: of a name that is there twice nobody
+/// could say which is meant.
 fn object(field: &'static str, value: Option<&RawJson>) -> Result<(), InvalidDraft> {
-    match value {
-        // The first character is enough, as the text was parsed: only an object begins with a
-        // brace.
-        Some(raw) if !raw.as_str().trim_start().starts_with('{') => Err(InvalidDraft {
-            field,
-            problem: "must be an object",
-        }),
+    let Some(raw) = value else { return Ok(()) };
+    // The first character is enough, as the text was parsed: only an object begins with a brace.
+    if !raw.as_str().trim_start().starts_with('{') {
+        let problem = "must be an object";
+        return Err(InvalidDraft { field, problem });
+    }
+    let mut reader = serde_json::Deserializer::from_str(raw.as_str());
+    // A key that is no text of Unicode can be there, as the text was not decoded; nobody asks for
+    // it.
+    match BTreeMap::<String, IgnoredAny>::deserialize(Objects(&mut reader)) {
+        Err(error) if error.to_string().starts_with("duplicate field") => {
+            let problem = "must have each name once";
+            Err(InvalidDraft { field, problem })
+        }
         _ => Ok(()),
     }
 }
@@ -403,6 +415,34 @@ mod tests {
             accepted.expires_at.unwrap().to_string(),
             "2026-01-01T00:00:07.5Z"
         );
+    }
+
+    #[test]
+    fn what_is_looked_into_has_each_name_once() {
+        for (member, value, field) in [
+            (
+                "recipient",
+                r#"{"phone_number":"1","phone_number":"2"}"#,
+                Some("recipient"),
+            ),
+            ("recipient", r#"{"a":1,"\u0061":2}"#, Some("recipient")),
+            (
+                "overrides",
+                r#"{"body":{},"headers":{},"body":{}}"#,
+                Some("overrides"),
+            ),
+            ("recipient", r#"{"phone_number":"1","\ud800":[{}]}"#, None),
+            ("payload", r#"{"a":1,"a":2}"#, None),
+        ] {
+            let rest = if member == "payload" {
+                ""
+            } else {
+                r#","payload":{}"#
+            };
+            let json = format!(r#"{{"type":"a","{member}":{value}{rest}}}"#);
+            let refused = draft(&json).accept(acceptance()).err();
+            assert_eq!(refused.map(|refused| refused.field), field, "{json}");
+        }
     }
 
     #[test]

@@ -71,6 +71,9 @@ pub fn member(path: &str, message: &str) -> String {
 #[must_use]
 pub fn sentence(path: &str, error: &serde_json::Error) -> String {
     let message = error.to_string();
+    if let Some(too_deep) = too_deep(&message) {
+        return too_deep;
+    }
     // For a text that is not JSON the position is all there is to say; for one that is, the member
     // says it better.
     if error.classify() != serde_json::error::Category::Data {
@@ -83,6 +86,16 @@ pub fn sentence(path: &str, error: &serde_json::Error) -> String {
         member
     };
     format!("{of} {}", problem(&message))
+}
+
+/// What is wrong with a text whose objects and lists are in each other deeper than it is read, from
+/// serde_json's message; `None` where it says something else.
+#[must_use]
+pub fn too_deep(message: &str) -> Option<String> {
+    let place = message.strip_prefix("recursion limit exceeded")?;
+    Some(format!(
+        "objects and lists are nested more than 127 deep{place}: that is not read"
+    ))
 }
 
 /// serde's message without ` at line 1 column 2`.

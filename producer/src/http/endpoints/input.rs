@@ -13,6 +13,9 @@ use posthaste_shared::domain::wire_format::WireFormat;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
+use crate::http::problem::{FieldProblem, Problem};
+use crate::http::request::json::parse;
+
 /// How long an old secret signs on when the client does not say: a day.
 pub(in crate::http) const DEFAULT_OVERLAP_SECONDS: u64 = 24 * 3600;
 
@@ -163,6 +166,36 @@ pub struct EndpointPatch {
     pub enabled: Option<bool>,
 }
 
+/// Members of an endpoint that no patch changes, and what to do.
+const FIXED: &[(&str, &str)] = &[
+    ("id", "the server chose it"),
+    ("tenant", "create an endpoint for the other tenant"),
+    ("uid", "create an endpoint with the other uid"),
+    ("wire_format", "create an endpoint of the other format"),
+    (
+        "secret",
+        "rotate it with POST /v1/endpoints/{id}/rotate-secret",
+    ),
+];
+
+/// Reads changes to an endpoint.
+///
+/// # Errors
+/// As [`parse`]; of a member that endpoints have and that cannot be changed it says so.
+pub(super) fn patch(bytes: &[u8]) -> Result<EndpointPatch, Problem> {
+    parse(bytes).map_err(|problem: Problem| {
+        let fixed = |error: &FieldProblem| {
+            let (_, instead) = FIXED.iter().find(|(name, _)| *name == error.field)?;
+            let said = format!("cannot be changed: {instead}");
+            Some(FieldProblem::new(error.field.clone(), said))
+        };
+        match problem.errors.first().and_then(fixed) {
+            Some(error) => Problem::fields(problem.code, vec![error]),
+            None => problem,
+        }
+    })
+}
+
 /// Tells a null (`Some(None)`) from a member that was left out (`None`).
 fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
@@ -208,4 +241,29 @@ pub struct RotatedSecret {
     pub old_secret_retires_at: Timestamp,
     /// The endpoint as it is now.
     pub endpoint: EndpointView,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_says_what_cannot_be_changed() {
+        for (member, _) in FIXED {
+            let body = format!(r#"{{"timeout_ms": 2000, "{member}": "x"}}"#);
+            let problem = patch(body.as_bytes()).unwrap_err();
+            assert_eq!(problem.errors[0].field, *member);
+            assert!(
+                problem.detail.contains(" cannot be changed: "),
+                "{problem:?}"
+            );
+        }
+        let unknown = patch(br#"{"timeout": 2000}"#).unwrap_err();
+        assert!(
+            unknown.detail.starts_with("timeout is not known: "),
+            "{unknown:?}"
+        );
+        let twice = patch(br#"{"headers": {"x-a": "1", "x-a": "2"}}"#).unwrap_err();
+        assert_eq!(twice.detail, "headers.x-a is there twice");
+    }
 }

@@ -19,8 +19,7 @@ use posthaste_shared::domain::id::EndpointId;
 use posthaste_shared::domain::view::EndpointView;
 
 use crate::http::auth::{Admin, Reader};
-use crate::http::endpoints::input::CreatedEndpoint;
-use crate::http::endpoints::input::{EndpointDraft, EndpointPatch};
+use crate::http::endpoints::input::{CreatedEndpoint, EndpointDraft, EndpointPatch};
 use crate::http::endpoints::name::{EndpointName, EndpointTenant, IfMatch, shown, tag};
 use crate::http::endpoints::operations::EndpointQuery;
 use crate::http::problem::Problem;
@@ -104,7 +103,7 @@ pub(super) async fn change(
     name: EndpointName,
     JsonBytes(body): JsonBytes,
 ) -> Result<Response, Problem> {
-    let patch: EndpointPatch = parse(&body)?;
+    let patch = input::patch(&body)?;
     let changed = operations::changed(&api, &caller, &name, patch).await?;
     Ok(shown(
         StatusCode::OK,

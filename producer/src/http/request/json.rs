@@ -39,7 +39,9 @@ pub(in crate::http) fn explain<T: DeserializeOwned>(
 ) -> Problem {
     match error.classify() {
         Category::Syntax | Category::Eof | Category::Io => {
-            Problem::new(Code::InvalidJson, error.to_string())
+            let message = error.to_string();
+            let detail = reading::too_deep(&message).unwrap_or(message);
+            Problem::new(Code::InvalidJson, detail)
         }
         Category::Data => {
             // Keeping the path costs time, so only what is wrong already is read with it.
@@ -79,6 +81,14 @@ mod tests {
             problem.detail
         );
         assert_eq!(draft_problem("").code, Code::InvalidJson);
+        let deep = draft_problem(&format!(r#"{{"type":"a","recipient":{}"#, "[".repeat(200)));
+        assert_eq!(deep.code, Code::InvalidJson);
+        assert!(
+            deep.detail
+                .starts_with("objects and lists are nested more than 127 deep at line 1"),
+            "{}",
+            deep.detail
+        );
         assert_eq!(
             draft_problem("{\"type\":\"\u{1}\"}").code,
             Code::InvalidJson

@@ -1,16 +1,23 @@
 //! Reads objects as objects alone, and words as strings. serde takes a list for a struct as well,
 //! its items for the members in order, and an object for a word: `"retry": [3]` would be a policy
-//! that nobody wrote down, and `{"high": null}` a priority.
+//! that nobody wrote down, and `{"high": null}` a priority. Of a name that a map has twice serde
+//! keeps the last.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::value::StrDeserializer;
 use serde::de::{
-    DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, Unexpected, Visitor,
+    DeserializeSeed, Deserializer, EnumAccess, Error, IntoDeserializer, MapAccess, SeqAccess,
+    Unexpected, Visitor,
 };
 
-/// A deserializer, or a part of one, whose structs are read from objects alone and whose
-/// enumerations, which must have words without anything in them, from strings alone, at any depth.
+/// serde_json's name for a text that is kept as it came, which it hands over in the shape of a map.
+const RAW: &str = "$serde_json::private::RawValue";
+
+/// A deserializer, or a part of one, whose structs are read from objects alone, whose enumerations,
+/// which must have words without anything in them, from strings alone, and whose maps, which must
+/// have texts for keys, have each name once; at any depth.
 ///
 /// What serde keeps aside before it reads it, such as the members of an untagged enum, is read as
 /// serde does.
@@ -70,6 +77,9 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Objects<D> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Self::Error> {
+        if name == RAW {
+            return self.0.deserialize_newtype_struct(name, visitor);
+        }
         self.0.deserialize_newtype_struct(name, guest(visitor))
     }
 
@@ -164,7 +174,14 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Guest<V> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Self::Value, A::Error> {
-        self.inner.visit_map(Objects(members))
+        if self.object {
+            // Its members are fields, and serde counts those itself.
+            return self.inner.visit_map(Objects(members));
+        }
+        self.inner.visit_map(Once {
+            members,
+            seen: HashSet::new(),
+        })
     }
 
     fn visit_enum<A: EnumAccess<'de>>(self, variant: A) -> Result<Self::Value, A::Error> {
@@ -232,6 +249,42 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Objects<A> {
     }
 }
 
+/// The members of a map, each name once.
+struct Once<A> {
+    members: A,
+    seen: HashSet<String>,
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Once<A> {
+    type Error = A::Error;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Self::Error> {
+        let Some(name) = self.members.next_key::<String>()? else {
+            return Ok(None);
+        };
+        if self.seen.contains(&name) {
+            // In serde's words, which `reading` knows.
+            return Err(A::Error::custom(format_args!("duplicate field `{name}`")));
+        }
+        self.seen.insert(name.clone());
+        seed.deserialize(name.into_deserializer()).map(Some)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<S::Value, Self::Error> {
+        self.members.next_value_seed(Objects(seed))
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        self.members.size_hint()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde::Deserialize;
@@ -247,6 +300,8 @@ mod tests {
         retry: Option<RetryPolicy>,
         #[serde(default)]
         subscriptions: Vec<Subscription>,
+        #[serde(default)]
+        headers: serde_json::Map<String, serde_json::Value>,
     }
 
     fn read<'de, T: Deserialize<'de>>(json: &'de str) -> Result<T, String> {
@@ -285,12 +340,25 @@ mod tests {
     }
 
     #[test]
+    fn a_map_has_each_name_once() {
+        let headers = |json: &str| read::<All>(&format!(r#"{{"headers": {json}}}"#)).map(drop);
+        let twice = Err("is there twice".to_owned());
+        assert_eq!(headers(r#"{"a": "1", "b": [{"a": 1}]}"#), Ok(()));
+        assert_eq!(headers(r#"{"a": "1", "a": "1"}"#), twice);
+        assert_eq!(headers(r#"{"a": [{"b": 1, "\u0062": 1}]}"#), twice);
+        // The payload is nobody's but the receiver's: its bytes stay as they came.
+        let draft: NotificationDraft =
+            read(r#"{"type": "a.b", "payload": {"n": 1, "n": 2}}"#).unwrap();
+        assert_eq!(draft.payload.as_str(), r#"{"n": 1, "n": 2}"#);
+    }
+
+    #[test]
     fn everything_else_is_read_as_serde_does() {
         let all: All =
             read(r#"{"retry": {"max_retries": 3}, "subscriptions": [{"types": ["a.*"]}]}"#)
                 .unwrap();
         assert_eq!(all.retry.unwrap().max_retries, 3);
-        assert_eq!(all.subscriptions.len(), 1);
+        assert_eq!((all.subscriptions.len(), all.headers.len()), (1, 0));
         let draft: NotificationDraft =
             read(r#"{"type": "a.b", "payload": {"n": 1e400, "list": [1, [2]]}}"#).unwrap();
         assert_eq!(draft.payload.as_str(), r#"{"n": 1e400, "list": [1, [2]]}"#);
