@@ -49,8 +49,11 @@ def programs():
 
 
 class Node:
-    def __init__(self, here, number, first_port):
-        self.name, self.port = f"n{number}@localhost", first_port + 1 + 2 * number
+    """`host`: another name than that of this machine, in the namespaces that `inside` enters."""
+
+    def __init__(self, here, number, first_port, host="localhost", inside=()):
+        self.name, self.port = f"n{number}@{host}", first_port + 1 + 2 * number
+        self.inside, self.address = list(inside), "127.0.0.1"
         self.dir = here.root / f"n{number}"
         self.dir.mkdir()
         (self.dir / "rabbitmq.conf").write_text("disk_free_limit.absolute = 10MB\nlog.console = false\n")
@@ -69,25 +72,25 @@ class Node:
 
     @property
     def url(self):
-        return f"amqp://guest:guest@127.0.0.1:{self.port}"
+        return f"amqp://guest:guest@{self.address}:{self.port}"
 
     def start(self):
         (self.dir / "pid").unlink(missing_ok=True)
         with open(self.dir / "out", "ab") as out:
-            self.process = subprocess.Popen([programs() / "rabbitmq-server"], env=self.environment, stdout=out,
-                                            stderr=out, stdin=subprocess.DEVNULL, start_new_session=True)
+            self.process = subprocess.Popen([*self.inside, programs() / "rabbitmq-server"], env=self.environment,
+                                            stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True)
         until(f"{self.name} runs ({self.dir})", 300, self.answers)
 
     def answers(self):
         try:
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
+            socket.create_connection((self.address, self.port), 1).close()
         except OSError:
             return False
         return self.ctl("await_startup", "--timeout", "5", check=False).returncode == 0
 
     def ctl(self, *arguments, check=True):
-        done = subprocess.run(["timeout", "60", programs() / "rabbitmqctl", "-q", *arguments], env=self.environment,
-                              text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+        done = subprocess.run(["timeout", "60", *self.inside, programs() / "rabbitmqctl", "-q", *arguments],
+                              env=self.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
         if check and done.returncode != 0:
             raise RuntimeError(f"rabbitmqctl {' '.join(arguments)}: {done.stdout}{done.stderr}")
         return done
@@ -112,12 +115,14 @@ class Node:
 
 
 class Cluster:
-    def __init__(self, here):
+    """Three nodes. `nodes`: makes another kind of them, given the first of seven free ports."""
+
+    def __init__(self, here, nodes=None):
         cookie = here.root / ".erlang.cookie"
         cookie.write_text(secrets.token_hex(16))
         cookie.chmod(0o400)
         first = free_ports(7)
-        self.nodes = [Node(here, number, first) for number in range(3)]
+        self.nodes = nodes(first) if nodes else [Node(here, number, first) for number in range(3)]
         here.ends.append(self.end)
         self.nodes[0].start()
         for node in self.nodes[1:]:

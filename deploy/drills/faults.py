@@ -6,13 +6,15 @@
     deploy/drills/faults.py nemesis --for 3600 --seed 7     # at random, several at a time
 
 Two APIs, three workers, a private RabbitMQ and a private Postgres, both behind proxies that cut, freeze and slow
-connections, and a receiver that records every request. Each fault lasts for some seconds while notifications are enqueued
-through both APIs; then the load ends, and the drill waits until all is quiet and counts: what the APIs accepted against
-what the receiver got and what is in the store. It fails when anything accepted was lost."""
+connections, and a receiver that records every request; for some faults other installations (worlds.py): a cluster of three
+RabbitMQ nodes, a Postgres with a standby, everything by TLS, SQLite, a worker whose clock is set. Each fault lasts for some
+seconds while notifications are enqueued through both APIs; then the load ends, and the drill waits until all is quiet and
+counts: what the APIs accepted against what the receiver got and what is in the store. It fails when anything accepted was
+lost. Root is needed for the cluster alone, whose nodes have network namespaces of their own."""
 
 import argparse
-import asyncio
 import json
+import os
 import random
 import signal
 import subprocess
@@ -21,127 +23,8 @@ import threading
 import time
 
 import drill
+import worlds
 from drill import say, until
-
-
-class Proxy:
-    """Between Posthaste and a server. `state`: pass, hold (nothing moves, nothing is closed), crawl, refuse."""
-
-    def __init__(self, port):
-        self.target, self.state, self.links, ready = port, "pass", set(), threading.Event()
-
-        async def serve():
-            self.loop = asyncio.get_running_loop()
-            server = await asyncio.start_server(self.link, "127.0.0.1", 0)
-            self.port = server.sockets[0].getsockname()[1]
-            ready.set()
-            await server.serve_forever()
-
-        threading.Thread(target=lambda: asyncio.run(serve()), daemon=True).start()
-        ready.wait(10)
-
-    async def link(self, reader, writer):
-        if self.state == "refuse":
-            writer.transport.abort()
-            return
-        try:
-            there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self.target)
-        except OSError:
-            writer.transport.abort()
-            return
-        ends = (writer, there_writer)
-        self.links.add(ends)
-        ways = [self.pump(reader, there_writer), self.pump(there_reader, writer)]
-        tasks = [asyncio.create_task(way) for way in ways]
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
-            task.cancel()
-        self.links.discard(ends)
-        for end in ends:
-            end.transport.abort()
-
-    async def pump(self, reader, writer):
-        try:
-            while data := await reader.read(65536):
-                while self.state == "hold":
-                    await asyncio.sleep(0.02)
-                if self.state == "crawl":
-                    # 20,000 bytes a second.
-                    for at in range(0, len(data), 400):
-                        writer.write(data[at:at + 400])
-                        await writer.drain()
-                        await asyncio.sleep(0.02)
-                    continue
-                writer.write(data)
-                await writer.drain()
-        except OSError:
-            pass
-
-    def cut(self):
-        """Aborts every connection, in the middle of whatever goes on."""
-        self.loop.call_soon_threadsafe(lambda: [end.transport.abort() for link in list(self.links) for end in link])
-
-    def be(self, state):
-        self.state = state
-
-
-class Installation:
-    """All that is drilled."""
-
-    def __init__(self, here, seconds):
-        self.here, self.seconds = here, seconds
-        self.rabbitmq, self.postgres = here.server("rabbitmq"), here.server("postgres")
-        self.broker, self.store = Proxy(self.rabbitmq.port), Proxy(self.postgres.port)
-        here.environment.update(
-            POSTHASTE_BROKER_URL=f"amqp://guest:guest@127.0.0.1:{self.broker.port}",
-            POSTHASTE_DATABASE_URL=f"postgres://postgres@127.0.0.1:{self.store.port}/postgres",
-        )
-        here.run("migrate")
-        self.apis = [drill.Process(here, ["api"]) for _ in range(2)]
-        self.workers = [drill.Process(here, ["worker"]) for _ in range(3)]
-        self.receiver = drill.Receiver.start()
-        client = drill.Api(self.apis[0])
-        self.endpoints = [client.endpoint(f"{self.receiver.url}/{n}", retry={"max_retries": 50, "max_delay_ms": 2000})
-                          for n in range(10)]
-        self.number = 0
-
-    def sql(self, text):
-        def done():
-            command = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", self.postgres.url, "-c", text]
-            return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
-
-        until(f"Postgres takes {text}", 60, done)
-
-    def restart_worker(self, index, sign):
-        self.workers[index].child.send_signal(sign)
-        self.workers[index].child.wait(120)
-        self.workers[index] = drill.Process(self.here, ["worker"])
-
-    def restart_api(self, index, sign):
-        self.apis[index].child.send_signal(sign)
-        self.apis[index].child.wait(120)
-        self.apis[index] = drill.Process(self.here, ["api"])
-        self.loads.follow()
-
-    def crash(self, server):
-        """`kill -9`, and started again on what is on the disk."""
-        subprocess.run([drill.SERVICES, server.kind, "kill", server.dir], check=True)
-
-    def start(self, server):
-        server.start()
-        proxy = self.broker if server is self.rabbitmq else self.store
-        proxy.target = server.port
-
-    def signal(self, server, sign):
-        subprocess.run([drill.SERVICES, server.kind, "signal", server.dir, sign], check=True)
-
-    def ctl(self, *arguments):
-        subprocess.run([drill.SERVICES, "rabbitmq", "ctl", self.rabbitmq.dir, *arguments], check=True,
-                       stdout=subprocess.DEVNULL)
-
-    def setting(self, name, value):
-        self.sql(f"ALTER SYSTEM SET {name} = {value}" if value else f"ALTER SYSTEM RESET {name}")
-        self.sql("SELECT pg_reload_conf()")
 
 
 def nothing(_):
@@ -214,6 +97,9 @@ FAULTS = {
     "rabbitmq-alarm": ("RabbitMQ's memory alarm: publishers are blocked",
                        lambda it: it.ctl("set_vm_memory_high_watermark", "0.00001"),
                        lambda it: it.ctl("set_vm_memory_high_watermark", "0.4")),
+    "rabbitmq-disk-alarm": ("RabbitMQ's disk alarm: publishers are blocked",
+                            lambda it: it.ctl("set_disk_free_limit", "1000000GB"),
+                            lambda it: it.ctl("set_disk_free_limit", "10MB")),
     "receiver-down": ("the receiver answers 503", down, up),
     "receiver-hangs": ("the receiver answers after 30 s", hang, answer),
     "stopped-stuck": ("SIGTERM of each worker while the receiver hangs",
@@ -223,6 +109,46 @@ FAULTS = {
                                       it.crash(it.postgres)),
                           lambda it: (it.start(it.rabbitmq), it.start(it.postgres), revive(it))),
 }
+
+
+# The same for each of the other installations.
+WORLDS = {
+    worlds.Encrypted: {
+        "rabbitmq-corrupt": ("bytes to and from RabbitMQ are changed, under TLS",
+                             lambda it: it.corrupt(it.broker), lambda it: it.mend(it.broker)),
+        "postgres-corrupt": ("bytes to and from Postgres are changed, under TLS",
+                             lambda it: it.corrupt(it.store), lambda it: it.mend(it.store)),
+        "receiver-corrupt": ("bytes to and from the receiver are changed, under TLS",
+                             lambda it: it.corrupt(it.way), lambda it: it.mend(it.way)),
+    },
+    worlds.Apart: {
+        "leader-killed": ("kill -9 of the work queue's leader, one of three RabbitMQ nodes",
+                          lambda it: it.away([it.leader()]), lambda it: it.back()),
+        "two-nodes-killed": ("kill -9 of two of three RabbitMQ nodes",
+                             lambda it: it.away(it.cluster.nodes[1:]), lambda it: it.back()),
+        "leader-cut-off": ("the leader's node is cut off from the other two (pause_minority)",
+                           lambda it: it.part([it.leader()]), lambda it: it.join()),
+        "nodes-apart": ("all three RabbitMQ nodes are cut off from each other (pause_minority)",
+                        lambda it: it.part(it.cluster.nodes), lambda it: it.join()),
+    },
+    worlds.Standby: {
+        "postgres-fail-over": ("kill -9 of Postgres, and its synchronous standby takes over",
+                               lambda it: it.fail_over(), nothing),
+    },
+    worlds.Sqlite: {
+        "sqlite-locked": ("another program keeps the SQLite file locked for 15 s", lambda it: it.lock(),
+                          lambda it: it.unlock()),
+        "sqlite-checkpoints": ("kill -9 in the middle of SQLite's checkpoints, and of all processes",
+                               lambda it: it.kill_in_checkpoints(), nothing),
+    },
+    worlds.Clocks: {
+        "clock-ahead": ("the clock of one of two workers is an hour ahead, half of the endpoints fail",
+                        lambda it: it.set_off(3600), lambda it: it.set_right()),
+        "clock-behind": ("the clock of one of two workers is an hour behind, half of the endpoints fail",
+                         lambda it: it.set_off(-3600), lambda it: it.set_right()),
+    },
+}
+ALL = {**FAULTS, **{name: fault for faults in WORLDS.values() for name, fault in faults.items()}}
 
 
 def revive(it):
@@ -292,7 +218,7 @@ def count(it, row, accepted, begun):
 
 
 def one(it, name, options):
-    what, begin, end = FAULTS[name]
+    what, begin, end = ALL[name]
     row, begun = {"what": what}, time.monotonic()
     loads = Loads(it, options.rate)
     time.sleep(2)
@@ -311,7 +237,12 @@ def one(it, name, options):
     time.sleep(3)
     accepted = loads.stop()
     row["loads_gap"] = min(part.longest_gap(begun) for part in loads.parts)
-    return count(it, row, accepted, begun), row
+    fine = count(it, row, accepted, begun)
+    it.settle()
+    for note in it.notes:
+        say(f"{what}: {note}")
+    it.notes.clear()
+    return fine, row
 
 
 def nemesis(it, options):
@@ -344,36 +275,63 @@ def nemesis(it, options):
     return fine, rows
 
 
+def run(world, names, options):
+    """The faults of one installation."""
+    fine, rows = True, []
+    with drill.Drill("faults") as here:
+        say(f"starting: {world.__doc__.splitlines()[0]}")
+        it = world(here, options.seconds)
+        for name in names:
+            if name == "nemesis":
+                good, more = nemesis(it, options)
+            else:
+                good, row = one(it, name, options)
+                more = [row]
+            fine, rows = fine and good, rows + more
+    return fine, rows
+
+
+def in_namespace(chosen):
+    """The cluster's network must not be the machine's: starts again in a namespace of its own."""
+    if not any(name in WORLDS[worlds.Apart] for name in chosen):
+        return
+    if os.geteuid() != 0:
+        chosen[:] = [name for name in chosen if name not in WORLDS[worlds.Apart]]
+        say("not done here: the faults of a RabbitMQ cluster, whose network namespaces only root can make")
+    elif not os.environ.get("DRILL_NAMESPACE"):
+        os.environ["DRILL_NAMESPACE"] = "1"
+        os.execvp("unshare", ["unshare", "-n", sys.executable, *sys.argv])
+    else:
+        worlds.ip("link", "set", "lo", "up")
+
+
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("faults", nargs="*", metavar="FAULT", help=f"default: all of {', '.join(FAULTS)}; or nemesis")
+    options.add_argument("faults", nargs="*", metavar="FAULT", help=f"default: all of {', '.join(ALL)}; or nemesis")
     options.add_argument("--rate", type=float, default=100, help="notifications a second")
     options.add_argument("--seconds", type=float, default=8, help="how long a fault lasts")
     options.add_argument("--for", dest="duration", type=float, default=120, help="how long nemesis goes on, seconds")
     options.add_argument("--seed", type=int, default=1, help="what nemesis chooses by")
     options = options.parse_args()
     for name in options.faults:
-        if name not in FAULTS and name != "nemesis":
-            raise SystemExit(f"there is no fault {name}: choose of {', '.join(FAULTS)}, nemesis")
+        if name not in ALL and name != "nemesis":
+            raise SystemExit(f"there is no fault {name}: choose of {', '.join(ALL)}, nemesis")
+    chosen = options.faults or list(ALL)
+    in_namespace(chosen)
     fine, rows = True, []
-    with drill.Drill("faults") as here:
-        say("starting RabbitMQ, Postgres, two APIs and three workers")
-        it = Installation(here, options.seconds)
-        for name in options.faults or list(FAULTS):
-            if name == "nemesis":
-                good, more = nemesis(it, options)
-                rows += more
-            else:
-                good, row = one(it, name, options)
-                rows.append(row)
-            fine &= good
+    for world, faults in {worlds.Installation: {**FAULTS, "nemesis": None}, **WORLDS}.items():
+        names = [name for name in chosen if name in faults]
+        if names:
+            good, more = run(world, names, options)
+            fine, rows = fine and good, rows + more
+    if rows:
         print(f"\n| fault | accepted | lost | sent twice | no acceptance for | no delivery for | quiet after | reconcile |")
         print("| --- | --- | --- | --- | --- | --- | --- | --- |")
         for row in rows:
             print(f"| {row['what']} | {row['accepted']:,} | {row['lost']} | {row['twice']} | {row['refusal']:.1f} s | "
                   f"{row['silence']:.1f} s | {row['quiet']:.1f} s | {row['books']} |")
-        if not fine:
-            sys.exit("something was lost, or the books do not add up")
+    if not fine:
+        sys.exit("something was lost, or the books do not add up")
 
 
 if __name__ == "__main__":

@@ -2,12 +2,13 @@
 """Drill: an installation under load goes from one version to another, process by process, through the migration.
 
     cargo build --release
-    deploy/drills/rolling_upgrade.py OLD_BINARY [NEW_BINARY] [--rate 300] [--attempts 1000000]
+    deploy/drills/rolling_upgrade.py OLD_BINARY [NEW_BINARY] [--rate 300] [--attempts 1000000] [--back]
 
 Private RabbitMQ and Postgres. The old version's API and two workers serve a steady load, with an endpoint that is down
 for a while, so that retries wait in the store. Then, one after another, as docs/scaling.md says: the new version
 migrates; the old processes go on with the new schema; a new worker comes and an old one is stopped, twice; a new API
-comes and the old one is stopped. Exit code 1 when anything is lost or the books are not in order.
+comes and the old one is stopped. With `--back` the old version takes over again, on the new schema, worker by worker and
+then the API. Exit code 1 when anything is lost or the books are not in order.
 """
 
 import argparse
@@ -60,6 +61,7 @@ def main():
     options.add_argument("old", type=os.path.abspath)
     options.add_argument("new", type=os.path.abspath, nargs="?")
     options.add_argument("--rate", type=int, default=300, help="notifications a second")
+    options.add_argument("--back", action="store_true", help="and back again")
     options.add_argument("--attempts", type=int, default=1_000_000, help="rows in the store before")
     options = options.parse_args()
     old, new = Version(options.old), Version(options.new or drill.program())
@@ -100,6 +102,16 @@ def main():
         load.api = drill.Api(new_api)
         old_api.stop()
         step("new version", receiver)
+        if options.back:
+            for number, worker in enumerate(new_workers, 1):
+                with old:
+                    drill.Process(here, ["worker"])
+                worker.stop()
+                step(f"back: {number} old and {2 - number} new workers", receiver)
+            with old:
+                load.api = drill.Api(drill.Process(here, ["api"]))
+            new_api.stop()
+            step("back: old version, new schema", receiver)
         receiver.down.clear()
         accepted = load.stop()
         say(f"accepted {len(accepted)}, of these {load.refused} only when asked again")
