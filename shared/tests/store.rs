@@ -93,6 +93,7 @@ conformance!(
         everything_reads_back_as_it_was,
         large_batches_are_kept_whole,
         zero_characters_do_no_harm,
+        an_attempt_of_before_its_notification_is_shown,
     ],
     first_attempt: [
         the_attempt_that_finishes_a_delivery_lies_in_its_row,

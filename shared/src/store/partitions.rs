@@ -21,8 +21,9 @@ const DAYS_AHEAD: i64 = 7;
 /// Microseconds in a day.
 const DAY: i64 = 86_400_000_000;
 /// How much earlier than its delivery was accepted an attempt may have started, by the clock of
-/// another host. Far more than clocks differ that are kept by NTP, and less than deliveries are
-/// kept at the least (an hour).
+/// another host; one that seems to have started before that is recorded as of the acceptance. Far
+/// more than clocks differ that are kept by NTP, and less than deliveries are kept at the least (an
+/// hour).
 pub(super) const CLOCK_SLACK: Duration = Duration::from_secs(600);
 /// Deliveries whose attempts are moved in one statement.
 const STEP: u32 = 500;

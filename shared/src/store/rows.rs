@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::db::{Batch, ColumnKind, Kind, Param, Reader};
+use super::partitions::CLOCK_SLACK;
 use super::{StoreError, first_attempt};
 use crate::domain::attempt::{Attempt, AttemptError, AttemptResult};
 use crate::domain::delivery::{Delivery, DeliveryState, FailureReason, Hold, Status, Wait};
@@ -319,14 +320,22 @@ fn attempt_error(row: &mut Reader) -> Result<Option<AttemptError>, StoreError> {
 
 /// A batch of attempts to insert.
 pub(super) fn attempt_batch<'a>(
-    attempts: impl Iterator<Item = (DeliveryId, &'a Attempt)>,
+    attempts: impl Iterator<Item = (&'a Delivery, &'a Attempt)>,
 ) -> Batch {
     let mut batch = Batch::new(ATTEMPT);
     for (delivery, attempt) in attempts {
+        // No attempt started before its notification was accepted: the clock of this worker is
+        // behind. By so much, and the attempt would never be shown.
+        let behind = attempt.started_at < delivery.created_at.before(CLOCK_SLACK);
+        let started_at = if behind {
+            delivery.created_at
+        } else {
+            attempt.started_at
+        };
         batch.push([
             Param::count(attempt.number),
             Param::count(attempt.round),
-            Param::time(attempt.started_at),
+            Param::time(started_at),
             Param::int(i64::try_from(attempt.duration.as_micros()).unwrap_or(i64::MAX)),
             Param::json(&attempt.phases),
             Param::text(attempt.result.as_str()),
@@ -338,7 +347,7 @@ pub(super) fn attempt_batch<'a>(
             Param::json(&attempt.request_headers),
             Param::text(&attempt.worker),
             Param::text_opt(attempt.console.as_ref()),
-            Param::uuid(delivery.0),
+            Param::uuid(delivery.id.0),
         ]);
     }
     batch

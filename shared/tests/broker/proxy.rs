@@ -85,6 +85,12 @@ impl Proxy {
         self.shared.answers.muted.store(true, Ordering::SeqCst);
     }
 
+    /// Passes on again what the server says. What it said meanwhile is gone, so connections that
+    /// waited for it wait on.
+    pub(crate) fn unmute(&self) {
+        self.shared.answers.muted.store(false, Ordering::SeqCst);
+    }
+
     /// Cuts the connection of the next COMMIT when the server has answered, so that nobody hears
     /// it. Not with TLS.
     pub(crate) fn lose_a_commit(&self) {

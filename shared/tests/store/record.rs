@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use posthaste_shared::domain::attempt::Attempt;
 use posthaste_shared::domain::delivery::{Delivery, DeliveryState, Wait};
 use posthaste_shared::domain::endpoint::{DisabledReason, Endpoint, EndpointStatus};
 use posthaste_shared::domain::event::{Event, EventType};
@@ -409,4 +410,21 @@ pub(crate) async fn zero_characters_do_no_harm(bench: &Bench) {
         attempts[0].response_body.as_deref(),
         Some("\u{FFFD}\u{FFFD}")
     );
+}
+
+/// The clock of the worker that made it is an hour behind.
+pub(crate) async fn an_attempt_of_before_its_notification_is_shown(bench: &Bench) {
+    let store = &bench.store;
+    let mut record = new(&notification("n-1"), "ep_1", retry(5));
+    record.delivery.attempt_count = 1;
+    record.attempt = Some(Attempt {
+        started_at: at(-3600),
+        ..attempt(1)
+    });
+    let kept = store.record(std::slice::from_ref(&record), at(-3599)).await;
+    assert_eq!(kept.unwrap(), [Recorded::Kept]);
+    let (delivery, attempts) = store.delivery(record.delivery.id).await.unwrap().unwrap();
+    let started: Vec<_> = attempts.iter().map(|attempt| attempt.started_at).collect();
+    assert_eq!(started, [delivery.created_at]);
+    assert_eq!(store.accounting(at(9)).await.unwrap().problems, []);
 }

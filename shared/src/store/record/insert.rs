@@ -268,7 +268,7 @@ pub(super) async fn insert_attempts(
     );
     let attempts = records
         .filter(|record| record.first_attempt().is_none())
-        .filter_map(|record| Some((record.delivery.id, record.attempt.as_ref()?)));
+        .filter_map(|record| Some((&record.delivery, record.attempt.as_ref()?)));
     let sql = match expected {
         Expected::New => NEW,
         Expected::PerhapsThere => PERHAPS_THERE,
