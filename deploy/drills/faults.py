@@ -237,6 +237,7 @@ def one(it, name, options):
     time.sleep(3)
     accepted = loads.stop()
     row["loads_gap"] = min(part.longest_gap(begun) for part in loads.parts)
+    it.help()
     fine = count(it, row, accepted, begun)
     it.settle()
     for note in it.notes:

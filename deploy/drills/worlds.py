@@ -44,6 +44,9 @@ class Installation:
     def receiver_url(self):
         return self.receiver.url
 
+    def help(self):
+        """What somebody has to do by hand once the fault is over."""
+
     def settle(self):
         """What has to be as before until the next fault."""
 
@@ -359,3 +362,12 @@ class Clocks(Installation):
     def set_right(self):
         self.receiver.down.clear()
         self.set(0)
+
+    def help(self):
+        """Retries that a worker wrote down whose clock is an hour ahead are due in an hour."""
+        client, late = drill.Api(self.apis[0]), time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() + 600))
+        waiting = [one for one in client.deliveries("&status=pending") if (one["next_attempt_at"] or "") > late]
+        for one in waiting:
+            client.ok("POST", f"/v1/deliveries/{one['id']}/retry")
+        if waiting:
+            self.notes.append(f"{len(waiting)} retries were due only in an hour, and were asked for by hand")

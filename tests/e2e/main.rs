@@ -24,6 +24,7 @@ mod deliver;
 mod demo;
 mod doc_examples;
 mod egress;
+mod every_schema;
 mod expire;
 mod faults;
 mod garbage;

@@ -166,7 +166,10 @@ impl Store {
             let mut row = row.reader("endpoints");
             let _ = row.int()?;
             let id = row.text()?;
-            let sealed = row.bytes()?;
+            // A deleted one has no secrets any more.
+            let Some(sealed) = row.bytes_opt()? else {
+                continue;
+            };
             if cipher.adopt_what_opens(&id, &sealed) {
                 return Ok(());
             }

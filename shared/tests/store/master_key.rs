@@ -55,6 +55,15 @@ pub(crate) async fn another_master_key_is_refused(bench: &Bench) {
 }
 
 pub(crate) async fn a_store_of_an_older_version_has_the_key_of_its_endpoints(bench: &Bench) {
+    // The first was deleted, and has no secrets.
+    let store = &bench.store;
+    store.insert_endpoint(&endpoint("ep_0")).await.unwrap();
+    assert!(
+        store
+            .delete_endpoint(&endpoint_id("ep_0"), None, at(1))
+            .await
+            .unwrap()
+    );
     bench
         .store
         .insert_endpoint(&endpoint("ep_1"))

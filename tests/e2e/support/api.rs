@@ -45,6 +45,13 @@ impl Api {
         )
     }
 
+    /// What a request with another API key is answered.
+    pub async fn status_for(&self, key: &str, path: &str) -> StatusCode {
+        let request = self.client.get(format!("{}{path}", self.url));
+        let response = request.bearer_auth(key).send().await;
+        response.expect("an answer of the API").status()
+    }
+
     pub async fn get(&self, path: &str) -> Value {
         let (status, body) = self.call(Method::GET, path, None).await;
         assert!(status.is_success(), "GET {path}: {status} {body}");

@@ -5,6 +5,7 @@ pub mod backend;
 pub mod cli;
 pub mod collector;
 pub mod load;
+pub mod old_store;
 pub mod process;
 pub mod program;
 pub mod prometheus;
