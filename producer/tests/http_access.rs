@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use support::{ADMIN_KEY, TestApi, answer};
 
 /// Every route with the scope that it needs.
-const ROUTES: [(&str, &str, Scope); 39] = [
+const ROUTES: [(&str, &str, Scope); 42] = [
     ("get", "/v1/notifications", Scope::Read),
     ("put", "/v1/endpoints/{id}", Scope::Admin),
     ("post", "/v1/notifications", Scope::Enqueue),
@@ -39,6 +39,9 @@ const ROUTES: [(&str, &str, Scope); 39] = [
     ("get", "/v1/events/stream", Scope::Read),
     ("get", "/v1/overview", Scope::Read),
     ("get", "/v1/failures", Scope::Read),
+    ("get", "/v1/stats", Scope::Read),
+    ("get", "/v1/stats/endpoints", Scope::Read),
+    ("get", "/v1/workers", Scope::Read),
     ("get", "/v1/dead-letters", Scope::Admin),
     ("post", "/v1/dead-letters/redrive", Scope::Admin),
     ("get", "/v1/redrives", Scope::Admin),

@@ -38,6 +38,8 @@ mod plans;
 mod proxy;
 #[path = "store/record.rs"]
 mod record;
+#[path = "store/stats.rs"]
+mod stats;
 #[path = "store/turns.rs"]
 mod turns;
 #[path = "store/unreadable.rs"]
@@ -169,6 +171,13 @@ conformance!(
         a_store_that_was_away_costs_nobody_its_membership,
         a_wrong_clock_ends_nobodys_lease,
         workers_that_join_at_once_agree,
+    ],
+    stats: [
+        a_report_adds_up_and_one_that_is_sent_again_adds_nothing,
+        reports_that_come_at_once_add_up,
+        stats_are_read_by_endpoint_and_tenant,
+        old_stats_are_removed_in_steps,
+        workers_are_listed_until_they_stop,
     ],
     turns: [
         turns_follow_each_other_whoever_takes_them,

@@ -169,3 +169,39 @@ async fn a_worker_that_is_killed_at_full_speed_loses_nothing() {
         .collect();
     assert_eq!(ids.len(), COUNT);
 }
+
+#[tokio::test]
+async fn what_was_counted_is_kept_when_a_worker_stops() {
+    let place = Place::new(Backend::EmbeddedSqlite).await;
+    let receiver = Receiver::start().await;
+
+    let up = Process::start(&place, &["up"]).await;
+    let api = Api::of(&up);
+    let fast = json!({"retry": {"max_retries": 2, "initial_delay_ms": 1}});
+    let endpoint = api.endpoint(&receiver.url("/fail/1/503"), fast).await;
+    let notification = api.enqueue_to(&endpoint, json!({})).await;
+    api.finished(&notification, 1).await;
+    let workers = api.get("/v1/workers").await;
+    assert_eq!(workers["items"][0]["alive"], true, "{workers}");
+    // Long before the next report is due.
+    assert!(up.stop().await.success());
+
+    let up = Process::start(&place, &["up"]).await;
+    let api = Api::of(&up);
+    let stats = api.get("/v1/stats").await;
+    let total = &stats["total"];
+    assert_eq!(
+        (&total["attempts"], &total["succeeded"]),
+        (&json!(2), &json!(1)),
+        "{total}"
+    );
+    assert_eq!(
+        (&total["first_tries"], &total["first_successes"]),
+        (&json!(1), &json!(0))
+    );
+    assert_eq!(total["results"]["5xx"], 1);
+    // The one that stopped is forgotten.
+    let workers = api.get("/v1/workers").await;
+    assert_eq!(workers["items"].as_array().unwrap().len(), 1, "{workers}");
+    assert!(up.stop().await.success());
+}

@@ -20,6 +20,7 @@ use crate::background::health::HealthExchange;
 use crate::background::maintenance::{Maintenance, MaintenanceSettings};
 use crate::background::relay::Relay;
 use crate::background::scheduler::Scheduler;
+use crate::background::stats::{Outgoing, Reporting};
 use crate::pipeline::admit::Admission;
 use crate::pipeline::admit::breaker::BreakerRules;
 use crate::pipeline::admit::policy::Rules;
@@ -33,6 +34,7 @@ use crate::pipeline::job::InFlight;
 use crate::pipeline::record::{RecordingParts, recorder};
 use crate::pipeline::reports::Reports;
 use crate::pipeline::room::Room;
+use crate::pipeline::stats::Stats;
 use crate::pipeline::wake::Wake;
 use crate::script::Compiler;
 use crate::send::{Sender, SenderError};
@@ -118,6 +120,7 @@ pub struct Worker {
     in_flight: InFlight,
     services: Services,
     id: WorkerId,
+    reporting: Arc<Reporting>,
 }
 
 /// How a worker stopped.
@@ -142,12 +145,14 @@ impl Worker {
         let stopping = CancellationToken::new();
         let wake = Wake::default();
         let health = Arc::new(Health::default());
+        let stats = Arc::new(Stats::default());
         let (reports, reported) = Reports::channel();
         let (recorder, recording) = recorder(RecordingParts {
             services: services.clone(),
             acker: consumer.acker(),
             wake: wake.clone(),
             health: Arc::clone(&health),
+            stats: Arc::clone(&stats),
         });
         let pipeline = Arc::new(Pipeline {
             services: services.clone(),
@@ -204,6 +209,17 @@ impl Worker {
         };
         let admission = pipeline.admission.clone();
         let id = WorkerId::generate(services.clock.now());
+        let reporting = Arc::new(Reporting {
+            services: services.clone(),
+            stats,
+            admission: admission.clone(),
+            worker: id,
+            name: settings.name.clone(),
+            slots: settings.slots,
+            started_at: services.clock.now(),
+            stopping: stopping.clone(),
+            outgoing: tokio::sync::Mutex::new(Outgoing::default()),
+        });
         let agreement = Agreement {
             services: services.clone(),
             admission: admission.clone(),
@@ -240,6 +256,8 @@ impl Worker {
         loops.spawn(async move { scheduler.run().await });
         loops.spawn(async move { relay.run().await });
         loops.spawn(async move { maintenance.run().await });
+        let reports = Arc::clone(&reporting);
+        loops.spawn(async move { reports.run().await });
         Ok(Self {
             stopping,
             hard_stop,
@@ -249,6 +267,7 @@ impl Worker {
             in_flight,
             services,
             id,
+            reporting,
         })
     }
 
@@ -292,6 +311,8 @@ impl Worker {
             );
             flush.abort();
         }
+        // Now every result that will be recorded is counted.
+        self.reporting.end().await;
         // Last: what the recording could not write is dropped with it, and counts as abandoned only
         // then.
         self.release_leases().await;

@@ -23,10 +23,12 @@ mod router;
 mod routes;
 pub mod sign_in;
 mod state;
+mod stats;
 mod tenant_limits;
 mod webhooks;
 mod wire_format_list;
 pub mod wire_formats;
+mod workers;
 
 pub use callers::Caller;
 pub use callers::key_cache::{hash_key, new_key};
@@ -49,7 +51,11 @@ pub mod operations {
     pub use super::problem::request_id::current as request_id;
     pub use super::request::extract::read_query;
     pub use super::request::json::parse as read_body;
+    pub use super::stats::{
+        EndpointStatsQuery, StatsQuery, by_endpoint as endpoint_stats, count as stats,
+    };
     pub use super::wire_format_list::all as wire_formats;
+    pub use super::workers::find as workers;
 }
 
 /// Bodies of requests and answers, for clients of the API.
@@ -70,7 +76,11 @@ pub mod body {
     pub use super::overview::{FailuresView, OverviewView};
     pub use super::request::page::PageView;
     pub use super::sign_in::ConsoleLink;
+    pub use super::stats::{
+        EndpointStats, EndpointStatsView, ShareView, StatsRow, StatsView, TallyView,
+    };
     pub use super::wire_format_list::WireFormatsView;
+    pub use super::workers::{WorkerView, WorkersView};
     pub use posthaste_shared::store::deliveries::DeliveryFilter;
     pub use posthaste_shared::store::replays::{Replay, ReplayState};
 }

@@ -13,7 +13,7 @@ use crate::http::endpoints::{self, actions, put};
 use crate::http::notifications::{self, batch};
 use crate::http::problem::{FieldProblem, ProblemBody};
 use crate::http::state::Api;
-use crate::http::{console_links, events, keys, overview, wire_format_list};
+use crate::http::{console_links, events, keys, overview, stats, wire_format_list, workers};
 
 /// What the document says of the API as a whole.
 #[derive(OpenApi)]
@@ -49,6 +49,9 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(explain::notification))
         .routes(routes!(overview::show))
         .routes(routes!(overview::failures))
+        .routes(routes!(stats::show))
+        .routes(routes!(stats::endpoints))
+        .routes(routes!(workers::list))
         .routes(routes!(deliveries::list))
         .routes(routes!(replay::start))
         .routes(routes!(deliveries::show))

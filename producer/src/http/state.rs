@@ -18,6 +18,7 @@ use crate::http::callers::key_cache::Keys;
 use crate::http::directory::Directory;
 use crate::http::installation::LastLook;
 use crate::http::resolver::Resolve;
+use crate::http::stats::LastStats;
 use crate::http::tenant_limits::TenantLimits;
 use crate::http::wire_formats::WireFormats;
 
@@ -93,6 +94,7 @@ pub struct Api {
     pub(super) directory: Directory,
     pub(super) tenants: TenantLimits,
     pub(super) last_look: LastLook,
+    pub(super) last_stats: LastStats,
 }
 
 impl Api {
@@ -132,6 +134,7 @@ impl Api {
             directory,
             tenants,
             last_look: LastLook::default(),
+            last_stats: LastStats::default(),
         })
     }
 

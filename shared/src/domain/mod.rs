@@ -20,6 +20,7 @@ pub mod reading;
 pub mod retry;
 pub mod round;
 pub mod secret;
+pub mod stats;
 pub mod subscription;
 pub mod time;
 pub mod trace_context;

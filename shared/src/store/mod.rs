@@ -39,6 +39,7 @@ mod round;
 mod rows;
 pub mod scratch;
 pub mod several;
+pub mod stats;
 pub mod turns;
 mod unreadable;
 pub mod workers;

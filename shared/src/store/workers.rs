@@ -101,7 +101,7 @@ impl Store {
 
     /// The time by the clock that all workers share: the server's, or on SQLite the machine's,
     /// which is `now`.
-    async fn clock_of_database(&self, now: Timestamp) -> Result<Timestamp, StoreError> {
+    pub(super) async fn clock_of_database(&self, now: Timestamp) -> Result<Timestamp, StoreError> {
         match self.driver.kind() {
             DatabaseKind::Postgres => self.server_time().await,
             DatabaseKind::Sqlite => Ok(now),

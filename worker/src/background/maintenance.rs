@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::repeat::{every, pause, until_stopped};
 use posthaste_shared::services::Services;
 use posthaste_shared::store::StoreError;
@@ -36,6 +37,10 @@ const CLEAR_HEALTH: Duration = Duration::from_secs(3600);
 const IDLE_TURNS: Duration = Duration::from_secs(3600);
 /// How often tables for the attempts of the coming days are created; they exist for a week ahead.
 const PARTITIONS: Duration = Duration::from_secs(3600);
+/// How long roll-ups by the minute are kept; those by the hour as long as finished deliveries.
+const MINUTES: Duration = Duration::from_secs(48 * 3600);
+/// How long it is remembered that a worker fell silent.
+const SILENT: Duration = Duration::from_secs(24 * 3600);
 /// The most rows removed or replayed in one step: a few milliseconds' work for the database.
 const STEP: u32 = 500;
 
@@ -281,6 +286,7 @@ impl Maintenance {
                 break;
             }
         }
+        self.remove_stats(now).await?;
         if self.stopping.is_cancelled() {
             return Ok(());
         }
@@ -295,6 +301,23 @@ impl Maintenance {
         while !self.stopping.is_cancelled()
             && self.services.store.remove_clear_health(idle, STEP).await? == u64::from(STEP)
         {
+        }
+        Ok(())
+    }
+
+    /// Removes roll-ups that are too old, and what silent workers said.
+    async fn remove_stats(&self, now: Timestamp) -> Result<(), StoreError> {
+        let minutes = now.before(MINUTES);
+        let hours = now.before(self.settings.retention);
+        let silent = now.before(SILENT);
+        while !self.stopping.is_cancelled() {
+            let begun = Instant::now();
+            let store = &self.services.store;
+            let removed = store.remove_stats(minutes, hours, silent, STEP);
+            if removed.await? == 0 {
+                break;
+            }
+            pause(&self.stopping, RETENTION_PAUSE.max(3 * begun.elapsed())).await;
         }
         Ok(())
     }

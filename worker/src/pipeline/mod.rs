@@ -20,6 +20,7 @@ pub mod reports;
 pub mod room;
 pub mod route;
 mod spans;
+pub mod stats;
 pub mod wake;
 
 #[cfg(test)]

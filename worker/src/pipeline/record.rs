@@ -42,6 +42,7 @@ use crate::pipeline::conclude;
 use crate::pipeline::dead_letter::dead_letter;
 use crate::pipeline::health::Health;
 use crate::pipeline::job::{AckHandle, PendingMessage};
+use crate::pipeline::stats::Stats;
 use crate::pipeline::wake::Wake;
 
 /// The most results in one transaction. 200 to 500 rows a transaction is where Postgres and SQLite
@@ -111,6 +112,7 @@ pub struct Recording {
     acker: Arc<dyn Acker>,
     wake: Wake,
     health: Arc<Health>,
+    stats: Arc<Stats>,
 }
 
 /// The parts that [`Recording`] needs.
@@ -123,6 +125,8 @@ pub struct RecordingParts {
     pub wake: Wake,
     /// Collects the successes and failures of endpoints for [`crate::background::maintenance`].
     pub health: Arc<Health>,
+    /// Counts attempts for [`crate::background::stats`].
+    pub stats: Arc<Stats>,
 }
 
 /// The two ends of the queue of results: senders for the deliveries, and the receiver to run.
@@ -134,6 +138,7 @@ pub fn recorder(parts: RecordingParts) -> (Recorder, Recording) {
         acker,
         wake,
         health,
+        stats,
     } = parts;
     (
         Recorder(sender),
@@ -143,6 +148,7 @@ pub fn recorder(parts: RecordingParts) -> (Recorder, Recording) {
             acker,
             wake,
             health,
+            stats,
         },
     )
 }
@@ -302,8 +308,8 @@ impl Recording {
         .await
     }
 
-    /// Passes on what was recorded: to the health of endpoints, to the loops that wait, to the
-    /// metrics.
+    /// Passes on what was recorded: to the health of endpoints, to the statistics, to the loops
+    /// that wait, to the metrics.
     fn settle(&self, record: &Record, answer: Recorded) {
         let delivery = &record.delivery;
         // Whoever recorded the first result has counted it and woken the loops for it.
@@ -320,6 +326,7 @@ impl Recording {
                 attempt.error.is_none(),
                 attempt.started_at,
             );
+            self.stats.note(&delivery.endpoint_id, attempt);
         }
         // Wakes the scheduler of this worker only. Others find the due time when they ask the
         // store, every 250 ms.

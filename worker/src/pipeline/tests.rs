@@ -37,6 +37,7 @@ use super::job::{AckHandle, InFlight, Job, PendingMessage};
 use super::record::{Finished, RecordingParts, recorder};
 use super::reports::Reports;
 use super::room::Room;
+use super::stats::Stats;
 use super::wake::Wake;
 use crate::attempt::Attempter;
 use crate::script::Compiler;
@@ -100,6 +101,7 @@ async fn bench() -> Bench {
         acker: consumer.acker(),
         wake: Wake::default(),
         health: Arc::new(Health::default()),
+        stats: Arc::new(Stats::default()),
     });
     let sender = Sender::with_resolver(EgressPolicy::default(), &Resolver::new(&[])).unwrap();
     let pipeline = Pipeline {

@@ -314,6 +314,14 @@ impl Admission {
         self.lock().policy.counts()
     }
 
+    /// How many requests are in flight, and the first of the endpoints that have work in line, at
+    /// most so many.
+    #[must_use]
+    pub fn standing(&self, most: usize) -> (usize, Vec<EndpointId>) {
+        let state = self.lock();
+        (state.policy.load().0, state.policy.limited(most))
+    }
+
     fn now(&self) -> Moment {
         self.0.begun.elapsed()
     }

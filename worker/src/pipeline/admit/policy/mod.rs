@@ -311,6 +311,18 @@ impl<W> Policy<W> {
         (limited.count(), open.count())
     }
 
+    /// The endpoints that have work in line, in the order of their ids, at most so many.
+    #[must_use]
+    pub fn limited(&self, most: usize) -> Vec<EndpointId> {
+        let lanes = self.lined.iter().filter_map(|key| self.lanes.get(*key));
+        let mut limited: Vec<&EndpointId> = lanes
+            .filter(|lane| !lane.line.is_empty())
+            .map(|lane| &lane.id)
+            .collect();
+        limited.sort_unstable();
+        limited.into_iter().take(most).cloned().collect()
+    }
+
     /// How many requests are in flight, and how many deliveries wait in line.
     #[must_use]
     pub const fn load(&self) -> (usize, usize) {

@@ -1,0 +1,461 @@
+//! `/v1/stats` and `/v1/stats/endpoints`: how attempts went, from the roll-ups that workers keep.
+//! Whoever asks the same within 5 s gets the same answer, and one question is asked at a time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use posthaste_shared::domain::attempt::AttemptResult;
+use posthaste_shared::domain::id::{EndpointId, TenantId};
+use posthaste_shared::domain::key::Scope;
+use posthaste_shared::domain::stats::{Step, Tally, start_of};
+use posthaste_shared::domain::time::Timestamp;
+use posthaste_shared::store::several::Several;
+use posthaste_shared::store::stats::{Share, StatsFilter};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::http::auth::Reader;
+use crate::http::callers::Caller;
+use crate::http::endpoints::name;
+use crate::http::problem::{Code, Problem};
+use crate::http::request::extract::Params;
+use crate::http::state::Api;
+
+/// The lengths of a row that can be asked for, in seconds.
+const STEPS: [u32; 9] = [60, 300, 900, 1_800, 3_600, 10_800, 21_600, 43_200, 86_400];
+/// The length of a row when none was named.
+const DEFAULT_STEP: u32 = 60;
+/// How many rows come when no beginning was named.
+const DEFAULT_ROWS: i64 = 60;
+/// The most rows of an answer.
+const MOST_ROWS: i64 = 1_500;
+/// How far back roll-ups by the minute reach.
+const MINUTES: Duration = Duration::from_secs(48 * 3_600);
+/// What `/v1/stats/endpoints` looks at: this many rows of that many seconds.
+const RECENT: (u32, u32) = (12, 300);
+/// The most endpoints of an answer, and how many come when nothing was said.
+const ENDPOINTS: u32 = 100;
+const DEFAULT_ENDPOINTS: u32 = 20;
+/// How far parked deliveries of an endpoint are counted.
+const PARKED: u32 = 1_000;
+/// How long an answer is given again.
+const FRESH: Duration = Duration::from_secs(5);
+/// The most answers that are kept.
+const KEPT: usize = 64;
+
+/// How attempts went.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct TallyView {
+    /// All attempts.
+    pub attempts: u64,
+    /// The same by result.
+    pub results: ResultsView,
+    /// The attempts with which a delivery was delivered. A `2xx` that the wire format does not take
+    /// for a success is not among them.
+    pub succeeded: u64,
+    /// The attempts that were the first of their delivery.
+    pub first_tries: u64,
+    /// The first attempts with which their delivery was delivered.
+    pub first_successes: u64,
+    /// The milliseconds within which half of the attempts ended; null without attempts. From a
+    /// histogram: right to within a factor of 1.6, at most 63,000. Attempts that were `blocked` are
+    /// left out.
+    pub p50_ms: Option<f64>,
+    /// As `p50_ms`, for 99 of 100 attempts.
+    pub p99_ms: Option<f64>,
+}
+
+/// Attempts by result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ResultsView {
+    /// Answers with a status from 200 to 299.
+    #[serde(rename = "2xx")]
+    pub success: u64,
+    /// Redirects, which are never followed.
+    #[serde(rename = "3xx")]
+    pub redirect: u64,
+    /// Answers with a status from 400 to 499.
+    #[serde(rename = "4xx")]
+    pub client_error: u64,
+    /// Answers with a status of 500 or more.
+    #[serde(rename = "5xx")]
+    pub server_error: u64,
+    /// No complete answer in time.
+    pub timeout: u64,
+    /// DNS, connection or TLS failures.
+    pub network: u64,
+    /// Addresses that the egress policy forbids; nothing was sent.
+    pub blocked: u64,
+    /// Scripts that ran in the place of a request.
+    pub script: u64,
+}
+
+/// How attempts went in a while.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct StatsRow {
+    /// When the while began.
+    pub at: Timestamp,
+    /// The attempts that ended in it.
+    #[serde(flatten)]
+    pub tally: TallyView,
+}
+
+/// How attempts went, row by row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct StatsView {
+    /// When the first row begins.
+    pub since: Timestamp,
+    /// The length of a row in seconds.
+    pub step: u32,
+    /// All rows together.
+    pub total: TallyView,
+    /// The rows, the earliest first, also those without attempts. The last is the one that goes on;
+    /// what happened within the last 10 s may be missing in it.
+    pub items: Vec<StatsRow>,
+}
+
+/// Which attempts to count.
+#[derive(Debug, Clone, Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct StatsQuery {
+    /// The endpoint that was called, by id or uid. Default: all.
+    pub endpoint_id: Option<EndpointId>,
+    /// The tenant that owns the endpoints. Default: the key's tenant, else every tenant.
+    pub tenant: Option<TenantId>,
+    /// Where to begin; the beginning of the row in which it lies counts. At most 1,500 rows ago,
+    /// and with a `step` under 3600 at most 48 hours. Default: 60 rows.
+    pub since: Option<Timestamp>,
+    /// The length of a row in seconds: 60, 300, 900, 1800, 3600, 10800, 21600, 43200 or 86400; rows
+    /// begin at whole multiples of it, UTC. Default 60.
+    pub step: Option<u32>,
+}
+
+/// Count attempts by result, and how long they took
+///
+/// A key that is bound to a tenant counts that tenant's endpoints alone.
+#[utoipa::path(
+    get, path = "/v1/stats", tag = "operations", operation_id = "stats",
+    params(StatsQuery),
+    responses((status = 200, description = "How attempts went, row by row", body = StatsView))
+)]
+pub(super) async fn show(
+    State(api): State<Arc<Api>>,
+    Reader(caller): Reader,
+    Params(query): Params<StatsQuery>,
+) -> Result<Json<StatsView>, Problem> {
+    count(&api, &caller, query).await.map(Json)
+}
+
+/// Counts attempts by result, and how long they took.
+///
+/// # Errors
+/// The caller may not read or is bound to another tenant; the step or the beginning is wrong; the
+/// store failed.
+pub async fn count(api: &Api, caller: &Caller, query: StatsQuery) -> Result<StatsView, Problem> {
+    caller.must(Scope::Read)?;
+    let tenant = caller.tenant(query.tenant.as_ref())?;
+    let rows = Rows::of(&query, api.clock.now())?;
+    let named = query.endpoint_id.into();
+    let named = name::ids(api, caller, tenant.as_ref(), named).await?;
+    let filter = StatsFilter {
+        endpoint: named.values().first().cloned(),
+        tenant,
+    };
+    let question = Question::Series(filter.clone(), rows.since, rows.step);
+    let mut last = api.last_stats.0.lock().await;
+    if let Some(Answer::Series(view)) = last.fresh(&question) {
+        return Ok(view);
+    }
+    let span = (rows.since, rows.until);
+    let counted = api.store.stats(&filter, span, (rows.of, rows.step)).await?;
+    let view = rows.view(counted);
+    last.keep(question, Answer::Series(view.clone()));
+    Ok(view)
+}
+
+/// Which rows are wanted.
+struct Rows {
+    since: Timestamp,
+    until: Timestamp,
+    step: u32,
+    /// The roll-ups that they are made of.
+    of: Step,
+}
+
+impl Rows {
+    fn of(query: &StatsQuery, now: Timestamp) -> Result<Self, Problem> {
+        let step = query.step.unwrap_or(DEFAULT_STEP);
+        if !STEPS.contains(&step) {
+            let steps = STEPS.map(|step| step.to_string()).join(", ");
+            let rule = format!("must be one of {steps}");
+            return Err(Problem::field(Code::InvalidQuery, "step", rule));
+        }
+        let length = i64::from(step) * 1_000_000;
+        let last = start_of(now, step).as_micros();
+        let since = match query.since {
+            None => last - (DEFAULT_ROWS - 1) * length,
+            Some(since) => start_of(since, step).as_micros(),
+        };
+        let wrong = |rule: String| Err(Problem::field(Code::InvalidQuery, "since", rule));
+        if since > last {
+            return wrong("must not lie in the future".to_owned());
+        }
+        if (last - since) / length >= MOST_ROWS {
+            return wrong(format!(
+                "must be at most {MOST_ROWS} rows of `step` seconds ago; take a larger `step`"
+            ));
+        }
+        let of = if step < Step::Hour.seconds() {
+            Step::Minute
+        } else {
+            Step::Hour
+        };
+        // The beginning of its row may be a little earlier.
+        let oldest = start_of(now.before(MINUTES), step).as_micros();
+        if of == Step::Minute && since < oldest {
+            return wrong(
+                "must be at most 48 hours ago with a `step` under 3600: minutes are kept for as \
+                 long; take a `step` of 3600 or more"
+                    .to_owned(),
+            );
+        }
+        Ok(Self {
+            since: Timestamp::from_micros(since),
+            until: Timestamp::from_micros(last + length),
+            step,
+            of,
+        })
+    }
+
+    fn view(&self, counted: Vec<(Timestamp, Tally)>) -> StatsView {
+        let mut total = Tally::default();
+        let mut counted = counted.into_iter().peekable();
+        let mut items = Vec::new();
+        let mut at = self.since;
+        while at < self.until {
+            let tally = counted
+                .next_if(|(of, _)| *of == at)
+                .map_or_else(Tally::default, |(_, tally)| tally);
+            total.add(&tally);
+            items.push(StatsRow {
+                at,
+                tally: view_of(&tally),
+            });
+            at = at.after(Duration::from_secs(u64::from(self.step)));
+        }
+        StatsView {
+            since: self.since,
+            step: self.step,
+            total: view_of(&total),
+            items,
+        }
+    }
+}
+
+/// How attempts at an endpoint went in the last hour.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct EndpointStats {
+    /// The id of the endpoint, `ep_…`.
+    pub endpoint_id: EndpointId,
+    /// The tenant that owns it.
+    pub tenant: TenantId,
+    /// Where requests to it go.
+    pub url: String,
+    /// The attempts of the last hour.
+    #[serde(flatten)]
+    pub tally: TallyView,
+    /// Its deliveries that are parked, counted up to 1,000.
+    pub parked: u64,
+    /// The attempts in 12 rows of 5 minutes, the earliest first, also those without attempts.
+    pub recent: Vec<ShareView>,
+}
+
+/// How many attempts succeeded in 5 minutes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ShareView {
+    /// When they began.
+    pub at: Timestamp,
+    /// All attempts.
+    pub attempts: u64,
+    /// The attempts with which a delivery was delivered.
+    pub succeeded: u64,
+}
+
+/// How attempts at endpoints went in the last hour.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct EndpointStatsView {
+    /// When the hour began.
+    pub since: Timestamp,
+    /// The endpoints that were called, those with the most failures first.
+    pub items: Vec<EndpointStats>,
+}
+
+/// Which endpoints to look at.
+#[derive(Debug, Clone, Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct EndpointStatsQuery {
+    /// These endpoints alone, by id or uid: one, or up to 100. Default: all.
+    #[serde(default)]
+    #[param(value_type = Vec<EndpointId>, required = false, style = Form, explode = false)]
+    pub endpoint_id: Several<EndpointId>,
+    /// The tenant that owns them. Default: the key's tenant, else every tenant.
+    pub tenant: Option<TenantId>,
+    /// The most endpoints, 1 to 100. Default 20.
+    #[param(minimum = 1, maximum = 100)]
+    pub limit: Option<u32>,
+}
+
+/// Show how the endpoints did in the last hour
+///
+/// The last 12 rows of 5 minutes, the one that goes on included. Those with the most failures come
+/// first; endpoints that were not called are left out.
+#[utoipa::path(
+    get, path = "/v1/stats/endpoints", tag = "operations", operation_id = "endpoint_stats",
+    params(EndpointStatsQuery),
+    responses((
+        status = 200,
+        description = "How attempts at each endpoint went",
+        body = EndpointStatsView,
+    ))
+)]
+pub(super) async fn endpoints(
+    State(api): State<Arc<Api>>,
+    Reader(caller): Reader,
+    Params(query): Params<EndpointStatsQuery>,
+) -> Result<Json<EndpointStatsView>, Problem> {
+    by_endpoint(&api, &caller, query).await.map(Json)
+}
+
+/// Shows how the endpoints did in the last hour.
+///
+/// # Errors
+/// The caller may not read or is bound to another tenant; the limit is wrong; the store failed.
+pub async fn by_endpoint(
+    api: &Api,
+    caller: &Caller,
+    query: EndpointStatsQuery,
+) -> Result<EndpointStatsView, Problem> {
+    caller.must(Scope::Read)?;
+    let tenant = caller.tenant(query.tenant.as_ref())?;
+    let limit = query.limit.unwrap_or(DEFAULT_ENDPOINTS);
+    if !(1..=ENDPOINTS).contains(&limit) {
+        let rule = format!("must be 1 to {ENDPOINTS}");
+        return Err(Problem::field(Code::InvalidQuery, "limit", rule));
+    }
+    let (rows, step) = RECENT;
+    let before = Duration::from_secs(u64::from((rows - 1) * step));
+    let since = start_of(api.clock.now(), step).before(before);
+    let wanted = name::ids(api, caller, tenant.as_ref(), query.endpoint_id).await?;
+    let named = wanted.values().to_vec();
+    let question = Question::Endpoints(named, tenant.clone(), since, limit);
+    let mut last = api.last_stats.0.lock().await;
+    if let Some(Answer::Endpoints(view)) = last.fresh(&question) {
+        return Ok(view);
+    }
+    let tenant = tenant.as_ref();
+    let found = api
+        .store
+        .stats_of_endpoints(&wanted, tenant, since, limit)
+        .await?;
+    let ids: Vec<EndpointId> = found.iter().map(|one| one.endpoint.clone()).collect();
+    let ids = ids.into();
+    let shares = api.store.shares_of_endpoints(&ids, since, step);
+    let mut shares = shares.await?;
+    let parked = api.store.parked_of_endpoints(&ids, PARKED).await?;
+    let items = found.into_iter().map(|one| EndpointStats {
+        recent: recent(&shares.remove(&one.endpoint).unwrap_or_default(), since),
+        parked: parked.get(&one.endpoint).copied().unwrap_or(0),
+        endpoint_id: one.endpoint,
+        tenant: one.tenant,
+        url: one.url,
+        tally: view_of(&one.tally),
+    });
+    let view = EndpointStatsView {
+        since,
+        items: items.collect(),
+    };
+    last.keep(question, Answer::Endpoints(view.clone()));
+    Ok(view)
+}
+
+/// The rows of the last hour, with those that have no attempts.
+fn recent(shares: &[Share], since: Timestamp) -> Vec<ShareView> {
+    let (rows, step) = RECENT;
+    (0..rows)
+        .map(|row| {
+            let at = since.after(Duration::from_secs(u64::from(row * step)));
+            let share = shares.iter().find(|share| share.at == at);
+            ShareView {
+                at,
+                attempts: share.map_or(0, |share| share.attempts),
+                succeeded: share.map_or(0, |share| share.succeeded),
+            }
+        })
+        .collect()
+}
+
+fn view_of(tally: &Tally) -> TallyView {
+    // A tenth of a millisecond is more than the histogram knows.
+    let rounded = |share| {
+        let ms = tally.quantile_ms(share)?;
+        Some((ms * 10.0).round() / 10.0)
+    };
+    TallyView {
+        attempts: tally.attempts(),
+        results: ResultsView {
+            success: tally.of(AttemptResult::Success),
+            redirect: tally.of(AttemptResult::Redirect),
+            client_error: tally.of(AttemptResult::ClientError),
+            server_error: tally.of(AttemptResult::ServerError),
+            timeout: tally.of(AttemptResult::Timeout),
+            network: tally.of(AttemptResult::Network),
+            blocked: tally.of(AttemptResult::Blocked),
+            script: tally.of(AttemptResult::Script),
+        },
+        succeeded: tally.succeeded(),
+        first_tries: tally.first_tries(),
+        first_successes: tally.first_successes(),
+        p50_ms: rounded(0.5),
+        p99_ms: rounded(0.99),
+    }
+}
+
+/// The last answers. Whoever comes while a question is asked waits: so looking takes one connection
+/// at the most, however many look.
+#[derive(Default)]
+pub(super) struct LastStats(Mutex<Answers>);
+
+#[derive(Default)]
+struct Answers(HashMap<Question, (Instant, Answer)>);
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Question {
+    Series(StatsFilter, Timestamp, u32),
+    Endpoints(Vec<EndpointId>, Option<TenantId>, Timestamp, u32),
+}
+
+#[derive(Clone)]
+enum Answer {
+    Series(StatsView),
+    Endpoints(EndpointStatsView),
+}
+
+impl Answers {
+    fn fresh(&self, question: &Question) -> Option<Answer> {
+        let (at, answer) = self.0.get(question)?;
+        (at.elapsed() < FRESH).then(|| answer.clone())
+    }
+
+    fn keep(&mut self, question: Question, answer: Answer) {
+        self.0.retain(|_, (at, _)| at.elapsed() < FRESH);
+        if self.0.len() < KEPT {
+            self.0.insert(question, (Instant::now(), answer));
+        }
+    }
+}
