@@ -34,6 +34,7 @@ pub(super) static SQLITE: LazyLock<Migrator> = LazyLock::new(|| {
         "0014_console",
         "0015_fewer_index_entries",
         "0016_first_attempt",
+        "0018_audit",
     })
 });
 
@@ -54,6 +55,7 @@ pub(super) static POSTGRES: LazyLock<Migrator> = LazyLock::new(|| {
         "0014_console",
         "0015_fewer_index_entries",
         "0016_first_attempt",
+        "0018_audit",
     })
 });
 
