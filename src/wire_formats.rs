@@ -5,14 +5,18 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use posthaste_producer::http::problem::FieldProblem;
 use posthaste_producer::http::wire_formats::{
-    TestReport, TestRequest, TestResponse, Unchecked, WireFormatInfo, WireFormats,
+    RenderReport, ScriptProblem, TestReport, TestRequest, TestResponse, Unchecked, Uncompiled,
+    WireFormatInfo, WireFormats,
 };
 use posthaste_shared::clock::Clock;
 use posthaste_shared::domain::endpoint::Endpoint;
-use posthaste_shared::domain::notification::Notification;
+use posthaste_shared::domain::id::TenantId;
+use posthaste_shared::domain::notification::{Notification, NotificationDraft};
 use posthaste_shared::domain::secret::Secret;
 use posthaste_shared::domain::wire_format::WireFormat;
 use posthaste_worker::attempt::Attempter;
+use posthaste_worker::attempt::preview::Preview;
+use posthaste_worker::attempt::sign::SignedRequest;
 use posthaste_worker::probe::{self, Probe};
 use posthaste_worker::wire::{self, Sample, settings};
 use serde_json::{Map, Value, json};
@@ -79,6 +83,52 @@ impl WireFormats for WorkerWireFormats {
         let notification = notification.unwrap_or_else(|| probe::sample(endpoint, now));
         report(probe::probe(&self.attempter, endpoint, &notification, now).await)
     }
+
+    async fn render(
+        &self,
+        endpoint: &Endpoint,
+        notification: Option<Notification>,
+    ) -> RenderReport {
+        let now = self.clock.now();
+        let notification = notification.unwrap_or_else(|| probe::sample(endpoint, now));
+        let preview = probe::preview(&self.attempter, endpoint, &notification, now).await;
+        rendered(&notification, preview)
+    }
+
+    async fn compile(&self, tenant: &TenantId, source: &str) -> Result<(), Uncompiled> {
+        use posthaste_worker::script::Uncompiled as Found;
+        match self.attempter.compile(tenant, source).await {
+            Ok(()) => Ok(()),
+            Err(Found::Busy(why)) => Err(Uncompiled::Busy(why.to_owned())),
+            Err(Found::Refused(problem)) => Err(Uncompiled::Refused(ScriptProblem {
+                line: problem.line,
+                column: problem.column,
+                message: problem.message,
+            })),
+        }
+    }
+}
+
+fn rendered(notification: &Notification, preview: Preview) -> RenderReport {
+    let notification = notification.clone();
+    let shown = NotificationDraft {
+        recipient: notification.recipient,
+        overrides: notification.overrides,
+        ..NotificationDraft::new(notification.kind, notification.payload)
+    };
+    let (request, outcome, error) = match preview.request {
+        Ok(request) => (Some(request_of(&request)), "sent", None),
+        Err(why) => (None, why.outcome, Some(why.error)),
+    };
+    RenderReport {
+        notification: shown,
+        payload: preview.payload,
+        request,
+        error,
+        outcome: outcome.to_owned(),
+        asks_first: preview.asks_first,
+        console: preview.console,
+    }
 }
 
 fn info(format: WireFormat) -> WireFormatInfo {
@@ -122,12 +172,7 @@ fn problems(found: Vec<wire::FieldProblem>) -> Result<(), Vec<FieldProblem>> {
 
 fn report(probe: Probe) -> TestReport {
     TestReport {
-        request: probe.request.map(|request| TestRequest {
-            method: request.method().to_string(),
-            url: request.shown_url(),
-            headers: request.shown_headers().to_vec(),
-            body: String::from_utf8_lossy(request.body()).into_owned(),
-        }),
+        request: probe.request.as_ref().map(request_of),
         response: probe.response.map(|response| TestResponse {
             status: response.status,
             headers: response.headers,
@@ -140,5 +185,14 @@ fn report(probe: Probe) -> TestReport {
         phases_ms: probe.phases,
         resolved_address: probe.address,
         console: probe.console,
+    }
+}
+
+fn request_of(request: &SignedRequest) -> TestRequest {
+    TestRequest {
+        method: request.method().to_string(),
+        url: request.shown_url(),
+        headers: request.shown_headers().to_vec(),
+        body: String::from_utf8_lossy(request.body()).into_owned(),
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use posthaste_producer::http::identified;
@@ -12,10 +12,11 @@ use posthaste_producer::http::problem::{Code, Problem};
 
 use crate::assets;
 use crate::entry::visitor::Visitor;
-use crate::entry::{headers, login};
+use crate::entry::{headers, login, once};
 use crate::pages::{
-    dead_letters, deliveries, delivery, endpoint, endpoint_form, endpoint_secret, endpoints,
-    events, go, key_form, keys, notification, notifications, overview, replays,
+    audit, dead_letters, deliveries, delivery, endpoint, endpoint_form, endpoint_secret, endpoints,
+    events, go, key_form, keys, notification, notifications, overview, replays, selected, send,
+    transform,
 };
 use crate::parts::layout;
 use crate::state::Console;
@@ -29,6 +30,8 @@ pub enum Needs {
     SignIn,
     /// A key that may look.
     Read,
+    /// A key that may look and enqueue.
+    Enqueue,
     /// A key that may manage.
     Admin,
     /// A key that may manage and is bound to no tenant.
@@ -45,6 +48,22 @@ pub struct Route {
     /// What somebody needs for it.
     pub needs: Needs,
 }
+
+impl Route {
+    /// Whether it takes forms that do something, each of which is done once only. Those by which
+    /// somebody signs in or out may be sent again, and those that only show something.
+    fn is_done_once(&self) -> bool {
+        self.method == "POST"
+            && !matches!(self.needs, Needs::Nothing | Needs::SignIn)
+            && !LOOKING.contains(&self.path)
+    }
+}
+
+/// Forms that change nothing.
+const LOOKING: [&str; 2] = [
+    "/console/send/look",
+    "/console/endpoints/{id}/transform/try",
+];
 
 type Handler = MethodRouter<Arc<Console>>;
 
@@ -75,6 +94,11 @@ fn all() -> Vec<(Route, Handler)> {
         page("/console/go", Needs::Read, get(go::show)),
         page("/console/overview", Needs::Read, get(overview::show)),
         page("/console/deliveries", Needs::Read, get(deliveries::show)),
+        action(
+            "/console/deliveries/selected",
+            Needs::Admin,
+            post(selected::act_on),
+        ),
         page("/console/deliveries/{id}", Needs::Read, get(delivery::show)),
         page(
             "/console/deliveries/{id}/retry",
@@ -177,6 +201,24 @@ fn all() -> Vec<(Route, Handler)> {
             Needs::Admin,
             post(endpoint_secret::delete),
         ),
+        page(
+            "/console/endpoints/{id}/transform",
+            Needs::Admin,
+            get(transform::ask),
+        ),
+        action(
+            "/console/endpoints/{id}/transform",
+            Needs::Admin,
+            post(transform::save),
+        ),
+        action(
+            "/console/endpoints/{id}/transform/try",
+            Needs::Admin,
+            post(transform::attempt),
+        ),
+        page("/console/send", Needs::Enqueue, get(send::ask_new)),
+        action("/console/send", Needs::Enqueue, post(send::send)),
+        action("/console/send/look", Needs::Enqueue, post(send::look)),
         page("/console/events", Needs::Read, get(events::show)),
         page(
             "/console/dead-letters",
@@ -193,6 +235,7 @@ fn all() -> Vec<(Route, Handler)> {
             Needs::UnboundAdmin,
             post(dead_letters::redrive),
         ),
+        page("/console/audit", Needs::UnboundAdmin, get(audit::show)),
         page("/console/keys", Needs::UnboundAdmin, get(keys::show)),
         page(
             "/console/keys/new",
@@ -225,6 +268,12 @@ pub fn router(console: Arc<Console>) -> Router {
     let router = all()
         .into_iter()
         .fold(Router::new(), |router, (route, handler)| {
+            let handler = if route.is_done_once() {
+                let once = from_fn_with_state(Arc::clone(&console), once::serve);
+                handler.layer(once)
+            } else {
+                handler
+            };
             router.route(route.path, handler)
         });
     let router = router

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use support::{ADMIN_KEY, TestApi, answer};
 
 /// Every route with the scope that it needs.
-const ROUTES: [(&str, &str, Scope); 42] = [
+const ROUTES: [(&str, &str, Scope); 47] = [
     ("get", "/v1/notifications", Scope::Read),
     ("put", "/v1/endpoints/{id}", Scope::Admin),
     ("post", "/v1/notifications", Scope::Enqueue),
@@ -35,6 +35,11 @@ const ROUTES: [(&str, &str, Scope); 42] = [
     ("post", "/v1/endpoints/{id}/disable", Scope::Admin),
     ("post", "/v1/endpoints/{id}/rotate-secret", Scope::Admin),
     ("post", "/v1/endpoints/{id}/test", Scope::Admin),
+    ("post", "/v1/endpoints/{id}/render", Scope::Admin),
+    ("post", "/v1/endpoints/{id}/transform/try", Scope::Admin),
+    ("post", "/v1/notifications/audience", Scope::Read),
+    ("get", "/v1/types", Scope::Read),
+    ("get", "/v1/audit", Scope::Admin),
     ("get", "/v1/events", Scope::Read),
     ("get", "/v1/events/stream", Scope::Read),
     ("get", "/v1/overview", Scope::Read),

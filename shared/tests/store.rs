@@ -7,6 +7,8 @@
 
 #[path = "store/admin.rs"]
 mod admin;
+#[path = "store/audit.rs"]
+mod audit;
 #[path = "store/away.rs"]
 mod away;
 #[path = "store/bench.rs"]
@@ -157,6 +159,12 @@ conformance!(
         idempotency_keys_stand_for_one_notification,
         old_deliveries_are_removed,
         the_accounting_finds_what_is_wrong,
+    ],
+    audit: [
+        what_was_done_is_there_with_who_did_it,
+        a_change_that_is_refused_leaves_no_trace,
+        the_audit_is_paged_and_kept_longer,
+        the_types_that_there_were_are_told,
     ],
     console: [
         sessions_are_known_by_the_hash_of_their_id,

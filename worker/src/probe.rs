@@ -12,6 +12,7 @@ use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::domain::view::{REDACTED, looks_secret};
 use posthaste_shared::telemetry::trace::Span;
 
+use crate::attempt::preview::Preview;
 use crate::attempt::sign::SignedRequest;
 use crate::attempt::{AttemptEnd, Attempter, FinishedAttempt};
 use crate::pipeline::decide::{AttemptFacts, decide};
@@ -113,6 +114,26 @@ pub async fn probe(
         AttemptEnd::TooSoon(rate) => too_soon(rate),
         AttemptEnd::Busy => busy(),
     }
+}
+
+/// What would be sent to the endpoint for the notification; nothing is.
+pub async fn preview(
+    attempter: &Attempter,
+    endpoint: &Endpoint,
+    notification: &Notification,
+    now: Timestamp,
+) -> Preview {
+    // The first recipient stands for all, as in a test.
+    let recipients = wire::of(endpoint.wire_format).recipients(notification);
+    let recipient = recipients.get(0);
+    let subject = Subject {
+        delivery: DeliveryId::of(&notification.id, &endpoint.id, recipient),
+        recipient,
+        notification,
+        endpoint,
+        trace: None,
+    };
+    attempter.preview(&subject, now).await
 }
 
 fn report(endpoint: &Endpoint, finished: FinishedAttempt) -> Probe {

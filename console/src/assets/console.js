@@ -94,14 +94,92 @@
     say(`Copied ${what}.`);
   }
 
+  // Where keys write. A box is a field as well, but nobody writes in it.
+  const fields = "input:not([type=checkbox]), select, textarea";
+
+  // --- Rows that are selected ------------------------------------------------------------------
+  const checked = () => [...document.querySelectorAll("td.select input:checked")];
+  let lastBox = null;
+  function countSelected() {
+    const count = $("#count");
+    if (!count) return;
+    const many = checked().length;
+    count.hidden = false;
+    count.textContent = String(many);
+    for (const button of document.querySelectorAll("#selected button")) {
+      button.disabled = many === 0;
+    }
+  }
+  function select(toHere) {
+    const row = currentRow();
+    const box = row && row.querySelector("td.select input");
+    if (!box) return;
+    const all = [...document.querySelectorAll("td.select input")];
+    const from = all.indexOf(lastBox);
+    if (toHere && from >= 0) {
+      const at = all.indexOf(box);
+      for (const one of all.slice(Math.min(from, at), Math.max(from, at) + 1)) {
+        one.checked = lastBox.checked;
+      }
+    } else {
+      box.checked = !box.checked;
+      lastBox = box;
+    }
+    countSelected();
+  }
+
+  // --- Questions -------------------------------------------------------------------------------
+  // What a page without a script asks on a page of its own is asked in a dialog.
+  async function question(link) {
+    const dialog = $("#ask");
+    try {
+      const answer = await fetch(link.href, {
+        headers: { "Posthaste-Part": "main" }, cache: "no-store",
+        signal: AbortSignal.timeout(10_000), redirect: "error",
+      });
+      if (!answer.ok) throw new Error(String(answer.status));
+      const html = policy.createHTML(await answer.text());
+      const asked = new DOMParser().parseFromString(html, "text/html").querySelector("main");
+      if (!asked || !asked.querySelector("form[method=post]")) throw new Error("no question");
+      dialog.replaceChildren(...asked.childNodes);
+      const title = dialog.querySelector("h1");
+      if (title) dialog.setAttribute("aria-label", title.textContent);
+      prepared(dialog);
+      dialog.showModal();
+    } catch {
+      location.href = link.href;
+    }
+  }
+
+  // --- The script of a transform ---------------------------------------------------------------
+  function editor() {
+    const area = $("#script");
+    if (!area) return;
+    const gutter = area.parentElement.querySelector(".gutter");
+    const number = () => {
+      const lines = area.value.split("\n").length;
+      gutter.textContent = Array.from({ length: lines }, (_, at) => at + 1).join("\n");
+      gutter.scrollTop = area.scrollTop;
+    };
+    area.addEventListener("input", number);
+    area.addEventListener("scroll", () => { gutter.scrollTop = area.scrollTop; });
+    number();
+    if (!area.dataset.line) return;
+    const lines = area.value.split("\n").slice(0, Number(area.dataset.line));
+    const last = Array.from(lines.pop() || "").slice(0, Number(area.dataset.column) - 1).join("");
+    const place = lines.reduce((sum, line) => sum + line.length + 1, 0) + last.length;
+    area.focus();
+    area.setSelectionRange(place, Math.min(place + 1, area.value.length));
+  }
+
   // --- Staying fresh ---------------------------------------------------------------------------
   const live = { tag: null, timer: 0, wait: 0, paused: false, since: null };
   const seconds = () => Number($("#live") ? $("#live").value : 0);
   const isBusy = () => {
     const at = document.activeElement;
-    const typing = at && main().contains(at) && at.matches("input, select, textarea");
-    const selected = String(getSelection() || "") !== "";
-    const open = main().querySelector("details[open]");
+    const typing = at && main().contains(at) && at.matches(fields);
+    const selected = String(getSelection() || "") !== "" || checked().length > 0;
+    const open = document.querySelector("main details[open], dialog[open]");
     return typing || selected || open;
   };
   function plan() {
@@ -111,6 +189,7 @@
   }
   function prepared(root) {
     for (const button of root.querySelectorAll("[data-copy]")) button.hidden = false;
+    countSelected();
     zone();
   }
   async function refresh() {
@@ -199,6 +278,8 @@
     k: () => step(-1),
     "[": () => follow(".pager [rel=first]"),
     "]": () => follow(".pager [rel=next]"),
+    x: () => select(false),
+    X: () => select(true),
     r: () => follow(".headline form[action*='/retry'] button, .headline a[href*='/retry']"),
     c: () => follow(".headline a[href*='/cancel']"),
     y: toId,
@@ -210,7 +291,7 @@
   let going = false;
   document.addEventListener("keydown", (event) => {
     const at = event.target;
-    const inField = at instanceof Element && at.matches("input, select, textarea");
+    const inField = at instanceof Element && at.matches(fields);
     if (inField && event.key === "Escape") at.blur();
     if (inField || event.ctrlKey || event.metaKey || event.altKey || $("dialog[open]")) return;
     if (kept.get("keys") === "off") return;
@@ -236,6 +317,21 @@
     const at = event.target instanceof Element ? event.target : null;
     const button = at && at.closest("[data-copy]");
     if (button) copy(button.dataset.copy, "it");
+    if (at && at.matches("td.select input")) {
+      lastBox = at;
+      countSelected();
+    }
+    const plainClick = !event.ctrlKey && !event.metaKey && !event.shiftKey && event.button === 0;
+    const asks = at && at.closest("a[data-question]");
+    if (asks && plainClick) {
+      event.preventDefault();
+      question(asks);
+    }
+    // The way back from a dialog is to close it.
+    if (at && at.closest("dialog a.button[data-back]")) {
+      event.preventDefault();
+      $("#ask").close();
+    }
   });
   // A second click does nothing more.
   document.addEventListener("submit", (event) => {
@@ -250,8 +346,11 @@
     event.target.dataset.sent = "1";
   });
   addEventListener("pageshow", () => {
+    countSelected();
     for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
-    for (const field of document.querySelectorAll("form :disabled")) field.disabled = false;
+    for (const field of document.querySelectorAll("form[method=get] :disabled")) {
+      field.disabled = false;
+    }
   });
   document.addEventListener("visibilitychange", () => (document.hidden ? plan() : refreshSoon()));
   function refreshSoon() {
@@ -278,6 +377,10 @@
     }
     theme(themes.includes(kept.get("theme")) ? kept.get("theme") : "system");
     prepared(document);
+    editor();
+    countSelected();
+    const result = $("#outlook");
+    if (result) result.focus();
     plan();
   }
 })();

@@ -18,7 +18,11 @@ const MAX_BYTES: usize = 512 * 1024;
 /// The field that carries the session's token.
 pub(crate) const TOKEN: &str = crate::parts::frame::TOKEN;
 
+/// The field with the form's own id.
+pub(crate) const ONCE: &str = crate::parts::frame::ONCE;
+
 /// A form of somebody who is signed in, from one of our pages.
+#[derive(Clone)]
 pub(crate) struct Form {
     /// Who sent it.
     pub(crate) visitor: Visitor,
@@ -31,6 +35,10 @@ impl FromRequest<Arc<Console>> for Form {
 
     async fn from_request(request: Request, console: &Arc<Console>) -> Result<Self, Response> {
         let (mut parts, body) = request.into_parts();
+        // Read already, by what does each form once.
+        if let Some(form) = parts.extensions.remove::<Self>() {
+            return Ok(form);
+        }
         let visitor = Visitor::from_request_parts(&mut parts, console).await?;
         let refused = |why: &str| layout::refused(&visitor.frame, why);
         if !origin::is_own(console, &parts.uri, &parts.headers) {

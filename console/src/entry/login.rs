@@ -144,9 +144,18 @@ fn safe(next: Option<&str>) -> &str {
         let below = path
             .strip_prefix("/console")
             .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']));
-        plain && below && !path.contains("/../") && !path.starts_with("/console/log")
+        plain && below && !climbs(path) && !path.starts_with("/console/log")
     };
     next.filter(is_own).unwrap_or(HOME)
+}
+
+/// Whether a browser takes a step up in the path, also where its dots are written as `%2e`.
+fn climbs(path: &str) -> bool {
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    path.split('/').any(|segment| {
+        let segment = segment.to_ascii_lowercase().replace("%2e", ".");
+        matches!(segment.as_str(), "." | "..")
+    })
 }
 
 fn page(console: &Console, request: &Request, query: &Query) -> LoginPage {
@@ -187,6 +196,7 @@ mod tests {
             "/console",
             "/console?a=b",
             "/console/deliveries?status=failed",
+            "/console/notifications/acme/order%2E1?a=/../b",
         ] {
             assert_eq!(safe(Some(own)), own);
         }
@@ -196,6 +206,9 @@ mod tests {
             "/console.evil.example",
             "/console/\\evil.example",
             "/console/../v1/keys",
+            "/console/..",
+            "/console/%2E%2e/v1/keys",
+            "/console/.%2e/v1/keys?a=b",
             "/console/\n/evil.example",
             "javascript:alert(1)",
             "/v1/keys",

@@ -4,5 +4,6 @@ pub(crate) mod cookie;
 pub(crate) mod form;
 pub(crate) mod headers;
 pub(crate) mod login;
+pub(crate) mod once;
 pub(crate) mod origin;
 pub(crate) mod visitor;

@@ -17,6 +17,7 @@ use crate::parts::{layout, notice};
 use crate::state::Console;
 
 /// Somebody who is signed in, and what they asked for.
+#[derive(Clone)]
 pub(crate) struct Visitor {
     /// Who calls the operations.
     pub(crate) caller: Caller,
@@ -85,7 +86,9 @@ impl FromRequestParts<Arc<Console>> for Visitor {
             } else {
                 "read"
             },
+            may_enqueue: signed_in.caller.may(Scope::Enqueue),
             form_token: signed_in.form_token.clone(),
+            form_id: sign_in::new_form_id(),
             notice: query.get("notice").and_then(notice::sentence),
             ends_at: Some(signed_in.ends_at),
             is_part,

@@ -12,7 +12,7 @@ use posthaste_shared::domain::id::EndpointId;
 use posthaste_shared::domain::view::DeliveryView;
 
 use crate::entry::visitor::Visitor;
-use crate::pages::{ask, operation_query, replays};
+use crate::pages::{ask, operation_query, replays, selected};
 use crate::parts::chip;
 use crate::parts::frame::{Frame, Section};
 use crate::parts::layout::{failed, page};
@@ -64,7 +64,8 @@ pub(crate) async fn show(
         @if found.items.is_empty() {
             (list::empty(PATH, query, &set, &nothing_yet()))
         } @else {
-            (table(&frame, &found.items, &urls))
+            (rows(&frame, &found.items, &urls, frame.may_manage))
+            @if frame.may_manage { (selected::actions(&frame, query)) }
         }
         (list::pager(PATH, query, found.next_cursor.as_deref()))
     };
@@ -109,7 +110,7 @@ fn fields(query: &Query) -> Markup {
         (field(query, "status_code", "Last status code", "503"))
         (field(query, "endpoint_id", "Endpoint", "ep_…"))
         (field(query, "notification_id", "Notification", "order-1042"))
-        (list::window_field(query))
+        (list::window_field("Accepted", query))
     }
 }
 
@@ -119,11 +120,22 @@ pub(crate) fn table(
     items: &[DeliveryView],
     urls: &HashMap<EndpointId, String>,
 ) -> Markup {
+    rows(frame, items, urls, false)
+}
+
+/// The table, with a box for each row where rows can be selected.
+fn rows(
+    frame: &Frame,
+    items: &[DeliveryView],
+    urls: &HashMap<EndpointId, String>,
+    can_select: bool,
+) -> Markup {
     html! {
         div.scroll tabindex="0" role="region" aria-label="Deliveries" {
             table.rows {
                 thead {
                     tr {
+                        @if can_select { th.select scope="col" { span.hidden { "Select" } } }
                         th scope="col" { "Accepted" }
                         th scope="col" { "Status" }
                         th scope="col" { "Delivery" }
@@ -133,17 +145,23 @@ pub(crate) fn table(
                         th.wide scope="col" { "Last error" }
                     }
                 }
-                tbody { @for delivery in items { (row(frame, delivery, urls)) } }
+                tbody { @for delivery in items { (row(frame, delivery, urls, can_select)) } }
             }
         }
     }
 }
 
-fn row(frame: &Frame, delivery: &DeliveryView, urls: &HashMap<EndpointId, String>) -> Markup {
+fn row(
+    frame: &Frame,
+    delivery: &DeliveryView,
+    urls: &HashMap<EndpointId, String>,
+    can_select: bool,
+) -> Markup {
     let id = delivery.id.to_string();
     let endpoint = &delivery.endpoint_id;
     html! {
         tr id={ "d-" (id) } data-row {
+            @if can_select { td.select { (selected::check(&id, &id[..8])) } }
             td data-label="Accepted" { (in_list(delivery.created_at)) }
             td data-label="Status" { (chip::delivery(delivery)) }
             td data-label="Delivery" {

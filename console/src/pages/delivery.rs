@@ -20,7 +20,7 @@ use crate::parts::layout::{self, page, still};
 use crate::parts::query::segment;
 use crate::parts::text::{address, plain, strange, whole_id};
 use crate::parts::time::{at, at_or};
-use crate::parts::{actions, attempts, chip};
+use crate::parts::{actions, attempts, chip, compare};
 use crate::state::Console;
 
 /// The page.
@@ -47,7 +47,10 @@ pub(crate) async fn show(
                 .any(|attempt| attempt.number == *number)
         })
         .unwrap_or(last);
-    let query = visitor.query.without(&["notice", "attempt"]);
+    let query = visitor.query.without(&["notice", "attempt", "compare"]);
+    let compared = visitor.query.get("compare");
+    let compared = compared.and_then(|words| compare::chosen(words, &found.attempts));
+    let chosen = compared.map_or(chosen, |(_, later)| later.number);
     let body = html! {
         (heading(&frame, &found))
         p.said dir="auto" { (plain(&found.summary)) }
@@ -57,8 +60,13 @@ pub(crate) async fn show(
         } @else {
             (attempts::table(&path, &query, &found.attempts, chosen))
         }
-        @for attempt in found.attempts.iter().filter(|attempt| attempt.number == chosen) {
-            (attempts::panes(attempt))
+        @if let Some((one, other)) = compared {
+            @let alone = query.with("attempt", &other.number.to_string());
+            (compare::panes(one, other, &format!("{path}{alone}#attempt")))
+        } @else {
+            @for attempt in found.attempts.iter().filter(|attempt| attempt.number == chosen) {
+                (attempts::panes(attempt, &compare::form(&path, &query, &found.attempts, attempt)))
+            }
         }
         (on_the_command_line(&found))
     };

@@ -20,14 +20,14 @@ use crate::entry::form::Form;
 use crate::entry::visitor::Visitor;
 use crate::pages::endpoints::types;
 use crate::pages::{act, ask, done, must_manage};
-use crate::parts::attempts::{headers, looks_like_json};
+use crate::parts::attempts::headers;
 use crate::parts::commands::commands;
 use crate::parts::frame::{Frame, Section};
 use crate::parts::layout::{self, page, still};
 use crate::parts::query::{Query, segment};
 use crate::parts::text::{address, block, plain, strange, whole_id};
 use crate::parts::time::{at, milliseconds};
-use crate::parts::{actions, chip, json};
+use crate::parts::{actions, chip, json, request};
 use crate::state::Console;
 
 /// How many of its deliveries the page shows.
@@ -78,6 +78,7 @@ fn heading(frame: &Frame, endpoint: &EndpointView) -> Markup {
                         (actions::button(frame, &format!("{path}/enable"), "Enable", true))
                     }
                     a.button href=(frame.link(&format!("{path}/settings"))) { "Settings" }
+                    a.button href=(frame.link(&format!("{path}/transform"))) { "Transform" }
                     @if endpoint.has_secret {
                         (actions::question(frame, &format!("{path}/secret"), "New secret …"))
                     }
@@ -308,11 +309,7 @@ fn report_panes(report: &TestReport) -> Markup {
             section.pane {
                 h2 { "Request" }
                 @match &report.request {
-                    Some(request) => {
-                        p.line { code { (strange(&request.method)) " " (strange(&request.url)) } }
-                        (headers(&request.headers))
-                        (body(&request.body))
-                    },
+                    Some(request) => (request::shown(request)),
                     None => p.muted { "None could be written." },
                 }
             }
@@ -325,7 +322,7 @@ fn report_panes(report: &TestReport) -> Markup {
                     Some(response) => {
                         p.line { code { (response.status) } }
                         (headers(&response.headers))
-                        (body(&response.body))
+                        (request::body(&response.body))
                     },
                     None => p.muted { "There was no answer." },
                 }
@@ -335,14 +332,6 @@ fn report_panes(report: &TestReport) -> Markup {
                 }
             }
         }
-    }
-}
-
-fn body(text: &str) -> Markup {
-    html! {
-        @if text.is_empty() { p.muted { "No body." } }
-        @else if looks_like_json(text) { (json::pretty(text)) }
-        @else { (block(text)) }
     }
 }
 

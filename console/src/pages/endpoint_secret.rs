@@ -81,7 +81,7 @@ async fn rotate_form(
             }, "password"))
             div.actions {
                 button.primary type="submit" { "Rotate" }
-                a.button href=(frame.link(&path)) { "Back" }
+                a.button href=(frame.link(&path)) data-back { "Back" }
             }
         }
     };

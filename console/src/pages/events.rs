@@ -69,7 +69,7 @@ pub(crate) async fn show(
         div.headline { h1 { "Events" } (list::chips(PATH, &set)) }
         (list::filter_form(PATH, query, &html! {
             (list::boxes(query, "type", "Type", &types))
-            (list::window_field(query))
+            (list::window_field("Accepted", query))
         }))
         @if found.items.is_empty() {
             (list::empty(PATH, query, &set, &html! { p { "Nothing was reported yet." } }))

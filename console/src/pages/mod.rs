@@ -1,5 +1,6 @@
 //! The pages, a file each: what an address asks for, the operation, and how its view looks.
 
+pub(crate) mod audit;
 pub(crate) mod dead_letters;
 pub(crate) mod deliveries;
 pub(crate) mod delivery;
@@ -15,6 +16,9 @@ pub(crate) mod notification;
 pub(crate) mod notifications;
 pub(crate) mod overview;
 pub(crate) mod replays;
+pub(crate) mod selected;
+pub(crate) mod send;
+pub(crate) mod transform;
 
 use std::time::Duration;
 

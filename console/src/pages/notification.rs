@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use maud::{Markup, html};
 use posthaste_producer::http::operations::{endpoints, notification};
-use posthaste_producer::http::problem::Problem;
+use posthaste_producer::http::problem::{Code, Problem};
 use posthaste_shared::domain::id::{NotificationId, TenantId};
 use posthaste_shared::domain::notification::Priority;
 use posthaste_shared::domain::view::NotificationView;
@@ -17,7 +17,7 @@ use crate::parts::commands::commands;
 use crate::parts::frame::{Frame, Section};
 use crate::parts::json;
 use crate::parts::layout::page;
-use crate::parts::query::segment;
+use crate::parts::query::{Query, segment};
 use crate::parts::text::{copy, strange, whole_id};
 use crate::parts::time::{at, at_or};
 use crate::state::Console;
@@ -32,7 +32,7 @@ pub(crate) async fn show(
     visitor: Visitor,
 ) -> Result<Response, Response> {
     let frame = visitor.at(Section::Notifications);
-    let (found, urls) = ask(&console, &frame, async {
+    let asked = async {
         let unknown = || Problem::not_found("notification");
         let tenant = TenantId::parse(&tenant).map_err(|_| unknown())?;
         let id = NotificationId::parse(&id).map_err(|_| unknown())?;
@@ -42,13 +42,24 @@ pub(crate) async fn show(
             .iter()
             .map(|delivery| &delivery.endpoint_id);
         let urls = endpoints::urls(&console.api, &visitor.caller, ids).await?;
-        Ok((found, urls))
-    })
-    .await?;
+        Ok::<_, Problem>((found, urls))
+    };
+    let is_fresh = visitor.query.get("fresh").is_some();
+    let found = ask(&console, &frame, async {
+        match asked.await {
+            // It was accepted here a moment ago, so the broker has it.
+            Err(problem) if problem.code == Code::NotFound && is_fresh => Ok(None),
+            found => found.map(Some),
+        }
+    });
+    let Some((found, urls)) = found.await? else {
+        return Ok(not_taken_up(&frame, &tenant, &id));
+    };
     let shown = &found.deliveries[..found.deliveries.len().min(MOST)];
     let body = html! {
         div.headline {
             h1 { (strange(found.kind.as_str())) " " span.muted { (strange(found.id.as_str())) } }
+            @if frame.may_enqueue { div.actions { (again(&frame, &found)) } }
         }
         (facts(&frame, &found))
         h2 { "Deliveries" }
@@ -73,6 +84,27 @@ pub(crate) async fn show(
         (on_the_command_line(&found))
     };
     Ok(page(&frame, &format!("Notification {}", found.id), &body))
+}
+
+/// Leads to a new notification that begins as this one.
+fn again(frame: &Frame, found: &NotificationView) -> Markup {
+    let like = Query::default()
+        .with("like", found.id.as_str())
+        .with("of", found.tenant.as_str());
+    html! { a.button href=(frame.link_with("/console/send", &like)) { "Send one like it …" } }
+}
+
+/// A notification that was accepted and is not recorded yet.
+fn not_taken_up(frame: &Frame, tenant: &str, id: &str) -> Response {
+    let body = html! {
+        div.headline { h1 { "Not recorded yet " span.muted { (strange(id)) } } }
+        p.said { "What was accepted a moment ago is with the broker. It is recorded with the \
+            result of its first attempt, and this page shows it then." }
+        p { a.button href=(frame.link_with(&format!(
+            "/console/notifications/{}/{}", segment(tenant), segment(id)
+        ), &Query::default().with("fresh", "1"))) { "Look again" } }
+    };
+    page(frame, "Not recorded yet", &body)
 }
 
 fn on_the_command_line(found: &NotificationView) -> Markup {

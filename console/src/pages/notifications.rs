@@ -72,7 +72,7 @@ fn fields(query: &Query) -> Markup {
         (list::boxes(query, "unmatched", "Matched no subscription", &["true"]))
         (field(query, "type", "Type", "order.paid"))
         (field(query, "endpoint_id", "For the endpoint", "ep_…"))
-        (list::window_field(query))
+        (list::window_field("Accepted", query))
     }
 }
 

@@ -293,7 +293,8 @@ pub(crate) fn link(frame: &Frame, query: &Query, set: &[Set]) -> Markup {
     html! {
         @if frame.may_manage && !set.is_empty() {
             div.actions {
-                a.button href={ (PATH) "/new" (query.without(&["cursor", "notice"])) } {
+                a.button data-question
+                    href={ (PATH) "/new" (query.without(&["cursor", "notice"])) } {
                     "Replay all that match …"
                 }
             }

@@ -17,7 +17,7 @@ pub(crate) fn button(frame: &Frame, action: &str, label: &str, is_primary: bool)
 
 /// A link to the question before something that cannot be undone, or that others feel.
 pub(crate) fn question(frame: &Frame, action: &str, label: &str) -> Markup {
-    html! { a.button href=(frame.link(action)) { (label) } }
+    html! { a.button href=(frame.link(action)) data-question { (label) } }
 }
 
 /// The question itself: what happens, in words, and the way back.
@@ -37,7 +37,7 @@ pub(crate) fn confirm(frame: &Frame, ask: &Confirm<'_>) -> Markup {
                 }
                 button.primary type="submit" autofocus[ask.typed.is_none()] { (ask.label) }
             }
-            a.button href=(frame.link(ask.back)) { "Back" }
+            a.button href=(frame.link(ask.back)) data-back { "Back" }
         }
     }
 }

@@ -124,8 +124,8 @@ fn waterfall(phases: &Phases, duration_ms: f64, longest_ms: f64) -> Markup {
     }
 }
 
-/// What one attempt sent and got.
-pub(crate) fn panes(attempt: &AttemptView) -> Markup {
+/// What one attempt sent and got; `compare` leads to a comparison with another one.
+pub(crate) fn panes(attempt: &AttemptView, compare: &Markup) -> Markup {
     html! {
         section #attempt.panes aria-label={ "Attempt " (attempt.number) } {
             section.pane {
@@ -137,7 +137,7 @@ pub(crate) fn panes(attempt: &AttemptView) -> Markup {
                 }
             }
             section.pane {
-                h2 { "Answer to attempt " (attempt.number) }
+                div.headline { h2 { "Answer to attempt " (attempt.number) } (compare) }
                 p.line {
                     (chip::attempt(attempt))
                     @if let Some(error) = &attempt.error {

@@ -11,7 +11,7 @@ use posthaste_shared::domain::view::EndpointView;
 use serde_json::{Map, Value, json};
 
 use crate::parts::fields::{Field, Fields};
-use crate::parts::frame::TOKEN;
+use crate::parts::frame::{ONCE, TOKEN};
 use crate::parts::query::Query;
 use crate::parts::settings;
 
@@ -94,7 +94,7 @@ pub(crate) fn with_retries(values: Query) -> Query {
 /// else.
 pub(crate) fn overtaken(typed: &Query, now: &Query) -> Problem {
     let names: BTreeSet<&str> = now.names().chain(typed.names()).collect();
-    let is_member = |name: &str| ![VERSION, TOKEN].contains(&name);
+    let is_member = |name: &str| ![VERSION, TOKEN, ONCE].contains(&name);
     let errors = names
         .into_iter()
         .filter(|name| is_member(name))

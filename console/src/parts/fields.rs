@@ -90,6 +90,24 @@ impl Fields<'_> {
         )
     }
 
+    /// A line of text that is often one of `known`.
+    pub(crate) fn suggested(&self, field: Field<'_>, known: &[&str]) -> Markup {
+        let has_help = !field.help.is_empty();
+        let list = format!("{}-list", id(field.name));
+        self.framed(
+            field,
+            &html! {
+                input id=(id(field.name)) name=(field.name) type="text" list=(list)
+                    spellcheck="false" autocomplete="off" value=(self.value(field.name))
+                    aria-invalid=[self.error(field.name).map(|_| "true")]
+                    aria-describedby=[has_help.then(|| format!("{}-help", id(field.name)))];
+                datalist id=(list) {
+                    @for one in known { option value=(plain(one)) {} }
+                }
+            },
+        )
+    }
+
     /// Several lines of text.
     pub(crate) fn area(&self, field: Field<'_>, rows: usize) -> Markup {
         let has_help = !field.help.is_empty();

@@ -9,6 +9,9 @@ pub(crate) const PART: &str = "posthaste-part";
 /// The field of every form that carries the session's token.
 pub(crate) const TOKEN: &str = "form_token";
 
+/// The field of every form with the id by which it is done once only.
+pub(crate) const ONCE: &str = "form_id";
+
 /// The parts of the console, as in its navigation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Section {
@@ -28,6 +31,10 @@ pub(crate) enum Section {
     DeadLetters,
     /// API keys.
     Keys,
+    /// Who did what.
+    Audit,
+    /// A notification to send by hand.
+    Send,
     /// None of them, as for an unknown page.
     None,
 }
@@ -57,6 +64,10 @@ impl Section {
                 "l",
             ));
             all.push((Self::Keys, "/console/keys", "Keys", "k"));
+            all.push((Self::Audit, "/console/audit", "Audit", "a"));
+        }
+        if frame.may_enqueue {
+            all.push((Self::Send, "/console/send", "Send a test", "s"));
         }
         all
     }
@@ -73,14 +84,18 @@ pub(crate) struct Frame {
     pub(crate) is_bound: bool,
     /// Whether the visitor may change things.
     pub(crate) may_manage: bool,
+    /// Whether the visitor may send notifications.
+    pub(crate) may_enqueue: bool,
     /// The name of the key that signed in.
     pub(crate) who: String,
     /// What the visitor may do, in a word.
     pub(crate) rights: &'static str,
     /// What every form carries.
     pub(crate) form_token: String,
+    /// The id of this page's forms: each is done once only.
+    pub(crate) form_id: String,
     /// What was just done, in a sentence.
-    pub(crate) notice: Option<&'static str>,
+    pub(crate) notice: Option<String>,
     /// When the session ends, however much it is used.
     pub(crate) ends_at: Option<Timestamp>,
     /// Whether only the main part is wanted.

@@ -3,7 +3,7 @@
 
 use maud::{Markup, html};
 
-use super::text::plain;
+use super::text::{is_odd, plain};
 
 /// The most bytes that are laid out; of more, the beginning.
 const MAX_BYTES: usize = 64 * 1024;
@@ -43,6 +43,39 @@ pub(crate) fn pretty(json: &str) -> Markup {
             p.muted {
                 "This is the beginning: " (shown.len()) " of " (json.len()) " bytes."
             }
+        }
+    }
+}
+
+/// A JSON text, laid out as text, so that somebody can change it. One of more than 64 KiB stays as
+/// it is.
+pub(crate) fn laid_out(json: &str) -> String {
+    if json.len() > MAX_BYTES {
+        return json.to_owned();
+    }
+    let mut text = String::with_capacity(json.len() * 2);
+    for token in tokens(json) {
+        match token {
+            Token::Key(part) | Token::Text(part) | Token::Word(part) => escaped(part, &mut text),
+            Token::Mark(':') => text.push_str(": "),
+            Token::Mark(mark) => text.push(mark),
+            Token::Break(depth) => {
+                text.push('\n');
+                text.push_str(&"  ".repeat(depth.min(MAX_INDENT)));
+            }
+        }
+    }
+    text
+}
+
+/// What nobody sees is written as JSON can write it, too: it is the same text.
+fn escaped(part: &str, text: &mut String) {
+    for c in part.chars() {
+        if is_odd(c) {
+            let units = c.encode_utf16(&mut [0; 2]).to_vec();
+            text.extend(units.iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            text.push(c);
         }
     }
 }
@@ -140,6 +173,19 @@ mod tests {
         );
         assert_eq!(text("[]"), "[]");
         assert_eq!(text(r#""</pre><script>""#), "\"</pre><script>\"");
+    }
+
+    #[test]
+    fn what_is_laid_out_to_be_changed_is_the_same_json() {
+        let json = r#"{"b":1.10,"a":[true,{},"x\"y: {"],"c":12345678901234567890}"#;
+        let laid_out = laid_out(json);
+        assert!(laid_out.contains("\n  \"b\": 1.10,\n"), "{laid_out}");
+        let unspaced: String = laid_out.split(['\n']).map(str::trim).collect();
+        assert_eq!(unspaced.replace("\": ", "\":"), json);
+        assert_eq!(
+            super::laid_out("\"a\u{202e}\u{e0001}\""),
+            r#""a\u202e\udb40\udc01""#
+        );
     }
 
     #[test]

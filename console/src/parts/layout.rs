@@ -8,7 +8,7 @@ use posthaste_producer::http::problem::{Code, Problem};
 use sha2::{Digest as _, Sha256};
 
 use crate::assets::{CSS, ICON, MORPH, SCRIPT};
-use crate::parts::frame::{Frame, Section, TOKEN};
+use crate::parts::frame::{Frame, ONCE, Section, TOKEN};
 use crate::parts::text::{plain, strange};
 
 /// A page whose main part stays up to date while it is open.
@@ -18,7 +18,9 @@ pub(crate) fn page(frame: &Frame, title: &str, body: &Markup) -> Response {
         return Html(document(frame, title, &main).into_string()).into_response();
     }
     let main = main.into_string();
-    let tag = format!("\"{}\"", hex::encode(&Sha256::digest(&main)[..12]));
+    // Without the id of its forms, which is another one each time.
+    let same = main.replace(&frame.form_id, "");
+    let tag = format!("\"{}\"", hex::encode(&Sha256::digest(same)[..12]));
     let unchanged = frame.seen.as_deref() == Some(tag.as_str());
     let mut response = if unchanged {
         StatusCode::NOT_MODIFIED.into_response()
@@ -34,6 +36,10 @@ pub(crate) fn page(frame: &Frame, title: &str, body: &Markup) -> Response {
 /// A page that is asked for once: a question, or what was found out by an action.
 pub(crate) fn still(frame: &Frame, status: StatusCode, title: &str, body: &Markup) -> Response {
     let main = html! { main #main tabindex="-1" { (body) } };
+    // A question that is asked in a dialog.
+    if frame.is_part {
+        return (status, Html(main.into_string())).into_response();
+    }
     (status, Html(document(frame, title, &main).into_string())).into_response()
 }
 
@@ -48,6 +54,7 @@ pub(crate) fn failed(frame: Option<&Frame>, problem: &Problem) -> Response {
             Code::MissingScope => p {
                 "Sign in with a key that may do this, or without looking only."
             },
+            Code::IdempotencyConflict => p { "Nothing was done now." },
             _ => {},
         }
         @if let Some(id) = request_id() {
@@ -127,7 +134,10 @@ pub(crate) fn sentence(detail: &str) -> String {
 
 /// What every form carries.
 pub(crate) fn token(frame: &Frame) -> Markup {
-    html! { input type="hidden" name=(TOKEN) value=(frame.form_token); }
+    html! {
+        input type="hidden" name=(TOKEN) value=(frame.form_token);
+        input type="hidden" name=(ONCE) value=(frame.form_id);
+    }
 }
 
 fn head(title: &str) -> Markup {
@@ -155,9 +165,10 @@ fn document(frame: &Frame, title: &str, main: &Markup) -> Markup {
                 (top(frame))
                 (rail(frame))
                 div #notices role="status" {
-                    @if let Some(notice) = frame.notice { p.notice { (notice) } }
+                    @if let Some(notice) = &frame.notice { p.notice { (notice) } }
                 }
                 (main)
+                dialog #ask aria-label="Question" {}
                 (help())
             }
         }
@@ -237,16 +248,18 @@ fn links(frame: &Frame) -> Markup {
     }
 }
 
-const KEYS: [(&str, &str); 11] = [
+const KEYS: [(&str, &str); 12] = [
     ("?", "this help"),
     ("/", "go to an id"),
     ("f", "filters"),
     (
-        "g then o d n e v r l k",
-        "overview, deliveries, notifications, endpoints, events, replays, dead letters, keys",
+        "g then o d n e v r l k a s",
+        "overview, deliveries, notifications, endpoints, events, replays, dead letters, keys, \
+         audit, send a test",
     ),
     ("j k", "next and previous row"),
     ("Enter", "open the row"),
+    ("x Shift+x", "select the row, select up to it"),
     ("[ ]", "newest and older"),
     ("r c", "retry the delivery, cancel it"),
     ("y Y", "copy the id, copy the link"),

@@ -129,11 +129,11 @@ pub(crate) fn boxes(query: &Query, name: &str, label: &str, words: &[&str]) -> M
 }
 
 /// The choice of a window of time.
-pub(crate) fn window_field(query: &Query) -> Markup {
+pub(crate) fn window_field(label: &str, query: &Query) -> Markup {
     let (chosen, ..) = window(query);
     html! {
         div.field {
-            label for="f-window" { "Accepted" }
+            label for="f-window" { (label) }
             select #f-window name="window" {
                 @for (word, name, _) in WINDOWS {
                     option value=(word) selected[word == chosen] { (name) }

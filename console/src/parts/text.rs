@@ -23,7 +23,8 @@ pub(crate) fn plain(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-fn is_odd(c: char) -> bool {
+/// Whether nobody sees a character, or it turns the direction of text.
+pub(crate) fn is_odd(c: char) -> bool {
     let breaks = matches!(c, '\n' | '\t' | '\r');
     (c.is_control() && !breaks)
         || matches!(

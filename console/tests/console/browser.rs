@@ -2,6 +2,7 @@
 //! by itself, so that tests see each answer.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use posthaste_console::{Console, Mode, Settings, router};
 use posthaste_producer::http::ApiSettings;
@@ -116,12 +117,18 @@ impl<'a> Browser<'a> {
         self.send(self.request("GET", path)).await
     }
 
-    /// Sends a form as a page of the console does.
+    /// Sends a form as a page of the console does, with a new id where it has none.
     pub(crate) async fn post(&self, path: &str, form: &[(&str, &str)]) -> Page {
+        static FORMS: AtomicUsize = AtomicUsize::new(0);
+        let id = format!("form-{}", FORMS.fetch_add(1, Ordering::Relaxed));
+        let mut form = form.to_vec();
+        if !form.iter().any(|(name, _)| *name == "form_id") {
+            form.push(("form_id", &id));
+        }
         let request = self
             .request("POST", path)
             .header("sec-fetch-site", "same-origin");
-        self.send(request.form(form)).await
+        self.send(request.form(&form)).await
     }
 
     /// Sends a form with the token of this session.

@@ -111,7 +111,7 @@ async fn a_form_needs_cookie_origin_and_token() {
     let browser = Browser::with(&api, &[Scope::Admin], None).await;
     let other = Browser::with(&api, &[Scope::Admin], None).await;
     let token = browser.get(&path).await.token();
-    let form = [("form_token", token.as_str())];
+    let form = [("form_token", token.as_str()), ("form_id", "a-new-one")];
     let foreign = other.get(&path).await.token();
     // Without the cookie.
     assert_eq!(Browser::new(&api).post(&retry, &form).await.status, 401);

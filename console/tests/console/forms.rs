@@ -9,7 +9,7 @@ use crate::browser::{Browser, Page, start};
 use crate::html::check;
 
 /// A secret or key that a page shows.
-fn shown(page: &Page) -> &str {
+pub(crate) fn shown(page: &Page) -> &str {
     let (_, rest) = page
         .html
         .split_once("<code class=\"secret\">")
@@ -18,7 +18,7 @@ fn shown(page: &Page) -> &str {
 }
 
 /// The value of a hidden or shown field.
-fn value<'a>(page: &'a Page, name: &str) -> &'a str {
+pub(crate) fn value<'a>(page: &'a Page, name: &str) -> &'a str {
     let field = format!("name=\"{name}\"");
     let (_, rest) = page
         .html
@@ -30,7 +30,7 @@ fn value<'a>(page: &'a Page, name: &str) -> &'a str {
 }
 
 /// A form as its page has it: every input with its value, and what is checked.
-fn filled(page: &Page) -> Vec<(String, String)> {
+pub(crate) fn filled(page: &Page) -> Vec<(String, String)> {
     let unescaped = |text: &str| {
         text.replace("&lt;", "<")
             .replace("&gt;", ">")
@@ -68,7 +68,10 @@ fn filled(page: &Page) -> Vec<(String, String)> {
 }
 
 /// The form with other values.
-fn with(mut fields: Vec<(String, String)>, changes: &[(&str, &str)]) -> Vec<(String, String)> {
+pub(crate) fn with(
+    mut fields: Vec<(String, String)>,
+    changes: &[(&str, &str)],
+) -> Vec<(String, String)> {
     for (name, value) in changes {
         let found = fields.iter_mut().find(|(field, _)| field == name);
         found.unwrap_or_else(|| panic!("no {name}")).1 = (*value).to_owned();
@@ -76,7 +79,7 @@ fn with(mut fields: Vec<(String, String)>, changes: &[(&str, &str)]) -> Vec<(Str
     fields
 }
 
-async fn send(browser: &Browser<'_>, path: &str, fields: &[(String, String)]) -> Page {
+pub(crate) async fn send(browser: &Browser<'_>, path: &str, fields: &[(String, String)]) -> Page {
     let fields: Vec<(&str, &str)> = fields
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_str()))
@@ -167,6 +170,7 @@ async fn an_endpoint_is_created_changed_and_deleted() {
         .await;
     assert_eq!(&now.body, made);
     // Somebody else is quicker.
+    let form = filled(&browser.get(&settings).await);
     let theirs = json!({ "description": "theirs" });
     let patched = api
         .call("PATCH", &format!("/v1/endpoints/{id}"), theirs)
@@ -191,6 +195,12 @@ async fn an_endpoint_is_created_changed_and_deleted() {
     let page = send(&browser, &secret, &form).await;
     check("rotated", &page);
     assert!(shown(&page).starts_with("whsec_"));
+    // A form that was used does nothing more: it gives the same answer, and no other.
+    let again = send(&browser, &secret, &form).await;
+    assert_eq!(shown(&again), shown(&page));
+    let page = send(&browser, &secret, &with(form, &[("overlap_seconds", "0")])).await;
+    assert_eq!(page.status, 409, "{}", page.html);
+    let form = filled(&browser.get(&secret).await);
     let page = send(&browser, &secret, &with(form, &[("secret", "short")])).await;
     assert_eq!(page.status, 422, "{}", page.html);
     assert!(

@@ -30,7 +30,7 @@ pub(crate) fn check(what: &str, page: &Page) {
     assert!(html.starts_with("<!DOCTYPE html>"), "{what}: {html}");
     let mut open: Vec<String> = Vec::new();
     let mut rest = html.as_str();
-    let mut form: Option<(String, bool)> = None;
+    let mut form: Option<(String, usize)> = None;
     while let Some(at) = rest.find('<') {
         rest = &rest[at + 1..];
         let (tag, after) = split_tag(rest);
@@ -45,13 +45,13 @@ pub(crate) fn check(what: &str, page: &Page) {
                 "{what}: </{name}> closes it"
             );
             if name == "form" {
-                let (method, has_token) = form.take().expect("an open form");
+                let (method, hidden) = form.take().expect("an open form");
                 let entering = ["/console/login", "/console/link"];
                 let needs =
                     method.contains("post") && !entering.iter().any(|path| method.contains(path));
                 assert!(
-                    has_token || !needs,
-                    "{what}: a form without its token: {method}"
+                    hidden == 2 || !needs,
+                    "{what}: a form without its token or id: {method}"
                 );
             }
             continue;
@@ -72,9 +72,12 @@ pub(crate) fn check(what: &str, page: &Page) {
         }
         match name {
             "script" => assert!(attributes.contains("src="), "{what}: <{tag}>"),
-            "form" => form = Some((attributes.to_owned(), false)),
-            "input" if attributes.contains("name=\"form_token\"") => {
-                form.as_mut().expect("a form").1 = true;
+            "form" => form = Some((attributes.to_owned(), 0)),
+            "input"
+                if attributes.contains("name=\"form_token\"")
+                    || attributes.contains("name=\"form_id\"") =>
+            {
+                form.as_mut().expect("a form").1 += 1;
             }
             _ => {}
         }

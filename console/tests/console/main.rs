@@ -13,6 +13,8 @@ mod browser;
 mod entry;
 mod forms;
 mod html;
+mod once;
 mod pages;
 mod rights;
+mod send;
 mod things;

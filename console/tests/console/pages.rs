@@ -27,6 +27,8 @@ async fn every_page_in_every_state_is_html_without_code_or_style() {
         "/console/replays",
         "/console/dead-letters",
         "/console/keys",
+        "/console/audit",
+        "/console/send",
     ];
     for path in lists {
         let page = empty.get(path).await;
@@ -50,11 +52,18 @@ async fn every_page_in_every_state_is_html_without_code_or_style() {
     assert_eq!(made.status, 201, "{made:?}");
     let endpoint = made.body["id"].as_str().unwrap();
     paths.push(format!("/console/endpoints/{endpoint}"));
-    for question in ["disable", "settings", "secret", "delete"] {
+    for question in ["disable", "settings", "secret", "delete", "transform"] {
         paths.push(format!("/console/endpoints/{endpoint}/{question}"));
     }
     paths.push("/console/endpoints/new".to_owned());
     paths.push("/console/keys/new".to_owned());
+    paths.push(format!(
+        "/console/endpoints/{endpoint}/transform?with=latest"
+    ));
+    paths.push(format!("/console/send?endpoint_id={endpoint}"));
+    paths.push("/console/send?like=n-1&of=acme".to_owned());
+    paths.push("/console/notifications/acme/no-such?fresh=1".to_owned());
+    paths.push("/console/deliveries?window=all&notice=retried.3-expired.1".to_owned());
     let formats = api.call("GET", "/v1/wire-formats", json!(null)).await;
     for format in formats.body["items"].as_array().unwrap() {
         let name = format["name"].as_str().unwrap();
@@ -98,6 +107,10 @@ async fn every_page_in_every_state_is_html_without_code_or_style() {
         ("/console/deliveries?cursor=x".to_owned(), 422),
         (format!("/console/deliveries?tenant={odd}"), 422),
         (format!("/console/go?id={odd}"), 404),
+        (format!("/console/audit?action={odd}"), 422),
+        (format!("/console/send?like={odd}"), 404),
+        (format!("/console/send?tenant={odd}"), 422),
+        ("/console/notifications/acme/no-such".to_owned(), 404),
         ("/console/replays/new?window=all".to_owned(), 422),
         ("/console/replays/new?status=pending".to_owned(), 422),
         ("/console/replays/nothing".to_owned(), 404),

@@ -43,6 +43,9 @@ fn about(route: &Route) -> About {
         | "/console/replays"
         | "/console/replays/new"
         | "/console/endpoints/new"
+        | "/console/deliveries/selected"
+        | "/console/send"
+        | "/console/send/look"
         | "/console/logout" => About::Lists,
         "/console/go"
         | "/console/deliveries/{id}"
@@ -54,12 +57,15 @@ fn about(route: &Route) -> About {
         | "/console/endpoints/{id}"
         | "/console/endpoints/{id}/settings"
         | "/console/endpoints/{id}/secret"
+        | "/console/endpoints/{id}/transform"
+        | "/console/endpoints/{id}/transform/try"
         | "/console/endpoints/{id}/delete"
         | "/console/endpoints/{id}/test"
         | "/console/endpoints/{id}/enable"
         | "/console/endpoints/{id}/disable" => About::OneOfAcme,
         "/console/dead-letters"
         | "/console/dead-letters/redrive"
+        | "/console/audit"
         | "/console/keys"
         | "/console/keys/new"
         | "/console/keys/{id}/revoke" => About::EveryTenant,
@@ -77,6 +83,11 @@ fn is_form(route: &Route) -> bool {
                 | "/console/keys"
                 | "/console/endpoints/{id}/settings"
                 | "/console/endpoints/{id}/delete"
+                | "/console/endpoints/{id}/transform"
+                | "/console/endpoints/{id}/transform/try"
+                | "/console/deliveries/selected"
+                | "/console/send"
+                | "/console/send/look"
         )
 }
 
@@ -100,7 +111,7 @@ fn expected(route: &Route, who: Who, tenant: Option<&str>) -> &'static [u16] {
     }
     let allowed = match route.needs {
         Needs::Nothing | Needs::SignIn | Needs::Read => true,
-        Needs::Admin => who == Who::Admin,
+        Needs::Admin | Needs::Enqueue => who == Who::Admin,
         Needs::UnboundAdmin => who == Who::Admin && tenant.is_none(),
     };
     match about {

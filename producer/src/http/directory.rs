@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::id::{EndpointId, EndpointUid, TenantId};
+use posthaste_shared::domain::notification::Notification;
 use posthaste_shared::store::endpoints::EndpointChange;
 use posthaste_shared::store::{Store, StoreError};
 use tokio::sync::Mutex;
@@ -93,6 +94,35 @@ impl Directory {
         Ok(ids
             .filter_map(|id| known.endpoints.get(id).cloned())
             .collect())
+    }
+}
+
+impl Directory {
+    /// The enabled endpoints that subscribe to a producer's notification, the oldest first. What is
+    /// known here is believed for a second.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub(super) async fn subscribers(
+        &self,
+        store: &Store,
+        notification: &Notification,
+    ) -> Result<Vec<Arc<Endpoint>>, Problem> {
+        let phone_number = notification.phone_number();
+        let mut known = self.0.lock().await;
+        if known.read_at.is_none_or(|at| at.elapsed() >= TRUST) {
+            known.refresh(store).await?;
+        }
+        let wants = |endpoint: &&Arc<Endpoint>| {
+            endpoint.tenant == notification.tenant
+                && endpoint.is_enabled()
+                && endpoint
+                    .subscription
+                    .wants(&notification.kind, phone_number.as_deref())
+        };
+        let mut found: Vec<_> = known.endpoints.values().filter(wants).cloned().collect();
+        found.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+        Ok(found)
     }
 }
 

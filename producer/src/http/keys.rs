@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
+use posthaste_shared::domain::audit::Action;
 use posthaste_shared::domain::id::{KeyId, TenantId};
 use posthaste_shared::domain::key::{ApiKey, Scope};
 use posthaste_shared::domain::secret::Secret;
@@ -126,7 +127,13 @@ pub async fn add(api: &Api, caller: &Caller, draft: KeyDraft) -> Result<CreatedK
         last_used_at: None,
         revoked_at: None,
     };
-    api.store.insert_key(&info, &hash).await?;
+    let act = caller.act(
+        Action::KeyCreate,
+        Some(info.id.as_str()),
+        info.tenant.as_ref(),
+        now,
+    );
+    api.store.for_act(act).insert_key(&info, &hash).await?;
     Ok(CreatedKey { info, key })
 }
 
@@ -183,7 +190,9 @@ pub(super) async fn revoke(
 pub async fn end(api: &Api, caller: &Caller, id: &KeyId) -> Result<(), Problem> {
     caller.must(Scope::Admin)?;
     caller.must_be_unbound()?;
-    if !api.store.revoke_key(id, api.clock.now()).await? {
+    let now = api.clock.now();
+    let act = caller.act(Action::KeyRevoke, Some(id.as_str()), None, now);
+    if !api.store.for_act(act).revoke_key(id, now).await? {
         return Err(Problem::not_found("key that still works"));
     }
     // Here at once; other processes believe it for a second.

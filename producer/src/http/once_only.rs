@@ -11,13 +11,18 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use posthaste_shared::store::StoreError;
+use posthaste_shared::store::cipher::CipherError;
 use posthaste_shared::store::idempotent_answers::{Claimed, OnceOnly};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::http::auth::caller_of;
+use crate::http::callers::Caller;
 use crate::http::notifications::idempotency_key;
-use crate::http::problem::{Code, Problem};
+use crate::http::problem::{Code, Problem, request_id};
 use crate::http::request::extract::read;
 use crate::http::state::Api;
 
@@ -26,6 +31,10 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// How long a request may be under way before whoever did it is taken for gone: longer than any
 /// takes.
 const CUT_OFF: Duration = Duration::from_secs(120);
+/// How long a form waits for the answer to the same one, which is under way.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// The largest body of an answer that is kept. Of a larger one only the head is: that is enough for
 /// the request not to be done again.
 const MAX_ANSWER: usize = 1024 * 1024;
@@ -112,6 +121,77 @@ async fn once(api: &Api, request: Request, next: Next) -> Result<Response, Probl
     }
 }
 
+/// Does what a form of the web console asks for, once for each form that a page had, however often
+/// it is sent: by a second click, or by the browser's Back and Forward. The others get the first
+/// one's answer, with the header `idempotent-replayed`. `form` names the form and what it is sent
+/// to; `content` is all that stands in it.
+///
+/// It is done to its end in a task of its own: with a second click, a browser gives up on the first
+/// request, which must not be dropped half-way.
+///
+/// # Errors
+/// The form was sent before with another content; it is still being done after 10 s; the store
+/// failed.
+pub async fn form(
+    api: &Arc<Api>,
+    caller: &Caller,
+    form: &str,
+    content: &[u8],
+    work: impl Future<Output = Response> + Send + 'static,
+) -> Result<Response, Problem> {
+    let api = Arc::clone(api);
+    let request = OnceOnly {
+        caller: caller.key().id.as_str().to_owned(),
+        // No Idempotency-Key has a space: those of the API and these never meet.
+        name: format!("form {form}"),
+        fingerprint: Sha256::digest(content).into(),
+    };
+    let task = async move { once_for_all(&api, &request, work).await };
+    let task = tokio::spawn(request_id::carried(task).in_current_span());
+    // It panicked, which is in the log.
+    task.await.unwrap_or_else(|_| Err(Problem::internal()))
+}
+
+async fn once_for_all(
+    api: &Api,
+    request: &OnceOnly,
+    work: impl Future<Output = Response>,
+) -> Result<Response, Problem> {
+    let patience = Instant::now() + PATIENCE;
+    loop {
+        let now = api.clock.now();
+        let claimed = api.store.claim_request(request, now, now.before(CUT_OFF));
+        return match claimed.await {
+            Ok(Claimed::New) => keep(api, request, work.await).await,
+            Ok(Claimed::Done(kept)) => replay(&kept),
+            // The first click is under way: its answer is this one's, too.
+            Ok(Claimed::UnderWay) if Instant::now() < patience => {
+                tokio::time::sleep(LOOK_AGAIN).await;
+                continue;
+            }
+            Ok(Claimed::UnderWay) => Err(Problem::new(
+                Code::IdempotencyConflict,
+                "this form was sent a moment ago and is still being worked on: look at what came \
+                 of it before you send it again",
+            )),
+            Ok(Claimed::Mismatch) => Err(Problem::new(
+                Code::IdempotencyConflict,
+                "this form was sent before, with another content, and is used up: open its page \
+                 again",
+            )),
+            Ok(Claimed::Unreadable) => Err(Problem::new(
+                Code::IdempotencyConflict,
+                "this form was sent before the master key was changed, and is used up: open its \
+                 page again",
+            )),
+            // Answers are kept encrypted, so without a master key none can be. Not to be able to
+            // act at all would be worse than a second click that does it again.
+            Err(StoreError::Cipher(CipherError::NoKey)) => Ok(work.await),
+            Err(error) => Err(error.into()),
+        };
+    }
+}
+
 fn fingerprint(parts: &Parts, body: &[u8]) -> [u8; 32] {
     let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
     let mut hash = Sha256::new();
@@ -122,10 +202,11 @@ fn fingerprint(parts: &Parts, body: &[u8]) -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// Keeps an answer that says yes. After any other nothing was done, and the request may come again.
+/// Keeps an answer that says yes, or leads to a page that does. After any other nothing was done,
+/// and the request may come again.
 async fn keep(api: &Api, request: &OnceOnly, answer: Response) -> Result<Response, Problem> {
     // Forgotten at once, or a request that was corrected would meet a conflict for two minutes.
-    if !answer.status().is_success() {
+    if !(answer.status().is_success() || answer.status().is_redirection()) {
         if let Err(error) = api.store.forget_request(request).await {
             tracing::warn!(%error, "a refused request could not be forgotten; its Idempotency-Key \
                                     is busy for 2 minutes");

@@ -9,11 +9,13 @@ use utoipa_axum::routes;
 
 use crate::http::dead_letters::{self, redrives};
 use crate::http::deliveries::{self, explain, replay};
-use crate::http::endpoints::{self, actions, put};
-use crate::http::notifications::{self, batch};
+use crate::http::endpoints::{self, actions, preview, put};
+use crate::http::notifications::{self, audience, batch};
 use crate::http::problem::{FieldProblem, ProblemBody};
 use crate::http::state::Api;
-use crate::http::{console_links, events, keys, overview, stats, wire_format_list, workers};
+use crate::http::{
+    audit_list, console_links, events, keys, overview, stats, wire_format_list, workers,
+};
 
 /// What the document says of the API as a whole.
 #[derive(OpenApi)]
@@ -45,6 +47,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::with_openapi(Whole::openapi())
         .routes(routes!(notifications::enqueue, notifications::list::list))
         .routes(routes!(batch::enqueue_batch))
+        .routes(routes!(audience::show))
+        .routes(routes!(audience::list_types))
         .routes(routes!(notifications::show))
         .routes(routes!(explain::notification))
         .routes(routes!(overview::show))
@@ -72,6 +76,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(actions::disable))
         .routes(routes!(actions::rotate_secret))
         .routes(routes!(actions::test))
+        .routes(routes!(preview::render))
+        .routes(routes!(preview::try_transform))
         .routes(routes!(events::list))
         .routes(routes!(events::follow))
         .routes(routes!(dead_letters::list))
@@ -82,5 +88,6 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(keys::create, keys::list))
         .routes(routes!(keys::revoke))
         .routes(routes!(console_links::create))
+        .routes(routes!(audit_list::list))
         .routes(routes!(wire_format_list::list))
 }

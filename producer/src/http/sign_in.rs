@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use posthaste_shared::domain::audit::Action;
 use posthaste_shared::domain::key::Scope;
 use posthaste_shared::domain::secret::Secret;
 use posthaste_shared::domain::time::Timestamp;
@@ -124,7 +125,10 @@ async fn with_hash(api: &Api, key_hash: [u8; 32], look_only: bool) -> Result<Sec
         created_at: now,
         used_at: now,
     };
+    let tenant = caller.bound_to();
+    let act = caller.act(Action::ConsoleSignIn, None, tenant, now);
     api.store
+        .for_act(act)
         .insert_console_session(&hash_key(&id), &session)
         .await?;
     Ok(Secret::new(id))
@@ -176,12 +180,15 @@ pub async fn out(api: &Api, id: &str) -> Result<(), Problem> {
 /// Creates a link that signs in once with the key of this hash.
 ///
 /// # Errors
-/// The store failed.
+/// That key does not work; the store failed.
 pub async fn new_link(api: &Api, key_hash: &[u8; 32]) -> Result<ConsoleLink, Problem> {
     let token = random();
     let now = api.clock.now();
     remove_old(api, now).await?;
+    let caller = caller(api, *key_hash).await?;
+    let act = caller.act(Action::ConsoleLinkCreate, None, caller.bound_to(), now);
     api.store
+        .for_act(act)
         .insert_console_link(&hash_key(&token), key_hash, now)
         .await?;
     Ok(ConsoleLink {
@@ -201,6 +208,12 @@ async fn caller(api: &Api, key_hash: [u8; 32]) -> Result<Caller, Problem> {
     api.keys
         .look_up_hash(&api.store, &*api.clock, key_hash)
         .await
+}
+
+/// The id of a form that a page has, by which it is done once only.
+#[must_use]
+pub fn new_form_id() -> String {
+    random()
 }
 
 /// 256 random bits as text that is safe in cookies and URLs.

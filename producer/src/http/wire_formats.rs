@@ -4,7 +4,9 @@
 use async_trait::async_trait;
 use posthaste_shared::domain::attempt::{AttemptError, Phases};
 use posthaste_shared::domain::endpoint::Endpoint;
-use posthaste_shared::domain::notification::Notification;
+use posthaste_shared::domain::id::TenantId;
+use posthaste_shared::domain::notification::{Notification, NotificationDraft};
+use posthaste_shared::domain::raw_json::RawJson;
 use posthaste_shared::domain::secret::Secret;
 use posthaste_shared::domain::wire_format::WireFormat;
 use serde::{Deserialize, Serialize};
@@ -66,6 +68,59 @@ pub trait WireFormats: Send + Sync + 'static {
     /// Sends a test notification to the endpoint now, once, and tells all about it. Nothing is
     /// recorded.
     async fn test(&self, endpoint: &Endpoint, notification: Option<Notification>) -> TestReport;
+
+    /// The request that would be sent to the endpoint for a notification, else for the example of
+    /// its wire format. Nothing is sent or recorded.
+    async fn render(&self, endpoint: &Endpoint, notification: Option<Notification>)
+    -> RenderReport;
+
+    /// Compiles a transform for a tenant, within the limits of scripts.
+    ///
+    /// # Errors
+    /// What is wrong with it, and where; or that it cannot be found out now.
+    async fn compile(&self, tenant: &TenantId, source: &str) -> Result<(), Uncompiled>;
+}
+
+/// Why there is nothing that could run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Uncompiled {
+    /// The script is wrong.
+    Refused(ScriptProblem),
+    /// It could not be found out now; why, as a sentence.
+    Busy(String),
+}
+
+/// What is wrong with a script, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ScriptProblem {
+    /// The line of the script as it was written, from 1; null where it is about the whole script.
+    pub line: Option<u32>,
+    /// The column in characters, from 1; null where it is about the whole script.
+    pub column: Option<u32>,
+    /// What is wrong, and what it must be.
+    pub message: String,
+}
+
+/// What would be sent to an endpoint.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct RenderReport {
+    /// The notification that it is for, as it would be enqueued: what was given, or the wire
+    /// format's example.
+    pub notification: NotificationDraft,
+    /// The payload after the endpoint's transform; null where the endpoint has none, or it failed.
+    pub payload: Option<RawJson>,
+    /// The request as it would go out, secrets redacted; null if there would be none.
+    pub request: Option<TestRequest>,
+    /// Why there would be no request; null if there is one.
+    pub error: Option<AttemptError>,
+    /// What would happen in a word: `sent`, `cancelled`, `waits`, or the reason of a failure.
+    pub outcome: String,
+    /// Whether a request that asks first would go out before. What that grants, such as a token,
+    /// is not in `request`.
+    pub asks_first: bool,
+    /// What the transform wrote to its console; left out if that is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub console: Option<String>,
 }
 
 /// Why an endpoint's scripts are not known to be good.

@@ -18,7 +18,10 @@ use async_trait::async_trait;
 use posthaste_producer::enqueue::accept;
 use posthaste_producer::http::problem::FieldProblem;
 use posthaste_producer::http::resolver::Resolve;
-use posthaste_producer::http::wire_formats::{TestReport, Unchecked, WireFormatInfo, WireFormats};
+use posthaste_producer::http::wire_formats::{
+    RenderReport, ScriptProblem, TestReport, TestRequest, Unchecked, Uncompiled, WireFormatInfo,
+    WireFormats,
+};
 use posthaste_producer::http::{Api, ApiParts, ApiSettings, new_key, router};
 use posthaste_shared::broker::embedded::{EmbeddedBroker, EmbeddedOptions};
 use posthaste_shared::broker::{Broker, Incoming};
@@ -342,7 +345,7 @@ impl WireFormats for TestFormats {
 
     fn check(&self, endpoint: &Endpoint) -> Result<(), Vec<FieldProblem>> {
         assert_ne!(endpoint.description, "panic", "asked to panic");
-        let known = ["api_key", "mode", "script"];
+        let known = ["api_key", "mode", "script", "transform"];
         let unknown = endpoint
             .confidential
             .settings
@@ -407,6 +410,50 @@ impl WireFormats for TestFormats {
             phases_ms: Phases::default(),
             resolved_address: None,
             console: None,
+        }
+    }
+
+    /// Writes `{"sent": …}` around the payload, and the transform in the console.
+    async fn render(
+        &self,
+        endpoint: &Endpoint,
+        notification: Option<Notification>,
+    ) -> RenderReport {
+        let draft = match notification {
+            Some(notification) => NotificationDraft {
+                recipient: notification.recipient,
+                ..NotificationDraft::new(notification.kind, notification.payload)
+            },
+            None => serde_json::from_str(r#"{"type": "test", "payload": {}}"#).unwrap(),
+        };
+        let transform = endpoint.confidential.settings.get("transform");
+        let transform = transform.and_then(|text| text.as_str()).map(str::to_owned);
+        let body = format!("{{\"sent\":{}}}", draft.payload.as_str());
+        RenderReport {
+            payload: transform.as_ref().map(|_| draft.payload.clone()),
+            notification: draft,
+            request: Some(TestRequest {
+                method: "POST".to_owned(),
+                url: endpoint.url.to_string(),
+                headers: vec![("content-type".to_owned(), "application/json".to_owned())],
+                body,
+            }),
+            error: None,
+            outcome: "sent".to_owned(),
+            asks_first: false,
+            console: transform,
+        }
+    }
+
+    /// Refuses what has `1 +;` in its second line.
+    async fn compile(&self, _tenant: &TenantId, source: &str) -> Result<(), Uncompiled> {
+        match source.lines().nth(1).and_then(|line| line.find("1 +;")) {
+            None => Ok(()),
+            Some(at) => Err(Uncompiled::Refused(ScriptProblem {
+                line: Some(2),
+                column: Some(u32::try_from(at).unwrap() + 4),
+                message: "Unexpected token".to_owned(),
+            })),
         }
     }
 }

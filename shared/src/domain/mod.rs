@@ -2,6 +2,7 @@
 //! What comes from outside is parsed into these types at the edge and not checked again inside.
 
 pub mod attempt;
+pub mod audit;
 pub mod dead_letter;
 pub mod delivery;
 pub mod endpoint;

@@ -43,7 +43,7 @@ impl Store {
             Param::time(session.created_at),
             Param::time(session.used_at),
         ];
-        self.driver.write(SQL, params).await.map(drop)
+        self.write_noted(SQL, params, None).await.map(drop)
     }
 
     /// The session whose id has that hash, however old it is.
@@ -120,7 +120,7 @@ impl Store {
         const SQL: &str = "-- console_links.insert
             INSERT INTO console_links (hash, key_hash, created_at) VALUES ($1, $2, $3)";
         let params = vec![Param::bytes(hash), Param::bytes(key_hash), Param::time(now)];
-        self.driver.write(SQL, params).await.map(drop)
+        self.write_noted(SQL, params, None).await.map(drop)
     }
 
     /// Uses a link up: the hash of the key that it signs in, if it was created at `since` or later

@@ -154,6 +154,7 @@ impl Store {
         }
         let change = Change::to(&mut delivery, DeliveryState::Cancelled { at: now });
         update(tx.as_mut(), std::iter::once(change)).await?;
+        self.noted(tx.as_mut(), None).await?;
         tx.commit().await?;
         Ok(Cancelled::Done)
     }
@@ -181,6 +182,7 @@ impl Store {
             return Ok(RetriedNow::EndpointGone);
         }
         update(tx.as_mut(), std::iter::once(again(&mut delivery, now))).await?;
+        self.noted(tx.as_mut(), None).await?;
         tx.commit().await?;
         Ok(RetriedNow::Done(delivery))
     }

@@ -183,6 +183,7 @@ impl Store {
                 most,
             });
         }
+        self.noted(tx.as_mut(), None).await?;
         tx.commit().await?;
         Ok(Endpoint {
             version,
@@ -309,6 +310,7 @@ impl Store {
         }
         let version = next_version(tx.as_mut(), std::iter::once(&endpoint.id)).await?;
         insert_events(tx.as_mut(), event.as_slice()).await?;
+        self.noted(tx.as_mut(), None).await?;
         tx.commit().await?;
         Ok(Saved::Saved(Endpoint {
             version,
@@ -341,6 +343,7 @@ impl Store {
             return Ok(false);
         }
         next_version(tx.as_mut(), std::iter::once(id)).await?;
+        self.noted(tx.as_mut(), None).await?;
         tx.commit().await?;
         Ok(true)
     }

@@ -35,7 +35,7 @@ impl Store {
             Param::time_opt(key.last_used_at),
             Param::time_opt(key.revoked_at),
         ];
-        self.driver.write(SQL, params).await.map(drop)
+        self.write_noted(SQL, params, None).await.map(drop)
     }
 
     /// The key with that hash, also when it was revoked.
@@ -102,10 +102,8 @@ impl Store {
     pub async fn revoke_key(&self, id: &KeyId, now: Timestamp) -> Result<bool, StoreError> {
         const SQL: &str = "-- api_keys.revoke\nUPDATE api_keys SET revoked_at = $2 WHERE id = $1 \
                            AND revoked_at IS NULL";
-        let answer = self
-            .driver
-            .write(SQL, vec![Param::text(id.as_str()), Param::time(now)])
-            .await?;
+        let params = vec![Param::text(id.as_str()), Param::time(now)];
+        let answer = self.write_noted(SQL, params, None).await?;
         Ok(answer.affected == 1)
     }
 }

@@ -5,11 +5,13 @@
 //! suite (`shared/tests/store.rs`) for both databases. `now` always comes in as an argument.
 
 pub mod accounting;
+pub mod audit;
 pub mod cipher;
 pub mod claims;
 pub mod console_sessions;
 mod db;
 pub mod deliveries;
+mod delivery_types;
 pub mod endpoints;
 pub mod events;
 mod expiry;
@@ -55,6 +57,7 @@ use db::sqlite::SqliteDriver;
 use kept::Kept;
 use unreadable::Unreadable;
 
+use crate::domain::audit::Act;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 
@@ -66,6 +69,8 @@ pub struct Store {
     looked: Arc<master_key::Looked>,
     unreadable: Arc<Unreadable>,
     kept: Kept,
+    /// Whose act it is that this store is used for.
+    act: Option<Arc<Act>>,
 }
 
 /// Why the store did not do what was asked.
@@ -243,6 +248,7 @@ impl Store {
             looked: Arc::default(),
             unreadable: Arc::default(),
             kept: Kept::default(),
+            act: None,
         })
     }
 

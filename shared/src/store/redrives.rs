@@ -114,7 +114,8 @@ impl Store {
             Param::time(now),
             Param::time_opt(finished_at),
         ];
-        self.driver.write(SQL, params).await?;
+        let id = redrive.id.to_string();
+        self.write_noted(SQL, params, Some(&id)).await?;
         Ok(redrive)
     }
 
@@ -262,10 +263,8 @@ impl Store {
         const SQL: &str = "-- redrives.cancel
             UPDATE redrives SET state = 'cancelled', finished_at = $2
             WHERE id = $1 AND state = 'running'";
-        let answer = self
-            .driver
-            .write(SQL, vec![Param::uuid(id), Param::time(now)])
-            .await?;
+        let params = vec![Param::uuid(id), Param::time(now)];
+        let answer = self.write_noted(SQL, params, None).await?;
         Ok(if answer.affected == 1 {
             JobCancelled::Done
         } else {

@@ -134,7 +134,8 @@ impl Store {
             Param::time(now),
             total,
         ];
-        self.driver.write(SQL, params).await?;
+        let id = replay.id.to_string();
+        self.write_noted(SQL, params, Some(&id)).await?;
         Ok(replay)
     }
 
@@ -266,10 +267,8 @@ impl Store {
         const SQL: &str = "-- replays.cancel
             UPDATE replays SET state = 'done', cancelled_at = $2, finished_at = $2
             WHERE id = $1 AND state = 'running'";
-        let answer = self
-            .driver
-            .write(SQL, vec![Param::uuid(id), Param::time(now)])
-            .await?;
+        let params = vec![Param::uuid(id), Param::time(now)];
+        let answer = self.write_noted(SQL, params, None).await?;
         Ok(if answer.affected == 1 {
             JobCancelled::Done
         } else {

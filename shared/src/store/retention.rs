@@ -1,6 +1,7 @@
 //! Removing what is old, in small steps.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -12,7 +13,8 @@ impl Store {
     /// One step: up to `limit` deliveries that finished before `before`, with their attempts (on
     /// Postgres those go by the day: [`Store::remove_partitions`]), and their notifications that
     /// have no other delivery; published events from before `before`; idempotency keys from before
-    /// `keys_before`. Returns how many rows went; 0: nothing is left to remove.
+    /// `keys_before`; entries of the audit from 90 days before `before`. Returns how many rows
+    /// went; 0: nothing is left to remove.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -36,6 +38,7 @@ impl Store {
             (ID_CONFLICTS, before),
             (IDEMPOTENCY_KEYS, keys_before),
             (ANSWERS, keys_before),
+            (AUDIT, before.before(AUDITED_LONGER)),
         ];
         for (sql, at) in steps {
             removed += self
@@ -126,6 +129,11 @@ const ANSWERS: &str = "-- retention.idempotent_answers
     DELETE FROM idempotent_answers WHERE (caller, name) IN
         (SELECT caller, name FROM idempotent_answers
             WHERE claimed_at < $1 ORDER BY claimed_at LIMIT $2)";
+
+const AUDIT: &str = "-- retention.audit
+    DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < $1 ORDER BY at LIMIT $2)";
+/// How much longer it is known who did something than deliveries are: the question comes later.
+const AUDITED_LONGER: Duration = Duration::from_secs(90 * 24 * 3600);
 
 fn key_batch(keys: &BTreeSet<Uuid>) -> Batch {
     let mut batch = Batch::new(&[("key", Kind::Uuid)]);

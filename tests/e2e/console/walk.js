@@ -33,6 +33,29 @@ function watch(page) {
   });
 }
 
+const WIDTHS = [1280, 560, 320];
+
+// What holds for a page in whatever state: it has the width of the window, and axe finds nothing.
+// The policy lets no foreign script in, so axe comes by the debugger's way.
+async function inspect(page, name, scheme) {
+  for (const width of WIDTHS) {
+    await page.setViewportSize({ width, height: width === 1280 ? 760 : 800 });
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+    check(wide <= width, `${name} at ${width}, ${scheme}: scrolls sideways, ${wide}`);
+    await page.evaluate(axe);
+    const found = await page.evaluate(async () => {
+      const result = await window.axe.run(document, { resultTypes: ["violations"] });
+      return result.violations.flatMap((rule) => rule.nodes.map((node) =>
+        `${rule.id}: ${node.target.join(" ")}: ${node.failureSummary}`));
+    });
+    for (const one of found) wrong.push(`${name} at ${width}, ${scheme}: ${one}`);
+    if (told.screenshots) {
+      const file = path.join(told.screenshots, `${name}-${width}-${scheme}.png`);
+      await page.screenshot({ path: file, fullPage: width !== 1280 });
+    }
+  }
+}
+
 // Every page, in light and dark, at three widths.
 async function look(browser) {
   const pages = {
@@ -62,37 +85,63 @@ async function look(browser) {
     again: "/console/replays/new?status=failed&window=all",
     letters: "/console/dead-letters",
     keys: "/console/keys",
+    audit: "/console/audit",
+    send: "/console/send?tenant=acme",
+    like: "/console/send?like=order-1042&of=acme",
+    transform: `/console/endpoints/${things.endpoint}/transform`,
+    compare: `/console/deliveries/${things.failed}?compare=1,3`,
     unknown: "/console/no-such-page",
     login: "/console/login",
   };
   for (const scheme of ["light", "dark"]) {
-    // The policy lets no foreign script in, so axe comes by the debugger's way.
     const context = await browser.newContext({ colorScheme: scheme });
     const page = await context.newPage();
     watch(page);
     await signIn(page, "/console/deliveries");
     for (const [name, where] of Object.entries(pages)) {
       await page.goto(url + where);
-      for (const width of [1280, 560, 320]) {
-        await page.setViewportSize({ width, height: width === 1280 ? 760 : 800 });
-        const wide = await page.evaluate(() => document.documentElement.scrollWidth);
-        check(wide <= width, `${name} at ${width}, ${scheme}: scrolls sideways, ${wide}`);
-        await page.evaluate(axe);
-        const found = await page.evaluate(async () => {
-          const result = await window.axe.run(document, { resultTypes: ["violations"] });
-          return result.violations.flatMap((rule) => rule.nodes.map((node) =>
-            `${rule.id}: ${node.target.join(" ")}: ${node.failureSummary}`));
-        });
-        for (const one of found) wrong.push(`${name} at ${width}, ${scheme}: ${one}`);
-        if (told.screenshots) {
-          const file = path.join(told.screenshots, `${name}-${width}-${scheme}.png`);
-          await page.screenshot({ path: file, fullPage: width !== 1280 });
-        }
-      }
+      await inspect(page, name, scheme);
       check((await page.title()).endsWith("Posthaste"), `${name}: ${await page.title()}`);
     }
+    await states(page, scheme);
     await context.close();
   }
+}
+
+// What pages show after something was done on them.
+async function states(page, scheme) {
+  const wide = () => page.setViewportSize({ width: 1280, height: 760 });
+  await wide();
+  await page.goto(`${url}/console/deliveries/${things.scheduled}`);
+  await page.click("text=Cancel …");
+  await page.waitForSelector("#ask[open] form");
+  await inspect(page, "dialog", scheme);
+  await page.click("#ask >> text=Back");
+  check(await page.locator("#ask").isHidden(), "Back closes the dialog");
+  await wide();
+  await page.goto(`${url}/console/deliveries`);
+  await page.check("td.select input >> nth=1");
+  await inspect(page, "selected", scheme);
+  await wide();
+  await page.goto(`${url}/console/send?endpoint_id=${things.endpoint}`);
+  await page.click("text=Who gets it?");
+  await page.waitForSelector("#outlook");
+  await inspect(page, "who", scheme);
+  await wide();
+  await page.goto(`${url}/console/endpoints/${things.endpoint}/transform`);
+  await page.fill("#script", "export default (n) => {\n\treturn 1 +;\n}");
+  await page.click("text=Check");
+  await page.waitForSelector("#problem");
+  const at = await page.evaluate(() => document.activeElement.id
+    + document.querySelector("#script").selectionStart);
+  check(at === "script35", `Check goes to the place of the mistake: ${at}`);
+  await inspect(page, "mistake", scheme);
+  await wide();
+  await page.fill("#script",
+    "export default (n) => {\n  console.log(n.type);\n  return { payload: { was: n.payload } };\n}");
+  await page.click("button:text-is('Try')");
+  await page.waitForSelector("text=It works");
+  await inspect(page, "tried", scheme);
 }
 
 // Without a script everything is read and done all the same.
@@ -119,6 +168,16 @@ async function withoutScript(browser) {
   await page.waitForURL(/deliveries\?status=failed/);
   await page.click("tr[data-row] td a >> nth=0");
   await page.waitForURL(/\/console\/deliveries\//);
+  await page.goto(`${url}/console/deliveries/${things.failed}`);
+  await page.click("text=Compare >> nth=-1");
+  await page.waitForURL(/compare=2(%2C|,)3/);
+  check((await page.textContent("main")).includes("compared"), "two attempts are compared");
+  // Rows are boxes of a form.
+  await page.goto(`${url}/console/deliveries?status=failed&window=all`);
+  for (const box of await page.locator("td.select input").all()) await box.check();
+  await page.click("#selected >> text=Cancel");
+  await page.waitForURL(/notice=finished\.3/);
+  check((await page.textContent(".notice")) === "3 were finished already.", "it says how many");
   await page.goto(`${url}/console/deliveries/${things.parked}`);
   await page.click("text=Cancel …");
   await page.click("text=Cancel it");
@@ -159,6 +218,36 @@ async function formsWithoutScript(page) {
   await page.click("text=Save");
   await page.waitForURL(/notice=saved/);
   check((await page.textContent("dl.facts")).includes("9"), "it is saved");
+  // A transform: its mistake, what it does, and saved.
+  await page.goto(`${url}/console/endpoints?tenant=forms`);
+  await page.click("tr[data-row] td a >> nth=0");
+  await page.click("main >> text=Transform >> nth=0");
+  await page.fill("#script", "export default (n) => {\n  return 1 +;\n}");
+  await page.click("text=Check");
+  check((await page.textContent("#problem")).includes("Line 2, column 13"), "its line and column");
+  await page.fill("#script", "export default (n) => ({\n  payload: { is: n.payload },\n})");
+  await page.click("button:text-is('Try')");
+  check((await page.textContent("#outlook")).includes("It works"), "it is tried");
+  check((await page.textContent("#outlook")).includes('"is"'), "its result is shown");
+  await page.click("main >> text=Save");
+  await page.waitForURL(/notice=transformed/);
+  // A notification by hand: who gets it, sent once, and followed to its end.
+  await page.click("nav.rail >> text=Send a test");
+  await page.fill(field("tenant"), "forms");
+  await page.fill(field("type"), "order.paid");
+  await page.fill(field("payload"), '{"order": 7}');
+  await page.click("text=Who gets it?");
+  check((await page.textContent("#outlook")).includes("One endpoint gets it"), "who gets it");
+  await page.click("text=Send it");
+  await page.waitForURL(/notifications\/forms\/.*notice=sent/);
+  for (let tries = 0; tries < 60 && await page.locator("text=Look again").count(); tries += 1) {
+    await page.waitForTimeout(500);
+    await page.click("text=Look again");
+  }
+  await page.click("text=Send one like it …");
+  check((await page.inputValue(field("payload"))).includes('"order": 7'), "it begins as that one");
+  await page.goto(`${url}/console/audit`);
+  check((await page.textContent("main")).includes("endpoint.create"), "who did what is written");
   await page.goto(`${url}/console/keys`);
   await page.click("text=New key …");
   await page.fill(field("name"), "from the console");
@@ -207,9 +296,17 @@ async function fresh(browser) {
   await page.waitForURL(`${url}/console/deliveries?type=order.paid&window=24h`);
   await page.goto(`${url}/console/deliveries/${things.scheduled}`);
   await page.keyboard.press("c");
-  await page.waitForURL(/\/cancel$/);
-  await page.click("text=Back");
-  await page.waitForURL(new RegExp(`${things.scheduled}$`));
+  await page.waitForSelector("#ask[open] form");
+  check(page.url().endsWith(things.scheduled), "it is asked in a dialog");
+  await page.keyboard.press("Escape");
+  check(await page.locator("#ask").isHidden(), "Escape closes it");
+  // Rows by keys.
+  await page.goto(`${url}/console/deliveries`);
+  check(await page.locator("#selected button >> nth=0").isDisabled(), "nothing is selected");
+  for (const key of ["j", "x", "j", "j", "Shift+X"]) await page.keyboard.press(key);
+  check(await page.locator("td.select input:checked").count() === 3, "x and Shift+x select rows");
+  check((await page.textContent("#count")) === "3", "it says how many");
+  await page.goto(`${url}/console/deliveries/${things.scheduled}`);
   await page.keyboard.press("/");
   await page.keyboard.type("order-1030");
   await page.keyboard.press("Enter");
@@ -228,7 +325,8 @@ async function fresh(browser) {
   await page.waitForSelector("text=One request was sent");
   await page.click("text=Back to the endpoint");
   await page.click("text=Disable …");
-  await page.click("text=Disable it");
+  await page.waitForSelector("#ask[open]");
+  await page.dblclick("text=Disable it");
   await page.waitForSelector("h1 .chip:has-text('disabled')");
   await page.click("form[action$='/enable'] button");
   await page.waitForSelector("h1 .chip:has-text('disabled')", { state: "detached" });

@@ -425,3 +425,75 @@ async fn one_that_does_not_end_is_tried_again() {
     );
     assert!(scene.receiver.requests("/ok").is_empty());
 }
+
+#[tokio::test]
+async fn a_transform_is_tried_before_it_is_saved() {
+    let scene = Scene::start().await;
+    let endpoint = scene.endpoint("standard", "/ok", json!({}), once()).await;
+    let path = format!(
+        "/v1/endpoints/{}/transform/try",
+        endpoint["id"].as_str().unwrap()
+    );
+    let tried = async |script: &str| {
+        let notification = json!({ "type": "order.paid", "payload": { "total": 12.5 } });
+        let body = json!({ "transform": script, "notification": notification });
+        scene.api.post(&path, body).await
+    };
+    let wrong = tried("export default (n) => {\n  return 1 +;\n}").await;
+    let problem = &wrong["problem"];
+    assert_eq!(
+        (&problem["line"], &problem["column"]),
+        (&json!(2), &json!(13)),
+        "{wrong}"
+    );
+    assert!(wrong["render"].is_null());
+
+    let right = r#"export default (n) => {
+        console.log("total", n.payload.total);
+        return { payload: { sum: n.payload.total * 2 }, headers: { "X-Auth-Key": "a-secret" } };
+    }"#;
+    let tried_right = tried(right).await;
+    let render = &tried_right["render"];
+    assert_eq!(render["payload"], json!({ "sum": 25 }), "{tried_right}");
+    assert_eq!(
+        render["console"].as_str().map(str::trim),
+        Some("total 12.5")
+    );
+    let body = render["request"]["body"].as_str().unwrap();
+    assert!(body.contains("\"sum\":25"), "{body}");
+    let shown = render["request"].to_string();
+    assert!(
+        shown.contains("webhook-signature") && !shown.contains("a-secret"),
+        "{shown}"
+    );
+    assert!(tried_right["problem"].is_null());
+
+    for (script, outcome) in [
+        ("export default () => ({ skip: true })", "cancelled"),
+        (
+            "export default () => { throw new Error(\"no\") }",
+            "render_error",
+        ),
+        ("export default () => {}", "render_error"),
+    ] {
+        let tried = tried(script).await;
+        let render = &tried["render"];
+        assert!(render["request"].is_null(), "{script}: {tried}");
+        assert_eq!(render["outcome"], outcome, "{script}: {tried}");
+    }
+    // Nothing went out, and nothing is saved.
+    assert!(scene.receiver.requests("/ok").is_empty());
+    let shown = scene
+        .api
+        .get(&format!(
+            "/v1/endpoints/{}",
+            endpoint["id"].as_str().unwrap()
+        ))
+        .await;
+    assert_eq!(shown["settings"], json!({}), "{shown}");
+    // What is rendered is what a delivery sends.
+    let path = path.replace("/transform/try", "/render");
+    let rendered = scene.api.post(&path, json!({})).await;
+    assert_eq!(rendered["outcome"], "sent", "{rendered}");
+    assert!(scene.receiver.requests("/ok").is_empty());
+}

@@ -8,6 +8,7 @@ mod failure;
 mod finished;
 pub(crate) mod pace;
 mod preflight;
+pub mod preview;
 mod redact;
 pub mod sign;
 mod spans;
@@ -36,7 +37,7 @@ use self::under_way::Attempt;
 use crate::script::{Compiler, Engine, Uncompiled};
 use crate::send::{Exchange, Reading, Sender};
 use crate::wire::{
-    self, FieldProblem, Grant, Header, RenderError, Skip, Subject, Unwritten, settings,
+    self, FieldProblem, Grant, Header, RenderError, Rendered, Skip, Subject, Unwritten, settings,
 };
 
 /// Makes attempts: holds the HTTP client, the script engine and the grants of preflights. One for
@@ -302,21 +303,9 @@ impl Attempter {
     ) -> Result<Box<FinishedAttempt>, NotMade> {
         let subject = attempt.subject;
         let wire = wire::of(subject.endpoint.wire_format);
-        let mut rendered = wire.render(subject)?;
+        let rendered = render(subject, &added)?;
         if let Some(source) = wire.script(subject.endpoint) {
-            // The script is called with the rendered body. No request goes out that headers or
-            // another URL could be for.
-            if !added.is_nothing() {
-                let problem = "headers or a url, which have no use here: the endpoint has a \
-                               script in place of a request";
-                return Err(transform::refused(&format!("it returned {problem}")).into());
-            }
             return self.call_script(attempt, source, rendered).await;
-        }
-        // The transform's URL stands in the endpoint already. A URL that the wire format took from
-        // the notification would hide it.
-        if added.url == ChosenBy::Transform {
-            rendered.url = None;
         }
         // Before signing: a grant may bring headers, such as a token.
         let grant = match wire.preflight(subject)? {
@@ -393,6 +382,25 @@ impl Attempter {
         spans::answered(span, request, &exchange);
         exchange
     }
+}
+
+/// The subject in its wire format, with what the transform adds.
+fn render(subject: &Subject<'_>, added: &Added) -> Result<Rendered, Unwritten> {
+    let wire = wire::of(subject.endpoint.wire_format);
+    let mut rendered = wire.render(subject)?;
+    // A script in place of a request is called with the rendered body. No request goes out that
+    // headers or another URL could be for.
+    if wire.script(subject.endpoint).is_some() && !added.is_nothing() {
+        let problem = "headers or a url, which have no use here: the endpoint has a script in \
+                       place of a request";
+        return Err(transform::refused(&format!("it returned {problem}")).into());
+    }
+    // The transform's URL stands in the endpoint already. A URL that the wire format took from the
+    // notification would hide it.
+    if added.url == ChosenBy::Transform {
+        rendered.url = None;
+    }
+    Ok(rendered)
 }
 
 /// What two scripts of one attempt wrote, the transform first.

@@ -4,11 +4,12 @@ pub(super) mod key_cache;
 
 use std::sync::Arc;
 
+use posthaste_shared::domain::audit::{Act, Action};
 use posthaste_shared::domain::id::{KeyId, TenantId};
 use posthaste_shared::domain::key::{ApiKey, Scope};
 use posthaste_shared::domain::time::Timestamp;
 
-use crate::http::problem::{Code, Problem};
+use crate::http::problem::{Code, Problem, request_id};
 
 /// Who sent a request: the holder of an API key. Only a key that works makes one.
 #[derive(Debug, Clone)]
@@ -77,6 +78,25 @@ impl Caller {
             }
         );
         Err(Problem::new(Code::MissingScope, detail))
+    }
+
+    /// Something that the caller does at `now`, for the audit: to what, and to whose.
+    pub(in crate::http) fn act(
+        &self,
+        action: Action,
+        object: Option<&str>,
+        tenant: Option<&TenantId>,
+        now: Timestamp,
+    ) -> Act {
+        Act {
+            action,
+            key_id: self.0.id.clone(),
+            key_name: self.0.name.clone(),
+            object: object.map(str::to_owned),
+            tenant: tenant.cloned(),
+            request_id: request_id::current(),
+            at: now,
+        }
     }
 
     /// The tenant that the key is bound to.

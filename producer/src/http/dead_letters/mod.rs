@@ -8,6 +8,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use posthaste_shared::broker::{DeadLetter, Redriven};
+use posthaste_shared::domain::audit::Action;
 use posthaste_shared::domain::key::Scope;
 use serde::{Deserialize, Serialize};
 
@@ -153,6 +154,9 @@ pub async fn move_back(
             ));
         }
     };
+    // Before, as the broker has no part in a transaction of the store.
+    let act = caller.act(Action::DeadLettersRedrive, None, None, api.clock.now());
+    api.store.note_act(&act).await?;
     let Redriven { moved, undecodable } = api.broker.redrive(ids, MAX_DEAD_LETTERS).await?;
     Ok(RedriveView {
         redriven: moved,

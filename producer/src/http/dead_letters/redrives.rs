@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
+use posthaste_shared::domain::audit::Action;
 use posthaste_shared::store::redrives::Redrive;
 use posthaste_shared::store::replays::JobCancelled;
 use uuid::Uuid;
@@ -37,7 +38,9 @@ pub(in crate::http) async fn start(
 ) -> Result<Response, Problem> {
     caller.must_be_unbound()?;
     let total = api.broker.depths().await?.get("dead").copied().unwrap_or(0);
-    let redrive = api.store.create_redrive(total, api.clock.now()).await?;
+    let now = api.clock.now();
+    let act = caller.act(Action::RedriveStart, None, None, now);
+    let redrive = api.store.for_act(act).create_redrive(total, now).await?;
     let location = format!("/v1/redrives/{}", redrive.id);
     Ok((
         StatusCode::ACCEPTED,
@@ -103,7 +106,9 @@ pub(in crate::http) async fn cancel(
     Id(id): Id<Uuid>,
 ) -> Result<Json<Redrive>, Problem> {
     caller.must_be_unbound()?;
-    match api.store.cancel_redrive(id, api.clock.now()).await? {
+    let (now, name) = (api.clock.now(), id.to_string());
+    let act = caller.act(Action::RedriveCancel, Some(&name), None, now);
+    match api.store.for_act(act).cancel_redrive(id, now).await? {
         JobCancelled::Done => {}
         JobCancelled::NotRunning => {
             api.store

@@ -2,6 +2,7 @@
 //! the pages of the console. Each checks what the caller may do.
 
 use posthaste_shared::domain::attempt::Attempt;
+use posthaste_shared::domain::audit::Action;
 use posthaste_shared::domain::delivery::{Delivery, FailureReason, Hold, Status};
 use posthaste_shared::domain::id::{
     DeliveryId, EndpointId, NotificationId, NotificationType, TenantId,
@@ -125,8 +126,10 @@ pub async fn show(api: &Api, caller: &Caller, id: DeliveryId) -> Result<Delivery
 pub async fn retry(api: &Api, caller: &Caller, id: DeliveryId) -> Result<DeliveryView, Problem> {
     caller.must(Scope::Admin)?;
     // The store's update knows no callers: whether this one may see the delivery is asked before.
-    find(api, caller, id).await?;
-    match api.store.retry_now(id, api.clock.now()).await? {
+    let (found, _) = find(api, caller, id).await?;
+    let (now, name) = (api.clock.now(), id.to_string());
+    let act = caller.act(Action::DeliveryRetry, Some(&name), Some(&found.tenant), now);
+    match api.store.for_act(act).retry_now(id, now).await? {
         RetriedNow::Done(delivery) => Ok(DeliveryView::from(&delivery)),
         RetriedNow::InFlight => Err(wrong_state("it is being sent at this moment")),
         RetriedNow::Expired => Err(wrong_state(
@@ -144,8 +147,15 @@ pub async fn retry(api: &Api, caller: &Caller, id: DeliveryId) -> Result<Deliver
 /// it; the store failed.
 pub async fn cancel(api: &Api, caller: &Caller, id: DeliveryId) -> Result<DeliveryView, Problem> {
     caller.must(Scope::Admin)?;
-    find(api, caller, id).await?;
-    match api.store.cancel(id, api.clock.now()).await? {
+    let (found, _) = find(api, caller, id).await?;
+    let (now, name) = (api.clock.now(), id.to_string());
+    let act = caller.act(
+        Action::DeliveryCancel,
+        Some(&name),
+        Some(&found.tenant),
+        now,
+    );
+    match api.store.for_act(act).cancel(id, now).await? {
         Cancelled::Done => Ok(DeliveryView::from(&find(api, caller, id).await?.0)),
         Cancelled::NotPending(status) => {
             Err(wrong_state(&format!("it is {} already", status.as_str())))

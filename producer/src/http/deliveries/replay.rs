@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
+use posthaste_shared::domain::audit::Action;
 use posthaste_shared::domain::delivery::Status;
 use posthaste_shared::domain::key::Scope;
 use posthaste_shared::domain::time::Timestamp;
@@ -148,7 +149,9 @@ pub async fn preview(
 /// As [`preview`].
 pub async fn begin(api: &Api, caller: &Caller, filter: DeliveryFilter) -> Result<Replay, Problem> {
     let filter = checked(api, caller, filter).await?;
-    Ok(api.store.create_replay(&filter, api.clock.now()).await?)
+    let now = api.clock.now();
+    let act = caller.act(Action::ReplayStart, None, filter.tenant.as_ref(), now);
+    Ok(api.store.for_act(act).create_replay(&filter, now).await?)
 }
 
 async fn checked(
@@ -246,8 +249,10 @@ pub(in crate::http) async fn cancel(
 /// store failed.
 pub async fn stop(api: &Api, caller: &Caller, id: Uuid) -> Result<Replay, Problem> {
     caller.must(Scope::Admin)?;
-    find(api, caller, id).await?;
-    match api.store.cancel_replay(id, api.clock.now()).await? {
+    let found = find(api, caller, id).await?;
+    let (now, name, tenant) = (api.clock.now(), id.to_string(), found.filter.tenant);
+    let act = caller.act(Action::ReplayCancel, Some(&name), tenant.as_ref(), now);
+    match api.store.for_act(act).cancel_replay(id, now).await? {
         JobCancelled::Done => find(api, caller, id).await,
         JobCancelled::NotRunning => Err(Problem::new(
             Code::WrongState,

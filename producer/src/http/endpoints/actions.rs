@@ -12,13 +12,13 @@ use posthaste_shared::domain::notification::NotificationDraft;
 use posthaste_shared::domain::view::EndpointView;
 use serde::{Deserialize, Serialize};
 
-use crate::enqueue::accept;
 use crate::http::auth::Admin;
 use crate::http::callers::Caller;
 use crate::http::endpoints::edit::find;
 use crate::http::endpoints::input::{RotateRequest, RotatedSecret};
 use crate::http::endpoints::name::{EndpointName, EndpointTenant, IfMatch, shown};
 use crate::http::endpoints::operations;
+use crate::http::endpoints::preview::notification;
 use crate::http::problem::Problem;
 use crate::http::request::extract::JsonBytes;
 use crate::http::request::json::parse_or_default;
@@ -139,18 +139,7 @@ pub(in crate::http) async fn test(
 ) -> Result<Json<TestReport>, Problem> {
     let request: TestEndpointRequest = parse_or_default(&body)?;
     let endpoint = find(&api, &caller, &name).await?;
-    let notification = match request.notification {
-        Some(mut draft) => {
-            // A test goes to this endpoint, whatever tenant the draft names.
-            draft.tenant = Some(endpoint.tenant.clone());
-            Some(accept(
-                draft,
-                endpoint.tenant.clone(),
-                api.clock.now(),
-                None,
-            )?)
-        }
-        None => None,
-    };
-    Ok(Json(api.wire_formats.test(&endpoint, notification).await))
+    let notification = notification(&api, &endpoint, request.notification)?;
+    let tested = operations::tested(&api, &caller, &endpoint, notification);
+    tested.await.map(Json)
 }

@@ -1,5 +1,6 @@
 //! Finding an endpoint and changing it, on top of what others change at the same time.
 
+use posthaste_shared::domain::audit::Action;
 use posthaste_shared::domain::endpoint::{DisabledReason, Endpoint, EndpointStatus};
 use posthaste_shared::domain::event::Event;
 use posthaste_shared::domain::health::HealthChange;
@@ -37,11 +38,12 @@ pub(super) fn switch(endpoint: &mut Endpoint, enabled: bool) {
 }
 
 /// Changes an endpoint and saves it, on top of what others change meanwhile. Enabling and disabling
-/// write their event in the same transaction.
+/// write their event in the same transaction, and all write down who did it.
 pub(super) async fn edit(
     api: &Api,
     caller: &Caller,
     name: &EndpointName,
+    action: Action,
     mut change: impl FnMut(&mut Endpoint) -> Result<(), Problem>,
 ) -> Result<Endpoint, Problem> {
     for _ in 0..TRIES {
@@ -60,7 +62,10 @@ pub(super) async fn edit(
         after.updated_at = now;
         let event =
             (after.is_enabled() != before.is_enabled()).then(|| Event::of_endpoint(&after, now));
-        match api.store.update_endpoint(&after, event.as_ref()).await? {
+        let (id, tenant) = (after.id.as_str(), &after.tenant);
+        let act = caller.act(action, Some(id), Some(tenant), now);
+        let store = api.store.for_act(act);
+        match store.update_endpoint(&after, event.as_ref()).await? {
             Saved::Saved(saved) => {
                 if begins_anew(&before, &saved) {
                     forget_health(api, &saved, now).await;

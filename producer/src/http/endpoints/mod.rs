@@ -7,6 +7,7 @@ mod edit;
 pub(super) mod input;
 pub(in crate::http) mod name;
 pub mod operations;
+pub(in crate::http) mod preview;
 pub(super) mod put;
 
 use std::sync::Arc;

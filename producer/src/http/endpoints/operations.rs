@@ -4,9 +4,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use posthaste_shared::domain::audit::Action;
 use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::id::{EndpointId, TenantId};
 use posthaste_shared::domain::key::Scope;
+use posthaste_shared::domain::notification::Notification;
 use posthaste_shared::domain::view::EndpointView;
 use posthaste_shared::store::endpoints::EndpointFilter;
 use serde::Deserialize;
@@ -145,7 +147,12 @@ pub(super) async fn switched(
     enabled: bool,
 ) -> Result<Endpoint, Problem> {
     caller.must(Scope::Admin)?;
-    edit(api, caller, name, |endpoint| {
+    let action = if enabled {
+        Action::EndpointEnable
+    } else {
+        Action::EndpointDisable
+    };
+    edit(api, caller, name, action, |endpoint| {
         switch(endpoint, enabled);
         Ok(())
     })
@@ -202,8 +209,10 @@ pub(super) async fn created(
     check(api, &endpoint)?;
     check_called_urls(api, None, &endpoint).await?;
     check_scripts(api, None, &endpoint).await?;
-    let saved = api
-        .store
+    let (id, tenant) = (endpoint.id.as_str(), &endpoint.tenant);
+    let act = caller.act(Action::EndpointCreate, Some(id), Some(tenant), now);
+    let store = api.store.for_act(act);
+    let saved = store
         .insert_endpoint_within(&endpoint, api.settings.tenant_max_endpoints)
         .await
         .map_err(not_inserted)?;
@@ -260,7 +269,7 @@ pub(super) async fn changed(
         Some(text) => Some((check_url(api, text).await?, text)),
         None => None,
     };
-    edit(api, caller, name, |endpoint| {
+    edit(api, caller, name, Action::EndpointChange, |endpoint| {
         if let Some((url, text)) = &url {
             endpoint.set_url(url.clone(), text);
         }
@@ -291,11 +300,12 @@ pub(super) async fn deleted(
         // As it is now, or the answer says why not: gone, or not in the state that `If-Match` asks
         // for.
         let endpoint = find(api, caller, name).await?;
-        if api
-            .store
-            .delete_endpoint(&endpoint.id, Some(endpoint.version), api.clock.now())
-            .await?
-        {
+        let now = api.clock.now();
+        let (id, tenant) = (endpoint.id.as_str(), &endpoint.tenant);
+        let act = caller.act(Action::EndpointDelete, Some(id), Some(tenant), now);
+        let deleted = api.store.for_act(act);
+        let deleted = deleted.delete_endpoint(&endpoint.id, Some(endpoint.version), now);
+        if deleted.await? {
             return Ok(());
         }
     }
@@ -359,12 +369,18 @@ pub(super) async fn rotated(
     };
     let now = api.clock.now();
     let retires_at = now.after(Duration::from_secs(overlap));
-    let endpoint = edit(api, caller, name, |endpoint| {
-        endpoint
-            .confidential
-            .rotate(secret.clone(), now, retires_at);
-        Ok(())
-    })
+    let endpoint = edit(
+        api,
+        caller,
+        name,
+        Action::EndpointRotateSecret,
+        |endpoint| {
+            endpoint
+                .confidential
+                .rotate(secret.clone(), now, retires_at);
+            Ok(())
+        },
+    )
     .await?;
     let endpoint = EndpointView::of(&endpoint, now);
     Ok(RotatedSecret {
@@ -381,5 +397,20 @@ pub(super) async fn rotated(
 pub async fn test(api: &Api, caller: &Caller, id: &EndpointId) -> Result<TestReport, Problem> {
     caller.must(Scope::Admin)?;
     let endpoint = find(api, caller, &EndpointName::of(id.clone())).await?;
-    Ok(api.wire_formats.test(&endpoint, None).await)
+    tested(api, caller, &endpoint, None).await
+}
+
+/// Sends a test to the endpoint, and writes down who did it: before, as what was sent cannot be
+/// taken back.
+pub(super) async fn tested(
+    api: &Api,
+    caller: &Caller,
+    endpoint: &Endpoint,
+    notification: Option<Notification>,
+) -> Result<TestReport, Problem> {
+    let (id, tenant) = (endpoint.id.as_str(), &endpoint.tenant);
+    let now = api.clock.now();
+    let act = caller.act(Action::EndpointTest, Some(id), Some(tenant), now);
+    api.store.note_act(&act).await?;
+    Ok(api.wire_formats.test(endpoint, notification).await)
 }

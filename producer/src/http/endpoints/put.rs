@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
+use posthaste_shared::domain::audit::Action;
 use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::id::{EndpointId, TenantId};
 use posthaste_shared::domain::view::EndpointView;
@@ -77,7 +78,7 @@ pub(in crate::http) async fn put(
         name.precondition.check(there.as_ref())?;
         let done = match there {
             Some(_) => update(&api, &caller, &name, &draft, &url).await,
-            None => create(&api, &name, draft.clone(), &tenant, url.clone()).await,
+            None => create(&api, &caller, &name, draft.clone(), &tenant, url.clone()).await,
         };
         match done {
             Err(problem) if matches!(problem.code, Code::NotFound | Code::UidTaken) => {}
@@ -124,6 +125,7 @@ fn within_tenant(
 
 async fn create(
     api: &Api,
+    caller: &Caller,
     name: &EndpointName,
     draft: EndpointDraft,
     tenant: &TenantId,
@@ -138,8 +140,14 @@ async fn create(
     check(api, &endpoint)?;
     check_called_urls(api, None, &endpoint).await?;
     check_scripts(api, None, &endpoint).await?;
-    let saved = api
-        .store
+    let act = caller.act(
+        Action::EndpointCreate,
+        Some(endpoint.id.as_str()),
+        Some(tenant),
+        now,
+    );
+    let store = api.store.for_act(act);
+    let saved = store
         .insert_endpoint_within(&endpoint, api.settings.tenant_max_endpoints)
         .await
         .map_err(not_inserted)?;
@@ -158,10 +166,16 @@ async fn update(
     url: &Url,
 ) -> Result<Response, Problem> {
     let now = api.clock.now();
-    let changed = edit(api, caller, name, |endpoint: &mut Endpoint| {
-        replace(api, draft, url, endpoint, now)?;
-        check(api, endpoint)
-    })
+    let changed = edit(
+        api,
+        caller,
+        name,
+        Action::EndpointChange,
+        |endpoint: &mut Endpoint| {
+            replace(api, draft, url, endpoint, now)?;
+            check(api, endpoint)
+        },
+    )
     .await?;
     let view = CreatedEndpoint {
         endpoint: EndpointView::of(&changed, now),

@@ -1,5 +1,6 @@
 //! `/v1/notifications`: enqueueing one, and looking one up.
 
+pub(in crate::http) mod audience;
 pub(super) mod batch;
 pub(super) mod intake;
 pub(super) mod list;
@@ -51,9 +52,36 @@ pub(super) async fn enqueue(
         draft,
         idempotency_key: idempotency_key(&headers)?,
     };
-    let mut results = take_in(&api, &caller, Carried::by(&headers), vec![Ok(item)]).await;
-    let accepted = results.pop().unwrap_or_else(|| Err(Problem::internal()))?;
+    let accepted = enqueue_one(&api, &caller, Carried::by(&headers), item).await?;
     Ok((StatusCode::ACCEPTED, Json(accepted)))
+}
+
+/// Enqueues a single notification.
+///
+/// # Errors
+/// The caller may not enqueue or is bound to another tenant; the draft is wrong; its id belongs to
+/// another notification; the broker did not confirm; the store failed.
+pub async fn add(
+    api: &Api,
+    caller: &Caller,
+    draft: NotificationDraft,
+) -> Result<AcceptedView, Problem> {
+    caller.must(Scope::Enqueue)?;
+    let item = Item {
+        draft,
+        idempotency_key: None,
+    };
+    enqueue_one(api, caller, Carried::by(&HeaderMap::new()), item).await
+}
+
+async fn enqueue_one(
+    api: &Api,
+    caller: &Caller,
+    carried: Carried<'_>,
+    item: Item,
+) -> Result<AcceptedView, Problem> {
+    let mut results = take_in(api, caller, carried, vec![Ok(item)]).await;
+    results.pop().unwrap_or_else(|| Err(Problem::internal()))
 }
 
 /// The header that makes a request safe to send again.

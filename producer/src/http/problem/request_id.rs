@@ -25,6 +25,17 @@ pub fn current() -> Option<String> {
     CURRENT.try_with(Clone::clone).ok()
 }
 
+/// Does something in a task of its own for the request that is being handled, with its id.
+pub(in crate::http) fn carried<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
+    let id = current();
+    async move {
+        match id {
+            Some(id) => CURRENT.scope(id, work).await,
+            None => work.await,
+        }
+    }
+}
+
 /// Makes ids for requests that bring none: UUIDv7.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::http) struct NewId;

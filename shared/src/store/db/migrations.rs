@@ -35,6 +35,7 @@ pub(super) static SQLITE: LazyLock<Migrator> = LazyLock::new(|| {
         "0015_fewer_index_entries",
         "0016_first_attempt",
         "0017_stats",
+        "0018_audit",
     })
 });
 
@@ -56,6 +57,7 @@ pub(super) static POSTGRES: LazyLock<Migrator> = LazyLock::new(|| {
         "0015_fewer_index_entries",
         "0016_first_attempt",
         "0017_stats",
+        "0018_audit",
     })
 });
 
