@@ -39,6 +39,8 @@ mod round;
 mod rows;
 pub mod scratch;
 pub mod several;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod turns;
 mod unreadable;
 pub mod workers;
