@@ -63,7 +63,7 @@ const LAYERS: [(&str, &[&[&str]]); 5] = [
             &["attempt"],
             &["wire"],
             &["script"],
-            &["send"],
+            &["send", "planted"],
         ],
     ),
     (
@@ -80,6 +80,7 @@ const LAYERS: [(&str, &[&[&str]]); 5] = [
             &["egress", "clock", "tls"],
             &["domain", "repeat"],
             &["backoff", "error"],
+            &["chance"],
         ],
     ),
 ];

@@ -7,6 +7,8 @@ use std::time::Duration;
 use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff as _;
 
+use crate::chance;
+
 /// The `n`th interval (from 0) of an exponential series: `initial * multiplier^n`, at most `max`.
 #[must_use]
 pub fn exponential(initial: Duration, multiplier: f64, max: Duration, n: u32) -> Duration {
@@ -39,7 +41,8 @@ impl Default for Reconnect {
         Self(ExponentialBackoff {
             current_interval: Duration::from_millis(100),
             initial_interval: Duration::from_millis(100),
-            randomization_factor: 0.5,
+            // Done in `next`, where the numbers are those of `chance`.
+            randomization_factor: 0.0,
             multiplier: 2.0,
             max_interval: Duration::from_secs(5),
             max_elapsed_time: None,
@@ -55,7 +58,8 @@ impl Reconnect {
         reason = "an endless series, not something to loop over"
     )]
     pub fn next(&mut self) -> Duration {
-        self.0.next_backoff().unwrap_or(Duration::from_secs(5))
+        let interval = self.0.next_backoff().unwrap_or(Duration::from_secs(5));
+        interval.mul_f64(0.5 + chance::fraction())
     }
 
     /// Back to the shortest interval, after a success.

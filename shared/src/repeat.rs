@@ -41,6 +41,9 @@ pub async fn until_stopped_or_woken<W: Future<Output = ()>, S: Future<Output = D
     while !stopping.is_cancelled() {
         let pause = step().await;
         tokio::select! {
+            // Whichever ends the pause, the loop goes on in the same way. In order only so that a
+            // run of `tests/simulation` can be repeated.
+            biased;
             () = tokio::time::sleep(pause) => {}
             () = woken() => {}
             () = stopping.cancelled() => {}

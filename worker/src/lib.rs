@@ -15,6 +15,8 @@
 pub mod attempt;
 pub mod background;
 pub mod pipeline;
+#[cfg(feature = "simulation")]
+pub mod planted;
 pub mod probe;
 pub mod script;
 pub mod send;

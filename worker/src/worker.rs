@@ -10,9 +10,9 @@ use posthaste_shared::domain::members::WorkerId;
 use posthaste_shared::egress::EgressPolicy;
 use posthaste_shared::resolver::Resolver;
 use posthaste_shared::services::Services;
-use tokio::task::{JoinHandle, JoinSet};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio::task::JoinSet;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::attempt::Attempter;
 use crate::background::agreement::{Agreement, leave};
@@ -110,13 +110,18 @@ pub enum StartError {
     Broker(#[from] BrokerError),
 }
 
-/// A running worker: its loops, the deliveries under way and the recording of their results.
+/// A running worker: its loops, the deliveries under way and the recording of their results. One
+/// that is dropped without [`Worker::stop`], or in the middle of it, ends where it is, as if its
+/// process had been killed: nothing more is sent, recorded, acknowledged or released. What was
+/// under way is another worker's once its lease has ended or its message is redelivered.
 pub struct Worker {
     stopping: CancellationToken,
     hard_stop: CancellationToken,
+    /// Cuts the deliveries off when the worker is dropped.
+    _cut_off: DropGuard,
     tasks: TaskTracker,
     loops: JoinSet<()>,
-    recording: JoinHandle<()>,
+    recording: AbortOnDropHandle<()>,
     in_flight: InFlight,
     services: Services,
     id: WorkerId,
@@ -140,6 +145,20 @@ impl Worker {
     /// When the HTTP client cannot be created or the broker's configuration cannot be used. A store
     /// or broker that is down is not an error: the worker waits for it.
     pub async fn start(services: Services, settings: WorkerSettings) -> Result<Self, StartError> {
+        let sender = Sender::with_resolver(settings.egress.clone(), &settings.resolver)?;
+        Self::start_sending_by(sender, services, settings).await
+    }
+
+    /// As [`Worker::start`], with a client that was created before; the settings' egress policy
+    /// and resolver do not count then.
+    ///
+    /// # Errors
+    /// When the broker's configuration cannot be used.
+    pub async fn start_sending_by(
+        sender: Sender,
+        services: Services,
+        settings: WorkerSettings,
+    ) -> Result<Self, StartError> {
         // First: nothing has been started yet that would have to be stopped again if this fails.
         let consumer = services.broker.consume(settings.prefetch).await?;
         let stopping = CancellationToken::new();
@@ -166,11 +185,7 @@ impl Worker {
                 },
                 stopping.clone(),
             ),
-            attempter: Attempter::new(
-                Sender::with_resolver(settings.egress, &settings.resolver)?,
-                Arc::clone(&services.clock),
-                settings.compiler,
-            ),
+            attempter: Attempter::new(sender, Arc::clone(&services.clock), settings.compiler),
             recorder,
             reports,
             in_flight: InFlight::default(),
@@ -260,10 +275,11 @@ impl Worker {
         loops.spawn(async move { reports.run().await });
         Ok(Self {
             stopping,
+            _cut_off: hard_stop.clone().drop_guard(),
             hard_stop,
             tasks,
             loops,
-            recording: tokio::spawn(recording.run()),
+            recording: AbortOnDropHandle::new(tokio::spawn(recording.run())),
             in_flight,
             services,
             id,
@@ -275,6 +291,7 @@ impl Worker {
     /// exit and be restarted.
     pub async fn failed(&mut self) {
         tokio::select! {
+            biased;
             // The first one is enough: a worker without its intake or its scheduler looks alive and
             // leaves work lying.
             _ = self.loops.join_next() => {}

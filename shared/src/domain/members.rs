@@ -35,8 +35,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::id::{EndpointId, uuid_v7};
+use super::id::EndpointId;
 use super::time::Timestamp;
+use crate::chance;
 
 /// The most endpoints that a worker acknowledges an epoch without: with more, it does not
 /// acknowledge the epoch yet. Bounds what a beat writes.
@@ -51,7 +52,12 @@ impl WorkerId {
     /// A new id.
     #[must_use]
     pub fn generate(now: Timestamp) -> Self {
-        Self(uuid_v7(now))
+        // The random part is that of `chance`: shares of limits go by the order of workers' ids.
+        let millis = u64::try_from(now.as_micros() / 1_000).unwrap_or(0);
+        let mut random = [0; 10];
+        random[..8].copy_from_slice(&chance::bits().to_be_bytes());
+        random[8..].copy_from_slice(&chance::bits().to_be_bytes()[..2]);
+        Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
     }
 }
 

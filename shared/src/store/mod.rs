@@ -41,6 +41,8 @@ mod round;
 mod rows;
 pub mod scratch;
 pub mod several;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod stats;
 pub mod turns;
 mod unreadable;

@@ -16,7 +16,6 @@ mod transform;
 mod under_way;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use http::Method;
 use posthaste_shared::clock::Clock;
@@ -25,6 +24,7 @@ use posthaste_shared::domain::endpoint::Endpoint;
 use posthaste_shared::domain::round::{RoundContent, Transformed};
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::telemetry::trace::Span;
+use tokio::time::Instant;
 
 use self::ask::Preflighted;
 use self::classify::classify;

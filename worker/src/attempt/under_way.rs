@@ -1,11 +1,12 @@
 //! One attempt while it is under way: what is sent, when it began, and how it turns into a
 //! [`FinishedAttempt`].
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use posthaste_shared::domain::attempt::{AttemptResult, Phases};
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::telemetry::trace::Span;
+use tokio::time::Instant;
 use url::Url;
 
 use super::classify::result;
@@ -50,9 +51,9 @@ impl Attempt<'_> {
         })
     }
 
-    pub(super) fn deadline(&self) -> tokio::time::Instant {
+    pub(super) fn deadline(&self) -> Instant {
         // From the same beginning as `left`: scripts and requests share one timeout.
-        (self.begun + self.subject.endpoint.timeout).into()
+        self.begun + self.subject.endpoint.timeout
     }
 
     pub(super) fn left(&self) -> Duration {

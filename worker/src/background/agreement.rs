@@ -85,6 +85,7 @@ impl Agreement {
     async fn run_turns(&self) {
         loop {
             tokio::select! {
+                biased;
                 () = self.ended.cancelled() => return,
                 () = self.admission.until_turns_are_wanted() => {}
             }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use posthaste_shared::broker::DeadReason;
+use posthaste_shared::chance;
 use posthaste_shared::domain::attempt::Attempt;
 use posthaste_shared::domain::delivery::{DeliveryState, FailureReason, Hold};
 use posthaste_shared::domain::health::HealthChange;
@@ -128,7 +129,7 @@ impl Pipeline {
                 number: job.delivery.next_attempt_in_round(),
                 expires_at: job.delivery.expires_at,
                 now: finished.over,
-                jitter: rand::random(),
+                jitter: chance::fraction(),
             },
         );
         // Here and not in `settle`: this reads what the receiver sent, so that it is where a panic
@@ -233,7 +234,7 @@ impl Pipeline {
             &finished.outcome,
             finished.status_code,
             finished.duration,
-            rand::random(),
+            chance::fraction(),
         );
         let Some(end) = end else {
             return;
@@ -377,8 +378,10 @@ impl Pipeline {
                 // and goes out again elsewhere: at least once, not at most once. Dropping the job
                 // leaves its message unacknowledged, or puts its lease on the list to be released.
                 tokio::select! {
-                    () = pipeline.deliver(job) => {}
+                    // The stop first: what is cut off does nothing more.
+                    biased;
                     () = pipeline.hard_stop.cancelled() => {}
+                    () = pipeline.deliver(job) => {}
                 }
             }
             .instrument(span),

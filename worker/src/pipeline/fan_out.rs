@@ -63,10 +63,11 @@ impl Pipeline {
             let all = AssertUnwindSafe(pipeline.start_all(&started, Some(&window), &stopping))
                 .catch_unwind();
             let done = tokio::select! {
-                done = all => done,
+                biased;
                 // The message stays unacknowledged, so another worker starts what was not started
                 // here.
                 () = pipeline.hard_stop.cancelled() => return,
+                done = all => done,
             };
             if done.is_err() {
                 tracing::error!(

@@ -25,7 +25,7 @@
 //! | is committed | [`Recording::run`] | the acknowledgement | redelivered, and skipped |
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use posthaste_shared::broker::{Acker, DeadReason, Message, Tag};
 use posthaste_shared::domain::delivery::{DeliveryState, Status, Wait};
@@ -37,6 +37,7 @@ use posthaste_shared::store::StoreError;
 use posthaste_shared::store::outage::until_taken;
 use posthaste_shared::store::record::{Record, Recorded};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::pipeline::conclude;
 use crate::pipeline::dead_letter::dead_letter;

@@ -116,6 +116,8 @@ pub fn route(
         },
         None => subscribers(notification, endpoints),
     };
+    #[cfg(feature = "simulation")]
+    let chosen = crate::planted::routed(chosen);
     match fan_out(notification, chosen, max_recipients) {
         Ok(fan_out) => Routed::To(fan_out),
         Err(problem) => Routed::TooManyRecipients(problem),

@@ -7,11 +7,10 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::dial::{Dial, Socket};
+use super::error::{SendError, io_code, span_text};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use tokio::net::TcpStream;
-
-use super::error::{SendError, io_code, span_text};
 
 /// How long an address is waited for alone before the next is tried beside it (RFC 8305, section
 /// 5).
@@ -32,9 +31,10 @@ enum Failure {
 /// [`SendError::Timeout`] when one of them did not answer within its limit, else what the first
 /// said.
 pub(super) async fn connect(
+    dialer: &dyn Dial,
     addresses: &[SocketAddr],
     limit: Duration,
-) -> Result<(TcpStream, SocketAddr), SendError> {
+) -> Result<(Box<dyn Socket>, SocketAddr), SendError> {
     let mut untried: VecDeque<SocketAddr> =
         in_turns(addresses).into_iter().take(MAX_TRIED).collect();
     let mut trying = FuturesUnordered::new();
@@ -42,12 +42,13 @@ pub(super) async fn connect(
     loop {
         // Each turn of the loop starts one more: after the pause, or at once where one has failed.
         if let Some(address) = untried.pop_front() {
-            trying.push(connect_to(address, limit));
+            trying.push(connect_to(dialer, address, limit));
         } else if trying.is_empty() {
             return Err(explain(&failures, limit));
         }
         let stagger = tokio::time::sleep(STAGGER);
         tokio::select! {
+            biased;
             Some(tried) = trying.next() => match tried {
                 // The others are dropped, and their sockets closed.
                 Ok(connected) => return Ok(connected),
@@ -61,10 +62,11 @@ pub(super) async fn connect(
 }
 
 async fn connect_to(
+    dialer: &dyn Dial,
     address: SocketAddr,
     limit: Duration,
-) -> Result<(TcpStream, SocketAddr), Failure> {
-    match tokio::time::timeout(limit, TcpStream::connect(address)).await {
+) -> Result<(Box<dyn Socket>, SocketAddr), Failure> {
+    match tokio::time::timeout(limit, dialer.dial(address)).await {
         Ok(Ok(stream)) => Ok((stream, address)),
         Ok(Err(error)) => Err(Failure::Io(address, error)),
         Err(_) => Err(Failure::Late(address)),
@@ -115,7 +117,10 @@ impl Failure {
 mod tests {
     use std::time::Instant;
 
+    use tokio::net::TcpStream;
+
     use super::*;
+    use crate::send::dial::Tcp;
 
     fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -150,7 +155,7 @@ mod tests {
         let good = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let begun = Instant::now();
         let limit = Duration::from_secs(30);
-        let (_stream, address) = connect(&[hole, good.local_addr().unwrap()], limit)
+        let (_stream, address) = connect(&Tcp, &[hole, good.local_addr().unwrap()], limit)
             .await
             .unwrap();
         assert_eq!(address, good.local_addr().unwrap());
@@ -164,7 +169,7 @@ mod tests {
     #[tokio::test]
     async fn an_address_that_does_not_answer_is_named() {
         let (_listener, _held, hole) = black_hole().await;
-        let error = connect(&[hole], Duration::from_millis(200))
+        let error = connect(&Tcp, &[hole], Duration::from_millis(200))
             .await
             .unwrap_err();
         assert_eq!(
@@ -180,7 +185,7 @@ mod tests {
             .unwrap()
             .local_addr()
             .unwrap();
-        let error = connect(&[gone], Duration::from_secs(5))
+        let error = connect(&Tcp, &[gone], Duration::from_secs(5))
             .await
             .unwrap_err()
             .error();

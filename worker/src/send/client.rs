@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, Entry, HeaderValue, USER_AGENT};
@@ -22,9 +22,11 @@ use posthaste_shared::resolver::Resolver;
 use posthaste_shared::tls;
 use rustls::ClientConfig;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::connection::Known;
 use super::connector::{Connector, late};
+use super::dial::{Dial, Tcp};
 use super::error::{SendError, causes, explain};
 use super::timer::{Stage, Timer};
 use super::{MAX_HEAD_BYTES, MAX_HEADERS, Outgoing};
@@ -91,15 +93,27 @@ impl Client {
         egress: &Arc<EgressPolicy>,
         resolver: &Resolver,
     ) -> Result<Self, rustls::Error> {
-        Ok(Self::with(egress, resolver, tls::client_config()?))
+        let tcp: Arc<dyn Dial> = Arc::new(Tcp);
+        Ok(Self::with(egress, resolver, &tcp, tls::client_config()?))
     }
 
-    /// The same with a set-up of TLS, whose protocols (ALPN) are set here.
-    pub(super) fn with(egress: &Arc<EgressPolicy>, resolver: &Resolver, tls: ClientConfig) -> Self {
+    /// The same with connections of its own kind and a set-up of TLS, whose protocols (ALPN) are
+    /// set here.
+    pub(super) fn with(
+        egress: &Arc<EgressPolicy>,
+        resolver: &Resolver,
+        dialer: &Arc<dyn Dial>,
+        tls: ClientConfig,
+    ) -> Self {
         let versions = |offered: &[&[u8]]| {
             let mut tls = tls.clone();
             tls.alpn_protocols = offered.iter().map(|version| version.to_vec()).collect();
-            let connector = Connector::new(Arc::clone(egress), resolver.clone(), Arc::new(tls));
+            let connector = Connector::new(
+                Arc::clone(egress),
+                resolver.clone(),
+                Arc::clone(dialer),
+                Arc::new(tls),
+            );
             Versions {
                 kept: http(IDLE_PER_HOST, connector.clone()),
                 fresh: http(0, connector),
@@ -239,6 +253,9 @@ async fn once(
     let captured = capture_connection(&mut request);
     let too_many = count_interim(&mut request);
     let answer = tokio::select! {
+        // In order, here and in every other wait of the worker: by chance, which is what `select!`
+        // does otherwise, no run of `tests/simulation` could be repeated from its seed.
+        biased;
         answer = client.request(request) => answer,
         () = too_many.notified() => return Err(Failed::for_good(SendError::network(
             "protocol",

@@ -10,8 +10,9 @@ use std::task::{Context, Poll, ready};
 
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
+
+use super::dial::Socket;
 
 /// What is known of a connection. Clones are handles to the same connection.
 #[derive(Debug, Clone)]
@@ -57,8 +58,8 @@ impl Known {
 
 #[derive(Debug)]
 pub(super) enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Box<dyn Socket>),
+    Tls(Box<TlsStream<Box<dyn Socket>>>),
 }
 
 /// A connection as the client holds it.

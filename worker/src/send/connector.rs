@@ -6,7 +6,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use http::Uri;
@@ -16,12 +16,13 @@ use posthaste_shared::resolver::Resolver;
 use posthaste_shared::tls;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
 use super::addresses;
 use super::connection::{Stream, Watched};
+use super::dial::{Dial, Socket};
 use super::error::{SendError, span_text};
 use super::timer::{Stage, Timer};
 
@@ -38,6 +39,7 @@ const UNWATCHED: Duration = Duration::from_secs(10);
 pub(super) struct Connector {
     egress: Arc<EgressPolicy>,
     resolver: Resolver,
+    dialer: Arc<dyn Dial>,
     tls: Arc<ClientConfig>,
 }
 
@@ -46,11 +48,13 @@ impl Connector {
     pub(super) const fn new(
         egress: Arc<EgressPolicy>,
         resolver: Resolver,
+        dialer: Arc<dyn Dial>,
         tls: Arc<ClientConfig>,
     ) -> Self {
         Self {
             egress,
             resolver,
+            dialer,
             tls,
         }
     }
@@ -69,12 +73,8 @@ impl Connector {
         let begun = Instant::now();
         // Of what is left now: looking the name up took its part.
         let limit = (timer.left() * 2 / CONNECT_SHARE).min(CONNECT_AT_MOST);
-        let (stream, address) = addresses::connect(&addresses, limit).await?;
+        let (stream, address) = addresses::connect(self.dialer.as_ref(), &addresses, limit).await?;
         timer.connected(begun.elapsed(), address);
-        // A request is written in one piece or two: waiting for more to send would only delay the
-        // second.
-        let _ = stream.set_nodelay(true);
-
         let stream = if secure {
             self.handshake(host, stream, address, &timer).await?
         } else {
@@ -128,7 +128,7 @@ impl Connector {
     async fn handshake(
         &self,
         host: &str,
-        stream: TcpStream,
+        stream: Box<dyn Socket>,
         address: SocketAddr,
         timer: &Timer,
     ) -> Result<Stream, SendError> {

@@ -5,22 +5,26 @@ mod addresses;
 mod client;
 mod connection;
 mod connector;
+mod dial;
 mod error;
 mod reply;
 mod timer;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use posthaste_shared::domain::attempt::Phases;
 use posthaste_shared::egress::EgressPolicy;
 use posthaste_shared::resolver::Resolver;
+use rustls::ClientConfig;
+use tokio::time::Instant;
 use url::{Host, Url};
 
 use client::Client;
+pub use dial::{Dial, Socket, Tcp};
 pub use error::SendError;
 pub use reply::{BodyFault, MEANT_BODY_BYTES, READ_BODY_BYTES, Reading, Reply};
 use timer::Timer;
@@ -97,10 +101,25 @@ impl Sender {
         })
     }
 
+    /// The same over connections of another kind than the system's TCP, with a set-up of TLS.
+    #[must_use]
+    pub fn over(
+        dialer: Arc<dyn Dial>,
+        egress: EgressPolicy,
+        resolver: &Resolver,
+        tls: ClientConfig,
+    ) -> Self {
+        let egress = Arc::new(egress);
+        Self {
+            client: Client::with(&egress, resolver, &dialer, tls),
+            egress,
+        }
+    }
+
     /// Sends the request and reads the answer, all within its timeout.
     pub(crate) async fn exchange(&self, request: Outgoing) -> Exchange {
         let begun = Instant::now();
-        let timer = Timer::start(tokio::time::Instant::now() + request.timeout);
+        let timer = Timer::start(begun + request.timeout);
         let result = match self.egress.check_url(&request.url) {
             // Refused by the URL alone, before a name is looked up. What the name leads to is
             // checked when it is connected to.

@@ -5,9 +5,10 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use posthaste_shared::domain::attempt::Phases;
+use tokio::time::Instant;
 
 tokio::task_local! {
     static TIMER: Timer;
@@ -20,7 +21,7 @@ static EXCHANGES: AtomicU64 = AtomicU64::new(1);
 #[derive(Debug, Clone)]
 pub(super) struct Timer {
     exchange: u64,
-    deadline: tokio::time::Instant,
+    deadline: Instant,
     times: Arc<Mutex<Times>>,
 }
 
@@ -91,14 +92,13 @@ impl Timer {
     }
 
     /// When the exchange ends at the latest.
-    pub(super) const fn deadline(&self) -> tokio::time::Instant {
+    pub(super) const fn deadline(&self) -> Instant {
         self.deadline
     }
 
     /// What is left until then.
     pub(super) fn left(&self) -> Duration {
-        self.deadline
-            .saturating_duration_since(tokio::time::Instant::now())
+        self.deadline.saturating_duration_since(Instant::now())
     }
 
     pub(super) fn enter(&self, stage: Stage) {

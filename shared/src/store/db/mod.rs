@@ -4,6 +4,8 @@
 mod migrations;
 pub(super) mod postgres;
 pub(super) mod row;
+#[cfg(feature = "simulation")]
+pub(super) mod simulated;
 pub(super) mod sqlite;
 mod writes;
 

@@ -32,7 +32,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 const READERS: u32 = 4;
 /// Rows in one statement. Few sizes, so that prepared statements are used again and again; the
 /// largest stays far below SQLite's 32,766 parameters with some twenty columns.
-const CHUNKS: [usize; 5] = [256, 64, 16, 4, 1];
+pub(super) const CHUNKS: [usize; 5] = [256, 64, 16, 4, 1];
 
 /// A SQLite file, with one writing and several reading connections.
 pub(in crate::store) struct SqliteDriver {
@@ -325,10 +325,10 @@ type TextKey = (usize, usize);
 
 /// The texts of batch statements, each written once.
 #[derive(Clone, Default)]
-struct Texts(Arc<Mutex<HashMap<TextKey, Arc<str>>>>);
+pub(super) struct Texts(Arc<Mutex<HashMap<TextKey, Arc<str>>>>);
 
 impl Texts {
-    fn of(&self, sql: &'static str, batch: &Batch, rows: usize) -> Arc<str> {
+    pub(super) fn of(&self, sql: &'static str, batch: &Batch, rows: usize) -> Arc<str> {
         let mut texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // By address, which is cheaper than hashing a text of some kilobytes for each statement.
         // Constants stay where they are; at worst one text is kept twice.
@@ -360,7 +360,7 @@ fn source(batch: &Batch, rows: usize) -> String {
 }
 
 /// There is one writer: nothing to lock.
-fn without_locks(sql: &str) -> String {
+pub(super) fn without_locks(sql: &str) -> String {
     sql.replace("{skip_locked}", "").replace("{lock}", "")
 }
 

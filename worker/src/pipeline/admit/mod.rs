@@ -144,6 +144,7 @@ impl Admission {
                 state.wakes
             });
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(nap(wakes, self.now())) => {}
                 () = self.0.earlier.notified() => {}
                 () = self.0.stopping.cancelled() => {}

@@ -69,8 +69,9 @@ async fn receiver(
     .await;
     receiver.url.set_scheme("https").unwrap();
     let egress = Arc::new(EgressPolicy::new("127.0.0.0/8", true).unwrap());
+    let tcp: Arc<dyn Dial> = Arc::new(Tcp);
     let sender = Sender {
-        client: Client::with(&egress, &Resolver::new(&[]), client),
+        client: Client::with(&egress, &Resolver::new(&[]), &tcp, client),
         egress,
     };
     (receiver, sender, spoken)
