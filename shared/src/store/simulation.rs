@@ -25,6 +25,7 @@ impl Store {
             looked: Arc::default(),
             unreadable: Arc::default(),
             kept: Kept::default(),
+            act: None,
         })
     }
 }
