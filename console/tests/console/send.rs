@@ -1,5 +1,4 @@
-//! A notification by hand, a transform that is tried, rows that are selected, two attempts compared,
-//! and who did what.
+//! A notification by hand, a transform that is tried, rows that are selected, and who did what.
 
 use posthaste_console::Mode;
 use posthaste_shared::domain::delivery::{DeliveryState, FailureReason, Wait};

@@ -8,8 +8,8 @@ use crate::domain::id::{NotificationType, TenantId};
 const LATEST: i64 = 2_000;
 
 impl Store {
-    /// The types of recorded deliveries, in alphabetical order, up to `most` of them. Of one tenant:
-    /// those of its latest 2,000 deliveries.
+    /// The types of recorded deliveries, in alphabetical order, up to `most` of them. Of one
+    /// tenant: those of its latest 2,000 deliveries.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -1,5 +1,5 @@
-//! What an endpoint would be sent: a notification rendered as it would go out, and a transform tried
-//! before it is saved. Nothing is sent, queued or recorded.
+//! What an endpoint would be sent: a notification rendered as it would go out, and a transform
+//! tried before it is saved. Nothing is sent, queued or recorded.
 
 use std::sync::Arc;
 
