@@ -15,7 +15,7 @@ use crate::entry::visitor::Visitor;
 use crate::entry::{headers, login};
 use crate::pages::{
     dead_letters, deliveries, delivery, endpoint, endpoint_form, endpoint_secret, endpoints,
-    events, go, key_form, keys, notification, notifications, overview, replays,
+    events, go, key_form, keys, notification, notifications, overview, replays, workers,
 };
 use crate::parts::layout;
 use crate::state::Console;
@@ -29,6 +29,8 @@ pub enum Needs {
     SignIn,
     /// A key that may look.
     Read,
+    /// A key that may look and is bound to no tenant.
+    UnboundRead,
     /// A key that may manage.
     Admin,
     /// A key that may manage and is bound to no tenant.
@@ -178,6 +180,7 @@ fn all() -> Vec<(Route, Handler)> {
             post(endpoint_secret::delete),
         ),
         page("/console/events", Needs::Read, get(events::show)),
+        page("/console/workers", Needs::UnboundRead, get(workers::show)),
         page(
             "/console/dead-letters",
             Needs::UnboundAdmin,

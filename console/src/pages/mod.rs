@@ -9,12 +9,14 @@ pub(crate) mod endpoint_secret;
 pub(crate) mod endpoints;
 pub(crate) mod events;
 pub(crate) mod go;
+pub(crate) mod health;
 pub(crate) mod key_form;
 pub(crate) mod keys;
 pub(crate) mod notification;
 pub(crate) mod notifications;
 pub(crate) mod overview;
 pub(crate) mod replays;
+pub(crate) mod workers;
 
 use std::time::Duration;
 

@@ -242,8 +242,9 @@ const KEYS: [(&str, &str); 11] = [
     ("/", "go to an id"),
     ("f", "filters"),
     (
-        "g then o d n e v r l k",
-        "overview, deliveries, notifications, endpoints, events, replays, dead letters, keys",
+        "g then o d n e v r w l k",
+        "overview, deliveries, notifications, endpoints, events, replays, workers, dead \
+         letters, keys",
     ),
     ("j k", "next and previous row"),
     ("Enter", "open the row"),

@@ -15,4 +15,5 @@ mod forms;
 mod html;
 mod pages;
 mod rights;
+mod stats;
 mod things;
