@@ -16,7 +16,7 @@ use crate::entry::{headers, login, once};
 use crate::pages::{
     audit, dead_letters, deliveries, delivery, endpoint, endpoint_form, endpoint_secret, endpoints,
     events, go, key_form, keys, notification, notifications, overview, replays, selected, send,
-    transform,
+    transform, workers,
 };
 use crate::parts::layout;
 use crate::state::Console;
@@ -32,6 +32,8 @@ pub enum Needs {
     Read,
     /// A key that may look and enqueue.
     Enqueue,
+    /// A key that may look and is bound to no tenant.
+    UnboundRead,
     /// A key that may manage.
     Admin,
     /// A key that may manage and is bound to no tenant.
@@ -220,6 +222,7 @@ fn all() -> Vec<(Route, Handler)> {
         action("/console/send", Needs::Enqueue, post(send::send)),
         action("/console/send/look", Needs::Enqueue, post(send::look)),
         page("/console/events", Needs::Read, get(events::show)),
+        page("/console/workers", Needs::UnboundRead, get(workers::show)),
         page(
             "/console/dead-letters",
             Needs::UnboundAdmin,

@@ -19,7 +19,7 @@ use posthaste_shared::domain::view::{DeliveryView, EndpointView};
 use crate::entry::form::Form;
 use crate::entry::visitor::Visitor;
 use crate::pages::endpoints::types;
-use crate::pages::{act, ask, done, must_manage};
+use crate::pages::{act, ask, done, health, must_manage};
 use crate::parts::attempts::headers;
 use crate::parts::commands::commands;
 use crate::parts::frame::{Frame, Section};
@@ -40,7 +40,7 @@ pub(crate) async fn show(
     visitor: Visitor,
 ) -> Result<Response, Response> {
     let frame = visitor.at(Section::Endpoints);
-    let (endpoint, recent) = ask(&console, &frame, async {
+    let (endpoint, recent, seen) = ask(&console, &frame, async {
         let endpoint = endpoints::show(&console.api, &visitor.caller, &parse(&id)?).await?;
         let query = DeliveryQuery {
             endpoint_id: endpoint.id.clone().into(),
@@ -48,12 +48,16 @@ pub(crate) async fn show(
             ..DeliveryQuery::default()
         };
         let recent = deliveries::list(&console.api, &visitor.caller, query).await?;
-        Ok((endpoint, recent.items))
+        let query = &visitor.query;
+        let seen = health::of_endpoint(&console.api, &visitor.caller, &endpoint.id, query);
+        let seen = seen.await?;
+        Ok((endpoint, recent.items, seen))
     })
     .await?;
     let body = html! {
         (heading(&frame, &endpoint))
         p.said dir="auto" { (plain(&state(&endpoint))) }
+        (health::section(&path(&endpoint.id), &visitor.query, &seen))
         (facts(&endpoint))
         (deliveries_of(&frame, &endpoint, &recent))
         (settings(&endpoint))

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use maud::{Markup, html};
+use posthaste_producer::http::body::EndpointStats;
 use posthaste_producer::http::operations::{endpoints, read_query};
 use posthaste_shared::domain::view::EndpointView;
 
 use crate::entry::visitor::Visitor;
 use crate::pages::ask;
+use crate::pages::health::{self, OfHour};
+use crate::parts::chart::{duration, shares, success};
 use crate::parts::frame::{Frame, Section};
 use crate::parts::layout::{self, page};
 use crate::parts::query::{Query, segment};
@@ -29,12 +32,12 @@ pub(crate) async fn show(
     let query = &visitor.query;
     let asked = read_query(&query.without(&["notice"]).text())
         .map_err(|problem| layout::failed(Some(&frame), &problem))?;
-    let found = ask(
-        &console,
-        &frame,
-        endpoints::list(&console.api, &visitor.caller, asked),
-    )
-    .await?;
+    let both = async {
+        let found = endpoints::list(&console.api, &visitor.caller, asked).await?;
+        let hour = health::of_hour(&console.api, &visitor.caller, &found.items).await?;
+        Ok((found, hour))
+    };
+    let (found, hour) = ask(&console, &frame, both).await?;
     let base = query.without(&["cursor", "notice", "enabled"]);
     let body = html! {
         div.headline {
@@ -53,7 +56,7 @@ pub(crate) async fn show(
         @if found.items.is_empty() {
             div.empty { (nothing(query, &base)) }
         } @else {
-            (table(&frame, &found.items))
+            (table(&frame, &found.items, &hour))
         }
         (list::pager(PATH, query, found.next_cursor.as_deref()))
     };
@@ -80,9 +83,9 @@ fn nothing(query: &Query, base: &Query) -> Markup {
     }
 }
 
-fn table(frame: &Frame, items: &[EndpointView]) -> Markup {
+fn table(frame: &Frame, items: &[EndpointView], hour: &OfHour) -> Markup {
     html! {
-        div.scroll tabindex="0" role="region" aria-label="Endpoints" {
+        div.scroll tabindex="0" role="region" aria-label="Endpoints and their last hour" {
             table.rows {
                 thead {
                     tr {
@@ -90,18 +93,22 @@ fn table(frame: &Frame, items: &[EndpointView]) -> Markup {
                         th.wide scope="col" { "URL" }
                         th scope="col" { "Tenant" }
                         th scope="col" { "Format" }
+                        th.number scope="col" { "Success" }
+                        th.number scope="col" { "p99" }
+                        th scope="col" { "Last hour" }
                         th.wide scope="col" { "Types" }
-                        th.wide scope="col" { "Description" }
                         th scope="col" { "Changed" }
                     }
                 }
-                tbody { @for endpoint in items { (row(frame, endpoint)) } }
+                tbody { @for endpoint in items {
+                    (row(frame, endpoint, hour.get(&endpoint.id)))
+                } }
             }
         }
     }
 }
 
-fn row(frame: &Frame, endpoint: &EndpointView) -> Markup {
+fn row(frame: &Frame, endpoint: &EndpointView, hour: Option<&EndpointStats>) -> Markup {
     let id = endpoint.id.as_str();
     html! {
         tr id={ "e-" (segment(id)) } data-row {
@@ -110,11 +117,25 @@ fn row(frame: &Frame, endpoint: &EndpointView) -> Markup {
                 a href=(frame.link(&format!("{PATH}/{}", segment(id)))) {
                     (cut(address(&endpoint.url)))
                 }
+                @if !endpoint.description.is_empty() {
+                    span.muted.under { (cut(&endpoint.description)) }
+                }
             }
             td data-label="Tenant" { (strange(endpoint.tenant.as_str())) }
             td data-label="Format" { (endpoint.wire_format.as_str()) }
+            @match hour {
+                Some(hour) => {
+                    td.number data-label="Success" { (success(&hour.tally)) }
+                    td.number data-label="p99" { (duration(hour.tally.p99_ms)) }
+                    td data-label="Last hour" { (shares(&hour.recent)) }
+                },
+                None => {
+                    td.number data-label="Success" { span.muted { "–" } }
+                    td.number data-label="p99" { span.muted { "–" } }
+                    td data-label="Last hour" { span.muted { "not called" } }
+                },
+            }
             td.wide data-label="Types" { (cut(&types(endpoint))) }
-            td.wide data-label="Description" { (cut(&endpoint.description)) }
             td data-label="Changed" { (in_list(endpoint.updated_at)) }
         }
     }

@@ -10,6 +10,7 @@ pub(crate) mod endpoint_secret;
 pub(crate) mod endpoints;
 pub(crate) mod events;
 pub(crate) mod go;
+pub(crate) mod health;
 pub(crate) mod key_form;
 pub(crate) mod keys;
 pub(crate) mod notification;
@@ -19,6 +20,7 @@ pub(crate) mod replays;
 pub(crate) mod selected;
 pub(crate) mod send;
 pub(crate) mod transform;
+pub(crate) mod workers;
 
 use std::time::Duration;
 

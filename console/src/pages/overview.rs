@@ -1,5 +1,7 @@
 //! `/console/overview`: is all well; if not, is it us or them?
 
+mod hour;
+
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -7,20 +9,22 @@ use axum::response::Response;
 use maud::{Markup, html};
 use posthaste_producer::http::body::{InstallationView, OverviewView, Reachable};
 use posthaste_producer::http::operations::{
-    FailuresQuery, OverviewQuery, failures, overview, read_query,
+    EndpointStatsQuery, FailuresQuery, OverviewQuery, StatsQuery, failures, overview, read_query,
+    stats,
 };
 use posthaste_producer::http::problem::Problem;
 use posthaste_shared::domain::overview::{FailingEndpoint, FailureGroup};
 use posthaste_shared::domain::time::Timestamp;
 
+use self::hour::{nothing_sent, tiles, worst, worst_endpoints};
 use crate::entry::visitor::Visitor;
 use crate::pages::{ask, operation_query};
-use crate::parts::chip;
 use crate::parts::frame::{Frame, Section};
 use crate::parts::layout::{failed, page};
 use crate::parts::query::{Query, segment};
 use crate::parts::text::{address, cut, strange};
 use crate::parts::time::{at, in_list, number};
+use crate::parts::{chart, chip};
 use crate::state::Console;
 
 /// All that is pending.
@@ -43,12 +47,17 @@ pub(crate) async fn show(
     // Of the last 24 h, as every list where nothing else was chosen.
     let asked_of_failures: FailuresQuery =
         operation_query(&query, console.now().as_micros()).map_err(refused)?;
-    let both = async {
+    let (of_hour, of_worst) = (read_query(&query.text()), read_query(&query.text()));
+    let of_hour: StatsQuery = of_hour.map_err(refused)?;
+    let of_worst: EndpointStatsQuery = of_worst.map_err(refused)?;
+    let all = async {
         let seen = overview(&console.api, &visitor.caller, asked).await?;
         let failed = failures(&console.api, &visitor.caller, asked_of_failures).await?;
-        Ok((seen, failed))
+        let hour = stats(&console.api, &visitor.caller, of_hour).await?;
+        let worst = worst(&console.api, &visitor.caller, of_worst).await?;
+        Ok((seen, failed, hour, worst))
     };
-    let (seen, failed) = ask(&console, &frame, both).await?;
+    let (seen, failed, hour, worst) = ask(&console, &frame, all).await?;
     let needs = needs(&frame, &seen);
     let body = html! {
         div.headline { h1 { "Overview" } span.muted { (at(seen.at)) } }
@@ -56,8 +65,13 @@ pub(crate) async fn show(
         @if !needs.is_empty() {
             ul.needs { @for need in &needs { li { (need) } } }
         }
-        @if let Some(installation) = &seen.installation { (numbers(installation)) }
+        (tiles(&hour, seen.installation.as_ref()))
+        @if let Some(all) = &seen.installation { (who(all)) }
+        h2 { "Results a minute, the last hour" }
+        @if hour.total.attempts == 0 { (nothing_sent(&frame)) }
+        @else { (chart::results("hour", &hour.items, &hour.total)) }
         @if !seen.failing.is_empty() { (failing(&frame, &seen.failing)) }
+        @if hour.total.attempts > 0 { (worst_endpoints(&frame, &worst)) }
         (groups(&frame, &failed.items))
     };
     Ok(page(&frame, "Overview", &body))
@@ -137,25 +151,15 @@ fn count(count: u64, what: &str) -> String {
     format!("{} {what}{s}", number(count))
 }
 
-fn numbers(all: &InstallationView) -> Markup {
-    let queue = all.work_queue.map_or_else(|| "unknown".to_owned(), number);
+/// Who works, and for whom.
+fn who(all: &InstallationView) -> Markup {
     html! {
-        dl.tiles {
-            (tile("Workers", &number(all.workers), None))
-            (tile("Work queue", &queue, None))
-            (tile("Due or in flight", &number(all.ready), Some(PENDING)))
-            (tile("Scheduled", &number(all.scheduled), None))
-            (tile("Parked", &number(all.parked), None))
-            (tile("Endpoints", &number(all.endpoints_enabled), Some("/console/endpoints")))
+        ul.saved aria-label="Who works, and for whom" {
+            li { a href="/console/workers" { (count(all.workers, "worker")) " at work" } }
+            li { a href="/console/endpoints?enabled=true" {
+                (count(all.endpoints_enabled, "endpoint")) " enabled"
+            } }
         }
-    }
-}
-
-fn tile(name: &str, value: &str, link: Option<&str>) -> Markup {
-    html! {
-        div { dt { (name) } dd {
-            @match link { Some(link) => a href=(link) { (value) }, None => (value) }
-        } }
     }
 }
 

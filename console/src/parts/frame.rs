@@ -27,6 +27,8 @@ pub(crate) enum Section {
     Replays,
     /// What Posthaste reported.
     Events,
+    /// Who delivers.
+    Workers,
     /// What nobody could read.
     DeadLetters,
     /// API keys.
@@ -56,6 +58,9 @@ impl Section {
             (Self::Replays, "/console/replays", "Replays", "r"),
         ];
         // They belong to no tenant.
+        if !frame.is_bound {
+            all.push((Self::Workers, "/console/workers", "Workers", "w"));
+        }
         if frame.may_manage && !frame.is_bound {
             all.push((
                 Self::DeadLetters,

@@ -253,9 +253,9 @@ const KEYS: [(&str, &str); 12] = [
     ("/", "go to an id"),
     ("f", "filters"),
     (
-        "g then o d n e v r l k a s",
-        "overview, deliveries, notifications, endpoints, events, replays, dead letters, keys, \
-         audit, send a test",
+        "g then o d n e v r w l k a s",
+        "overview, deliveries, notifications, endpoints, events, replays, workers, dead \
+         letters, keys, audit, send a test",
     ),
     ("j k", "next and previous row"),
     ("Enter", "open the row"),

@@ -2,6 +2,7 @@
 
 pub(crate) mod actions;
 pub(crate) mod attempts;
+pub(crate) mod chart;
 pub(crate) mod chip;
 pub(crate) mod commands;
 pub(crate) mod compare;

@@ -17,4 +17,5 @@ mod once;
 mod pages;
 mod rights;
 mod send;
+mod stats;
 mod things;

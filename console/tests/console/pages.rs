@@ -25,6 +25,7 @@ async fn every_page_in_every_state_is_html_without_code_or_style() {
         "/console/endpoints",
         "/console/events",
         "/console/replays",
+        "/console/workers",
         "/console/dead-letters",
         "/console/keys",
         "/console/audit",

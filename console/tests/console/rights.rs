@@ -63,7 +63,8 @@ fn about(route: &Route) -> About {
         | "/console/endpoints/{id}/test"
         | "/console/endpoints/{id}/enable"
         | "/console/endpoints/{id}/disable" => About::OneOfAcme,
-        "/console/dead-letters"
+        "/console/workers"
+        | "/console/dead-letters"
         | "/console/dead-letters/redrive"
         | "/console/audit"
         | "/console/keys"
@@ -111,6 +112,7 @@ fn expected(route: &Route, who: Who, tenant: Option<&str>) -> &'static [u16] {
     }
     let allowed = match route.needs {
         Needs::Nothing | Needs::SignIn | Needs::Read => true,
+        Needs::UnboundRead => tenant.is_none(),
         Needs::Admin | Needs::Enqueue => who == Who::Admin,
         Needs::UnboundAdmin => who == Who::Admin && tenant.is_none(),
     };

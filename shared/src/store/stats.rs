@@ -218,13 +218,13 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<ReportedWorker>, StoreError> {
         const SQL: &str = "-- worker_reports.list
-            SELECT w.id, w.name, CAST(1 AS BIGINT) AS alive, r.version, r.slots, r.in_flight, r.at_limit,
-                r.started_at, r.reported_at
+            SELECT w.id, w.name, CAST(1 AS BIGINT) AS alive, r.version, r.slots, r.in_flight,
+                r.at_limit, r.started_at, r.reported_at
             FROM workers w LEFT JOIN worker_reports r ON r.worker_id = w.id
             WHERE w.lease_until > $1
             UNION ALL
-            SELECT r.worker_id, r.name, CAST(0 AS BIGINT) AS alive, r.version, r.slots, r.in_flight, r.at_limit,
-                r.started_at, r.reported_at
+            SELECT r.worker_id, r.name, CAST(0 AS BIGINT) AS alive, r.version, r.slots,
+                r.in_flight, r.at_limit, r.started_at, r.reported_at
             FROM worker_reports r
             WHERE NOT EXISTS (SELECT 1 FROM workers w
                 WHERE w.id = r.worker_id AND w.lease_until > $1)

@@ -167,6 +167,11 @@ async fn fill(api: &Api, receiver: &Receiver) -> Value {
     api.finished("odd-1", 1).await;
     api.finished("order-7", 1).await;
     api.finished("order-1042", 1).await;
+    eventually("the workers have reported", async || {
+        let stats = api.get("/v1/stats").await;
+        (stats["total"]["attempts"].as_u64() > Some(0)).then_some(())
+    })
+    .await;
     json!({
         "delivered": delivery("order-1030").await,
         "failed": delivery("order-1042").await,

@@ -46,6 +46,8 @@ pub(super) const TARGET: Target = Target {
         "/v1/replays",
         "/v1/overview",
         "/v1/failures",
+        "/v1/stats",
+        "/v1/workers",
         "?limit=",
         "&cursor=",
         "&status=failed",
