@@ -35,7 +35,7 @@ fn nothing_promised_is_broken() {
         Vec::new(),
         "`cargo run -p posthaste-simulation -- --seed SEED` makes it smaller and shows it"
     );
-    assert!(summary.runs > 20, "{} runs in {NEW:?}", summary.runs);
+    assert!(summary.runs > 5, "{} runs in {NEW:?}", summary.runs);
     println!("{} seeds, {} requests", summary.runs, summary.requests);
 }
 
