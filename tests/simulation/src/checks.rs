@@ -15,8 +15,8 @@ use crate::producers::body_of;
 use crate::world::{Books, World};
 
 /// How long after the end of a delivery a request may still go out that was on its way before: what
-/// was taken up by a worker whose lease ended, or whose message was redelivered, waits up to 5 s for
-/// a slot and 2 s for a connection, and its calls of the store for 2 s each.
+/// was taken up by a worker whose lease ended, or whose message was redelivered, waits up to 5 s
+/// for a slot and 2 s for a connection, and its calls of the store for 2 s each.
 const ON_ITS_WAY: Duration = Duration::from_secs(13);
 
 /// The deliveries that are pending, and the notifications that are not taken up.

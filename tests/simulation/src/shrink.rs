@@ -116,15 +116,24 @@ impl Shrinking<'_> {
         }
     }
 
+    /// Pieces of them at first, then each.
     fn fewer_faults(&mut self) {
         let number = self.bench.run(self.seed, &self.best, false).faults;
         let last = self.best.mask.most.map_or(number, |most| most.min(number));
-        for number in (1..=last).rev() {
-            if !self.best.mask.skip.contains(&number) {
+        let mut piece = last.div_ceil(2);
+        while piece > 0 {
+            let mut from = 1;
+            while from <= last {
                 let mut options = self.best.clone();
-                options.mask.skip.push(number);
+                let skip = &mut options.mask.skip;
+                skip.extend(
+                    (from..(from + piece).min(last + 1))
+                        .filter(|it| !self.best.mask.skip.contains(it)),
+                );
                 self.try_with(options);
+                from += piece;
             }
+            piece /= 2;
         }
     }
 }
