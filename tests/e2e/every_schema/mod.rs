@@ -17,7 +17,7 @@ use crate::support::{Api, Backend, Place, Process, Receiver, eventually, process
 use left::{Left, Outcome, Writer};
 
 /// How many stores are worked on at once.
-const AT_ONCE: usize = 7;
+const AT_ONCE: usize = 4;
 
 fn master_key(place: &Place) -> String {
     let of = |(name, value)| (name == "POSTHASTE_MASTER_KEY").then_some(value);
