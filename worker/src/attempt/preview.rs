@@ -2,7 +2,7 @@
 //! notification is rendered and signed, and that is all. For whoever writes a transform or asks
 //! what an endpoint would get.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use posthaste_shared::domain::attempt::AttemptError;
 use posthaste_shared::domain::delivery::{FailureReason, Hold};
@@ -12,6 +12,7 @@ use posthaste_shared::domain::raw_json::RawJson;
 use posthaste_shared::domain::round::Transformed;
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::telemetry::trace::Span;
+use tokio::time::Instant;
 
 use super::sign::{SignedRequest, script_call, sign};
 use super::transform::{self, NotTransformed};
@@ -95,7 +96,7 @@ impl Attempter {
     /// What is wrong with it and where; or that it cannot be found out now.
     pub async fn compile(&self, tenant: &TenantId, source: &str) -> Result<(), Uncompiled> {
         // By the engine, which keeps what it compiled: the run that follows finds it there.
-        let until = tokio::time::Instant::now() + COMPILED_WITHIN;
+        let until = Instant::now() + COMPILED_WITHIN;
         self.scripts.script(tenant, source, until).await.map(drop)
     }
 
