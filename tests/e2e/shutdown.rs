@@ -177,7 +177,7 @@ async fn what_was_counted_is_kept_when_a_worker_stops() {
 
     let up = Process::start(&place, &["up"]).await;
     let api = Api::of(&up);
-    let fast = json!({"retry": {"max_retries": 2, "initial_delay_ms": 1}});
+    let fast = json!({"retry": {"max_retries": 2, "initial_delay_ms": 1_000}});
     let endpoint = api.endpoint(&receiver.url("/fail/1/503"), fast).await;
     let notification = api.enqueue_to(&endpoint, json!({})).await;
     api.finished(&notification, 1).await;

@@ -1,5 +1,6 @@
 //! `/console/endpoints/{id}/transform`: the script that changes what is sent to an endpoint. It is
-//! checked and tried before it is saved.
+//! checked and tried before it is saved. One that is saved is shown to nobody, since scripts may
+//! hold secrets: an empty field stands for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +9,12 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use http::StatusCode;
 use maud::{Markup, html};
-use posthaste_producer::http::body::{EndpointPatch, TriedTransform, TryTransformRequest};
+use posthaste_producer::http::body::{
+    EndpointPatch, RenderRequest, TriedTransform, TryTransformRequest,
+};
 use posthaste_producer::http::operations::deliveries::DeliveryQuery;
 use posthaste_producer::http::operations::{
-    deliveries, endpoints, notification, read_body, try_transform, wire_formats,
+    deliveries, endpoints, notification, read_body, render, try_transform, wire_formats,
 };
 use posthaste_producer::http::problem::{Code, Problem};
 use posthaste_producer::http::wire_formats::{RenderReport, ScriptProblem};
@@ -36,6 +39,8 @@ use crate::state::Console;
 
 /// The field with the script, as the API calls it.
 const SCRIPT: &str = "transform";
+/// The field that says that the endpoint is to have none.
+const REMOVE: &str = "remove";
 /// The field with the notification that it is tried with.
 const TRIED_WITH: &str = "notification";
 /// How long a trial may take.
@@ -47,8 +52,8 @@ const BEGINNING: &str = "export default (notification) => ({\n  payload: notific
 enum Below {
     Nothing,
     Tried(TriedTransform),
-    /// Somebody else saved this one meanwhile.
-    Theirs(String),
+    /// Somebody else saved the endpoint meanwhile.
+    Overtaken,
 }
 
 /// Asks for the script.
@@ -67,8 +72,7 @@ pub(crate) async fn ask(
         Ok((endpoint, version, sample))
     })
     .await?;
-    let script = saved(&endpoint);
-    let script = if script.is_empty() { BEGINNING } else { script };
+    let script = if has_one(&endpoint) { "" } else { BEGINNING };
     let sample = sample.unwrap_or_else(|| example(&console, &endpoint));
     let values = Query::default()
         .with(SCRIPT, script)
@@ -91,9 +95,9 @@ async fn editable(
     must_manage(frame).map(|()| found)
 }
 
-fn saved(endpoint: &EndpointView) -> &str {
-    let script = endpoint.settings.get(SCRIPT);
-    script.and_then(Value::as_str).unwrap_or_default()
+fn has_one(endpoint: &EndpointView) -> bool {
+    let script = endpoint.settings.get(SCRIPT).and_then(Value::as_str);
+    script.is_some_and(|script| !script.is_empty())
 }
 
 /// The example of its wire format.
@@ -152,7 +156,14 @@ fn shown(frame: &Frame, endpoint: &EndpointView, fields: Fields<'_>, below: &Bel
         form.sheet data-wide method="post" action=(frame.link(&own)) {
             (token(frame))
             input type="hidden" name=(VERSION) value=[fields.values.get(VERSION)];
-            (editor(fields.values.get(SCRIPT).unwrap_or_default(), below))
+            (editor(fields.values.get(SCRIPT).unwrap_or_default(), has_one(endpoint), below))
+            @if has_one(endpoint) {
+                p { label {
+                    input type="checkbox" name=(REMOVE) value="1"
+                        checked[fields.values.get(REMOVE).is_some()];
+                    " Remove the transform: what is enqueued is sent as it is"
+                } }
+            }
             (fields.area(Field {
                 name: TRIED_WITH,
                 label: "Try it with",
@@ -171,9 +182,9 @@ fn shown(frame: &Frame, endpoint: &EndpointView, fields: Fields<'_>, below: &Bel
         @match below {
             Below::Nothing => {},
             Below::Tried(tried) => (results(fields.values, tried)),
-            Below::Theirs(script) => section.outlook {
+            Below::Overtaken => section.outlook {
                 h2 { "What is saved now" }
-                @if script.is_empty() { p.muted { "No transform." } } @else { (block(script)) }
+                p { @if has_one(endpoint) { "A transform." } @else { "No transform." } }
             },
         }
     };
@@ -184,7 +195,7 @@ fn shown(frame: &Frame, endpoint: &EndpointView, fields: Fields<'_>, below: &Bel
 }
 
 /// The script with numbers at its lines, and where it is wrong.
-fn editor(script: &str, below: &Below) -> Markup {
+fn editor(script: &str, has_one: bool, below: &Below) -> Markup {
     let problem = match below {
         Below::Tried(tried) => tried.problem.as_ref(),
         _ => None,
@@ -204,7 +215,14 @@ fn editor(script: &str, below: &Below) -> Markup {
                     data-line=[place.map(|(line, _)| line)]
                     data-column=[place.map(|(_, column)| column)] { "\n" (script) }
             }
-            p.muted #script-help { "Up to 100 KiB. Empty: what is enqueued is sent as it is." }
+            p.muted #script-help {
+                "Up to 100 KiB. "
+                @if has_one {
+                    "The endpoint has a transform. It is not shown, since scripts may hold \
+                     secrets: keep its source with your own. What you write here takes its place; \
+                     with an empty field, Try runs the one that is saved."
+                }
+            }
             @if let Some(problem) = problem { (wrong(script, problem)) }
         }
     }
@@ -300,15 +318,13 @@ pub(crate) async fn attempt(
     })
     .await?;
     let work = async {
-        let request = TryTransformRequest {
-            transform: script_of(&form.fields),
-            notification: sample_of(&form.fields)?,
-        };
-        if request.transform.is_empty() {
+        let transform = script_of(&form.fields);
+        let notification = sample_of(&form.fields)?;
+        if transform.is_empty() && !has_one(&endpoint) {
             let detail = "there is no script to try";
             return Err(Problem::new(Code::Invalid, detail));
         }
-        let work = try_transform(&console.api, &visitor.caller, &endpoint.id, request);
+        let work = tried(&console, &visitor, &endpoint.id, transform, notification);
         let late = |_| {
             let detail = "the script did not end within 30 s";
             Err(Problem::new(Code::Unavailable, detail))
@@ -325,6 +341,29 @@ pub(crate) async fn attempt(
         problem: problem.as_ref(),
     };
     Ok(shown(&frame, &endpoint, fields, &below))
+}
+
+/// Tries a script, or with none the one that is saved.
+async fn tried(
+    console: &Console,
+    visitor: &Visitor,
+    id: &EndpointId,
+    transform: String,
+    notification: Option<NotificationDraft>,
+) -> Result<TriedTransform, Problem> {
+    if !transform.is_empty() {
+        let request = TryTransformRequest {
+            transform,
+            notification,
+        };
+        return try_transform(&console.api, &visitor.caller, id, request).await;
+    }
+    let request = RenderRequest { notification };
+    let report = render(&console.api, &visitor.caller, id, request).await?;
+    Ok(TriedTransform {
+        problem: None,
+        render: Some(report),
+    })
 }
 
 fn script_of(fields: &Query) -> String {
@@ -361,7 +400,8 @@ pub(crate) async fn save(
     let script = script_of(&form.fields);
     let version = form.fields.get(VERSION).unwrap_or_default();
     let work = async {
-        let patch = patch(&endpoint.settings, &script)?;
+        let removed = form.fields.get(REMOVE).is_some();
+        let patch = patch(&endpoint.settings, &script, removed)?;
         endpoints::change(&console.api, &visitor.caller, &endpoint.id, version, patch).await
     };
     let what = format!("change transform of endpoint {id}");
@@ -370,10 +410,10 @@ pub(crate) async fn save(
         Err(problem) => problem,
     };
     let (problem, version, below) = if problem.code == Code::PreconditionFailed {
-        let detail = "somebody saved this endpoint after you opened the form: what is there now \
-                      stands below. Save again, and your transform is kept";
-        let theirs = Below::Theirs(saved(&endpoint).to_owned());
-        (Problem::new(problem.code, detail), now.as_str(), theirs)
+        let detail = "somebody saved this endpoint after you opened the form: save again, and \
+                      yours takes the place of theirs";
+        let overtaken = Problem::new(problem.code, detail);
+        (overtaken, now.as_str(), Below::Overtaken)
     } else {
         (problem, version, Below::Nothing)
     };
@@ -387,13 +427,21 @@ pub(crate) async fn save(
 
 /// Only the script changes: the other settings are sent as they are shown, and what is redacted
 /// stays.
-fn patch(settings: &Map<String, Value>, script: &str) -> Result<EndpointPatch, Problem> {
+fn patch(
+    settings: &Map<String, Value>,
+    script: &str,
+    removed: bool,
+) -> Result<EndpointPatch, Problem> {
+    let refused = |detail: &str| Err(Problem::new(Code::Invalid, detail));
     let mut settings = settings.clone();
-    if script.is_empty() {
-        settings.remove(SCRIPT);
-    } else {
-        settings.insert(SCRIPT.to_owned(), script.into());
-    }
+    match (script.is_empty(), removed) {
+        (false, false) => settings.insert(SCRIPT.to_owned(), script.into()),
+        (true, true) => settings.remove(SCRIPT),
+        (true, false) => return refused("there is nothing to save: write a script"),
+        (false, true) => {
+            return refused("either write a script or remove the transform, not both");
+        }
+    };
     read_body(json!({ "settings": settings }).to_string().as_bytes())
 }
 
@@ -429,15 +477,16 @@ mod tests {
     fn only_the_script_changes() {
         let settings = json!({ "mode": "binary", "api_key": "[redacted]", "transform": "old" });
         let settings = settings.as_object().unwrap();
-        let patch = |script: &str| {
-            let patch = patch(settings, script).unwrap();
-            serde_json::to_value(patch).unwrap()["settings"].clone()
+        let patch = |script: &str, removed: bool| {
+            let patch = super::patch(settings, script, removed).ok()?;
+            Some(serde_json::to_value(patch).unwrap()["settings"].clone())
         };
         let expected = json!({ "mode": "binary", "api_key": "[redacted]", "transform": "new" });
-        assert_eq!(patch("new"), expected);
-        assert_eq!(
-            patch(""),
-            json!({ "mode": "binary", "api_key": "[redacted]" })
-        );
+        assert_eq!(patch("new", false), Some(expected));
+        let without = json!({ "mode": "binary", "api_key": "[redacted]" });
+        assert_eq!(patch("", true), Some(without));
+        // Nobody removes it, or saves what only stands for it, by mistake.
+        assert_eq!(patch("", false), None);
+        assert_eq!(patch("new", true), None);
     }
 }

@@ -190,10 +190,19 @@ async fn a_transform_is_checked_tried_and_saved() {
     let shown = api
         .call("GET", &format!("/v1/endpoints/{endpoint}"), json!(null))
         .await;
-    let saved = shown.body["settings"]["transform"].as_str().unwrap();
-    assert!(!saved.is_empty(), "{saved}");
-    // Somebody else is quicker: theirs is shown, and the own one is kept when it is saved again.
-    let form = filled(&browser.get(&path).await);
+    assert_eq!(shown.body["settings"]["transform"], "[redacted]");
+    // What is saved is shown to nobody; with an empty field it is what is tried, and it stays.
+    let page = browser.get(&path).await;
+    check("saved", &page);
+    assert!(page.html.contains("The endpoint has a transform."));
+    assert!(!page.html.contains("redacted"), "{}", page.html);
+    let form = filled(&page);
+    let page = send(&browser, &attempt, &form).await;
+    assert!(page.html.contains("It works"), "{}", page.html);
+    let page = send(&browser, &path, &form).await;
+    assert_eq!(page.status, 422, "{}", page.html);
+    assert!(page.html.contains("there is nothing to save"));
+    // Somebody else is quicker: that is said, and the own one is kept when it is saved again.
     let theirs = json!({ "settings": { "transform": "theirs" } });
     api.call("PATCH", &format!("/v1/endpoints/{endpoint}"), theirs)
         .await;
@@ -208,6 +217,14 @@ async fn a_transform_is_checked_tried_and_saved() {
         .call("GET", &format!("/v1/endpoints/{endpoint}"), json!(null))
         .await;
     assert_eq!(shown.body["settings"]["transform"], "[redacted]");
+    let mut form = filled(&browser.get(&path).await);
+    form.push(("remove".to_owned(), "1".to_owned()));
+    let page = send(&browser, &path, &form).await;
+    assert_eq!(page.status, 303, "{}", page.html);
+    let shown = api
+        .call("GET", &format!("/v1/endpoints/{endpoint}"), json!(null))
+        .await;
+    assert_eq!(shown.body["settings"], json!({}));
 }
 
 #[tokio::test]

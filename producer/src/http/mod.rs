@@ -25,6 +25,7 @@ mod routes;
 pub mod sign_in;
 mod state;
 mod stats;
+mod tallies;
 mod tenant_limits;
 mod webhooks;
 mod wire_format_list;
@@ -83,7 +84,7 @@ pub mod body {
     pub use super::overview::{FailuresView, OverviewView};
     pub use super::request::page::PageView;
     pub use super::sign_in::ConsoleLink;
-    pub use super::stats::{
+    pub use super::tallies::{
         EndpointStats, EndpointStatsView, ShareView, StatsRow, StatsView, TallyView,
     };
     pub use super::wire_format_list::WireFormatsView;

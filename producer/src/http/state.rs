@@ -18,7 +18,7 @@ use crate::http::callers::key_cache::Keys;
 use crate::http::directory::Directory;
 use crate::http::installation::LastLook;
 use crate::http::resolver::Resolve;
-use crate::http::stats::LastStats;
+use crate::http::tallies::LastStats;
 use crate::http::tenant_limits::TenantLimits;
 use crate::http::wire_formats::WireFormats;
 

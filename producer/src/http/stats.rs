@@ -1,7 +1,5 @@
 //! `/v1/stats` and `/v1/stats/endpoints`: how attempts went, from the roll-ups that workers keep.
-//! Whoever asks the same within 5 s gets the same answer, and one question is asked at a time.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +12,8 @@ use posthaste_shared::domain::stats::{Step, Tally, start_of};
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::store::several::Several;
 use posthaste_shared::store::stats::{Share, StatsFilter};
-use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
-use tokio::time::Instant;
+use serde::Deserialize;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 
 use crate::http::auth::Reader;
 use crate::http::callers::Caller;
@@ -24,6 +21,10 @@ use crate::http::endpoints::name;
 use crate::http::problem::{Code, Problem};
 use crate::http::request::extract::Params;
 use crate::http::state::Api;
+use crate::http::tallies::{
+    Answer, EndpointStats, EndpointStatsView, Question, ResultsView, ShareView, StatsRow,
+    StatsView, TallyView,
+};
 
 /// The lengths of a row that can be asked for, in seconds.
 const STEPS: [u32; 9] = [60, 300, 900, 1_800, 3_600, 10_800, 21_600, 43_200, 86_400];
@@ -42,81 +43,6 @@ const ENDPOINTS: u32 = 100;
 const DEFAULT_ENDPOINTS: u32 = 20;
 /// How far parked deliveries of an endpoint are counted.
 const PARKED: u32 = 1_000;
-/// How long an answer is given again.
-const FRESH: Duration = Duration::from_secs(5);
-/// The most answers that are kept.
-const KEPT: usize = 64;
-
-/// How attempts went.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct TallyView {
-    /// All attempts.
-    pub attempts: u64,
-    /// The same by result.
-    pub results: ResultsView,
-    /// The attempts with which a delivery was delivered. A `2xx` that the wire format does not take
-    /// for a success is not among them.
-    pub succeeded: u64,
-    /// The attempts that were the first of their delivery.
-    pub first_tries: u64,
-    /// The first attempts with which their delivery was delivered.
-    pub first_successes: u64,
-    /// The milliseconds within which half of the attempts ended; null without attempts. From a
-    /// histogram: right to within a factor of 1.6, at most 63,000. Attempts that were `blocked` are
-    /// left out.
-    pub p50_ms: Option<f64>,
-    /// As `p50_ms`, for 99 of 100 attempts.
-    pub p99_ms: Option<f64>,
-}
-
-/// Attempts by result.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct ResultsView {
-    /// Answers with a status from 200 to 299.
-    #[serde(rename = "2xx")]
-    pub success: u64,
-    /// Redirects, which are never followed.
-    #[serde(rename = "3xx")]
-    pub redirect: u64,
-    /// Answers with a status from 400 to 499.
-    #[serde(rename = "4xx")]
-    pub client_error: u64,
-    /// Answers with a status of 500 or more.
-    #[serde(rename = "5xx")]
-    pub server_error: u64,
-    /// No complete answer in time.
-    pub timeout: u64,
-    /// DNS, connection or TLS failures.
-    pub network: u64,
-    /// Addresses that the egress policy forbids; nothing was sent.
-    pub blocked: u64,
-    /// Scripts that ran in the place of a request.
-    pub script: u64,
-}
-
-/// How attempts went in a while.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct StatsRow {
-    /// When the while began.
-    pub at: Timestamp,
-    /// The attempts that ended in it.
-    #[serde(flatten)]
-    pub tally: TallyView,
-}
-
-/// How attempts went, row by row.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct StatsView {
-    /// When the first row begins.
-    pub since: Timestamp,
-    /// The length of a row in seconds.
-    pub step: u32,
-    /// All rows together.
-    pub total: TallyView,
-    /// The rows, the earliest first, also those without attempts. The last is the one that goes on;
-    /// what happened within the last 10 s may be missing in it.
-    pub items: Vec<StatsRow>,
-}
 
 /// Which attempts to count.
 #[derive(Debug, Clone, Default, Deserialize, utoipa::IntoParams)]
@@ -132,7 +58,16 @@ pub struct StatsQuery {
     pub since: Option<Timestamp>,
     /// The length of a row in seconds: 60, 300, 900, 1800, 3600, 10800, 21600, 43200 or 86400; rows
     /// begin at whole multiples of it, UTC. Default 60.
+    #[param(schema_with = steps)]
     pub step: Option<u32>,
+}
+
+fn steps() -> Schema {
+    ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .enum_values(Some(STEPS))
+        .build()
+        .into()
 }
 
 /// Count attempts by result, and how long they took
@@ -255,44 +190,6 @@ impl Rows {
             items,
         }
     }
-}
-
-/// How attempts at an endpoint went in the last hour.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct EndpointStats {
-    /// The id of the endpoint, `ep_…`.
-    pub endpoint_id: EndpointId,
-    /// The tenant that owns it.
-    pub tenant: TenantId,
-    /// Where requests to it go.
-    pub url: String,
-    /// The attempts of the last hour.
-    #[serde(flatten)]
-    pub tally: TallyView,
-    /// Its deliveries that are parked, counted up to 1,000.
-    pub parked: u64,
-    /// The attempts in 12 rows of 5 minutes, the earliest first, also those without attempts.
-    pub recent: Vec<ShareView>,
-}
-
-/// How many attempts succeeded in 5 minutes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct ShareView {
-    /// When they began.
-    pub at: Timestamp,
-    /// All attempts.
-    pub attempts: u64,
-    /// The attempts with which a delivery was delivered.
-    pub succeeded: u64,
-}
-
-/// How attempts at endpoints went in the last hour.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct EndpointStatsView {
-    /// When the hour began.
-    pub since: Timestamp,
-    /// The endpoints that were called, those with the most failures first.
-    pub items: Vec<EndpointStats>,
 }
 
 /// Which endpoints to look at.
@@ -423,39 +320,5 @@ fn view_of(tally: &Tally) -> TallyView {
         first_successes: tally.first_successes(),
         p50_ms: rounded(0.5),
         p99_ms: rounded(0.99),
-    }
-}
-
-/// The last answers. Whoever comes while a question is asked waits: so looking takes one connection
-/// at the most, however many look.
-#[derive(Default)]
-pub(super) struct LastStats(Mutex<Answers>);
-
-#[derive(Default)]
-struct Answers(HashMap<Question, (Instant, Answer)>);
-
-#[derive(Debug, PartialEq, Eq, Hash)]
-enum Question {
-    Series(StatsFilter, Timestamp, u32),
-    Endpoints(Vec<EndpointId>, Option<TenantId>, Timestamp, u32),
-}
-
-#[derive(Clone)]
-enum Answer {
-    Series(StatsView),
-    Endpoints(EndpointStatsView),
-}
-
-impl Answers {
-    fn fresh(&self, question: &Question) -> Option<Answer> {
-        let (at, answer) = self.0.get(question)?;
-        (at.elapsed() < FRESH).then(|| answer.clone())
-    }
-
-    fn keep(&mut self, question: Question, answer: Answer) {
-        self.0.retain(|_, (at, _)| at.elapsed() < FRESH);
-        if self.0.len() < KEPT {
-            self.0.insert(question, (Instant::now(), answer));
-        }
     }
 }

@@ -59,6 +59,11 @@ pub fn member(path: &str, message: &str) -> String {
         .iter()
         .find_map(|words| message.strip_prefix(words))
         .and_then(|rest| rest.split_once('`'));
+    // Of a map, the path ends in a name that was not read.
+    let path = match named {
+        Some(_) => path.strip_suffix('?').unwrap_or(path).trim_end_matches('.'),
+        None => path,
+    };
     match named {
         Some((name, _)) if path.is_empty() => name.to_owned(),
         Some((name, _)) => format!("{path}.{name}"),

@@ -323,7 +323,7 @@ async function fresh(browser) {
 
   // The test of an endpoint, and both ways of its switch.
   await page.goto(`${url}/console/endpoints/${things.endpoint}`);
-  await page.click("text=Send a test");
+  await page.click("main >> text=Send a test");
   await page.waitForSelector("text=One request was sent");
   await page.click("text=Back to the endpoint");
   await page.click("text=Disable …");

@@ -29,6 +29,7 @@ impl Writer<'_> {
         self.jobs().await;
         self.agreements().await;
         self.sessions().await;
+        self.books().await;
         left
     }
 
@@ -167,6 +168,45 @@ impl Writer<'_> {
             ("version", Cell::Int(version)),
         ];
         self.insert("endpoint_health", &row).await;
+    }
+
+    /// What was counted, and who did what.
+    async fn books(&mut self) {
+        const MINUTE: i64 = 60_000_000;
+        let Cell::Int(hour_ago) = self.at(-3600) else {
+            unreachable!("times are numbers")
+        };
+        let row = [
+            ("step_s", Cell::Int(60)),
+            ("begins_at", Cell::Int(hour_ago / MINUTE * MINUTE)),
+            ("endpoint_id", text(&self.endpoint_id("open"))),
+            ("r_2xx", Cell::Int(1)),
+            ("succeeded", Cell::Int(1)),
+            ("b03", Cell::Int(1)),
+        ];
+        self.insert("stats", &row).await;
+        let row = [
+            ("worker_id", id(Uuid::from_u128(4))),
+            ("name", text("of then")),
+            ("version", text("0.0.1")),
+            ("slots", Cell::Int(8)),
+            ("in_flight", Cell::Int(1)),
+            ("at_limit", text("[]")),
+            ("started_at", self.at(-7200)),
+            ("reported_at", self.at(-3600)),
+            ("sequence", Cell::Int(7)),
+        ];
+        self.insert("worker_reports", &row).await;
+        let row = [
+            ("id", id(Uuid::from_u128(5))),
+            ("at", self.at(-3600)),
+            ("key_id", text("key_of_then")),
+            ("key_name", text("of then")),
+            ("action", text("endpoint.create")),
+            ("object", text(&self.endpoint_id("open"))),
+            ("tenant", text("default")),
+        ];
+        self.insert("audit", &row).await;
     }
 
     async fn sessions(&mut self) {

@@ -20,7 +20,14 @@ REFUSED = {
     "redrive_dead_letters": {"", "ids"},
     # A time that is over.
     "create_key": {"expires_at"},
+    # As for what is enqueued, since it is a notification.
+    "show_audience": {"endpoint_id", "expires_at", "ttl_seconds", "delay_seconds", "id"},
+    "render_endpoint": {"notification"},
+    "try_transform": {"notification"},
+    # How far back roll-ups reach.
+    "stats": {"since"},
     # Cursors are opaque.
+    "list_audit": {"cursor"},
     "list_deliveries": {"cursor"},
     "list_endpoints": {"cursor"},
     "list_events": {"cursor"},

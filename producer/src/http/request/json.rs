@@ -81,7 +81,8 @@ mod tests {
             problem.detail
         );
         assert_eq!(draft_problem("").code, Code::InvalidJson);
-        let deep = draft_problem(&format!(r#"{{"type":"a","recipient":{}"#, "[".repeat(200)));
+        let deep = format!(r#"{{"settings":{{"a":{}"#, "[".repeat(200));
+        let deep = parse::<EndpointDraft>(deep.as_bytes()).unwrap_err();
         assert_eq!(deep.code, Code::InvalidJson);
         assert!(
             deep.detail

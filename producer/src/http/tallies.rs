@@ -1,0 +1,160 @@
+//! Counts of attempts as the API shows them, and the last answers with them. Whoever asks the same
+//! within 5 s gets the same answer, and one question is asked at a time.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use posthaste_shared::domain::id::{EndpointId, TenantId};
+use posthaste_shared::domain::time::Timestamp;
+use posthaste_shared::store::stats::StatsFilter;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+/// How long an answer is given again.
+const FRESH: Duration = Duration::from_secs(5);
+/// The most answers that are kept.
+const KEPT: usize = 64;
+
+/// How attempts went.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct TallyView {
+    /// All attempts.
+    pub attempts: u64,
+    /// The same by result.
+    pub results: ResultsView,
+    /// The attempts with which a delivery was delivered. A `2xx` that the wire format does not take
+    /// for a success is not among them.
+    pub succeeded: u64,
+    /// The attempts that were the first of their delivery.
+    pub first_tries: u64,
+    /// The first attempts with which their delivery was delivered.
+    pub first_successes: u64,
+    /// The milliseconds within which half of the attempts ended; null without attempts. From a
+    /// histogram: right to within a factor of 1.6, at most 63,000. Attempts that were `blocked` are
+    /// left out.
+    pub p50_ms: Option<f64>,
+    /// As `p50_ms`, for 99 of 100 attempts.
+    pub p99_ms: Option<f64>,
+}
+
+/// Attempts by result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ResultsView {
+    /// Answers with a status from 200 to 299.
+    #[serde(rename = "2xx")]
+    pub success: u64,
+    /// Redirects, which are never followed.
+    #[serde(rename = "3xx")]
+    pub redirect: u64,
+    /// Answers with a status from 400 to 499.
+    #[serde(rename = "4xx")]
+    pub client_error: u64,
+    /// Answers with a status of 500 or more.
+    #[serde(rename = "5xx")]
+    pub server_error: u64,
+    /// No complete answer in time.
+    pub timeout: u64,
+    /// DNS, connection or TLS failures.
+    pub network: u64,
+    /// Addresses that the egress policy forbids; nothing was sent.
+    pub blocked: u64,
+    /// Scripts that ran in the place of a request.
+    pub script: u64,
+}
+
+/// How attempts went in a while.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct StatsRow {
+    /// When the while began.
+    pub at: Timestamp,
+    /// The attempts that ended in it.
+    #[serde(flatten)]
+    pub tally: TallyView,
+}
+
+/// How attempts went, row by row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct StatsView {
+    /// When the first row begins.
+    pub since: Timestamp,
+    /// The length of a row in seconds.
+    pub step: u32,
+    /// All rows together.
+    pub total: TallyView,
+    /// The rows, the earliest first, also those without attempts. The last is the one that goes on;
+    /// what happened within the last 10 s may be missing in it.
+    pub items: Vec<StatsRow>,
+}
+
+/// How attempts at an endpoint went in the last hour.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct EndpointStats {
+    /// The id of the endpoint, `ep_…`.
+    pub endpoint_id: EndpointId,
+    /// The tenant that owns it.
+    pub tenant: TenantId,
+    /// Where requests to it go.
+    pub url: String,
+    /// The attempts of the last hour.
+    #[serde(flatten)]
+    pub tally: TallyView,
+    /// Its deliveries that are parked, counted up to 1,000.
+    pub parked: u64,
+    /// The attempts in 12 rows of 5 minutes, the earliest first, also those without attempts.
+    pub recent: Vec<ShareView>,
+}
+
+/// How many attempts succeeded in 5 minutes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ShareView {
+    /// When they began.
+    pub at: Timestamp,
+    /// All attempts.
+    pub attempts: u64,
+    /// The attempts with which a delivery was delivered.
+    pub succeeded: u64,
+}
+
+/// How attempts at endpoints went in the last hour.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct EndpointStatsView {
+    /// When the hour began.
+    pub since: Timestamp,
+    /// The endpoints that were called, those with the most failures first.
+    pub items: Vec<EndpointStats>,
+}
+
+/// The last answers. Whoever comes while a question is asked waits: so looking takes one connection
+/// at the most, however many look.
+#[derive(Default)]
+pub(super) struct LastStats(pub(super) Mutex<Answers>);
+
+#[derive(Default)]
+pub(super) struct Answers(HashMap<Question, (Instant, Answer)>);
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) enum Question {
+    Series(StatsFilter, Timestamp, u32),
+    Endpoints(Vec<EndpointId>, Option<TenantId>, Timestamp, u32),
+}
+
+#[derive(Clone)]
+pub(super) enum Answer {
+    Series(StatsView),
+    Endpoints(EndpointStatsView),
+}
+
+impl Answers {
+    pub(super) fn fresh(&self, question: &Question) -> Option<Answer> {
+        let (at, answer) = self.0.get(question)?;
+        (at.elapsed() < FRESH).then(|| answer.clone())
+    }
+
+    pub(super) fn keep(&mut self, question: Question, answer: Answer) {
+        self.0.retain(|_, (at, _)| at.elapsed() < FRESH);
+        if self.0.len() < KEPT {
+            self.0.insert(question, (Instant::now(), answer));
+        }
+    }
+}
