@@ -201,7 +201,7 @@ async fn a_transform_is_checked_tried_and_saved() {
     assert!(page.html.contains("It works"), "{}", page.html);
     let page = send(&browser, &path, &form).await;
     assert_eq!(page.status, 422, "{}", page.html);
-    assert!(page.html.contains("there is nothing to save"));
+    assert!(page.html.contains("There is nothing to save"));
     // Somebody else is quicker: that is said, and the own one is kept when it is saved again.
     let theirs = json!({ "settings": { "transform": "theirs" } });
     api.call("PATCH", &format!("/v1/endpoints/{endpoint}"), theirs)

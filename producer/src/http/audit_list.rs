@@ -25,7 +25,7 @@ use crate::http::state::Api;
 pub struct AuditQuery {
     /// The id of the API key that it was done with.
     pub key_id: Option<KeyId>,
-    /// What was done.
+    /// What was done, such as `endpoint.create`.
     pub action: Option<Action>,
     /// The id of what it was done to: of an endpoint, a delivery, a key, a job.
     pub object: Option<String>,

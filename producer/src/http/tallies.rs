@@ -16,10 +16,10 @@ const FRESH: Duration = Duration::from_secs(5);
 /// The most answers that are kept.
 const KEPT: usize = 64;
 
-/// How attempts went.
+/// How many attempts went how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TallyView {
-    /// All attempts.
+    /// All attempts, whatever their result.
     pub attempts: u64,
     /// The same by result.
     pub results: ResultsView,
@@ -38,7 +38,7 @@ pub struct TallyView {
     pub p99_ms: Option<f64>,
 }
 
-/// Attempts by result.
+/// How many attempts ended how.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ResultsView {
     /// Answers with a status from 200 to 299.
@@ -80,7 +80,7 @@ pub struct StatsView {
     pub since: Timestamp,
     /// The length of a row in seconds.
     pub step: u32,
-    /// All rows together.
+    /// The sum of all rows.
     pub total: TallyView,
     /// The rows, the earliest first, also those without attempts. The last is the one that goes on;
     /// what happened within the last 10 s may be missing in it.
@@ -108,9 +108,9 @@ pub struct EndpointStats {
 /// How many attempts succeeded in 5 minutes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ShareView {
-    /// When they began.
+    /// When the 5 minutes began.
     pub at: Timestamp,
-    /// All attempts.
+    /// All attempts, whatever their result.
     pub attempts: u64,
     /// The attempts with which a delivery was delivered.
     pub succeeded: u64,

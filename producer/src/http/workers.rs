@@ -19,7 +19,7 @@ use crate::http::state::Api;
 /// The most workers of an answer.
 const MOST: u32 = 200;
 
-/// A worker.
+/// A worker, as it last reported.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct WorkerView {
     /// This run of the worker: one that is started again has another id.
@@ -38,13 +38,13 @@ pub struct WorkerView {
     pub in_flight: Option<u32>,
     /// Endpoints that are at a limit there, so that their deliveries wait in line: the first 100.
     pub at_limit: Vec<EndpointId>,
-    /// When it started.
+    /// When this run of it started.
     pub started_at: Option<Timestamp>,
     /// When it last reported, which it does every 10 s.
     pub last_seen: Option<Timestamp>,
 }
 
-/// The workers.
+/// The workers, alive and silent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct WorkersView {
     /// The workers that are alive, and those that fell silent within the last day; the alive ones
@@ -52,13 +52,13 @@ pub struct WorkersView {
     pub items: Vec<WorkerView>,
 }
 
-/// List the workers
+/// List the workers that deliver
 ///
 /// Those that are alive, and those that fell silent within the last day without having stopped. For
 /// keys that are bound to no tenant.
 #[utoipa::path(
     get, path = "/v1/workers", tag = "operations", operation_id = "list_workers",
-    responses((status = 200, description = "The workers", body = WorkersView))
+    responses((status = 200, description = "The workers, alive and silent", body = WorkersView))
 )]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,

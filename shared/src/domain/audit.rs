@@ -150,7 +150,7 @@ pub struct AuditEntry {
     pub key_id: KeyId,
     /// The name of that key.
     pub key_name: String,
-    /// What was done.
+    /// What was done, such as `endpoint.create`.
     pub action: Action,
     /// The id of what it was done to; null where it has none.
     pub object: Option<String>,

@@ -86,7 +86,7 @@ pub struct AudienceEndpoint {
     pub id: EndpointId,
     /// The URL that requests go to.
     pub url: String,
-    /// Its wire format.
+    /// The name of its wire format.
     pub wire_format: WireFormat,
     /// Whether it is enabled. What names a disabled endpoint waits for it.
     pub enabled: bool,
