@@ -213,7 +213,7 @@ async fn endpoints_are_listed_by_their_failures() {
     assert_eq!((recent.len(), sum), (12, 8));
     let path = format!("/v1/stats/endpoints?endpoint_id={of_acme},ep_unknown");
     let one = api.call("GET", &path, Value::Null).await;
-    assert_eq!(ids(&one.body), [of_acme.clone()]);
+    assert_eq!(ids(&one.body), std::slice::from_ref(&of_acme));
     let key = api.key(&[Scope::Read], Some("acme")).await;
     let path = "/v1/stats/endpoints";
     let bound = api.call_as(&key, "GET", path, Value::Null).await;

@@ -51,7 +51,7 @@ const BEGINNING: &str = "export default (notification) => ({\n  payload: notific
 /// What stands below the form.
 enum Below {
     Nothing,
-    Tried(TriedTransform),
+    Tried(Box<TriedTransform>),
     /// Somebody else saved the endpoint meanwhile.
     Overtaken,
 }
@@ -333,7 +333,7 @@ pub(crate) async fn attempt(
         tried.unwrap_or_else(late)
     };
     let (below, problem) = match work.await {
-        Ok(tried) => (Below::Tried(tried), None),
+        Ok(tried) => (Below::Tried(Box::new(tried)), None),
         Err(problem) => (Below::Nothing, Some(problem)),
     };
     let fields = Fields {

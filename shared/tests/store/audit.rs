@@ -117,7 +117,7 @@ pub(crate) async fn the_types_that_there_were_are_told(bench: &Bench) {
     assert!(store.delivery_types(None, 9).await.unwrap().is_empty());
     for (at, kind) in ["b.two", "a.one", "b.two", "c.three"].iter().enumerate() {
         let sent = Arc::new(Notification {
-            kind: NotificationType::parse(*kind).unwrap(),
+            kind: NotificationType::parse(kind).unwrap(),
             ..(*notification(&format!("n-{at}"))).clone()
         });
         put_as(store, sent, "ep_1", delivered(1)).await;
