@@ -13,7 +13,6 @@ use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::store::several::Several;
 use posthaste_shared::store::stats::{Share, StatsFilter};
 use serde::Deserialize;
-use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 
 use crate::http::auth::Reader;
 use crate::http::callers::Caller;
@@ -58,16 +57,7 @@ pub struct StatsQuery {
     pub since: Option<Timestamp>,
     /// The length of a row in seconds: 60, 300, 900, 1800, 3600, 10800, 21600, 43200 or 86400; rows
     /// begin at whole multiples of it, UTC. Default 60.
-    #[param(schema_with = steps)]
     pub step: Option<u32>,
-}
-
-fn steps() -> Schema {
-    ObjectBuilder::new()
-        .schema_type(Type::Integer)
-        .enum_values(Some(STEPS))
-        .build()
-        .into()
 }
 
 /// Count attempts by result, and how long they took

@@ -24,8 +24,8 @@ REFUSED = {
     "show_audience": {"endpoint_id", "expires_at", "ttl_seconds", "delay_seconds", "id"},
     "render_endpoint": {"notification"},
     "try_transform": {"notification"},
-    # How far back roll-ups reach.
-    "stats": {"since"},
+    # How far back roll-ups reach; the lengths of a row, which only the description says.
+    "stats": {"since", "step"},
     # Cursors are opaque.
     "list_audit": {"cursor"},
     "list_deliveries": {"cursor"},
