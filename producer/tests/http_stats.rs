@@ -12,7 +12,7 @@ use posthaste_shared::domain::key::Scope;
 use posthaste_shared::domain::members::{Acknowledged, WorkerId};
 use posthaste_shared::domain::stats::{MinuteOfEndpoint, Step, Tally};
 use posthaste_shared::domain::time::Timestamp;
-use posthaste_shared::store::stats::WorkerReport;
+use posthaste_shared::store::worker_reports::WorkerReport;
 use posthaste_shared::store::workers::Beat;
 use serde_json::{Value, json};
 use support::TestApi;

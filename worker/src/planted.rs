@@ -1,5 +1,5 @@
 //! Faults that `tests/simulation` plants, to show that it finds them. Behind the feature
-//! `simulation`, which no program is built with, and off until a thread turns one on for itself.
+//! `simulation` (see `Cargo.toml`), and off until a thread turns one on for itself.
 
 use std::cell::Cell;
 

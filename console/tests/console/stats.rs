@@ -9,7 +9,7 @@ use posthaste_shared::domain::key::Scope;
 use posthaste_shared::domain::members::WorkerId;
 use posthaste_shared::domain::stats::{MinuteOfEndpoint, Step, Tally};
 use posthaste_shared::domain::time::Timestamp;
-use posthaste_shared::store::stats::WorkerReport;
+use posthaste_shared::store::worker_reports::WorkerReport;
 
 use crate::browser::{Browser, start};
 use crate::html::check;

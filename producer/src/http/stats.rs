@@ -92,15 +92,16 @@ pub async fn count(api: &Api, caller: &Caller, query: StatsQuery) -> Result<Stat
         tenant,
     };
     let question = Question::Series(filter.clone(), rows.since, rows.step);
-    let mut last = api.last_stats.0.lock().await;
-    if let Some(Answer::Series(view)) = last.fresh(&question) {
-        return Ok(view);
+    let ask = async {
+        let span = (rows.since, rows.until);
+        let counted = api.store.stats(&filter, span, (rows.of, rows.step)).await?;
+        Ok::<_, Problem>(Answer::Series(rows.view(counted)))
+    };
+    match api.last_stats.answer(question, ask).await? {
+        Answer::Series(view) => Ok(view),
+        // A question has an answer of its own kind.
+        Answer::Endpoints(_) => Err(Problem::internal()),
     }
-    let span = (rows.since, rows.until);
-    let counted = api.store.stats(&filter, span, (rows.of, rows.step)).await?;
-    let view = rows.view(counted);
-    last.keep(question, Answer::Series(view.clone()));
-    Ok(view)
 }
 
 /// Which rows are wanted.
@@ -241,34 +242,34 @@ pub async fn by_endpoint(
     let wanted = name::ids(api, caller, tenant.as_ref(), query.endpoint_id).await?;
     let named = wanted.values().to_vec();
     let question = Question::Endpoints(named, tenant.clone(), since, limit);
-    let mut last = api.last_stats.0.lock().await;
-    if let Some(Answer::Endpoints(view)) = last.fresh(&question) {
-        return Ok(view);
-    }
-    let tenant = tenant.as_ref();
-    let found = api
-        .store
-        .stats_of_endpoints(&wanted, tenant, since, limit)
-        .await?;
-    let ids: Vec<EndpointId> = found.iter().map(|one| one.endpoint.clone()).collect();
-    let ids = ids.into();
-    let shares = api.store.shares_of_endpoints(&ids, since, step);
-    let mut shares = shares.await?;
-    let parked = api.store.parked_of_endpoints(&ids, PARKED).await?;
-    let items = found.into_iter().map(|one| EndpointStats {
-        recent: recent(&shares.remove(&one.endpoint).unwrap_or_default(), since),
-        parked: parked.get(&one.endpoint).copied().unwrap_or(0),
-        endpoint_id: one.endpoint,
-        tenant: one.tenant,
-        url: one.url,
-        tally: view_of(&one.tally),
-    });
-    let view = EndpointStatsView {
-        since,
-        items: items.collect(),
+    let ask = async {
+        let tenant = tenant.as_ref();
+        let found = api
+            .store
+            .stats_of_endpoints(&wanted, tenant, since, limit)
+            .await?;
+        let ids: Vec<EndpointId> = found.iter().map(|one| one.endpoint.clone()).collect();
+        let ids = ids.into();
+        let shares = api.store.shares_of_endpoints(&ids, since, step);
+        let mut shares = shares.await?;
+        let parked = api.store.parked_of_endpoints(&ids, PARKED).await?;
+        let items = found.into_iter().map(|one| EndpointStats {
+            recent: recent(&shares.remove(&one.endpoint).unwrap_or_default(), since),
+            parked: parked.get(&one.endpoint).copied().unwrap_or(0),
+            endpoint_id: one.endpoint,
+            tenant: one.tenant,
+            url: one.url,
+            tally: view_of(&one.tally),
+        });
+        Ok::<_, Problem>(Answer::Endpoints(EndpointStatsView {
+            since,
+            items: items.collect(),
+        }))
     };
-    last.keep(question, Answer::Endpoints(view.clone()));
-    Ok(view)
+    match api.last_stats.answer(question, ask).await? {
+        Answer::Endpoints(view) => Ok(view),
+        Answer::Series(_) => Err(Problem::internal()),
+    }
 }
 
 /// The rows of the last hour, with those that have no attempts.

@@ -1,20 +1,23 @@
 //! Counts of attempts as the API shows them, and the last answers with them. Whoever asks the same
-//! within 5 s gets the same answer, and one question is asked at a time.
+//! within 5 s gets the same answer, and two questions are asked at a time.
 
 use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use posthaste_shared::domain::id::{EndpointId, TenantId};
 use posthaste_shared::domain::time::Timestamp;
 use posthaste_shared::store::stats::StatsFilter;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 /// How long an answer is given again.
 const FRESH: Duration = Duration::from_secs(5);
 /// The most answers that are kept.
 const KEPT: usize = 64;
+/// How many questions the store is asked at the same time.
+const AT_ONCE: usize = 2;
 
 /// How many attempts went how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -125,15 +128,14 @@ pub struct EndpointStatsView {
     pub items: Vec<EndpointStats>,
 }
 
-/// The last answers. Whoever comes while a question is asked waits: so looking takes one connection
-/// at the most, however many look.
-#[derive(Default)]
-pub(super) struct LastStats(pub(super) Mutex<Answers>);
+/// The last answers. What is known is given at once; of what has to be asked, two questions at a
+/// time, so looking takes two connections at the most, however many look.
+pub(super) struct LastStats {
+    answers: Mutex<HashMap<Question, (Instant, Answer)>>,
+    turns: Semaphore,
+}
 
-#[derive(Default)]
-pub(super) struct Answers(HashMap<Question, (Instant, Answer)>);
-
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Question {
     Series(StatsFilter, Timestamp, u32),
     Endpoints(Vec<EndpointId>, Option<TenantId>, Timestamp, u32),
@@ -145,16 +147,87 @@ pub(super) enum Answer {
     Endpoints(EndpointStatsView),
 }
 
-impl Answers {
-    pub(super) fn fresh(&self, question: &Question) -> Option<Answer> {
-        let (at, answer) = self.0.get(question)?;
+impl Default for LastStats {
+    fn default() -> Self {
+        Self {
+            answers: Mutex::default(),
+            turns: Semaphore::new(AT_ONCE),
+        }
+    }
+}
+
+impl LastStats {
+    /// The answer that is known, or the one of `ask`, which is kept then.
+    pub(super) async fn answer<E>(
+        &self,
+        question: Question,
+        ask: impl Future<Output = Result<Answer, E>>,
+    ) -> Result<Answer, E> {
+        if let Some(known) = self.known(&question) {
+            return Ok(known);
+        }
+        // Nobody closes it: there is always a turn, in the order of coming.
+        let _turn = self.turns.acquire().await;
+        // Somebody who waited for the same may have had it by now.
+        if let Some(known) = self.known(&question) {
+            return Ok(known);
+        }
+        let answer = ask.await?;
+        let mut answers = self.lock();
+        answers.retain(|_, (at, _)| at.elapsed() < FRESH);
+        if answers.len() < KEPT {
+            answers.insert(question, (Instant::now(), answer.clone()));
+        }
+        Ok(answer)
+    }
+
+    fn known(&self, question: &Question) -> Option<Answer> {
+        let answers = self.lock();
+        let (at, answer) = answers.get(question)?;
         (at.elapsed() < FRESH).then(|| answer.clone())
     }
 
-    pub(super) fn keep(&mut self, question: Question, answer: Answer) {
-        self.0.retain(|_, (at, _)| at.elapsed() < FRESH);
-        if self.0.len() < KEPT {
-            self.0.insert(question, (Instant::now(), answer));
+    fn lock(&self) -> MutexGuard<'_, HashMap<Question, (Instant, Answer)>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    fn question(row: u32) -> Question {
+        Question::Series(StatsFilter::default(), Timestamp::from_micros(0), row)
+    }
+
+    fn answer() -> Answer {
+        Answer::Endpoints(EndpointStatsView {
+            since: Timestamp::from_micros(0),
+            items: vec![],
+        })
+    }
+
+    #[tokio::test]
+    async fn what_is_known_waits_for_no_question() {
+        let last = LastStats::default();
+        let known = last.answer::<Infallible>(question(1), ready(Ok(answer())));
+        assert!(known.await.is_ok());
+        let stuck = || last.answer::<Infallible>(question(2), pending());
+        let (mut one, mut two, mut three) =
+            (Box::pin(stuck()), Box::pin(stuck()), Box::pin(stuck()));
+        for asked in [&mut one, &mut two, &mut three] {
+            assert!(futures::poll!(asked).is_pending());
         }
+        assert_eq!(
+            last.turns.available_permits(),
+            0,
+            "two are asked, one waits"
+        );
+        let again = last.answer::<Infallible>(question(1), pending());
+        let again = tokio::time::timeout(Duration::from_secs(5), again).await;
+        assert!(again.is_ok(), "it is known, and waited all the same");
     }
 }

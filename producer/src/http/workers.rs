@@ -7,7 +7,7 @@ use axum::extract::State;
 use posthaste_shared::domain::id::EndpointId;
 use posthaste_shared::domain::key::Scope;
 use posthaste_shared::domain::time::Timestamp;
-use posthaste_shared::store::stats::ReportedWorker;
+use posthaste_shared::store::worker_reports::ReportedWorker;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 

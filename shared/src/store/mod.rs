@@ -46,6 +46,7 @@ pub mod simulation;
 pub mod stats;
 pub mod turns;
 mod unreadable;
+pub mod worker_reports;
 pub mod workers;
 
 use std::sync::Arc;

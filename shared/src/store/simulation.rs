@@ -1,5 +1,5 @@
 //! The store's door for `tests/simulation`: a database in the caller's thread, with a gate before
-//! every call. Behind the feature `simulation`, which no program is built with.
+//! every call. Behind the feature `simulation`: see `Cargo.toml`.
 
 use std::sync::Arc;
 

@@ -19,7 +19,7 @@ use posthaste_shared::repeat::{every, pause};
 use posthaste_shared::services::Services;
 use posthaste_shared::store::StoreError;
 use posthaste_shared::store::outage::away;
-use posthaste_shared::store::stats::WorkerReport;
+use posthaste_shared::store::worker_reports::WorkerReport;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;

@@ -6,7 +6,7 @@
 //! would take seconds or hours of it, never the same number twice. Waiting for another's
 //! transaction takes virtual time, as it takes real time otherwise.
 //!
-//! Behind the feature `simulation`, which no program is built with.
+//! Behind the feature `simulation`: see `Cargo.toml`.
 
 use std::borrow::Cow;
 use std::path::Path;
