@@ -1,8 +1,8 @@
 //! What each worker last said of itself, with what it counted.
 //!
-//! The report of a worker has a number, and what it counted is added to [`super::stats`] in the same
-//! transaction. One whose answer was lost is sent again with its number, and adds nothing the second
-//! time.
+//! The report of a worker has a number, and what it counted is added to [`super::stats`] in the
+//! same transaction. One whose answer was lost is sent again with its number, and adds nothing the
+//! second time.
 
 use super::db::{Param, Reader};
 use super::{Store, StoreError, stats};

@@ -475,6 +475,10 @@ async fn a_transform_is_tried_before_it_is_saved() {
             "render_error",
         ),
         ("export default () => {}", "render_error"),
+        (
+            "export default () => ({ payload: 1, url: \"http://169.254.169.254/\" })",
+            "blocked",
+        ),
     ] {
         let tried = tried(script).await;
         let render = &tried["render"];

@@ -41,8 +41,8 @@ pub struct Preview {
 /// Why nothing would be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotSent {
-    /// What would happen to the delivery, in a word: `cancelled`, `render_error`, `timeout` or
-    /// `waits`.
+    /// What would happen to the delivery, in a word: `cancelled`, `blocked`, `render_error`,
+    /// `timeout` or `waits`.
     pub outcome: &'static str,
     /// Why, with a stable code.
     pub error: AttemptError,
@@ -101,8 +101,30 @@ impl Attempter {
     }
 
     /// What would be sent for the subject. The endpoint's transform runs, within its limits; no
-    /// request goes out, not even one that asks first.
+    /// request goes out, not even one that asks first. Names are not looked up, so where one leads
+    /// to an address that may not be called, this is not seen.
     pub async fn preview(&self, subject: &Subject<'_>, now: Timestamp) -> Preview {
+        let mut preview = self.transformed(subject, now).await;
+        preview.request = preview.request.and_then(|request| self.allowed(request));
+        preview
+    }
+
+    /// The request, unless its URL may not be called.
+    fn allowed(&self, request: SignedRequest) -> Result<SignedRequest, NotSent> {
+        if request.calls_script() {
+            return Ok(request);
+        }
+        match self.sender.allows(request.url()) {
+            Ok(()) => Ok(request),
+            Err(refused) => {
+                let error = refused.error();
+                let outcome = FailureReason::Blocked.as_str();
+                Err(NotSent::new(outcome, &error.code, error.text))
+            }
+        }
+    }
+
+    async fn transformed(&self, subject: &Subject<'_>, now: Timestamp) -> Preview {
         let span = Span::none();
         let attempt = Attempt {
             subject,

@@ -17,6 +17,9 @@ use crate::wire::{self, Header, Preflight, RenderError, Rendered, Subject};
 /// The most of a message that is kept, in bytes: what an answer or a script says of a failure.
 const LONGEST_TEXT: usize = 16 * 1024;
 
+/// The scheme of what stands for the URL where a script is called.
+const SCRIPT_SCHEME: &str = "script";
+
 /// A request that is ready to be sent.
 #[derive(Debug, Clone)]
 pub struct SignedRequest {
@@ -33,6 +36,12 @@ impl SignedRequest {
     #[must_use]
     pub const fn method(&self) -> &Method {
         &self.method
+    }
+
+    /// Whether a script is called, and no request is sent.
+    #[must_use]
+    pub fn calls_script(&self) -> bool {
+        self.url.scheme() == SCRIPT_SCHEME
     }
 
     /// The URL that the request goes to, with its query. It may hold secrets: show
@@ -170,7 +179,7 @@ pub(crate) fn script_call(argument: Bytes) -> SignedRequest {
     )]
     let method = Method::from_bytes(b"SCRIPT").expect("a method");
     #[expect(clippy::expect_used, reason = "a scheme and its colon are a URL")]
-    let url = Url::parse("script:").expect("a URL");
+    let url = Url::parse(&format!("{SCRIPT_SCHEME}:")).expect("a URL");
     SignedRequest {
         method,
         url,

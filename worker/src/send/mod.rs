@@ -116,14 +116,18 @@ impl Sender {
         }
     }
 
+    /// Whether the URL alone may be called, before a name is looked up. What the name leads to is
+    /// checked when it is connected to.
+    pub(crate) fn allows(&self, url: &Url) -> Result<(), SendError> {
+        self.egress.check_url(url).map_err(SendError::Blocked)
+    }
+
     /// Sends the request and reads the answer, all within its timeout.
     pub(crate) async fn exchange(&self, request: Outgoing) -> Exchange {
         let begun = Instant::now();
         let timer = Timer::start(begun + request.timeout);
-        let result = match self.egress.check_url(&request.url) {
-            // Refused by the URL alone, before a name is looked up. What the name leads to is
-            // checked when it is connected to.
-            Err(refusal) => Err(SendError::Blocked(refusal)),
+        let result = match self.allows(&request.url) {
+            Err(refused) => Err(refused),
             Ok(()) => timer.scope(self.call(&request, &timer)).await,
         };
         // An attempt that was refused never had a connection; the address is in the URL then, or
